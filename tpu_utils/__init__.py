@@ -1,0 +1,9 @@
+"""What the three papers share: trainer, optimizers, checkpoints, image input, readers of weights.
+
+Nothing in here imports a paper's package. The submodules load on first use.
+"""
+from tpu_utils import lazy
+
+__all__ = ['profile', 'weights']
+
+__getattr__, __dir__ = lazy.attach(__name__, {'profile': 'profile', 'weights': 'weights'})

@@ -1,0 +1,73 @@
+"""Batch normalization whose training statistics may span a group of replicas.
+
+Source: tensorflow/tpu, models/official/efficientnet/utils.py, `TpuBatchNormalization` (groups by the
+number of replicas) and `DistributedBatchNormalization` (groups by `--batch_norm_batch_size`).
+"""
+import keras
+from keras import ops
+
+
+def official_replicas_per_group(num_replicas):
+  """Group size of the official TPU batch norm: 1 up to 8 replicas, then max(8, replicas / 8)."""
+  return 1 if num_replicas <= 8 else max(8, num_replicas // 8)
+
+
+def lars_replicas_per_group(num_replicas, train_batch_size, batch_norm_batch_size):
+  """Group size of the official batch norm under LARS: all up to 8 replicas, then by batch size."""
+  if num_replicas <= 8:
+    return num_replicas
+  return max(1, int(batch_norm_batch_size / (train_batch_size / num_replicas)))
+
+
+@keras.saving.register_keras_serializable('tpu_utils')
+class BatchNormalization(keras.layers.BatchNormalization):
+  """`keras.layers.BatchNormalization` with grouped cross-replica statistics.
+
+  The moving variance follows the biased batch variance, as the official (unfused) layer's does.
+  `replicas_per_group` is a property of a training job, not of the model: it starts at 1, the trainer
+  sets it before tracing (`set_replicas_per_group`), and it is not saved.
+  """
+
+  def __init__(self, *args, **kwargs):
+    super().__init__(*args, **kwargs)
+    self.replicas_per_group = 1
+
+  def _moments(self, inputs, mask):
+    mean, variance = super()._moments(inputs, mask)
+    if self.replicas_per_group == 1:
+      return mean, variance
+    # Var[x] = E[x^2] - E[x]^2 over the group.
+    mean_of_square = variance + ops.square(mean)
+    mean, mean_of_square = _group_average(ops.stack([mean, mean_of_square]), self.replicas_per_group)
+    return mean, mean_of_square - ops.square(mean)
+
+
+def set_replicas_per_group(model, replicas_per_group):
+  """Sets the group of every `BatchNormalization` of `model`. Call before the step is traced."""
+  for layer in model._flatten_layers():
+    if isinstance(layer, BatchNormalization):
+      layer.replicas_per_group = replicas_per_group
+
+
+def _group_average(x, replicas_per_group):
+  """Replica context: the mean of `x` over this replica's group of neighbouring replicas.
+
+  One all-reduce of a (groups, ...) tensor in which each replica fills its group's row. It needs no
+  group assignment, so it is the same code on every strategy; the statistics are small.
+  """
+  import tensorflow as tf  # Only a distributed TensorFlow job comes here.
+
+  context = tf.distribute.get_replica_context()
+  if context is None or context.num_replicas_in_sync == 1:
+    return x
+  replicas = context.num_replicas_in_sync
+  if replicas % replicas_per_group:
+    raise ValueError(
+      f'Batch norm groups of {replicas_per_group} replicas do not divide the {replicas} replicas of '
+      'this job; choose a batch_norm_batch_size whose groups do.'
+    )
+  group = context.replica_id_in_sync_group // replicas_per_group
+  row = tf.one_hot(group, replicas // replicas_per_group, dtype=x.dtype)
+  row = tf.reshape(row, [-1] + [1] * x.shape.rank)
+  total = context.all_reduce(tf.distribute.ReduceOp.SUM, row * x[tf.newaxis])
+  return tf.reduce_sum(row * total, axis=0) / replicas_per_group
