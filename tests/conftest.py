@@ -14,13 +14,14 @@ def pytest_configure(config):
   tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 
 
-@pytest.fixture
+# One strategy for the whole session: two on the same devices would share TensorFlow's collective keys.
+@pytest.fixture(scope='session')
 def two_replicas():
   """A MirroredStrategy over two logical CPU devices."""
   return tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def four_replicas():
   """A MirroredStrategy over four logical CPU devices."""
   return tf.distribute.MirroredStrategy([f'CPU:{i}' for i in range(4)])
