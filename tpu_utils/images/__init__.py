@@ -1,0 +1,1 @@
+"""Image input: reading, preprocessing and augmentation, shared by EfficientNet and ResNeXt."""
