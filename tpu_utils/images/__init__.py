@@ -1,1 +1,1 @@
-"""Image input: reading, preprocessing and augmentation, shared by EfficientNet and ResNeXt."""
+"""Image input: what models expect of images, and the pipelines that deliver it."""

@@ -16,8 +16,8 @@ import zlib
 
 DATA_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'digits_data')
 NUM_CLASSES = 10
-NUM_TRAIN_IMAGES = 1441
-NUM_EVAL_IMAGES = 356
+NUM_TRAIN_IMAGES = 1442
+NUM_EVAL_IMAGES = 355
 NUM_SHARDS = {'train': 4, 'validation': 2}
 NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
 
