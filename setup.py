@@ -38,7 +38,7 @@ setuptools.setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['efficientnet*', 'resnext*', 'oscar*', 'tpu_utils*']),
-  package_data={'tpu_utils.images': ['digits/*']},
+  package_data={'tpu_utils.images': ['digits_data/*']},
   install_requires=CORE,
   extras_require=EXTRAS,
 )

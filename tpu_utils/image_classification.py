@@ -7,7 +7,7 @@ import keras
 from tpu_utils import batch_norm, distribute, export, optimizers, runner, schedules
 from tpu_utils.classification import classification_task
 from tpu_utils.ema import ExponentialMovingAverage
-from tpu_utils.images import imagenet_input, preprocessing
+from tpu_utils.images import digits, imagenet_input, preprocessing
 from tpu_utils.trainer import Trainer
 
 
@@ -54,6 +54,8 @@ def run(build_model, spec, identity, *, hardware, data, optimization, job, recor
     work.train(images, images if job.mode == 'train_and_eval' else None)
   elif job.mode == 'eval':
     work.follow(images)
+  elif not job.export_dir:
+    raise ValueError('--mode=export needs --export_dir, the folder to write to.')
   if job.export_dir:
     export_best(work, spec, job.export_dir)
 
@@ -97,6 +99,31 @@ def make_trainer(strategy, model, data, optimization, train_steps):
     ema=ExponentialMovingAverage(decay) if decay > 0 else None,
     clip_norm=optimization.gradient_clip_norm,
     accumulation_steps=optimization.gradient_accumulation_steps,
+  )
+
+
+def make_input(spec, data, seed=0, use_bfloat16=False):
+  """The input that `data` (a `config.DataConfig`) names: TFRecord shards, or the embedded digits.
+
+  Args:
+    spec: the model's `PreprocessSpec`.
+    data: a `config.DataConfig`.
+    seed: of the order and the augmentation.
+    use_bfloat16: images in bfloat16.
+  """
+  augmentation = None if data.data_dir else digits.AUGMENTATION
+  return imagenet_input.ImageNetInput(
+    data.data_dir or digits.DATA_DIR,
+    spec,
+    train_batch_size=data.train_batch_size,
+    eval_batch_size=data.eval_batch_size,
+    num_label_classes=data.num_label_classes,
+    holdout_shards=data.holdout_shards,
+    augmentation=augmentation,
+    seed=seed,
+    use_bfloat16=use_bfloat16,
+    transpose_input=data.transpose_input,
+    num_parallel_calls=data.num_parallel_calls,
   )
 
 
