@@ -40,7 +40,7 @@ DEFAULT_BLOCKS_ARGS = (
 
 def efficientnet_params(model_name):
   """(width_coefficient, depth_coefficient, resolution, dropout_rate) of a model."""
-  suggest.check('model', model_name, PARAMS)
+  suggest.check('model_name', model_name, PARAMS)
   return PARAMS[model_name]
 
 

@@ -20,7 +20,7 @@ def model_names():
 
 def get_model_builder(model_name):
   """The builder module of a model; an unknown name raises a ValueError with the nearest ones."""
-  suggest.check('model', model_name, _BUILDER_OF)
+  suggest.check('model_name', model_name, _BUILDER_OF)
   return _BUILDER_OF[model_name]
 
 

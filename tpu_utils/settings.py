@@ -54,6 +54,12 @@ def from_flags(config_class, flag_values):
   return config_class(**{name: flag_values[name].value for name in names})
 
 
+def all_values(config_classes, flag_values):
+  """{flag: value} of all the flags of these classes, for the record of a run."""
+  fields = [field for c in config_classes for field in dataclasses.fields(c)]
+  return {field.name: flag_values[field.name].value for field in fields}
+
+
 class Checked:
   """Base of the settings classes: checks choices and bounds when an instance is made."""
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from tpu_utils import optimizers
+
 # Replica r draws from the streams of seed + r * _SEED_STRIDE (a prime, so streams do not meet soon).
 _SEED_STRIDE = 1_000_003
 
@@ -182,9 +184,10 @@ class Trainer:
     context = tf.distribute.get_replica_context()
     gradients, logs = self._accumulate(self.task.prepare(batch), context)
     gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-    norm = tf.linalg.global_norm(gradients)
     if self._clip_norm:
-      gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm, use_norm=norm)
+      gradients, norm = optimizers.clip_by_global_norm(gradients, self._clip_norm)
+    else:
+      norm = tf.linalg.global_norm(gradients)
     self._optimizer.apply(gradients, self._learning_rate(step))
     if self.ema is not None:
       self.ema.apply(step + 1)
