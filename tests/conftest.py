@@ -22,13 +22,13 @@ def _mirrored(replicas):
   )
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def two_replicas():
   """A MirroredStrategy over two logical CPU devices."""
   return _mirrored(2)
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def four_replicas():
   """A MirroredStrategy over four logical CPU devices."""
   return _mirrored(4)

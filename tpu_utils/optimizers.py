@@ -11,7 +11,7 @@ import inspect
 
 import tensorflow as tf
 
-from tpu_utils import cli
+from tpu_utils import suggest
 
 
 class Optimizer:
@@ -208,10 +208,10 @@ def build_optimizer(name, **settings):
   Raises:
     ValueError: no optimizer or no setting of that name, or a setting out of range.
   """
-  cli.check_choice('optimizer', name, OPTIMIZERS)
+  suggest.check('optimizer', name, OPTIMIZERS)
   known = list(inspect.signature(OPTIMIZERS[name]).parameters)
   for setting in settings:
-    cli.check_choice(f'setting of optimizer {name}', setting, known)
+    suggest.check(f'setting of optimizer {name}', setting, known)
   return OPTIMIZERS[name](**settings)
 
 

@@ -10,7 +10,7 @@ import math
 
 import tensorflow as tf
 
-from tpu_utils import cli
+from tpu_utils import suggest
 
 
 def _require(condition, name, value, expected):
@@ -173,7 +173,7 @@ def build_learning_rate(
   Raises:
     ValueError: an unknown lr_decay_type, a missing or an impossible setting.
   """
-  cli.check_choice('lr_decay_type', lr_decay_type, _NEEDS)
+  suggest.check('lr_decay_type', lr_decay_type, _NEEDS)
   good = isinstance(warmup_epochs, (int, float)) and math.isfinite(warmup_epochs)
   _require(good and warmup_epochs >= 0, 'warmup_epochs', warmup_epochs, 'zero or more')
   settings = {'steps_per_epoch': steps_per_epoch, 'total_steps': total_steps}

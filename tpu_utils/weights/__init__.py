@@ -12,7 +12,7 @@ and each paper has a module in `names/` whose `NAME_MAPS` gives, for every sourc
 import importlib
 import os
 
-from tpu_utils import cli
+from tpu_utils import suggest
 from tpu_utils.weights import assign
 
 # Source -> module of its reader, in the order in which `auto` tries them.
@@ -47,7 +47,7 @@ def load(model, path, source='auto', use_ema=True):
   known = [name for name in READERS if name in maps]
   if source == 'auto':
     source = _recognise(path, known)
-  cli.check_choice('source', source, known)
+  suggest.check('source', source, known)
   tensors = _reader(source).read(path, use_ema=use_ema)
   assign.assign(model, maps[source](model, list(tensors)), tensors, path)
 
