@@ -78,6 +78,24 @@ def preprocess_for_eval(
   return tf.cast(image, tf.bfloat16 if use_bfloat16 else tf.float32)
 
 
+def eval_function(spec):
+  """The function from an encoded image to a model's input that evaluation and export apply.
+
+  Args:
+    spec: `PreprocessSpec`.
+
+  Returns:
+    function(string scalar) -> float32 [image_size, image_size, 3] on the 0..255 scale.
+  """
+
+  def preprocess(image_bytes):
+    return preprocess_for_eval(
+      image_bytes, image_size=spec.image_size, resize_method=spec.interpolation, crop=spec.crop
+    )
+
+  return preprocess
+
+
 def stream(seed, number):
   """The seed of one of the independent random draws (crop, flip, ...) that an example needs.
 
