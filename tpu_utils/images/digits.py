@@ -14,12 +14,18 @@ import struct
 import sys
 import zlib
 
+from tpu_utils.images.spec import Augmentation
+
 DATA_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'digits_data')
 NUM_CLASSES = 10
 NUM_TRAIN_IMAGES = 1442
 NUM_EVAL_IMAGES = 355
 NUM_SHARDS = {'train': 4, 'validation': 2}
 NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
+
+# For training: digits have a right way round, and 8x8 pixels leave little to crop. The `PreprocessSpec`
+# to go with it is the model's with crop='whole'.
+AUGMENTATION = Augmentation(flip=False, area_range=(0.6, 1.0), aspect_ratio_range=(0.8, 1.25))
 
 _LEVEL = 15  # The original values 0..16 become 0..240.
 _HELD_OUT_EVERY = 5

@@ -78,6 +78,21 @@ def preprocess_for_eval(
   return tf.cast(image, tf.bfloat16 if use_bfloat16 else tf.float32)
 
 
+def eval_function(spec):
+  """The preprocessing of evaluation, for export: a function from bytes to float32 [size, size, 3].
+
+  Args:
+    spec: `PreprocessSpec`.
+  """
+
+  def preprocess(image_bytes):
+    return preprocess_for_eval(
+      image_bytes, image_size=spec.image_size, resize_method=spec.interpolation, crop=spec.crop
+    )
+
+  return preprocess
+
+
 def stream(seed, number):
   """The seed of one of the independent random draws (crop, flip, ...) that an example needs.
 
