@@ -9,6 +9,7 @@ CORE = [
   'tensorflow>=2.20,<2.22',
   'keras>=3.10',
   'tensorflow-datasets>=4.9',
+  'tensorboard>=2.20',
   'absl-py>=2.1',
   'numpy>=1.26',
   'tqdm>=4.66',

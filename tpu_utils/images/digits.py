@@ -21,6 +21,8 @@ NUM_CLASSES = 10
 NUM_TRAIN_IMAGES = 1442
 NUM_EVAL_IMAGES = 355
 NUM_SHARDS = {'train': 4, 'validation': 2}
+# Digits must not be mirrored, and at 8x8 pixels a crop may not lose much.
+AUGMENTATION = Augmentation(flip=False, area_range=(0.7, 1.0))
 NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
 
 # For training: digits have a right way round, and 8x8 pixels leave little to crop. The `PreprocessSpec`

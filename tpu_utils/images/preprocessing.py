@@ -79,10 +79,13 @@ def preprocess_for_eval(
 
 
 def eval_function(spec):
-  """The preprocessing of evaluation, for export: a function from bytes to float32 [size, size, 3].
+  """The function from an encoded image to a model's input that evaluation and export apply.
 
   Args:
     spec: `PreprocessSpec`.
+
+  Returns:
+    function(string scalar) -> float32 [image_size, image_size, 3] on the 0..255 scale.
   """
 
   def preprocess(image_bytes):
