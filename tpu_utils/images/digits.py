@@ -25,10 +25,6 @@ NUM_SHARDS = {'train': 4, 'validation': 2}
 AUGMENTATION = Augmentation(flip=False, area_range=(0.7, 1.0))
 NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
 
-# For training: digits have a right way round, and 8x8 pixels leave little to crop. The `PreprocessSpec`
-# to go with it is the model's with crop='whole'.
-AUGMENTATION = Augmentation(flip=False, area_range=(0.6, 1.0), aspect_ratio_range=(0.8, 1.25))
-
 _LEVEL = 15  # The original values 0..16 become 0..240.
 _HELD_OUT_EVERY = 5
 
