@@ -35,6 +35,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
     super().__init__(*args, **kwargs)
     self.replicas_per_group = 1
 
+  def builtin(self):
+    """The Keras layer that computes the same on one replica; see `export.with_builtin_layers`."""
+    return keras.layers.BatchNormalization.from_config(self.get_config())
+
   def call(self, inputs, training=None, mask=None):
     training = bool(training and self.trainable)
     if mask is None and not (training and self.replicas_per_group > 1) and self._fusable(inputs):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpu_utils.images import preprocessing
+from tpu_utils.images import preprocessing, spec
 
 GOLDENS = pathlib.Path(__file__).parents[2] / 'goldens' / 'preprocessing'
 TOLERANCE = 1e-3  # On the 0..255 scale.
@@ -20,6 +20,8 @@ def eagerly(data, function):
 
 
 def in_a_dataset(data, function):
+  # AutoGraph would look for control flow in all that is called, for half a minute.
+  function = tf.autograph.experimental.do_not_convert(function)
   return next(iter(tf.data.Dataset.from_tensors(data).map(function))).numpy()
 
 
@@ -64,6 +66,15 @@ def test_default_interpolation_is_bicubic():
 def test_central_crops(crop, size, expected):
   window = preprocessing.center_crop_window(tf.constant([600, 700]), size, crop)
   assert window.numpy().tolist() == expected
+
+
+def test_eval_function_reads_the_record():
+  record = spec.PreprocessSpec(image_size=40, interpolation='bilinear', crop='size_plus_32')
+  data = image_bytes('coffee')
+  np.testing.assert_array_equal(
+    preprocessing.eval_function(record)(data),
+    preprocessing.preprocess_for_eval(data, False, 40, 'bilinear', crop='size_plus_32'),
+  )
 
 
 def test_png_is_cropped_like_jpeg():
