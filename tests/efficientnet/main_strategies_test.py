@@ -96,7 +96,7 @@ def test_two_workers_train_what_two_replicas_of_one_process_train(mirrored, work
     expected, found = (checkpoints.read(f'{f}/model.ckpt-{step}')[0] for f in (mirrored, folder))
     assert expected.keys() == found.keys()
     for name in expected:
-      limit = 1e-3 * np.sqrt(np.mean(np.square(expected[name], dtype=float))) + 1e-6
+      limit = 1e-5 * np.sqrt(np.mean(np.square(expected[name], dtype=float))) + 1e-6
       np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=limit, err_msg=name)
 
 
@@ -107,7 +107,7 @@ def test_two_workers_evaluate_and_export_the_same(mirrored, workers):
     assert found == pytest.approx(expected, rel=1e-4)
   first, second = (keras.models.load_model(f / 'export' / 'model.keras') for f in (mirrored, folder))
   for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
-    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow
