@@ -10,7 +10,6 @@ import os
 import re
 import sys
 
-import numpy as np
 import tensorflow as tf
 
 METADATA = '_metadata'  # Key of a JSON string: what made the checkpoint.
@@ -116,7 +115,7 @@ class CheckpointManager:
     self.wait()
     if not self._writes:
       return
-    values = {name: np.array(variable) for name, variable in variables.items()}
+    values = {name: variable.numpy() for name, variable in variables.items()}
     if self._executor:
       self._pending = self._executor.submit(self._write, step, values, metadata)
     else:
