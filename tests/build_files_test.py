@@ -148,6 +148,12 @@ def test_lazy_names_must_be_readable(tree):
     build_files.problems(tree)
 
 
+def test_source_that_does_not_parse_is_named(tree):
+  put(tree, 'tools/saw.py', 'x = 1\n<<<<<<< HEAD\n')
+  with pytest.raises(ValueError, match='tools/saw.py:2: invalid syntax; make it Python first.'):
+    build_files.problems(tree)
+
+
 def test_command_line_says_that_all_is_well():
   run = subprocess.run([sys.executable, '-m', 'tests.build_files'], cwd=build_files.ROOT,
                        capture_output=True, text=True, check=False)

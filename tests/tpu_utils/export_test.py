@@ -132,6 +132,20 @@ def test_keras_file_gives_the_same_model(exported, images):
   assert_close(model, loaded(images.astype('float32')), expected_outputs(model, images)[0])
 
 
+def test_keras_file_loads_without_this_package(exported):
+  _, directory = exported
+  code = (
+    'import sys, keras\n'
+    'model = keras.models.load_model(sys.argv[1])\n'
+    'assert not any(name.startswith("tpu_utils") for name in sys.modules)\n'
+    'print(model.name)'
+  )
+  path = os.path.join(directory, export.KERAS_FILE)
+  result = subprocess.run(
+    [sys.executable, '-c', code, path], capture_output=True, text=True, check=False, cwd='/')
+  assert (result.returncode, result.stdout) == (0, 'tiny\n'), result.stderr
+
+
 @pytest.mark.parametrize('exported', ['mixed_bfloat16'], indirect=True)
 def test_saved_model_needs_none_of_our_code(exported, images, tmp_path):
   model, directory = exported
@@ -200,7 +214,7 @@ def test_new_export_replaces_the_old_one(earlier):
 def test_failure_while_writing_leaves_the_old_export(earlier, monkeypatch):
   directory, before = earlier
 
-  def interrupted_save(model, path):
+  def interrupted_save(*_):
     raise KeyboardInterrupt  # The SavedModel is written by now, the .keras file is not.
 
   monkeypatch.setattr(keras.Model, 'save', interrupted_save)
