@@ -1,4 +1,5 @@
 """The BUILD files say what the sources import; and the check sees each way of being wrong."""
+import shutil
 import subprocess
 import sys
 
@@ -23,6 +24,16 @@ def test_every_source_is_in_exactly_one_target():
     for source in target.srcs
   ]
   assert sorted(listed) == sorted(sources)
+
+
+@pytest.mark.skipif(not shutil.which('bazel'), reason='Bazel is not installed')
+def test_bazel_loads_the_targets(tmp_path):
+  query = subprocess.run(
+    ['bazel', '--batch', f'--output_user_root={tmp_path}', 'query', 'kind(py_, //...)'],
+    cwd=build_files.ROOT, capture_output=True, text=True, check=False,
+  )
+  assert query.returncode == 0, query.stderr
+  assert set(query.stdout.split()) == set(build_files.Tree().targets)
 
 
 PACKAGES = ('efficientnet', 'resnext', 'oscar', 'tpu_utils', 'tests')
