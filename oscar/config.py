@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 
-from tpu_utils import cli
+from tpu_utils import suggest
 
 TASKS = ('pretrain', 'retrieval', 'captioning', 'vqa', 'gqa', 'nlvr2')
 ACTIVATIONS = ('gelu', 'relu', 'swish')
@@ -91,8 +91,8 @@ class OscarConfig:
       if field.type is bool:
         object.__setattr__(self, field.name, bool(getattr(self, field.name)))
     _check_sizes(self)
-    cli.check_choice('hidden_act', self.hidden_act, ACTIVATIONS)
-    cli.check_choice('classifier', self.classifier, CLASSIFIERS)
+    suggest.check('hidden_act', self.hidden_act, ACTIVATIONS)
+    suggest.check('classifier', self.classifier, CLASSIFIERS)
     if str(self.img_feature_type).startswith('dis_code'):
       raise ValueError(
         f'img_feature_type={self.img_feature_type!r} takes codes in place of region features; only '
@@ -116,9 +116,7 @@ class OscarConfig:
       return cls(**{**_SIZES[name], **overrides})
     if os.path.exists(name):
       return cls.from_json(name, **overrides)
-    raise ValueError(
-      f'No OSCAR configuration {name!r}, nor a file or folder of that name.{cli.nearest(name, _SIZES)}'
-    )
+    raise suggest.unknown_name('configuration, file or folder', name, _SIZES)
 
   @classmethod
   def from_json(cls, path, **overrides):
@@ -160,7 +158,7 @@ class OscarConfig:
     """A copy with some settings changed; unknown ones raise ValueError naming the nearest."""
     known = [field.name for field in dataclasses.fields(self)]
     for name in overrides:
-      cli.check_choice('OscarConfig setting', name, known)
+      suggest.check('OscarConfig setting', name, known)
     return dataclasses.replace(self, **overrides)
 
 

@@ -7,7 +7,7 @@ Source: microsoft/Oscar, `oscar/modeling/modeling_bert.py`.
 """
 from keras import ops
 
-from tpu_utils import cli
+from tpu_utils import suggest
 
 IGNORED = -1  # Label of positions that are not to be predicted.
 
@@ -64,7 +64,7 @@ def classification_loss(logits, labels, loss_type):
       num_labels is 1 (regression: mean squared error, whatever the loss type).
     loss_type: 'bce', 'kl', or one of the names of softmax cross-entropy: 'xe', 'sfmx', 'bxe'.
   """
-  cli.check_choice('loss_type', loss_type, ('bce', 'kl', 'xe', 'sfmx', 'bxe'))
+  suggest.check('loss_type', loss_type, ('bce', 'kl', 'xe', 'sfmx', 'bxe'))
   logits = ops.cast(logits, 'float32')
   if logits.shape[-1] == 1:
     return ops.mean(ops.square(ops.reshape(logits, (-1,)) - _floats(ops.reshape(labels, (-1,)))))

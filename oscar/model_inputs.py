@@ -1,7 +1,7 @@
 """Checks what is given to an OSCAR model, where a wrong shape can still be named."""
 import keras
 
-from tpu_utils import cli
+from tpu_utils import suggest
 
 # Rank without NLVR2's axis of choices; two ranks where both are allowed.
 _RANKS = {
@@ -28,7 +28,7 @@ def check_inputs(inputs, config, task):
   if not isinstance(inputs, dict) or 'input_ids' not in inputs:
     raise ValueError("An OSCAR model takes a dict of inputs with the key 'input_ids'.")
   for name in inputs:
-    cli.check_choice('OSCAR model input', name, [*_RANKS, *_OTHERS])
+    suggest.check('OSCAR model input', name, [*_RANKS, *_OTHERS])
   if 'masked_positions' in inputs and task not in ('pretrain', 'captioning'):
     raise ValueError(f'masked_positions: the {task} model predicts no words; leave it out.')
   shapes = {k: tuple(keras.ops.shape(inputs[k])) for k in _RANKS if inputs.get(k) is not None}

@@ -39,7 +39,7 @@ def test_classification_agrees_with_official_code(heads, loss_type, logits, labe
 
 
 def test_unknown_loss_type():
-  with pytest.raises(ValueError, match="loss_type='bcd' is unknown. Did you mean bce"):
+  with pytest.raises(ValueError, match="Unknown loss_type 'bcd': did you mean bce"):
     losses.classification_loss(np.zeros((1, 2), 'float32'), np.zeros((1, 2)), 'bcd')
 
 

@@ -284,9 +284,9 @@ def test_runs_on_another_backend():
 @pytest.mark.parametrize(
   ('arguments', 'overrides', 'message'),
   [
-    (('bse', 'vqa'), {}, "'bse'.* Did you mean base"),
-    (('base', 'vga'), {}, "task='vga' is unknown. Did you mean vqa"),
-    (('base', 'vqa'), {'num_label': 3}, "'num_label' is unknown. Did you mean num_labels"),
+    (('bse', 'vqa'), {}, "Unknown configuration, file or folder 'bse': did you mean base"),
+    (('base', 'vga'), {}, "Unknown task 'vga': did you mean vqa"),
+    (('base', 'vqa'), {'num_label': 3}, "Unknown OscarConfig setting 'num_label': did you mean num_labels"),
   ],
 )
 def test_unknown_names_list_the_nearest(arguments, overrides, message):
