@@ -99,6 +99,24 @@ class OscarModel(Configured, keras.Model):
     )
     self.cls_predictions.build()
 
+  @property
+  def input(self):
+    """{name: keras.KerasTensor}: the inputs that training and evaluation give; no size is fixed."""
+    names = ['input_ids', 'token_type_ids', 'attention_mask']
+    if self.task in ('pretrain', 'captioning'):
+      names.append('masked_positions')
+    pair = (self.config.num_choice,) if self.pairs else ()
+    shapes = {name: (None, *pair, None) for name in names}
+    found = {name: keras.KerasTensor(s, 'int32', name=name) for name, s in shapes.items()}
+    if self.config.img_feature_dim:
+      shape = (None, *pair, None, self.config.img_feature_dim)
+      found['img_feats'] = keras.KerasTensor(shape, 'float32', name='img_feats')
+    return found
+
+  @property
+  def inputs(self):
+    return list(self.input.values())
+
   def __call__(self, inputs, *args, **kwargs):
     # Here, since Keras turns the message of an error inside `call` into a page.
     check_inputs(inputs, self.config, self.task)

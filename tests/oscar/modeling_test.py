@@ -10,6 +10,7 @@ import tensorflow as tf
 import oscar
 from oscar import losses
 from tests.oscar import golden_models
+from tpu_utils import profile
 from tpu_utils.weights.names import oscar as names
 
 INPUTS = ('input_ids', 'token_type_ids', 'attention_mask', 'img_feats')
@@ -55,15 +56,18 @@ def assert_norms_agree(found, expected):
   assert left <= {'__total_norm__'}
 
 
+def pretraining_losses(*args):
+  found = {name: losses.mean(term) for name, term in losses.pretraining(*args).items()}
+  return {**found, 'loss': sum(found.values())}
+
+
 @pytest.mark.parametrize('classes', [2, 3])
 def test_pretraining_agrees_with_official_code(pretraining, classes):
   z, prefix = pretraining, f'c{classes}/'
   model = golden_models.build('pretrain', num_contrast_classes=classes)
   with tf.GradientTape() as tape:
     outputs = model(golden_models.inputs(z, *INPUTS))
-    found = losses.pretrain_losses(
-      outputs, z['masked_lm_labels'], z[prefix + 'next_sentence_label']
-    )
+    found = pretraining_losses(outputs, z['masked_lm_labels'], z[prefix + 'next_sentence_label'])
   for name in ('prediction_scores', 'seq_relationship_score'):
     np.testing.assert_allclose(outputs[name], z[prefix + name], atol=1e-4, rtol=0)
   for name, loss in found.items():
@@ -94,7 +98,7 @@ def test_masked_positions_give_the_same_scores_loss_and_gradients(pretraining):
     gathered[row, : len(where)] = wanted[where]
   with tf.GradientTape() as tape:
     outputs = model({**inputs, 'masked_positions': positions})
-    loss = losses.pretrain_losses(outputs, gathered, z['c2/next_sentence_label'])['loss']
+    loss = pretraining_losses(outputs, gathered, z['c2/next_sentence_label'])['loss']
   expected = np.take_along_axis(z['c2/prediction_scores'], positions[..., None], axis=1)
   np.testing.assert_allclose(outputs['prediction_scores'], expected, atol=1e-4, rtol=0)
   np.testing.assert_allclose(loss, z['c2/loss'], atol=1e-5)
@@ -109,7 +113,9 @@ def test_classification_agrees_with_official_code(heads, variant):
   targets, loss_type = ('targets', 'bce') if task == 'vqa' else ('labels', 'xe')
   with tf.GradientTape() as tape:
     logits = model(golden_models.inputs(heads, *INPUTS, prefix=f'{task}/'))['logits']
-    loss = losses.classification_loss(logits, heads[f'{task}/{targets}'], loss_type)
+    loss = losses.mean(
+      losses.classification(logits, heads[f'{task}/{targets}'], loss_type)
+    )
   np.testing.assert_allclose(logits, heads[f'{task}/{variant}/logits'], atol=1e-4, rtol=0)
   expected = heads[f'{task}/{variant}/{"bce_loss" if task == "vqa" else "loss"}']
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
@@ -153,7 +159,7 @@ def test_captioning_agrees_with_official_code(variant, batch):
     positions[row, : len(where)] = where
   with tf.GradientTape() as tape:
     logits = model({**inputs, 'masked_positions': positions})['logits']
-    loss = losses.caption_loss(logits, masked_ids, label_smoothing=0.1, drop_worst_ratio=0.2)
+    loss = losses.mean(losses.captioning(logits, masked_ids, 0.1, 0.2))
   expected = z[f'{variant}/{batch}/class_logits']
   np.testing.assert_allclose(logits.numpy()[masked_ids != 0], expected, atol=1e-4, rtol=0)
   case = f'{variant}/{batch}/ls0.1_dw0.2_after0'
@@ -241,13 +247,32 @@ def test_compiles_under_xla_forward_and_backward(pretraining):
   def step(inputs, labels):
     with tf.GradientTape() as tape:
       outputs = model(inputs, training=True)
-      loss = losses.pretrain_losses(outputs, labels, labels[:, 1] * 0)['loss']
+      loss = pretraining_losses(outputs, labels, labels[:, 1] * 0)['loss']
     tape.gradient(loss, [v.value for v in model.trainable_variables])
     return loss, model(inputs)['prediction_scores']
 
   loss, scores = step({k: tf.constant(v) for k, v in inputs.items()}, tf.constant(labels))
   assert np.isfinite(loss)
   np.testing.assert_allclose(scores, z['c2/prediction_scores'][:, 1:3], atol=1e-4, rtol=0)
+
+
+def test_says_what_it_takes(pretraining):
+  model = golden_models.build('pretrain')
+  z = pretraining
+  assert {x.name for x in model.inputs} == {*INPUTS, 'masked_positions'}
+  shapes = {k: x.shape for k, x in model.input.items()}
+  assert shapes['img_feats'] == (None, None, 26)
+  assert shapes['attention_mask'] == (None, None)
+  assert golden_models.build('nlvr2').input['input_ids'].shape == (None, 2, None)
+  found = {k: np.zeros((4, 1), 'int32') if k == 'masked_positions' else z[k] for k in model.input}
+  assert model(found)['prediction_scores'].shape == (4, 1, 400)
+  # 3 layers of 4 w^2 + 2 w * 96 a position and 2 n^2 w of attention, regions, pooler, heads.
+  text, regions, w = 12, 4, 48
+  n = text + regions
+  expected = 3 * (n * (4 * w * w + 2 * w * 96) + 2 * n * n * w) + regions * 26 * w + w * w
+  expected += 2 * (w * w + w * 400) + w * 2
+  shapes = {**{k: z[k].shape[1:] for k in INPUTS}, 'masked_positions': (2,)}
+  assert profile.flops(model, input_shapes=shapes) == expected
 
 
 def test_unknown_lengths_while_tracing(pretraining):
