@@ -5,7 +5,7 @@ Source: tensorflow/tpu, models/official/efficientnet/model_builder_factory.py, w
 import keras
 
 from efficientnet import efficientnet_builder, efficientnet_model
-from tpu_utils import cli
+from tpu_utils import suggest
 from tpu_utils.images import spec
 
 # Every builder has PARAMS, MEAN_RGB, STDDEV_RGB, INTERPOLATION and get_model_params.
@@ -20,7 +20,7 @@ def model_names():
 
 def get_model_builder(model_name):
   """The builder module of a model; an unknown name raises a ValueError with the nearest ones."""
-  cli.check_choice('model_name', model_name, _BUILDER_OF)
+  suggest.check('model_name', model_name, _BUILDER_OF)
   return _BUILDER_OF[model_name]
 
 
@@ -85,7 +85,7 @@ def build_model(
   if pooling is not None and include_top:
     raise ValueError(f'pooling={pooling!r} needs include_top=False: with the top, logits come out.')
   if pooling is not None:
-    cli.check_choice('pooling', pooling, ('avg', 'max'))
+    suggest.check('pooling', pooling, ('avg', 'max'))
   if num_classes is not None:
     overrides['num_classes'] = num_classes
   network = _Network(model_name, image_size, dtype_policy, not features_only or weights, overrides)
@@ -128,7 +128,7 @@ def feature_extractor(
   if endpoints is None:
     endpoints = [n for n in known if n.startswith('reduction_') and '/' not in n] + ['features']
   for name in endpoints:
-    cli.check_choice('endpoint', name, [*known, *(n for n in head if n not in known)])
+    suggest.check('endpoint', name, [*known, *(n for n in head if n not in known)])
   return keras.Model(network.images, {name: known[name] for name in endpoints}, name=model_name)
 
 

@@ -14,13 +14,21 @@ def pytest_configure(config):
   tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 
 
-@pytest.fixture
+def _mirrored(replicas):
+  # TensorFlow's collectives keep their keys for the whole process and every MirroredStrategy counts
+  # from the same one, so a second strategy with tensors of other shapes would fail on CPUs.
+  return tf.distribute.MirroredStrategy(
+    [f'CPU:{i}' for i in range(replicas)], tf.distribute.ReductionToOneDevice()
+  )
+
+
+@pytest.fixture(scope='session')
 def two_replicas():
   """A MirroredStrategy over two logical CPU devices."""
-  return tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
+  return _mirrored(2)
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def four_replicas():
   """A MirroredStrategy over four logical CPU devices."""
-  return tf.distribute.MirroredStrategy([f'CPU:{i}' for i in range(4)])
+  return _mirrored(4)

@@ -1,5 +1,4 @@
-"""What every script does around its work: one line for a user's mistake, nearest names, exit codes."""
-import difflib
+"""What every script does around its work: one line for a user's mistake, exit codes."""
 import sys
 
 from absl import app, flags
@@ -7,27 +6,8 @@ from absl import app, flags
 EXIT_INTERRUPTED = 143  # 128 + SIGTERM: launchers start such a job again.
 
 
-class UserError(ValueError):
-  """A mistake in what the user gave; its text is one line that names the mend."""
-
-
 class Interrupted(Exception):  # noqa: N818 - no error: the job was asked to stop, and saved.
   """The job was asked to stop (SIGTERM) and has saved its state."""
-
-
-def nearest(name, known, count=3):
-  """Returns ' Did you mean ...?' with the known names closest to `name`, or lists them all."""
-  known = [str(k) for k in known]
-  close = difflib.get_close_matches(str(name), known, n=count, cutoff=0.5)
-  if close:
-    return f' Did you mean {" or ".join(close)}?'
-  return f' Choose one of: {", ".join(known)}.'
-
-
-def check_choice(what, value, known):
-  """Raises `UserError` naming the nearest values unless `value` is one of `known`."""
-  if value not in known:
-    raise UserError(f'{what}={value!r} is unknown.{nearest(value, known)}')
 
 
 def run(main, flags_parser):

@@ -4,9 +4,11 @@ import os
 
 import tensorflow as tf
 
-from tpu_utils import cli
+from tpu_utils import cli, suggest
 
-NO_TPU_KERNELS = (
+STRATEGIES = ('auto', 'tpu', 'mirrored', 'multi_worker', 'one_device')
+
+_NO_TPU_KERNELS = (
   'this TensorFlow ({version}) has no TPU kernels. On a TPU VM install the TPU build '
   "(pip install '.[tpu]'); without a TPU leave --tpu out."
 )
@@ -30,7 +32,7 @@ def create_strategy(
   Raises:
     ValueError: the name is unknown, or the TPU cannot be used (the message says why).
   """
-  cli.check_choice('--strategy', name, ('auto', 'tpu', 'mirrored', 'multi_worker', 'one_device'))
+  suggest.check('value of --strategy', name, STRATEGIES)
   if name == 'auto':
     name = _automatic(tpu if use_tpu else None)
   if name == 'tpu':
@@ -86,7 +88,7 @@ def _tpu_strategy(tpu, zone, project, job_name):
     raise ValueError('--strategy=tpu needs --tpu: `local` on a TPU VM, a TPU name, or a grpc:// address.')
   # A remote worker (grpc://) brings its own kernels; a TPU VM runs on this process's.
   if not tpu.startswith('grpc://') and not _has_tpu_kernels():
-    raise ValueError(f'--tpu={tpu}: {NO_TPU_KERNELS.format(version=tf.__version__)}')
+    raise ValueError(f'--tpu={tpu}: {_NO_TPU_KERNELS.format(version=tf.__version__)}')
   arguments = {'job_name': job_name} if job_name else {}
   try:
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(

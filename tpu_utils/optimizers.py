@@ -208,12 +208,10 @@ def build_optimizer(name, **settings):
   Raises:
     ValueError: no optimizer or no setting of that name, or a setting out of range.
   """
-  if name not in OPTIMIZERS:
-    raise suggest.unknown_name('optimizer', name, OPTIMIZERS)
+  suggest.check('optimizer', name, OPTIMIZERS)
   known = list(inspect.signature(OPTIMIZERS[name]).parameters)
   for setting in settings:
-    if setting not in known:
-      raise suggest.unknown_name(f'setting of the optimizer {name}', setting, known)
+    suggest.check(f'setting of optimizer {name}', setting, known)
   return OPTIMIZERS[name](**settings)
 
 

@@ -173,8 +173,7 @@ def build_learning_rate(
   Raises:
     ValueError: an unknown lr_decay_type, a missing or an impossible setting.
   """
-  if lr_decay_type not in _NEEDS:
-    raise suggest.unknown_name('lr_decay_type', lr_decay_type, _NEEDS)
+  suggest.check('lr_decay_type', lr_decay_type, _NEEDS)
   good = isinstance(warmup_epochs, (int, float)) and math.isfinite(warmup_epochs)
   _require(good and warmup_epochs >= 0, 'warmup_epochs', warmup_epochs, 'zero or more')
   settings = {'steps_per_epoch': steps_per_epoch, 'total_steps': total_steps}

@@ -9,7 +9,7 @@ import textwrap
 
 from absl import flags
 
-from tpu_utils import cli
+from tpu_utils import cli, suggest
 
 # Flags belong to the script that asks for them, not to this module.
 flags.disclaim_key_flags()
@@ -54,6 +54,12 @@ def from_flags(config_class, flag_values):
   return config_class(**{name: flag_values[name].value for name in names})
 
 
+def all_values(config_classes, flag_values):
+  """{flag: value} of all the flags of these classes, for the record of a run."""
+  fields = [field for c in config_classes for field in dataclasses.fields(c)]
+  return {field.name: flag_values[field.name].value for field in fields}
+
+
 class Checked:
   """Base of the settings classes: checks choices and bounds when an instance is made."""
 
@@ -64,9 +70,9 @@ class Checked:
         continue
       choices, at_least = field.metadata['choices'], field.metadata['at_least']
       if choices:
-        cli.check_choice(f'--{field.name}', value, choices)
+        suggest.check(f'value of --{field.name}', value, choices)
       if at_least is not None and not value >= at_least:
-        raise cli.UserError(f'--{field.name}={value} must be at least {at_least}.')
+        raise ValueError(f'--{field.name}={value} must be at least {at_least}.')
 
 
 def apply_preset(flag_values, preset):
@@ -107,8 +113,7 @@ def parse_flags(doc, config_classes):
     try:
       rest = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as e:
-      names = [name for name in flags.FLAGS if len(name) > 1]
-      sys.exit(_complain(f'--{e.flagname} is not a flag.{cli.nearest(e.flagname, names)}'))
+      sys.exit(_complain(suggest.unknown_name('flag', e.flagname, flags.FLAGS)))
     except flags.Error as e:
       sys.exit(_complain(f'{cli.one_line(e)} (--help explains the flags)'))
     if len(rest) > 1:

@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from tpu_utils import optimizers
+
 # Replica r draws from the streams of seed + r * _SEED_STRIDE (a prime, so streams do not meet soon).
 _SEED_STRIDE = 1_000_003
 
@@ -182,9 +184,10 @@ class Trainer:
     context = tf.distribute.get_replica_context()
     gradients, logs = self._accumulate(self.task.prepare(batch), context)
     gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-    norm = tf.linalg.global_norm(gradients)
     if self._clip_norm:
-      gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm, use_norm=norm)
+      gradients, norm = optimizers.clip_by_global_norm(gradients, self._clip_norm)
+    else:
+      norm = tf.linalg.global_norm(gradients)
     self._optimizer.apply(gradients, self._learning_rate(step))
     if self.ema is not None:
       self.ema.apply(step + 1)
@@ -197,11 +200,11 @@ class Trainer:
     if parts == 1:
       return self._gradients(batch, context)
     batch = {name: _split(name, value, parts) for name, value in batch.items()}
-    gradients = [tf.zeros_like(v) for v in self._trainable]
-    logs = tf.zeros([len(self.log_names) - 1, 2], tf.float32)  # All but the gradient norm.
-    for i in tf.range(parts):
-      part_gradients, part_logs = self._gradients({k: v[i] for k, v in batch.items()}, context)
-      gradients = [total + part for total, part in zip(gradients, part_gradients, strict=True)]
+    gradients, logs = None, 0.0
+    # Unrolled: a strategy's reductions (of loss weights, of batch statistics) can't stand in a loop.
+    for i in range(parts):
+      part, part_logs = self._gradients({name: value[i] for name, value in batch.items()}, context)
+      gradients = part if gradients is None else [a + b for a, b in zip(gradients, part, strict=True)]
       logs += part_logs
     return [g / parts for g in gradients], logs
 
@@ -279,7 +282,7 @@ class Trainer:
     own = [v for v in self._weights if id(v) not in trainable]
     variables = [v.value for v in own]
     if self.ema is not None:
-      variables += [self.ema.variables[v.path] for v in own]
+      variables += [self.ema.variables[v.path] for v in own if v.path in self.ema.variables]
     if not variables:
       return
     context = tf.distribute.get_replica_context()
