@@ -18,6 +18,7 @@ from tpu_utils.weights import assign
 # Source -> module of its reader, in the order in which `auto` tries them.
 READERS = {
   'tf1': 'tpu_utils.weights.tf1',
+  'torch': 'tpu_utils.weights.torch_files',
 }
 
 # Start of model.name -> module of its name maps. Names, not imports: tpu_utils imports no paper.
