@@ -8,17 +8,16 @@ Batch norm follows the first two convolutions of each path, and then the sum of 
 before the sum it would be another function.
 """
 import functools
-import re
 
 import keras
 import numpy as np
 from keras import ops
 
 from tpu_utils import suggest
+from tpu_utils.weights.names import resnext as names
 
 FORMS = ('a', 'b', 'c')
 _AGGREGATES = {'sum': keras.layers.Add, 'concatenate': keras.layers.Concatenate}
-_PATH_NUMBER = re.compile(r'_path(\d+)(?=_)')
 
 
 def aggregated_transform(x, transforms, aggregate='sum', *, name=None, dtype=None):
@@ -109,7 +108,7 @@ def convert_weights(source, target):
       f'({len(differing)} such variables). Build both with the same settings.'
     )
   for path, variables in targets.items():
-    axis = path_axis(path)
+    axis = names.path_axis(path)
     parts = [ops.convert_to_numpy(variable) for variable in sources[path]]
     merged = np.concatenate(parts, axis) if len(parts) > 1 else parts[0]
     parts = np.split(merged, len(variables), axis) if len(variables) > 1 else [merged]
@@ -117,24 +116,10 @@ def convert_weights(source, target):
       variable.assign(part)
 
 
-def merged_path(variable_path):
-  """(`variable_path` as form (c) calls it, number of the path or None)."""
-  match = _PATH_NUMBER.search(variable_path)
-  return _PATH_NUMBER.sub('', variable_path), int(match[1]) if match else None
-
-
-def path_axis(variable_path):
-  """The axis along which form (c) has the paths of a variable side by side."""
-  layer, name = variable_path.rsplit('/', 1)
-  if name != 'kernel':
-    return 0
-  return 2 if layer.endswith('_conv3') else 3
-
-
 def _variables_by_merged_path(model):
   variables = {}
   for variable in model.weights:
-    path, _ = merged_path(variable.path)
+    path, _ = names.merged_path(variable.path)
     variables.setdefault(path, []).append(variable)
   return variables
 
@@ -144,5 +129,5 @@ def _merged_shape(path, variables):
     return None
   shape = list(variables[path][0].shape)
   if len(variables[path]) > 1:
-    shape[path_axis(path)] *= len(variables[path])
+    shape[names.path_axis(path)] *= len(variables[path])
   return shape

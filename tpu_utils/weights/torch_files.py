@@ -4,16 +4,19 @@ Files are data here: torch reads them with `weights_only=True`, which builds ten
 and nothing else.
 """
 import argparse
+import importlib
 import os
 import pickle  # Only for the name of the error that a refused file raises.
 import re
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 _SUFFIXES = ('.pth', '.pt', '.bin', '.tar', '.ckpt', '.safetensors')
 _SAFETENSORS = '.safetensors'
+_SAFETENSORS_DTYPES = {
+  'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'I64': '<i8', 'I32': '<i4', 'I16': '<i2', 'I8': 'i1',
+  'U8': 'u1', 'BOOL': '?',
+}  # fmt: skip
 # Keys under which training programs keep the weights beside their other state.
 _RAW_KEYS = ('state_dict', 'model_state_dict', 'model')
 _EMA_KEYS = ('state_dict_ema', 'model_ema')
@@ -47,10 +50,7 @@ def read(path, use_ema=True):
   path = os.fspath(path)
   if not os.path.isfile(path):
     raise FileNotFoundError(f'{path}: no such file.')
-  if path.endswith(_SAFETENSORS):
-    tensors = _read_safetensors(path)
-  else:
-    tensors = _read_torch(path, use_ema)
+  tensors = _read_safetensors(path) if path.endswith(_SAFETENSORS) else _read_torch(path, use_ema)
   tensors = {name: value for name, value in tensors.items() if not name.endswith(_TRAINING_STATE)}
   if not tensors:
     raise ValueError(f'{path} holds no tensors; expected a state dict, {{name: tensor}}.')
@@ -69,9 +69,9 @@ def write(path, tensors):
   try:
     if path.endswith(_SAFETENSORS):
       contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-      safetensors.numpy.save_file(contiguous, unfinished)
+      _import_extra('safetensors.numpy', path).save_file(contiguous, unfinished)
     else:
-      torch = _import_torch(path)
+      torch = _import_extra('torch', path)
       torch.save({k: torch.tensor(np.asarray(v)) for k, v in tensors.items()}, unfinished)
     os.replace(unfinished, path)
   finally:
@@ -79,39 +79,40 @@ def write(path, tensors):
       os.remove(unfinished)
 
 
+def _import_extra(module, path):
+  try:
+    return importlib.import_module(module)
+  except ImportError as error:
+    package = module.split('.')[0]
+    raise ValueError(
+      f'{path}: this file needs the package {package}, which is not installed; `pip install {package}`.'
+    ) from error
+
+
 def _read_safetensors(path):
+  safetensors = _import_extra('safetensors', path)
   try:
     with open(path, 'rb') as f:
       entries = safetensors.deserialize(f.read())
   except safetensors.SafetensorError as error:
     raise ValueError(f'{path} is no whole safetensors file ({error}); copy it anew.') from error
-  return {name: _array(path, name, entry) for name, entry in entries}
+  return {name: _array(path, name, **entry) for name, entry in entries}
 
 
-def _array(path, name, entry):
-  if entry['dtype'] == 'BF16':  # Unknown to numpy: the upper half of a float32.
-    bits = np.frombuffer(entry['data'], np.uint16).astype(np.uint32) << 16
-    return bits.view(np.float32).reshape(entry['shape'])
-  dtypes = safetensors.numpy._TYPES
-  if entry['dtype'] not in dtypes:
+def _array(path, name, dtype, shape, data):
+  if dtype == 'BF16':  # Unknown to numpy: the upper half of a float32.
+    bits = np.frombuffer(data, '<u2').astype(np.uint32) << 16
+    return bits.view(np.float32).reshape(shape)
+  if dtype not in _SAFETENSORS_DTYPES:
     raise ValueError(
-      f'{path}: {name} is {entry["dtype"]}; expected one of {", ".join(dtypes)} or BF16. Save it as F32.'
+      f'{path}: {name} is {dtype}; expected one of BF16, {", ".join(_SAFETENSORS_DTYPES)}. '
+      'Save it as F32.'
     )
-  return np.frombuffer(entry['data'], dtypes[entry['dtype']]).reshape(entry['shape'])
-
-
-def _import_torch(path):
-  try:
-    import torch
-  except ImportError as error:
-    raise ValueError(
-      f'{path}: this format needs torch; `pip install torch`, or save the weights as .safetensors.'
-    ) from error
-  return torch
+  return np.frombuffer(data, _SAFETENSORS_DTYPES[dtype]).reshape(shape)
 
 
 def _read_torch(path, use_ema):
-  torch = _import_torch(path)
+  torch = _import_extra('torch', path)
   try:
     # Programs keep their options beside the weights; a namespace is as harmless as a dict.
     with torch.serialization.safe_globals([argparse.Namespace]):
