@@ -123,6 +123,23 @@ def test_classification_agrees_with_official_code(heads, variant):
   assert_norms_agree(gradients(tape, loss, model), norms)
 
 
+@pytest.mark.parametrize('scale', [2, 3])
+def test_pairs_with_image_layer_norm_agree_with_official_code(heads, scale):
+  """Such models have a layer norm inside the NLVR2 classifier, too."""
+  z, prefix = golden_models.load('image_layernorm.npz'), f'nlvr2_pair_mlp{scale}/'
+  settings = {'use_img_layernorm': True, 'img_layer_norm_eps': 1e-5}
+  model = golden_models.build('nlvr2', classifier='mlp', cls_hidden_scale=scale, **settings)
+  with tf.GradientTape() as tape:
+    logits = model(golden_models.inputs(heads, *INPUTS, prefix='nlvr2/'))['logits']
+    loss = losses.mean(losses.classification(logits, heads['nlvr2/labels'], 'xe'))
+  np.testing.assert_allclose(logits, z[prefix + 'logits'], atol=1e-4, rtol=0)
+  np.testing.assert_allclose(loss, z[prefix + 'loss'], rtol=1e-5)
+  found = gradients(tape, loss, model)
+  for key in (k for k in z.files if k.startswith(prefix + 'grad/')):
+    gradient = found[key.rsplit('/', 1)[1]]
+    np.testing.assert_allclose(gradient.T, z[key], atol=1e-5, err_msg=key)
+
+
 @pytest.mark.parametrize(
   ('task', 'labels', 'expected', 'mask'),
   [
