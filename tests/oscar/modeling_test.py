@@ -10,7 +10,7 @@ import tensorflow as tf
 import oscar
 from oscar import losses
 from tests.oscar import golden_models
-from tpu_utils import profile
+from tpu_utils import optimizers, profile, trainer
 from tpu_utils.weights.names import oscar as names
 
 INPUTS = ('input_ids', 'token_type_ids', 'attention_mask', 'img_feats')
@@ -271,6 +271,47 @@ def test_compiles_under_xla_forward_and_backward(pretraining):
   loss, scores = step({k: tf.constant(v) for k, v in inputs.items()}, tf.constant(labels))
   assert np.isfinite(loss)
   np.testing.assert_allclose(scores, z['c2/prediction_scores'][:, 1:3], atol=1e-4, rtol=0)
+
+
+def train_steps(strategy, steps=3, **dropout):
+  """Trains on the golden batch through the shared trainer; returns (losses, {name: value})."""
+  z = golden_models.load('pretraining.npz')
+  labels = np.array([[7, 8], [9, -1], [-1, -1], [-1, 5]])
+  batch = {k: z[k].astype('float32' if k == 'img_feats' else 'int32') for k in INPUTS}
+  batch |= {'masked_positions': np.tile([1, 2], (4, 1)), 'masked_lm_labels': labels}
+  batch |= {'next_sentence_label': z['c2/next_sentence_label']}
+
+  def dataset(context):
+    size = context.get_per_replica_batch_size(4)
+    return tf.data.Dataset.from_tensor_slices(batch).repeat().batch(size, drop_remainder=True)
+
+  def term(name):
+    def loss(outputs, batch):
+      terms = losses.pretraining(outputs, batch['masked_lm_labels'], batch['next_sentence_label'])
+      return terms[name]
+
+    return loss
+
+  task = trainer.Task({name: term(name) for name in ('masked_lm_loss', 'next_sentence_loss')})
+  with strategy.scope():
+    model = golden_models.build('pretrain', **dropout)
+  optimizer = optimizers.build_optimizer('sgd')
+  held = trainer.Trainer(strategy, model, task, optimizer, lambda step: 0.05, clip_norm=1.0)
+  logs = held.train(held.train_iterator(dataset), steps)
+  return logs, {name: np.array(v) for name, v in held.variables().items()}
+
+
+def test_two_replicas_train_the_weights_of_one(two_replicas):
+  """Masked words are spread unevenly over the replicas: the loss is a mean over all of them."""
+  still = {'hidden_dropout_prob': 0.0, 'attention_probs_dropout_prob': 0.0}
+  one, two = (train_steps(s, **still) for s in (tf.distribute.get_strategy(), two_replicas))
+  assert one[0]['masked_lm_loss'] > 1
+  assert one[0]['loss'] == pytest.approx(two[0]['loss'], rel=1e-5)
+  assert one[1].keys() == two[1].keys()
+  assert 'seeds/encoder_layer_0' in one[1]
+  for name, value in one[1].items():
+    if not name.startswith('seeds/'):
+      np.testing.assert_allclose(value, two[1][name], atol=1e-5, err_msg=name)
 
 
 def test_says_what_it_takes(pretraining):
