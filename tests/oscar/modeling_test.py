@@ -253,9 +253,10 @@ def test_mixed_precision_keeps_float32_variables_and_logits(pretraining):
   assert keras.config.dtype_policy().name == 'float32'
 
 
-def test_compiles_under_xla_forward_and_backward(pretraining):
+@pytest.mark.parametrize(('policy', 'tolerance'), [('float32', 1e-4), ('mixed_bfloat16', 0.3)])
+def test_compiles_under_xla_forward_and_backward(pretraining, policy, tolerance):
   z = pretraining
-  model = golden_models.build('pretrain')
+  model = golden_models.build('pretrain', dtype_policy=policy)
   inputs = golden_models.inputs(z, *INPUTS)
   inputs['masked_positions'] = np.array([[1, 2]] * 4)
   labels = np.array([[7, -1]] * 4)
@@ -270,7 +271,7 @@ def test_compiles_under_xla_forward_and_backward(pretraining):
 
   loss, scores = step({k: tf.constant(v) for k, v in inputs.items()}, tf.constant(labels))
   assert np.isfinite(loss)
-  np.testing.assert_allclose(scores, z['c2/prediction_scores'][:, 1:3], atol=1e-4, rtol=0)
+  np.testing.assert_allclose(scores, z['c2/prediction_scores'][:, 1:3], atol=tolerance, rtol=0)
 
 
 def train_steps(strategy, steps=3, **dropout):
@@ -333,12 +334,23 @@ def test_says_what_it_takes(pretraining):
   assert profile.flops(model, input_shapes=shapes) == expected
 
 
-def test_unknown_lengths_while_tracing(pretraining):
-  model = golden_models.build('pretrain')
+@pytest.mark.parametrize('task', ['pretrain', 'captioning'])
+def test_unknown_lengths_while_tracing(pretraining, task):
+  model = golden_models.build(task, tie_weights=True)
   inputs = golden_models.inputs(pretraining, *INPUTS)
   specs = {k: tf.TensorSpec([None] * v.ndim, v.dtype) for k, v in inputs.items()}
   scores = tf.function(model, input_signature=[specs])(inputs)['prediction_scores']
-  np.testing.assert_allclose(scores, pretraining['c2/prediction_scores'], atol=1e-4, rtol=0)
+  expected = pretraining['c2/prediction_scores']
+  if task == 'captioning':
+    expected = expected[:, : inputs['input_ids'].shape[1]]
+  np.testing.assert_allclose(scores, expected, atol=1e-4, rtol=0)
+
+
+def test_inputs_that_are_none_count_as_not_given(heads):
+  model = golden_models.build('nlvr2')
+  inputs = golden_models.inputs(heads, *INPUTS, prefix='nlvr2/')
+  logits = model({**inputs, 'position_ids': None, 'head_mask': None})['logits']
+  np.testing.assert_array_equal(logits, model(inputs)['logits'])
 
 
 def test_runs_on_another_backend():
