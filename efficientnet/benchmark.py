@@ -76,7 +76,7 @@ def _train_function(model):
 def _inference_function(model):
   import tensorflow as tf
 
-  return tf.function(lambda images, _: model(images, training=False))
+  return tf.function(lambda images, labels: model(images, training=False))
 
 
 def _take_turns(functions, arguments, rounds):

@@ -24,6 +24,7 @@ def run(build_model, spec, identity, *, hardware, data, optimization, job, recor
     job: a `config.JobConfig`.
     record: JSON-able dict for run.json.
   """
+  training = job.mode in ('train', 'train_and_eval')
   strategy = distribute.create_strategy(
     hardware.strategy,
     use_tpu=hardware.use_tpu,
@@ -31,6 +32,7 @@ def run(build_model, spec, identity, *, hardware, data, optimization, job, recor
     tpu_zone=hardware.tpu_zone,
     gcp_project=hardware.gcp_project,
     tpu_job_name=hardware.tpu_job_name,
+    several_workers=training,
   )
   print(distribute.describe(strategy))
   _check_batches(strategy.num_replicas_in_sync, data, optimization.gradient_accumulation_steps)
@@ -47,16 +49,16 @@ def run(build_model, spec, identity, *, hardware, data, optimization, job, recor
     batch_size=data.train_batch_size,
     steps_per_epoch=data.num_train_images / data.train_batch_size,
   )
-  if job.mode in ('train', 'train_and_eval'):
-    runner.prepare_model_dir(job.model_dir)
+  if training:
     if distribute.is_chief(strategy):
+      runner.prepare_model_dir(job.model_dir)
       runner.write_run_record(job.model_dir, {'strategy': distribute.describe(strategy), **record})
     work.train(images, images if job.mode == 'train_and_eval' else None)
   elif job.mode == 'eval':
     work.follow(images)
   elif not job.export_dir:
     raise ValueError('--mode=export needs --export_dir, the folder to write to.')
-  if job.export_dir:
+  if job.export_dir and distribute.is_chief(strategy):
     export_best(work, spec, job.export_dir)
 
 
@@ -137,10 +139,9 @@ def export_best(work, spec, export_dir):
     prefix = work.checkpoints.prefix(steps[-1])
   work.restore(prefix)
   with work.trainer.averaged_weights() as model:
-    if distribute.is_chief(work.trainer.strategy):
-      preprocess = preprocessing.eval_function(spec)
-      export.export(model, export_dir, preprocess, dataclasses.asdict(spec))
-      print(f'Exported {os.path.basename(prefix)} to {export_dir} (SavedModel and {export.KERAS_FILE}).')
+    preprocess = preprocessing.eval_function(spec)
+    export.export(model, export_dir, preprocess, dataclasses.asdict(spec))
+  print(f'Exported {os.path.basename(prefix)} to {export_dir} (SavedModel and {export.KERAS_FILE}).')
 
 
 def _check_batches(replicas, data, accumulation_steps):
