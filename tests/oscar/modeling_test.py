@@ -223,8 +223,7 @@ def test_variables_are_the_official_ones(variant, norm):
   assert count(model.trainable_variables) == entry['n_trainable']
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('size', ['base', 'large'])
+@pytest.mark.parametrize('size', ['base', pytest.param('large', marks=pytest.mark.slow)])
 def test_parameter_counts(size):
   entries = golden_models.load('state_dict_names.json')['variants']
   model = oscar.build_model(size, 'pretrain', use_img_layernorm=True, num_contrast_classes=3)
