@@ -11,7 +11,9 @@ from tpu_utils.images import digits, imagenet_input, preprocessing
 from tpu_utils.trainer import Trainer
 
 
-def run(build_model, spec, identity, *, hardware, data, optimization, job, record):
+def run(
+  build_model, spec, identity, *, hardware, data, optimization, job, record, expected_replicas=None
+):
   """Does what `job.mode` says.
 
   Args:
@@ -23,6 +25,7 @@ def run(build_model, spec, identity, *, hardware, data, optimization, job, recor
     optimization: a `config.OptimizationConfig`.
     job: a `config.JobConfig`.
     record: JSON-able dict for run.json.
+    expected_replicas: stop if the strategy has another number of replicas; None for any.
   """
   training = job.mode in ('train', 'train_and_eval')
   strategy = distribute.create_strategy(
@@ -35,6 +38,7 @@ def run(build_model, spec, identity, *, hardware, data, optimization, job, recor
     several_workers=training,
   )
   print(distribute.describe(strategy))
+  _check_replicas(strategy, expected_replicas)
   _check_batches(strategy.num_replicas_in_sync, data, optimization.gradient_accumulation_steps)
   images = make_input(spec, data, job.seed, hardware.use_bfloat16)
   keras.utils.set_random_seed(job.seed)
@@ -142,6 +146,14 @@ def export_best(work, spec, export_dir):
     preprocess = preprocessing.eval_function(spec)
     export.export(model, export_dir, preprocess, dataclasses.asdict(spec))
   print(f'Exported {os.path.basename(prefix)} to {export_dir} (SavedModel and {export.KERAS_FILE}).')
+
+
+def _check_replicas(strategy, expected):
+  if expected not in (None, strategy.num_replicas_in_sync):
+    raise ValueError(
+      f'--num_replicas={expected}, but this job has {distribute.describe(strategy)}; leave the flag out, '
+      'or check --strategy, --tpu and TF_CONFIG.'
+    )
 
 
 def _check_batches(replicas, data, accumulation_steps):
