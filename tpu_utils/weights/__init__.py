@@ -47,7 +47,7 @@ def load(model, path, source='auto', use_ema=True):
       unexpected and wrong-shaped. The model is then as it was.
   """
   path = os.fspath(path)
-  maps = _names_module(model).NAME_MAPS
+  maps = _name_maps(model)
   known = [name for name in READERS if name in maps]
   if source == 'auto':
     source = _recognise(path, known)
@@ -76,6 +76,10 @@ def save_torch(model, path):
 
 def _reader(source):
   return importlib.import_module(READERS[source])
+
+
+def _name_maps(model):
+  return _names_module(model).NAME_MAPS
 
 
 def _names_module(model):
