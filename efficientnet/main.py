@@ -66,8 +66,8 @@ DIGITS = {
   'survival_prob': 0.9,
   'batch_norm_momentum': 0.9,
   'num_label_classes': 10,
-  'num_train_images': 1437,
-  'num_eval_images': 360,
+  'num_train_images': 1442,
+  'num_eval_images': 355,
   'train_batch_size': 64,
   'eval_batch_size': 64,
   'train_steps': 660,
@@ -85,7 +85,11 @@ DIGITS = {
 
 def main(argv):
   del argv
-  values = flags.FLAGS
+  run(flags.FLAGS)
+
+
+def run(values):
+  """Does what the parsed flags (`absl.flags.FlagValues`) say."""
   if not values.data_dir:
     filled = settings.apply_preset(values, DIGITS)
     print('No --data_dir: the embedded handwritten digits, with')
@@ -101,6 +105,8 @@ def main(argv):
   spec = model_builder_factory.get_preprocess_spec(model.model_name)
   if model.input_image_size:
     spec = dataclasses.replace(spec, image_size=model.input_image_size)
+  if not data.data_dir:
+    spec = dataclasses.replace(spec, crop='whole')  # At 8x8 pixels a central crop loses strokes.
 
   def build_model(dtype_policy):
     return model_builder_factory.build_model(
@@ -117,6 +123,9 @@ def main(argv):
     'width_coefficient': model.width_coefficient,
     'depth_coefficient': model.depth_coefficient,
   }
+  blocks_args, global_params = model_builder_factory.get_model_builder(
+    model.model_name
+  ).get_model_params(model.model_name, model.overrides())
   image_classification.run(
     build_model,
     spec,
@@ -125,7 +134,11 @@ def main(argv):
     data=data,
     optimization=optimization,
     job=job,
-    record={'flags': settings.all_values(CONFIGS, values)},
+    record={
+      'flags': settings.all_values(CONFIGS, values),
+      'global_params': dataclasses.asdict(global_params),
+      'blocks_args': [dataclasses.asdict(block) for block in blocks_args],
+    },
   )
 
 

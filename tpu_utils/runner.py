@@ -1,4 +1,5 @@
 """A job around the trainer: resume, train, evaluate, checkpoint, follow; progress and summaries."""
+import contextlib
 import datetime
 import json
 import os
@@ -35,15 +36,13 @@ class Runner:
     self.identity = identity
     self._batch_size = batch_size
     self._steps_per_epoch = steps_per_epoch
-    self._chief = distribute.is_chief(trainer.strategy)
-    self._several_workers = isinstance(
-      trainer.strategy, tf.distribute.MultiWorkerMirroredStrategy
-    ) and not (self._chief and trainer.strategy.extended._num_workers == 1)
+    self._workers = distribute.Workers(trainer.strategy)
+    self._writers = {}
     follows = config.mode in ('eval', 'export')
     self.checkpoints = checkpoints.CheckpointManager(
       config.model_dir,
       config.keep_checkpoint_max,
-      writes=self._chief and not follows,
+      writes=self._workers.is_chief and not follows,
       asynchronous=config.use_async_checkpointing,
     )
 
@@ -53,14 +52,17 @@ class Runner:
     """Trains to `train_steps`, from the newest checkpoint if there is one.
 
     Args:
-      train_input: has `train_dataset(input_context, start_step)`.
-      eval_input: has `eval_dataset(input_context)`; given, it is evaluated every `steps_per_eval`.
+      train_input: has `train_dataset(input_context, start_step)` and `explain(error)`.
+      eval_input: has `eval_dataset(input_context)` and `explain(error)`; given, it is evaluated every
+        `steps_per_eval`.
 
     Raises:
       cli.Interrupted: SIGTERM came; the state is saved.
       NonFiniteLossError: training diverged; earlier checkpoints are untouched.
+      ConnectionError: another worker of the job is gone.
     """
-    prepare_model_dir(self.config.model_dir)
+    if self._workers.is_chief:
+      prepare_model_dir(self.config.model_dir)
     self.resume()
     trainer, last = self.trainer, self.config.train_steps
     if eval_input is not None and self._due(trainer.step, self.config.steps_per_eval):
@@ -70,12 +72,13 @@ class Runner:
       return
     writer = self._writer('') if not self.config.skip_host_call else None
     iterator = trainer.train_iterator(lambda context: train_input.train_dataset(context, trainer.step))
-    with interruption.Interruption() as stop, self._progress() as progress:
+    bar = Progress(last, 'train', initial=trainer.step)
+    with _explained(train_input), interruption.Interruption() as stop, bar as progress:
       progress.say('Tracing and compiling the first step ...')
       loop = 1
       while trainer.step < last:
         loop = self._train_loop(iterator, loop, writer, progress)
-        stopping = self._agreed(stop.requested)
+        stopping = self._workers.any(stop.requested)  # All stop, or the others would wait.
         if stopping or self._due(trainer.step, self._save_steps(eval_input)):
           self.save()
         if stopping:
@@ -108,8 +111,8 @@ class Runner:
     progress.update(trainer.step, loss=logs['loss'], **accuracy, **{'images/s': speed})
     if writer is not None:
       _write_scalars(writer, logs, trainer.step)
-    if self._several_workers:
-      return self.config.iterations_per_loop  # Workers must come to `_agreed` at the same steps.
+    if self._workers.several:
+      return self.config.iterations_per_loop  # They must return to the host at the same steps.
     return max(1, min(self.config.iterations_per_loop, int(steps * _LOOP_SECONDS / seconds)))
 
   def _to_boundary(self, step):
@@ -123,16 +126,6 @@ class Runner:
 
   def _due(self, step, every):
     return step > 0 and (step % every == 0 or step >= self.config.train_steps)
-
-  def _agreed(self, requested):
-    """Whether any worker was asked to stop: all stop together, or the others would wait for it."""
-    if not self._several_workers:
-      return requested
-    flag = tf.constant(float(requested))
-    total = self.trainer.strategy.run(
-      lambda: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, flag)
-    )
-    return float(self.trainer.strategy.experimental_local_results(total)[0]) > 0
 
   # ---- checkpoints
 
@@ -151,6 +144,12 @@ class Runner:
       checkpoints.assign(self.trainer.variables(), values, self.checkpoints.prefix(step))
       self.trainer.restored(step)
       print(f'Going on from step {step} of {self.config.model_dir}.')
+    steps = self._workers.gather(self.trainer.step)
+    if len(set(steps)) > 1:
+      raise checkpoints.CheckpointError(
+        f'--model_dir={self.config.model_dir} must be one folder that all workers share; they find '
+        f'checkpoints of different steps in it: {steps}.'
+      )
     return self.trainer.step
 
   def restore(self, prefix):
@@ -174,12 +173,12 @@ class Runner:
   def evaluate(self, eval_input, progress=None):
     """Evaluates, prints, writes summaries and the history; returns the results."""
     bar = Progress(getattr(eval_input, 'num_eval_batches', None), 'eval', unit='batch')
-    with bar:
+    with _explained(eval_input), bar:
       results = self.trainer.evaluate(eval_input.eval_dataset, bar.update)
     step = self.trainer.step
     text = ', '.join(f'{name} {value:.4f}' for name, value in results.items())
     (progress or bar).say(f'Evaluation at step {step}: {text}')
-    if self._chief:
+    if self._workers.is_chief:
       _write_scalars(self._writer(self._eval_folder()), results, step)
       with tf.io.gfile.GFile(self._history(), 'a') as f:
         f.write(json.dumps({'step': step, **results}) + '\n')
@@ -216,7 +215,7 @@ class Runner:
 
   def _evaluate_once(self, eval_input, progress=None):
     """Evaluates the current step unless its results are already in the history."""
-    if self.trainer.step in self._evaluated_steps():
+    if self._workers.any(self.trainer.step in self._evaluated_steps()):
       return
     results = self.evaluate(eval_input, progress)
     if self.config.archive_ckpt:
@@ -237,12 +236,11 @@ class Runner:
   # ---- output
 
   def _writer(self, folder):
-    if not self._chief:
-      return None
-    return tf.summary.create_file_writer(os.path.join(self.config.model_dir, folder))
-
-  def _progress(self):
-    return Progress(self.config.train_steps, 'train', initial=self.trainer.step)
+    """The summary writer of a sub-folder, one for the whole job; None where others write."""
+    if self._workers.is_chief and folder not in self._writers:
+      path = os.path.join(self.config.model_dir, folder)
+      self._writers[folder] = tf.summary.create_file_writer(path)
+    return self._writers.get(folder)
 
 
 def prepare_model_dir(model_dir):
@@ -276,6 +274,29 @@ def write_run_record(model_dir, record):
   now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
   starts.append({'time': now, 'argv': sys.argv, 'versions': versions(), **record})
   checkpoints.write_text(path, json.dumps({'starts': starts}, indent=2) + '\n')
+
+
+@contextlib.contextmanager
+def _explained(images):
+  """Turns an error from deep inside the graph into one for people; the input's names file and record."""
+  try:
+    yield
+  except tf.errors.UnavailableError as e:
+    raise ConnectionError(
+      'a machine of the job does not answer any more. Start all workers again: they go on from the '
+      f'newest checkpoint. ({_cause(e)})'
+    ) from e
+  except tf.errors.OpError as e:
+    cause = images.explain(e)
+    if cause is None:
+      raise
+    raise cause from e
+
+
+def _cause(error):
+  """The line of a graph's error that says what happened, without the traceback of the graph."""
+  lines = [line for line in error.message.splitlines() if line and not line[0].isspace()]
+  return next((line for line in lines if 'aborted by' in line), lines[0])
 
 
 def _write_scalars(writer, numbers, step):
