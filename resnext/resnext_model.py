@@ -29,7 +29,7 @@ def _shortcut(x, block, params, make):
       return x
     return make.norm(x, name=f'{name}_{first + 1}')
   if channels != block.filters:
-    return make.layer(layers.PaddedIdentity, block.filters, block.strides, name=name)(x)
+    return make.padded_identity(x, block.filters, block.strides, name=name)
   return x
 
 

@@ -139,6 +139,13 @@ def test_layer_survives_saving(tmp_path):
   assert again.get_layer('c').implementation == 'auto'  # A property of the machine, not of the model.
 
 
+def test_builtin_layer_is_keras_own():
+  layer = resnext.GroupedConv2D(32, 3, 4, strides=2, padding='same', use_bias=False, name='c')
+  builtin = layer.builtin()
+  assert type(builtin) is keras.layers.Conv2D
+  assert {**builtin.get_config(), 'dtype': None} == {**layer.get_config(), 'dtype': None}
+
+
 def test_automatic_implementation_on_a_cpu(two_replicas):
   assert grouped_conv.automatic_implementation() == 'cpu'
   with two_replicas.scope():

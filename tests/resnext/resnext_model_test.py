@@ -149,8 +149,8 @@ def test_the_shared_optimizer_makes_the_official_update():
 # What the goldens don't cover.
 
 
-def outputs_of(name, **overrides):
-  model = resnext.build_model(name, image_size=32, num_classes=10, **overrides)
+def outputs_of(name, image_size=32, **overrides):
+  model = resnext.build_model(name, 10, image_size, **overrides)
   return model, [layer.name for layer in model.layers]
 
 
@@ -200,16 +200,13 @@ def test_shortcut_types(shortcut_type, projected):
 
 
 def test_shortcut_type_a_skips_pixels_and_adds_zeros():
-  model, _ = outputs_of('resnext-50-4x4d', stage_blocks=(1, 1), shortcut_type='A', width=16)
-  endpoints = resnext.feature_extractor(
-    'resnext-50-4x4d', ['layer1'], 32, stage_blocks=(1, 1), shortcut_type='A', width=16
-  )
-  x = np.random.default_rng(0).normal(size=(2, 9, 9, 64)).astype(np.float32)
-  got = np.asarray(model.get_layer('layer2_0_downsample')(x))
-  assert got.shape == (2, 5, 5, 128)
-  np.testing.assert_array_equal(got[..., :64], x[:, ::2, ::2])
-  assert not got[..., 64:].any()
-  assert endpoints.output['layer1'].shape == (None, 8, 8, 64)
+  model, _ = outputs_of('resnext-50-4x4d', stage_blocks=(1, 1), shortcut_type='A', width=16, image_size=36)
+  before, after = model.get_layer('layer1_0_relu').output, model.get_layer('layer2_0_add').input[1]
+  images = np.random.default_rng(0).uniform(0, 255, (2, 36, 36, 3)).astype(np.float32)
+  x, shortcut = keras.Model(model.input, [before, after])(images)
+  assert (x.shape, shortcut.shape) == ((2, 9, 9, 64), (2, 5, 5, 128))
+  np.testing.assert_array_equal(shortcut[..., :64], x[:, ::2, ::2])
+  assert not np.asarray(shortcut[..., 64:]).any()
 
 
 def test_without_residual_connections_there_is_no_sum_and_no_projection():
