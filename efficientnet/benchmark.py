@@ -8,8 +8,6 @@ the ratio of the medians: times differ from day to day and machine to machine, r
 else may run meanwhile. One device, tf.function without XLA, random images, SGD with momentum.
 """
 import dataclasses
-import statistics
-import time
 
 from absl import flags
 
@@ -35,6 +33,7 @@ def benchmark(config):
   import tensorflow as tf
 
   from efficientnet import model_builder_factory
+  from tpu_utils import timing
 
   suggest.check('model_name', config.model_name, PEERS)
   size = config.image_size or model_builder_factory.get_model_input_size(config.model_name)
@@ -47,49 +46,11 @@ def benchmark(config):
   }
   images = tf.random.uniform((config.batch_size, size, size, 3), 0, 255)
   labels = tf.one_hot(tf.range(config.batch_size) % 1000, 1000)
-  results = {}
-  for kind, make in (('training step', _train_function), ('inference', _inference_function)):
-    functions = {name: make(model) for name, model in models.items()}
-    results[kind] = _take_turns(functions, (images, labels), config.rounds)
-  return results
-
-
-def _train_function(model):
-  import keras
-  import tensorflow as tf
-
-  optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
-  optimizer.build(model.trainable_variables)
-
-  @tf.function
-  def step(images, labels):
-    with tf.GradientTape() as tape:
-      logits = model(images, training=True)
-      loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels, logits))
-    gradients = tape.gradient(loss, model.trainable_variables)
-    optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-    return loss
-
-  return step
-
-
-def _inference_function(model):
-  import tensorflow as tf
-
-  return tf.function(lambda images, labels: model(images, training=False))
-
-
-def _take_turns(functions, arguments, rounds):
-  """{name: median seconds} of the functions, run in turn after one run that traces them."""
-  times = {name: [] for name in functions}
-  for i in range(rounds + 1):
-    names = list(functions) if i % 2 else list(reversed(functions))
-    for name in names:
-      start = time.perf_counter()
-      functions[name](*arguments).numpy()
-      if i:
-        times[name].append(time.perf_counter() - start)
-  return {name: statistics.median(seconds) for name, seconds in times.items()}
+  contestants = {
+    'training step': {n: timing.training_step(m, images, labels) for n, m in models.items()},
+    'inference': {n: timing.inference(m, images) for n, m in models.items()},
+  }
+  return {kind: timing.take_turns(c, config.rounds) for kind, c in contestants.items()}
 
 
 def main(argv):

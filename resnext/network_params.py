@@ -143,7 +143,7 @@ _IMAGENET_STAGES = {
 }
 _NAME = re.compile(r'(resnext|resnet)-(\d+)(d?)(?:-(\d+)x(\d+)d)?')
 
-# The networks of the paper's tables and of the README of the official code, and torchvision's others.
+# The networks of the paper's tables, then some that others use.
 _IMAGENET_MODELS = (
   'resnet-50',
   'resnext-50-2x40d',
