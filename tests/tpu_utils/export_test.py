@@ -237,18 +237,19 @@ def test_full_disk_is_one_error_and_leaves_the_old_export(earlier):
   assert os.listdir(directory.parent) == ['export']
 
 
-def test_killed_between_the_renames_gets_the_old_export_back(earlier):
+def test_killed_between_the_renames_gets_the_old_export_back(earlier, monkeypatch):
   directory, before = earlier
   directory.rename(directory.with_suffix('.previous'))
   (directory.with_suffix('.incomplete')).mkdir()
-  with pytest.raises(RuntimeError, match='no preprocessing'):
-    export.export(build_model(name='later'), directory, _failing_preprocess, PREPROCESSING)
+
+  def failing_save(*_):
+    raise RuntimeError('not again')
+
+  monkeypatch.setattr(tf.saved_model, 'save', failing_save)
+  with pytest.raises(RuntimeError, match='not again'):
+    export.export(build_model(name='later'), directory, preprocess, PREPROCESSING)
   assert read_tree(directory) == before
   assert os.listdir(directory.parent) == ['export']
-
-
-def _failing_preprocess(image_bytes):
-  raise RuntimeError('no preprocessing')
 
 
 def test_parent_that_is_a_file_is_one_error(tmp_path):
