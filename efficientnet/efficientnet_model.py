@@ -208,19 +208,21 @@ def _squeeze_excite(x, reduced_filters, relu_fn, scope):
   return scope.layer(keras.layers.Multiply)([x, se])
 
 
-def _mbconv_expansion(x, block, global_params, relu_fn, scope):
+def _mbconv_expansion(x, block, global_params, relu_fn, scope, routing_weights):
   """MBConv up to its projection: expansion, depthwise convolution, squeeze-and-excitation."""
   if block.space2depth == 1:
     folded = scope.sub('space2depth')
     x = folded.conv(x, block.input_filters, 2, strides=(2, 2))
     x = folded.activation(folded.batch_norm(x), relu_fn)
   if block.fused_conv:
-    x = scope.conv(x, block.expanded_filters, block.kernel_size, block.strides)
+    x = scope.conv(
+      x, block.expanded_filters, block.kernel_size, block.strides, routing_weights=routing_weights
+    )
   else:
     if block.expand_ratio != 1:
-      x = scope.conv(x, block.expanded_filters, 1)
+      x = scope.conv(x, block.expanded_filters, 1, routing_weights=routing_weights)
       x = scope.activation(scope.batch_norm(x), relu_fn)
-    x = scope.depthwise_conv(x, block.kernel_size, block.strides)
+    x = scope.depthwise_conv(x, block.kernel_size, block.strides, routing_weights)
   x = scope.activation(scope.batch_norm(x), relu_fn)
   reduced_filters = se_reduced_filters(block, global_params)
   if reduced_filters:
@@ -239,13 +241,17 @@ def _plain_expansion(x, block, relu_fn, scope):
 def _block(inputs, block, survival_prob, global_params, scope):
   """One block. Returns its output and the expanded features before the projection."""
   relu_fn = block.activation_fn or global_params.relu_fn
+  routing_weights = None
   if block.conv_type == 1:
     expansion = _plain_expansion(inputs, block, relu_fn, scope)
     same_filters = block.input_filters == block.output_filters
   else:
-    expansion = _mbconv_expansion(inputs, block, global_params, relu_fn, scope)
+    if block.condconv:
+      routing_weights = scope.routing_weights(inputs, global_params.condconv_num_experts)
+    expansion = _mbconv_expansion(inputs, block, global_params, relu_fn, scope, routing_weights)
     same_filters = inputs.shape[-1] == block.output_filters
-  x = scope.batch_norm(scope.conv(expansion, block.output_filters, 1))
+  x = scope.conv(expansion, block.output_filters, 1, routing_weights=routing_weights)
+  x = scope.batch_norm(x)
   if global_params.clip_projection_output:
     x = scope.layer(layers.Clip, -6.0, 6.0)(x)
   if block.id_skip and same_filters and tuple(block.strides) == (1, 1):
@@ -322,6 +328,8 @@ def build_network(images, blocks_args, global_params, dtype='float32', with_head
     [batch, num_classes]; `pooled_features` is [batch, C], or [batch, 1, 1, C] with `local_pooling`.
   """
   blocks = scale_blocks(blocks_args, global_params)
+  if any(block.condconv for block in blocks) and not global_params.condconv_num_experts:
+    raise ValueError('A block is marked cc (CondConv), so condconv_num_experts must be at least 1.')
   policy = keras.dtype_policies.get(dtype)
   full_dtype = 'float32' if policy.compute_dtype in ('bfloat16', 'float16') else policy
   x = keras.layers.Rescaling(

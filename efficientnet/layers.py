@@ -8,6 +8,7 @@ import re
 import keras
 from keras import ops
 
+from efficientnet.condconv import condconv_layers
 from tpu_utils import batch_norm
 
 
@@ -106,7 +107,26 @@ class Scope:
     name = f'{self._name}_{kind}_{number}' if number else f'{self._name}_{kind}'
     return {'name': name, 'dtype': self._dtype}
 
-  def conv(self, x, filters, kernel_size, strides=(1, 1), use_bias=False):
+  def routing_weights(self, x, num_experts):
+    """How much of each expert an example gets, [batch, num_experts], from the means of `x`."""
+    x = keras.layers.GlobalAveragePooling2D(
+      data_format='channels_last', **self._settings('pooling')
+    )(x)
+    return keras.layers.Dense(num_experts, activation='sigmoid', **self._settings('dense'))(x)
+
+  def conv(self, x, filters, kernel_size, strides=(1, 1), use_bias=False, routing_weights=None):
+    """A convolution; with `routing_weights` a CondConv of as many experts."""
+    if routing_weights is not None:
+      return condconv_layers.CondConv2D(
+        filters,
+        kernel_size,
+        num_experts=routing_weights.shape[-1],
+        strides=strides,
+        padding='same',
+        use_bias=use_bias,
+        kernel_initializer=conv_kernel_initializer(),
+        **self._settings('cond_conv2d'),
+      )(x, routing_weights)
     return keras.layers.Conv2D(
       filters,
       kernel_size,
@@ -118,7 +138,18 @@ class Scope:
       **self._settings('conv2d'),
     )(x)
 
-  def depthwise_conv(self, x, kernel_size, strides):
+  def depthwise_conv(self, x, kernel_size, strides, routing_weights=None):
+    """A depthwise convolution; with `routing_weights` a CondConv of as many experts."""
+    if routing_weights is not None:
+      return condconv_layers.DepthwiseCondConv2D(
+        kernel_size,
+        num_experts=routing_weights.shape[-1],
+        strides=strides,
+        padding='same',
+        use_bias=False,
+        depthwise_initializer=conv_kernel_initializer(),
+        **self._settings('depthwise_cond_conv2d'),
+      )(x, routing_weights)
     return keras.layers.DepthwiseConv2D(
       kernel_size,
       strides=strides,

@@ -5,11 +5,21 @@ Source: tensorflow/tpu, models/official/efficientnet/model_builder_factory.py, w
 import keras
 
 from efficientnet import efficientnet_builder, efficientnet_model
+from efficientnet.condconv import efficientnet_condconv_builder
+from efficientnet.edgetpu import efficientnet_edgetpu_builder
+from efficientnet.lite import efficientnet_lite_builder
+from efficientnet.tpu import efficientnet_x_builder
 from tpu_utils import suggest
 from tpu_utils.images import spec
 
 # Every builder has PARAMS, MEAN_RGB, STDDEV_RGB, INTERPOLATION and get_model_params.
-_BUILDERS = (efficientnet_builder,)
+_BUILDERS = (
+  efficientnet_builder,
+  efficientnet_lite_builder,
+  efficientnet_edgetpu_builder,
+  efficientnet_condconv_builder,
+  efficientnet_x_builder,
+)
 _BUILDER_OF = {name: builder for builder in _BUILDERS for name in builder.PARAMS}
 
 

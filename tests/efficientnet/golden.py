@@ -17,6 +17,11 @@ def read_npz(name):
   return dict(np.load(FOLDER / name))
 
 
+def names(kind):
+  """The models that have a file `<kind>_<model>.json`."""
+  return sorted(path.stem.removeprefix(f'{kind}_') for path in FOLDER.glob(f'{kind}_*.json'))
+
+
 def variables(model_name):
   """The official variables in creation order: dicts with name, shape, trainable, fan_in."""
   return read_json(f'variables_{model_name}.json')['variables']
@@ -42,5 +47,6 @@ def images(size):
 
 def relative_error(got, want):
   """Largest difference as a fraction of the standard deviation of `want`."""
-  want = np.asarray(want, np.float64)
-  return np.abs(np.asarray(got, np.float64) - want).max() / want.std()
+  got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+  assert got.shape == want.shape
+  return np.abs(got - want).max() / want.std()
