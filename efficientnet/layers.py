@@ -22,6 +22,11 @@ def dense_kernel_initializer():
   return keras.initializers.VarianceScaling(1.0 / 3.0, 'fan_out', 'uniform')
 
 
+def full_precision(policy):
+  """Float32 in place of a 16-bit policy, for what needs the precision."""
+  return 'float32' if policy.compute_dtype in ('bfloat16', 'float16') else policy
+
+
 def drop_connect(inputs, uniform, survival_prob):
   """Zeroes whole examples and scales the others up, so that nothing needs scaling at inference.
 
@@ -181,6 +186,12 @@ class Scope:
     return keras.layers.GlobalAveragePooling2D(
       data_format='channels_last', keepdims=keepdims, **settings
     )(x)
+
+  def classifier(self, x, num_classes):
+    """Logits, computed in full precision."""
+    settings = self._settings('dense') | {'dtype': full_precision(self._dtype)}
+    initializer = dense_kernel_initializer()
+    return keras.layers.Dense(num_classes, kernel_initializer=initializer, **settings)(x)
 
   def layer(self, layer_class, *args, **kwargs):
     """Any other layer, named after its class in lower case with underscores."""

@@ -137,11 +137,25 @@ class CondConv2D(_CondConv):
 
   def _patches(self, inputs):
     """What the kernel meets at each place, [batch, new height, new width, kernel's numbers / filters]."""
-    if self.kernel_size == (1, 1):
-      return inputs[:, :: self.strides[0], :: self.strides[1]]
-    return ops.image.extract_patches(
-      inputs, self.kernel_size, self.strides, padding=self.padding, data_format='channels_last'
-    )
+    widths, spans = [], []
+    for length, kernel, stride in zip(
+      ops.shape(inputs)[1:3], self.kernel_size, self.strides, strict=True
+    ):
+      places = _places(length, kernel, stride, self.padding)
+      span = (places - 1) * stride + 1  # What one number of the kernel meets.
+      missing = span + kernel - 1 - length
+      missing = (missing + abs(missing)) // 2  # At least 0, for numbers and for open sizes.
+      spans.append(span)
+      widths.append((missing // 2, missing - missing // 2))
+    if self.padding == 'same' and self.kernel_size != (1, 1):
+      inputs = ops.pad(inputs, ((0, 0), *widths, (0, 0)))
+    vertical, horizontal = self.strides
+    taps = [
+      inputs[:, i : i + spans[0] : vertical, j : j + spans[1] : horizontal]
+      for i in range(self.kernel_size[0])
+      for j in range(self.kernel_size[1])
+    ]
+    return ops.concatenate(taps, axis=-1) if len(taps) > 1 else taps[0]
 
   def compute_output_shape(self, inputs_shape, routing_weights_shape):
     return _output_shape(self, inputs_shape, self.filters)
@@ -171,7 +185,7 @@ class DepthwiseCondConv2D(_CondConv):
     if self.use_bias:
       self.condconv_bias = self._add_experts('condconv_bias', (channels,), self.bias_initializer)
 
-  def call(self, inputs, routing_weights):
+  def call(self, inputs, routing_weights, training=False):
     batch, height, width, channels = ops.shape(inputs)
     # Axes as [1, height, width, batch * channels] and [kernel, kernel, batch * channels, 1].
     inputs = ops.transpose(inputs, (1, 2, 0, 3))
@@ -180,13 +194,20 @@ class DepthwiseCondConv2D(_CondConv):
     kernels = ops.reshape(kernels, (batch, *self.kernel_size, channels))
     kernels = ops.transpose(kernels, (1, 2, 0, 3))
     kernels = ops.reshape(kernels, (*self.kernel_size, batch * channels, 1))
-    outputs = ops.depthwise_conv(
-      inputs, kernels, self.strides, padding=self.padding, data_format='channels_last'
-    )
+    outputs = self._convolve(inputs, kernels, training)
     _, height, width, _ = ops.shape(outputs)
     outputs = ops.reshape(outputs, (height, width, batch, channels))
     outputs = ops.transpose(outputs, (2, 0, 1, 3))
     return self._add_bias(outputs, routing_weights)
+
+  def _convolve(self, inputs, kernel, training):
+    if training and keras.backend.backend() == 'tensorflow':
+      from efficientnet.condconv import depthwise_tf  # Other backends never come here.
+
+      return depthwise_tf.depthwise_conv(inputs, kernel, self.strides, self.padding)
+    return ops.depthwise_conv(
+      inputs, kernel, self.strides, padding=self.padding, data_format='channels_last'
+    )
 
   def compute_output_shape(self, inputs_shape, routing_weights_shape):
     return _output_shape(self, inputs_shape, inputs_shape[-1])
@@ -200,10 +221,12 @@ def _pair(value):
   return (value, value) if isinstance(value, int) else tuple(value)
 
 
+def _places(length, kernel, stride, padding):
+  """How many places a kernel takes along an axis."""
+  return -(-(length if padding == 'same' else length - kernel + 1) // stride)
+
+
 def _output_shape(layer, inputs_shape, filters):
-  lengths = []
-  for length, kernel, stride in zip(inputs_shape[1:3], layer.kernel_size, layer.strides, strict=True):
-    if length is not None:
-      length = -(-(length if layer.padding == 'same' else length - kernel + 1) // stride)
-    lengths.append(length)
+  axes = zip(inputs_shape[1:3], layer.kernel_size, layer.strides, strict=True)
+  lengths = [n if n is None else _places(n, k, s, layer.padding) for n, k, s in axes]
   return (inputs_shape[0], *lengths, filters)

@@ -50,3 +50,11 @@ def relative_error(got, want):
   got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
   assert got.shape == want.shape
   return np.abs(got - want).max() / want.std()
+
+
+def global_params(model_name):
+  """The official `GlobalParams` of a model; settings that the official builder leaves unset are absent."""
+  params = read_json('blocks.json')[model_name]['global_params']
+  # They are not this network's: layout, kind of batch norm and precision are chosen elsewhere.
+  others = ('data_format', 'batch_norm', 'use_bfloat16', 'blocks_args')
+  return {k: v for k, v in params.items() if v is not None and k not in others}
