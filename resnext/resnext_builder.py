@@ -1,0 +1,140 @@
+"""Models by name: `build_model`, `feature_extractor`, and what their images go through."""
+import keras
+
+from resnext import network_params, resnext_model
+from tpu_utils import suggest
+from tpu_utils.images import spec
+
+
+def get_preprocess_spec(model_name, **overrides):
+  """The `PreprocessSpec` of a model: what training, evaluation and export do to its images."""
+  params = network_params.from_name(model_name, overrides)
+  return spec.PreprocessSpec(
+    image_size=params.image_size,
+    mean_rgb=tuple(params.mean_rgb),
+    stddev_rgb=tuple(params.stddev_rgb),
+    interpolation='bicubic',
+  )
+
+
+def build_model(
+  model_name,
+  num_classes=None,
+  image_size=None,
+  weights=None,
+  dtype_policy=None,
+  include_top=True,
+  pooling=None,
+  **overrides,
+):
+  """A model as a `keras.Model` named `model_name`.
+
+  Input: `images`, float32 [batch, height, width, 3] in [0, 255]; the model normalises them itself.
+  Output: float32 logits [batch, num_classes], or features as below.
+
+  Args:
+    model_name: such as 'resnext-50-32x4d', 'resnet-50', 'resnext-29-8x64d'; see `network_params.from_name`.
+    num_classes: classes of the head; None is the data set's own (1000; CIFAR 10), 0 leaves the
+      classifier out.
+    image_size: pixels a side, or (height, width); None is the size that the model was made for.
+    weights: path of a checkpoint for `tpu_utils.weights.load`, or None for fresh weights.
+    dtype_policy: Keras dtype policy or its name, such as 'mixed_bfloat16'; None is float32 throughout.
+    include_top: False gives the last feature map [batch, h, w, C] instead of logits, or with
+      `pooling` its mean ('avg') or maximum ('max') over space, [batch, C].
+    pooling: None, 'avg' or 'max'; only without top.
+    **overrides: fields of `network_params.NetworkParams`, such as `block_form`, `shortcut_type`,
+      `preactivation`, `residual`.
+
+  Returns:
+    `keras.Model`.
+
+  Raises:
+    ValueError: an unknown model or override (the nearest names are given), a value out of range, or
+      weights that don't fit.
+  """
+  if pooling is not None and include_top:
+    raise ValueError(f'pooling={pooling!r} needs include_top=False: with the top, logits come out.')
+  if pooling not in (None, 'avg', 'max'):
+    raise suggest.unknown_name('pooling', pooling, ('avg', 'max'))
+  if num_classes is not None:
+    overrides['num_classes'] = num_classes
+  network = _Network(model_name, image_size, dtype_policy, overrides)
+  network.load(weights)
+  if include_top:
+    return network.model(network.endpoints.get('fc', network.endpoints['avgpool']))
+  features = network.endpoints['features']
+  if pooling == 'avg':
+    return network.model(network.endpoints['avgpool'])
+  if pooling == 'max':
+    features = keras.layers.GlobalMaxPooling2D(
+      data_format='channels_last', name='maxpool_features', dtype=features.dtype
+    )(features)
+  return network.model(features)
+
+
+def feature_extractor(
+  model_name, endpoints=None, image_size=None, weights=None, dtype_policy=None, **overrides
+):
+  """A model whose output is a dict of feature maps, for detection, segmentation and the like.
+
+  Args:
+    model_name: such as 'resnext-50-32x4d'.
+    endpoints: names of `resnext_model.build_network`: `layer1` to `layer4` are the stages' outputs,
+      `layer3_5` a block's. None is the last output of each resolution, `reduction_1` to
+      `reduction_5` (CIFAR: `reduction_0` to `reduction_2`), and `features`.
+    image_size: as for `build_model`; (None, None) leaves it open.
+    weights: as for `build_model`.
+    dtype_policy: as for `build_model`.
+    **overrides: as for `build_model`.
+
+  Returns:
+    `keras.Model` with output {endpoint: tensor}.
+
+  Raises:
+    ValueError: as `build_model`; an unknown endpoint, with the nearest names.
+  """
+  network = _Network(model_name, image_size, dtype_policy, overrides)
+  network.load(weights)
+  known = network.endpoints
+  if endpoints is None:
+    endpoints = [name for name in known if name.startswith('reduction_')] + ['features']
+  for name in endpoints:
+    if name not in known:
+      raise suggest.unknown_name('endpoint', name, known)
+  return network.model({name: known[name] for name in endpoints})
+
+
+class _Network:
+  """The graph of a named network, from which models with different outputs are cut.
+
+  Weights are loaded into the whole graph, so that a checkpoint fits however the model is cut.
+  """
+
+  def __init__(self, model_name, image_size, dtype_policy, overrides):
+    self.name = model_name
+    self._params = network_params.from_name(model_name, overrides)
+    height, width = _height_and_width(
+      self._params.image_size if image_size is None else image_size
+    )
+    self._dtype = dtype_policy or 'float32'
+    self._images = keras.Input((height, width, 3), name='images', dtype='float32')
+    self.endpoints = resnext_model.build_network(self._images, self._params, self._dtype)
+
+  def model(self, outputs):
+    return keras.Model(self._images, outputs, name=self.name)
+
+  def load(self, path):
+    if path is None:
+      return
+    from tpu_utils import weights  # Models without a checkpoint need no reader.
+
+    weights.load(self.model(list(self.endpoints.values())[-1]), path)
+
+
+def _height_and_width(image_size):
+  pair = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+  if len(pair) != 2 or not all(side is None or (isinstance(side, int) and side > 0) for side in pair):
+    raise ValueError(
+      f'image_size={image_size!r} must be a positive number of pixels or a pair (height, width).'
+    )
+  return pair

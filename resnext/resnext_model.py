@@ -1,0 +1,153 @@
+"""The ResNeXt and ResNet networks as Keras functional graphs.
+
+Source: arXiv 1611.05431; facebookresearch/ResNeXt, models/resnext.lua; for pre-activated blocks
+facebook/fb.resnet.torch, models/preresnet.lua. Layers are named after torchvision's modules with `.`
+written as `_` (`layer1_0_conv2`).
+"""
+import keras
+
+from resnext import block_forms, layers
+from resnext.network_params import network_blocks
+
+
+def _shortcut(x, block, params, make):
+  """What is added to a block's transformation."""
+  channels = x.shape[-1]
+  name = f'{block.name}_downsample'
+  if params.shortcut_type == 'C' or (params.shortcut_type == 'B' and channels != block.filters):
+    strides, first = block.strides, 0
+    if params.average_shortcut:
+      # The modules count the pooling, which is there even where it does nothing.
+      strides, first = 1, 1
+      if block.strides > 1:
+        # 'same' leaves the padding out of the mean, as Torch does here.
+        x = make.layer(
+          keras.layers.AveragePooling2D, 2, block.strides, 'same', 'channels_last', name=f'{name}_0'
+        )(x)
+    x = make.conv(x, block.filters, 1, strides, name=f'{name}_{first}')
+    if params.preactivation:
+      return x
+    return make.norm(x, name=f'{name}_{first + 1}')
+  if channels != block.filters:
+    return make.padded_identity(x, block.filters, block.strides, name=name)
+  return x
+
+
+def _add_shortcut(y, x, block, params, make):
+  if not params.residual:
+    return y
+  shortcut = _shortcut(x, block, params, make)
+  return make.layer(keras.layers.Add, name=f'{block.name}_add')([y, shortcut])
+
+
+def original_block(x, block, params, make):
+  """The original block: ReLU after the addition."""
+  y = make.norm(block_forms.transform(x, block, make), name=f'{block.name}_bn3')
+  return make.relu(_add_shortcut(y, x, block, params, make), name=f'{block.name}_relu')
+
+
+def preactivated_block(x, block, params, make, *, first_of_stage, activated):
+  """Norm and ReLU before each convolution; what is added stays as it is.
+
+  The first block of a stage also takes its shortcut after norm and ReLU. A block whose input comes
+  `activated` from the stem has none of its own.
+  """
+  y = x
+  if not activated:
+    y = make.norm_relu(x, norm=f'{block.name}_bn1', relu=f'{block.name}_relu')
+    if first_of_stage:
+      x = y
+  return _add_shortcut(block_forms.transform(y, block, make), x, block, params, make)
+
+
+def _stem(images, params, make):
+  """(Endpoints of the stem in order, whether the last is behind a ReLU)."""
+  width = params.stem_width
+  if params.stem == 'cifar':
+    x = make.conv(images, width, 3, name='conv1')
+    if params.preactivation:
+      return {'conv1': x}, False
+    norm = make.norm(x, name='bn1')
+    return {'conv1': x, 'bn1': norm, 'relu': make.relu(norm, name='relu')}, True
+  if params.stem == 'deep':
+    x = make.conv(images, width // 2, 3, 2, name='conv1_0')
+    x = make.norm_relu(x, norm='conv1_1', relu='conv1_2')
+    x = make.conv(x, width // 2, 3, name='conv1_3')
+    x = make.norm_relu(x, norm='conv1_4', relu='conv1_5')
+    x = make.conv(x, width, 3, name='conv1_6')
+  else:
+    x = make.conv(images, width, 7, 2, name='conv1')
+  norm = make.norm(x, name='bn1')
+  relu = make.relu(norm, name='relu')
+  # Behind a ReLU, padding with zeros is padding with minus infinity.
+  pool = make.pad(relu, 1, name='maxpool_pad')
+  pool = make.layer(
+    keras.layers.MaxPooling2D, 3, 2, 'valid', 'channels_last', name='maxpool'
+  )(pool)
+  return {'conv1': x, 'bn1': norm, 'relu': relu, 'maxpool': pool}, True
+
+
+def _features(images, params, make):
+  """Stem and stages. Returns the endpoints up to `features`."""
+  endpoints, activated = _stem(images, params, make)
+  x = list(endpoints.values())[-1]
+  reduction = 0
+  if params.stem != 'cifar':
+    endpoints['reduction_1'] = endpoints['relu']
+    reduction = 2
+  for stage, blocks in enumerate(network_blocks(params)):
+    for i, block in enumerate(blocks):
+      if params.preactivation:
+        x = preactivated_block(
+          x, block, params, make, first_of_stage=i == 0, activated=activated
+        )
+        activated = False
+      else:
+        x = original_block(x, block, params, make)
+      endpoints[block.name] = x
+    endpoints[f'layer{stage + 1}'] = x
+    endpoints[f'reduction_{reduction + stage}'] = x
+  if params.preactivation:
+    x = make.norm_relu(x, norm='norm', relu='norm_relu')
+  endpoints['features'] = x
+  return endpoints
+
+
+def build_network(images, params, dtype='float32', with_head=True):
+  """The graph of a network.
+
+  Args:
+    images: [batch, height, width, 3] float32 Keras tensor, values in [0, 255].
+    params: `network_params.NetworkParams`.
+    dtype: Keras dtype policy or its name. Normalisation and classifier compute in float32 under a
+      16-bit policy.
+    with_head: False ends at the endpoint `features`.
+
+  Returns:
+    {endpoint: Keras tensor}: `conv1`, `bn1`, `relu`, `maxpool` of the stem, each block
+    (`layer1_0`), each stage (`layer1`), the last output of each resolution (`reduction_2` at a quarter
+    of the images' sides), `features` (the last, behind its ReLU), `avgpool` and `fc`, the logits
+    [batch, num_classes]. What a network lacks is left out.
+  """
+  policy = keras.dtype_policies.get(dtype)
+  full_dtype = 'float32' if policy.compute_dtype in ('bfloat16', 'float16') else policy
+  x = keras.layers.Rescaling(
+    scale=[1.0 / s for s in params.stddev_rgb],
+    offset=[-m / s for m, s in zip(params.mean_rgb, params.stddev_rgb, strict=True)],
+    name='normalization',
+    dtype=full_dtype,
+  )(images)
+  endpoints = _features(x, params, layers.LayerMaker(policy))
+  if with_head:
+    x = keras.layers.GlobalAveragePooling2D(
+      data_format='channels_last', name='avgpool', dtype=full_dtype
+    )(endpoints['features'])
+    endpoints['avgpool'] = x
+    if params.num_classes:
+      endpoints['fc'] = keras.layers.Dense(
+        params.num_classes,
+        kernel_initializer=layers.dense_kernel_initializer(),
+        name='fc',
+        dtype=full_dtype,
+      )(x)
+  return endpoints
