@@ -1,4 +1,6 @@
 """Packaging: `pip install -e .` brings the four packages; extras bring what only some users need."""
+import pathlib
+
 import setuptools
 
 # tensorflow-cpu and tensorflow-tpu also give the `tensorflow` module, but pip does not know that
@@ -30,7 +32,7 @@ setuptools.setup(
   name='tpu-vision-reference',
   version='0.1.0',
   description='EfficientNet, ResNeXt and OSCAR for TPUs: the TensorFlow/Keras reference implementation',
-  long_description=open('README.md', encoding='utf-8').read(),
+  long_description=pathlib.Path('README.md').read_text(encoding='utf-8'),
   long_description_content_type='text/markdown',
   license='Apache-2.0',
   python_requires='>=3.11',

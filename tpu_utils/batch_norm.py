@@ -38,7 +38,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
       return mean, variance
     # Var[x] = E[x^2] - E[x]^2 over the group.
     mean_of_square = variance + ops.square(mean)
-    mean, mean_of_square = _group_average(ops.stack([mean, mean_of_square]), self.replicas_per_group)
+    average = _group_average(ops.stack([mean, mean_of_square]), self.replicas_per_group)
+    mean, mean_of_square = average[0], average[1]
     return mean, mean_of_square - ops.square(mean)
 
 

@@ -1,0 +1,150 @@
+"""The layers EfficientNet is made of, and `Scope`, which names them as the official graph does.
+
+Source: tensorflow/tpu, models/official/efficientnet/efficientnet_model.py and utils.py.
+"""
+import collections
+import re
+
+import keras
+from keras import ops
+
+from tpu_utils import batch_norm
+
+
+def conv_kernel_initializer():
+  """Normal with variance 2 / (kernel height * kernel width * output filters), not truncated."""
+  return keras.initializers.VarianceScaling(2.0, 'fan_out', 'untruncated_normal')
+
+
+def dense_kernel_initializer():
+  """Uniform within 1 / sqrt(output units)."""
+  return keras.initializers.VarianceScaling(1.0 / 3.0, 'fan_out', 'uniform')
+
+
+def drop_connect(inputs, uniform, survival_prob):
+  """Zeroes whole examples and scales the others up, so that nothing needs scaling at inference.
+
+  Args:
+    inputs: [batch, ...] tensor.
+    uniform: [batch, 1, ...] random numbers in [0, 1); an example survives from 1 - survival_prob on.
+    survival_prob: float in (0, 1].
+  """
+  scale = ops.floor(uniform + survival_prob) / survival_prob
+  return inputs * ops.cast(scale, inputs.dtype)
+
+
+@keras.saving.register_keras_serializable('efficientnet')
+class DropConnect(keras.layers.Layer):
+  """Stochastic depth (arXiv 1603.09382): drops a block's output, example by example, in training."""
+
+  def __init__(self, survival_prob, seed=None, **kwargs):
+    super().__init__(**kwargs)
+    self.survival_prob = survival_prob
+    self.seed = seed
+    self.seed_generator = keras.random.SeedGenerator(seed, name=f'{self.name}_seed')
+
+  def call(self, inputs, training=False):
+    if not training:
+      return inputs
+    shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
+    uniform = keras.random.uniform(shape, dtype='float32', seed=self.seed_generator)
+    return drop_connect(inputs, uniform, self.survival_prob)
+
+  def compute_output_shape(self, input_shape):
+    return input_shape
+
+  def get_config(self):
+    return {**super().get_config(), 'survival_prob': self.survival_prob, 'seed': self.seed}
+
+
+@keras.saving.register_keras_serializable('efficientnet')
+class Clip(keras.layers.Layer):
+  """Clips its input to [low, high]."""
+
+  def __init__(self, low, high, **kwargs):
+    super().__init__(**kwargs)
+    self.low = low
+    self.high = high
+
+  def call(self, inputs):
+    return ops.clip(inputs, self.low, self.high)
+
+  def compute_output_shape(self, input_shape):
+    return input_shape
+
+  def get_config(self):
+    return {**super().get_config(), 'low': self.low, 'high': self.high}
+
+
+class Scope:
+  """Makes the layers of one official variable scope, named as TF1 numbered them."""
+
+  def __init__(self, name, global_params, dtype):
+    self._name = name
+    self._params = global_params
+    self._dtype = dtype
+    self._counts = collections.Counter()
+
+  def sub(self, name):
+    """The scope `name` inside this one."""
+    return Scope(f'{self._name}_{name}', self._params, self._dtype)
+
+  def _settings(self, kind):
+    """Name and dtype of the next layer of this kind: conv2d, conv2d_1, ..."""
+    number = self._counts[kind]
+    self._counts[kind] += 1
+    name = f'{self._name}_{kind}_{number}' if number else f'{self._name}_{kind}'
+    return {'name': name, 'dtype': self._dtype}
+
+  def conv(self, x, filters, kernel_size, strides=(1, 1), use_bias=False):
+    return keras.layers.Conv2D(
+      filters,
+      kernel_size,
+      strides=strides,
+      padding='same',
+      data_format='channels_last',
+      use_bias=use_bias,
+      kernel_initializer=conv_kernel_initializer(),
+      **self._settings('conv2d'),
+    )(x)
+
+  def depthwise_conv(self, x, kernel_size, strides):
+    return keras.layers.DepthwiseConv2D(
+      kernel_size,
+      strides=strides,
+      padding='same',
+      data_format='channels_last',
+      use_bias=False,
+      depthwise_initializer=conv_kernel_initializer(),
+      **self._settings('depthwise_conv2d'),
+    )(x)
+
+  def batch_norm(self, x):
+    return batch_norm.BatchNormalization(
+      axis=-1,
+      momentum=self._params.batch_norm_momentum,
+      epsilon=self._params.batch_norm_epsilon,
+      **self._settings('tpu_batch_normalization'),
+    )(x)
+
+  def activation(self, x, function):
+    return keras.layers.Activation(function, **self._settings('activation'))(x)
+
+  def spatial_mean(self, x, keepdims):
+    """Mean over height and width: [batch, 1, 1, C] with `keepdims` or `local_pooling`, or [batch, C]."""
+    settings = self._settings('pooling')
+    if self._params.local_pooling:
+      return keras.layers.AveragePooling2D(
+        x.shape[1:3], strides=1, padding='valid', data_format='channels_last', **settings
+      )(x)
+    return keras.layers.GlobalAveragePooling2D(
+      data_format='channels_last', keepdims=keepdims, **settings
+    )(x)
+
+  def layer(self, layer_class, *args, **kwargs):
+    """Any other layer, named after its class in lower case with underscores."""
+    return layer_class(*args, **kwargs, **self._settings(_snake_case(layer_class.__name__)))
+
+
+def _snake_case(name):
+  return re.sub(r'(?<!^)(?=[A-Z])', '_', name).lower()

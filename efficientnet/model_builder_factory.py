@@ -1,0 +1,180 @@
+"""Models by name: `build_model`, `feature_extractor`, and what a name stands for.
+
+Source: tensorflow/tpu, models/official/efficientnet/model_builder_factory.py, whose function names are kept.
+"""
+import keras
+
+from efficientnet import efficientnet_builder, efficientnet_model
+from tpu_utils import suggest
+from tpu_utils.images import spec
+
+# Every builder has PARAMS, MEAN_RGB, STDDEV_RGB, INTERPOLATION and get_model_params.
+_BUILDERS = (efficientnet_builder,)
+_BUILDER_OF = {name: builder for builder in _BUILDERS for name in builder.PARAMS}
+
+
+def model_names():
+  """The names of all models, in the order of the tables."""
+  return list(_BUILDER_OF)
+
+
+def get_model_builder(model_name):
+  """The builder module of a model; an unknown name raises a ValueError with the nearest ones."""
+  suggest.check('model_name', model_name, _BUILDER_OF)
+  return _BUILDER_OF[model_name]
+
+
+def get_model_input_size(model_name):
+  """Pixels a side of the images a model was made for."""
+  return get_model_builder(model_name).PARAMS[model_name][2]
+
+
+def get_preprocess_spec(model_name):
+  """The `PreprocessSpec` of a model: what training, evaluation and export do to its images."""
+  builder = get_model_builder(model_name)
+  return spec.PreprocessSpec(
+    image_size=get_model_input_size(model_name),
+    mean_rgb=tuple(builder.MEAN_RGB),
+    stddev_rgb=tuple(builder.STDDEV_RGB),
+    interpolation=builder.INTERPOLATION,
+  )
+
+
+def build_model(
+  model_name,
+  num_classes=None,
+  image_size=None,
+  weights=None,
+  dtype_policy=None,
+  include_top=True,
+  pooling=None,
+  features_only=False,
+  pooled_features_only=False,
+  **overrides,
+):
+  """A model as a `keras.Model` named `model_name`.
+
+  Input: `images`, float32 [batch, height, width, 3] in [0, 255]; the model normalises them itself.
+  Output: float32 logits [batch, num_classes], or features as below.
+
+  Args:
+    model_name: such as 'efficientnet-b0'; see `model_names`.
+    num_classes: classes of the head; None is the family's own number (1000; EdgeTPU 1001), 0 leaves
+      the classifier out.
+    image_size: pixels a side, or (height, width); None is the size that the model was made for.
+    weights: path of a checkpoint for `tpu_utils.weights.load`, or None for fresh weights.
+    dtype_policy: Keras dtype policy or its name, such as 'mixed_bfloat16'; None is float32 throughout.
+    include_top: False gives the head's 1x1 convolution [batch, h, w, C] instead of logits, or with
+      `pooling` its mean ('avg') or maximum ('max') over space, [batch, C].
+    pooling: None, 'avg' or 'max'; only without top.
+    features_only: the output of the last block, [batch, h, w, C], before the head.
+    pooled_features_only: the official endpoint `pooled_features`, before dropout and classifier.
+    **overrides: fields of `efficientnet_model.GlobalParams`, and `drop_connect_rate`.
+
+  Returns:
+    `keras.Model`.
+
+  Raises:
+    ValueError: an unknown model or override (the nearest names are given), a value out of range, or
+      weights that don't fit.
+  """
+  if sum((not include_top, features_only, pooled_features_only)) > 1:
+    raise ValueError(
+      'include_top=False, features_only=True and pooled_features_only=True exclude each other.'
+    )
+  if pooling is not None and include_top:
+    raise ValueError(f'pooling={pooling!r} needs include_top=False: with the top, logits come out.')
+  if pooling is not None:
+    suggest.check('pooling', pooling, ('avg', 'max'))
+  if num_classes is not None:
+    overrides['num_classes'] = num_classes
+  network = _Network(model_name, image_size, dtype_policy, not features_only or weights, overrides)
+  network.load(weights)
+  if features_only:
+    return network.model('features')
+  if pooled_features_only:
+    return network.model('pooled_features')
+  if include_top:
+    return network.model('head')
+  return network.headless_model(pooling)
+
+
+def feature_extractor(
+  model_name, endpoints=None, image_size=None, weights=None, dtype_policy=None, **overrides
+):
+  """A model whose output is a dict of feature maps, for detection, segmentation and the like.
+
+  Args:
+    model_name: such as 'efficientnet-b0'.
+    endpoints: official endpoint names (`stem`, `block_3`, `block_3/expansion_output`, `reduction_2`,
+      `features`, `head_1x1`, `pooled_features`, `head`, ...); None is `reduction_1` to
+      `reduction_5` (the last outputs of each resolution) and `features`.
+    image_size: as for `build_model`; (None, None) leaves it open.
+    weights: as for `build_model`.
+    dtype_policy: as for `build_model`.
+    **overrides: as for `build_model`.
+
+  Returns:
+    `keras.Model` with output {endpoint name: tensor}.
+
+  Raises:
+    ValueError: as `build_model`; an unknown endpoint, with the nearest names.
+  """
+  head = ('head_1x1', 'pooled_features', 'global_pool', 'head')
+  with_head = weights is not None or any(name in head for name in endpoints or ())
+  network = _Network(model_name, image_size, dtype_policy, with_head, overrides)
+  network.load(weights)
+  known = network.endpoints
+  if endpoints is None:
+    endpoints = [n for n in known if n.startswith('reduction_') and '/' not in n] + ['features']
+  for name in endpoints:
+    suggest.check('endpoint', name, [*known, *(n for n in head if n not in known)])
+  return keras.Model(network.images, {name: known[name] for name in endpoints}, name=model_name)
+
+
+class _Network:
+  """The graph of a named model, from which models with different outputs are cut.
+
+  Weights are loaded into the whole graph, so that a checkpoint fits however the model is cut.
+  """
+
+  def __init__(self, model_name, image_size, dtype_policy, with_head, overrides):
+    blocks_args, global_params = get_model_builder(model_name).get_model_params(
+      model_name, overrides
+    )
+    self.name = model_name
+    height, width = _height_and_width(image_size or get_model_input_size(model_name))
+    self.images = keras.Input((height, width, 3), name='images', dtype='float32')
+    self.endpoints = efficientnet_model.build_network(
+      self.images, blocks_args, global_params, dtype_policy or 'float32', bool(with_head)
+    )
+
+  def load(self, path):
+    if path is None:
+      return
+    from tpu_utils import weights  # Models without a checkpoint need no reader.
+
+    weights.load(self.model('head'), path)
+
+  def model(self, endpoint):
+    outputs = self.endpoints[endpoint]
+    return keras.Model(self.images, outputs, name=self.name)
+
+  def headless_model(self, pooling):
+    outputs = self.endpoints['head_1x1']
+    if pooling:
+      kind = 'GlobalAveragePooling2D' if pooling == 'avg' else 'GlobalMaxPooling2D'
+      layer = getattr(keras.layers, kind)
+      outputs = layer(data_format='channels_last', name=f'{pooling}_pooling', dtype=outputs.dtype)(
+        outputs
+      )
+    return keras.Model(self.images, outputs, name=self.name)
+
+
+def _height_and_width(image_size):
+  pair = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+  if len(pair) != 2 or not all(side is None or (isinstance(side, int) and side > 0) for side in pair):
+    raise ValueError(
+      f'image_size={image_size!r} must be a positive number of pixels or a pair (height, width).'
+    )
+  return pair

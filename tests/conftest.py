@@ -1,0 +1,34 @@
+"""Set-up that must come before TensorFlow starts."""
+import os
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+
+import pytest
+import tensorflow as tf
+
+
+def pytest_configure(config):
+  """Splits the CPU into four logical devices, which stand in for replicas."""
+  del config
+  cpu, = tf.config.list_physical_devices('CPU')
+  tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+
+
+def _mirrored(replicas):
+  # TensorFlow's collectives keep their keys for the whole process and every MirroredStrategy counts
+  # from the same one, so a second strategy with tensors of other shapes would fail on CPUs.
+  return tf.distribute.MirroredStrategy(
+    [f'CPU:{i}' for i in range(replicas)], tf.distribute.ReductionToOneDevice()
+  )
+
+
+@pytest.fixture(scope='session')
+def two_replicas():
+  """A MirroredStrategy over two logical CPU devices."""
+  return _mirrored(2)
+
+
+@pytest.fixture(scope='session')
+def four_replicas():
+  """A MirroredStrategy over four logical CPU devices."""
+  return _mirrored(4)

@@ -1,0 +1,252 @@
+"""The exported files give the model's own logits, and are replaced whole or not at all."""
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tpu_utils import batch_norm, export
+
+IMAGE_SIZE = 12
+PREPROCESSING = {'image_size': IMAGE_SIZE, 'interpolation': 'bilinear'}
+
+
+def preprocess(image_bytes):
+  """Stands in for a model's own preprocessing: the export must use what it is given."""
+  image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
+  return tf.image.resize(tf.cast(image, tf.float32), [IMAGE_SIZE, IMAGE_SIZE])
+
+
+def build_model(dtype_policy='float32', name='tiny', num_classes=5):
+  """A classifier with normalisation, moving statistics and dropout, as the real ones have."""
+  images = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3), name='images')
+  x = keras.layers.Rescaling(1 / 64, offset=-2.0, name='normalize', dtype=dtype_policy)(images)
+  x = keras.layers.Conv2D(8, 3, strides=2, name='conv2d', dtype=dtype_policy)(x)
+  x = batch_norm.BatchNormalization(name='batch_normalization', dtype=dtype_policy)(x)
+  x = keras.layers.GlobalAveragePooling2D(name='pool', dtype=dtype_policy)(x)
+  x = keras.layers.Dropout(0.5, name='dropout', dtype=dtype_policy)(x)
+  logits = keras.layers.Dense(num_classes, name='dense', dtype='float32')(x)
+  model = keras.Model(images, logits, name=name)
+  rng = np.random.default_rng(0)
+  for variable in model.variables:
+    if variable.dtype == 'float32':
+      variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+  return model
+
+
+@pytest.fixture(scope='module')
+def images():
+  rng = np.random.default_rng(1)
+  return rng.integers(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+
+
+@pytest.fixture(scope='module')
+def files(images):
+  return tf.constant([tf.io.encode_png(image).numpy() for image in images])
+
+
+@pytest.fixture(scope='module', params=['float32', 'mixed_bfloat16'])
+def exported(request, tmp_path_factory):
+  model = build_model(request.param)
+  directory = str(tmp_path_factory.mktemp('export') / request.param)
+  export.export(model, directory, preprocess, PREPROCESSING, class_names=list('abcde'))
+  return model, directory
+
+
+def assert_close(model, actual, expected):
+  """Within rounding: a graph's fused kernels round bfloat16 less often than the eager model."""
+  rounding = 1e-5 if model.get_layer('conv2d').compute_dtype == 'float32' else 2 ** -7
+  np.testing.assert_allclose(actual, expected, rtol=0, atol=rounding * np.abs(expected).max())
+
+
+def expected_outputs(model, images):
+  logits = model(images.astype('float32'), training=False).numpy()
+  exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+  return logits, exponentials / exponentials.sum(-1, keepdims=True), logits.argmax(-1)
+
+
+@pytest.mark.parametrize('signature', ['images', 'serve', 'image_bytes', 'serving_default'])
+@pytest.mark.parametrize('batch', [1, 3])
+def test_saved_model_gives_the_models_outputs(exported, images, files, signature, batch):
+  model, directory = exported
+  serve = tf.saved_model.load(directory).signatures[signature]
+  if signature in ('images', 'serve'):
+    outputs = serve(images=tf.constant(images[:batch], tf.float32))
+  else:
+    outputs = serve(image_bytes=files[:batch])
+  logits, probabilities, classes = expected_outputs(model, images[:batch])
+  assert set(outputs) == {'logits', 'probabilities', 'classes'}
+  assert outputs['classes'].dtype == tf.int64 and outputs['logits'].dtype == tf.float32
+  assert_close(model, outputs['logits'], logits)
+  assert_close(model, outputs['probabilities'], probabilities)
+  np.testing.assert_array_equal(outputs['classes'], classes)
+
+
+def test_image_of_another_size_goes_through_preprocess(exported):
+  model, directory = exported
+  photograph = np.random.default_rng(2).integers(0, 256, (31, 17, 3), np.uint8)
+  contents = tf.io.encode_jpeg(photograph)
+  outputs = tf.saved_model.load(directory).signatures['image_bytes'](image_bytes=[contents])
+  logits = model(preprocess(contents)[tf.newaxis], training=False).numpy()
+  assert_close(model, outputs['logits'], logits)
+
+
+@pytest.mark.parametrize('endpoint', ['serve', 'images', 'serving_default', 'image_bytes'])
+def test_tfsm_layer(exported, images, files, endpoint):
+  model, directory = exported
+  layer = keras.layers.TFSMLayer(directory, call_endpoint=endpoint)
+  inputs = images.astype('float32') if endpoint in ('serve', 'images') else files
+  logits = expected_outputs(model, images)[0]
+  assert_close(model, layer(inputs)['logits'], logits)
+
+
+def test_keras_file_gives_the_same_model(exported, images):
+  model, directory = exported
+  loaded = keras.models.load_model(os.path.join(directory, export.KERAS_FILE))
+  assert loaded.name == model.name
+  assert [layer.dtype_policy.name for layer in loaded.layers] == [
+    layer.dtype_policy.name for layer in model.layers]
+  np.testing.assert_array_equal(
+    loaded(images.astype('float32'), training=False), model(images.astype('float32'), training=False))
+
+
+@pytest.mark.parametrize('exported', ['mixed_bfloat16'], indirect=True)
+def test_saved_model_needs_none_of_our_code(exported, images, tmp_path):
+  model, directory = exported
+  np.save(tmp_path / 'images.npy', images.astype('float32'))
+  script = (
+    'import sys, numpy as np, tensorflow as tf\n'
+    'images = np.load(sys.argv[2])\n'
+    "logits = tf.saved_model.load(sys.argv[1]).signatures['images'](images=images)['logits']\n"
+    "assert not any(m.startswith(('tpu_utils', 'efficientnet')) for m in sys.modules)\n"
+    'np.save(sys.argv[3], logits)\n'
+  )
+  paths = [directory, tmp_path / 'images.npy', tmp_path / 'logits.npy']
+  subprocess.run([sys.executable, '-c', script, *map(str, paths)], check=True, cwd=tmp_path)
+  logits = expected_outputs(model, images)[0]
+  assert_close(model, np.load(paths[2]), logits)
+
+
+def test_record_names_the_model_and_its_preprocessing(exported):
+  model, directory = exported
+  with open(os.path.join(directory, export.RECORD_FILE), encoding='utf-8') as record_file:
+    record = json.load(record_file)
+  assert record['model_name'] == model.name
+  assert record['preprocessing'] == PREPROCESSING
+  assert record['class_names'] == list('abcde') and record['num_classes'] == 5
+  assert record['image_shape'] == [IMAGE_SIZE, IMAGE_SIZE, 3]
+  assert record['versions']['tensorflow'] == tf.__version__
+
+
+@pytest.mark.parametrize('contents, said', [
+  (b'photos/cat.jpg', r'image_bytes\[1\] is no image.* 14 bytes'),
+  (b'', r'image_bytes\[1\] is no image.* 0 bytes'),
+  (b'\xff\xd8\xff\xe0 cut off', 'JPEG'),
+])
+def test_undecodable_image_is_named(exported, files, contents, said):
+  serve = tf.saved_model.load(exported[1]).signatures['image_bytes']
+  with pytest.raises(tf.errors.InvalidArgumentError, match=said):
+    serve(image_bytes=tf.stack([files[0], contents]))
+
+
+def read_tree(directory):
+  return {
+    str(path.relative_to(directory)): path.read_bytes()
+    for path in sorted(directory.rglob('*')) if path.is_file()
+  }
+
+
+@pytest.fixture
+def earlier(tmp_path):
+  """A whole export, and what its files hold."""
+  directory = tmp_path / 'export'
+  export.export(build_model(name='earlier'), directory, preprocess, PREPROCESSING)
+  return directory, read_tree(directory)
+
+
+def model_name(directory):
+  return json.loads((directory / export.RECORD_FILE).read_text())['model_name']
+
+
+def test_new_export_replaces_the_old_one(earlier):
+  directory, _ = earlier
+  export.export(build_model(name='later'), directory, preprocess, PREPROCESSING)
+  assert model_name(directory) == 'later'
+  assert os.listdir(directory.parent) == ['export']
+
+
+def test_failure_while_writing_leaves_the_old_export(earlier):
+  directory, before = earlier
+  model = build_model(name='later')
+
+  def interrupted_save(path):
+    raise KeyboardInterrupt  # The SavedModel is written by now, the .keras file is not.
+
+  model.save = interrupted_save
+  with pytest.raises(KeyboardInterrupt):
+    export.export(model, directory, preprocess, PREPROCESSING)
+  assert read_tree(directory) == before
+  assert os.listdir(directory.parent) == ['export']
+
+
+def test_full_disk_is_one_error_and_leaves_the_old_export(earlier):
+  directory, before = earlier
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))  # No file may grow past this.
+  try:
+    with pytest.raises(OSError, match=r'export: the export could not be written .*free space'):
+      export.export(build_model(name='later'), directory, preprocess, PREPROCESSING)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert read_tree(directory) == before
+  assert os.listdir(directory.parent) == ['export']
+
+
+def test_killed_between_the_renames_gets_the_old_export_back(earlier):
+  directory, before = earlier
+  directory.rename(directory.with_suffix('.previous'))
+  (directory.with_suffix('.incomplete')).mkdir()
+  with pytest.raises(RuntimeError, match='no preprocessing'):
+    export.export(build_model(name='later'), directory, _failing_preprocess, PREPROCESSING)
+  assert read_tree(directory) == before
+  assert os.listdir(directory.parent) == ['export']
+
+
+def _failing_preprocess(image_bytes):
+  raise RuntimeError('no preprocessing')
+
+
+def test_parent_that_is_a_file_is_one_error(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(OSError, match='file/export: the export could not be written'):
+    export.export(build_model(), tmp_path / 'file' / 'export', preprocess, PREPROCESSING)
+
+
+def test_directory_of_other_files_is_not_deleted(tmp_path):
+  (tmp_path / 'thesis.tex').write_text('years of work')
+  with pytest.raises(ValueError, match="holds 'thesis.tex'.*choose another directory"):
+    export.export(build_model(), tmp_path, preprocess, PREPROCESSING)
+  assert (tmp_path / 'thesis.tex').read_text() == 'years of work'
+
+
+def test_empty_directory_is_filled(tmp_path):
+  export.export(build_model(), tmp_path, preprocess, PREPROCESSING)
+  assert model_name(tmp_path) == 'tiny'
+
+
+def test_feature_extractor_is_refused(tmp_path):
+  classifier = build_model()
+  features = keras.Model(classifier.input, classifier.get_layer('conv2d').output, name='features')
+  with pytest.raises(ValueError, match='Only image classifiers.*features.*build it with its top'):
+    export.export(features, tmp_path / 'export', preprocess, PREPROCESSING)
+  assert not os.listdir(tmp_path)
+
+
+def test_class_names_of_another_length_are_refused(tmp_path):
+  with pytest.raises(ValueError, match='each of the 5 classes of tiny, found 2'):
+    export.export(build_model(), tmp_path / 'export', preprocess, PREPROCESSING, ['cat', 'dog'])

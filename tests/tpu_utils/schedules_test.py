@@ -1,0 +1,89 @@
+"""Learning rates against the official graph's, at every step listed."""
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tpu_utils import schedules
+
+GOLDENS = json.loads(
+  (pathlib.Path(__file__).parent.parent / 'goldens/efficientnet/lr_schedules.json').read_text()
+)
+CASES = [
+  (setting, kind)
+  for setting, case in GOLDENS.items() if setting != 'note'
+  for kind in case['lr']
+]
+
+
+def build(setting, kind):
+  case = GOLDENS[setting]
+  settings = dict(case['settings'])
+  del settings['base_learning_rate'], settings['train_batch_size']
+  schedule = schedules.build_learning_rate(case['scaled_lr'], lr_decay_type=kind, **settings)
+  return schedule, case['steps'], np.array(case['lr'][kind], np.float32)
+
+
+@pytest.mark.parametrize(('setting', 'kind'), CASES)
+def test_equals_the_official_graph(setting, kind):
+  schedule, steps, expected = build(setting, kind)
+  eager = [schedule(step) for step in steps]
+  assert all(lr.dtype == tf.float32 and lr.shape == () for lr in eager)
+  in_a_step = tf.function(schedule)
+  in_graph = [in_a_step(tf.constant(step, tf.int64)) for step in steps]
+  np.testing.assert_array_max_ulp(np.array(eager), expected, maxulp=2)
+  np.testing.assert_array_max_ulp(np.array(in_graph), expected, maxulp=2)
+
+
+def test_a_stair_needs_no_whole_number_of_steps():
+  schedule = schedules.build_learning_rate(
+    1.0, steps_per_epoch=1.5, decay_epochs=1, decay_factor=0.5, warmup_epochs=0
+  )
+  lrs = [float(schedule(step)) for step in range(7)]
+  assert lrs == [1.0, 1.0, 0.5, 0.25, 0.25, 0.125, 0.0625]
+
+
+def test_warmup_shorter_than_a_step_is_no_warmup():
+  schedule = schedules.build_learning_rate(0.3, steps_per_epoch=3, warmup_epochs=0.2)
+  assert schedule(0).numpy() == np.float32(0.3)
+
+
+def test_poly_ends_at_the_official_end_even_from_below():
+  schedule = schedules.build_learning_rate(
+    0.01, steps_per_epoch=2, lr_decay_type='poly', total_steps=10, warmup_epochs=1
+  )
+  lrs = [float(schedule(step)) for step in range(2, 30)]
+  assert lrs == sorted(lrs)
+  assert lrs[-1] == np.float32(0.1)
+
+
+def test_a_schedule_is_plain_settings():
+  schedule = schedules.build_learning_rate(0.5, 4, 'cosine', total_steps=40, warmup_epochs=1)
+  assert dataclasses.asdict(schedule) == {
+    'initial_lr': 0.5, 'warmup_steps': 4, 'after': {'initial_lr': 0.5, 'total_steps': 40}
+  }
+
+
+@pytest.mark.parametrize(('settings', 'said'), [
+  ({'lr_decay_type': 'exponental'}, "lr_decay_type='exponental' is unknown. Did you mean exponential"),
+  ({'lr_decay_type': 'zigzag'}, 'Choose one of: exponential, cosine, constant, poly'),
+  ({}, 'needs steps_per_epoch'),
+  ({'lr_decay_type': 'constant'}, 'warmup_epochs=5 needs steps_per_epoch'),
+  ({'lr_decay_type': 'cosine', 'warmup_epochs': 0}, 'needs total_steps'),
+  ({'lr_decay_type': 'poly', 'steps_per_epoch': 4}, 'needs total_steps'),
+  ({'lr_decay_type': 'poly', 'steps_per_epoch': 4, 'total_steps': 19}, 'between 0 and total_steps=19'),
+  ({'steps_per_epoch': 0}, 'steps_per_epoch must be a positive number, got 0'),
+  ({'steps_per_epoch': 4, 'warmup_epochs': -1}, 'warmup_epochs must be zero or more, got -1'),
+  ({'steps_per_epoch': 4, 'decay_factor': 0}, 'decay_factor must be a positive number'),
+  ({'steps_per_epoch': 4, 'decay_epochs': -2.4}, 'decay_steps must be a positive number'),
+  ({'steps_per_epoch': 4, 'initial_lr': float('nan')}, 'initial_lr must be a finite number'),
+  ({'steps_per_epoch': 4, 'initial_lr': -0.1}, 'initial_lr must be a finite number'),
+])
+def test_bad_settings_are_refused_before_training(settings, said):
+  with pytest.raises(ValueError, match='.') as error:
+    schedules.build_learning_rate(**{'initial_lr': 0.1, **settings})
+  assert said in str(error.value)
+  assert '\n' not in str(error.value)

@@ -1,0 +1,155 @@
+"""The settings that the training scripts share; each class is a group of flags.
+
+Names, defaults and meanings are those of the official flags (tensorflow/tpu,
+models/official/efficientnet/main.py) unless the help says otherwise.
+"""
+import dataclasses
+
+from tpu_utils.settings import Checked, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class HardwareConfig(Checked):
+  """Where it runs."""
+
+  strategy: str = setting(
+    'auto',
+    'How the work is spread. auto: the TPU if --tpu names one, the workers of TF_CONFIG if it is set, '
+    'all GPUs if there are several, else one device.',
+    choices=('auto', 'tpu', 'mirrored', 'multi_worker', 'one_device'),
+  )
+  use_tpu: bool = setting(True, 'With --nouse_tpu no TPU is looked for, whatever --tpu says.')
+  tpu: str = setting(
+    None, 'The Cloud TPU: `local` on a TPU VM, a TPU name, or a grpc:// address.', type=str
+  )
+  tpu_zone: str = setting(None, 'GCE zone of the Cloud TPU.', type=str)
+  gcp_project: str = setting(None, 'Project of the Cloud TPU.', type=str)
+  tpu_job_name: str = setting(None, 'Name of the worker job of the TPU cluster.', type=str)
+  num_replicas: int = setting(
+    32,
+    'Number of replicas the settings were chosen for. The strategy knows the real number; when you '
+    'set this flag and the two differ, the job stops before it trains.',
+    at_least=1,
+  )
+  use_bfloat16: bool = setting(True, 'Compute in bfloat16 (variables stay float32).')
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Checked):
+  """What it reads."""
+
+  data_dir: str = setting(
+    '',
+    'Folder of ImageNet-format TFRecord shards (train-*, validation-*). Empty: the embedded '
+    'handwritten digits, with settings that learn them in about two minutes.',
+  )
+  holdout_shards: int = setting(
+    None, 'Evaluate on the first N of 1024 training shards ("minival") and train on the rest.', type=int
+  )
+  num_train_images: int = setting(1281167, 'Size of the training set.', at_least=1)
+  num_eval_images: int = setting(50000, 'Size of the evaluation set.', at_least=1)
+  num_label_classes: int = setting(
+    1000, 'Number of classes, at least 2. 1001 keeps the background label 0.', at_least=2
+  )
+  train_batch_size: int = setting(2048, 'Global batch size for training.', at_least=1)
+  eval_batch_size: int = setting(64, 'Global batch size for evaluation.', at_least=1)
+  augment_name: str = setting(
+    None, 'Augmentation policy.', choices=('autoaugment', 'randaugment'), type=str
+  )
+  randaug_num_layers: int = setting(2, 'RandAugment: operations per image.', at_least=1)
+  randaug_magnitude: int = setting(10, 'RandAugment: magnitude.', at_least=0)
+  mixup_alpha: float = setting(0.0, 'Mixup: parameter of the Beta distribution; 0 for none.', at_least=0)
+  transpose_input: bool = setting(
+    True, 'Ship images as [height, width, channels, batch], the layout TPUs take without padding.'
+  )
+  use_cache: bool = setting(False, 'Keep the encoded training images in memory.')
+  num_parallel_calls: int = setting(64, 'Threads that decode and augment on each host.', at_least=1)
+  data_format: str = setting(
+    'channels_last',
+    'Only channels_last: XLA chooses the layout on TPU and GPU by itself.',
+    choices=('channels_last',),
+  )
+  bigtable_instance: str = setting(
+    None, 'Not supported: Cloud Bigtable input left TensorFlow with version 1.', type=str
+  )
+  bigtable_project: str = setting(None, 'See --bigtable_instance.', type=str)
+  bigtable_table: str = setting('imagenet', 'See --bigtable_instance.')
+  bigtable_train_prefix: str = setting('train_', 'See --bigtable_instance.')
+  bigtable_eval_prefix: str = setting('validation_', 'See --bigtable_instance.')
+  bigtable_column_family: str = setting('tfexample', 'See --bigtable_instance.')
+  bigtable_column_qualifier: str = setting('example', 'See --bigtable_instance.')
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.bigtable_instance is not None:
+      raise ValueError(
+        f'--bigtable_instance={self.bigtable_instance!r}: TensorFlow 2 has no Bigtable client; '
+        'write the table to TFRecord shards and give their folder as --data_dir.'
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizationConfig(Checked):
+  """How it learns."""
+
+  optimizer: str = setting(
+    'rmsprop', 'The optimizer.', choices=('rmsprop', 'momentum', 'sgd', 'lars')
+  )
+  base_learning_rate: float = setting(0.016, 'Learning rate at batch size 256.', at_least=0)
+  lr_schedule: str = setting(
+    'exponential', 'Learning rate schedule.', choices=('exponential', 'cosine', 'constant', 'poly')
+  )
+  lr_decay_epoch: float = setting(2.4, 'Epochs between the steps of the exponential schedule.')
+  lr_decay_factor: float = setting(0.97, 'Factor of each step of the exponential schedule.')
+  lr_warmup_epochs: float = setting(5.0, 'Epochs of linear warm-up.', at_least=0)
+  moving_average_decay: float = setting(
+    0.9999, 'Decay of the moving average of the weights, which evaluation uses; 0 for none.', at_least=0
+  )
+  weight_decay: float = setting(1e-5, 'L2 coefficient on all but batch-norm variables.', at_least=0)
+  label_smoothing: float = setting(0.1, 'Label smoothing.', at_least=0)
+  lars_weight_decay: float = setting(1e-5, 'LARS: weight decay.', at_least=0)
+  lars_epsilon: float = setting(0.0, 'LARS: epsilon.', at_least=0)
+  batch_norm_batch_size: int = setting(
+    128, 'LARS: batch size over which batch-norm statistics are taken.', at_least=1
+  )
+  gradient_clip_norm: float = setting(
+    0.0, 'Clip the global norm of the gradient, after it is summed over replicas; 0 for never.', at_least=0
+  )
+  gradient_accumulation_steps: int = setting(
+    1, 'Split each replica\'s batch into this many parts and add up their gradients.', at_least=1
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class JobConfig(Checked):
+  """What it does, how long, and where it writes."""
+
+  mode: str = setting(
+    'train_and_eval',
+    'train; eval (follows --model_dir as checkpoints appear); train_and_eval; export (writes the '
+    'best checkpoint of --model_dir as a SavedModel and a .keras file).',
+    choices=('train_and_eval', 'train', 'eval', 'export'),
+  )
+  model_dir: str = setting(
+    None, 'Folder of checkpoints, summaries and the record of the run. A stopped job goes on here.', type=str
+  )
+  train_steps: int = setting(218949, 'Steps to train in all (350 epochs at batch size 2048).', at_least=1)
+  steps_per_eval: int = setting(6255, 'Steps between evaluations in train_and_eval.', at_least=1)
+  iterations_per_loop: int = setting(
+    1251, 'Steps the device runs before it returns to the host (progress, summaries, checkpoints).', at_least=1
+  )
+  log_step_count_steps: int = setting(64, 'Steps between lines of the log when it is no terminal.', at_least=1)
+  eval_timeout: int = setting(
+    None, 'mode=eval: give up when no new checkpoint came for this many seconds.', type=int
+  )
+  eval_name: str = setting(None, 'Name of this evaluation; its summaries go to eval_<name>.', type=str)
+  archive_ckpt: bool = setting(True, 'Keep the checkpoint with the best top-1 accuracy in archive/.')
+  keep_checkpoint_max: int = setting(5, 'How many of the newest checkpoints to keep.', at_least=1)
+  save_checkpoints_steps: int = setting(
+    None, 'Steps between checkpoints; by default max(100, --iterations_per_loop).', type=int, at_least=1
+  )
+  use_async_checkpointing: bool = setting(False, 'Write checkpoints while training goes on.')
+  skip_host_call: bool = setting(False, 'Write no training summaries.')
+  export_dir: str = setting(None, 'Folder for the SavedModel and the .keras file.', type=str)
+  export_to_tpu: bool = setting(False, 'Export for serving on a TPU, too.')
+  seed: int = setting(0, 'Seed of the initial weights, the order of the data and all randomness.', at_least=0)

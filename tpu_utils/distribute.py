@@ -1,0 +1,110 @@
+"""From the flags' values to a `tf.distribute` strategy."""
+import json
+import os
+
+import tensorflow as tf
+
+from tpu_utils import cli, suggest
+
+STRATEGIES = ('auto', 'tpu', 'mirrored', 'multi_worker', 'one_device')
+
+_NO_TPU_KERNELS = (
+  'this TensorFlow ({version}) has no TPU kernels. On a TPU VM install the TPU build '
+  "(pip install '.[tpu]'); without a TPU leave --tpu out."
+)
+
+
+def create_strategy(
+  name='auto', *, use_tpu=True, tpu=None, tpu_zone=None, gcp_project=None, tpu_job_name=None
+):
+  """Returns the `tf.distribute.Strategy` for `name`; call before any other TensorFlow work.
+
+  Args:
+    name: 'auto', 'tpu', 'mirrored', 'multi_worker' or 'one_device'. 'auto' takes the TPU if `tpu`
+      names one (and `use_tpu`), the workers of TF_CONFIG if there are several, all GPUs if there
+      are several, else one device. No network is touched unless a TPU is named.
+    use_tpu: False keeps 'auto' from the TPU.
+    tpu: 'local', a TPU's name or a grpc:// address.
+    tpu_zone: the TPU's GCE zone.
+    gcp_project: the TPU's project.
+    tpu_job_name: the TPU cluster's worker job.
+
+  Raises:
+    ValueError: the name is unknown, or the TPU cannot be used (the message says why).
+  """
+  suggest.check('value of --strategy', name, STRATEGIES)
+  if name == 'auto':
+    name = _automatic(tpu if use_tpu else None)
+  if name == 'tpu':
+    return _tpu_strategy(tpu, tpu_zone, gcp_project, tpu_job_name)
+  if name == 'multi_worker':
+    if not _cluster_workers():
+      raise ValueError('--strategy=multi_worker needs the environment variable TF_CONFIG with its workers.')
+    return tf.distribute.MultiWorkerMirroredStrategy()
+  if name == 'mirrored':
+    return tf.distribute.MirroredStrategy(_local_devices())
+  return tf.distribute.OneDeviceStrategy(_local_devices()[0])
+
+
+def describe(strategy):
+  """One line for people: 'MirroredStrategy, 2 replicas'."""
+  count = strategy.num_replicas_in_sync
+  return f'{type(strategy).__name__}, {count} replica{"" if count == 1 else "s"}'
+
+
+def is_chief(strategy):
+  """Whether this process writes the checkpoints, summaries and exports of the job."""
+  resolver = strategy.cluster_resolver
+  if resolver is None or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    return True
+  return resolver.task_type in (None, 'chief') or (
+    resolver.task_type == 'worker'
+    and resolver.task_id == 0
+    and 'chief' not in resolver.cluster_spec().as_dict()
+  )
+
+
+def _automatic(tpu):
+  if tpu is not None:
+    return 'tpu'
+  if len(_cluster_workers()) > 1:
+    return 'multi_worker'
+  return 'mirrored' if len(tf.config.list_logical_devices('GPU')) > 1 else 'one_device'
+
+
+def _cluster_workers():
+  cluster = json.loads(os.environ.get('TF_CONFIG') or '{}').get('cluster', {})
+  return cluster.get('chief', []) + cluster.get('worker', [])
+
+
+def _local_devices():
+  gpus = tf.config.list_logical_devices('GPU')
+  devices = gpus or tf.config.list_logical_devices('CPU')
+  return [f'{d.device_type}:{i}' for i, d in enumerate(devices)]
+
+
+def _tpu_strategy(tpu, zone, project, job_name):
+  if not tpu:
+    raise ValueError('--strategy=tpu needs --tpu: `local` on a TPU VM, a TPU name, or a grpc:// address.')
+  # A remote worker (grpc://) brings its own kernels; a TPU VM runs on this process's.
+  if not tpu.startswith('grpc://') and not _has_tpu_kernels():
+    raise ValueError(f'--tpu={tpu}: {_NO_TPU_KERNELS.format(version=tf.__version__)}')
+  arguments = {'job_name': job_name} if job_name else {}
+  try:
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+      tpu, zone=zone, project=project, **arguments
+    )
+    tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+  except tf.errors.NotFoundError as e:
+    raise ValueError(f'--tpu={tpu}: no TPU was found. {e.message.splitlines()[0]}') from e
+  except (tf.errors.OpError, RuntimeError, ValueError) as e:
+    raise ValueError(f'--tpu={tpu} cannot be reached: {cli.one_line(e)}') from e
+  return tf.distribute.TPUStrategy(resolver)
+
+
+def _has_tpu_kernels():
+  # Asked of the kernel registry: trying and failing would wait for the network first.
+  from tensorflow.python.framework import kernels
+
+  return bool(kernels.get_registered_kernels_for_op('ConfigureDistributedTPU').kernel)

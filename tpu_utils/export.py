@@ -1,0 +1,224 @@
+"""A trained image model as files that stand alone: a SavedModel, a `.keras` file and their record.
+
+An export is one directory:
+
+    saved_model.pb, variables/ ...   SavedModel with the signatures below
+    model.keras                      the Keras model, for `keras.models.load_model`
+    export.json                      model name, preprocessing, classes, versions
+
+Signatures, each with the outputs `classes` (int64 [batch]), `probabilities` and `logits`
+(float32 [batch, classes]); the batch size is free:
+
+    serving_default, image_bytes     image_bytes: string [batch], contents of image files
+    serve, images                    images: float32 [batch, height, width, 3] in [0, 255]
+
+The directory is written beside its place and renamed, so an export is whole or it is not there.
+"""
+import importlib.metadata
+import json
+import os
+import platform
+
+import keras
+import tensorflow as tf
+
+KERAS_FILE = 'model.keras'
+RECORD_FILE = 'export.json'
+
+# What files of the formats that TensorFlow decodes begin with: JPEG, PNG, GIF, BMP.
+_IMAGE_MAGIC = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM')
+
+
+def export(model, directory, preprocess, preprocessing, class_names=None):
+  """Writes `model`, with the weights that it has now, to `directory`.
+
+  An export that is already there is replaced once the new one is whole.
+
+  Args:
+    model: Keras model from images, float32 [batch, height, width, 3] in [0, 255], to logits,
+      [batch, classes].
+    directory: where the export goes; local or anything that `tf.io.gfile` writes to.
+    preprocess: function from one image file's bytes (string scalar) to the model's input, float32
+      [height, width, 3] in [0, 255]; the one that evaluation uses.
+    preprocessing: what `preprocess` does, as a JSON-able mapping, for the record.
+    class_names: names of the classes in the order of the logits, for the record.
+
+  Raises:
+    ValueError: `model` is no image classifier, or `class_names` has another length.
+    OSError: the files could not be written; an earlier export is left as it was.
+  """
+  image_shape, num_classes = _check_classifier(model)
+  if class_names is not None and len(class_names) != num_classes:
+    raise ValueError(
+      f'class_names: expected one name for each of the {num_classes} classes of {model.name}, '
+      f'found {len(class_names)}; give {num_classes} names or none.'
+    )
+  record = {
+    'model_name': model.name,
+    'image_shape': list(image_shape),
+    'preprocessing': dict(preprocessing),
+    'num_classes': num_classes,
+    'class_names': None if class_names is None else list(class_names),
+    'versions': _versions(),
+  }
+
+  def write(staged):
+    _write_saved_model(model, preprocess, staged)
+    model.save(os.path.join(staged, KERAS_FILE))
+    with tf.io.gfile.GFile(os.path.join(staged, RECORD_FILE), 'w') as record_file:
+      record_file.write(json.dumps(record, indent=2) + '\n')
+
+  _replace_directory(os.fspath(directory), write)
+
+
+def _check_classifier(model):
+  """Returns (height, width, 3) and the number of classes of `model`, or raises ValueError."""
+  if keras.backend.backend() != 'tensorflow':
+    raise ValueError(
+      f'A SavedModel needs the TensorFlow backend of Keras, found {keras.backend.backend()!r}; '
+      'set KERAS_BACKEND=tensorflow.'
+    )
+  shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
+  if len(model.inputs) != 1 or len(model.outputs) != 1 or [len(s) for s in shapes] != [4, 2]:
+    raise ValueError(
+      f'Only image classifiers can be exported: expected {model.name} to map [batch, height, width, '
+      f'3] to [batch, classes], found inputs and outputs {shapes}; build it with its top.'
+    )
+  return shapes[0][1:], shapes[1][1]
+
+
+def _versions():
+  """Versions of what wrote the export; null for this package when it is not installed."""
+  try:
+    own = importlib.metadata.version('tpu-vision-reference')
+  except importlib.metadata.PackageNotFoundError:  # Run from a source tree.
+    own = None
+  return {
+    'tpu-vision-reference': own,
+    'python': platform.python_version(),
+    'tensorflow': tf.__version__,
+    'keras': keras.__version__,
+  }
+
+
+# ---- SavedModel
+
+
+class _Servable(tf.Module):
+  """The signatures' functions. Holds raw variables: a SavedModel needs no Keras to be loaded."""
+
+  def __init__(self, model, preprocess):
+    super().__init__()
+    self._weights = [variable.value for variable in model.variables]
+    image = tf.TensorSpec(model.inputs[0].shape[1:], tf.float32)
+
+    def predict(images):
+      logits = tf.cast(model(images, training=False), tf.float32)
+      return {
+        'classes': tf.argmax(logits, axis=-1, output_type=tf.int64),
+        'probabilities': tf.nn.softmax(logits),
+        'logits': logits,
+      }
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *image.shape], tf.float32, 'images')])
+    def serve_images(images):
+      return predict(images)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, 'image_bytes')])
+    def serve_image_bytes(image_bytes):
+      elements = (tf.range(tf.size(image_bytes)), image_bytes)
+      images = tf.map_fn(_checked(preprocess), elements, fn_output_signature=image)
+      return predict(tf.ensure_shape(images, [None, *image.shape]))
+
+    self.images = serve_images
+    self.image_bytes = serve_image_bytes
+
+
+def _write_saved_model(model, preprocess, directory):
+  servable = _Servable(model, preprocess)
+  # TFSMLayer calls the endpoint `serve` unless told otherwise, with tensors; TensorFlow Serving's
+  # clients call `serving_default`, with files.
+  signatures = {
+    'serving_default': servable.image_bytes,
+    'image_bytes': servable.image_bytes,
+    'serve': servable.images,
+    'images': servable.images,
+  }
+  tf.saved_model.save(servable, directory, signatures)
+
+
+def _checked(preprocess):
+  """Returns `preprocess` for (index in the request, bytes), refusing what no image begins with.
+
+  The decoder's own message does not say which element was wrong, and the usual mistake is to send
+  paths or base64 text in place of the bytes.
+  """
+
+  def run(element):
+    index, contents = element
+    beginnings = [tf.strings.substr(contents, 0, len(magic)) for magic in _IMAGE_MAGIC]
+    is_image = tf.reduce_any(tf.equal(beginnings, _IMAGE_MAGIC))
+    message = tf.strings.join([
+      'image_bytes[', tf.strings.as_string(index),
+      '] is no image: expected the contents of a JPEG, PNG, GIF or BMP file, found ',
+      tf.strings.as_string(tf.strings.length(contents)),
+      ' bytes of something else; send the contents of the file, not its path and not base64 text.',
+    ])
+    with tf.control_dependencies([tf.debugging.Assert(is_image, [message])]):
+      return preprocess(tf.identity(contents))
+
+  return run
+
+
+# ---- Writing
+
+
+def _replace_directory(directory, write):
+  """Calls `write(staged)` for a directory beside `directory`, then puts that in its place.
+
+  Whatever goes wrong, `directory` is afterwards the old one or the new one. A process killed
+  between the two renames leaves it absent; the next export then first puts the old one back.
+  """
+  directory = directory.rstrip('/')
+  staged, previous = directory + '.incomplete', directory + '.previous'
+  try:
+    _put_back(previous, directory)
+    _check_replaceable(directory)
+    _remove(staged)
+    tf.io.gfile.makedirs(staged)
+    write(staged)
+    _remove(previous)
+    if tf.io.gfile.exists(directory):
+      tf.io.gfile.rename(directory, previous)
+    tf.io.gfile.rename(staged, directory)
+    _remove(previous)
+  except (tf.errors.OpError, OSError) as error:
+    raise OSError(
+      f'{directory}: the export could not be written ({getattr(error, "message", error)}); free '
+      'space, or choose a directory that you may write to.'
+    ) from error
+  finally:
+    _put_back(previous, directory)
+    _remove(staged)
+
+
+def _check_replaceable(directory):
+  """Raises ValueError if `directory` holds anything but an export: it would be deleted."""
+  if not tf.io.gfile.isdir(directory):
+    return
+  names = tf.io.gfile.listdir(directory)
+  if names and RECORD_FILE not in names:
+    raise ValueError(
+      f'{directory}: expected an earlier export or nothing there, found a directory without '
+      f'{RECORD_FILE} that holds {names[0]!r}; it would be deleted, so choose another directory.'
+    )
+
+
+def _put_back(previous, directory):
+  if tf.io.gfile.exists(previous) and not tf.io.gfile.exists(directory):
+    tf.io.gfile.rename(previous, directory)
+
+
+def _remove(directory):
+  if tf.io.gfile.exists(directory):
+    tf.io.gfile.rmtree(directory)

@@ -1,0 +1,37 @@
+"""What a model expects of an image: the record that training, evaluation and export all read."""
+import dataclasses
+
+INTERPOLATIONS = ('bicubic', 'bilinear')
+CROPS = ('official', 'size_plus_32')
+
+
+@dataclasses.dataclass(frozen=True)
+class PreprocessSpec:
+  """How an encoded image becomes a model's input.
+
+  Attributes:
+    image_size: pixels a side of the square the model was made for.
+    mean_rgb: three floats, in units of 0..255. The model subtracts them itself; they are here for
+      readers of other programs' files and for quantisation.
+    stddev_rgb: three floats, in units of 0..255, as `mean_rgb`.
+    interpolation: 'bicubic' or 'bilinear' (the official code's choice for Lite and EdgeTPU).
+    crop: share of the shorter side that the central crop of evaluation keeps. 'official' is 0.875 at every
+      size (preprocessing.py, CROP_FRACTION); 'size_plus_32' is size / (size + 32), which equals it at
+      224 and is what the accuracies of the larger models were published with.
+  """
+
+  image_size: int
+  mean_rgb: tuple = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+  stddev_rgb: tuple = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+  interpolation: str = 'bicubic'
+  crop: str = 'official'
+
+  def __post_init__(self):
+    if not isinstance(self.image_size, int) or self.image_size < 1:
+      raise ValueError(f'image_size={self.image_size!r} must be a positive whole number of pixels.')
+    if self.interpolation not in INTERPOLATIONS:
+      raise ValueError(
+        f'interpolation={self.interpolation!r} is unknown; choose one of {", ".join(INTERPOLATIONS)}.'
+      )
+    if self.crop not in CROPS:
+      raise ValueError(f'crop={self.crop!r} is unknown; choose one of {", ".join(CROPS)}.')

@@ -1,0 +1,40 @@
+"""Accuracy as sums and counts, which add up over batches and replicas."""
+import tensorflow as tf
+
+
+def classification_sums(logits, labels, weights):
+  """Weighted numbers of examples, and of those right at the first and within the first five classes.
+
+  Args:
+    logits: [batch, classes], any floating-point type.
+    labels: [batch, classes]; the class with the largest probability is the true one.
+    weights: [batch] float32, 0 for rows that only pad the batch.
+
+  Returns:
+    {'count', 'top_1', 'top_5'}: float32 scalars; an accuracy is top_k / count.
+  """
+  weights = tf.cast(weights, tf.float32)
+  true_class = tf.argmax(labels, axis=-1)
+  top_1 = tf.logical_and(
+    tf.equal(tf.argmax(logits, axis=-1), true_class), in_top_k(logits, true_class, 1)
+  )
+  top_5 = in_top_k(logits, true_class, 5)
+  return {
+    'count': tf.reduce_sum(weights),
+    'top_1': tf.reduce_sum(weights * tf.cast(top_1, tf.float32)),
+    'top_5': tf.reduce_sum(weights * tf.cast(top_5, tf.float32)),
+  }
+
+
+def in_top_k(logits, classes, k):
+  """Whether fewer than k classes have a larger logit than the given one: [batch] bool.
+
+  As tf.nn.in_top_k: equal logits all count as the better rank, an example with a logit that isn't
+  finite is wrong, and with k classes or fewer every other is right. Written out because that op's kernels
+  on accelerators need not treat the odd cases alike.
+  """
+  logits = tf.cast(logits, tf.float32)
+  own = tf.gather(logits, classes, batch_dims=1)
+  larger = tf.math.count_nonzero(logits > own[:, tf.newaxis], axis=-1)
+  finite = tf.reduce_all(tf.math.is_finite(logits), axis=-1)
+  return tf.logical_and(larger < k, finite)

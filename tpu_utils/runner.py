@@ -1,0 +1,287 @@
+"""A job around the trainer: resume, train, evaluate, checkpoint, follow; progress and summaries."""
+import datetime
+import json
+import os
+import platform
+import sys
+import time
+
+import keras
+import tensorflow as tf
+
+from tpu_utils import checkpoints, cli, distribute, interruption
+from tpu_utils.progress import Progress
+from tpu_utils.trainer import NonFiniteLossError
+
+_LOOP_SECONDS = 2.0  # The device returns to the host about this often, for progress and signals.
+_POLL_SECONDS = 2.0  # mode=eval looks for a new checkpoint this often.
+OBJECTIVE = 'top_1_accuracy'  # What the best checkpoint is best in, as in the official code.
+
+
+class Runner:
+  """Runs a `Trainer` in a model_dir.
+
+  Args:
+    trainer: the `Trainer`, at step 0.
+    config: a `JobConfig`, with `model_dir` set.
+    identity: JSON-able dict of what the model is; a model_dir of another identity is refused.
+    batch_size: global training batch size, for images/s.
+    steps_per_epoch: for the summaries' current_epoch.
+  """
+
+  def __init__(self, trainer, config, identity, *, batch_size, steps_per_epoch):
+    self.trainer = trainer
+    self.config = config
+    self.identity = identity
+    self._batch_size = batch_size
+    self._steps_per_epoch = steps_per_epoch
+    self._chief = distribute.is_chief(trainer.strategy)
+    self._several_workers = isinstance(
+      trainer.strategy, tf.distribute.MultiWorkerMirroredStrategy
+    ) and not (self._chief and trainer.strategy.extended._num_workers == 1)
+    follows = config.mode in ('eval', 'export')
+    self.checkpoints = checkpoints.CheckpointManager(
+      config.model_dir,
+      config.keep_checkpoint_max,
+      writes=self._chief and not follows,
+      asynchronous=config.use_async_checkpointing,
+    )
+
+  # ---- training
+
+  def train(self, train_input, eval_input=None):
+    """Trains to `train_steps`, from the newest checkpoint if there is one.
+
+    Args:
+      train_input: has `train_dataset(input_context, start_step)`.
+      eval_input: has `eval_dataset(input_context)`; given, it is evaluated every `steps_per_eval`.
+
+    Raises:
+      cli.Interrupted: SIGTERM came; the state is saved.
+      NonFiniteLossError: training diverged; earlier checkpoints are untouched.
+    """
+    prepare_model_dir(self.config.model_dir)
+    self.resume()
+    trainer, last = self.trainer, self.config.train_steps
+    if eval_input is not None and self._due(trainer.step, self.config.steps_per_eval):
+      self._evaluate_once(eval_input)  # The job was stopped between a checkpoint and its evaluation.
+    if trainer.step >= last:
+      print(f'{self.config.model_dir} is at step {trainer.step}: nothing left to train.')
+      return
+    writer = self._writer('') if not self.config.skip_host_call else None
+    iterator = trainer.train_iterator(lambda context: train_input.train_dataset(context, trainer.step))
+    with interruption.Interruption() as stop, self._progress() as progress:
+      progress.say('Tracing and compiling the first step ...')
+      loop = 1
+      while trainer.step < last:
+        loop = self._train_loop(iterator, loop, writer, progress)
+        stopping = self._agreed(stop.requested)
+        if stopping or self._due(trainer.step, self._save_steps(eval_input)):
+          self.save()
+        if stopping:
+          self.checkpoints.wait()
+          raise cli.Interrupted(
+            f'Stopped by SIGTERM at step {trainer.step}; saved. The same command goes on from there.'
+          )
+        if eval_input is not None and self._due(trainer.step, self.config.steps_per_eval):
+          self._evaluate_once(eval_input, progress)
+    self.checkpoints.wait()
+
+  def _train_loop(self, iterator, loop, writer, progress):
+    """Runs up to `loop` steps, not past a boundary; returns how many to run next time."""
+    trainer = self.trainer
+    steps = min(loop, self._to_boundary(trainer.step))
+    start = time.monotonic()
+    try:
+      logs = trainer.train(iterator, steps)
+    except NonFiniteLossError as e:
+      newest = self.checkpoints.steps()[-1:]
+      kept = f'step {newest[0]} is kept in {self.config.model_dir}' if newest else 'nothing was saved yet'
+      raise NonFiniteLossError(
+        f'{e} Training stopped; {kept}. Lower --base_learning_rate, warm up longer or set '
+        '--gradient_clip_norm.'
+      ) from e
+    seconds = time.monotonic() - start
+    speed = steps * self._batch_size / seconds
+    logs |= {'images_per_second': speed, 'current_epoch': trainer.step / self._steps_per_epoch}
+    accuracy = {OBJECTIVE: logs[OBJECTIVE]} if OBJECTIVE in logs else {}
+    progress.update(trainer.step, loss=logs['loss'], **accuracy, **{'images/s': speed})
+    if writer is not None:
+      _write_scalars(writer, logs, trainer.step)
+    if self._several_workers:
+      return self.config.iterations_per_loop  # Workers must come to `_agreed` at the same steps.
+    return max(1, min(self.config.iterations_per_loop, int(steps * _LOOP_SECONDS / seconds)))
+
+  def _to_boundary(self, step):
+    """Steps until the job must do something besides training."""
+    marks = [self.config.steps_per_eval, self._save_steps(None), self.config.train_steps]
+    return min(mark - step % mark for mark in marks if step < self.config.train_steps)
+
+  def _save_steps(self, eval_input):
+    steps = self.config.save_checkpoints_steps or max(100, self.config.iterations_per_loop)
+    return min(steps, self.config.steps_per_eval) if eval_input is not None else steps
+
+  def _due(self, step, every):
+    return step > 0 and (step % every == 0 or step >= self.config.train_steps)
+
+  def _agreed(self, requested):
+    """Whether any worker was asked to stop: all stop together, or the others would wait for it."""
+    if not self._several_workers:
+      return requested
+    flag = tf.constant(float(requested))
+    total = self.trainer.strategy.run(
+      lambda: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, flag)
+    )
+    return float(self.trainer.strategy.experimental_local_results(total)[0]) > 0
+
+  # ---- checkpoints
+
+  def save(self):
+    """Writes a checkpoint of the trainer's state at its step."""
+    self.trainer.synchronize()
+    metadata = {**self.identity, 'step': self.trainer.step, 'versions': versions()}
+    self.checkpoints.save(self.trainer.step, self.trainer.variables(), metadata)
+
+  def resume(self):
+    """Restores the newest whole checkpoint, if there is one; returns the step."""
+    newest = self.checkpoints.restore_newest()
+    if newest is not None:
+      step, values, metadata = newest
+      self._check_identity(metadata)
+      checkpoints.assign(self.trainer.variables(), values, self.checkpoints.prefix(step))
+      self.trainer.restored(step)
+      print(f'Going on from step {step} of {self.config.model_dir}.')
+    return self.trainer.step
+
+  def restore(self, prefix):
+    """Restores the weights (and moving averages), all that evaluation needs, from one checkpoint."""
+    values, metadata = checkpoints.read(prefix)
+    self._check_identity(metadata)
+    wanted = {k: v for k, v in self.trainer.variables().items() if k.startswith(('model/', 'ema/'))}
+    checkpoints.assign(wanted, values, prefix)
+    self.trainer.restored(metadata['step'])
+
+  def _check_identity(self, found):
+    for key, expected in self.identity.items():
+      if found.get(key, expected) != expected:
+        raise checkpoints.CheckpointError(
+          f'--model_dir={self.config.model_dir} holds another model: its {key} is '
+          f'{found[key]!r}, not {expected!r}. Give the flags it was trained with, or another --model_dir.'
+        )
+
+  # ---- evaluation
+
+  def evaluate(self, eval_input, progress=None):
+    """Evaluates, prints, writes summaries and the history; returns the results."""
+    bar = Progress(getattr(eval_input, 'num_eval_batches', None), 'eval', unit='batch')
+    with bar:
+      results = self.trainer.evaluate(eval_input.eval_dataset, bar.update)
+    step = self.trainer.step
+    text = ', '.join(f'{name} {value:.4f}' for name, value in results.items())
+    (progress or bar).say(f'Evaluation at step {step}: {text}')
+    if self._chief:
+      _write_scalars(self._writer(self._eval_folder()), results, step)
+      with tf.io.gfile.GFile(self._history(), 'a') as f:
+        f.write(json.dumps({'step': step, **results}) + '\n')
+    return results
+
+  def follow(self, eval_input):
+    """mode=eval: evaluates each checkpoint as it appears, until train_steps or eval_timeout."""
+    seen, waited_since = -1, time.monotonic()
+    while seen < self.config.train_steps:
+      new = [step for step in self.checkpoints.steps() if step > seen]
+      if new:
+        seen = new[-1]
+        self._evaluate_file(seen, eval_input)
+        waited_since = time.monotonic()
+        continue
+      waited = time.monotonic() - waited_since
+      if self.config.eval_timeout is not None and waited > self.config.eval_timeout:
+        print(f'No new checkpoint in {self.config.model_dir} for {waited:.0f} s: evaluation ends.')
+        return
+      time.sleep(_POLL_SECONDS)
+
+  def _evaluate_file(self, step, eval_input):
+    try:
+      self.restore(self.checkpoints.prefix(step))
+    except checkpoints.CheckpointError as e:
+      if step in self.checkpoints.steps():
+        raise
+      print(f'Checkpoint of step {step} is gone already: passed over. {e}', file=sys.stderr)
+      return
+    results = self.evaluate(eval_input)
+    if self.config.archive_ckpt:
+      # This process follows another's model_dir, yet the archive is the evaluator's to keep.
+      checkpoints.CheckpointManager(self.config.model_dir).archive(step, results[OBJECTIVE], results)
+
+  def _evaluate_once(self, eval_input, progress=None):
+    """Evaluates the current step unless its results are already in the history."""
+    if self.trainer.step in self._evaluated_steps():
+      return
+    results = self.evaluate(eval_input, progress)
+    if self.config.archive_ckpt:
+      self.checkpoints.archive(self.trainer.step, results[OBJECTIVE], results)
+
+  def _evaluated_steps(self):
+    if not tf.io.gfile.exists(self._history()):
+      return set()
+    with tf.io.gfile.GFile(self._history()) as f:
+      return {json.loads(line)['step'] for line in f.read().splitlines() if line.endswith('}')}
+
+  def _eval_folder(self):
+    return f'eval_{self.config.eval_name}' if self.config.eval_name else 'eval'
+
+  def _history(self):
+    return os.path.join(self.config.model_dir, self._eval_folder(), 'results.jsonl')
+
+  # ---- output
+
+  def _writer(self, folder):
+    if not self._chief:
+      return None
+    return tf.summary.create_file_writer(os.path.join(self.config.model_dir, folder))
+
+  def _progress(self):
+    return Progress(self.config.train_steps, 'train', initial=self.trainer.step)
+
+
+def prepare_model_dir(model_dir):
+  """Makes the folder and writes into it, to find out now and not at the first checkpoint.
+
+  Raises:
+    OSError: it cannot be made or written.
+  """
+  probe = os.path.join(model_dir, '.writable')
+  try:
+    tf.io.gfile.makedirs(model_dir)
+    with tf.io.gfile.GFile(probe, 'w') as f:
+      f.write('')
+    tf.io.gfile.remove(probe)
+  except tf.errors.OpError as e:
+    raise OSError(f'--model_dir={model_dir} cannot be written: {e.message}') from e
+
+
+def versions():
+  """Versions of what ran, for checkpoints and the record of the run."""
+  return {'tensorflow': tf.__version__, 'keras': keras.__version__, 'python': platform.python_version()}
+
+
+def write_run_record(model_dir, record):
+  """Adds a start of the job to `run.json`: what ran, with which flags, parameters, versions."""
+  path = os.path.join(model_dir, 'run.json')
+  starts = []
+  if tf.io.gfile.exists(path):
+    with tf.io.gfile.GFile(path) as f:
+      starts = json.load(f)['starts']
+  now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
+  starts.append({'time': now, 'argv': sys.argv, 'versions': versions(), **record})
+  checkpoints.write_text(path, json.dumps({'starts': starts}, indent=2) + '\n')
+
+
+def _write_scalars(writer, numbers, step):
+  if writer is None:
+    return
+  with writer.as_default():
+    for name, value in numbers.items():
+      tf.summary.scalar(name, value, step=step)
+  writer.flush()

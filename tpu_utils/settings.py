@@ -1,0 +1,128 @@
+"""Frozen dataclasses whose fields are a script's flags: one place for default, type, help and check.
+
+A script's `main.py` calls `define_flags` at import and `from_flags` in `main`; nothing else reads
+flags. This module imports neither TensorFlow nor Keras, so that `--help` answers at once.
+"""
+import dataclasses
+import sys
+import textwrap
+
+from absl import flags
+
+from tpu_utils import cli, suggest
+
+# Flags belong to the script that asks for them, not to this module.
+flags.disclaim_key_flags()
+
+_DEFINE = {
+  bool: flags.DEFINE_bool,
+  int: flags.DEFINE_integer,
+  float: flags.DEFINE_float,
+  str: flags.DEFINE_string,
+}
+
+
+def setting(default, help, *, choices=None, at_least=None, type=None):  # noqa: A002 - argparse's names
+  """A dataclass field that is also a flag.
+
+  Args:
+    default: value when the flag is not given; None where the model or data decides.
+    help: one sentence for `--help`.
+    choices: allowed values (None is always allowed when it is the default).
+    at_least: smallest allowed number.
+    type: bool, int, float or str; needed only when the default is None.
+  """
+  metadata = {
+    'help': help,
+    'choices': choices,
+    'at_least': at_least,
+    'type': type or default.__class__,
+  }
+  return dataclasses.field(default=default, metadata=metadata)
+
+
+def define_flags(config_class, **defaults):
+  """Defines one flag for each field of `config_class`; `defaults` replaces single defaults."""
+  for field in dataclasses.fields(config_class):
+    define = _DEFINE[field.metadata['type']]
+    define(field.name, defaults.get(field.name, field.default), field.metadata['help'])
+
+
+def from_flags(config_class, flag_values):
+  """Builds `config_class` from parsed flags; its checks name the flag and the nearest values."""
+  names = [field.name for field in dataclasses.fields(config_class)]
+  return config_class(**{name: flag_values[name].value for name in names})
+
+
+def all_values(config_classes, flag_values):
+  """{flag: value} of all the flags of these classes, for the record of a run."""
+  fields = [field for c in config_classes for field in dataclasses.fields(c)]
+  return {field.name: flag_values[field.name].value for field in fields}
+
+
+class Checked:
+  """Base of the settings classes: checks choices and bounds when an instance is made."""
+
+  def __post_init__(self):
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      if value is None and field.default is None:
+        continue
+      choices, at_least = field.metadata['choices'], field.metadata['at_least']
+      if choices:
+        suggest.check(f'value of --{field.name}', value, choices)
+      if at_least is not None and not value >= at_least:
+        raise ValueError(f'--{field.name}={value} must be at least {at_least}.')
+
+
+def apply_preset(flag_values, preset):
+  """Gives every flag of `preset` that the user did not set its preset value.
+
+  Returns:
+    The {flag: value} that were filled in, in the preset's order.
+  """
+  filled = {name: value for name, value in preset.items() if not flag_values[name].present}
+  for name, value in filled.items():
+    flag_values[name].value = value
+  return filled
+
+
+def help_text(doc, config_classes, flag_values):
+  """The `--help` page: the script's docstring, then the flags in the groups of the dataclasses."""
+  parts = [textwrap.dedent(doc or '').strip(), '']
+  for config_class in config_classes:
+    parts += [f'{config_class.__doc__.splitlines()[0]}', '']
+    for field in dataclasses.fields(config_class):
+      default = flag_values[field.name].default
+      shown = '' if default is None else f'={default}'
+      choices = field.metadata['choices']
+      text = field.metadata['help'] + (f' One of {", ".join(map(str, choices))}.' if choices else '')
+      parts.append(f'  --{field.name}{shown}')
+      parts += textwrap.wrap(text, 96, initial_indent='      ', subsequent_indent='      ')
+    parts.append('')
+  return '\n'.join(parts)
+
+
+def parse_flags(doc, config_classes):
+  """Returns the flags parser of a script: `--help` prints `help_text`; mistakes take one line."""
+
+  def parse(argv):
+    if any(argument in ('--help', '-h', '-help', '--helpfull') for argument in argv[1:]):
+      print(help_text(doc, config_classes, flags.FLAGS))
+      sys.exit(0)
+    try:
+      rest = flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as e:
+      sys.exit(_complain(suggest.unknown_name('flag', e.flagname, flags.FLAGS)))
+    except flags.Error as e:
+      sys.exit(_complain(f'{cli.one_line(e)} (--help explains the flags)'))
+    if len(rest) > 1:
+      sys.exit(_complain(f'{rest[1]!r} is not a flag; flags are written --name=value.'))
+    return rest
+
+  return parse
+
+
+def _complain(message):
+  print(f'Error: {message}', file=sys.stderr)
+  return 1

@@ -1,0 +1,345 @@
+"""The training and evaluation steps, on any strategy: the canonical TPU loop.
+
+One `tf.function` holds a loop over steps; each step runs the replicas with `strategy.run`, each on its
+own batch. Keras' `fit` is not used: it fails under TPUStrategy and multi-worker, and hides the moving
+averages and the per-replica batch norm.
+
+What Keras leaves wrong under a strategy is put right here:
+
+- Gradients are summed over replicas first, clipped then, so the result does not depend on their count.
+- Moving statistics differ between replicas; `synchronize` averages them (and their moving averages)
+  before anybody reads them: evaluation, checkpoints, export.
+- Keras gives every replica the same random seeds; here each replica's seeds are set apart.
+"""
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tpu_utils import optimizers
+
+# Replica r draws from the streams of seed + r * _SEED_STRIDE (a prime, so streams do not meet soon).
+_SEED_STRIDE = 1_000_003
+
+
+class NonFiniteLossError(ValueError):
+  """Training diverged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """What is learnt: functions of the model's outputs and the batch, called in replica context.
+
+  Attributes:
+    losses: {name: function(outputs, batch) -> (sum, weight)}; a term of the loss is the sum over the
+      global batch divided by the weight over the global batch, and the terms are added up.
+    metrics: {name: function(outputs, batch) -> (sum, weight)}, likewise averaged; `evaluate` calls
+      them together with the losses, training only those of `train_metrics`.
+    train_metrics: names of the metrics to follow while training.
+    regularization: function() -> scalar added to the loss once (not once a replica), or None.
+    prepare: function(batch) -> batch, first thing in a step (for example to undo a transposition).
+  """
+
+  losses: Mapping[str, Callable]
+  metrics: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
+  train_metrics: tuple[str, ...] = ()
+  regularization: Callable | None = None
+  prepare: Callable = lambda batch: batch
+
+
+class Trainer:
+  """Holds all that training changes: model, optimizer slots, moving averages, seeds, step.
+
+  Build the model under `strategy.scope()` first. Batches are dicts; the model is fed those entries
+  that its inputs name.
+
+  Args:
+    strategy: a `tf.distribute.Strategy`.
+    model: a functional `keras.Model` with named inputs.
+    task: a `Task`.
+    optimizer: from `tpu_utils.optimizers`, not yet built; None if the model is only evaluated.
+    learning_rate: function(step: int64 scalar) -> float32 scalar (`tpu_utils.schedules`).
+    ema: a `tpu_utils.ema.ExponentialMovingAverage`, not yet built, or None.
+    clip_norm: clip the summed gradient to this global norm; 0 for never.
+    accumulation_steps: split each replica's batch into this many parts, one after the other.
+  """
+
+  def __init__(
+    self,
+    strategy,
+    model,
+    task,
+    optimizer=None,
+    learning_rate=None,
+    *,
+    ema=None,
+    clip_norm=0.0,
+    accumulation_steps=1,
+  ):
+    self.strategy = strategy
+    self.model = model
+    self.task = task
+    self.step = 0
+    self.ema = ema
+    self._optimizer = optimizer
+    self._learning_rate = learning_rate
+    self._clip_norm = clip_norm
+    self._accumulation_steps = accumulation_steps
+    self._trainable = [v.value for v in model.trainable_variables]
+    self._seeds = seed_states(model)
+    seed_paths = {id(v) for v in self._seeds.values()}
+    # Keras lists seed states among the weights, under names that count up within the process.
+    self._weights = [v for v in model.variables if id(v) not in seed_paths]
+    self.log_names = ['loss', 'gradient_norm', *task.losses, *task.train_metrics]
+    with strategy.scope():
+      if optimizer is not None:
+        optimizer.build(model.trainable_variables)
+      if ema is not None:
+        ema.build(self._weights)
+    self._spread_seeds()
+
+  # ---- state
+
+  def variables(self):
+    """{name: tf.Variable} of all that a checkpoint holds, but the step."""
+    named = {f'model/{v.path}': v.value for v in self._weights}
+    if self._optimizer is not None:
+      named |= {f'optimizer/{name}': v for name, v in self._optimizer.variables.items()}
+    if self.ema is not None:
+      named |= {f'ema/{path}': v for path, v in self.ema.variables.items()}
+    return named | {f'seeds/{name}': v.value for name, v in self._seeds.items()}
+
+  def restored(self, step):
+    """To be called after the variables were set to those of `step`."""
+    self.step = step
+    self._spread_seeds()
+
+  @contextlib.contextmanager
+  def averaged_weights(self):
+    """Within this context the model holds its moving averages (if there are any)."""
+    self.synchronize()
+    if self.ema is None:
+      yield self.model
+      return
+    self._swap()
+    try:
+      yield self.model
+    finally:
+      self._swap()
+
+  # ---- training
+
+  def train_iterator(self, dataset_fn):
+    """Iterator over `dataset_fn(input_context)`, whose batches are one replica's."""
+    return iter(self.strategy.distribute_datasets_from_function(dataset_fn))
+
+  def train(self, iterator, steps):
+    """Trains `steps` steps.
+
+    Returns:
+      {name: mean} over these steps for 'loss' (with regularization), 'gradient_norm' (before
+      clipping), each loss term and train metric, 'learning_rate' of the last step, and 'input_wait'
+      (seconds a step spent waiting for data).
+
+    Raises:
+      NonFiniteLossError: the loss or the gradient was infinite or not a number.
+    """
+    done, finite, totals, rate, wait = self._train_loop(
+      iterator, tf.constant(self.step, tf.int64), tf.constant(steps, tf.int64)
+    )
+    done = int(done)
+    self.step += done
+    if not finite:
+      raise NonFiniteLossError(f'the loss or its gradient was not finite in step {self.step}.')
+    means = _means(self.log_names, totals)
+    return {**means, 'learning_rate': float(rate), 'input_wait': float(wait) / done}
+
+  @tf.function(reduce_retracing=True)
+  def _train_loop(self, iterator, first_step, steps):
+    """The host's loop; `steps` is a tensor, so that another number does not trace it again."""
+    done = tf.constant(0, tf.int64)
+    finite = tf.constant(True)
+    totals = tf.zeros([len(self.log_names), 2], tf.float32)
+    rate = tf.constant(0.0)
+    wait = tf.constant(0.0, tf.float64)
+    while done < steps and finite:
+      step = first_step + done
+      asked = tf.timestamp()
+      with tf.control_dependencies([asked]):
+        batch = next(iterator)
+      with tf.control_dependencies(self._local_tensors(batch)):
+        wait += tf.timestamp() - asked
+      logs = self.strategy.run(self._train_step, args=(batch, step))
+      logs = self.strategy.reduce(tf.distribute.ReduceOp.SUM, logs, axis=None)
+      finite = tf.reduce_all(tf.math.is_finite(logs[:2, 0]))  # Loss and gradient norm.
+      totals += logs
+      rate = self._learning_rate(step)
+      done += 1
+    return done, finite, totals, rate, wait
+
+  def _train_step(self, batch, step):
+    """Replica context: one update from this replica's batch; returns its (names, 2) sums of logs."""
+    context = tf.distribute.get_replica_context()
+    gradients, logs = self._accumulate(self.task.prepare(batch), context)
+    gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+    if self._clip_norm:
+      gradients, norm = optimizers.clip_by_global_norm(gradients, self._clip_norm)
+    else:
+      norm = tf.linalg.global_norm(gradients)
+    self._optimizer.apply(gradients, self._learning_rate(step))
+    if self.ema is not None:
+      self.ema.apply(step + 1)
+    share = 1 / context.num_replicas_in_sync  # The norm is the same on each replica.
+    return tf.concat([logs[:1], _stack([(norm * share, share)]), logs[1:]], axis=0)
+
+  def _accumulate(self, batch, context):
+    """Replica context: gradients and logs of the batch, taken in `accumulation_steps` parts."""
+    parts = self._accumulation_steps
+    if parts == 1:
+      return self._gradients(batch, context)
+    batch = {name: _split(name, value, parts) for name, value in batch.items()}
+    gradients, logs = None, 0.0
+    # Unrolled: a strategy's reductions (of loss weights, of batch statistics) can't stand in a loop.
+    for i in range(parts):
+      part, part_logs = self._gradients({name: value[i] for name, value in batch.items()}, context)
+      gradients = part if gradients is None else [a + b for a, b in zip(gradients, part, strict=True)]
+      logs += part_logs
+    return [g / parts for g in gradients], logs
+
+  def _gradients(self, batch, context):
+    """Replica context: this replica's share of the gradient of the global loss, and its logs."""
+    replicas = context.num_replicas_in_sync
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+      tape.watch(self._trainable)
+      outputs = self.model(self._model_inputs(batch), training=True)
+      terms = [loss(outputs, batch) for loss in self.task.losses.values()]
+      weights = context.all_reduce(
+        tf.distribute.ReduceOp.SUM, tf.stack([tf.cast(weight, tf.float32) for _, weight in terms])
+      )
+      # A term without any weight in this batch (nothing masked, say) counts nothing.
+      shares = [tf.math.divide_no_nan(terms[i][0], weights[i]) for i in range(len(terms))]
+      loss = tf.add_n(shares)
+      if self.task.regularization is not None:
+        loss += self.task.regularization() / replicas
+    gradients = tape.gradient(loss, self._trainable, unconnected_gradients='zero')
+    gradients = [tf.convert_to_tensor(g) for g in gradients]  # Embeddings give IndexedSlices.
+    metrics = [self.task.metrics[name](outputs, batch) for name in self.task.train_metrics]
+    return gradients, _stack([(loss, 1 / replicas), *terms, *metrics])
+
+  # ---- evaluation
+
+  def evaluate(self, dataset_fn, progress=None):
+    """Evaluates the moving averages (or the weights, without any) on one pass over a data set.
+
+    Args:
+      dataset_fn: function(input_context) -> finite dataset of one replica's batches, the same number
+        on each host, with 'weights' (0 for rows that only fill up a batch).
+      progress: called with the number of batches done, or None.
+
+    Returns:
+      {name: mean} of the losses and metrics; 'loss' is the sum of the loss terms and regularization.
+    """
+    names = [*self.task.losses, *self.task.metrics, 'regularization']
+    totals = np.zeros([len(names), 2], np.float64)
+    with self.averaged_weights():
+      dataset = self.strategy.distribute_datasets_from_function(dataset_fn)
+      for done, batch in enumerate(dataset, start=1):
+        totals += self._eval_batch(batch).numpy()
+        if progress:
+          progress(done)
+    if not totals[:, 1].any():
+      raise ValueError('the evaluation set is empty.')
+    means = _means(names, totals)
+    return {'loss': sum(means[name] for name in [*self.task.losses, 'regularization']), **means}
+
+  @tf.function(reduce_retracing=True)
+  def _eval_batch(self, batch):
+    sums = self.strategy.run(self._eval_step, args=(batch,))
+    return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+
+  def _eval_step(self, batch):
+    """Replica context: the (names, 2) sums of the losses and metrics of one replica's batch."""
+    batch = self.task.prepare(batch)
+    outputs = self.model(self._model_inputs(batch), training=False)
+    functions = [*self.task.losses.values(), *self.task.metrics.values()]
+    penalty = self.task.regularization() if self.task.regularization is not None else 0.0
+    return _stack([*(function(outputs, batch) for function in functions), (penalty, 1)])
+
+  # ---- replicas
+
+  @tf.function
+  def synchronize(self):
+    """Averages over replicas what each follows by itself: moving statistics and their averages."""
+    if self.strategy.num_replicas_in_sync == 1:
+      return
+    self.strategy.run(self._average_statistics)
+
+  def _average_statistics(self):
+    """Replica context."""
+    trainable = {id(v) for v in self.model.trainable_variables}
+    own = [v for v in self._weights if id(v) not in trainable]
+    variables = [v.value for v in own]
+    if self.ema is not None:
+      variables += [self.ema.variables[v.path] for v in own if v.path in self.ema.variables]
+    if not variables:
+      return
+    context = tf.distribute.get_replica_context()
+    means = context.all_reduce(tf.distribute.ReduceOp.MEAN, [tf.convert_to_tensor(v) for v in variables])
+    for variable, mean in zip(variables, means, strict=True):
+      tf.raw_ops.AssignVariableOp(resource=variable.handle, value=mean)
+
+  @tf.function
+  def _swap(self):
+    self.strategy.run(self.ema.swap)
+
+  @tf.function
+  def _spread_seeds(self):
+    """Sets the seeds of each replica apart; replica 0 keeps its own, which is what is saved."""
+
+    def spread():
+      replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+      for state in self._seeds.values():
+        offset = tf.cast(replica, state.dtype) * tf.constant([_SEED_STRIDE, 0], state.dtype)
+        tf.raw_ops.AssignVariableOp(resource=state.value.handle, value=state.value + offset)
+
+    if self._seeds and self.strategy.num_replicas_in_sync > 1:
+      self.strategy.run(spread)
+
+  # ---- batches
+
+  def _model_inputs(self, batch):
+    names = [tensor.name for tensor in self.model.inputs]
+    return batch[names[0]] if len(names) == 1 else {name: batch[name] for name in names}
+
+  def _local_tensors(self, batch):
+    values = tf.nest.flatten(batch)
+    return tf.nest.flatten([self.strategy.experimental_local_results(value) for value in values])
+
+
+def seed_states(model):
+  """{layer name: keras.Variable} of the random seeds of `model`'s layers (dropout and its kin)."""
+  generators = {
+    layer.name: layer.seed_generator
+    for layer in model._flatten_layers()
+    if getattr(layer, 'seed_generator', None) is not None
+  }
+  return {name: generator.state for name, generator in generators.items()}
+
+
+def _stack(pairs):
+  return tf.stack([tf.stack([tf.cast(x, tf.float32) for x in pair]) for pair in pairs])
+
+
+def _means(names, totals):
+  return {name: float(total / weight) for name, (total, weight) in zip(names, totals, strict=True)}
+
+
+def _split(name, value, parts):
+  if value.shape[0] % parts:
+    raise ValueError(
+      f'--gradient_accumulation_steps={parts} does not divide the {value.shape[0]} examples of each '
+      f'replica\'s batch ({name}).'
+    )
+  return tf.reshape(value, [parts, value.shape[0] // parts, *value.shape[1:]])

@@ -1,0 +1,77 @@
+"""Other people's checkpoints: `load(model, path)` sets every variable of a model exactly once.
+
+A source is a file format and the names that a program uses in it. Each format has a reader here
+(`tf1.py`, ...) with
+
+    matches(path) -> bool                       # does this path look like that format?
+    read(path, use_ema) -> Mapping[str, array]  # the tensors by name, training state left out
+
+and each paper has a module in `names/` whose `NAME_MAPS` gives, for every source it knows, a pure function
+`(model, names in the file) -> {variable.path: assign.Rule}`.
+"""
+import importlib
+import os
+
+from tpu_utils import suggest
+from tpu_utils.weights import assign
+
+# Source -> module of its reader, in the order in which `auto` tries them.
+READERS = {
+  'tf1': 'tpu_utils.weights.tf1',
+}
+
+# Start of model.name -> module of its name maps. Names, not imports: tpu_utils imports no paper.
+NAMES = {
+  'efficientnet': 'tpu_utils.weights.names.efficientnet',
+}
+
+
+def load(model, path, source='auto', use_ema=True):
+  """Loads a checkpoint of another program into a model.
+
+  Args:
+    model: a built `keras.Model` of one of the papers; its name says which.
+    path: the checkpoint: a file, a TF1 prefix (`.../model.ckpt-350000`), or a folder with a TF1
+      `checkpoint` file.
+    source: a key of `READERS`, or 'auto' to tell it from the file.
+    use_ema: take the moving averages where the format has both them and the raw weights. When it
+      has them but this file doesn't, that is an error, not a reason to take the raw ones.
+
+  Raises:
+    FileNotFoundError: nothing at `path`.
+    ValueError: the source is not known, or names or shapes don't match; the message lists what is missing,
+      unexpected and wrong-shaped. The model is then as it was.
+  """
+  path = os.fspath(path)
+  maps = _name_maps(model)
+  known = [name for name in READERS if name in maps]
+  if source == 'auto':
+    source = _recognise(path, known)
+  suggest.check('source', source, known)
+  tensors = _reader(source).read(path, use_ema=use_ema)
+  assign.assign(model, maps[source](model, list(tensors)), tensors, path)
+
+
+def _reader(source):
+  return importlib.import_module(READERS[source])
+
+
+def _name_maps(model):
+  for start, module in NAMES.items():
+    if model.name.startswith(start):
+      return importlib.import_module(module).NAME_MAPS
+  raise ValueError(
+    f'No name maps for a model called {model.name!r}; the name should start with one of: '
+    f'{", ".join(NAMES)}.'
+  )
+
+
+def _recognise(path, sources):
+  for source in sources:
+    if _reader(source).matches(path):
+      return source
+  if not os.path.exists(path):
+    raise FileNotFoundError(f'{path}: no checkpoint there, neither a file, a folder nor a TF1 prefix.')
+  raise ValueError(
+    f'{path}: cannot tell which program wrote this; name it, source= one of: {", ".join(sources)}.'
+  )
