@@ -13,6 +13,7 @@ CORE = [
   'numpy>=1.26',
   'tqdm>=4.66',
   'tokenizers>=0.20',
+  'pyyaml>=6',
   'matplotlib>=3.8',
 ]
 EXTRAS = {

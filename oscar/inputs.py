@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tpu_utils import suggest
+
 # Kinds of positions: none (padding), caption or question, labels (tags), regions.
 _NONE, _C, _L, _R = range(4)
 # attention -> {who asks: whom it sees}; in 'caption', C sees only the C before it.
@@ -166,7 +168,8 @@ def truncated_lengths(length_a, length_b, limit):
   """Lengths after taking a token off the longer text, of equal ones off b, until they fit.
 
   Args:
-    length_a, length_b: int32 [batch].
+    length_a: int32 [batch].
+    length_b: int32 [batch].
     limit: tokens that fit in all.
 
   Returns:
@@ -343,8 +346,7 @@ def model_inputs(layout, img_feats, num_regions, attention='CLR'):
   Raises:
     ValueError: unknown attention.
   """
-  if attention not in _SEES:
-    raise ValueError(f'Attention {attention!r} is unknown; choose one of {", ".join(_SEES)}.')
+  suggest.check('attention', attention, _SEES)
   regions = tf.range(tf.shape(img_feats)[1])[None] < num_regions[:, None]
   kind = tf.concat([layout.kind, tf.where(regions, _R, _NONE)], axis=1)
   if attention == 'CLR':

@@ -138,8 +138,10 @@ def contrast(documents, document, draws, options):
   """The texts of documents, half of them with one text of another document.
 
   Args:
-    documents, document, options: as in `pretrain_batch`.
+    documents: `Documents`.
+    document: int64 [batch], which document each example is.
     draws: float64 [batch, 2 + 10]: whether and which text, which one of the other's, which other.
+    options: `PretrainOptions`.
 
   Returns:
     (text_a, text_b, label int32 [batch], image mismatch int32 [batch])
@@ -240,6 +242,8 @@ def mask_caption(layout, draws, special, mask_prob=0.15, max_masked_tokens=3):
     [batch, max_masked_tokens]: the original ids in order of position, padded with [PAD])
   """
   n = layout.input_ids.shape[1]
+  if max_masked_tokens > n:
+    raise ValueError(f'max_masked_tokens is {max_masked_tokens}, more than the {n} tokens there are.')
   candidate = (layout.kind == 1) & (tf.range(n)[None] > 0)
   length = tf.reduce_sum(tf.cast(candidate, tf.int32), axis=1) + 1
   # As Python's round: halves go to the even number.

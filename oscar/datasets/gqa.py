@@ -10,6 +10,7 @@ import os
 
 from oscar import features
 from oscar.datasets import region_files, vqa
+from tpu_utils import suggest
 
 # Split -> (question file of the balanced questions, of all questions, whether answers are known).
 SPLITS = {
@@ -36,9 +37,8 @@ class Gqa:
   """
 
   def __init__(self, data_dir, split, questions='bal', dim=features.REGION_DIM):
-    vqa.check_split(split, SPLITS, 'GQA')
-    if questions not in ('bal', 'all'):
-      raise ValueError(f"GQA has no questions {questions!r}; choose 'bal' or 'all'.")
+    suggest.check('GQA split', split, SPLITS)
+    suggest.check('kind of GQA questions', questions, ('bal', 'all'))
     balanced, full, answered = SPLITS[split]
     self.answers, label_of = vqa.read_labels(os.path.join(data_dir, LABELS))
     path = os.path.join(data_dir, balanced if questions == 'bal' else full)

@@ -9,7 +9,8 @@ import dataclasses
 import os
 
 from oscar import features
-from oscar.datasets import records, region_files, vqa
+from oscar.datasets import records, region_files
+from tpu_utils import suggest
 
 SPLITS = {
   'train': 'nlvr2_train.json',
@@ -55,7 +56,7 @@ class Nlvr2:
   """
 
   def __init__(self, data_dir, split, dim=features.REGION_DIM):
-    vqa.check_split(split, SPLITS, 'NLVR2')
+    suggest.check('NLVR2 split', split, SPLITS)
     self.statements = list(_read(os.path.join(data_dir, SPLITS[split])))
     self.regions = region_files.RegionTensors(os.path.join(data_dir, REGIONS), dim=dim)
 

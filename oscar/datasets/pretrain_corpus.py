@@ -19,6 +19,7 @@ from collections.abc import Mapping
 
 from oscar import features
 from oscar.datasets import records, region_files, tsv
+from tpu_utils import suggest
 
 CHUNKED = ('googlecc', 'sbu', 'oi', 'objects365', 'tagoi')
 WHOLE = ('coco', 'flickr30k', 'gqa')
@@ -65,11 +66,8 @@ class PretrainCorpus:
   ):
     settings, root = records.read_yaml(yaml_file), os.path.dirname(yaml_file)
     names = records.field(settings, 'corpus', str, yaml_file).split('_')
-    unknown = [name for name in names if name not in CHUNKED + WHOLE]
-    if unknown:
-      raise ValueError(
-        f'{yaml_file}: data set {unknown[0]!r}; expected some of {", ".join(CHUNKED + WHOLE)}.'
-      )
+    for name in names:
+      suggest.check(f'data set in {yaml_file}', name, CHUNKED + WHOLE)
     self._chunks = None if chunks is None else set(map(str, chunks))
     self._use_gtlabels = use_gtlabels
     corpus_file = records.field(settings, 'corpus_file', str, yaml_file)

@@ -65,7 +65,7 @@ class StoredTensor:
       raise ValueError(f'{self.path} ends inside a tensor of shape {self.shape}; it is cut off.')
     flat = np.frombuffer(data, dtype)
     strides = [stride * dtype.itemsize for stride in self.strides]
-    return np.ascontiguousarray(np.lib.stride_tricks.as_strided(flat, self.shape, strides))
+    return np.lib.stride_tricks.as_strided(flat, self.shape, strides).copy(order='C')
 
 
 @dataclasses.dataclass(frozen=True)

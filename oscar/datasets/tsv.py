@@ -56,7 +56,8 @@ class TsvFile:
     data = os.pread(self._file, end - start + lead, start - lead)
     if len(data) != end - start + lead:
       raise ValueError(f'{self.where(row)}: the file became shorter while it was read.')
-    if (lead and data[0] != 10) or data.find(b'\n', lead) not in (-1, len(data) - 1):
+    ends = (len(data) - 1, -1) if row == len(self) - 1 else (len(data) - 1,)
+    if (lead and data[0] != 10) or data.find(b'\n', lead) not in ends:
       raise ValueError(
         f'{self.where(row)}: no row begins at byte {start} and ends at {end}; its list of offsets '
         f'belongs to another file. Write {lineidx_path(self.path)} again: '

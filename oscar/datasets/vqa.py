@@ -11,6 +11,7 @@ import os
 
 from oscar import features
 from oscar.datasets import records, region_files
+from tpu_utils import suggest
 
 # Split -> (question file, whether its answers are known).
 SPLITS = {
@@ -60,7 +61,7 @@ class Vqa:
   """
 
   def __init__(self, data_dir, split, dim=features.REGION_DIM):
-    check_split(split, SPLITS, 'VQA')
+    suggest.check('VQA split', split, SPLITS)
     name, answered = SPLITS[split]
     self.answers, label_of = read_labels(os.path.join(data_dir, LABELS))
     self.questions = list(
@@ -125,8 +126,3 @@ def read_questions(path, label_of, answered, scored):
       tuple(map(float, scores)),
     )
 
-
-def check_split(split, splits, name):
-  """Raises ValueError, with the choices, for an unknown split."""
-  if split not in splits:
-    raise ValueError(f'{name} has no split {split!r}; choose one of {", ".join(sorted(splits))}.')

@@ -142,7 +142,7 @@ def test_generation_keeps_the_tags_at_their_training_positions():
 
 def test_unknown_attention_lists_the_choices():
   layout = inputs.pair_layout(words([5]), words([6]), 6, SPECIAL)
-  with pytest.raises(ValueError, match='CLR, CL, CR, LR, caption'):
+  with pytest.raises(ValueError, match="attention 'RC': .* CL, CLR, CR, LR, caption"):
     inputs.model_inputs(layout, tf.zeros([1, 2, 8]), tf.constant([1]), 'RC')
 
 

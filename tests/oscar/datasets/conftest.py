@@ -1,0 +1,24 @@
+"""Fixtures of the OSCAR data tests."""
+import shutil
+
+import pytest
+
+from oscar import inputs
+from tests.oscar import loaders, plain
+
+
+@pytest.fixture(scope='session')
+def tokenizer():
+  return plain.WordPieces(loaders.GOLDENS / 'vocab' / 'vocab.txt')
+
+
+@pytest.fixture(scope='session')
+def special(tokenizer):
+  return inputs.special_ids(tokenizer)
+
+
+@pytest.fixture
+def data(tmp_path):
+  """A copy of the sample data that a test may damage."""
+  shutil.copytree(loaders.DATA, tmp_path / 'data')
+  return tmp_path / 'data'
