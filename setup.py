@@ -9,6 +9,7 @@ CORE = [
   'tensorflow>=2.20,<2.22',
   'keras>=3.10',
   'tensorflow-datasets>=4.9',
+  'tensorboard>=2.20',
   'absl-py>=2.1',
   'numpy>=1.26',
   'tqdm>=4.66',
@@ -38,7 +39,7 @@ setuptools.setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['efficientnet*', 'resnext*', 'oscar*', 'tpu_utils*']),
-  package_data={'tpu_utils.images': ['digits/*']},
+  package_data={'tpu_utils.images': ['digits_data/*']},
   install_requires=CORE,
   extras_require=EXTRAS,
 )

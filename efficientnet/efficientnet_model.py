@@ -12,6 +12,7 @@ import math
 import keras
 
 from efficientnet import layers
+from tpu_utils import suggest
 
 IMAGENET_MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -58,6 +59,7 @@ class GlobalParams:
     for name in ('mean_rgb', 'stddev_rgb'):
       if len(getattr(self, name)) != 3:
         raise ValueError(f'{name}={getattr(self, name)!r} must hold three numbers, one a channel.')
+    _check_activation(self.relu_fn)
     if not all(self.stddev_rgb):
       raise ValueError(f'stddev_rgb={self.stddev_rgb!r} must not hold a zero.')
 
@@ -92,10 +94,18 @@ class BlockArgs:
       raise ValueError(f'conv_type={self.conv_type} of a block must be 0 or 1.')
     if self.space2depth not in (0, 1, 2):
       raise ValueError(f'space2depth={self.space2depth} of a block must be 0, 1 or 2.')
+    _check_activation(self.activation_fn)
 
   @property
   def expanded_filters(self):
     return self.input_filters * self.expand_ratio
+
+
+def _check_activation(name):
+  try:
+    keras.activations.get(name)
+  except ValueError:
+    raise suggest.unknown_name('activation', name, dir(keras.activations)) from None
 
 
 def _check_range(name, value, low, high):

@@ -143,7 +143,9 @@ class _Network:
       model_name, overrides
     )
     self.name = model_name
-    height, width = _height_and_width(image_size or get_model_input_size(model_name))
+    if image_size is None:
+      image_size = get_model_input_size(model_name)
+    height, width = _height_and_width(image_size)
     self.images = keras.Input((height, width, 3), name='images', dtype='float32')
     self.endpoints = efficientnet_model.build_network(
       self.images, blocks_args, global_params, dtype_policy or 'float32', bool(with_head)

@@ -56,7 +56,7 @@ def read(prefix):
     CheckpointError: it does not exist, is cut off or damaged.
   """
   try:
-    reader = tf.train.load_checkpoint(prefix)
+    reader = tf.compat.v1.train.NewCheckpointReader(prefix)
     values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
   except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as e:
     raise CheckpointError(f'{prefix}: not a whole checkpoint: {_first_line(e)}') from e
@@ -99,8 +99,6 @@ class CheckpointManager:
     self._writes = writes
     self._executor = concurrent.futures.ThreadPoolExecutor(1) if asynchronous else None
     self._pending = None
-    if writes:
-      self._finish_interrupted_archive()
 
   def steps(self):
     """Steps of the checkpoints that exist, ascending."""
@@ -171,26 +169,23 @@ class CheckpointManager:
     self.wait()
     if self.best_objective() > objective or not self._writes:
       return False
-    new, old = self._in_directory('.archive-new'), self._in_directory('.archive-old')
-    target = self._in_directory(_ARCHIVE)
-    _remove(new)
-    tf.io.gfile.makedirs(new)
+    archive, name = self._in_directory(_ARCHIVE), f'{_PREFIX}{step}'
+    tf.io.gfile.makedirs(archive)
     for path in tf.io.gfile.glob(f'{self.prefix(step)}.*'):
-      tf.io.gfile.copy(path, os.path.join(new, os.path.basename(path)), overwrite=True)
-    write_text(os.path.join(new, 'checkpoint'), _state_text([step]))
-    write_text(os.path.join(new, 'best_eval.txt'), json.dumps(results))
-    if tf.io.gfile.exists(target):
-      _remove(old)
-      tf.io.gfile.rename(target, old)
-    tf.io.gfile.rename(new, target)
-    _remove(old)
+      tf.io.gfile.copy(path, os.path.join(archive, os.path.basename(path)), overwrite=True)
+    # From here on the new one is the best: `checkpoint` says which files count.
+    write_text(os.path.join(archive, 'checkpoint'), _state_text([step]))
+    write_text(os.path.join(archive, 'best_eval.txt'), json.dumps(results))
     write_text(self._in_directory(_BEST_OBJECTIVE), f'{objective:f}')
+    for path in tf.io.gfile.glob(os.path.join(archive, f'{_PREFIX}*')):
+      if not os.path.basename(path).startswith(f'{name}.'):
+        tf.io.gfile.remove(path)
     return True
 
   def best(self):
     """Prefix of the archived best checkpoint, or None."""
-    paths = tf.io.gfile.glob(os.path.join(self.directory, _ARCHIVE, f'{_PREFIX}*.index'))
-    return paths[0].removesuffix('.index') if paths else None
+    state = tf.train.get_checkpoint_state(self._in_directory(_ARCHIVE))
+    return state.model_checkpoint_path if state else None
 
   def _write(self, step, values, metadata):
     write(self.prefix(step), values, metadata)
@@ -200,12 +195,6 @@ class CheckpointManager:
       for path in sorted(tf.io.gfile.glob(f'{self.prefix(old)}.*'), key=lambda p: '.data' in p):
         tf.io.gfile.remove(path)
     write_text(self._in_directory('checkpoint'), _state_text(steps[-self._keep :]))
-
-  def _finish_interrupted_archive(self):
-    """A process killed between the two renames of `archive` left the best in `.archive-old`."""
-    old, target = self._in_directory('.archive-old'), self._in_directory(_ARCHIVE)
-    if tf.io.gfile.exists(old) and not tf.io.gfile.exists(target):
-      tf.io.gfile.rename(old, target)
 
   def _in_directory(self, name):
     return os.path.join(self.directory, name)
@@ -224,11 +213,6 @@ def write_text(path, text):
   with tf.io.gfile.GFile(scratch, 'w') as f:
     f.write(text)
   tf.io.gfile.rename(scratch, path, overwrite=True)
-
-
-def _remove(folder):
-  if tf.io.gfile.exists(folder):
-    tf.io.gfile.rmtree(folder)
 
 
 def _first_line(error):

@@ -1,7 +1,8 @@
 """What every script does around its work: one line for a user's mistake, exit codes."""
+import os
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 EXIT_INTERRUPTED = 143  # 128 + SIGTERM: launchers start such a job again.
 
@@ -29,8 +30,15 @@ def run(main, flags_parser):
       print(f'Error: {one_line(e)}', file=sys.stderr)
       return 1
 
+  quiet_tensorflow()
   flags.DEFINE_bool('traceback', False, 'Show the traceback of errors in the input, too.')
   app.run(guarded, flags_parser=flags_parser)
+
+
+def quiet_tensorflow():
+  """Keeps TensorFlow's own remarks out of the output. Call before TensorFlow is imported."""
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  logging.set_verbosity(logging.WARNING)
 
 
 def one_line(error):

@@ -42,7 +42,7 @@ def create_strategy(
       raise ValueError('--strategy=multi_worker needs the environment variable TF_CONFIG with its workers.')
     return tf.distribute.MultiWorkerMirroredStrategy()
   if name == 'mirrored':
-    return tf.distribute.MirroredStrategy(_local_devices())
+    return _mirrored_strategy()
   return tf.distribute.OneDeviceStrategy(_local_devices()[0])
 
 
@@ -81,6 +81,15 @@ def _local_devices():
   gpus = tf.config.list_logical_devices('GPU')
   devices = gpus or tf.config.list_logical_devices('CPU')
   return [f'{d.device_type}:{i}' for i, d in enumerate(devices)]
+
+
+def _mirrored_strategy():
+  devices = _local_devices()
+  # On CPUs TensorFlow's collectives share their keys between all strategies of the process, and fail
+  # when there are two; several CPU devices are for tests and trials, where speed does not matter.
+  on_cpu = devices[0].startswith('CPU')
+  reduction = tf.distribute.ReductionToOneDevice() if on_cpu else None
+  return tf.distribute.MirroredStrategy(devices, reduction)
 
 
 def _tpu_strategy(tpu, zone, project, job_name):

@@ -1,15 +1,14 @@
 """Training, evaluating and exporting an image classifier: what the papers' `main.py` scripts share."""
-import contextlib
 import dataclasses
 import os
 
 import keras
-import tensorflow as tf
 
-from tpu_utils import batch_norm, distribute, export, losses, metrics, optimizers, runner, schedules
+from tpu_utils import batch_norm, distribute, export, optimizers, runner, schedules
+from tpu_utils.classification import classification_task
 from tpu_utils.ema import ExponentialMovingAverage
-from tpu_utils.images import imagenet_input, preprocessing
-from tpu_utils.trainer import Task, Trainer
+from tpu_utils.images import digits, imagenet_input, preprocessing
+from tpu_utils.trainer import Trainer
 
 
 def run(build_model, spec, identity, *, hardware, data, optimization, job, record):
@@ -39,7 +38,7 @@ def run(build_model, spec, identity, *, hardware, data, optimization, job, recor
   keras.utils.set_random_seed(job.seed)
   with strategy.scope():
     model = build_model('mixed_bfloat16' if hardware.use_bfloat16 else None)
-  print(f'{model.name}: {sum(v.shape.num_elements() for v in _tf(model.trainable_variables)):,} trainable parameters')
+  print(f'{model.name}: {model.count_params():,} parameters')
   trainer = make_trainer(strategy, model, data, optimization, job.train_steps)
   work = runner.Runner(
     trainer,
@@ -55,45 +54,10 @@ def run(build_model, spec, identity, *, hardware, data, optimization, job, recor
     work.train(images, images if job.mode == 'train_and_eval' else None)
   elif job.mode == 'eval':
     work.follow(images)
+  elif not job.export_dir:
+    raise ValueError('--mode=export needs --export_dir, the folder to write to.')
   if job.export_dir:
     export_best(work, spec, job.export_dir)
-
-
-def classification_task(model, *, label_smoothing=0.0, weight_decay=0.0, transposed=False):
-  """The `Task` of the official code: smoothed cross-entropy, weight decay, top-1 and top-5.
-
-  Args:
-    model: the classifier whose non-batch-norm variables decay.
-    label_smoothing: see `losses.softmax_cross_entropy`.
-    weight_decay: coefficient of the L2 loss.
-    transposed: whether images come as [height, width, channels, batch].
-  """
-
-  def cross_entropy(logits, batch):
-    weights = _weights(batch)
-    per_example = losses.softmax_cross_entropy(batch['labels'], logits, label_smoothing)
-    return tf.reduce_sum(weights * per_example), tf.reduce_sum(weights)
-
-  def accuracy(k):
-    def top_k(logits, batch):
-      sums = metrics.classification_sums(logits, batch['labels'], _weights(batch))
-      return sums[f'top_{k}'], sums['count']
-
-    return top_k
-
-  def prepare(batch):
-    if not transposed:
-      return batch
-    return {**batch, 'images': tf.transpose(batch['images'], [3, 0, 1, 2])}
-
-  decayed = losses.non_batch_norm_variables(model)
-  return Task(
-    losses={'cross_entropy': cross_entropy},
-    metrics={'top_1_accuracy': accuracy(1), 'top_5_accuracy': accuracy(5)},
-    train_metrics=('top_1_accuracy',),
-    regularization=lambda: losses.l2_weight_decay(decayed, weight_decay),
-    prepare=prepare,
-  )
 
 
 def make_trainer(strategy, model, data, optimization, train_steps):
@@ -138,6 +102,31 @@ def make_trainer(strategy, model, data, optimization, train_steps):
   )
 
 
+def make_input(spec, data, seed=0, use_bfloat16=False):
+  """The input that `data` (a `config.DataConfig`) names: TFRecord shards, or the embedded digits.
+
+  Args:
+    spec: the model's `PreprocessSpec`.
+    data: a `config.DataConfig`.
+    seed: of the order and the augmentation.
+    use_bfloat16: images in bfloat16.
+  """
+  augmentation = None if data.data_dir else digits.AUGMENTATION
+  return imagenet_input.ImageNetInput(
+    data.data_dir or digits.DATA_DIR,
+    spec,
+    train_batch_size=data.train_batch_size,
+    eval_batch_size=data.eval_batch_size,
+    num_label_classes=data.num_label_classes,
+    holdout_shards=data.holdout_shards,
+    augmentation=augmentation,
+    seed=seed,
+    use_bfloat16=use_bfloat16,
+    transpose_input=data.transpose_input,
+    num_parallel_calls=data.num_parallel_calls,
+  )
+
+
 def export_best(work, spec, export_dir):
   """Exports the best checkpoint of the runner's model_dir, or the newest if none is archived."""
   prefix = work.checkpoints.best()
@@ -152,11 +141,6 @@ def export_best(work, spec, export_dir):
       preprocess = preprocessing.eval_function(spec)
       export.export(model, export_dir, preprocess, dataclasses.asdict(spec))
       print(f'Exported {os.path.basename(prefix)} to {export_dir} (SavedModel and {export.KERAS_FILE}).')
-
-
-def _weights(batch):
-  """[batch] float32: 0 for the rows that only fill up an evaluation batch."""
-  return batch['weights'] if 'weights' in batch else tf.ones(tf.shape(batch['labels'])[:1])
 
 
 def _check_batches(replicas, data):

@@ -7,6 +7,7 @@ equal; no replica waits for another, and the update may stand inside a loop or a
 Sources: TensorFlow's kernels, which are called directly, and tensorflow/tpu,
 models/official/efficientnet/utils.py (`build_optimizer`) and lars_optimizer.py.
 """
+import collections
 import inspect
 
 import tensorflow as tf
@@ -33,20 +34,8 @@ class Optimizer:
       variables: the `keras.Variable`s to train, in the order in which `apply` gets gradients.
     """
     if self._model_variables is not None:
-      raise ValueError(f'{type(self).__name__}.build was called twice; make one optimizer a training.')
-    paths = [v.path for v in variables]
-    twice = sorted({path for path in paths if paths.count(path) > 1})
-    if twice:
-      raise ValueError(
-        f'Two variables have the path {twice[0]!r}; checkpoints are keyed by path, so give every '
-        'layer a name of its own.'
-      )
-    for variable in variables:
-      if variable.dtype != 'float32':
-        raise ValueError(
-          f'{variable.path} is {variable.dtype}; training needs float32 variables. For bfloat16 '
-          'arithmetic use dtype_policy="mixed_bfloat16", which keeps them so.'
-        )
+      raise ValueError(f'{type(self).__name__}.build was called twice; each training has its own.')
+    _check_trainable(variables)
     self._model_variables = list(variables)
     for slot, initial in self.slots.items():
       self._slots[slot] = {
@@ -233,6 +222,21 @@ def clip_by_global_norm(gradients, max_norm, epsilon=0.0):
   norm = tf.linalg.global_norm(gradients)
   scale = tf.minimum(1.0, max_norm / (norm + epsilon))
   return [None if g is None else tf.convert_to_tensor(g) * scale for g in gradients], norm
+
+
+def _check_trainable(variables):
+  for path, count in collections.Counter(v.path for v in variables).items():
+    if count > 1:
+      raise ValueError(
+        f'{count} variables have the path {path!r}; checkpoints are keyed by path, so give every '
+        'layer a name of its own.'
+      )
+  for variable in variables:
+    if variable.dtype != 'float32':
+      raise ValueError(
+        f'{variable.path} is {variable.dtype}; training needs float32 variables. For bfloat16 '
+        'arithmetic use dtype_policy="mixed_bfloat16", which keeps them so.'
+      )
 
 
 def _variable_like(variable, initial, name):

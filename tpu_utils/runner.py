@@ -1,4 +1,5 @@
 """A job around the trainer: resume, train, evaluate, checkpoint, follow; progress and summaries."""
+import contextlib
 import datetime
 import json
 import os
@@ -36,9 +37,7 @@ class Runner:
     self._batch_size = batch_size
     self._steps_per_epoch = steps_per_epoch
     self._chief = distribute.is_chief(trainer.strategy)
-    self._several_workers = isinstance(
-      trainer.strategy, tf.distribute.MultiWorkerMirroredStrategy
-    ) and not (self._chief and trainer.strategy.extended._num_workers == 1)
+    self._several_workers = isinstance(trainer.strategy, tf.distribute.MultiWorkerMirroredStrategy)
     follows = config.mode in ('eval', 'export')
     self.checkpoints = checkpoints.CheckpointManager(
       config.model_dir,
@@ -53,8 +52,9 @@ class Runner:
     """Trains to `train_steps`, from the newest checkpoint if there is one.
 
     Args:
-      train_input: has `train_dataset(input_context, start_step)`.
-      eval_input: has `eval_dataset(input_context)`; given, it is evaluated every `steps_per_eval`.
+      train_input: has `train_dataset(input_context, start_step)` and `explain(error)`.
+      eval_input: has `eval_dataset(input_context)` and `explain(error)`; given, it is evaluated every
+        `steps_per_eval`.
 
     Raises:
       cli.Interrupted: SIGTERM came; the state is saved.
@@ -70,7 +70,8 @@ class Runner:
       return
     writer = self._writer('') if not self.config.skip_host_call else None
     iterator = trainer.train_iterator(lambda context: train_input.train_dataset(context, trainer.step))
-    with interruption.Interruption() as stop, self._progress() as progress:
+    bar = Progress(last, 'train', initial=trainer.step)
+    with _explained(train_input), interruption.Interruption() as stop, bar as progress:
       progress.say('Tracing and compiling the first step ...')
       loop = 1
       while trainer.step < last:
@@ -174,7 +175,7 @@ class Runner:
   def evaluate(self, eval_input, progress=None):
     """Evaluates, prints, writes summaries and the history; returns the results."""
     bar = Progress(getattr(eval_input, 'num_eval_batches', None), 'eval', unit='batch')
-    with bar:
+    with _explained(eval_input), bar:
       results = self.trainer.evaluate(eval_input.eval_dataset, bar.update)
     step = self.trainer.step
     text = ', '.join(f'{name} {value:.4f}' for name, value in results.items())
@@ -241,9 +242,6 @@ class Runner:
       return None
     return tf.summary.create_file_writer(os.path.join(self.config.model_dir, folder))
 
-  def _progress(self):
-    return Progress(self.config.train_steps, 'train', initial=self.trainer.step)
-
 
 def prepare_model_dir(model_dir):
   """Makes the folder and writes into it, to find out now and not at the first checkpoint.
@@ -276,6 +274,18 @@ def write_run_record(model_dir, record):
   now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
   starts.append({'time': now, 'argv': sys.argv, 'versions': versions(), **record})
   checkpoints.write_text(path, json.dumps({'starts': starts}, indent=2) + '\n')
+
+
+@contextlib.contextmanager
+def _explained(images):
+  """Turns an error from deep inside the input's graph into the one that names file and record."""
+  try:
+    yield
+  except tf.errors.OpError as e:
+    cause = images.explain(e)
+    if cause is None:
+      raise
+    raise cause from e
 
 
 def _write_scalars(writer, numbers, step):

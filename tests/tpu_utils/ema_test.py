@@ -16,7 +16,8 @@ def small_model():
   ], name='small')
 
 
-def test_follows_weights_and_moving_statistics_with_the_ramp():
+@pytest.mark.parametrize('xla', [False, True])
+def test_follows_weights_and_moving_statistics_with_the_ramp(xla):
   model = small_model()
   average = ema.ExponentialMovingAverage(0.5)
   average.build(model.variables)
@@ -28,7 +29,7 @@ def test_follows_weights_and_moving_statistics_with_the_ramp():
   rng = np.random.default_rng(0)
   followed = {v.path: v for v in model.variables if v.path in average.variables}
   expected = {path: v.numpy().astype(np.float64) for path, v in followed.items()}
-  apply = tf.function(average.apply)
+  apply = tf.function(average.apply, jit_compile=xla)
   for step in range(1, 13):
     decay = min(0.5, (1 + step) / (10 + step))  # 2/11 at first; the limit is reached at step 8.
     for path, variable in followed.items():
@@ -54,13 +55,15 @@ def test_equals_tensorflow_1_to_the_bit():
   np.testing.assert_array_equal(average.variables['v'].numpy(), theirs.numpy())
 
 
-@pytest.mark.parametrize('in_graph', [False, True])
-def test_swap_exchanges_bit_for_bit(in_graph):
+@pytest.mark.parametrize('mode', ['eager', 'graph', 'xla'])
+def test_swap_exchanges_bit_for_bit(mode):
   model = small_model()
   average = ema.ExponentialMovingAverage(0.9)
   average.build(model.variables)
   model.set_weights([w + 1 / 3 if w.dtype == np.float32 else w for w in model.get_weights()])
-  swap = tf.function(average.swap) if in_graph else average.swap
+  swap = average.swap
+  if mode != 'eager':
+    swap = tf.function(swap, jit_compile=mode == 'xla')
   trained = {v.path: v.numpy() for v in model.variables}
   shadows = {path: v.numpy() for path, v in average.variables.items()}
   swap()

@@ -49,17 +49,20 @@ def numpy_update(name, settings, value, gradient, lr, slots, skipped):
   return value - lr * ahead
 
 
-@pytest.mark.parametrize('in_graph', [False, True])
+@pytest.mark.parametrize('mode', ['eager', 'graph', 'xla'])
 @pytest.mark.parametrize(
   ('name', 'settings'),
   [*SETTINGS.items(), ('momentum', {'momentum': 0.8, 'nesterov': True})],
   ids=[*SETTINGS, 'nesterov'],
 )
-def test_equals_numpy(name, settings, in_graph):
+def test_equals_numpy(name, settings, mode):
   variables, values, gradients = variables_and_gradients()
   optimizer = optimizers.build_optimizer(name, **settings)
   optimizer.build(variables)
-  apply = tf.function(optimizer.apply) if in_graph else optimizer.apply
+  # XLA is what compiles a step for TPUs; its kernels are other ones.
+  apply = optimizer.apply
+  if mode != 'eager':
+    apply = tf.function(apply, jit_compile=mode == 'xla')
   expected = [v.astype(np.float64) for v in values]
   slots = [{'rms': np.ones(v.shape), 'momentum': np.zeros(v.shape)} for v in values]
   for step, lr in enumerate(LEARNING_RATES):
@@ -232,8 +235,8 @@ def test_two_replicas_with_unequal_data_equal_one_with_the_joint_batch(two_repli
 
 
 @pytest.mark.parametrize(('call', 'said'), [
-  (lambda: optimizers.build_optimizer('rmsprob'), "optimizer='rmsprob' is unknown. Did you mean rmsprop"),
-  (lambda: optimizers.build_optimizer('rmsprop', decai=0.9), "setting of optimizer rmsprop='decai' is unknown. Did you mean decay"),
+  (lambda: optimizers.build_optimizer('rmsprob'), "Unknown optimizer 'rmsprob': did you mean rmsprop"),
+  (lambda: optimizers.build_optimizer('rmsprop', decai=0.9), "setting of optimizer rmsprop 'decai': did you mean decay"),
   (lambda: optimizers.build_optimizer('momentum', momentum=-1), 'momentum must be zero or more, got -1'),
   (lambda: optimizers.build_optimizer('sgd').apply([], 0.1), 'needs build(variables) first'),
 ])
@@ -247,7 +250,7 @@ def test_bad_settings(call, said):
 def test_bad_variables_and_gradients():
   variables, _, gradients = variables_and_gradients()
   optimizer = optimizers.build_optimizer('momentum')
-  with pytest.raises(ValueError, match="Two variables have the path 'kernel'"):
+  with pytest.raises(ValueError, match="2 variables have the path 'kernel'"):
     optimizer.build([variables[0], variables[0]])
   with pytest.raises(ValueError, match='half is bfloat16'):
     optimizer.build([keras.Variable(np.ones(2), dtype='bfloat16', name='half')])

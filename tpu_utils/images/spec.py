@@ -2,7 +2,7 @@
 import dataclasses
 
 INTERPOLATIONS = ('bicubic', 'bilinear')
-CROPS = ('official', 'size_plus_32')
+CROPS = ('official', 'size_plus_32', 'whole')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,8 @@ class PreprocessSpec:
     interpolation: 'bicubic' or 'bilinear' (the official code's choice for Lite and EdgeTPU).
     crop: share of the shorter side that the central crop of evaluation keeps. 'official' is 0.875 at every
       size (preprocessing.py, CROP_FRACTION); 'size_plus_32' is size / (size + 32), which equals it at
-      224 and is what the accuracies of the larger models were published with.
+      224 and is what the accuracies of the larger models were published with; 'whole' keeps all of it,
+      for images too small to lose a pixel.
   """
 
   image_size: int
@@ -35,3 +36,24 @@ class PreprocessSpec:
       )
     if self.crop not in CROPS:
       raise ValueError(f'crop={self.crop!r} is unknown; choose one of {", ".join(CROPS)}.')
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+  """What training does to an image beyond the `PreprocessSpec`. The defaults are the official ones.
+
+  Attributes:
+    flip: mirror half of the images; False where left and right mean something, as in digits.
+    area_range: least and greatest share of the image's area that the random crop takes.
+    aspect_ratio_range: least and greatest width / height of the random crop.
+  """
+
+  flip: bool = True
+  area_range: tuple = (0.08, 1.0)
+  aspect_ratio_range: tuple = (3 / 4, 4 / 3)
+
+  def __post_init__(self):
+    for name in ('area_range', 'aspect_ratio_range'):
+      low, high = getattr(self, name)
+      if not 0 < low <= high:
+        raise ValueError(f'{name}={(low, high)} must be a least and a greatest value, both over 0.')

@@ -10,6 +10,9 @@ _OBJECT_GRAPH = '_CHECKPOINTABLE_OBJECT_GRAPH'
 # A file's part of a checkpoint: `.index` or `.data-00000-of-00001`.
 _PART = re.compile(r'\.(index|data-\d{5}-of-\d{5})$')
 
+# The reader turns some of TensorFlow's status codes into Python's own exceptions.
+_READ_ERRORS = (tf.errors.OpError, ValueError, IndexError, RuntimeError)
+
 
 def matches(path):
   """Whether `path` is a folder with a `checkpoint` file, a prefix, or one file of a checkpoint."""
@@ -39,7 +42,7 @@ def read(path, use_ema=True):
   prefix = _prefix(path)
   try:
     reader = tf.train.load_checkpoint(prefix)
-  except (tf.errors.OpError, ValueError) as error:
+  except _READ_ERRORS as error:
     raise ValueError(f'{prefix}.index cannot be read ({_first_line(error)}); copy it anew.') from error
   names = list(reader.get_variable_to_shape_map())
   if _OBJECT_GRAPH in names:
@@ -105,13 +108,17 @@ class _Tensors(Mapping):
     self._source_names = source_names
 
   def __getitem__(self, name):
+    source_name = self._source_names[name]
     try:
-      return self._reader.get_tensor(self._source_names[name])
-    except (tf.errors.OpError, ValueError) as error:
+      return self._reader.get_tensor(source_name)
+    except _READ_ERRORS as error:
       raise ValueError(
         f'{self._prefix}: {name} cannot be read ({_first_line(error)}); the .data file is cut off or '
         'damaged, copy it anew.'
       ) from error
+
+  def __contains__(self, name):
+    return name in self._source_names
 
   def __iter__(self):
     return iter(self._source_names)

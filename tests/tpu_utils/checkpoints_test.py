@@ -1,0 +1,193 @@
+"""Checkpoints: whole or absent, the last N and the best kept, damage passed over."""
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tpu_utils import checkpoints
+
+
+def _variables(scale=1.0):
+  return {
+    'model/dense/kernel': tf.Variable(scale * np.arange(2000, dtype='float32').reshape(40, 50)),
+    'seeds/dropout': tf.Variable(np.array([7, 3], np.int64)),
+  }
+
+
+def _manager(path, **kwargs):
+  path.mkdir(exist_ok=True)
+  return checkpoints.CheckpointManager(str(path), **kwargs)
+
+
+def test_what_is_saved_comes_back(tmp_path):
+  manager = _manager(tmp_path)
+  manager.save(12, _variables(), {'model_name': 'm'})
+  step, values, metadata = manager.restore_newest()
+  assert (step, metadata) == (12, {'model_name': 'm'})
+  for name, variable in _variables().items():
+    np.testing.assert_array_equal(values[name], variable.numpy())
+    assert values[name].dtype == variable.numpy().dtype
+
+
+def test_other_tools_find_and_read_it(tmp_path):
+  _manager(tmp_path).save(12, _variables())
+  newest = tf.train.latest_checkpoint(str(tmp_path))
+  assert newest == str(tmp_path / 'model.ckpt-12')
+  assert 'model/dense/kernel' in dict(tf.train.list_variables(newest))
+
+
+def test_the_newest_are_kept(tmp_path):
+  manager = _manager(tmp_path, keep=2)
+  for step in (5, 10, 100):
+    manager.save(step, _variables())
+  assert manager.steps() == [10, 100]
+  assert not list(tmp_path.glob('model.ckpt-5.*'))
+  assert not list(tmp_path.glob('.writing*'))
+
+
+@pytest.mark.parametrize('damage', ['cut', 'flip', 'no_data', 'index_cut'])
+def test_a_damaged_newest_is_passed_over(tmp_path, capsys, damage):
+  manager = _manager(tmp_path)
+  manager.save(1, _variables(1.0))
+  manager.save(2, _variables(2.0))
+  data, index = tmp_path / 'model.ckpt-2.data-00000-of-00001', tmp_path / 'model.ckpt-2.index'
+  content = bytearray(data.read_bytes())
+  if damage == 'cut':
+    data.write_bytes(content[: len(content) // 2])
+  elif damage == 'flip':
+    content[1000] ^= 0xFF
+    data.write_bytes(content)
+  elif damage == 'no_data':
+    data.unlink()
+  else:
+    index.write_bytes(index.read_bytes()[:20])
+  step, values, _ = manager.restore_newest()
+  assert step == 1
+  np.testing.assert_array_equal(values['model/dense/kernel'], _variables()['model/dense/kernel'])
+  assert 'model.ckpt-2' in capsys.readouterr().err
+
+
+def test_no_whole_checkpoint_is_an_error(tmp_path):
+  manager = _manager(tmp_path)
+  manager.save(1, _variables())
+  (tmp_path / 'model.ckpt-1.data-00000-of-00001').write_bytes(b'')
+  with pytest.raises(checkpoints.CheckpointError, match='none of its 1 checkpoints is whole'):
+    manager.restore_newest()
+
+
+def test_a_checkpoint_without_its_index_is_none(tmp_path):
+  """What a kill between the two renames leaves."""
+  manager = _manager(tmp_path)
+  manager.save(1, _variables())
+  manager.save(2, _variables())
+  (tmp_path / 'model.ckpt-2.index').unlink()
+  assert manager.restore_newest()[0] == 1
+
+
+def test_a_failed_write_leaves_nothing_and_says_where(tmp_path, monkeypatch):
+  manager = _manager(tmp_path)
+  manager.save(1, _variables())
+
+  def full_disk(**_):
+    raise tf.errors.ResourceExhaustedError(None, None, 'No space left on device')
+
+  monkeypatch.setattr(tf.raw_ops, 'SaveV2', full_disk)
+  with pytest.raises(OSError, match=r'model\.ckpt-2.*No space left'):
+    manager.save(2, _variables())
+  assert sorted(os.listdir(tmp_path)) == sorted(
+    ['checkpoint', 'model.ckpt-1.index', 'model.ckpt-1.data-00000-of-00001']
+  )
+
+
+def test_the_best_is_archived_as_the_official_code_does(tmp_path):
+  manager = _manager(tmp_path, keep=1)
+  outcomes = []
+  for step, objective in ((1, 0.5), (2, 0.4), (3, 0.5), (4, 0.3)):
+    manager.save(step, _variables(step))
+    outcomes.append(manager.archive(step, objective, {'top_1_accuracy': objective}))
+  assert outcomes == [True, False, True, False]  # An equal one counts as better.
+  assert manager.best() == str(tmp_path / 'archive' / 'model.ckpt-3')
+  assert manager.best_objective() == 0.5
+  assert json.loads((tmp_path / 'archive' / 'best_eval.txt').read_text()) == {'top_1_accuracy': 0.5}
+  values, _ = checkpoints.read(manager.best())
+  np.testing.assert_array_equal(values['model/dense/kernel'], _variables(3)['model/dense/kernel'])
+  assert tf.train.latest_checkpoint(str(tmp_path / 'archive')).endswith('model.ckpt-3')
+
+
+def test_a_kill_while_archiving_leaves_the_earlier_best(tmp_path, monkeypatch):
+  manager = _manager(tmp_path)
+  for step in (1, 2):
+    manager.save(step, _variables(step))
+  manager.archive(1, 0.5, {'step': 1})
+
+  def killed(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(checkpoints, 'write_text', killed)  # After the copies, before they count.
+  with pytest.raises(KeyboardInterrupt):
+    manager.archive(2, 0.6, {'step': 2})
+  monkeypatch.undo()
+  assert manager.best().endswith('model.ckpt-1')
+  assert checkpoints.read(manager.best())
+  assert manager.archive(2, 0.6, {'step': 2})
+  assert manager.best().endswith('model.ckpt-2')
+  assert not list((tmp_path / 'archive').glob('model.ckpt-1.*'))
+
+
+def test_asynchronous_saves_take_the_values_of_their_moment(tmp_path):
+  manager = _manager(tmp_path, asynchronous=True)
+  variables = _variables()
+  for step in (1, 2, 3):
+    variables['model/dense/kernel'].assign(np.full([40, 50], step, 'float32'))
+    manager.save(step, variables)
+  variables['model/dense/kernel'].assign(np.zeros([40, 50]))
+  manager.wait()
+  for step in (1, 2, 3):
+    assert checkpoints.read(manager.prefix(step))[0]['model/dense/kernel'].mean() == step
+
+
+def test_asynchronous_errors_are_raised_at_the_next_call(tmp_path, monkeypatch):
+  manager = _manager(tmp_path, asynchronous=True)
+
+  def broken(*_):
+    raise OSError('disk gone')
+
+  monkeypatch.setattr(checkpoints, 'write', broken)
+  manager.save(1, _variables())
+  with pytest.raises(OSError, match='disk gone'):
+    manager.wait()
+
+
+def test_followers_write_nothing(tmp_path):
+  manager = _manager(tmp_path, writes=False)
+  manager.save(1, _variables())
+  assert os.listdir(tmp_path) == []
+
+
+def test_assign_names_what_does_not_fit_and_changes_nothing():
+  variables = _variables()
+  values = {'model/dense/kernel': np.zeros([3, 3]), 'other': np.zeros(1)}
+  with pytest.raises(checkpoints.CheckpointError) as error:
+    checkpoints.assign(variables, values, 'somewhere')
+  assert 'missing: seeds/dropout' in str(error.value)
+  assert 'model/dense/kernel is (3, 3), not (40, 50)' in str(error.value)
+  assert '\n' not in str(error.value)
+  np.testing.assert_array_equal(
+    variables['model/dense/kernel'], _variables()['model/dense/kernel']
+  )
+
+
+def test_remote_like_paths(tmp_path):
+  """Every path goes through tf.io.gfile; TensorFlow's in-memory file system stands for gs://."""
+  folder = f'ram://checkpoints-{pathlib.Path(tmp_path).name}'
+  tf.io.gfile.makedirs(folder)
+  manager = checkpoints.CheckpointManager(folder, keep=1)
+  for step in (1, 2):
+    manager.save(step, _variables(step))
+    manager.archive(step, float(step), {})
+  assert manager.steps() == [2]
+  assert manager.restore_newest()[0] == 2
+  assert manager.best().endswith('archive/model.ckpt-2')

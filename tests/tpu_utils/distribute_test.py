@@ -1,0 +1,54 @@
+"""Strategies from the flags' values."""
+import json
+import time
+
+import pytest
+import tensorflow as tf
+
+from tpu_utils import distribute
+
+
+def test_auto_is_one_device_on_a_plain_machine(monkeypatch):
+  monkeypatch.delenv('TF_CONFIG', raising=False)
+  strategy = distribute.create_strategy()
+  assert isinstance(strategy, tf.distribute.OneDeviceStrategy)
+  assert distribute.describe(strategy) == 'OneDeviceStrategy, 1 replica'
+  assert distribute.is_chief(strategy)
+
+
+def test_mirrored_takes_all_local_devices():
+  strategy = distribute.create_strategy('mirrored')
+  assert strategy.num_replicas_in_sync == len(tf.config.list_logical_devices('CPU')) == 4
+
+
+def test_an_unknown_strategy_names_the_nearest():
+  with pytest.raises(ValueError, match='did you mean mirrored'):
+    distribute.create_strategy('mirored')
+
+
+@pytest.mark.parametrize('tpu', ['local', 'my-tpu'])
+def test_a_tpu_without_kernels_is_refused_without_the_network(tpu):
+  start = time.monotonic()
+  with pytest.raises(ValueError, match=rf'--tpu={tpu}.*has no TPU kernels.*\[tpu\]') as error:
+    distribute.create_strategy(tpu=tpu)
+  assert '\n' not in str(error.value)
+  assert time.monotonic() - start < 5
+
+
+def test_use_tpu_false_looks_for_none():
+  strategy = distribute.create_strategy(tpu='my-tpu', use_tpu=False)
+  assert isinstance(strategy, tf.distribute.OneDeviceStrategy)
+
+
+def test_strategies_name_what_they_lack(monkeypatch):
+  monkeypatch.delenv('TF_CONFIG', raising=False)
+  with pytest.raises(ValueError, match='--strategy=tpu needs --tpu'):
+    distribute.create_strategy('tpu')
+  with pytest.raises(ValueError, match='TF_CONFIG'):
+    distribute.create_strategy('multi_worker')
+
+
+def test_a_cluster_of_workers_is_found(monkeypatch):
+  cluster = {'cluster': {'worker': ['a:1', 'b:2']}, 'task': {'type': 'worker', 'index': 1}}
+  monkeypatch.setenv('TF_CONFIG', json.dumps(cluster))
+  assert distribute._automatic(None) == 'multi_worker'

@@ -1,0 +1,249 @@
+"""Batches from TFRecord shards: order, resume, hosts, padding, and what bad data are answered."""
+import collections
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tpu_utils.images import digits, order
+from tpu_utils.images.imagenet_input import ImageNetInput
+from tpu_utils.images.spec import Augmentation, PreprocessSpec
+
+SPEC = PreprocessSpec(image_size=8, crop='whole')
+PLAIN = Augmentation(flip=False, area_range=(0.5, 1.0))
+
+
+def digits_input(**settings):
+  settings = {
+    'train_batch_size': 32, 'eval_batch_size': 48, 'num_label_classes': 10, 'augmentation': PLAIN
+  } | settings
+  return ImageNetInput(settings.pop('data_dir', digits.DATA_DIR), settings.pop('spec', SPEC), **settings)
+
+
+def context(pipelines=1, pipeline=0, replicas=1):
+  return tf.distribute.InputContext(pipelines, pipeline, replicas)
+
+
+def take(dataset, count):
+  return [{k: v.numpy() for k, v in batch.items()} for batch in dataset.take(count)]
+
+
+def assert_equal(batches, others):
+  assert len(batches) == len(others)
+  for batch, other in zip(batches, others, strict=True):
+    assert batch.keys() == other.keys()
+    for key in batch:
+      np.testing.assert_array_equal(batch[key], other[key])
+
+
+def png(value, size=8):
+  return tf.io.encode_png(tf.fill([size, size, 3], tf.constant(value, tf.uint8))).numpy()
+
+
+def example(encoded, label):
+  """A serialised record; None leaves a feature out."""
+  features = {}
+  if encoded is not None:
+    features['image/encoded'] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded]))
+  if label is not None:
+    features['image/class/label'] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
+  return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def write_shards(folder, split, shards):
+  for i, records in enumerate(shards):
+    with tf.io.TFRecordWriter(str(folder / f'{split}-{i:05d}-of-{len(shards):05d}')) as writer:
+      for record in records:
+        writer.write(record)
+
+
+def numbered_images(folder, split, counts):
+  """Shards of flat images, of which each has a colour and label of its own."""
+  numbers = iter(range(sum(counts)))
+  shards = [[example(png(n), n + 1) for n in itertools.islice(numbers, count)] for count in counts]
+  write_shards(folder, split, shards)
+
+
+def colours(batches):
+  return [int(round(float(c))) for b in batches for c in b['images'][:, 0, 0, 0]]
+
+
+class TestTraining:
+  def test_shapes_and_types(self):
+    spec = digits_input().train_dataset().element_spec
+    assert spec == {
+      'images': tf.TensorSpec([32, 8, 8, 3], tf.float32),
+      'labels': tf.TensorSpec([32, 10], tf.float32),
+    }
+
+  def test_bfloat16_and_transposition(self):
+    plain = take(digits_input().train_dataset(), 1)[0]['images']
+    changed = digits_input(use_bfloat16=True, transpose_input=True).train_dataset()
+    assert changed.element_spec['images'] == tf.TensorSpec([8, 8, 3, 32], tf.bfloat16)
+    images = take(changed, 1)[0]['images'].astype(np.float32)
+    np.testing.assert_array_equal(images.transpose(3, 0, 1, 2), tf.cast(tf.cast(plain, tf.bfloat16), tf.float32))
+
+  def test_each_epoch_has_each_image_once_with_its_label(self, tmp_path):
+    numbered_images(tmp_path, 'train', (7, 1, 52))
+    batches = take(digits_input(data_dir=str(tmp_path), train_batch_size=12, num_label_classes=60).train_dataset(), 15)
+    seen = colours(batches)
+    labels = [int(i) for b in batches for i in b['labels'].argmax(1)]
+    assert labels == seen
+    epochs = [seen[i : i + 60] for i in (0, 60, 120)]
+    for epoch in epochs:
+      assert sorted(epoch) == list(range(60))
+    assert epochs[0] != epochs[1] != epochs[2]
+
+  def test_is_a_function_of_the_seed(self):
+    assert_equal(take(digits_input().train_dataset(), 3), take(digits_input().train_dataset(), 3))
+    other = take(digits_input(seed=1).train_dataset(), 3)
+    assert np.abs(other[0]['images'] - take(digits_input().train_dataset(), 1)[0]['images']).max() > 1
+
+  @pytest.mark.parametrize('replicas', [1, 2])
+  def test_goes_on_at_any_step(self, replicas):
+    steps = 60  # Over an epoch of 1442 images.
+    where = context(replicas=replicas)
+    whole = take(digits_input().train_dataset(where), steps * replicas)
+    for start in (1, 44, 46):
+      resumed = digits_input().train_dataset(where, start)
+      assert_equal(take(resumed, (steps - start) * replicas), whole[start * replicas :])
+
+  def test_goes_on_within_and_after_a_window(self, tmp_path):
+    """More images than a window holds."""
+    records = [example(png(n % 256), n % 256 + 1) for n in range(order.WINDOW + 500)]
+    write_shards(tmp_path, 'train', [records[:1000], records[1000:]])
+
+    def dataset(start_step):
+      pipeline = digits_input(data_dir=str(tmp_path), train_batch_size=100, num_label_classes=256)
+      return pipeline.train_dataset(None, start_step)
+
+    whole = take(dataset(0), 30)
+    counts = collections.Counter(int(i) for b in whole for i in b['labels'].argmax(1))
+    assert sum(counts.values()) == 3000 and len(counts) == 256
+    for start in (7, 20, 21, 26, 29):
+      assert_equal(take(dataset(start), 30 - start), whole[start:])
+
+  def test_hosts_share_the_images(self, tmp_path):
+    numbered_images(tmp_path, 'train', (10, 40, 10))
+    settings = {'data_dir': str(tmp_path), 'train_batch_size': 30, 'num_label_classes': 60}
+    seen = [
+      colours(take(digits_input(**settings).train_dataset(context(3, host, 3)), 2)) for host in range(3)
+    ]
+    assert sorted(sum(seen, [])) == list(range(60))
+
+  def test_the_same_image_is_cropped_anew_each_time(self):
+    """The only image of a set, over and over: its crops differ."""
+    images = [b['images'] for b in take(digits_input(train_batch_size=1).train_dataset(), 2)]
+    assert np.abs(images[0] - images[1]).max() > 1
+
+  def test_holdout(self, tmp_path):
+    numbered_images(tmp_path, 'train', (3, 4, 5))
+    pipeline = digits_input(
+      data_dir=str(tmp_path), holdout_shards=1, train_batch_size=9, eval_batch_size=3, num_label_classes=12
+    )
+    assert sorted(colours(take(pipeline.train_dataset(), 1))) == list(range(3, 12))
+    assert colours(take(pipeline.eval_dataset(), -1)) == [0, 1, 2]
+    assert (pipeline.num_train_images, pipeline.num_eval_images) == (9, 3)
+    with pytest.raises(ValueError, match='holdout_shards=3 must be between 1 and 2'):
+      digits_input(data_dir=str(tmp_path), holdout_shards=3).train_dataset()
+
+  def test_background_label(self, tmp_path):
+    write_shards(tmp_path, 'train', [[example(png(9), 1000)]])
+    for classes, expected in ((1000, 999), (1001, 1000)):
+      pipeline = digits_input(data_dir=str(tmp_path), train_batch_size=1, num_label_classes=classes)
+      assert take(pipeline.train_dataset(), 1)[0]['labels'].argmax() == expected
+
+
+class TestEvaluation:
+  @pytest.mark.parametrize('hosts, replicas', [(1, 1), (1, 4), (2, 4), (3, 3)])
+  def test_every_image_once_and_equal_hosts(self, hosts, replicas):
+    counts, images = [], []
+    for host in range(hosts):
+      batches = take(digits_input(eval_batch_size=24).eval_dataset(context(hosts, host, replicas)), -1)
+      counts.append(len(batches))
+      for batch in batches:
+        assert batch['images'].shape == (24 // replicas, 8, 8, 3)
+        assert set(batch['weights']) <= {0.0, 1.0}
+        assert not batch['images'][batch['weights'] == 0].any()
+        images.extend(batch['images'][batch['weights'] == 1])
+    assert len(set(counts)) == 1 and counts[0] % (replicas // hosts) == 0
+    assert len(images) == digits.NUM_EVAL_IMAGES
+    assert len({i.tobytes() for i in images}) == digits.NUM_EVAL_IMAGES
+
+  def test_in_file_order_without_randomness(self, tmp_path):
+    numbered_images(tmp_path, 'validation', (33, 40))
+    pipeline = digits_input(data_dir=str(tmp_path), eval_batch_size=73, num_label_classes=73)
+    assert colours(take(pipeline.eval_dataset(), -1)) == list(range(73))
+
+
+class TestBadData:
+  """Each error is one line that names the file and, if it is one record's, the record."""
+
+  def fails(self, tmp_path, records, match, split='train', **settings):
+    """The second of two shards is `records`; both the first look and a later find must name it."""
+    write_shards(tmp_path, split, [[example(png(1), 1)] * 40, records])
+    settings = {'train_batch_size': 10, 'eval_batch_size': 10, 'data_dir': str(tmp_path)} | settings
+    pipeline = digits_input(**settings)
+    dataset = pipeline.train_dataset() if split == 'train' else pipeline.eval_dataset()
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+      take(dataset, 10)
+    error = pipeline.explain(caught.value)
+    assert isinstance(error, ValueError) and '\n' not in str(error)
+    assert str(error).startswith(f'{tmp_path}/{split}-00001-of-00002, record 2: ')
+    assert match in str(error)
+
+  good = example(png(1), 1)
+
+  @pytest.mark.parametrize('split', ['train', 'validation'])
+  @pytest.mark.parametrize(
+    'bad, match',
+    [
+      (example(png(1), 11), 'image/class/label is 11, expected 1 to 10'),
+      (example(png(1), 0), 'image/class/label is 0, expected 1 to 10'),
+      (example(png(1), None), 'image/class/label is -1'),
+      (example(b'no image', 1), 'image/encoded (8 bytes) is no image'),
+      (example(png(1)[:60], 1), 'image/encoded (60 bytes) is no image'),
+      (example(None, 1), 'image/encoded (0 bytes) is no image'),
+      (b'no example', 'no tf.train.Example'),
+    ],
+  )
+  def test_one_bad_record(self, tmp_path, bad, match, split):
+    self.fails(tmp_path, [self.good] * 2 + [bad] + [self.good] * 2, match, split)
+
+  def test_all_records_bad_is_found_at_once(self, tmp_path):
+    write_shards(tmp_path, 'train', [[example(png(1), 11)] * 3])
+    with pytest.raises(ValueError, match='train-00000-of-00001, record 0: image/class/label is 11'):
+      digits_input(data_dir=str(tmp_path)).train_dataset()
+
+  def test_checksum(self, tmp_path):
+    write_shards(tmp_path, 'train', [[self.good] * 40])
+    pipeline = digits_input(data_dir=str(tmp_path), train_batch_size=10)
+    dataset = pipeline.train_dataset()
+    path = tmp_path / 'train-00000-of-00001'
+    data = bytearray(path.read_bytes())
+    data[len(data) // 40 * 5 + 20] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+      take(dataset, 10)
+    assert str(pipeline.explain(caught.value)).startswith(f'{path}, record 5: the data do not match')
+
+  def test_other_errors_are_not_claimed(self):
+    assert digits_input().explain(tf.errors.InvalidArgumentError(None, None, 'NaN')) is None
+
+  def test_more_hosts_than_records(self, tmp_path):
+    write_shards(tmp_path, 'train', [[self.good] * 3])
+    with pytest.raises(ValueError, match='3 records for 4 hosts'):
+      digits_input(data_dir=str(tmp_path)).train_dataset(context(4, 0, 4))
+
+
+def test_two_replicas_draw_their_batches_in_turn():
+  """As the trainer asks for it: one pipeline feeds both replicas of a strategy."""
+  strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
+  pipeline = digits_input()
+  iterator = iter(strategy.distribute_datasets_from_function(pipeline.train_dataset))
+  expected = take(digits_input().train_dataset(context(replicas=2)), 4)
+  for step in range(2):
+    values = strategy.experimental_local_results(next(iterator)['images'])
+    for replica, images in enumerate(values):
+      np.testing.assert_array_equal(images, expected[2 * step + replica]['images'])

@@ -1,0 +1,206 @@
+"""Jobs: resume, evaluation, following, signals and errors, with a model of two layers."""
+import json
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tpu_utils import checkpoints, cli, config, runner
+from tpu_utils.classification import classification_task
+from tpu_utils.ema import ExponentialMovingAverage
+from tpu_utils.optimizers import build_optimizer
+from tpu_utils.trainer import NonFiniteLossError, Trainer
+
+IDENTITY = {'model_name': 'tiny'}
+
+
+class _Input:
+  """Sixteen examples over and over; example `bad` is not finite, step `signal_at` sends SIGTERM."""
+
+  def __init__(self, bad=None, signal_at=None):
+    generator = np.random.default_rng(0)
+    self.images = generator.normal(size=(16, 4)).astype('float32')
+    self.labels = np.eye(3, dtype='float32')[generator.integers(3, size=16)]
+    self.signal_at = signal_at
+    self.bad = bad
+    self.num_eval_batches = 4
+
+  def train_dataset(self, context, start_step):
+    del context
+
+    def batch(step):
+      if step == self.signal_at:
+        os.kill(os.getpid(), signal.SIGTERM)
+      rows = np.arange(4 * step, 4 * step + 4) % 16
+      images = self.images[rows] * (np.inf if step == self.bad else 1)
+      return images.astype('float32'), self.labels[rows]
+
+    def tensors(step):
+      images, labels = tf.numpy_function(batch, [step], [tf.float32, tf.float32])
+      return {'images': tf.ensure_shape(images, [4, 4]), 'labels': tf.ensure_shape(labels, [4, 3])}
+
+    return tf.data.Dataset.range(start_step, 10**6).map(tensors)
+
+  def eval_dataset(self, context):
+    del context
+    batches = {'images': self.images, 'labels': self.labels, 'weights': np.ones(16, np.float32)}
+    return tf.data.Dataset.from_tensor_slices(batches).batch(4)
+
+  def explain(self, error):
+    del error
+
+
+def _runner(model_dir, units=8, identity=None, **settings):
+  settings = {
+    'train_steps': 12, 'steps_per_eval': 6, 'save_checkpoints_steps': 3, 'iterations_per_loop': 2,
+    **settings,
+  }
+  strategy = tf.distribute.OneDeviceStrategy('CPU:0')
+  keras.utils.set_random_seed(0)
+  with strategy.scope():
+    images = keras.Input((4,), name='images')
+    x = keras.layers.Dense(units, 'swish', name='hidden')(images)
+    x = keras.layers.Dropout(0.3, name='dropout')(x)
+    model = keras.Model(images, keras.layers.Dense(3, name='logits')(x), name='tiny')
+  trainer = Trainer(
+    strategy,
+    model,
+    classification_task(model, weight_decay=1e-4),
+    build_optimizer('rmsprop'),
+    lambda step: 0.01,
+    ema=ExponentialMovingAverage(0.9),
+  )
+  job = config.JobConfig(model_dir=str(model_dir), **settings)
+  return runner.Runner(trainer, job, identity or IDENTITY, batch_size=4, steps_per_epoch=4)
+
+
+def _weights(work):
+  return {name: np.array(v) for name, v in work.trainer.variables().items()}
+
+
+def _assert_same_bits(a, b):
+  assert a.keys() == b.keys()
+  for name in a:
+    np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def _history(model_dir, folder='eval'):
+  return [json.loads(line) for line in (model_dir / folder / 'results.jsonl').read_text().splitlines()]
+
+
+def test_a_job_in_two_parts_ends_with_the_bits_of_one(tmp_path):
+  whole = _runner(tmp_path / 'whole')
+  whole.train(_Input(), _Input())
+  _runner(tmp_path / 'parts', train_steps=6).train(_Input(), _Input())
+  second = _runner(tmp_path / 'parts')
+  second.train(_Input(), _Input())
+  _assert_same_bits(_weights(whole), _weights(second))
+  assert _history(tmp_path / 'whole') == _history(tmp_path / 'parts')
+  assert [entry['step'] for entry in _history(tmp_path / 'whole')] == [6, 12]
+
+
+def test_what_is_done_is_not_done_again(tmp_path, capsys):
+  _runner(tmp_path).train(_Input(), _Input())
+  again = _runner(tmp_path)
+  again.train(_Input(), _Input())
+  assert 'nothing left to train' in capsys.readouterr().out
+  assert len(_history(tmp_path)) == 2
+
+
+def test_an_evaluation_that_was_missed_is_made_up_for(tmp_path):
+  """A kill between the checkpoint of step 12 and its evaluation."""
+  _runner(tmp_path).train(_Input(), _Input())
+  history = tmp_path / 'eval' / 'results.jsonl'
+  expected = _history(tmp_path)
+  history.write_text(history.read_text().splitlines()[0] + '\n{"step": 12, "lo')  # Cut off, too.
+  _runner(tmp_path).train(_Input(), _Input())
+  entries = [line for line in history.read_text().splitlines() if line.endswith('}')]
+  assert json.loads(entries[-1].removeprefix('{"step": 12, "lo')) == expected[-1]
+
+
+def test_the_best_checkpoint_and_its_results_are_kept(tmp_path):
+  work = _runner(tmp_path)
+  work.train(_Input(), _Input())
+  best = max(_history(tmp_path), key=lambda entry: (entry[runner.OBJECTIVE], entry['step']))
+  assert work.checkpoints.best().endswith(f'model.ckpt-{best["step"]}')
+  assert work.checkpoints.best_objective() == pytest.approx(best[runner.OBJECTIVE], abs=1e-6)
+
+
+def test_sigterm_saves_and_leaves_and_the_rest_gives_the_same_bits(tmp_path):
+  whole = _runner(tmp_path / 'whole')
+  whole.train(_Input(), _Input())
+  with pytest.raises(cli.Interrupted, match='Stopped by SIGTERM at step'):
+    _runner(tmp_path / 'stopped').train(_Input(signal_at=7), _Input())
+  stopped = _runner(tmp_path / 'stopped')
+  assert 0 < stopped.resume() < 12
+  stopped.train(_Input(), _Input())
+  _assert_same_bits(_weights(whole), _weights(stopped))
+  assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_diverged_job_says_so_and_keeps_its_checkpoints(tmp_path):
+  with pytest.raises(NonFiniteLossError) as error:
+    _runner(tmp_path).train(_Input(bad=7), None)
+  for part in ('step 8', 'step 6 is kept', '--base_learning_rate'):
+    assert part in str(error.value)
+  work = _runner(tmp_path)
+  assert work.checkpoints.steps() == [3, 6]
+  assert work.resume() == 6
+
+
+def test_a_model_dir_of_another_model_is_refused(tmp_path):
+  _runner(tmp_path).train(_Input(), None)
+  before = sorted(os.listdir(tmp_path))
+  with pytest.raises(checkpoints.CheckpointError, match="model_name is 'tiny', not 'other'"):
+    _runner(tmp_path, identity={'model_name': 'other'}).train(_Input(), None)
+  with pytest.raises(checkpoints.CheckpointError, match='does not fit this model'):
+    _runner(tmp_path, units=9).train(_Input(), None)
+  assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_model_dir_that_is_a_file_is_refused(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(OSError, match='--model_dir=.*cannot be written'):
+    _runner(tmp_path / 'file' / 'model_dir').train(_Input(), None)
+
+
+def test_follow_evaluates_what_appears_until_the_last_step(tmp_path, monkeypatch):
+  trained = _runner(tmp_path, keep_checkpoint_max=9)
+  trained.train(_Input(), _Input())
+  newest_first = _runner(tmp_path, mode='eval', eval_name='test')
+  newest_first.follow(_Input())
+  entries = _history(tmp_path, 'eval_test')
+  assert [entry['step'] for entry in entries] == [12]
+  assert entries[-1] == _history(tmp_path)[-1]  # The same numbers from the file alone.
+
+
+def test_follow_gives_up_after_the_timeout(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(runner, '_POLL_SECONDS', 0.01)
+  _runner(tmp_path, train_steps=6).train(_Input(), None)
+  _runner(tmp_path, mode='eval', eval_timeout=0).follow(_Input())
+  assert 'No new checkpoint' in capsys.readouterr().out
+  assert [entry['step'] for entry in _history(tmp_path)] == [6]
+
+
+def test_summaries_hold_what_the_readme_promises(tmp_path):
+  _runner(tmp_path).train(_Input(), _Input())
+  tags = {'': set(), 'eval': set()}
+  for folder, found in tags.items():
+    for path in (tmp_path / folder).glob('events*'):
+      for event in tf.compat.v1.train.summary_iterator(str(path)):
+        found |= {value.tag for value in event.summary.value}
+  assert {
+    'loss', 'top_1_accuracy', 'learning_rate', 'images_per_second', 'input_wait', 'current_epoch'
+  } <= tags['']
+  assert {'loss', 'top_1_accuracy', 'top_5_accuracy'} <= tags['eval']
+
+
+def test_the_run_record_grows_with_each_start(tmp_path):
+  for number in (1, 2):
+    runner.write_run_record(str(tmp_path), {'flags': {'seed': number}})
+  starts = json.loads((tmp_path / 'run.json').read_text())['starts']
+  assert [start['flags']['seed'] for start in starts] == [1, 2]
+  assert starts[0]['versions']['tensorflow'] == tf.__version__

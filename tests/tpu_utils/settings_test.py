@@ -1,0 +1,93 @@
+"""Dataclasses as flags."""
+import dataclasses
+
+import pytest
+from absl import flags
+
+from tpu_utils import config, settings
+from tpu_utils.settings import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Cake(settings.Checked):
+  """What to bake."""
+
+  flavour: str = setting('plum', 'Its flavour.', choices=('plum', 'apple'))
+  layers: int = setting(2, 'How many layers.', at_least=1)
+  sugar: float = setting(None, 'Grams, if any.', type=float, at_least=0)
+  iced: bool = setting(False, 'Whether iced.')
+
+
+@pytest.fixture
+def values(monkeypatch):
+  """A fresh set of flags in place of the process's."""
+  fresh = flags.FlagValues()
+  for kind, define in settings._DEFINE.items():
+    monkeypatch.setitem(
+      settings._DEFINE,
+      kind,
+      lambda name, default, help, define=define: define(name, default, help, flag_values=fresh),
+    )
+  return fresh
+
+
+def test_flags_give_the_dataclass(values):
+  settings.define_flags(Cake, layers=3)
+  values(['prog', '--flavour=apple', '--sugar=1.5', '--iced'])
+  assert settings.from_flags(Cake, values) == Cake('apple', 3, 1.5, True)
+
+
+@pytest.mark.parametrize(
+  'argument, message',
+  [
+    ('--flavour=aple', 'did you mean apple'),
+    ('--layers=0', '--layers=0 must be at least 1'),
+    ('--sugar=-1', '--sugar=-1.0 must be at least 0'),
+    ('--sugar=nan', '--sugar=nan must be at least 0'),
+  ],
+)
+def test_values_out_of_range_name_the_flag(values, argument, message):
+  settings.define_flags(Cake)
+  values(['prog', argument])
+  with pytest.raises(ValueError, match=message):
+    settings.from_flags(Cake, values)
+
+
+def test_a_preset_fills_what_the_user_left_out(values):
+  settings.define_flags(Cake)
+  values(['prog', '--layers=2'])  # Given, though it equals the default.
+  assert settings.apply_preset(values, {'flavour': 'apple', 'layers': 5}) == {'flavour': 'apple'}
+  assert settings.from_flags(Cake, values) == Cake('apple', 2)
+
+
+def test_help_tells_default_meaning_and_choices(values):
+  settings.define_flags(Cake, flavour='apple')
+  page = settings.help_text('Bakes.', [Cake], values)
+  for part in ('Bakes.', 'What to bake.', '--flavour=apple', 'Its flavour. One of plum, apple.', '--sugar\n'):
+    assert part in page
+
+
+# Name and default of every flag of the official main.py; None where the official default is None.
+OFFICIAL_DEFAULTS = {
+  'use_tpu': True, 'tpu_job_name': None, 'tpu': None, 'gcp_project': None, 'tpu_zone': None,
+  'holdout_shards': None, 'eval_name': None, 'archive_ckpt': True, 'model_dir': None,
+  'mode': 'train_and_eval', 'augment_name': None, 'randaug_num_layers': 2, 'randaug_magnitude': 10,
+  'train_steps': 218949, 'train_batch_size': 2048, 'eval_batch_size': 64, 'batch_norm_batch_size': 128,
+  'num_train_images': 1281167, 'num_eval_images': 50000, 'steps_per_eval': 6255, 'eval_timeout': None,
+  'skip_host_call': False, 'iterations_per_loop': 1251, 'num_parallel_calls': 64,
+  'bigtable_project': None, 'bigtable_instance': None, 'bigtable_table': 'imagenet',
+  'bigtable_train_prefix': 'train_', 'bigtable_eval_prefix': 'validation_',
+  'bigtable_column_family': 'tfexample', 'bigtable_column_qualifier': 'example',
+  'data_format': 'channels_last', 'num_label_classes': 1000, 'transpose_input': True,
+  'use_bfloat16': True, 'export_dir': None, 'export_to_tpu': False, 'base_learning_rate': 0.016,
+  'lr_decay_epoch': 2.4, 'moving_average_decay': 0.9999, 'weight_decay': 1e-5, 'label_smoothing': 0.1,
+  'mixup_alpha': 0.0, 'log_step_count_steps': 64, 'use_cache': False, 'use_async_checkpointing': False,
+  'optimizer': 'rmsprop', 'lr_schedule': 'exponential', 'lr_decay_factor': 0.97, 'lr_warmup_epochs': 5,
+  'lars_weight_decay': 1e-5, 'lars_epsilon': 0.0, 'num_replicas': 32,
+}  # fmt: skip
+
+
+def test_the_official_flags_have_their_official_defaults():
+  classes = (config.DataConfig, config.OptimizationConfig, config.JobConfig, config.HardwareConfig)
+  ours = {field.name: field.default for c in classes for field in dataclasses.fields(c)}
+  assert {name: ours.get(name, 'absent') for name in OFFICIAL_DEFAULTS} == OFFICIAL_DEFAULTS

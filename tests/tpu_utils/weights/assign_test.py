@@ -1,0 +1,66 @@
+"""Variables are set each once, or not at all."""
+import keras
+import numpy as np
+import pytest
+
+from tpu_utils.weights import assign
+
+SHAPES = {'dense/kernel': (3, 2), 'dense/bias': (2,)}
+
+
+@pytest.fixture
+def model():
+  inputs = keras.Input((3,))
+  return keras.Model(inputs, keras.layers.Dense(2, name='dense')(inputs), name='net')
+
+
+def rules(**transforms):
+  return {path: assign.Rule(f'net/{path}', transforms.get(path[6:])) for path in SHAPES}
+
+
+def tensors(**changes):
+  return {f'net/{path}': np.full(shape, 7.0) for path, shape in SHAPES.items()} | changes
+
+
+def test_sets_every_variable(model):
+  assign.assign(model, rules(), tensors(), 'file')
+  assert all((v.numpy() == 7).all() for v in model.weights)
+
+
+def test_transform_comes_before_the_shape_check(model):
+  kernel = np.arange(6.0).reshape(2, 3)
+  assign.assign(model, rules(kernel=np.transpose), tensors() | {'net/dense/kernel': kernel}, 'file')
+  np.testing.assert_array_equal(model.weights[0], kernel.T)
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'net/dense/kernel': np.zeros((2, 3))}, r'wrong shape: net/dense/kernel \[2, 3\] for .*\[3, 2\]'),
+    ({'net/other': np.zeros(1)}, '1 unexpected: net/other'),
+    ({'net/dense/bias': None}, '1 missing: net/dense/bias'),
+  ],
+)
+def test_a_mismatch_leaves_the_model_as_it_was(model, change, message):
+  before = model.get_weights()
+  given = {k: v for k, v in (tensors() | change).items() if v is not None}
+  with pytest.raises(ValueError, match=message) as error:
+    assign.assign(model, rules(), given, 'some/file')
+  assert 'some/file' in str(error.value)
+  assert '\n' not in str(error.value)
+  for then, now in zip(before, model.get_weights(), strict=True):
+    np.testing.assert_array_equal(then, now)
+
+
+def test_long_lists_are_cut(model):
+  extra = {f'net/extra_{i}': np.zeros(1) for i in range(30)}
+  with pytest.raises(ValueError, match='30 unexpected: .* and 22 more'):
+    assign.assign(model, rules(), tensors() | extra, 'file')
+
+
+def test_a_name_map_must_be_one_to_one(model):
+  twice = {path: assign.Rule('net/dense/bias') for path in SHAPES}
+  with pytest.raises(ValueError, match='one name twice'):
+    assign.assign(model, twice, tensors(), 'file')
+  with pytest.raises(ValueError, match='no rule'):
+    assign.assign(model, {}, tensors(), 'file')

@@ -1,0 +1,22 @@
+"""Which reader and which name map `load` picks; the readers have their own tests."""
+import keras
+import pytest
+
+from tpu_utils import weights
+
+
+def test_model_of_no_paper():
+  inputs = keras.Input((3,))
+  model = keras.Model(inputs, inputs, name='mlp')
+  with pytest.raises(ValueError, match="'mlp'.*efficientnet"):
+    weights.load(model, 'model.ckpt')
+
+
+def test_every_source_has_a_reader():
+  for module in weights.NAMES.values():
+    maps = weights._name_maps(keras.Model(*[keras.Input((1,))] * 2, name=_start_of(module)))
+    assert set(maps) <= set(weights.READERS)
+
+
+def _start_of(module):
+  return next(start for start, m in weights.NAMES.items() if m == module)

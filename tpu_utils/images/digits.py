@@ -1,0 +1,122 @@
+"""The embedded data set: 1,797 real handwritten digits, as ImageNet-format TFRecord shards.
+
+The images are those of `sklearn.datasets.load_digits`: the test part of "Optical Recognition of
+Handwritten Digits" (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository), 8x8 pixels with
+values 0..16. A stored pixel is 15 times that, so the original comes back exactly.
+
+The shards are in `DATA_DIR` and need nothing but TensorFlow to read. To build them again (this needs
+scikit-learn; the bytes come out the same):
+
+    python -m tpu_utils.images.digits
+"""
+import os
+import struct
+import sys
+import zlib
+
+from tpu_utils.images.spec import Augmentation
+
+DATA_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'digits_data')
+NUM_CLASSES = 10
+NUM_TRAIN_IMAGES = 1442
+NUM_EVAL_IMAGES = 355
+NUM_SHARDS = {'train': 4, 'validation': 2}
+# Digits must not be mirrored, and at 8x8 pixels a crop may not lose much.
+AUGMENTATION = Augmentation(flip=False, area_range=(0.7, 1.0))
+NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
+
+_LEVEL = 15  # The original values 0..16 become 0..240.
+_HELD_OUT_EVERY = 5
+
+
+def split(labels):
+  """Assigns each image to a split: of each class, every fifth image in file order is held out.
+
+  Both splits thus have all classes in the same proportions. The publisher does not say who wrote
+  which digit, so the splits cannot be kept apart by writer.
+
+  Args:
+    labels: sequence of class numbers, in file order.
+
+  Returns:
+    {'train': list of indices, 'validation': list of indices}, in file order.
+  """
+  seen = [0] * NUM_CLASSES
+  indices = {'train': [], 'validation': []}
+  for i, label in enumerate(labels):
+    seen[label] += 1
+    indices['train' if seen[label] % _HELD_OUT_EVERY else 'validation'].append(i)
+  return indices
+
+
+def build(output_dir):
+  """Writes the shards of both splits to `output_dir`; needs scikit-learn.
+
+  Args:
+    output_dir: folder, made if absent; files of the same names are replaced.
+  """
+  from sklearn import datasets
+
+  digits = datasets.load_digits()
+  os.makedirs(output_dir, exist_ok=True)
+  for name, indices in split(digits.target).items():
+    shards = NUM_SHARDS[name]
+    for shard in range(shards):
+      records = [
+        _example(i, digits.images[i].astype('uint8') * _LEVEL, int(digits.target[i]))
+        for i in indices[shard::shards]
+      ]
+      _write(os.path.join(output_dir, f'{name}-{shard:05d}-of-{shards:05d}'), records)
+
+
+def _write(path, records):
+  import tensorflow as tf
+
+  with tf.io.TFRecordWriter(path) as writer:
+    for record in records:
+      writer.write(record)
+
+
+def _example(index, pixels, digit):
+  """A serialised Example with the features that ImageNet's official converter writes."""
+  import tensorflow as tf
+
+  def integer(value):
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+  def text(value):
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+  height, width = pixels.shape
+  features = {
+    'image/encoded': text(_png(pixels)),
+    'image/format': text(b'PNG'),
+    'image/height': integer(height),
+    'image/width': integer(width),
+    'image/class/label': integer(digit + 1),  # ImageNet's labels begin at 1; 0 is the background.
+    'image/class/text': text(NAMES[digit].encode()),
+    'image/filename': text(b'digit_%04d.png' % index),
+  }
+  example = tf.train.Example(features=tf.train.Features(feature=features))
+  return example.SerializeToString(deterministic=True)
+
+
+def _png(pixels):
+  """An 8-bit grey PNG of a uint8 [height, width] array.
+
+  Written here so that the bytes are the same with every version of every compression library: at 64
+  pixels an uncompressed image is as small as a compressed one.
+  """
+  height, width = pixels.shape
+  rows = b''.join(b'\0' + row.tobytes() for row in pixels)  # 0: the row is not filtered.
+  header = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
+  chunks = ((b'IHDR', header), (b'IDAT', zlib.compress(rows, 0)), (b'IEND', b''))
+  return b'\x89PNG\r\n\x1a\n' + b''.join(
+    struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+    for kind, data in chunks
+  )
+
+
+if __name__ == '__main__':
+  build(DATA_DIR)
+  print(f'Wrote {sum(NUM_SHARDS.values())} shards to {DATA_DIR}', file=sys.stderr)
