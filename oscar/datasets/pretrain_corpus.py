@@ -139,10 +139,6 @@ class CorpusRegions(Mapping):
       self._files[place] = region_files.RegionTsv(path, index, dim=self._dim)
     return self._files.get(place)
 
-  def places(self):
-    """(data set, chunk) of each file; chunk is '' for those in one piece."""
-    return list(self._paths)
-
   def __getitem__(self, image_id):
     name, chunk, key = split_image_id(image_id)
     file = self.file(name, chunk)
@@ -154,6 +150,11 @@ class CorpusRegions(Mapping):
     name, chunk, key = split_image_id(image_id)
     file = self.file(name, chunk)
     return file is not None and key in file
+
+  def position(self, image_id):
+    """Something to sort image ids by: file, and place in it."""
+    name, chunk, key = split_image_id(image_id)
+    return name, chunk, self.file(name, chunk).position(key)
 
   def __iter__(self):
     """Yields (data set, chunk, key) joined by '_'; see `split_image_id` for what the corpus uses."""

@@ -47,6 +47,11 @@ class RegionFile(Mapping):
       )
     return self._read(key, self._places[key])
 
+  def position(self, key):
+    """Something to sort keys by: where the image lies in the file; -1 for unknown ones."""
+    place = self._places.get(key, -1)
+    return place.offset if isinstance(place, torch_tensors.StoredTensor) else place
+
   def where(self, key):
     """str: file and key, for an error."""
     return f'{self.path}, image {key!r}'

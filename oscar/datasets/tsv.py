@@ -45,6 +45,9 @@ class TsvFile:
     if hasattr(self, '_file'):
       os.close(self._file)
 
+  def __reduce__(self):
+    return TsvFile, (self.path, self._bounds[:-1])  # Another process opens the file for itself.
+
   def __len__(self):
     return len(self._bounds) - 1
 
