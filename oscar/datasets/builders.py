@@ -5,8 +5,8 @@
     tfds.load('oscar_vqa', split='train', data_dir=...)      # after importing this module
 
 An image's regions are stored once, however many questions or captions it has, and are read from the
-official files one image at a time. Each record carries TFRecord's checksums. With `use_beam=True` the
-images are read by the workers of an Apache Beam pipeline.
+official files one image at a time. The records lie in the order of the official files, each with
+TFRecord's checksums. With `use_beam=True` the images are read by the workers of an Apache Beam pipeline.
 """
 import dataclasses
 import functools
@@ -29,6 +29,7 @@ from oscar.datasets import (
 from tpu_utils import suggest
 
 _INT, _FLOAT = np.int64, np.float32
+_KEYS = 2**128  # TFDS's keys are below this.
 
 
 @dataclasses.dataclass
@@ -44,8 +45,7 @@ class RegionConfig(tfds.core.BuilderConfig):
   part: str = ''
 
 
-def region_config(region_dim=features.REGION_DIM):
-  """The configuration of the data sets whose regions have `region_dim` numbers."""
+def _region_config(region_dim=features.REGION_DIM):
   return RegionConfig(name=f'regions_{region_dim}', region_dim=region_dim)
 
 
@@ -54,12 +54,10 @@ class Unit:
   """A record whose regions are not yet read.
 
   Attributes:
-    key: unique in its split.
     texts: what the record holds beside the regions.
     images: {name of a field of regions: key of the image}.
   """
 
-  key: str
   texts: dict
   images: dict
 
@@ -69,7 +67,7 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   VERSION = tfds.core.Version('1.0.0')
   RELEASE_NOTES = {'1.0.0': 'First.'}
-  BUILDER_CONFIGS = [region_config()]
+  BUILDER_CONFIGS = [_region_config()]
   MANUAL_DOWNLOAD_INSTRUCTIONS = 'manual_dir is the folder in the official layout of microsoft/Oscar.'
 
   def __init__(self, *, use_beam=False, **kwargs):
@@ -86,6 +84,7 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       homepage='https://github.com/microsoft/Oscar',
       features=tfds.features.FeaturesDict(self._record(regions)),
       metadata=tfds.core.MetadataDict(),
+      disable_shuffling=True,
     )
 
   def _split_generators(self, dl_manager):
@@ -99,14 +98,16 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     }
 
   def _generate_examples(self, folder, split):
-    regions, units = self._read(folder, split, self.builder_config.region_dim)
+    regions, count, units = self._read(folder, split, self.builder_config.region_dim)
+    # Without Beam, TFDS sorts in memory what falls into each of 1,000 equal parts of all possible
+    # keys: fill them evenly. Beam's own integers end at 2^63, and it sorts by what keys there are.
+    step = 1 if self._use_beam else _KEYS // count
+    keyed = ((number * step, unit) for number, unit in enumerate(units))
     make = functools.partial(_record_of, regions)
     if not self._use_beam:
-      if regions:  # In the order of the file, so that it is read through once.
-        units = sorted(units, key=lambda unit: regions.position(next(iter(unit.images.values()))))
-      return map(make, units)
+      return map(make, keyed)
     beam = tfds.core.lazy_imports.apache_beam
-    return beam.Create(list(units)) | beam.Reshuffle() | beam.Map(make)
+    return beam.Create(list(keyed)) | beam.Reshuffle() | beam.Map(make)
 
   def _splits(self, folder):
     """Yields the names of the splits whose files are in the folder."""
@@ -117,13 +118,20 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     raise NotImplementedError
 
   def _read(self, folder, split, dim):
-    """({image key: regions}, iterable of `Unit`) of a split."""
+    """({image key: regions}, number of units, iterable of `Unit`s in the order of the records)."""
     raise NotImplementedError
 
 
-def _record_of(regions, unit):
-  """(key, record) of a unit, with its regions read."""
-  return unit.key, unit.texts | {name: regions[key] for name, key in unit.images.items()}
+def _record_of(regions, keyed_unit):
+  """(key, record) of a (key, unit), with its regions read."""
+  key, unit = keyed_unit
+  return key, unit.texts | {name: regions[image] for name, image in unit.images.items()}
+
+
+def _in_file_order(regions, units):
+  """What `_read` returns, for units in any order: the (first) images are read from front to back."""
+  units = sorted(units, key=lambda unit: regions.position(next(iter(unit.images.values()))))
+  return regions, len(units), units
 
 
 def _group(items, key_of):
@@ -153,7 +161,6 @@ class _Questions(OfficialLayout, skip_registration=True):
     names = ('question', 'tags', 'question_id', 'answers', 'scores')
     units = (
       Unit(
-        image_id,
         {
           'image_id': image_id,
           'questions': [{name: getattr(q, name) for name in names} for q in questions],
@@ -162,7 +169,7 @@ class _Questions(OfficialLayout, skip_registration=True):
       )
       for image_id, questions in _group(reader.questions, lambda q: q.image_id).items()
     )
-    return reader.regions, units
+    return _in_file_order(reader.regions, units)
 
 
 class OscarVqa(_Questions):
@@ -208,7 +215,6 @@ class OscarNlvr2(OfficialLayout):
     reader = nlvr2.Nlvr2(folder, split, dim)
     units = (
       Unit(
-        '|'.join(images),
         {
           'image_ids': list(images),
           'statements': [
@@ -225,7 +231,7 @@ class OscarNlvr2(OfficialLayout):
       )
       for images, statements in _group(reader.statements, lambda s: s.image_ids).items()
     )
-    return reader.regions, units
+    return _in_file_order(reader.regions, units)
 
 
 class OscarCocoCaption(OfficialLayout):
@@ -248,10 +254,10 @@ class OscarCocoCaption(OfficialLayout):
     reader = self.READER(os.path.join(folder, f'{split}.yaml'), dim)
     captions = _group(reader.captions, lambda caption: caption.image_id)
     units = (
-      Unit(key, self._texts(reader, key, captions.get(key, [])), {'regions': key})
+      Unit(self._texts(reader, key, captions.get(key, [])), {'regions': key})
       for key in reader.image_ids
     )
-    return reader.regions, units
+    return _in_file_order(reader.regions, units)
 
   def _texts(self, reader, key, captions):
     return {
@@ -310,7 +316,6 @@ class OscarCocoRetrieval(OfficialLayout):
     reader = coco_retrieval.CocoRetrieval(folder, split, dim=dim)
     units = (
       Unit(
-        key,
         {
           'image_id': key,
           'position': position,
@@ -321,7 +326,7 @@ class OscarCocoRetrieval(OfficialLayout):
       )
       for position, key in enumerate(reader.image_ids)
     )
-    return reader.regions, units
+    return _in_file_order(reader.regions, units)
 
 
 class OscarPretrain(OfficialLayout):
@@ -331,7 +336,7 @@ class OscarPretrain(OfficialLayout):
   The split's name is that of the YAML file.
   """
 
-  BUILDER_CONFIGS = [RegionConfig(name='documents', part='documents'), region_config()]
+  BUILDER_CONFIGS = [RegionConfig(name='documents', part='documents'), _region_config()]
 
   def _splits(self, folder):
     return (name[:-5] for name in sorted(os.listdir(folder)) if name.endswith('.yaml'))
@@ -339,9 +344,9 @@ class OscarPretrain(OfficialLayout):
   def _record(self, regions):
     if self.builder_config.part == 'documents':
       return {
-        'document': _INT,  # Its number in the corpus.
         'document_id': tfds.features.Text(),
         'image_id': tfds.features.Text(),
+        'record': _INT,  # The number of the image's record in the other part.
         'text_a': tfds.features.Text(),
         'text_b': tfds.features.Text(),
         'is_question': np.bool_,
@@ -349,40 +354,42 @@ class OscarPretrain(OfficialLayout):
     return {
       'image_id': tfds.features.Text(),
       'regions': regions,
-      'documents': tfds.features.Sequence(_INT),
+      'documents': tfds.features.Sequence(_INT),  # Numbers of their records in the other part.
       'height': _INT,
       'width': _INT,
     }
 
   def _read(self, folder, split, dim):
     corpus = pretrain_corpus.PretrainCorpus(os.path.join(folder, f'{split}.yaml'), dim=dim)
-    if self.builder_config.part == 'documents':
-      return {}, _document_units(corpus)
-    return corpus.regions, _image_units(corpus)
+    regions, count, units = _in_file_order(corpus.regions, _image_units(corpus))
+    if self.builder_config.part != 'documents':
+      return regions, count, units
+    records = {unit.texts['image_id']: number for number, unit in enumerate(units)}
+    return {}, sum(len(unit.texts['documents']) for unit in units), _document_units(corpus, records)
 
 
-def _document_units(corpus):
+def _document_units(corpus, records):
   names = ('document_id', 'image_id', 'text_a', 'text_b', 'is_question')
-  for number, document in enumerate(corpus.documents()):
+  for document in corpus.documents():
     texts = {name: getattr(document, name) for name in names}
-    yield Unit(str(number), texts | {'document': number}, {})
+    yield Unit(texts | {'record': records[document.image_id]}, {})
 
 
 def _image_units(corpus):
   images = {}
   for number, document in enumerate(corpus.documents()):
-    image = images.setdefault(document.image_id, {
-      'image_id': document.image_id, 'documents': [],
-      'height': document.image_height, 'width': document.image_width,
-    })  # fmt: skip
-    if (image['height'], image['width']) != (document.image_height, document.image_width):
+    height, width = document.image_height, document.image_width
+    image = images.setdefault(
+      document.image_id,
+      {'image_id': document.image_id, 'documents': [], 'height': height, 'width': width},
+    )
+    if (image['height'], image['width']) != (height, width):
       raise ValueError(
-        f'Document {document.document_id!r} says that image {document.image_id!r} is '
-        f'{document.image_width} x {document.image_height} pixels, another says '
-        f'{image["width"]} x {image["height"]}.'
+        f'Document {document.document_id!r} says that its image is {width} x {height} pixels, '
+        f'another says {image["width"]} x {image["height"]}.'
       )
     image['documents'].append(number)
-  return [Unit(key, texts, {'regions': key}) for key, texts in images.items()]
+  return [Unit(texts, {'regions': key}) for key, texts in images.items()]
 
 
 BUILDERS = {
@@ -396,14 +403,23 @@ BUILDERS = {
 }
 
 
-def prepare(name, manual_dir, data_dir, config=None, use_beam=False, download_config=None):
+def prepare(
+  name,
+  manual_dir,
+  data_dir,
+  part='regions',
+  region_dim=features.REGION_DIM,
+  use_beam=False,
+  download_config=None,
+):
   """Writes an official data set as TFRecords, if that is not yet done.
 
   Args:
     name: a key of `BUILDERS`.
-    manual_dir: folder in the official layout.
+    manual_dir: folder in the official layout; None for a data set that is prepared already.
     data_dir: folder of the TFDS data sets.
-    config: `RegionConfig` or its name; the first of the builder by default.
+    part: 'regions', or 'documents' for the texts of the pre-training corpus.
+    region_dim: numbers a region.
     use_beam: read the images in an Apache Beam pipeline.
     download_config: `tfds.download.DownloadConfig`, for Beam's options; its `manual_dir` is set here.
 
@@ -414,10 +430,18 @@ def prepare(name, manual_dir, data_dir, config=None, use_beam=False, download_co
     ValueError, FileNotFoundError: of the readers, naming file and record; nothing is left behind.
   """
   suggest.check('data set', name, BUILDERS)
+  suggest.check('part', part, ('regions', 'documents') if name == 'pretrain' else ('regions',))
+  config = _region_config(region_dim)
+  known = [builtin.name for builtin in BUILDERS[name].BUILDER_CONFIGS]
+  if part == 'documents' or config.name in known:  # TFDS wants these by name.
+    config = part if part == 'documents' else config.name
   builder = BUILDERS[name](data_dir=data_dir, config=config, use_beam=use_beam)
   if not builder.is_prepared():
-    if not os.path.isdir(manual_dir):
-      raise FileNotFoundError(f'{manual_dir} does not exist; expected a folder in the official layout.')
+    if manual_dir is None or not os.path.isdir(manual_dir):
+      raise FileNotFoundError(
+        f'{builder.info.full_name} is not yet in {data_dir}, and its official files cannot be read: '
+        f'the folder {manual_dir} does not exist.'
+      )
     download_config = download_config or tfds.download.DownloadConfig()
     download_config = dataclasses.replace(download_config, manual_dir=manual_dir)
     builder.download_and_prepare(download_config=download_config)
