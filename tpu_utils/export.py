@@ -3,7 +3,7 @@
 An export is one directory:
 
     saved_model.pb, variables/ ...   SavedModel with the signatures below
-    model.keras                      the Keras model, for `keras.models.load_model`
+    model.keras                      the Keras model, for `keras.models.load_model`, without this package
     export.json                      model name, preprocessing, classes, versions
 
 Signatures, each with the outputs `classes` (int64 [batch]), `probabilities` and `logits`
@@ -64,11 +64,28 @@ def export(model, directory, preprocess, preprocessing, class_names=None):
 
   def write(staged):
     _write_saved_model(model, preprocess, staged)
-    model.save(os.path.join(staged, KERAS_FILE))
+    with_builtin_layers(model).save(os.path.join(staged, KERAS_FILE))
     with tf.io.gfile.GFile(os.path.join(staged, RECORD_FILE), 'w') as record_file:
       record_file.write(json.dumps(record, indent=2) + '\n')
 
   _replace_directory(os.fspath(directory), write)
+
+
+def with_builtin_layers(model):
+  """A copy of `model`, weights included, made of Keras' own layers where ours offer one (`builtin`).
+
+  Keras refuses to load a file with layers that the reading program has not registered; this copy
+  loads anywhere.
+  """
+
+  def copy(layer):
+    if hasattr(layer, 'builtin'):
+      return layer.builtin()
+    return layer.__class__.from_config(layer.get_config())
+
+  clone = keras.models.clone_model(model, clone_function=copy)
+  clone.set_weights(model.get_weights())
+  return clone
 
 
 def _check_classifier(model):

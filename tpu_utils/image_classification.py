@@ -33,7 +33,7 @@ def run(build_model, spec, identity, *, hardware, data, optimization, job, recor
     tpu_job_name=hardware.tpu_job_name,
   )
   print(distribute.describe(strategy))
-  _check_batches(strategy.num_replicas_in_sync, data)
+  _check_batches(strategy.num_replicas_in_sync, data, optimization.gradient_accumulation_steps)
   images = make_input(spec, data, job.seed, hardware.use_bfloat16)
   keras.utils.set_random_seed(job.seed)
   with strategy.scope():
@@ -143,10 +143,16 @@ def export_best(work, spec, export_dir):
       print(f'Exported {os.path.basename(prefix)} to {export_dir} (SavedModel and {export.KERAS_FILE}).')
 
 
-def _check_batches(replicas, data):
+def _check_batches(replicas, data, accumulation_steps):
   for flag, size in (('train', data.train_batch_size), ('eval', data.eval_batch_size)):
     if size % replicas:
       raise ValueError(
         f'--{flag}_batch_size={size} does not divide among {replicas} replicas; '
         f'take {size - size % replicas or replicas} or {size + replicas - size % replicas}.'
       )
+  per_replica = data.train_batch_size // replicas
+  if per_replica % accumulation_steps:
+    raise ValueError(
+      f'--gradient_accumulation_steps={accumulation_steps} does not divide the {per_replica} '
+      f'images that each replica gets of --train_batch_size={data.train_batch_size}.'
+    )

@@ -38,6 +38,7 @@ class Runner:
     self._steps_per_epoch = steps_per_epoch
     self._chief = distribute.is_chief(trainer.strategy)
     self._several_workers = isinstance(trainer.strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    self._writers = {}
     follows = config.mode in ('eval', 'export')
     self.checkpoints = checkpoints.CheckpointManager(
       config.model_dir,
@@ -238,9 +239,11 @@ class Runner:
   # ---- output
 
   def _writer(self, folder):
-    if not self._chief:
-      return None
-    return tf.summary.create_file_writer(os.path.join(self.config.model_dir, folder))
+    """The summary writer of a sub-folder, one for the whole job; None where others write."""
+    if self._chief and folder not in self._writers:
+      path = os.path.join(self.config.model_dir, folder)
+      self._writers[folder] = tf.summary.create_file_writer(path)
+    return self._writers.get(folder)
 
 
 def prepare_model_dir(model_dir):

@@ -41,11 +41,12 @@ def setting(default, help, *, choices=None, at_least=None, type=None):  # noqa: 
   return dataclasses.field(default=default, metadata=metadata)
 
 
-def define_flags(config_class, **defaults):
+def define_flags(config_class, flag_values=flags.FLAGS, **defaults):
   """Defines one flag for each field of `config_class`; `defaults` replaces single defaults."""
   for field in dataclasses.fields(config_class):
     define = _DEFINE[field.metadata['type']]
-    define(field.name, defaults.get(field.name, field.default), field.metadata['help'])
+    default = defaults.get(field.name, field.default)
+    define(field.name, default, field.metadata['help'], flag_values=flag_values)
 
 
 def from_flags(config_class, flag_values):

@@ -117,9 +117,13 @@ class Recording:
   def check_outputs(self, step, learning_rate, cross_entropy, total_loss, logits):
     """What a step computed before its update."""
     limits, data = self.limits(step), self.data
-    np.testing.assert_array_max_ulp(np.float32(learning_rate), data['learning_rate'][step], 2)
+    self.check_learning_rate(step, learning_rate)
     self.check_loss(step, cross_entropy, total_loss)
     np.testing.assert_allclose(logits, data['logits'][step], rtol=0, atol=limits['logits'])
+
+  def check_learning_rate(self, step, learning_rate):
+    expected = self.data['learning_rate'][step]
+    np.testing.assert_array_max_ulp(np.float32(learning_rate), expected, 2)
 
   def check_loss(self, step, cross_entropy, total_loss):
     for name, value in [('cross_entropy', cross_entropy), ('total_loss', total_loss)]:
@@ -138,6 +142,11 @@ class Recording:
         f'gradient of {path} at step {step}', self.limits(step)['arrays'], np.asarray(gradient),
         data['gradient_first8'][step, i], data['gradient_l2'][step, i],
       )
+
+  def check_gradient_norm(self, step, norm):
+    """The joint norm of all gradients of a step."""
+    expected = np.linalg.norm(self.data['gradient_l2'][step])
+    np.testing.assert_allclose(norm, expected, rtol=self.limits(step)['arrays'])
 
   def check_start(self, model, state):
     """The state before the first step: {(kind, path): array}, see `state_of`."""

@@ -1,4 +1,4 @@
-"""Batch norm over groups of replicas against the plain layer on the group's joint batch."""
+"""Batch norm against Keras' own layer and against statistics computed by hand."""
 import keras
 import numpy as np
 import pytest
@@ -6,134 +6,158 @@ import tensorflow as tf
 
 from tpu_utils import batch_norm
 
-CHANNELS = 3
+SHAPE = (4, 5, 6, 3)
 
 
-def per_replica_inputs(replicas):
-  """Unequal batches: every replica has its own mean and spread. [replicas, 4, 2, 2, channels]."""
-  rng = np.random.default_rng(0)
-  inputs = rng.normal(size=(replicas, 4, 2, 2, CHANNELS))
-  scale = np.arange(1, replicas + 1).reshape(-1, 1, 1, 1, 1)
-  return (inputs * scale + scale**2).astype(np.float32)
+def data(shape=SHAPE, seed=0, dtype=np.float32):
+  return np.random.default_rng(seed).normal(2.0, 3.0, shape).astype(dtype)
 
 
-def build_layer(**settings):
-  layer = batch_norm.BatchNormalization(momentum=0.9, epsilon=1e-3, name='norm', **settings)
-  layer.build((None, 2, 2, CHANNELS))
-  layer.gamma.assign([0.5, 1.0, 2.0])
-  layer.beta.assign([1.0, 0.0, -1.0])
-  return layer
+def pair(**arguments):
+  """Our layer and Keras', with the same random weights."""
+  layers = [
+    batch_norm.BatchNormalization(momentum=0.9, epsilon=1e-3, name='norm', **arguments),
+    keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name='norm', **arguments),
+  ]
+  values = np.random.default_rng(1).uniform(0.5, 1.5, (4, SHAPE[-1]))
+  for layer in layers:
+    layer.build(SHAPE)
+    layer.set_weights(list(values))
+  return layers
 
 
-def forward_and_gradients(layer, x):
-  """Output, and gradients of a loss that weighs every output differently."""
-  weights = tf.reshape(tf.range(tf.size(x), dtype=tf.float32) % 7 - 3, tf.shape(x))
+def run(layer, x, training):
+  """Output, gradients of a weighted sum of it, and the moving statistics afterwards."""
+  x = tf.constant(x)
+  weights = tf.constant(data(x.shape, seed=2))
   with tf.GradientTape() as tape:
     tape.watch(x)
-    y = layer(x, training=True)
-    loss = tf.reduce_sum(weights * tf.sin(y))
-  # The weights repeat for each replica's batch, so a joint batch has the same loss.
-  return y, tape.gradient(loss, [x, *layer.trainable_variables])
+    y = layer(x, training=training)
+    total = tf.reduce_sum(tf.cast(y, tf.float32) * weights)
+  gradients = tape.gradient(total, [x, layer.gamma.value, layer.beta.value])
+  moving = [layer.moving_mean.numpy(), layer.moving_variance.numpy()]
+  return [np.asarray(t, np.float32) for t in (y, *gradients, *moving)]
 
 
-def expected_of_group(x, members):
-  """The plain layer on the joint batch of `members` replicas: (y, dx, dgamma, dbeta, mean, variance)."""
-  layer = build_layer()
-  joint = tf.constant(x[members].reshape(-1, *x.shape[2:]))
-  weights = tf.reshape(tf.range(x[0].size, dtype=tf.float32) % 7 - 3, x[0].shape)
-  weights = tf.tile(weights, [len(members), 1, 1, 1])
-  with tf.GradientTape() as tape:
-    tape.watch(joint)
-    y = layer(joint, training=True)
-    loss = tf.reduce_sum(weights * tf.sin(y))
-  gradients = tape.gradient(loss, [joint, *layer.trainable_variables])
-  return y, *gradients, layer.moving_mean.numpy(), layer.moving_variance.numpy()
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('shape', [SHAPE, (1, 1, 2, 3), (4, 3)])
+def test_equals_keras(training, shape):
+  ours, theirs = (run(layer, data(shape), training) for layer in _built(pair(), shape))
+  for got, want in zip(ours, theirs, strict=True):
+    np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize('replicas_per_group', [1, 2, 4])
-@pytest.mark.parametrize('in_graph', [False, True])
-def test_a_group_equals_one_replica_with_its_joint_batch(four_replicas, replicas_per_group, in_graph):
-  x = per_replica_inputs(4)
-  with four_replicas.scope():
-    layer = build_layer()
-  layer.replicas_per_group = replicas_per_group
-  values = four_replicas.experimental_distribute_values_from_function(
-    lambda context: tf.constant(x[context.replica_id_in_sync_group])
-  )
-
-  def run(values):
-    return four_replicas.run(lambda v: forward_and_gradients(layer, v), (values,))
-
-  y, (dx, dgamma, dbeta) = (tf.function(run) if in_graph else run)(values)
-  local = {
-    name: [np.array(v) for v in four_replicas.experimental_local_results(value)]
-    for name, value in [
-      ('y', y), ('dx', dx), ('dgamma', dgamma), ('dbeta', dbeta),
-      ('mean', layer.moving_mean.value), ('variance', layer.moving_variance.value),
-    ]
-  }
-  for first in range(0, 4, replicas_per_group):
-    group = list(range(first, first + replicas_per_group))
-    y, dx, dgamma, dbeta, mean, variance = expected_of_group(x, group)
-    close = {'rtol': 1e-4, 'atol': 1e-4}
-    np.testing.assert_allclose(np.concatenate([local['y'][r] for r in group]), y, **close)
-    np.testing.assert_allclose(np.concatenate([local['dx'][r] for r in group]), dx, **close)
-    # Each replica has its share of the loss; gradients add up, as the trainer adds them.
-    np.testing.assert_allclose(sum(local['dgamma'][r] for r in group), dgamma, **close)
-    np.testing.assert_allclose(sum(local['dbeta'][r] for r in group), dbeta, **close)
-    for replica in group:
-      np.testing.assert_allclose(local['mean'][replica], mean, rtol=1e-5)
-      np.testing.assert_allclose(local['variance'][replica], variance, rtol=1e-5)
+def _built(layers, shape):
+  if len(shape) == len(SHAPE):
+    return layers
+  values = layers[0].get_weights()
+  fresh = [type(layer).from_config(layer.get_config()) for layer in layers]
+  for layer in fresh:
+    layer.build(shape)
+    layer.set_weights(values)
+  return fresh
 
 
-def test_moving_variance_follows_the_biased_variance():
-  layer = build_layer()
-  x = per_replica_inputs(1)[0]
+def test_moving_variance_follows_the_biased_batch_variance():
+  layer, _ = pair()
+  layer.set_weights([np.ones(3), np.zeros(3), np.zeros(3), np.zeros(3)])
+  x = data((1, 1, 2, 3))
   layer(x, training=True)
-  expected = 0.9 + 0.1 * x.astype(np.float64).var(axis=(0, 1, 2))
-  np.testing.assert_allclose(layer.moving_variance.numpy(), expected, rtol=1e-5)
+  np.testing.assert_allclose(layer.moving_variance, 0.1 * x.var((0, 1, 2)), rtol=1e-5)
+  np.testing.assert_allclose(layer.moving_mean, 0.1 * x.mean((0, 1, 2)), rtol=1e-5)
 
 
-def test_groups_must_divide_the_replicas(four_replicas):
-  with four_replicas.scope():
-    layer = build_layer()
-  layer.replicas_per_group = 3
-  with pytest.raises(ValueError, match='groups of 3 replicas do not divide the 4 replicas'):
-    four_replicas.run(lambda: layer(tf.ones((2, 2, 2, CHANNELS)), training=True))
+def test_a_single_value_has_no_variance():
+  layer, _ = pair()
+  layer.set_weights([np.ones(3), np.zeros(3), np.zeros(3), np.ones(3)])
+  layer(data((1, 1, 1, 3)), training=True)
+  np.testing.assert_allclose(layer.moving_variance, 0.9, rtol=1e-6)
 
 
-@pytest.mark.parametrize(('replicas', 'group'), [
-  (1, 1), (2, 1), (4, 1), (8, 1), (16, 8), (32, 8), (64, 8), (128, 16), (256, 32), (2048, 256),
-])
+def test_frozen_layer_keeps_its_statistics():
+  layer, _ = pair()
+  layer.trainable = False
+  before = layer.get_weights()
+  y = layer(data(), training=True)
+  for then, now in zip(before, layer.get_weights(), strict=True):
+    np.testing.assert_array_equal(then, now)
+  gamma, beta, mean, variance = before
+  want = (data() - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+  np.testing.assert_allclose(y, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_bfloat16_images_keep_float32_statistics(training):
+  ours, theirs = pair(dtype='mixed_bfloat16')
+  x = tf.cast(data(), tf.bfloat16)
+  got, want = run(ours, x, training), run(theirs, x, training)
+  assert ours(x).dtype == tf.bfloat16
+  assert ours.moving_variance.dtype == 'float32'
+  for a, b in zip(got[:2], want[:2], strict=True):
+    np.testing.assert_allclose(a, b, rtol=0.02, atol=0.05)
+  for a, b in zip(got[4:], want[4:], strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  'arguments', [{'scale': False}, {'center': False}, {'axis': 1}, {'dtype': 'float64'}]
+)
+def test_what_the_fused_kernel_cannot_do(arguments):
+  layers = [
+    cls(momentum=0.9, name='norm', **arguments)
+    for cls in (batch_norm.BatchNormalization, keras.layers.BatchNormalization)
+  ]
+  outputs = [np.asarray(layer(data(), training=True)) for layer in layers]
+  np.testing.assert_allclose(*outputs, rtol=1e-5, atol=1e-6)
+
+
+def test_open_sizes_in_a_function():
+  ours, theirs = pair()
+  function = tf.function(
+    lambda x: ours(x, training=True), input_signature=[tf.TensorSpec((None, None, None, 3))]
+  )
+  np.testing.assert_allclose(function(data()), theirs(data(), training=True), rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(ours.moving_variance, theirs.moving_variance, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('replicas', 'group'), [(1, 1), (8, 1), (16, 8), (32, 8), (64, 8), (128, 16), (1024, 128)]
+)
 def test_official_groups(replicas, group):
   assert batch_norm.official_replicas_per_group(replicas) == group
 
 
-def test_official_groups_follow_the_rule_from_1_to_128():
-  for replicas in range(1, 129):
-    expected = 1 if replicas <= 8 else 8 if replicas < 72 else replicas // 8
-    assert batch_norm.official_replicas_per_group(replicas) == expected
+@pytest.mark.parametrize(
+  ('replicas', 'batch', 'norm_batch', 'group'),
+  [(8, 1024, 64, 8), (32, 4096, 1024, 8), (1024, 32768, 64, 2), (1024, 65536, 32, 1)],
+)
+def test_lars_groups(replicas, batch, norm_batch, group):
+  assert batch_norm.lars_replicas_per_group(replicas, batch, norm_batch) == group
 
 
-@pytest.mark.parametrize(('replicas', 'train_batch', 'norm_batch', 'group'), [
-  (1, 128, 64, 1), (8, 1024, 16, 8), (16, 1024, 256, 4), (32, 1024, 64, 2), (128, 16384, 64, 1),
-])
-def test_groups_under_lars(replicas, train_batch, norm_batch, group):
-  assert batch_norm.lars_replicas_per_group(replicas, train_batch, norm_batch) == group
+def test_one_replica_in_a_group_of_its_own_uses_its_batch():
+  layer, plain = pair()
+  layer.replicas_per_group = 1
+  np.testing.assert_allclose(
+    layer(data(), training=True), plain(data(), training=True), rtol=1e-4, atol=1e-5
+  )
 
 
-def test_group_is_set_in_nested_models_and_is_no_part_of_the_saved_model(tmp_path):
-  inner = keras.Sequential([keras.Input((4,), name='x'), batch_norm.BatchNormalization(name='inner')])
-  model = keras.Sequential([keras.Input((4,), name='images'), inner,
-                            batch_norm.BatchNormalization(name='outer')])
-  batch_norm.set_replicas_per_group(model, 8)
-  layers = [layer for layer in model._flatten_layers()
-            if isinstance(layer, batch_norm.BatchNormalization)]
-  assert [layer.replicas_per_group for layer in layers] == [8, 8]
-  model.save(tmp_path / 'model.keras')
-  loaded = keras.models.load_model(tmp_path / 'model.keras')
-  loaded_layers = [layer for layer in loaded._flatten_layers()
-                   if isinstance(layer, batch_norm.BatchNormalization)]
-  assert [layer.replicas_per_group for layer in loaded_layers] == [1, 1]
-  x = np.ones((2, 4), np.float32)
-  np.testing.assert_array_equal(loaded(x), model(x))
+def test_groups_of_two_among_four_unequal_replicas(four_replicas):
+  with four_replicas.scope():
+    layer = batch_norm.BatchNormalization(momentum=0.9, name='norm')
+    model = keras.Sequential([keras.Input(SHAPE[1:]), layer])
+  batch_norm.set_replicas_per_group(model, 2)
+  parts = [i + data(seed=3 + i) for i in range(4)]
+  values = four_replicas.experimental_distribute_values_from_function(
+    lambda context: tf.constant(parts[context.replica_id_in_sync_group])
+  )
+  step = tf.function(lambda x: four_replicas.run(lambda part: layer(part, training=True), (x,)))
+  got = [y.numpy() for y in four_replicas.experimental_local_results(step(values))]
+  for i in (0, 2):
+    group = np.concatenate(parts[i : i + 2])
+    want = (group - group.mean((0, 1, 2))) / np.sqrt(group.var((0, 1, 2)) + 1e-3)
+    np.testing.assert_allclose(np.concatenate(got[i : i + 2]), want, rtol=1e-3, atol=1e-4)
+  first = np.concatenate(parts[:2])
+  np.testing.assert_allclose(layer.moving_mean, 0.1 * first.mean((0, 1, 2)), rtol=1e-4)
+  np.testing.assert_allclose(layer.moving_variance, 0.9 + 0.1 * first.var((0, 1, 2)), rtol=1e-4)

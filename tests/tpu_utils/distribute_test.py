@@ -29,7 +29,7 @@ def test_an_unknown_strategy_names_the_nearest():
 @pytest.mark.parametrize('tpu', ['local', 'my-tpu'])
 def test_a_tpu_without_kernels_is_refused_without_the_network(tpu):
   start = time.monotonic()
-  with pytest.raises(ValueError, match=rf'--tpu={tpu}.*has no TPU kernels.*\[tpu\]') as error:
+  with pytest.raises(ValueError, match=rf'--tpu={tpu}.*has no TPU kernels.*requirements-tpu.txt') as error:
     distribute.create_strategy(tpu=tpu)
   assert '\n' not in str(error.value)
   assert time.monotonic() - start < 5

@@ -111,8 +111,22 @@ def test_keras_file_gives_the_same_model(exported, images):
   assert loaded.name == model.name
   assert [layer.dtype_policy.name for layer in loaded.layers] == [
     layer.dtype_policy.name for layer in model.layers]
-  np.testing.assert_array_equal(
-    loaded(images.astype('float32'), training=False), model(images.astype('float32'), training=False))
+  outputs = [m(images.astype('float32'), training=False).numpy() for m in (loaded, model)]
+  np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-6, atol=1e-5)
+
+
+def test_keras_file_loads_without_this_package(exported):
+  _, directory = exported
+  code = (
+    'import sys, keras\n'
+    'model = keras.models.load_model(sys.argv[1])\n'
+    'assert not any(name.startswith("tpu_utils") for name in sys.modules)\n'
+    'print(model.name)'
+  )
+  path = os.path.join(directory, export.KERAS_FILE)
+  result = subprocess.run(
+    [sys.executable, '-c', code, path], capture_output=True, text=True, check=False, cwd='/')
+  assert (result.returncode, result.stdout) == (0, 'tiny\n'), result.stderr
 
 
 @pytest.mark.parametrize('exported', ['mixed_bfloat16'], indirect=True)
@@ -180,16 +194,15 @@ def test_new_export_replaces_the_old_one(earlier):
   assert os.listdir(directory.parent) == ['export']
 
 
-def test_failure_while_writing_leaves_the_old_export(earlier):
+def test_failure_while_writing_leaves_the_old_export(earlier, monkeypatch):
   directory, before = earlier
-  model = build_model(name='later')
 
-  def interrupted_save(path):
+  def interrupted_save(*_):
     raise KeyboardInterrupt  # The SavedModel is written by now, the .keras file is not.
 
-  model.save = interrupted_save
+  monkeypatch.setattr(keras.Model, 'save', interrupted_save)
   with pytest.raises(KeyboardInterrupt):
-    export.export(model, directory, preprocess, PREPROCESSING)
+    export.export(build_model(name='later'), directory, preprocess, PREPROCESSING)
   assert read_tree(directory) == before
   assert os.listdir(directory.parent) == ['export']
 

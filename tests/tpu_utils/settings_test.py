@@ -19,20 +19,13 @@ class Cake(settings.Checked):
 
 
 @pytest.fixture
-def values(monkeypatch):
+def values():
   """A fresh set of flags in place of the process's."""
-  fresh = flags.FlagValues()
-  for kind, define in settings._DEFINE.items():
-    monkeypatch.setitem(
-      settings._DEFINE,
-      kind,
-      lambda name, default, help, define=define: define(name, default, help, flag_values=fresh),
-    )
-  return fresh
+  return flags.FlagValues()
 
 
 def test_flags_give_the_dataclass(values):
-  settings.define_flags(Cake, layers=3)
+  settings.define_flags(Cake, values, layers=3)
   values(['prog', '--flavour=apple', '--sugar=1.5', '--iced'])
   assert settings.from_flags(Cake, values) == Cake('apple', 3, 1.5, True)
 
@@ -47,21 +40,21 @@ def test_flags_give_the_dataclass(values):
   ],
 )
 def test_values_out_of_range_name_the_flag(values, argument, message):
-  settings.define_flags(Cake)
+  settings.define_flags(Cake, values)
   values(['prog', argument])
   with pytest.raises(ValueError, match=message):
     settings.from_flags(Cake, values)
 
 
 def test_a_preset_fills_what_the_user_left_out(values):
-  settings.define_flags(Cake)
+  settings.define_flags(Cake, values)
   values(['prog', '--layers=2'])  # Given, though it equals the default.
   assert settings.apply_preset(values, {'flavour': 'apple', 'layers': 5}) == {'flavour': 'apple'}
   assert settings.from_flags(Cake, values) == Cake('apple', 2)
 
 
 def test_help_tells_default_meaning_and_choices(values):
-  settings.define_flags(Cake, flavour='apple')
+  settings.define_flags(Cake, values, flavour='apple')
   page = settings.help_text('Bakes.', [Cake], values)
   for part in ('Bakes.', 'What to bake.', '--flavour=apple', 'Its flavour. One of plum, apple.', '--sugar\n'):
     assert part in page

@@ -1,0 +1,17 @@
+import pytest
+
+from efficientnet import benchmark
+
+
+@pytest.mark.slow
+def test_times_both_contestants():
+  got = benchmark.benchmark(benchmark.BenchmarkConfig(image_size=32, batch_size=1, rounds=1))
+  assert set(got) == {'training step', 'inference'}
+  for seconds in got.values():
+    assert set(seconds) == {'ours', 'keras.applications'}
+    assert min(seconds.values()) > 0
+
+
+def test_model_without_a_peer():
+  with pytest.raises(ValueError, match='model_name.*efficientnet-b0'):
+    benchmark.BenchmarkConfig(model_name='efficientnet-l2')

@@ -1,0 +1,279 @@
+"""`python -m efficientnet.main` as its users run it: real processes, real files, real signals."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+
+from efficientnet import main
+from tpu_utils import checkpoints, settings
+from tpu_utils.images import digits
+
+ROOT = pathlib.Path(main.__file__).parents[1]
+# A job of seconds: the digits preset with a smaller network, and a checkpoint every other step.
+QUICK = (
+  '--width_coefficient=0.25', '--depth_coefficient=0.25', '--train_batch_size=16', '--train_steps=24',
+  '--save_checkpoints_steps=2', '--steps_per_eval=24', '--iterations_per_loop=2',
+)  # fmt: skip
+
+
+def _start(*arguments, module=('-m', 'efficientnet.main')):
+  return subprocess.Popen(
+    [sys.executable, *module, *arguments],
+    cwd=ROOT,
+    env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def _finish(process):
+  out, err = process.communicate(timeout=300)
+  return process.returncode, out, err
+
+
+def _in_process(*arguments):
+  """The script's work in this process, with flags of its own."""
+  values = flags.FlagValues()
+  for config_class in main.CONFIGS:
+    settings.define_flags(config_class, values)
+  values(['main', *arguments])
+  main.run(values)
+
+
+def _wait_for(condition, process, seconds=120):
+  deadline = time.monotonic() + seconds
+  while not condition():
+    assert process.poll() is None, process.communicate()
+    assert time.monotonic() < deadline, 'nothing happened in time'
+    time.sleep(0.05)
+
+
+def _values(model_dir, step=24):
+  return checkpoints.read(str(model_dir / f'model.ckpt-{step}'))[0]
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  """The model_dir of a job that ran through, with its export."""
+  model_dir = tmp_path_factory.mktemp('finished')
+  code, out, err = _finish(_start(f'--model_dir={model_dir}', f'--export_dir={model_dir}/export', *QUICK))
+  assert code == 0, err
+  return model_dir, out
+
+
+def test_the_preset_says_what_it_fills_in_and_keeps_what_was_given(finished):
+  model_dir, out = finished
+  line = next(line for line in out.splitlines() if '--input_image_size=' in line)
+  assert '--moving_average_decay=' in line
+  assert '--train_steps=' not in line
+  record = json.loads((model_dir / 'run.json').read_text())['starts'][0]
+  assert record['flags']['train_steps'] == 24
+  assert record['flags']['num_label_classes'] == 10
+  assert record['global_params']['width_coefficient'] == 0.25
+  assert record['versions']['keras'] == keras.__version__
+
+
+def test_the_job_leaves_all_that_the_readme_promises(finished):
+  model_dir, _ = finished
+  for name in ('checkpoint', 'best_objective.txt', 'archive/best_eval.txt', 'eval/results.jsonl'):
+    assert (model_dir / name).exists(), name
+  assert (model_dir / 'model.ckpt-24.index').exists()
+  assert list(model_dir.glob('events*'))
+  result = json.loads((model_dir / 'eval' / 'results.jsonl').read_text())
+  assert set(result) >= {'step', 'loss', 'top_1_accuracy', 'top_5_accuracy'}
+
+
+def test_the_export_is_the_best_checkpoint_with_averaged_weights(finished):
+  model_dir, _ = finished
+  model = keras.models.load_model(model_dir / 'export' / 'model.keras')
+  values = _values(model_dir)
+  for variable in model.variables:
+    if 'seed' not in variable.path:
+      np.testing.assert_array_equal(variable.numpy(), values[f'ema/{variable.path}'], variable.path)
+  served = tf.saved_model.load(str(model_dir / 'export')).signatures['image_bytes']
+  records = tf.data.TFRecordDataset(tf.io.gfile.glob(os.path.join(digits.DATA_DIR, 'validation-*')))
+  examples = [tf.train.Example.FromString(r.numpy()).features.feature for r in records.take(5)]
+  encoded = tf.constant([e['image/encoded'].bytes_list.value[0] for e in examples])
+  outputs = served(image_bytes=encoded)
+  assert outputs['logits'].shape == (5, 10)
+  np.testing.assert_allclose(tf.reduce_sum(outputs['probabilities'], 1), np.ones(5), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kill_after', [2, 10])
+def test_kill_9_and_start_again_ends_with_the_same_bits(finished, tmp_path, kill_after):
+  arguments = (f'--model_dir={tmp_path}', *QUICK)
+  process = _start(*arguments)
+  _wait_for(lambda: (tmp_path / f'model.ckpt-{kill_after}.index').exists(), process)
+  process.kill()
+  process.communicate()
+  assert not (tmp_path / 'model.ckpt-24.index').exists()
+  code, out, err = _finish(_start(*arguments))
+  assert code == 0, err
+  assert 'Going on from step' in out
+  expected, found = _values(finished[0]), _values(tmp_path)
+  assert expected.keys() == found.keys()
+  for name in expected:
+    np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_leaves_with_a_message(finished, tmp_path):
+  arguments = (f'--model_dir={tmp_path}', *QUICK)
+  process = _start(*arguments)
+  _wait_for(lambda: (tmp_path / 'model.ckpt-4.index').exists(), process)
+  process.send_signal(signal.SIGTERM)
+  code, _, err = _finish(process)
+  assert code == 143
+  assert 'Stopped by SIGTERM at step' in err.splitlines()[-1]
+  assert _finish(_start(*arguments))[0] == 0
+  expected, found = _values(finished[0]), _values(tmp_path)
+  for name in expected:
+    np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_eval_follows_a_model_dir_while_it_is_trained(tmp_path):
+  # The evaluator keeps the archive; it comes first and waits.
+  evaluator = _start(f'--model_dir={tmp_path}', '--mode=eval', '--eval_timeout=200', *QUICK)
+  trainer = _start(f'--model_dir={tmp_path}', '--mode=train', *QUICK)
+  assert _finish(trainer)[0] == 0
+  code, out, err = _finish(evaluator)
+  assert code == 0, err
+  steps = [json.loads(line)['step'] for line in (tmp_path / 'eval' / 'results.jsonl').read_text().splitlines()]
+  assert steps[-1] == 24
+  assert steps == sorted(set(steps))
+  assert (tmp_path / 'archive' / 'checkpoint').exists()
+
+
+def test_export_alone_writes_the_same_model(finished, tmp_path):
+  model_dir, _ = finished
+  _in_process(f'--model_dir={model_dir}', '--mode=export', f'--export_dir={tmp_path}/export', *QUICK)
+  first, second = (
+    keras.models.load_model(folder / 'export' / 'model.keras') for folder in (model_dir, tmp_path)
+  )
+  for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_the_script_runs_by_its_path_and_help_is_quick():
+  for module in (('-m', 'efficientnet.main'), ('efficientnet/main.py',)):
+    before = os.times()
+    code, out, _ = _finish(_start('--help', module=module))
+    used = os.times().children_user - before.children_user
+    assert code == 0
+    assert '--base_learning_rate=0.016' in out
+    assert used < 2.0
+
+
+def test_a_wrong_flag_is_one_line_and_exit_code_1():
+  code, out, err = _finish(_start('--model_name=efficientnet-b9'))
+  assert code == 1
+  assert err.splitlines()[-1].startswith("Error: Unknown model_name 'efficientnet-b9': did you mean")
+  assert 'Traceback' not in err
+
+
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
+    (['--data_dir=/does/not/exist'], '/does/not/exist'),
+    (['--data_dir={empty}'], 'train-'),
+    (['--train_batch_size=16', '--mode=export', '--export_dir='], '--export_dir'),
+    (['--mode=export'], 'no checkpoint'),
+    (['--tpu=local', '--strategy=tpu'], 'has no TPU kernels'),
+    (['--optimizer=adam'], "value of --optimizer 'adam'"),
+    (['--mode=trian'], 'did you mean train'),
+    (['--survival_prob=2'], 'survival_prob'),
+    (['--gradient_accumulation_steps=7'], '--gradient_accumulation_steps=7'),
+  ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
+  (tmp_path / 'empty').mkdir()
+  arguments = [a.format(empty=tmp_path / 'empty') for a in arguments]
+  if any(a.startswith('--data_dir') for a in arguments):
+    arguments += ['--num_label_classes=10', '--nouse_bfloat16', '--input_image_size=32']
+  with pytest.raises((ValueError, OSError)) as error:
+    _in_process(*QUICK, f'--model_dir={tmp_path / "model"}', *arguments)
+  assert message in str(error.value)
+  assert '\n' not in str(error.value)
+  assert not list(tmp_path.glob('model/model.ckpt*'))
+
+
+def _corrupted_digits(folder, change):
+  """A copy of the digits whose second training shard went through `change(list of records)`."""
+  folder.mkdir()
+  for path in tf.io.gfile.glob(os.path.join(digits.DATA_DIR, '*-of-*')):
+    records = [r.numpy() for r in tf.data.TFRecordDataset(path)]
+    name = os.path.basename(path)
+    with tf.io.TFRecordWriter(str(folder / name)) as writer:
+      for record in change(records) if name.startswith('train-00001') else records:
+        writer.write(record)
+  return folder
+
+
+def _with(record, **features):
+  example = tf.train.Example.FromString(record)
+  for name, value in features.items():
+    feature = example.features.feature[f'image/{name}']
+    if isinstance(value, bytes):
+      feature.bytes_list.value[:] = [value]
+    else:
+      feature.int64_list.value[:] = [value]
+  return example.SerializeToString()
+
+
+@pytest.mark.parametrize(
+  'features, message',
+  [
+    ({'class/label': 12}, 'image/class/label is 12, expected 1 to 10'),
+    ({'encoded': b'no image'}, 'no image that can be decoded'),
+  ],
+)
+def test_a_bad_record_is_named(tmp_path, features, message):
+  def change(records):
+    return [_with(r, **features) if i == 100 else r for i, r in enumerate(records)]
+
+  data_dir = _corrupted_digits(tmp_path / 'data', change)
+  with pytest.raises(ValueError) as error:
+    _train_on(data_dir, tmp_path)
+  assert 'train-00001-of-00004' in str(error.value)
+  assert message in str(error.value)
+  assert '\n' not in str(error.value)
+
+
+def test_a_truncated_shard_is_named(tmp_path):
+  data_dir = _corrupted_digits(tmp_path / 'data', lambda records: records)
+  shard = data_dir / 'train-00001-of-00004'
+  shard.write_bytes(shard.read_bytes()[:-100])
+  with pytest.raises(ValueError, match='train-00001-of-00004'):
+    _train_on(data_dir, tmp_path)
+
+
+def _train_on(data_dir, tmp_path):
+  """Two epochs' worth of steps, so that every record is met."""
+  _in_process(
+    f'--data_dir={data_dir}', f'--model_dir={tmp_path}/model', '--num_label_classes=10', '--nouse_bfloat16',
+    '--notranspose_input', '--input_image_size=32', '--num_train_images=1442', '--width_coefficient=0.25',
+    '--depth_coefficient=0.25', '--train_batch_size=128', '--train_steps=24', '--mode=train',
+  )  # fmt: skip
+
+
+def test_a_model_dir_of_another_model_is_refused(finished):
+  model_dir, _ = finished
+  with pytest.raises(ValueError, match='holds another model: its width_coefficient is 0.25, not 0.5'):
+    _in_process(f'--model_dir={model_dir}', *QUICK, '--width_coefficient=0.5')
+
+
+def test_a_loss_that_is_not_finite_stops_the_job(tmp_path):
+  with pytest.raises(ValueError, match='not finite in step .*--base_learning_rate'):
+    _in_process(f'--model_dir={tmp_path}', *QUICK, '--base_learning_rate=1e30', '--lr_warmup_epochs=0')

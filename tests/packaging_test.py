@@ -1,0 +1,111 @@
+"""What `pip install` brings is what the code imports and reads."""
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests import build_files
+
+ROOT = build_files.ROOT
+TREE = build_files.Tree()
+
+# Import name -> name on PyPI, where they differ.
+DISTRIBUTIONS = {
+  'PIL': 'pillow',
+  'absl': 'absl-py',
+  'skimage': 'scikit-image',
+  'sklearn': 'scikit-learn',
+  'tensorflow_datasets': 'tensorflow-datasets',
+  'efficientnet_lite_pytorch': 'efficientnet-lite-pytorch',
+}
+
+
+def requirements():
+  """The literal CORE and EXTRAS of setup.py."""
+  syntax = ast.parse((ROOT / 'setup.py').read_text(encoding='utf-8'))
+  values = {
+    node.targets[0].id: ast.literal_eval(node.value)
+    for node in syntax.body if isinstance(node, ast.Assign)
+  }
+  return values['CORE'], values['EXTRAS']
+
+
+def names(lines):
+  return {re.match(r'[\w-]+', line)[0].lower() for line in lines}
+
+
+def third_party_imports(path):
+  """{name on PyPI: line} of whatever `path` imports, also inside functions."""
+  found = {}
+  for node in ast.walk(ast.parse((ROOT / path).read_text(encoding='utf-8'))):
+    modules = []
+    if isinstance(node, ast.Import):
+      modules = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and not node.level:
+      modules = [node.module]
+    for top in (module.partition('.')[0] for module in modules):
+      if top not in sys.stdlib_module_names and not (ROOT / top).is_dir():
+        found.setdefault(DISTRIBUTIONS.get(top, top), node.lineno)
+  return found
+
+
+@pytest.mark.parametrize('path', [path for path in TREE.sources if path != 'setup.py'])
+def test_imports_are_required(path):
+  """A source needs no package that comes only as a dependency of another."""
+  core, extras = requirements()
+  declared = names(core).union(*map(names, extras.values()))
+  missing = {name: line for name, line in third_party_imports(path).items() if name not in declared}
+  assert not missing, f'{path} imports {missing}, which setup.py does not ask for.'
+
+
+def test_tpu_requirements_are_the_core_ones_with_another_tensorflow():
+  core, _ = requirements()
+  text = (ROOT / 'requirements-tpu.txt').read_text(encoding='utf-8')
+  lines = [line for line in text.splitlines() if line and not line.startswith('#')]
+  tpu = [line for line in lines if line.startswith(('tensorflow-tpu', 'libtpu'))]
+  assert [line for line in lines if line not in tpu] == core[1:]
+  assert core[0].startswith('tensorflow>') and names(tpu) == {'tensorflow-tpu', 'libtpu'}
+
+
+def test_installed_files_are_the_tree(tmp_path):
+  """`build_py` gathers what a wheel holds: every source and every data file of the packages."""
+  subprocess.run(
+    [sys.executable, 'setup.py', '-q', 'build_py', '--build-lib', str(tmp_path)],
+    cwd=ROOT, check=True, capture_output=True,
+  )
+  installed = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob('*') if path.is_file()}
+  expected = {path for path in TREE.sources if '/' in path and not path.startswith('tests/')}
+  for package, entries in TREE.data.items():
+    if not package.startswith('tests/'):
+      for entry in (ROOT / package / name for name in entries):
+        files = [entry] if entry.is_file() else [path for path in entry.rglob('*') if path.is_file()]
+        expected |= {path.relative_to(ROOT).as_posix() for path in files}
+  assert installed == expected
+
+
+def fenced(marker):
+  """The block after `<!-- marker -->` in the README, as .ci/run finds it."""
+  text = (ROOT / 'README.md').read_text(encoding='utf-8')
+  block, = re.findall(rf'^<!-- {marker} -->\n```\w*\n(.*?)^```', text, re.MULTILINE | re.DOTALL)
+  return block.strip()
+
+
+def test_readme_has_the_two_commands():
+  for marker, module in (('main command', 'efficientnet.main'), ('test command', 'pytest')):
+    command = fenced(marker)
+    assert command.startswith('python3 -m venv venv && venv/bin/pip install -q -e ')
+    assert command.endswith(f'venv/bin/python -m {module}')
+    assert '\n' not in command
+
+
+def test_continuous_integration_runs_the_readmes_command():
+  """The part of .ci/run that reads the README finds the command that a reader would copy."""
+  script = (ROOT / '.ci' / 'run').read_text(encoding='utf-8')
+  extraction = script[script.index('test_command=$('):script.index('if [[ -z')]
+  printed = subprocess.run(
+    ['bash', '-euc', extraction + 'printf %s "$test_command"'], cwd=ROOT,
+    check=True, capture_output=True, text=True,
+  ).stdout
+  assert printed == fenced('test command')
