@@ -4,12 +4,15 @@ Gradients reach `apply` already averaged over replicas and clipped, hence equal 
 replica then updates its own copy of every variable through that copy's handle, and the copies stay
 equal; no replica waits for another, and the update may stand inside a loop or a condition.
 
-Sources: TensorFlow's kernels, which are called directly, and tensorflow/tpu,
-models/official/efficientnet/utils.py (`build_optimizer`) and lars_optimizer.py.
+Sources: TensorFlow's kernels, which are called directly; tensorflow/tpu,
+models/official/efficientnet/utils.py (`build_optimizer`) and lars_optimizer.py; pytorch-transformers 1.0,
+optimization.py (`AdamW`).
 """
 import collections
 import inspect
+import math
 
+import numpy as np
 import tensorflow as tf
 
 from tpu_utils import suggest
@@ -69,12 +72,16 @@ class Optimizer:
       )
     if self._model_variables and all(gradient is None for gradient in gradients):
       raise ValueError('No variable has a gradient: the loss does not depend on the model.')
-    learning_rate = tf.cast(learning_rate, tf.float32)
+    rate = self._start(tf.cast(learning_rate, tf.float32))
     for variable, gradient in zip(self._model_variables, gradients, strict=True):
       if gradient is not None:
         gradient = tf.convert_to_tensor(gradient)  # Sparse gradients (embeddings) become dense.
         slots = {slot: of_slot[variable.path] for slot, of_slot in self._slots.items()}
-        self._update(variable, gradient, learning_rate, **slots)
+        self._update(variable, gradient, rate, **slots)
+
+  def _start(self, learning_rate):
+    """Replica context: called once before the variables; returns what `_update` gets as the rate."""
+    return learning_rate
 
   def _update(self, variable, gradient, learning_rate, **slots):
     raise NotImplementedError
@@ -188,7 +195,74 @@ class LARS(Optimizer):
     return tf.where(both, self.eeta * variable_norm / denominator, 1.0)
 
 
-OPTIMIZERS = {'sgd': SGD, 'momentum': Momentum, 'rmsprop': RMSProp, 'lars': LARS}
+class AdamW(Optimizer):
+  """Adam with decoupled weight decay, as BERT's and OSCAR's official code has it.
+
+  m += (1 - beta_1) * (gradient - m); v += (1 - beta_2) * (gradient^2 - v); with t the number of this
+  update, variable -= learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / (sqrt(v) + epsilon);
+  then variable -= learning_rate * weight_decay * variable. So epsilon stands outside of the correction
+  (Keras and torch put it inside), and what decays is the updated value.
+
+  Args:
+    beta_1: decay of the mean of gradients.
+    beta_2: decay of the mean of squared gradients.
+    epsilon: added to the root.
+    weight_decay: share of a variable taken off at a learning rate of one.
+    skip: variables without weight decay; None: every norm's scale and offset and every bias.
+  """
+
+  slots = {'m': 0.0, 'v': 0.0}
+
+  def __init__(self, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=0.01, skip=None):
+    super().__init__()
+    self.beta_1 = _decay('beta_1', beta_1)
+    self.beta_2 = _decay('beta_2', beta_2)
+    self.epsilon = _at_least_zero('epsilon', epsilon)
+    self.weight_decay = _at_least_zero('weight_decay', weight_decay)
+    self._skip_paths = None if skip is None else {variable.path for variable in skip}
+    self._updates = None
+
+  def build(self, variables):
+    super().build(variables)
+    self._updates = tf.Variable(0, dtype=tf.int64, trainable=False, name='updates')
+
+  @property
+  def variables(self):
+    """The slots, and 'updates': how many there were (int64)."""
+    return {**super().variables, 'updates': self._updates}
+
+  def decays(self, variable):
+    """Whether `variable` is subject to weight decay."""
+    if self._skip_paths is None:
+      return not is_norm_or_bias(variable)
+    return variable.path not in self._skip_paths
+
+  def _start(self, learning_rate):
+    tf.raw_ops.AssignAddVariableOp(
+      resource=self._updates.handle, value=tf.constant(1, self._updates.dtype)
+    )
+    updates = tf.raw_ops.ReadVariableOp(resource=self._updates.handle, dtype=self._updates.dtype)
+    updates = tf.cast(updates, tf.float32)
+    # 1 - beta^t, by expm1 since the plain power loses five digits for beta near one and small t; with
+    # beta as the kernel rounds it, so that the two cancel in the first update.
+    rounded = (float(np.float32(beta)) for beta in (self.beta_1, self.beta_2))
+    first, second = (-tf.math.expm1(updates * math.log(beta)) for beta in rounded)
+    return learning_rate * tf.sqrt(second) / first, learning_rate * self.weight_decay
+
+  def _update(self, variable, gradient, rate, m, v):
+    step_size, decay = rate
+    handle = variable.value.handle
+    # With powers of zero the kernel takes the step size as it is.
+    tf.raw_ops.ResourceApplyAdam(
+      var=handle, m=m.handle, v=v.handle, beta1_power=0.0, beta2_power=0.0, lr=step_size,
+      beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon, grad=gradient,
+    )
+    if self.weight_decay and self.decays(variable):
+      updated = tf.raw_ops.ReadVariableOp(resource=handle, dtype=variable.value.dtype)
+      tf.raw_ops.ResourceApplyGradientDescent(var=handle, alpha=decay, delta=updated)
+
+
+OPTIMIZERS = {'sgd': SGD, 'momentum': Momentum, 'rmsprop': RMSProp, 'lars': LARS, 'adamw': AdamW}
 
 
 def build_optimizer(name, **settings):
@@ -219,9 +293,11 @@ def clip_by_global_norm(gradients, max_norm, epsilon=0.0):
     (gradients, norm before clipping as a float32 scalar). A norm that isn't finite is for the caller
     to act on.
   """
+  # Dense first: the norm of an embedding's sparse gradient is wrong where a row comes twice.
+  gradients = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
   norm = tf.linalg.global_norm(gradients)
   scale = tf.minimum(1.0, max_norm / (norm + epsilon))
-  return [None if g is None else tf.convert_to_tensor(g) * scale for g in gradients], norm
+  return [None if g is None else g * scale for g in gradients], norm
 
 
 def _check_trainable(variables):
@@ -249,4 +325,10 @@ def _variable_like(variable, initial, name):
 def _at_least_zero(name, value):
   if not value >= 0:
     raise ValueError(f'Optimizer setting {name} must be zero or more, got {value!r}.')
+  return value
+
+
+def _decay(name, value):
+  if not 0 < value < 1:
+    raise ValueError(f'Optimizer setting {name} must be above 0 and below 1, got {value!r}.')
   return value

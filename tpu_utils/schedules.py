@@ -1,8 +1,9 @@
 """Learning rates as functions of the global step.
 
-Source: tensorflow/tpu, models/official/efficientnet/utils.py, `build_learning_rate`. Every formula is
-evaluated in float32 and in the official order of operations, so that the numbers agree to the last
-bit or two even after 200,000 steps.
+Sources: tensorflow/tpu, models/official/efficientnet/utils.py, `build_learning_rate`;
+pytorch-transformers 1.0, optimization.py, `WarmupLinearSchedule`. Every formula is evaluated in float32
+and in the official order of operations, so that the numbers agree to the last bit or two even after
+200,000 steps.
 """
 import dataclasses
 import functools
@@ -123,6 +124,35 @@ class Poly(Schedule):
 
 
 @dataclasses.dataclass(frozen=True)
+class Linear(Schedule):
+  """A straight line from initial_lr at `warmup_steps` to zero at `total_steps`, and zero after it."""
+
+  total_steps: int
+  warmup_steps: int = 0
+
+  def __post_init__(self):
+    super().__post_init__()
+    _require_positive(total_steps=self.total_steps)
+
+  def _at(self, step):
+    left = tf.cast(tf.maximum(self.total_steps - step, 0), tf.float32)
+    return self.initial_lr * (left / float(max(1, self.total_steps - self.warmup_steps)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Ahead(Schedule):
+  """Another schedule's rate of the following step.
+
+  So it comes out where a program moves its schedule on before the update instead of after it.
+  """
+
+  of: Schedule
+
+  def _at(self, step):
+    return self.of(step + 1)
+
+
+@dataclasses.dataclass(frozen=True)
 class Warmup(Schedule):
   """A straight line from zero at step 0 to initial_lr at `warmup_steps`, then `after`."""
 
@@ -194,3 +224,32 @@ def build_learning_rate(
   else:
     schedule = Poly(initial_lr, total_steps, warmup_steps)
   return Warmup(initial_lr, warmup_steps, schedule) if warmup_steps else schedule
+
+
+LINEAR_ORDERS = ('optimizer_first', 'scheduler_first')
+
+
+def build_linear(initial_lr, total_steps, warmup_steps=0, order='optimizer_first', decay=True):
+  """BERT's schedule: linear warm-up from zero, then linear decay to zero.
+
+  Args:
+    initial_lr: learning rate at the end of the warm-up.
+    total_steps: steps of the whole training.
+    warmup_steps: steps of the warm-up; 0 for none.
+    order: 'optimizer_first': update n (from 0) takes the schedule's rate of n, as OSCAR's
+      pre-training does, and as the schedule is meant. 'scheduler_first': that of n + 1, as OSCAR's
+      fine-tuning scripts do; the last update then has a rate of zero.
+    decay: False keeps initial_lr after the warm-up.
+
+  Returns:
+    A `Schedule`.
+
+  Raises:
+    ValueError: an unknown order, or an impossible setting.
+  """
+  suggest.check('order of the schedule', order, LINEAR_ORDERS)
+  good = isinstance(warmup_steps, int) and warmup_steps >= 0
+  _require(good, 'warmup_steps', warmup_steps, 'a whole number, zero or more')
+  after = Linear(initial_lr, total_steps, warmup_steps) if decay else Constant(initial_lr)
+  schedule = Warmup(initial_lr, warmup_steps, after) if warmup_steps else after
+  return schedule if order == 'optimizer_first' else Ahead(initial_lr, schedule)

@@ -11,6 +11,7 @@ SETTINGS = {
   'momentum': {'momentum': 0.8},
   'rmsprop': {'decay': 0.8, 'momentum': 0.7, 'epsilon': 0.01},
   'lars': {'momentum': 0.8, 'weight_decay': 0.01, 'eeta': 0.02, 'epsilon': 1e-3},
+  'adamw': {'beta_1': 0.8, 'beta_2': 0.95, 'epsilon': 1e-3, 'weight_decay': 0.1},
 }
 SHAPES = {'kernel': (4, 3), 'bias': (3,), 'gamma': (5,), 'beta': (5,), 'filters': (2, 2, 3)}
 STEPS = 5
@@ -29,6 +30,13 @@ def numpy_update(name, settings, value, gradient, lr, slots, skipped):
   """One update by the published formulas in float64; changes `slots`, returns the new value."""
   if name == 'sgd':
     return value - lr * gradient
+  if name == 'adamw':
+    b1, b2, slots['t'] = settings['beta_1'], settings['beta_2'], slots['t'] + 1
+    slots['m'] = b1 * slots['m'] + (1 - b1) * gradient
+    slots['v'] = b2 * slots['v'] + (1 - b2) * gradient**2
+    size = lr * np.sqrt(1 - b2 ** slots['t']) / (1 - b1 ** slots['t'])
+    value = value - size * slots['m'] / (np.sqrt(slots['v']) + settings['epsilon'])
+    return value - (0 if skipped else lr * settings['weight_decay'] * value)
   mu = settings['momentum']
   if name == 'rmsprop':
     slots['rms'] += (1 - settings['decay']) * (gradient**2 - slots['rms'])
@@ -64,7 +72,10 @@ def test_equals_numpy(name, settings, mode):
   if mode != 'eager':
     apply = tf.function(apply, jit_compile=mode == 'xla')
   expected = [v.astype(np.float64) for v in values]
-  slots = [{'rms': np.ones(v.shape), 'momentum': np.zeros(v.shape)} for v in values]
+  zero = ('momentum', 'm', 'v')
+  slots = [
+    {'rms': np.ones(v.shape), 't': 0, **{slot: np.zeros(v.shape) for slot in zero}} for v in values
+  ]
   for step, lr in enumerate(LEARNING_RATES):
     apply([tf.constant(g) for g in gradients[step]], tf.constant(lr))
     for i, path in enumerate(SHAPES):
@@ -152,6 +163,32 @@ def test_a_sparse_gradient_counts_as_dense():
       optimizer.apply([gradient if sparse else tf.convert_to_tensor(gradient)], 0.1)
     results.append(table.numpy())
   np.testing.assert_array_equal(*results)
+
+
+def test_clipping_adds_up_the_rows_of_a_sparse_gradient():
+  rows = tf.IndexedSlices(tf.constant([[3.0], [1.0]]), tf.constant([1, 1]), tf.constant([2, 1]))
+  clipped, norm = optimizers.clip_by_global_norm([rows], 1.0)
+  assert norm == 4
+  np.testing.assert_array_equal(clipped[0], [[0.0], [1.0]])
+
+
+def test_adamw_counts_its_updates_and_corrects_the_first_exactly():
+  variable = keras.Variable(np.ones(3, np.float32), name='kernel')
+  optimizer = optimizers.build_optimizer('adamw', weight_decay=0.0, epsilon=0.0)
+  optimizer.build([variable])
+  optimizer.apply([tf.constant([1e-3, -2.0, 50.0])], 0.25)
+  # The first step of Adam is the learning rate times the sign.
+  np.testing.assert_allclose(variable.numpy(), [0.75, 1.25, 0.75], rtol=1e-6)
+  assert optimizer.variables['updates'].numpy() == 1
+
+
+def test_adamw_leaves_the_chosen_variables_without_decay():
+  variables, values, _ = variables_and_gradients()
+  optimizer = optimizers.build_optimizer('adamw', weight_decay=0.5, skip=variables[:1])
+  optimizer.build(variables)
+  optimizer.apply([tf.zeros(v.shape) for v in variables], 0.1)
+  for i, (variable, before) in enumerate(zip(variables, values, strict=True)):
+    np.testing.assert_allclose(variable.numpy(), before * (1 if i == 0 else 0.95), rtol=1e-6)
 
 
 def test_clipping_takes_all_gradients_together():

@@ -75,6 +75,34 @@ def test_a_schedule_is_plain_settings():
   }
 
 
+@pytest.mark.parametrize(('warmup', 'order', 'expected'), [
+  (2, 'optimizer_first', [0, 0.5, 1, 0.75, 0.5, 0.25, 0, 0]),
+  (2, 'scheduler_first', [0.5, 1, 0.75, 0.5, 0.25, 0, 0, 0]),
+  (0, 'optimizer_first', [1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0, 0]),
+  (6, 'optimizer_first', [0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 0, 0]),
+])
+def test_linear(warmup, order, expected):
+  """Rates by pytorch-transformers' formula for 6 steps, in the two orders of OSCAR's scripts."""
+  schedule = schedules.build_linear(2.0, 6, warmup, order)
+  found = [float(schedule(step)) for step in range(8)]
+  np.testing.assert_allclose(found, 2 * np.array(expected), rtol=1e-6)
+
+
+def test_linear_warmup_alone():
+  schedule = schedules.build_linear(2.0, 6, 2, decay=False)
+  assert [float(schedule(step)) for step in range(4)] == [0, 1, 2, 2]
+
+
+@pytest.mark.parametrize(('settings', 'said'), [
+  ({'order': 'optimiser_first'}, "did you mean optimizer_first"),
+  ({'warmup_steps': 0.5}, 'warmup_steps must be a whole number'),
+  ({'total_steps': 0}, 'total_steps must be a positive number'),
+])
+def test_bad_settings_of_linear(settings, said):
+  with pytest.raises(ValueError, match=said):
+    schedules.build_linear(**{'initial_lr': 0.1, 'total_steps': 5, **settings})
+
+
 @pytest.mark.parametrize(('settings', 'said'), [
   ({'lr_decay_type': 'exponental'}, "Unknown lr_decay_type 'exponental': did you mean exponential"),
   ({'lr_decay_type': 'zigzag'}, 'Choose one of constant, cosine, exponential, poly'),

@@ -18,11 +18,15 @@ from tpu_utils.weights import assign
 # Source -> module of its reader, in the order in which `auto` tries them.
 READERS = {
   'tf1': 'tpu_utils.weights.tf1',
+  'torch': 'tpu_utils.weights.torch_files',
+  't7': 'tpu_utils.weights.t7',
 }
 
 # Start of model.name -> module of its name maps. Names, not imports: tpu_utils imports no paper.
 NAMES = {
   'efficientnet': 'tpu_utils.weights.names.efficientnet',
+  'resnext': 'tpu_utils.weights.names.resnext',
+  'resnet': 'tpu_utils.weights.names.resnext',
 }
 
 
@@ -43,7 +47,7 @@ def load(model, path, source='auto', use_ema=True):
       unexpected and wrong-shaped. The model is then as it was.
   """
   path = os.fspath(path)
-  maps = _name_maps(model)
+  maps = _names_module(model).NAME_MAPS
   known = [name for name in READERS if name in maps]
   if source == 'auto':
     source = _recognise(path, known)
@@ -52,14 +56,32 @@ def load(model, path, source='auto', use_ema=True):
   assign.assign(model, maps[source](model, list(tensors)), tensors, path)
 
 
+def save_torch(model, path):
+  """Writes a model as a torch state dict, under the names that `load` takes from such a file.
+
+  Args:
+    model: a built `keras.Model` of a paper whose names module has a `torch_state_dict`.
+    path: the file to write; `.safetensors` decides for that format, else it is torch's.
+
+  Raises:
+    ValueError: torch has no names for this model, or it is needed and not installed.
+  """
+  names = _names_module(model)
+  if not hasattr(names, 'torch_state_dict'):
+    raise ValueError(f'No torch program has a model like {model.name}; save it as .keras.')
+  from tpu_utils.weights import torch_files  # It needs a package that not everyone has.
+
+  torch_files.write(path, names.torch_state_dict(model))
+
+
 def _reader(source):
   return importlib.import_module(READERS[source])
 
 
-def _name_maps(model):
+def _names_module(model):
   for start, module in NAMES.items():
     if model.name.startswith(start):
-      return importlib.import_module(module).NAME_MAPS
+      return importlib.import_module(module)
   raise ValueError(
     f'No name maps for a model called {model.name!r}; the name should start with one of: '
     f'{", ".join(NAMES)}.'

@@ -10,10 +10,14 @@ _SHOWN = 8  # Names listed of each kind of mismatch; the rest is counted.
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """Where a variable's value comes from: a name in the file, and what to do with that array."""
+  """Where a variable's value comes from: a name in the file, and what to do with that array.
+
+  `part` numbers the rules whose transforms take different parts of one array.
+  """
 
   name: str
   transform: Callable | None = None
+  part: int | None = None
 
 
 def assign(model, rules, tensors, path):
@@ -29,7 +33,8 @@ def assign(model, rules, tensors, path):
     ValueError: names are missing, unexpected, or of another shape. No variable has been changed.
   """
   unruled = [v.path for v in model.weights if v.path not in rules]
-  twice = [n for n, k in collections.Counter(r.name for r in rules.values()).items() if k > 1]
+  uses = collections.Counter((rule.name, rule.part) for rule in rules.values())
+  twice = [name for (name, _), count in uses.items() if count > 1]
   if unruled or twice:
     raise ValueError(f'Name map of {model.name}: no rule for {unruled}, one name twice: {twice}.')
 

@@ -1,0 +1,22 @@
+"""OSCAR (arXiv 2004.06165): object tags as anchor points between words and image regions.
+
+    import oscar
+    config = oscar.OscarConfig.base(num_contrast_classes=3)
+    model = oscar.build_model(config, 'pretrain')    # dict of inputs -> dict of outputs
+    tokenizer = oscar.Tokenizer('vocab.txt')
+
+Importing the package imports nothing else: TensorFlow is loaded by the first use of a name below, so
+that the scripts can answer `--help` at once.
+"""
+from tpu_utils import lazy
+
+__all__ = ['OscarConfig', 'Tokenizer', 'build_model']
+
+__getattr__, __dir__ = lazy.attach(
+  __name__,
+  {
+    'OscarConfig': 'config',
+    'Tokenizer': 'tokenization',
+    'build_model': 'modeling',
+  },
+)

@@ -1,0 +1,181 @@
+"""What an OSCAR model is made of, under the names of the official `config.json`.
+
+Source: microsoft/Oscar, `oscar/modeling/modeling_bert.py`, and the BERT configuration it extends.
+"""
+import dataclasses
+import json
+import os
+
+from tpu_utils import suggest
+
+TASKS = ('pretrain', 'retrieval', 'captioning', 'vqa', 'gqa', 'nlvr2')
+ACTIVATIONS = ('gelu', 'relu', 'swish')
+CLASSIFIERS = ('linear', 'mlp')
+
+_SIZES = {
+  'base': {},
+  'large': {
+    'hidden_size': 1024,
+    'num_hidden_layers': 24,
+    'num_attention_heads': 16,
+    'intermediate_size': 4096,
+  },
+}
+# Keys of a `config.json` that would make another network, with the values that ours has.
+_ONLY = {
+  'position_embedding_type': ('absolute',),
+  'is_decoder': (False,),
+  'add_cross_attention': (False,),
+  'pruned_heads': ({},),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class OscarConfig:
+  """Sizes and choices of an OSCAR model; the defaults are BERT base with 2054-wide regions.
+
+  Attributes:
+    img_feature_dim: width of a region's features (2048 of the detector, 6 of the box); 0 makes a
+      text-only BERT without image embedding.
+    use_img_layernorm: whether a layer norm follows the image embedding (VinVL's models; not Oscar's).
+    num_contrast_classes: classes of the pre-training's contrast head, 2 (Oscar) or 3 (Oscar+).
+    num_labels: classes of the classification heads; 1 makes retrieval a regression.
+    classifier: 'linear', or 'mlp' with a hidden layer `cls_hidden_scale` times as wide as the model.
+    num_choice: (text, image) pairs of one NLVR2 example.
+    use_pair: NLVR2 only: whether the pairs pass through the encoder one by one and their pooled
+      outputs are joined; otherwise one sequence holds the regions of all images.
+    loss_type: 'bce', 'kl' or cross-entropy (any other value) in the classification tasks.
+    tie_weights: captioning only: whether the decoder is the word embedding (pre-training's always is).
+    freeze_embedding: captioning only: whether the word embedding keeps still.
+    label_smoothing, drop_worst_ratio, drop_worst_after: of the captioning loss (`oscar/losses.py`).
+    output_hidden_states, output_attentions: whether the model also gives these.
+
+  Raises:
+    ValueError: for values that make no model.
+  """
+
+  vocab_size: int = 30522
+  hidden_size: int = 768
+  num_hidden_layers: int = 12
+  num_attention_heads: int = 12
+  intermediate_size: int = 3072
+  hidden_act: str = 'gelu'
+  hidden_dropout_prob: float = 0.1
+  attention_probs_dropout_prob: float = 0.1
+  max_position_embeddings: int = 512
+  type_vocab_size: int = 2
+  initializer_range: float = 0.02
+  layer_norm_eps: float = 1e-12
+  img_feature_dim: int = 2054
+  img_feature_type: str = 'faster_r-cnn'
+  use_img_layernorm: bool = False
+  img_layer_norm_eps: float = 1e-12
+  num_contrast_classes: int = 2
+  num_labels: int = 2
+  classifier: str = 'linear'
+  cls_hidden_scale: int = 2
+  num_choice: int = 2
+  use_pair: bool = True
+  loss_type: str = 'sfmx'
+  tie_weights: bool = False
+  freeze_embedding: bool = False
+  label_smoothing: float = 0.0
+  drop_worst_ratio: float = 0.0
+  drop_worst_after: int = 0
+  output_hidden_states: bool = False
+  output_attentions: bool = False
+
+  def __post_init__(self):
+    # Official files write 0, 1 or null for some of the booleans.
+    for field in dataclasses.fields(self):
+      if field.type is bool:
+        object.__setattr__(self, field.name, bool(getattr(self, field.name)))
+    _check_sizes(self)
+    suggest.check('hidden_act', self.hidden_act, ACTIVATIONS)
+    suggest.check('classifier', self.classifier, CLASSIFIERS)
+    if str(self.img_feature_type).startswith('dis_code'):
+      raise ValueError(
+        f'img_feature_type={self.img_feature_type!r} takes codes in place of region features; only '
+        "region features are supported ('faster_r-cnn')."
+      )
+
+  @classmethod
+  def base(cls, **overrides):
+    """BERT base: 12 layers of width 768, 12 heads."""
+    return cls.from_name('base', **overrides)
+
+  @classmethod
+  def large(cls, **overrides):
+    """BERT large: 24 layers of width 1024, 16 heads."""
+    return cls.from_name('large', **overrides)
+
+  @classmethod
+  def from_name(cls, name, **overrides):
+    """The configuration named 'base' or 'large', or that of a `config.json` or of its folder."""
+    if name in _SIZES:
+      return cls(**{**_SIZES[name], **overrides})
+    if os.path.exists(name):
+      return cls.from_json(name, **overrides)
+    raise suggest.unknown_name('configuration, file or folder', name, _SIZES)
+
+  @classmethod
+  def from_json(cls, path, **overrides):
+    """Reads an official or Hugging Face `config.json`, given as the file or as its folder.
+
+    Keys that are not about the network (`finetuning_task`, `torchscript`, ...) are left out;
+    keys that would make another network than ours raise.
+    """
+    if os.path.isdir(path):
+      path = os.path.join(path, 'config.json')
+    try:
+      with open(path, encoding='utf-8') as f:
+        found = json.load(f)
+    except json.JSONDecodeError as e:
+      raise ValueError(f'{path} is not JSON ({e}); expected a BERT configuration.') from e
+    if not isinstance(found, dict) or 'hidden_size' not in found:
+      raise ValueError(f"{path} is not a BERT configuration: no key 'hidden_size'.")
+    for key, allowed in _ONLY.items():
+      if found.get(key) and found[key] not in allowed:
+        raise ValueError(f'{path}: {key}={found[key]!r} is not supported, only {allowed[0]!r} is.')
+    known = {field.name for field in dataclasses.fields(cls)}
+    settings = {k: v for k, v in found.items() if k in known and v is not None}
+    try:
+      return cls(**{**settings, **overrides})
+    except ValueError as e:
+      raise ValueError(f'{path}: {e}') from e
+
+  def to_dict(self):
+    """The settings as a dict for `config.json`; `OscarConfig(**config.to_dict())` is its inverse."""
+    return dataclasses.asdict(self)
+
+  def to_json(self, path):
+    """Writes a `config.json` that official code reads, too."""
+    with open(path, 'w', encoding='utf-8') as f:
+      json.dump(self.to_dict(), f, indent=2, sort_keys=True)
+      f.write('\n')
+
+  def replace(self, **overrides):
+    """A copy with some settings changed; unknown ones raise ValueError naming the nearest."""
+    known = [field.name for field in dataclasses.fields(self)]
+    for name in overrides:
+      suggest.check('OscarConfig setting', name, known)
+    return dataclasses.replace(self, **overrides)
+
+
+def _check_sizes(config):
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    if field.type is int:
+      smallest = 0 if field.name in ('img_feature_dim', 'drop_worst_after') else 1
+      if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
+        raise ValueError(f'{field.name}={value!r}: expected an integer of at least {smallest}.')
+    if field.type is float and not isinstance(value, (int, float)):
+      raise ValueError(f'{field.name}={value!r}: expected a number.')
+  if config.hidden_size % config.num_attention_heads:
+    raise ValueError(
+      f'hidden_size={config.hidden_size} is not a multiple of '
+      f'num_attention_heads={config.num_attention_heads}.'
+    )
+  for name in ('hidden_dropout_prob', 'attention_probs_dropout_prob', 'drop_worst_ratio'):
+    if not 0 <= getattr(config, name) < 1:
+      raise ValueError(f'{name}={getattr(config, name)!r}: expected a number in [0, 1).')

@@ -1,0 +1,276 @@
+"""The BERT encoder over words, tags and image regions.
+
+Source: microsoft/Oscar, `oscar/modeling/modeling_bert.py` (`BertImgModel`), and the BERT layers of
+pytorch-transformers 1.0. Layers are named by the official state-dict scopes with '.' as '_', so
+that `tpu_utils/weights/names/oscar.py` maps variables to torch names by rule.
+"""
+import keras
+from keras import layers, ops
+
+from oscar.config import OscarConfig
+
+MASKED_SCORE = -10000.0  # Added to the scores of masked positions; the official code has no -inf.
+
+
+class Configured:
+  """Mixin of the layers and models made from an `OscarConfig`: they save it and build parts by it.
+
+  Every variable's shape follows from the configuration, so layers build their parts without looking
+  at an input's shape. The parts have the precision of their owner.
+  """
+
+  def __init__(self, config, **kwargs):
+    super().__init__(**kwargs)
+    self.config = OscarConfig(**config) if isinstance(config, dict) else config
+
+  def get_config(self):
+    return {**super().get_config(), 'config': self.config.to_dict()}
+
+  def dense(self, units, name, activation=None):
+    return layers.Dense(
+      units,
+      activation=activation,
+      kernel_initializer=keras.initializers.RandomNormal(stddev=self.config.initializer_range),
+      dtype=self.dtype_policy,
+      name=name,
+    )
+
+  def layer_norm(self, name, epsilon=None):
+    epsilon = self.config.layer_norm_eps if epsilon is None else epsilon
+    return layers.LayerNormalization(epsilon=epsilon, dtype=self.dtype_policy, name=name)
+
+  def add_dropout_seed(self):
+    """Called in `build`, so that the seed's path starts with the owner's, as other variables' do."""
+    self.seed_generator = keras.random.SeedGenerator(name='dropout')
+
+  def dropout(self, x, rate, training):
+    return keras.random.dropout(x, rate, seed=self.seed_generator) if training and rate else x
+
+  def embedding(self, rows, name):
+    return layers.Embedding(
+      rows,
+      self.config.hidden_size,
+      embeddings_initializer=keras.initializers.RandomNormal(stddev=self.config.initializer_range),
+      dtype=self.dtype_policy,
+      name=name,
+    )
+
+
+def activation(name):
+  """The activation `name` of a BERT configuration; its gelu is the exact one (erf)."""
+  return {'gelu': exact_gelu, 'relu': ops.relu, 'swish': ops.silu}[name]
+
+
+@keras.saving.register_keras_serializable('oscar')
+def exact_gelu(x):
+  """The exact GELU, `x` times the probability that a standard normal is below it."""
+  return ops.gelu(x, approximate=False)
+
+
+@keras.saving.register_keras_serializable('oscar')
+class TextEmbeddings(Configured, layers.Layer):
+  """Sum of word, position and segment embeddings, layer norm, dropout."""
+
+  def __init__(self, config, **kwargs):
+    super().__init__(config, **kwargs)
+    config = self.config
+    self.word_embeddings = self.embedding(config.vocab_size, 'word_embeddings')
+    self.position_embeddings = self.embedding(config.max_position_embeddings, 'position_embeddings')
+    self.token_type_embeddings = self.embedding(config.type_vocab_size, 'token_type_embeddings')
+    self.norm = self.layer_norm('LayerNorm')
+
+  def build(self, input_shape=None):
+    del input_shape
+    for layer in (self.word_embeddings, self.position_embeddings, self.token_type_embeddings):
+      layer.build((None, None))
+    self.norm.build((None, None, self.config.hidden_size))
+    self.add_dropout_seed()
+
+  def call(self, input_ids, token_type_ids=None, position_ids=None, training=None):
+    """All [B, S] integers -> [B, S, hidden]."""
+    words = self.word_embeddings(input_ids)
+    if position_ids is None:
+      positions = ops.cast(self.position_embeddings.embeddings, words.dtype)
+      positions = positions[: ops.shape(words)[1]]
+    else:
+      positions = self.position_embeddings(position_ids)
+    if token_type_ids is None:
+      segments = ops.cast(self.token_type_embeddings.embeddings, words.dtype)[0]
+    else:
+      segments = self.token_type_embeddings(token_type_ids)
+    embedded = self.norm(words + positions + segments)
+    return self.dropout(embedded, self.config.hidden_dropout_prob, training)
+
+
+@keras.saving.register_keras_serializable('oscar')
+class EncoderLayer(Configured, layers.Layer):
+  """Self-attention and feed-forward block, each followed by a residual sum and a layer norm."""
+
+  def __init__(self, config, **kwargs):
+    super().__init__(config, **kwargs)
+    config = self.config
+    width = config.hidden_size
+    self.query = self.dense(width, 'attention_self_query')
+    self.key = self.dense(width, 'attention_self_key')
+    self.value = self.dense(width, 'attention_self_value')
+    self.attention_output = self.dense(width, 'attention_output_dense')
+    self.attention_norm = self.layer_norm('attention_output_LayerNorm')
+    self.intermediate = self.dense(
+      config.intermediate_size, 'intermediate_dense', activation(config.hidden_act)
+    )
+    self.output_dense = self.dense(width, 'output_dense')
+    self.output_norm = self.layer_norm('output_LayerNorm')
+
+  def build(self, input_shape=None):
+    del input_shape
+    shape = (None, None, self.config.hidden_size)
+    for layer in (self.query, self.key, self.value, self.attention_output, self.attention_norm):
+      layer.build(shape)
+    self.intermediate.build(shape)
+    self.output_dense.build((None, None, self.config.intermediate_size))
+    self.output_norm.build(shape)
+    self.add_dropout_seed()
+
+  def call(self, hidden, score_bias, head_mask=None, history=None, training=None):
+    """Hidden states [B, Q, hidden] -> (hidden states, attention [B, heads, Q, K]).
+
+    Args:
+      hidden: [B, Q, hidden].
+      score_bias: [B, 1, 1 or Q, K], added to the attention's scores.
+      head_mask: broadcasts to [B, heads, Q, K]; multiplies the attention, or None.
+      history: [B, K - Q, hidden], earlier positions that are attended to only, or None.
+      training: whether dropout is on.
+    """
+    attended = hidden if history is None else ops.concatenate([history, hidden], axis=1)
+    context, attention = self._attend(
+      self.query(hidden), self.key(attended), self.value(attended), score_bias, head_mask, training
+    )
+    rate = self.config.hidden_dropout_prob
+    context = self.dropout(self.attention_output(context), rate, training)
+    hidden = self.attention_norm(context + hidden)
+    change = self.dropout(self.output_dense(self.intermediate(hidden)), rate, training)
+    return self.output_norm(change + hidden), attention
+
+  def _attend(self, query, key, value, score_bias, head_mask, training):
+    heads = self.config.num_attention_heads
+    size = self.config.hidden_size // heads
+
+    def split(x, order):  # [B, S, heads * size], axes (B, S, heads, size) put into `order`
+      return ops.transpose(ops.reshape(x, (-1, ops.shape(x)[1], heads, size)), order)
+
+    query = split(query * size**-0.5, (0, 2, 1, 3))
+    scores = ops.matmul(query, split(key, (0, 2, 3, 1)))
+    # The softmax is in float32 whatever the precision of the products.
+    attention = ops.softmax(ops.cast(scores, 'float32') + ops.cast(score_bias, 'float32'))
+    attention = ops.cast(attention, self.compute_dtype)
+    attention = self.dropout(attention, self.config.attention_probs_dropout_prob, training)
+    if head_mask is not None:
+      attention = attention * head_mask
+    context = ops.transpose(ops.matmul(attention, split(value, (0, 2, 1, 3))), (0, 2, 1, 3))
+    return ops.reshape(context, (-1, ops.shape(context)[1], heads * size)), attention
+
+
+@keras.saving.register_keras_serializable('oscar')
+class OscarEncoder(Configured, layers.Layer):
+  """Words and tags, then regions, through the BERT layers; the official `BertImgModel`.
+
+  Regions have neither position nor segment embedding, and a layer norm only if the configuration
+  says so.
+  """
+
+  def __init__(self, config, **kwargs):
+    super().__init__(config, **kwargs)
+    config = self.config
+    self.embeddings = TextEmbeddings(config, dtype=self.dtype_policy, name='embeddings')
+    self.img_embedding = self.img_norm = None
+    if config.img_feature_dim:
+      self.img_embedding = self.dense(config.hidden_size, 'img_embedding')
+      if config.use_img_layernorm:
+        self.img_norm = self.layer_norm('LayerNorm', config.img_layer_norm_eps)
+    self.layers = [
+      EncoderLayer(config, dtype=self.dtype_policy, name=f'encoder_layer_{i}')
+      for i in range(config.num_hidden_layers)
+    ]
+    self.pooler = self.dense(config.hidden_size, 'pooler_dense', 'tanh')
+
+  def build(self, input_shape=None):
+    del input_shape
+    self.embeddings.build()
+    for layer in self.layers:
+      layer.build()
+    self.pooler.build((None, self.config.hidden_size))
+    if self.img_embedding is not None:
+      self.img_embedding.build((None, None, self.config.img_feature_dim))
+    if self.img_norm is not None:
+      self.img_norm.build((None, None, self.config.hidden_size))
+    self.add_dropout_seed()
+
+  def call(
+    self,
+    input_ids,
+    token_type_ids=None,
+    attention_mask=None,
+    position_ids=None,
+    img_feats=None,
+    head_mask=None,
+    encoder_history_states=None,
+    training=None,
+  ):
+    """Runs the encoder.
+
+    Args:
+      input_ids: [B, S] integers.
+      token_type_ids: [B, S] integers; zeros if not given.
+      attention_mask: [B, K], or [B, Q, K] with a row for each query; 1 attends, 0 does not. K counts
+        history, text and regions. Without it all positions attend to each other.
+      position_ids: [B, S] integers; 0, 1, 2, ... if not given.
+      img_feats: [B, R, img_feature_dim], or None.
+      head_mask: [heads] or [layers, heads]: factors of the attention, or None.
+      encoder_history_states: hidden states [B, H, hidden] before each layer, to be attended to; a
+        sequence of one a layer, or None.
+      training: whether dropout is on.
+
+    Returns:
+      A dict of `sequence_output` [B, S + R, hidden], `pooled_output` [B, hidden], and the tuples
+      `hidden_states` (the embeddings, then each layer's output) and `attentions` [B, heads, Q, K].
+    """
+    hidden = self.embeddings(input_ids, token_type_ids, position_ids, training=training)
+    if img_feats is not None:
+      hidden = ops.concatenate([hidden, self._embed_regions(img_feats, training)], axis=1)
+    score_bias = self._score_bias(attention_mask)
+    head_masks = self._head_masks(head_mask)
+    histories = encoder_history_states
+    if histories is None:
+      histories = [None] * len(self.layers)
+    hidden_states, attentions = [hidden], []
+    for layer, mask, history in zip(self.layers, head_masks, histories, strict=True):
+      hidden, attention = layer(hidden, score_bias, mask, history, training=training)
+      hidden_states.append(hidden)
+      attentions.append(attention)
+    return {
+      'sequence_output': hidden,
+      'pooled_output': self.pooler(hidden[:, 0]),
+      'hidden_states': tuple(hidden_states),
+      'attentions': tuple(attentions),
+    }
+
+  def _embed_regions(self, img_feats, training):
+    regions = self.img_embedding(img_feats)
+    if self.img_norm is not None:
+      regions = self.img_norm(regions)
+    return self.dropout(regions, self.config.hidden_dropout_prob, training)
+
+  def _score_bias(self, attention_mask):
+    if attention_mask is None:
+      return ops.zeros((1, 1, 1, 1))
+    mask = ops.cast(attention_mask, 'float32')
+    mask = mask[:, None, None, :] if len(mask.shape) == 2 else mask[:, None, :, :]
+    return (1.0 - mask) * MASKED_SCORE
+
+  def _head_masks(self, head_mask):
+    if head_mask is None:
+      return [None] * len(self.layers)
+    mask = ops.cast(head_mask, self.compute_dtype)
+    if len(mask.shape) == 1:
+      mask = ops.broadcast_to(mask, (len(self.layers), self.config.num_attention_heads))
+    return [row[None, :, None, None] for row in ops.unstack(mask, len(self.layers))]

@@ -1,0 +1,113 @@
+"""Checks what is given to an OSCAR model, where a wrong shape can still be named."""
+import keras
+
+from tpu_utils import suggest
+
+# Rank without NLVR2's axis of choices; two ranks where both are allowed.
+_RANKS = {
+  'input_ids': (2,),
+  'token_type_ids': (2,),
+  'attention_mask': (2, 3),
+  'position_ids': (2,),
+  'img_feats': (3,),
+  'masked_positions': (2,),
+}
+_OTHERS = ('head_mask', 'encoder_history_states')
+
+
+def check_inputs(inputs, config, task):
+  """Raises ValueError, in one line, unless the shapes of `inputs` fit each other and the model.
+
+  Only static shapes are looked at; a size that is unknown while tracing fits everything.
+
+  Args:
+    inputs: the dict given to an `OscarModel`.
+    config: its `OscarConfig`.
+    task: its task.
+  """
+  if not isinstance(inputs, dict) or 'input_ids' not in inputs:
+    raise ValueError("An OSCAR model takes a dict of inputs with the key 'input_ids'.")
+  for name in inputs:
+    suggest.check('OSCAR model input', name, [*_RANKS, *_OTHERS])
+  if 'masked_positions' in inputs and task not in ('pretrain', 'captioning'):
+    raise ValueError(f'masked_positions: the {task} model predicts no words; leave it out.')
+  shapes = {k: tuple(keras.ops.shape(inputs[k])) for k in _RANKS if inputs.get(k) is not None}
+  if task == 'nlvr2' and config.use_pair:
+    shapes = _without_choices(shapes, config.num_choice)
+  for name, shape in shapes.items():
+    if len(shape) not in _RANKS[name]:
+      raise ValueError(f'{name} has shape {shape}; expected rank {" or ".join(map(str, _RANKS[name]))}.')
+  _check_text(shapes, config)
+  regions = _check_regions(shapes, config)
+  history = inputs.get('encoder_history_states')
+  if history is not None:
+    if len(history) != config.num_hidden_layers:
+      raise ValueError(
+        f'encoder_history_states has {len(history)} entries; expected one for each of the '
+        f'{config.num_hidden_layers} layers.'
+      )
+    if regions:
+      raise ValueError('img_feats go into the history; leave them out with encoder_history_states.')
+    history = keras.ops.shape(history[0])[1]
+  _check_mask(shapes, regions, history or 0)
+
+
+def _without_choices(shapes, num_choice):
+  for name, shape in shapes.items():
+    if len(shape) < 2 or shape[1] != num_choice:
+      raise ValueError(
+        f'{name} has shape {shape}; expected (batch, {num_choice}, ...): NLVR2 takes {num_choice} '
+        '(text, image) pairs an example, or use_pair=False one sequence with all the regions.'
+      )
+  return {name: (shape[0], *shape[2:]) for name, shape in shapes.items()}
+
+
+def _check_text(shapes, config):
+  text = shapes['input_ids'][1]
+  for name in ('token_type_ids', 'position_ids'):
+    if name in shapes and not _fits(shapes[name][1], text):
+      raise ValueError(f'{name} has {shapes[name][1]} positions, input_ids {text}; expected the same.')
+  # With position_ids given, only their values must stay below the limit.
+  limit = config.max_position_embeddings
+  if 'position_ids' not in shapes and isinstance(text, int) and text > limit:
+    raise ValueError(
+      f'input_ids has {text} positions, the model embeds {limit} (max_position_embeddings); shorten '
+      'the text or give position_ids.'
+    )
+
+
+def _check_regions(shapes, config):
+  """Returns the number of regions."""
+  if 'img_feats' not in shapes:
+    return 0
+  width = shapes['img_feats'][2]
+  if not config.img_feature_dim:
+    raise ValueError('img_feats: this model is text-only (img_feature_dim is 0); leave them out.')
+  if not _fits(width, config.img_feature_dim):
+    raise ValueError(
+      f'img_feats are {width} wide, the model takes {config.img_feature_dim} (img_feature_dim: the '
+      "detector's features, then the 6 values of the box)."
+    )
+  if 'attention_mask' not in shapes:
+    raise ValueError('img_feats need an attention_mask that covers the text and the regions.')
+  return shapes['img_feats'][1]
+
+
+def _check_mask(shapes, regions, history):
+  if 'attention_mask' not in shapes:
+    return
+  text = shapes['input_ids'][1]
+  shape = shapes['attention_mask']
+  if all(isinstance(n, int) for n in (text, regions, history, shape[-1])):
+    keys = history + text + regions
+    queries = shape[1] if len(shape) == 3 else text + regions
+    if shape[-1] != keys or not _fits(queries, text + regions):
+      raise ValueError(
+        f'attention_mask has shape {shape}; expected (batch, {keys}) or (batch, {text + regions}, '
+        f'{keys}): {history} history, {text} text and {regions} region positions.'
+      )
+
+
+def _fits(found, expected):
+  """Whether two sizes are equal, as far as they are known."""
+  return not (isinstance(found, int) and isinstance(expected, int)) or found == expected

@@ -1,0 +1,173 @@
+"""BERT's WordPiece tokenizer, on the `tokenizers` library.
+
+Equal to `BertTokenizer` of pytorch-transformers 1.0, but for characters that are newer than the
+Unicode tables of `tokenizers`, and the Greek final sigma that Python's `lower` writes.
+"""
+import json
+import os
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+SPECIAL_TOKENS = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
+_VOCAB_FILE = 'vocab.txt'
+# What decoding tightens, in this order.
+_CLEAN_UP = (
+  (' .', '.'),
+  (' ?', '?'),
+  (' !', '!'),
+  (' ,', ','),
+  (" ' ", "'"),
+  (" n't", "n't"),
+  (" 'm", "'m"),
+  (' do not', " don't"),
+  (" 's", "'s"),
+  (" 've", "'ve"),
+  (" 're", "'re"),
+)
+
+
+class Tokenizer:
+  """Turns text into ids of word pieces, and back.
+
+  Special tokens such as `[MASK]` inside a text stay whole. Texts get neither `[CLS]` nor `[SEP]`:
+  `oscar/inputs.py` puts the parts of an input together.
+
+  Attributes:
+    vocab: {piece: id}.
+    pad_id, unk_id, cls_id, sep_id, mask_id: ids of the special tokens.
+  """
+
+  def __init__(self, vocab_file, do_lower_case=True, added_tokens=None):
+    """Reads a vocabulary.
+
+    Args:
+      vocab_file: a `vocab.txt` with one piece a line, its id the line's number from 0; or a
+        checkpoint's folder, see `from_folder`.
+      do_lower_case: whether text is lower-cased and accents are dropped.
+      added_tokens: {token: id} of whole words that follow the vocabulary.
+
+    Raises:
+      OSError: no such file.
+      ValueError: not a vocabulary of BERT.
+    """
+    if os.path.isdir(vocab_file):
+      vocab_file = os.path.join(vocab_file, _VOCAB_FILE)
+    self.vocab = _read_vocab(vocab_file)
+    self.do_lower_case = do_lower_case
+    wordpiece = models.WordPiece(self.vocab, unk_token='[UNK]', max_input_chars_per_word=100)
+    self._tokenizer = tokenizers.Tokenizer(wordpiece)
+    self._tokenizer.normalizer = normalizers.BertNormalizer(lowercase=do_lower_case)
+    self._tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    self._tokenizer.decoder = decoders.WordPiece(cleanup=False)
+    self._tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    self._add_tokens(added_tokens or {}, vocab_file)
+    self._pieces = {i: piece for piece, i in self.vocab.items()}
+    self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
+      self.vocab[token] for token in SPECIAL_TOKENS
+    )
+
+  @classmethod
+  def from_folder(cls, folder, do_lower_case=None):
+    """The tokenizer of a checkpoint: `vocab.txt`, and `added_tokens.json` if there is one.
+
+    `do_lower_case` None takes the value in `tokenizer_config.json`, or True as the official scripts.
+    """
+    settings = _read_json(os.path.join(folder, 'tokenizer_config.json'))
+    if do_lower_case is None:
+      do_lower_case = settings.get('do_lower_case', True)
+    added = _read_json(os.path.join(folder, 'added_tokens.json'))
+    return cls(os.path.join(folder, _VOCAB_FILE), do_lower_case, added)
+
+  def __len__(self):
+    return len(self.vocab)
+
+  @property
+  def vocab_size(self):
+    return len(self.vocab)
+
+  def tokenize(self, text):
+    """The word pieces of a text."""
+    return self._tokenizer.encode(text, add_special_tokens=False).tokens
+
+  def encode(self, text):
+    """The ids of a text's word pieces."""
+    return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+  def encode_batch(self, texts):
+    """The ids of each of many texts; the library works on them in parallel."""
+    encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    return [encoding.ids for encoding in encodings]
+
+  def convert_tokens_to_ids(self, tokens):
+    """Ids of pieces; unknown ones become `[UNK]`."""
+    return [self.vocab.get(token, self.unk_id) for token in tokens]
+
+  def convert_ids_to_tokens(self, ids):
+    """Pieces of ids; ids outside the vocabulary become `[UNK]`."""
+    return [self._pieces.get(int(i), '[UNK]') for i in ids]
+
+  def decode(self, ids, skip_special_tokens=False, clean_up_tokenization_spaces=True):
+    """Text of ids.
+
+    Args:
+      ids: integers.
+      skip_special_tokens: whether `[CLS]`, `[UNK]` and the like are left out.
+      clean_up_tokenization_spaces: whether blanks before punctuation and in English contractions go.
+    """
+    tokens = self.convert_ids_to_tokens(ids)
+    if skip_special_tokens:
+      tokens = [token for token in tokens if token not in SPECIAL_TOKENS]
+    text = ' '.join(tokens).replace(' ##', '').strip()
+    if clean_up_tokenization_spaces:
+      for loose, tight in _CLEAN_UP:
+        text = text.replace(loose, tight)
+    return text
+
+  def check_vocab_size(self, vocab_size):
+    """Raises ValueError unless a model with `vocab_size` words can read this vocabulary's ids."""
+    if len(self.vocab) > vocab_size:
+      raise ValueError(
+        f'The vocabulary has {len(self.vocab)} pieces, the model {vocab_size} (vocab_size); take the '
+        "vocabulary of the model's checkpoint."
+      )
+
+  def save_vocabulary(self, folder):
+    """Writes `vocab.txt`, which `from_folder` reads."""
+    pieces = sorted(self.vocab, key=self.vocab.get)
+    with open(os.path.join(folder, _VOCAB_FILE), 'w', encoding='utf-8') as f:
+      f.writelines(piece + '\n' for piece in pieces)
+
+  def _add_tokens(self, added_tokens, source):
+    for token, i in sorted(added_tokens.items(), key=lambda item: item[1]):
+      if i != len(self.vocab):
+        raise ValueError(
+          f'{source}: the added token {token!r} has id {i}; expected {len(self.vocab)}, the next one.'
+        )
+      self._tokenizer.add_tokens([tokenizers.AddedToken(token, normalized=False)])
+      self.vocab[token] = i
+
+
+def _read_vocab(path):
+  with open(path, encoding='utf-8') as f:
+    try:
+      vocab = {line.rstrip('\n'): i for i, line in enumerate(f)}
+    except UnicodeDecodeError as e:
+      raise ValueError(f'{path} is not a vocabulary: {e}; expected UTF-8, one piece a line.') from e
+  missing = [token for token in SPECIAL_TOKENS if token not in vocab]
+  if missing:
+    raise ValueError(
+      f'{path} is not a vocabulary of BERT: {", ".join(missing)} missing among {len(vocab)} pieces.'
+    )
+  return vocab
+
+
+def _read_json(path):
+  """The dict in a file; empty if there is no such file."""
+  if not os.path.exists(path):
+    return {}
+  with open(path, encoding='utf-8') as f:
+    try:
+      return json.load(f)
+    except json.JSONDecodeError as e:
+      raise ValueError(f'{path} is not JSON: {e}.') from e

@@ -1,0 +1,25 @@
+"""ResNeXt (arXiv 1611.05431): residual networks of aggregated transformations, and ResNets.
+
+    import resnext
+    model = resnext.build_model('resnext-50-32x4d')            # float32 images in [0, 255] -> logits
+    features = resnext.feature_extractor('resnext-50-32x4d')   # -> {'reduction_1': ..., 'features': ...}
+
+Importing the package imports nothing else: TensorFlow is loaded by the first use of a name below, so
+that the scripts can answer `--help` at once.
+"""
+from tpu_utils import lazy
+
+__all__ = [
+  'GroupedConv2D', 'aggregated_transform', 'build_model', 'convert_weights', 'feature_extractor',
+]
+
+__getattr__, __dir__ = lazy.attach(
+  __name__,
+  {
+    'GroupedConv2D': 'grouped_conv',
+    'aggregated_transform': 'block_forms',
+    'build_model': 'resnext_builder',
+    'convert_weights': 'block_forms',
+    'feature_extractor': 'resnext_builder',
+  },
+)

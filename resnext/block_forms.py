@@ -1,0 +1,133 @@
+"""The three equivalent forms of a ResNeXt block (Figure 3), and weights from one form to another.
+
+(a) every path has its own 1x1, 3x3 and 1x1 convolution, and the paths are summed;
+(b) the paths are concatenated before one common 1x1 convolution;
+(c) the paths are the groups of one grouped 3x3 convolution.
+
+Batch norm follows the first two convolutions of each path, and then the sum of the paths: on each path
+before the sum it would be another function.
+"""
+import functools
+
+import keras
+import numpy as np
+from keras import ops
+
+from tpu_utils import suggest
+from tpu_utils.weights.names import resnext as names
+
+FORMS = ('a', 'b', 'c')
+_AGGREGATES = {'sum': keras.layers.Add, 'concatenate': keras.layers.Concatenate}
+
+
+def aggregated_transform(x, transforms, aggregate='sum', *, name=None, dtype=None):
+  """Split, transform, merge (Equation 2): the sum of all transforms of `x`.
+
+  Args:
+    x: the input of every transform, usually [batch, height, width, channels].
+    transforms: functions of `x`; their outputs have one shape.
+    aggregate: 'sum', or 'concatenate' along the channels (the early concatenation of form b).
+    name: name of the layer that merges.
+    dtype: its dtype policy or the policy's name.
+
+  Returns:
+    The merged tensor.
+
+  Raises:
+    ValueError: no transform, or an unknown `aggregate`.
+  """
+  if aggregate not in _AGGREGATES:
+    raise suggest.unknown_name('aggregate', aggregate, _AGGREGATES)
+  outputs = [transform(x) for transform in transforms]
+  if not outputs:
+    raise ValueError('aggregated_transform got no transforms; it needs at least one.')
+  if len(outputs) == 1:
+    return outputs[0]
+  return _AGGREGATES[aggregate](name=name, dtype=dtype)(outputs)
+
+
+def transform(x, block, make):
+  """The transformation of a block, in the block's form, before the norm that follows it.
+
+  Args:
+    x: [batch, height, width, channels].
+    block: `resnext_model.Block`.
+    make: `layers.LayerMaker`.
+
+  Returns:
+    [batch, height / strides, width / strides, block.filters].
+  """
+  if block.form == 'c':
+    x = _embed(x, block, make, prefix=block.name, paths=block.cardinality)
+    return make.conv(x, block.filters, 1, name=f'{block.name}_conv3')
+  prefixes = [f'{block.name}_path{i}' for i in range(block.cardinality)]
+  if block.form == 'b':
+    embeds = [functools.partial(_embed, block=block, make=make, prefix=p) for p in prefixes]
+    x = aggregated_transform(
+      x, embeds, 'concatenate', name=f'{block.name}_concatenate', dtype=make.dtype
+    )
+    return make.conv(x, block.filters, 1, name=f'{block.name}_conv3')
+  paths = [functools.partial(_path, block=block, make=make, prefix=p) for p in prefixes]
+  return aggregated_transform(x, paths, name=f'{block.name}_sum', dtype=make.dtype)
+
+
+def _embed(x, block, make, prefix, paths=1):
+  """1x1 and 3x3 convolution of `paths` paths together."""
+  width = block.path_width * paths
+  x = make.conv(x, width, 1, name=f'{prefix}_conv1')
+  x = make.norm_relu(x, norm=f'{prefix}_{block.inner_norms[0]}', relu=f'{prefix}_relu1')
+  x = make.conv(x, width, 3, block.strides, groups=paths, name=f'{prefix}_conv2')
+  return make.norm_relu(x, norm=f'{prefix}_{block.inner_norms[1]}', relu=f'{prefix}_relu2')
+
+
+def _path(x, block, make, prefix):
+  """One path of form (a)."""
+  x = _embed(x, block, make, prefix)
+  return make.conv(x, block.filters, 1, name=f'{prefix}_conv3')
+
+
+def convert_weights(source, target):
+  """Copies all variables between two models that differ only in `block_form`.
+
+  Args:
+    source: a `keras.Model` of `build_model`.
+    target: another, whose variables are set.
+
+  Raises:
+    ValueError: the models differ in more than the form. `target` is then as it was.
+  """
+  sources, targets = _variables_by_merged_path(source), _variables_by_merged_path(target)
+  differing = sorted(
+    path for path in {*sources, *targets} if _merged_shape(path, sources) != _merged_shape(path, targets)
+  )
+  if differing:
+    path = differing[0]
+    raise ValueError(
+      f'{source.name} and {target.name} differ in more than the block form: {path} is '
+      f'{_merged_shape(path, sources)} in one, {_merged_shape(path, targets)} in the other '
+      f'({len(differing)} such variables). Build both with the same settings.'
+    )
+  for path, variables in targets.items():
+    axis = names.path_axis(path)
+    parts = [ops.convert_to_numpy(variable) for variable in sources[path]]
+    merged = np.concatenate(parts, axis) if len(parts) > 1 else parts[0]
+    parts = np.split(merged, len(variables), axis) if len(variables) > 1 else [merged]
+    for variable, part in zip(variables, parts, strict=True):
+      variable.assign(part)
+
+
+def _variables_by_merged_path(model):
+  variables = {}
+  for variable in model.weights:
+    path, _ = names.merged_path(variable.path)
+    variables.setdefault(path, []).append(variable)
+  return variables
+
+
+def _merged_shape(path, variables):
+  if path not in variables:
+    return None
+  shape = list(variables[path][0].shape)
+  if len(variables[path]) > 1:
+    shape[names.path_axis(path)] *= len(variables[path])
+  return shape

@@ -1,0 +1,86 @@
+"""The layers ResNeXt is made of, with Torch's conventions: symmetric padding, no convolution bias."""
+import keras
+from keras import ops
+
+from resnext import grouped_conv
+from tpu_utils import batch_norm
+
+BATCH_NORM_MOMENTUM = 0.9  # Torch counts the other way: 0.1.
+BATCH_NORM_EPSILON = 1e-5
+
+
+def conv_kernel_initializer():
+  """Normal with variance 2 / (kernel height * kernel width * filters), filters of all groups together."""
+  return keras.initializers.VarianceScaling(2.0, 'fan_out', 'untruncated_normal')
+
+
+def dense_kernel_initializer():
+  """Uniform within 1 / sqrt(inputs), Torch's default for a linear layer."""
+  return keras.initializers.VarianceScaling(1.0 / 3.0, 'fan_in', 'uniform')
+
+
+class LayerMaker:
+  """Makes a network's layers, all with one dtype policy."""
+
+  def __init__(self, dtype):
+    self.dtype = dtype
+
+  def conv(self, x, filters, kernel_size, strides=1, groups=1, *, name):
+    """Convolution without bias, `kernel_size // 2` zeros on every side whatever the stride."""
+    padding = 'same' if strides == 1 else 'valid'
+    if strides > 1 and kernel_size > 1:
+      # 'same' would put the odd zero after the image when it strides.
+      x = self.pad(x, kernel_size // 2, name=f'{name}_pad')
+    settings = {
+      'strides': strides,
+      'padding': padding,
+      'use_bias': False,
+      'kernel_initializer': conv_kernel_initializer(),
+      'name': name,
+      'dtype': self.dtype,
+    }
+    if groups > 1:
+      return grouped_conv.GroupedConv2D(filters, kernel_size, groups, **settings)(x)
+    return keras.layers.Conv2D(filters, kernel_size, data_format='channels_last', **settings)(x)
+
+  def pad(self, x, width, *, name):
+    return keras.layers.ZeroPadding2D(
+      width, data_format='channels_last', name=name, dtype=self.dtype
+    )(x)
+
+  def norm(self, x, *, name):
+    return batch_norm.BatchNormalization(
+      momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=name, dtype=self.dtype
+    )(x)
+
+  def relu(self, x, *, name):
+    return keras.layers.ReLU(name=name, dtype=self.dtype)(x)
+
+  def norm_relu(self, x, *, norm, relu):
+    return self.relu(self.norm(x, name=norm), name=relu)
+
+  def layer(self, layer_class, *args, **settings):
+    """A layer of any other class."""
+    return layer_class(*args, dtype=self.dtype, **settings)
+
+
+@keras.saving.register_keras_serializable('resnext')
+class PaddedIdentity(keras.layers.Layer):
+  """Shortcut type A: every `strides`-th pixel, and zeros for the channels that are missing."""
+
+  def __init__(self, filters, strides, **kwargs):
+    super().__init__(**kwargs)
+    self.filters = filters
+    self.strides = strides
+
+  def call(self, inputs):
+    x = inputs[:, :: self.strides, :: self.strides]
+    return ops.pad(x, [[0, 0], [0, 0], [0, 0], [0, self.filters - inputs.shape[-1]]])
+
+  def compute_output_shape(self, input_shape):
+    batch, height, width, _ = input_shape
+    sides = (None if side is None else -(-side // self.strides) for side in (height, width))
+    return (batch, *sides, self.filters)
+
+  def get_config(self):
+    return {**super().get_config(), 'filters': self.filters, 'strides': self.strides}

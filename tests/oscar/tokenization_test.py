@@ -1,0 +1,124 @@
+import json
+import unicodedata
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import oscar
+from tests.oscar.golden_models import GOLDENS, load
+
+VOCAB = str(GOLDENS / 'vocab' / 'vocab.txt')
+CASES = load('tokenizer.json')
+
+
+@pytest.fixture(scope='module')
+def tokenizer():
+  return oscar.Tokenizer(VOCAB)
+
+
+@pytest.mark.parametrize('case', CASES['uncased'], ids=lambda c: c['text'][:20])
+def test_uncased_agrees_with_official_code(tokenizer, case):
+  assert tokenizer.tokenize(case['text']) == case['tokens']
+  assert tokenizer.encode(case['text']) == case['ids']
+  assert tokenizer.convert_tokens_to_ids(case['tokens']) == case['ids']
+  assert tokenizer.decode(case['ids']) == case['decode']
+  assert tokenizer.decode(case['ids'], skip_special_tokens=True) == case['decode_skip_special']
+
+
+@pytest.mark.parametrize('case', CASES['cased_do_lower_case_false'], ids=lambda c: c['text'][:20])
+def test_cased_agrees_with_official_code(case):
+  assert oscar.Tokenizer(VOCAB, do_lower_case=False).tokenize(case['text']) == case['tokens']
+
+
+@pytest.mark.parametrize('case', CASES['decode'], ids=lambda c: c['text'][:20])
+def test_decoding_agrees_with_official_code(tokenizer, case):
+  assert tokenizer.decode(case['ids'], skip_special_tokens=True) == case['text']
+  if 'no_cleanup' in case:
+    loose = tokenizer.decode(case['ids'], True, clean_up_tokenization_spaces=False)
+    assert loose == case['no_cleanup']
+
+
+def test_batches(tokenizer):
+  texts = [case['text'] for case in CASES['uncased']]
+  assert tokenizer.encode_batch(texts) == [case['ids'] for case in CASES['uncased']]
+
+
+def test_special_ids(tokenizer):
+  found = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
+  assert found == tuple(CASES['special_ids'].values())
+  assert tokenizer.convert_ids_to_tokens([4, 400, -1]) == ['[MASK]', '[UNK]', '[UNK]']
+  assert len(tokenizer) == tokenizer.vocab_size == 400
+
+
+def plain_word_pieces(text, vocab):
+  """BERT's rules written out, for lower-case Latin text without special tokens."""
+  words, word = [], ''
+  for c in unicodedata.normalize('NFD', text.lower()):
+    kind = unicodedata.category(c)
+    if c.isspace() or kind.startswith('P') or (c.isascii() and not c.isalnum()):
+      words += [word, c.strip()]
+      word = ''
+    elif kind != 'Mn':
+      word += c
+  pieces = []
+  for found in filter(None, [*words, word]):
+    pieces += greedy_pieces(found, vocab) if len(found) <= 100 else ['[UNK]']
+  return pieces
+
+
+def greedy_pieces(word, vocab):
+  pieces, start = [], 0
+  while start < len(word):
+    for end in range(len(word), start, -1):
+      piece = ('##' if start else '') + word[start:end]
+      if piece in vocab:
+        pieces.append(piece)
+        start = end
+        break
+    else:
+      return ['[UNK]']
+  return pieces
+
+
+LATIN = st.text(st.characters(min_codepoint=32, max_codepoint=0x17F, exclude_categories=['C', 'So']))
+WORDS = st.lists(st.sampled_from(['A', 'dog', 'Skateboarders', "isn't", 'unwalked', 'café', '[x]']))
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.one_of(LATIN, WORDS.map(' '.join)))
+def test_agrees_with_the_rules_written_out(text):
+  assume(not any(token in text for token in CASES['special_ids']))
+  tokenizer = oscar.Tokenizer(VOCAB)
+  assert tokenizer.tokenize(text) == plain_word_pieces(text, tokenizer.vocab)
+
+
+def test_folder_of_a_checkpoint(tmp_path, tokenizer):
+  tokenizer.save_vocabulary(tmp_path)
+  (tmp_path / 'added_tokens.json').write_text(json.dumps({'<region>': 400, '<tag>': 401}))
+  (tmp_path / 'tokenizer_config.json').write_text(json.dumps({'do_lower_case': False}))
+  found = oscar.Tokenizer.from_folder(tmp_path)
+  assert found.tokenize('a<tag> Dog <region>') == ['a', '<tag>', '[UNK]', '<region>']
+  assert found.encode('<region><tag>') == [400, 401]
+  assert oscar.Tokenizer.from_folder(tmp_path, do_lower_case=True).tokenize('Dog') == ['dog']
+  assert oscar.Tokenizer.from_folder(GOLDENS / 'checkpoint_captioning').vocab == tokenizer.vocab
+
+
+def test_bad_files(tmp_path):
+  path = tmp_path / 'vocab.txt'
+  with pytest.raises(FileNotFoundError, match='vocab.txt'):
+    oscar.Tokenizer(str(path))
+  path.write_text('[PAD]\n[UNK]\na\n')
+  with pytest.raises(ValueError, match=r'vocab.txt .* \[CLS\], \[SEP\], \[MASK\] missing among 3'):
+    oscar.Tokenizer(str(path))
+  path.write_bytes(b'\xff\xfe[PAD]')
+  with pytest.raises(ValueError, match='expected UTF-8'):
+    oscar.Tokenizer(str(path))
+  with pytest.raises(ValueError, match="'<tag>' has id 7; expected 400"):
+    oscar.Tokenizer(VOCAB, added_tokens={'<tag>': 7})
+
+
+def test_vocabulary_of_another_model(tokenizer):
+  tokenizer.check_vocab_size(400)
+  with pytest.raises(ValueError, match='has 400 pieces, the model 399'):
+    tokenizer.check_vocab_size(399)

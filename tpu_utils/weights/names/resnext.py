@@ -1,0 +1,156 @@
+"""Names of ResNeXt's variables in other programs' checkpoints.
+
+Our layers are named after torchvision's modules with `.` written as `_`; timm's names are the same.
+The separate paths of block forms (a) and (b) are `layer1_0_path7_conv1` and so on. Other programs have
+form (c), where the paths of `layer1_0_conv1` lie side by side, or in Torch7 (b).
+"""
+import collections
+import functools
+import re
+
+import numpy as np
+
+from tpu_utils.weights.assign import Rule
+
+_PATH_NUMBER = re.compile(r'_path(\d+)(?=_)')
+_BLOCK = re.compile(r'(layer\d+)_(\d+)_(.+)')
+_TORCH_VARIABLES = {
+  'kernel': 'weight',
+  'bias': 'bias',
+  'gamma': 'weight',
+  'beta': 'bias',
+  'moving_mean': 'running_mean',
+  'moving_variance': 'running_var',
+}
+
+
+def merged_path(variable_path):
+  """(`variable_path` as form (c) calls it, number of the path in its block or None)."""
+  match = _PATH_NUMBER.search(variable_path)
+  return _PATH_NUMBER.sub('', variable_path), int(match[1]) if match else None
+
+
+def path_axis(variable_path):
+  """The axis along which form (c) has the paths of a variable side by side."""
+  layer, variable = variable_path.rsplit('/', 1)
+  if variable != 'kernel':
+    return 0
+  return 2 if layer.endswith('_conv3') else 3
+
+
+def torch_name(variable_path):
+  """Name in a state dict of torchvision or timm of one of our variables, in form (c)."""
+  layer, variable = variable_path.rsplit('/', 1)
+  layer = _BLOCK.sub(r'\1.\2.\3', layer)
+  layer = re.sub(r'(downsample|^conv1)_(\d+)$', r'\1.\2', layer)
+  return f'{layer}.{_TORCH_VARIABLES[variable]}'
+
+
+def torch(model, names):
+  """Rules for a state dict of torchvision or timm."""
+  del names
+  return _rules(model, torch_name)
+
+
+def torch_state_dict(model):
+  """{torchvision's name: array} of all variables of a model, paths merged as in form (c)."""
+  parts = collections.defaultdict(list)
+  for variable in model.weights:
+    parts[merged_path(variable.path)[0]].append(np.asarray(variable))
+  merged = {
+    path: np.concatenate(arrays, path_axis(path)) if len(arrays) > 1 else arrays[0]
+    for path, arrays in parts.items()
+  }
+  return {torch_name(path): _to_torch(path, value) for path, value in merged.items()}
+
+
+def t7(model, names):
+  """Rules for a network that the official Lua code saved, its blocks in form (c)."""
+  del names
+  position = _lua_positions(model)
+
+  def name(variable_path):
+    layer, variable = variable_path.rsplit('/', 1)
+    return f'{position(layer)}.{_TORCH_VARIABLES[variable]}'
+
+  return _rules(model, name)
+
+
+NAME_MAPS = {'torch': torch, 't7': t7}
+
+
+def _rules(model, name_of):
+  """Rules for arrays in Torch's layout that have the paths of a block side by side."""
+  path_counts = collections.Counter(merged_path(v.path)[0] for v in model.weights)
+
+  def rule(variable_path):
+    merged, number = merged_path(variable_path)
+    count = 1 if number is None else path_counts[merged]
+    transform = functools.partial(
+      _from_torch, variable_path=merged, number=number or 0, count=count
+    )
+    return Rule(name_of(merged), transform, part=number)
+
+  return {v.path: rule(v.path) for v in model.weights}
+
+
+def _from_torch(value, variable_path, number, count):
+  """Kernels as [height, width, inputs, outputs] or [inputs, outputs]; then one of `count` parts."""
+  if variable_path.endswith('/kernel'):
+    value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
+  axis = path_axis(variable_path)
+  if count > 1 and value.ndim > axis and value.shape[axis] % count == 0:
+    value = np.split(value, count, axis)[number]
+  return value
+
+
+def _to_torch(variable_path, value):
+  if variable_path.endswith('/kernel'):
+    return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+  return value
+
+
+def _lua_positions(model):
+  """Function from a layer's name to its position in the official Lua network, as '5.1.1.1.4'.
+
+  The network is a sequence: convolution, batch norm, ReLU, the ImageNet networks' max pooling, the
+  stages, average pooling, a reshaping, and the linear layer. Pre-activated ones lack the first batch norm
+  and ReLU on CIFAR, and have both behind the stages.
+  """
+  names = {layer.name for layer in model.layers}
+  preactivated = 'norm' in names
+  first_stage = 2 + 2 * ('bn1' in names) + ('maxpool' in names)
+  stages = {name.split('_')[0] for name in names if _BLOCK.match(name)}
+  behind = first_stage + len(stages)
+  single = {'conv1': 1, 'bn1': 2, 'norm': behind, 'fc': behind + 2 + 2 * preactivated}
+
+  def position(layer):
+    block = _BLOCK.fullmatch(layer)
+    if not block:
+      return single[layer]
+    stage, index, part = block.groups()
+    start = f'{first_stage + int(stage[len("layer"):]) - 1}.{int(index) + 1}'
+    if not preactivated:
+      return f'{start}.{_ORIGINAL_BLOCK[part]}'
+    if f'{stage}_{index}_bn1' not in names:
+      return f'{start}.{_UNACTIVATED_BLOCK[part]}'
+    return f'{start}.{(_FIRST_BLOCK if index == "0" else _PREACTIVATED_BLOCK)[part]}'
+
+  return position
+
+
+def _positions(body, shortcut, *parts, first=1, **others):
+  """{part: position} of a block whose `body` is a sequence of convolution, norm and ReLU."""
+  numbers = {}
+  for part in parts:
+    numbers[part] = f'{body}.{first}'
+    first += 1 if part.startswith('conv') else 2  # A ReLU follows each norm but the last.
+  return {**numbers, 'downsample_0': f'{shortcut}.1', 'downsample_1': f'{shortcut}.2', **others}
+
+
+# Positions inside a block. A block is a sequence of a parallel pair (body, shortcut) and its sum.
+_ORIGINAL_BLOCK = _positions('1.1', '1.2', 'conv1', 'bn1', 'conv2', 'bn2', 'conv3', 'bn3')
+_PREACTIVATED_BLOCK = _positions('1.1', '1.2', 'bn1', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3')
+# The first block of a stage has norm and ReLU before the pair, behind the stem it has none.
+_FIRST_BLOCK = _positions('3.1', '3.2', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3', bn1='1')
+_UNACTIVATED_BLOCK = _positions('1.1', '1.2', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3')

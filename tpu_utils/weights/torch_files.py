@@ -1,0 +1,162 @@
+"""Reads and writes torch state dicts: `.pth`, `.pt`, `.bin`, `.tar`, `.ckpt`, and `.safetensors`.
+
+Files are data here: torch reads them with `weights_only=True`, which builds tensors and plain containers
+and nothing else.
+"""
+import argparse
+import importlib
+import os
+import pickle  # Only for the name of the error that a refused file raises.
+import re
+
+import numpy as np
+
+_SUFFIXES = ('.pth', '.pt', '.bin', '.tar', '.ckpt', '.safetensors')
+_SAFETENSORS = '.safetensors'
+_SAFETENSORS_DTYPES = {
+  'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'I64': '<i8', 'I32': '<i4', 'I16': '<i2', 'I8': 'i1',
+  'U8': 'u1', 'BOOL': '?',
+}  # fmt: skip
+# Keys under which training programs keep the weights beside their other state.
+_RAW_KEYS = ('state_dict', 'model_state_dict', 'model')
+_EMA_KEYS = ('state_dict_ema', 'model_ema')
+_DATA_PARALLEL = 'module.'
+_TRAINING_STATE = '.num_batches_tracked'
+
+
+def matches(path):
+  """Whether `path` ends like a file of torch weights and doesn't hold anything else."""
+  return path.endswith(_SUFFIXES) and os.path.isfile(path)
+
+
+def read(path, use_ema=True):
+  """The tensors of a state dict.
+
+  A state dict inside a training checkpoint is found under its usual keys, `module.` of DataParallel is
+  taken off, and the batch counters of batch norms (`num_batches_tracked`) are left out.
+
+  Args:
+    path: the file.
+    use_ema: take the moving averages where a checkpoint has them beside the raw weights.
+
+  Returns:
+    {name: array}, in the file's order. bfloat16 comes as float32.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: it can't be read, holds more than tensors and plain containers, or no tensors; or it
+      is no safetensors file and torch is not installed.
+  """
+  path = os.fspath(path)
+  if not os.path.isfile(path):
+    raise FileNotFoundError(f'{path}: no such file.')
+  tensors = _read_safetensors(path) if path.endswith(_SAFETENSORS) else _read_torch(path, use_ema)
+  tensors = {name: value for name, value in tensors.items() if not name.endswith(_TRAINING_STATE)}
+  if not tensors:
+    raise ValueError(f'{path} holds no tensors; expected a state dict, {{name: tensor}}.')
+  if all(name.startswith(_DATA_PARALLEL) for name in tensors):
+    tensors = {name[len(_DATA_PARALLEL) :]: value for name, value in tensors.items()}
+  return tensors
+
+
+def write(path, tensors):
+  """Writes {name: array} as a state dict; the ending of `path` decides between safetensors and torch.
+
+  The file appears whole or not at all.
+  """
+  path = os.fspath(path)
+  unfinished = f'{path}.{os.getpid()}.tmp'
+  try:
+    if path.endswith(_SAFETENSORS):
+      contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+      _import_extra('safetensors.numpy', path).save_file(contiguous, unfinished)
+    else:
+      torch = _import_extra('torch', path)
+      torch.save({k: torch.tensor(np.asarray(v)) for k, v in tensors.items()}, unfinished)
+    os.replace(unfinished, path)
+  finally:
+    if os.path.exists(unfinished):
+      os.remove(unfinished)
+
+
+def _import_extra(module, path):
+  try:
+    return importlib.import_module(module)
+  except ImportError as error:
+    package = module.split('.')[0]
+    raise ValueError(
+      f'{path}: this file needs the package {package}, which is not installed; `pip install {package}`.'
+    ) from error
+
+
+def _read_safetensors(path):
+  safetensors = _import_extra('safetensors', path)
+  try:
+    with open(path, 'rb') as f:
+      entries = safetensors.deserialize(f.read())
+  except safetensors.SafetensorError as error:
+    raise ValueError(f'{path} is no whole safetensors file ({error}); copy it anew.') from error
+  return {name: _array(path, name, **entry) for name, entry in entries}
+
+
+def _array(path, name, dtype, shape, data):
+  if dtype == 'BF16':  # Unknown to numpy: the upper half of a float32.
+    bits = np.frombuffer(data, '<u2').astype(np.uint32) << 16
+    return bits.view(np.float32).reshape(shape)
+  if dtype not in _SAFETENSORS_DTYPES:
+    raise ValueError(
+      f'{path}: {name} is {dtype}; expected one of BF16, {", ".join(_SAFETENSORS_DTYPES)}. '
+      'Save it as F32.'
+    )
+  return np.frombuffer(data, _SAFETENSORS_DTYPES[dtype]).reshape(shape)
+
+
+def _read_torch(path, use_ema):
+  torch = _import_extra('torch', path)
+  try:
+    # Programs keep their options beside the weights; a namespace is as harmless as a dict.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+      content = torch.load(path, map_location='cpu', weights_only=True)
+  except pickle.UnpicklingError as error:
+    raise ValueError(
+      f'{path} holds objects that are run when they are read; expected tensors and plain containers. '
+      'Where you trust the file, make one of them: torch.save(model.state_dict(), path).'
+    ) from error
+  except Exception as error:  # Whatever the readers meet in a file that is cut off or none of theirs.
+    raise ValueError(
+      f'{path} cannot be read as a torch file ({_first_sentence(error)}); copy it anew.'
+    ) from error
+  state_dict = _state_dict(path, content, use_ema, torch)
+  return {
+    name: _to_numpy(value, torch)
+    for name, value in state_dict.items()
+    if isinstance(value, torch.Tensor)
+  }
+
+
+def _state_dict(path, content, use_ema, torch):
+  """The state dict in what a file holds."""
+  if not isinstance(content, dict):
+    raise ValueError(
+      f'{path} holds a {type(content).__name__}; expected a state dict, {{name: tensor}}.'
+    )
+  keys = [*(_EMA_KEYS if use_ema else ()), *_RAW_KEYS]
+  for key in keys:
+    if isinstance(content.get(key), dict):
+      return content[key]
+  if any(isinstance(value, torch.Tensor) for value in content.values()):
+    return content
+  raise ValueError(
+    f'{path} holds {", ".join(map(str, list(content)[:8]))}; expected a state dict, or one under '
+    f'{", ".join(keys)}.'
+  )
+
+
+def _to_numpy(tensor, torch):
+  if tensor.dtype == torch.bfloat16:
+    tensor = tensor.float()
+  return tensor.detach().numpy()
+
+
+def _first_sentence(error):
+  return re.split(r'\.\s|\n', str(error).strip())[0]
