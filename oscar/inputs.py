@@ -28,7 +28,6 @@ _SEES = {
   'LR': {_C: (_C,), _L: (_L, _R), _R: (_L, _R)},
   'caption': {_C: (_C, _L, _R), _L: (_L, _R), _R: (_L, _R)},
 }
-_SPECIAL = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
 # A vocabulary of another language or model knows few of the words.
 _MAX_UNKNOWN = 0.5
 
@@ -72,30 +71,10 @@ class Layout(NamedTuple):
   is_word: tf.Tensor
 
 
-def special_ids(tokenizer, model_vocab_size=None):
-  """The `SpecialIds` of a tokenizer.
-
-  Args:
-    tokenizer: has `convert_tokens_to_ids(tokens)` and `vocab` (or `__len__`).
-    model_vocab_size: rows of the model's word embedding, to compare with.
-
-  Raises:
-    ValueError: a special token is missing, or the model embeds fewer words than the vocabulary has.
-  """
-  size = len(tokenizer.vocab) if hasattr(tokenizer, 'vocab') else len(tokenizer)
-  ids = tokenizer.convert_tokens_to_ids(list(_SPECIAL))
-  missing = [name for name, i in zip(_SPECIAL, ids, strict=True) if i is None]
-  if missing or len(set(ids)) != len(ids):
-    raise ValueError(
-      f'The vocabulary of {size} words lacks {missing or "some"} of {", ".join(_SPECIAL)}; expected '
-      'a BERT vocabulary.'
-    )
-  if model_vocab_size is not None and size > model_vocab_size:
-    raise ValueError(
-      f'The vocabulary has {size} words, the model embeds {model_vocab_size} (vocab_size); take the '
-      "vocabulary of the model's checkpoint."
-    )
-  return SpecialIds(*map(int, ids), size)
+def special_ids(tokenizer):
+  """The `SpecialIds` of an `oscar.Tokenizer`."""
+  names = ('pad_id', 'unk_id', 'cls_id', 'sep_id', 'mask_id', 'vocab_size')
+  return SpecialIds(*(getattr(tokenizer, name) for name in names))
 
 
 def tokenize(texts, tokenizer, where='texts'):
@@ -103,7 +82,7 @@ def tokenize(texts, tokenizer, where='texts'):
 
   Args:
     texts: list of str.
-    tokenizer: has `tokenize(text)` and `convert_tokens_to_ids(tokens)`.
+    tokenizer: `oscar.Tokenizer`.
     where: what to call the texts in an error.
 
   Returns:
@@ -112,14 +91,10 @@ def tokenize(texts, tokenizer, where='texts'):
   Raises:
     ValueError: over half of the tokens are unknown: the vocabulary is of something else.
   """
-  known, rows = {}, []
-  for text in texts:
-    if text not in known:
-      known[text] = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text))
-    rows.append(known[text])
+  rows = tokenizer.encode_batch(texts)
   starts = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
   flat = np.fromiter((i for row in rows for i in row), np.int32, int(starts[-1]))
-  unknown = np.mean(flat == tokenizer.convert_tokens_to_ids(['[UNK]'])[0]) if len(flat) else 0
+  unknown = np.mean(flat == tokenizer.unk_id) if len(flat) else 0
   if unknown > _MAX_UNKNOWN:
     raise ValueError(
       f'{where}: the vocabulary does not know {unknown:.0%} of the words; it belongs to another '

@@ -8,6 +8,7 @@ Source: microsoft/Oscar, oscar/datasets/oscar_tsv.py (`random_sent`, `random_wor
 there; the distribution is the same.
 """
 import dataclasses
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -33,6 +34,8 @@ class PretrainOptions:
     texta_false_prob: up to where the draw of the contrast stands for a wrong first text; beyond, up
       to 0.5, for a wrong second text.
     mask_loss_for_unmatched: whether words of a wrong second text are masked.
+    gather_masked: whether to give the positions of the masked words and labels for these alone; not
+      an official option.
   """
 
   max_seq_length: int = 35
@@ -41,6 +44,7 @@ class PretrainOptions:
   textb_sample_mode: int = 0
   texta_false_prob: float = 0.0
   mask_loss_for_unmatched: bool = True
+  gather_masked: bool = False
 
   def __post_init__(self):
     if self.textb_sample_mode not in (0, 1, 2):
@@ -58,6 +62,13 @@ class PretrainOptions:
     """3 if both wrong first and wrong second texts occur and are told apart, else 2."""
     both = self.texta_false_prob < 0.5 and (self.texta_false_prob > 0 or not self.use_b)
     return 3 if both else 2
+
+  @property
+  def max_masked(self):
+    """Masked words that are kept with `gather_masked`: seven standard deviations above the mean."""
+    words = self.max_seq_length - 2
+    spread = math.sqrt(words * _MASK_PROB * (1 - _MASK_PROB))
+    return min(words, math.ceil(words * _MASK_PROB + 7 * spread))
 
 
 class Documents(NamedTuple):
@@ -110,6 +121,7 @@ def pretrain_batch(documents, document, draws, img_feats, num_regions, options, 
     The model's inputs, and its labels: 'masked_lm_labels' int32 [batch, S + R], the id at a masked
     word, -1 elsewhere; 'next_sentence_label' int32 [batch], 0 for matched texts; 'is_img_match'
     int32 [batch], 1 if a text of another image is in (the official name, the wrong way round).
+    With `gather_masked`: 'masked_positions' int32 [batch, options.max_masked], and the labels there.
   """
   text_a, text_b, label, mismatch = contrast(
     documents, document, draws[:, : 2 + _TRIES], options
@@ -126,12 +138,32 @@ def pretrain_batch(documents, document, draws, img_feats, num_regions, options, 
   ids, labels = mask_words(layout.input_ids, maskable, draws[:, 2 + _TRIES :], special)
   batch = inputs.model_inputs(layout._replace(input_ids=ids), img_feats, num_regions)
   no_labels = tf.fill(tf.shape(img_feats)[:2], -1)
+  labels = tf.concat([labels, no_labels], axis=1)
+  if options.gather_masked:
+    batch['masked_positions'], labels = masked_positions(labels, options.max_masked)
   return {
     **batch,
-    'masked_lm_labels': tf.concat([labels, no_labels], axis=1),
+    'masked_lm_labels': labels,
     'next_sentence_label': label,
     'is_img_match': mismatch,
   }
+
+
+def masked_positions(labels, count):
+  """The positions that have a label, for a model that predicts words at these alone.
+
+  Args:
+    labels: int32 [batch, n], -1 for none.
+    count: how many positions to give; further ones are left out.
+
+  Returns:
+    (positions, their labels): int32 [batch, count], padded with 0 and -1.
+  """
+  n = labels.shape[1]
+  places = tf.sort(tf.where(labels != -1, tf.range(n)[None], n), axis=1)[:, :count]
+  found = places < n
+  places = tf.where(found, places, 0)
+  return places, tf.where(found, tf.gather(labels, places, batch_dims=1), -1)
 
 
 def contrast(documents, document, draws, options):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import oscar
 from oscar import inputs
 from tests.oscar import plain
 
@@ -19,7 +20,7 @@ SPECIAL = inputs.SpecialIds(0, 1, 2, 3, 4, 400)
 
 @pytest.fixture(scope='module')
 def tokenizer():
-  return plain.WordPieces(GOLDENS / 'vocab' / 'vocab.txt')
+  return oscar.Tokenizer(GOLDENS / 'vocab' / 'vocab.txt')
 
 
 def words(*rows):
@@ -30,23 +31,6 @@ def words(*rows):
 
 def test_special_ids(tokenizer):
   assert inputs.special_ids(tokenizer) == SPECIAL
-  assert inputs.special_ids(tokenizer, model_vocab_size=400) == SPECIAL
-
-
-def test_a_vocabulary_larger_than_the_model_is_named(tokenizer):
-  with pytest.raises(ValueError, match='400 words, the model embeds 399'):
-    inputs.special_ids(tokenizer, model_vocab_size=399)
-
-
-def test_a_vocabulary_without_special_tokens_is_named(tmp_path):
-  class Other:
-    vocab = {'a': 0}
-
-    def convert_tokens_to_ids(self, tokens):
-      return [None] * len(tokens)
-
-  with pytest.raises(ValueError, match='lacks'):
-    inputs.special_ids(Other())
 
 
 def test_a_vocabulary_of_another_language_is_noticed(tokenizer):

@@ -2,6 +2,7 @@
 import collections
 import dataclasses
 import json
+import math
 import pathlib
 import random
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import oscar
 from oscar import inputs, masking
 from tests.oscar import plain
 
@@ -25,7 +27,7 @@ FIELDS = {
 
 @pytest.fixture(scope='module')
 def tokenizer():
-  return plain.WordPieces(GOLDENS / 'vocab' / 'vocab.txt')
+  return oscar.Tokenizer(GOLDENS / 'vocab' / 'vocab.txt')
 
 
 @pytest.fixture(scope='module')
@@ -216,6 +218,20 @@ def test_captions_equal_the_plain_step_for_equal_draws(mask_prob, most, tokenize
       shown[i, : len(tokens)], tokenizer.convert_tokens_to_ids(tokens)
     )
     np.testing.assert_array_equal(shown[i, len(tokens) :], before[i, len(tokens) :])
+
+
+def test_masked_positions_are_the_labelled_ones():
+  labels = tf.constant([[-1, 7, -1, 9, 5], [-1, -1, -1, -1, 3]])
+  places, kept = masking.masked_positions(labels, 3)
+  np.testing.assert_array_equal(places, [[1, 3, 4], [4, 0, 0]])
+  np.testing.assert_array_equal(kept, [[7, 9, 5], [3, -1, -1]])
+  np.testing.assert_array_equal(masking.masked_positions(labels, 1)[1], [[7], [3]])
+
+
+def test_hardly_any_example_has_more_masked_words_than_are_kept():
+  options = masking.PretrainOptions(max_seq_length=35, gather_masked=True)
+  tail = sum(math.comb(33, k) * 0.15**k * 0.85 ** (33 - k) for k in range(21, 34))
+  assert options.max_masked == 20 and tail < 1e-7
 
 
 def test_draws_depend_on_seed_and_position_only():

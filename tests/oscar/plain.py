@@ -6,22 +6,6 @@ are checked themselves, number by number, against what the official code gave.
 import random
 
 import numpy as np
-import tokenizers
-
-
-class WordPieces:
-  """A BERT tokenizer with the two methods that the data side needs."""
-
-  def __init__(self, vocab_file):
-    self._tokenizer = tokenizers.BertWordPieceTokenizer(str(vocab_file), lowercase=True)
-    with open(vocab_file, encoding='utf-8') as file:
-      self.vocab = {line.rstrip('\n'): i for i, line in enumerate(file)}
-
-  def tokenize(self, text):
-    return self._tokenizer.encode(text, add_special_tokens=False).tokens
-
-  def convert_tokens_to_ids(self, tokens):
-    return [self.vocab[token] for token in tokens]
 
 
 def truncate(a, b, limit):

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+import oscar
 from tests.oscar import plain
 
 GOLDENS = pathlib.Path(__file__).parents[1] / 'goldens' / 'oscar'
@@ -16,7 +17,7 @@ FIELDS = ('input_ids', 'input_mask', 'segment_ids', 'lm_label_ids')
 
 @pytest.fixture(scope='module')
 def tokenizer():
-  return plain.WordPieces(GOLDENS / 'vocab' / 'vocab.txt')
+  return oscar.Tokenizer(GOLDENS / 'vocab' / 'vocab.txt')
 
 
 @pytest.mark.parametrize('case', STEP['datasets'], ids=lambda case: case['setting'])

@@ -3,13 +3,14 @@ import shutil
 
 import pytest
 
+import oscar
 from oscar import inputs
-from tests.oscar import loaders, plain
+from tests.oscar import loaders
 
 
 @pytest.fixture(scope='session')
 def tokenizer():
-  return plain.WordPieces(loaders.GOLDENS / 'vocab' / 'vocab.txt')
+  return oscar.Tokenizer(loaders.GOLDENS / 'vocab' / 'vocab.txt')
 
 
 @pytest.fixture(scope='session')
