@@ -126,7 +126,19 @@ class TokenTable(NamedTuple):
   @classmethod
   def of(cls, texts, tokenizer, where='texts'):
     """The table of a list of texts."""
-    flat, starts = tokenize(texts, tokenizer, where)
+    return cls.joined([tokenize(texts, tokenizer, where)])
+
+  @classmethod
+  def joined(cls, parts, order=None):
+    """The table of texts that `tokenize` returned in parts; `order`: int [texts], to take them in."""
+    flat = np.concatenate([flat for flat, _ in parts])
+    length = np.concatenate([np.diff(starts) for _, starts in parts])
+    if order is not None:
+      starts = np.cumsum(length) - length
+      length = length[order]
+      ends = np.cumsum(length)
+      flat = flat[np.repeat(starts[order] - (ends - length), length) + np.arange(len(flat))]
+    starts = np.concatenate([[0], np.cumsum(length)])
     # One more token, so that a gather at the end of an empty last text stays inside.
     return cls(tf.constant(np.append(flat, np.int32(0))), tf.constant(starts))
 

@@ -88,16 +88,33 @@ class Documents(NamedTuple):
   is_question: tf.Tensor
 
 
-def uniform(seed, position, count):
-  """float64 [count] in [0, 1): a function of the seed and the example's position only.
+def uniform(seed, stream, position, batch, count):
+  """Random numbers of consecutive examples: functions of seed, stream and an example's position only.
+
+  The generator (Philox) turns a counter into numbers, and each position has its stretch of counters:
+  a batch takes one call, and which examples share a batch makes no difference.
 
   Args:
-    seed: int64 scalar.
-    position: int64 scalar: how many examples came before this one.
-    count: how many.
+    seed: int.
+    stream: int; other streams (hosts) get other numbers.
+    position: int64 scalar, how many examples came before the first of the batch.
+    batch: int scalar, how many examples.
+    count: int, how many numbers for each.
+
+  Returns:
+    float64 [batch, count] in [0, 1).
   """
-  key = tf.stack([tf.cast(seed, tf.int64), tf.cast(position, tf.int64)])
-  return tf.random.stateless_uniform([count], key, dtype=tf.float64)
+  counters = (count + 1) // 2  # A counter gives two numbers.
+  key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=tf.constant([seed, stream], tf.int64))
+  skipped = tf.cast(position * counters, tf.uint64)
+  numbers = tf.raw_ops.StatelessRandomUniformV2(
+    shape=[batch, 2 * counters],
+    key=key,
+    counter=counter + tf.stack([skipped, tf.zeros([], tf.uint64)]),
+    alg=1,
+    dtype=tf.float64,
+  )
+  return numbers[:, :count]
 
 
 def pretrain_draws(options):

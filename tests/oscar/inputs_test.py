@@ -8,7 +8,6 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import oscar
 from oscar import inputs
 from tests.oscar import plain
 
@@ -16,11 +15,6 @@ GOLDENS = pathlib.Path(__file__).parents[1] / 'goldens' / 'oscar'
 CAPTIONS = json.loads((GOLDENS / 'caption_tensorizer.json').read_text())
 STEP = json.loads((GOLDENS / 'pretraining_data_step.json').read_text())
 SPECIAL = inputs.SpecialIds(0, 1, 2, 3, 4, 400)
-
-
-@pytest.fixture(scope='module')
-def tokenizer():
-  return oscar.Tokenizer(GOLDENS / 'vocab' / 'vocab.txt')
 
 
 def words(*rows):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import oscar
 from oscar import inputs, masking
 from tests.oscar import plain
 
@@ -23,11 +22,6 @@ FIELDS = {
   'input_ids': 'input_ids', 'attention_mask': 'input_mask', 'token_type_ids': 'segment_ids',
   'masked_lm_labels': 'lm_label_ids',
 }  # fmt: skip
-
-
-@pytest.fixture(scope='module')
-def tokenizer():
-  return oscar.Tokenizer(GOLDENS / 'vocab' / 'vocab.txt')
 
 
 @pytest.fixture(scope='module')
@@ -234,14 +228,27 @@ def test_hardly_any_example_has_more_masked_words_than_are_kept():
   assert options.max_masked == 20 and tail < 1e-7
 
 
-def test_draws_depend_on_seed_and_position_only():
-  first = masking.uniform(3, 10, 6)
-  np.testing.assert_array_equal(first, masking.uniform(3, 10, 6))
-  np.testing.assert_array_equal(first[:4], masking.uniform(3, 10, 4))
-  assert not np.any(first == masking.uniform(3, 11, 6))
-  assert not np.any(first == masking.uniform(4, 10, 6))
-  mapped = tf.data.Dataset.range(10, 11).map(lambda i: masking.uniform(3, i, 6))
-  np.testing.assert_array_equal(first, next(iter(mapped)))
+def test_draws_depend_on_seed_stream_and_position_only():
+  def draw(seed, stream, position, batch, count):
+    return masking.uniform(seed, stream, tf.constant(position, tf.int64), batch, count).numpy()
+
+  whole = draw(3, 0, 0, 40, 7)
+  assert whole.shape == (40, 7) and (whole >= 0).all() and (whole < 1).all()
+  np.testing.assert_array_equal(whole[10:15], draw(3, 0, 10, 5, 7))
+  np.testing.assert_array_equal(whole[39:], draw(3, 0, 39, 1, 7))
+  for other in (draw(4, 0, 0, 40, 7), draw(3, 1, 0, 40, 7), draw(3, 0, 40, 40, 7)):
+    assert not np.isin(whole, other).any()
+  assert len(np.unique(whole)) == whole.size
+  mapped = tf.data.Dataset.range(10, 11).map(lambda i: masking.uniform(3, 0, i, 5, 7))
+  np.testing.assert_array_equal(whole[10:15], next(iter(mapped)))
+
+
+def test_draws_are_uniform():
+  drawn = masking.uniform(1, 0, tf.constant(0, tf.int64), 4000, 25).numpy().ravel()
+  counts = np.histogram(drawn, 50, (0, 1))[0]
+  expected = len(drawn) / 50
+  chi_squared = np.sum((counts - expected) ** 2 / expected)
+  assert 15 < chi_squared < 100  # 49 degrees of freedom: 49 +- 10.
 
 
 @pytest.mark.parametrize('options', [

@@ -6,18 +6,12 @@ import random
 import numpy as np
 import pytest
 
-import oscar
 from tests.oscar import plain
 
 GOLDENS = pathlib.Path(__file__).parents[1] / 'goldens' / 'oscar'
 STEP = json.loads((GOLDENS / 'pretraining_data_step.json').read_text())
 CAPTIONS = json.loads((GOLDENS / 'caption_tensorizer.json').read_text())
 FIELDS = ('input_ids', 'input_mask', 'segment_ids', 'lm_label_ids')
-
-
-@pytest.fixture(scope='module')
-def tokenizer():
-  return oscar.Tokenizer(GOLDENS / 'vocab' / 'vocab.txt')
 
 
 @pytest.mark.parametrize('case', STEP['datasets'], ids=lambda case: case['setting'])
