@@ -2,13 +2,14 @@
 
   python -m oscar.benchmark_input
       Makes a corpus of made-up captions and features in the official layout, prepares it, and goes
-      through it by turns with this project's input and with a loader that works as the official one.
+      through it by turns with this project's input and with one that works as the official one.
 
-The loader that stands for the official one is a re-creation of its steps in plain Python and numpy, one
-example after the other: a row of the TSV file, base64, the tokenizer in Python (microsoft/Oscar's is),
-`random`, lists, padding, stacking into a batch. Both get one thread; the figure is examples per second of
-processor time, so that other work on the machine counts less.
+The loader that stands for the official one is a re-creation of its steps in plain Python and numpy,
+one example after the other: a row of the TSV file, base64, the tokenizer in Python
+(microsoft/Oscar's is), `random`, lists, padding, stacking into a batch. Both get one thread; the
+figure is examples per second of processor time, so that other work on the machine counts less.
 """
+
 import base64
 import dataclasses
 import json
@@ -37,7 +38,7 @@ class BenchmarkConfig(settings.Checked):
   """What is measured."""
 
   num_images: int = setting(512, 'Images of the corpus; each takes 1 MB of disk.', at_least=64)
-  texts_per_image: int = setting(5, 'Documents on each image; 5 are COCO\'s captions.', at_least=1)
+  texts_per_image: int = setting(5, "Documents on each image; 5 are COCO's captions.", at_least=1)
   rounds: int = setting(5, 'How often each is measured; the medians are printed.', at_least=1)
 
 
@@ -48,7 +49,9 @@ def make_corpus(folder, num_images, texts_per_image, seed=0):
 
   rng = np.random.default_rng(seed)
   # Word pieces of two to eight letters, so that a word takes one or two of them.
-  pieces = sorted({''.join(rng.choice(list('abcdefghijklmnop'), rng.integers(2, 9))) for _ in range(_WORDS)})
+  pieces = sorted(
+    {''.join(rng.choice(list('abcdefghijklmnop'), rng.integers(2, 9))) for _ in range(_WORDS)}
+  )
   vocab = [*_SPECIAL, *pieces, *('##' + piece for piece in pieces[::3])]
   with open(os.path.join(folder, 'vocab.txt'), 'w', encoding='utf-8') as file:
     file.writelines(piece + '\n' for piece in vocab)
@@ -58,7 +61,9 @@ def make_corpus(folder, num_images, texts_per_image, seed=0):
     chosen = rng.choice(pieces, count)
     return ' '.join(w + rng.choice(endings) if rng.random() < 0.2 else w for w in chosen)
 
-  paths = (os.path.join(folder, name) for name in ('features.tsv', 'predictions_gt.tsv', 'corpus.tsv'))
+  paths = (
+    os.path.join(folder, name) for name in ('features.tsv', 'predictions_gt.tsv', 'corpus.tsv')
+  )
   regions_path, labels_path, corpus_path = paths
   with (
     tsv.TsvWriter(regions_path) as regions,
@@ -73,7 +78,9 @@ def make_corpus(folder, num_images, texts_per_image, seed=0):
       objects = [{'class': tag} for tag in words(_TAGS).split()]
       labels.write(image, json.dumps({'image_h': 480, 'image_w': 640, 'objects': objects}))
       for _ in range(texts_per_image):
-        corpus.write(f'coco_train_{image}', f'coco_{image}', words(_CAPTION_WORDS).capitalize() + '.')
+        corpus.write(
+          f'coco_train_{image}', f'coco_{image}', words(_CAPTION_WORDS).capitalize() + '.'
+        )
   with open(os.path.join(folder, 'imageid2idx.json'), 'w', encoding='utf-8') as file:
     json.dump({str(image): image for image in range(num_images)}, file)
   with open(os.path.join(folder, 'train.yaml'), 'w', encoding='utf-8') as file:
@@ -95,7 +102,9 @@ class PlainLoader:
     tags = [' '.join(item['class'] for item in row['objects']) for row in rows]
     with open(os.path.join(folder, 'corpus.tsv'), encoding='utf-8') as file:
       corpus = [line.rstrip('\n').split('\t') for line in file]
-    self._docs = [(int(i.split('_')[-1]), text, tags[int(i.split('_')[-1])]) for i, _, text in corpus]
+    self._docs = [
+      (int(i.split('_')[-1]), text, tags[int(i.split('_')[-1])]) for i, _, text in corpus
+    ]
 
   def __len__(self):
     return len(self._docs)
@@ -151,8 +160,12 @@ class PlainLoader:
 
   def _tokenize(self, text):
     """BERT's tokenizer: words apart from punctuation, without accents, then the longest pieces."""
-    spaced = ''.join(f' {c} ' if unicodedata.category(c)[0] == 'P' else c for c in text.strip().lower())
-    plain = ''.join(c for c in unicodedata.normalize('NFD', spaced) if unicodedata.category(c) != 'Mn')
+    spaced = ''.join(
+      f' {c} ' if unicodedata.category(c)[0] == 'P' else c for c in text.strip().lower()
+    )
+    plain = ''.join(
+      c for c in unicodedata.normalize('NFD', spaced) if unicodedata.category(c) != 'Mn'
+    )
     return [piece for word in plain.split() for piece in self._pieces(word)]
 
   def _pieces(self, word):

@@ -11,6 +11,7 @@ for a box with corners (x1, y1), (x2, y2) in an image of W x H pixels. An image 
 Source: arXiv 2004.06165, section 3 (corners, then height and width; the paper does not give the
 order of the last two) and the official data, whose order is width, height.
 """
+
 import binascii
 
 import numpy as np
@@ -47,7 +48,9 @@ def join(appearance, boxes, image_width, image_height, where='regions'):
       f'({len(boxes)}, features), one row a box.'
     )
   if not (image_width > 0 and image_height > 0):
-    raise ValueError(f'{where}: an image of {image_width} x {image_height} pixels; expected both > 0.')
+    raise ValueError(
+      f'{where}: an image of {image_width} x {image_height} pixels; expected both > 0.'
+    )
   corners = boxes / np.float32([image_width, image_height, image_width, image_height])
   regions = np.concatenate([appearance, corners, corners[:, 2:] - corners[:, :2]], axis=1)
   check(regions, where, dim=regions.shape[1])
@@ -157,8 +160,11 @@ def _width(num_bytes, count, dim, where):
     return dim or 0
   if count and num_bytes and num_bytes % (4 * count) == 0:
     return num_bytes // (4 * count)
-  need = f'{count * dim * 4} bytes ({count} regions of {dim} float32)' if dim else (
-    f'a multiple of {4 * count} bytes ({count} regions of float32)')
+  need = (
+    f'{count * dim * 4} bytes ({count} regions of {dim} float32)'
+    if dim
+    else (f'a multiple of {4 * count} bytes ({count} regions of float32)')
+  )
   raise ValueError(
     f'{where}: the features are {num_bytes} bytes long, expected {need}; the row is cut off or '
     'its number of boxes is wrong.'

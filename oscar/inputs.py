@@ -1,7 +1,7 @@
 """Model inputs from words, tags and regions: where each token goes, and who attends to whom.
 
-Everything here works on a batch at once and is deterministic. What pre-training and captioning draw at
-random is in `oscar/masking.py`.
+Everything here works on a batch at once and is deterministic. What pre-training and captioning draw
+at random is in `oscar/masking.py`.
 
 A text is a `Words`: ids and their number, without special tokens. The steps are
 
@@ -11,6 +11,7 @@ A text is a `Words`: ids and their number, without special tokens. The steps are
 Source: microsoft/Oscar, `convert_example_to_features` of oscar/datasets/oscar_tsv.py,
 `tensorize_example` of the run_*.py scripts, `CaptionTensorizer` of oscar/run_captioning.py.
 """
+
 from typing import NamedTuple
 
 import numpy as np
@@ -130,7 +131,7 @@ class TokenTable(NamedTuple):
 
   @classmethod
   def joined(cls, parts, order=None):
-    """The table of texts that `tokenize` returned in parts; `order`: int [texts], to take them in."""
+    """The table of what `tokenize` returned in parts; `order`: int [texts], to take them in."""
     flat = np.concatenate([flat for flat, _ in parts])
     length = np.concatenate([np.diff(starts) for _, starts in parts])
     if order is not None:
@@ -327,8 +328,8 @@ def model_inputs(layout, img_feats, num_regions, attention='CLR'):
       caption up to itself, labels and regions, and these see each other but no caption.
 
   Returns:
-    {'input_ids', 'token_type_ids', 'attention_mask', 'img_feats'}; the mask is int32 [batch, S + R],
-    or [batch, S + R, S + R] with a row for each that asks.
+    {'input_ids', 'token_type_ids', 'attention_mask', 'img_feats'}; the mask is int32
+    [batch, S + R], or [batch, S + R, S + R] with a row for each that asks.
 
   Raises:
     ValueError: unknown attention.

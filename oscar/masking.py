@@ -4,9 +4,10 @@ Every draw is a function of numbers in [0, 1) that the caller gives (`uniform`: 
 position of the example), so a stopped job goes on with the very examples it would have had.
 
 Source: microsoft/Oscar, oscar/datasets/oscar_tsv.py (`random_sent`, `random_word`) and
-`CaptionTensorizer` of oscar/run_captioning.py. The order of the draws differs from Python's `random`
-there; the distribution is the same.
+`CaptionTensorizer` of oscar/run_captioning.py. The order of the draws differs from Python's
+`random` there; the distribution is the same.
 """
+
 import dataclasses
 import math
 from typing import NamedTuple
@@ -89,10 +90,10 @@ class Documents(NamedTuple):
 
 
 def uniform(seed, stream, position, batch, count):
-  """Random numbers of consecutive examples: functions of seed, stream and an example's position only.
+  """Random numbers of consecutive examples: functions of seed, stream and position only.
 
-  The generator (Philox) turns a counter into numbers, and each position has its stretch of counters:
-  a batch takes one call, and which examples share a batch makes no difference.
+  The generator (Philox) turns a counter into numbers, and each position has its stretch of
+  counters: a batch takes one call, and which examples share a batch makes no difference.
 
   Args:
     seed: int.
@@ -138,11 +139,9 @@ def pretrain_batch(documents, document, draws, img_feats, num_regions, options, 
     The model's inputs, and its labels: 'masked_lm_labels' int32 [batch, S + R], the id at a masked
     word, -1 elsewhere; 'next_sentence_label' int32 [batch], 0 for matched texts; 'is_img_match'
     int32 [batch], 1 if a text of another image is in (the official name, the wrong way round).
-    With `gather_masked`: 'masked_positions' int32 [batch, options.max_masked], and the labels there.
+    With `gather_masked`: 'masked_positions' int32 [batch, options.max_masked], and labels there.
   """
-  text_a, text_b, label, mismatch = contrast(
-    documents, document, draws[:, : 2 + _TRIES], options
-  )
+  text_a, text_b, label, mismatch = contrast(documents, document, draws[:, : 2 + _TRIES], options)
   if not options.use_b:
     text_b = inputs.Words(text_b.ids, tf.zeros_like(text_b.length))
   layout = inputs.pair_layout(text_a, text_b, options.max_seq_length, special)
@@ -292,7 +291,9 @@ def mask_caption(layout, draws, special, mask_prob=0.15, max_masked_tokens=3):
   """
   n = layout.input_ids.shape[1]
   if max_masked_tokens > n:
-    raise ValueError(f'max_masked_tokens is {max_masked_tokens}, more than the {n} tokens there are.')
+    raise ValueError(
+      f'max_masked_tokens is {max_masked_tokens}, more than the {n} tokens there are.'
+    )
   candidate = (layout.kind == 1) & (tf.range(n)[None] > 0)
   length = tf.reduce_sum(tf.cast(candidate, tf.int32), axis=1) + 1
   # As Python's round: halves go to the even number.

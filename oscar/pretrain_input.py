@@ -1,11 +1,12 @@
 """The prepared pre-training corpus as batches.
 
-The texts are tokenized once and held in memory; the images are streamed, each read once an epoch for
-all its texts. What is drawn at random is a function of the seed and the position of the example, so a
-stopped job goes on with the very next example.
+The texts are tokenized once and held in memory; the images are streamed, each read once an epoch
+for all its texts. What is drawn at random is a function of the seed and the position of the
+example, so a stopped job goes on with the very next example.
 
 Source: microsoft/Oscar, oscar/datasets/oscar_tsv.py and build.py (shuffled documents in batches).
 """
+
 import dataclasses
 
 import numpy as np
@@ -127,7 +128,7 @@ class PretrainInput:
 
   @_without_autograph
   def eval_dataset(self, context=None):
-    """The documents of one input pipeline (host), each once; the random part is the same every time.
+    """The documents of one input pipeline (host), each once; equal every time.
 
     Args:
       context: as for `train_dataset`.
@@ -146,7 +147,9 @@ class PretrainInput:
     starts = np.concatenate([[0], np.cumsum(split.counts)])
     missing = num_batches * batch_size - int(starts[last] - starts[first])
     block = text_order.BLOCK
-    blocks = tf.data.Dataset.range(first, last, block).map(lambda b: (b, tf.minimum(b + block, last)))
+    blocks = tf.data.Dataset.range(first, last, block).map(
+      lambda b: (b, tf.minimum(b + block, last))
+    )
 
     def window(records, regions):
       slot = tf.repeat(tf.range(tf.size(records, tf.int64)), tf.gather(split.counts, records))
@@ -161,7 +164,7 @@ class PretrainInput:
     return self._finish(dataset, split, 0, batch_size, context, weighted=True)
 
   def explain(self, error):
-    """A ValueError of one line that names the damaged record behind a dataset's error; None if none is.
+    """A ValueError of one line that names the damaged record behind an error; None if none is.
 
     Args:
       error: the exception (`tf.errors.OpError`).
@@ -190,7 +193,8 @@ class PretrainInput:
     for builder in (texts, images):
       if name not in builder.info.splits:
         raise ValueError(
-          f'{builder.info.full_name} has no split {name!r}; it has {", ".join(builder.info.splits)}.'
+          f'{builder.info.full_name} has no split {name!r}; it has '
+          f'{", ".join(builder.info.splits)}.'
         )
     records = tfrecords.RecordFiles(map(str, images.info.splits[name].filepaths))
     self._check_record(records, 0)
@@ -212,8 +216,9 @@ class PretrainInput:
   def _regions(self, split, blocks, count):
     """Regions of records, still encoded, by `count` together.
 
-    Encoded they are many small pieces of memory, which are used again and again; a window of decoded
-    ones would be fetched anew from the system each time, at the price of the copying itself.
+    Encoded they are many small pieces of memory, which are used again and again; a window of
+    decoded ones would be fetched anew from the system each time, at the price of the copying
+    itself.
 
     Args:
       split: `_Split`.
@@ -302,5 +307,7 @@ def _share(num_records, context, pipeline=None):
   pipelines = context.num_input_pipelines
   pipeline = context.input_pipeline_id if pipeline is None else pipeline
   if num_records < pipelines:
-    raise ValueError(f'{num_records} images for {pipelines} hosts; each needs one. Use fewer hosts.')
+    raise ValueError(
+      f'{num_records} images for {pipelines} hosts; each needs one. Use fewer hosts.'
+    )
   return num_records * pipeline // pipelines, num_records * (pipeline + 1) // pipelines

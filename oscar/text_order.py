@@ -1,10 +1,12 @@
-"""The order in which training goes through texts that lie several to a record (a record is an image).
+"""The order in which training goes through texts that lie several to a record (an image).
 
-The order is a function of the seed and the position alone. An epoch is a permutation of all texts, made
-so that storage is read in long runs and each record once: blocks of consecutive records are shuffled,
-and all texts of the records of each window of blocks are shuffled among themselves. Nothing but a
-window is held; a job that goes on at position p reads at most the window that p is in over again.
+The order is a function of the seed and the position alone. An epoch is a permutation of all texts,
+made so that storage is read in long runs and each record once: blocks of consecutive records are
+shuffled, and all texts of the records of each window of blocks are shuffled among themselves.
+Nothing but a window is held; a job that goes on at position p reads at most the window that p is in
+over again.
 """
+
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +22,7 @@ class Window(NamedTuple):
   Attributes:
     position: int64 scalar, the place of its first text in the stream of all epochs.
     first, last: int64 [blocks]; block i is the records first[i] <= record < last[i].
-    slot: int64 [texts], in the order of training: which of the window's records, in order of reading.
+    slot: int64 [texts], in the order of training: which of the records, in order of reading.
     text: int64 [texts], which of all texts.
   """
 
@@ -50,7 +52,13 @@ class TextOrder:
 
   def __init__(self, counts, first, last, seed, block=BLOCK, window=WINDOW):
     counts = np.asarray(counts, np.int64)
-    self._first, self._last, self._seed, self._block, self._window = first, last, seed, block, window
+    self._first, self._last, self._seed, self._block, self._window = (
+      first,
+      last,
+      seed,
+      block,
+      window,
+    )
     self._blocks = -(-(last - first) // block)
     self._windows = -(-self._blocks // window)
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -101,8 +109,8 @@ def batches(windows, batch_size, skip=0):
   """Cuts a stream of windows into batches, each row copied once into its batch.
 
   Args:
-    windows: dataset of (rows [n], slot int64 [n], values): row i of the stream is rows[i] and what is
-      at slot[i] of each tensor of the tuple `values`.
+    windows: dataset of (rows [n], slot int64 [n], values): row i of the stream is rows[i] and what
+      is at slot[i] of each tensor of the tuple `values`.
     batch_size: rows in a batch.
     skip: rows of the first window to leave out.
 
@@ -113,7 +121,7 @@ def batches(windows, batch_size, skip=0):
   rest = tuple(tf.zeros([0, *spec.shape[1:]], spec.dtype) for spec in (rows, *values))
 
   def take(rest, window, begin, end):
-    """Rows begin..end of those that are left over followed by those of the window, from `skip` on."""
+    """Rows begin..end of those that are left over followed by those of the window."""
     rows, slot, values = window
     old, begin, end = tf.size(rest[0]), tf.cast(begin, tf.int32), tf.cast(end, tf.int32)
     place = slice(tf.maximum(begin - old, 0), tf.maximum(end - old, 0))

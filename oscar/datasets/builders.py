@@ -6,8 +6,10 @@
 
 An image's regions are stored once, however many questions or captions it has, and are read from the
 official files one image at a time. The records lie in the order of the official files, each with
-TFRecord's checksums. With `use_beam=True` the images are read by the workers of an Apache Beam pipeline.
+TFRecord's checksums. With `use_beam=True` the images are read by the workers of an Apache Beam
+pipeline.
 """
+
 import dataclasses
 import functools
 import os
@@ -68,7 +70,9 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   VERSION = tfds.core.Version('1.0.0')
   RELEASE_NOTES = {'1.0.0': 'First.'}
   BUILDER_CONFIGS = [_region_config()]
-  MANUAL_DOWNLOAD_INSTRUCTIONS = 'manual_dir is the folder in the official layout of microsoft/Oscar.'
+  MANUAL_DOWNLOAD_INSTRUCTIONS = (
+    'manual_dir is the folder in the official layout of microsoft/Oscar.'
+  )
 
   def __init__(self, *, use_beam=False, **kwargs):
     self._use_beam = use_beam
@@ -91,7 +95,9 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     folder = os.fspath(dl_manager.manual_dir)
     splits = list(self._splits(folder))
     if not splits:
-      raise FileNotFoundError(f'{folder} has none of the files of {self.name}; is it the right folder?')
+      raise FileNotFoundError(
+        f'{folder} has none of the files of {self.name}; is it the right folder?'
+      )
     return {
       split.replace('+', '_').replace('-', '_'): self._generate_examples(folder, split)
       for split in splits
@@ -129,7 +135,7 @@ def _record_of(regions, keyed_unit):
 
 
 def _in_file_order(regions, units):
-  """What `_read` returns, for units in any order: the (first) images are read from front to back."""
+  """What `_read` returns, for units in any order: (first) images are read from front to back."""
   units = sorted(units, key=lambda unit: regions.position(next(iter(unit.images.values()))))
   return regions, len(units), units
 
@@ -147,13 +153,15 @@ class _Questions(OfficialLayout, skip_registration=True):
     return {
       'image_id': tfds.features.Text(),
       'regions': regions,
-      'questions': tfds.features.Sequence({
-        'question': tfds.features.Text(),
-        'tags': tfds.features.Text(),
-        'question_id': _INT,
-        'answers': tfds.features.Sequence(_INT),
-        'scores': tfds.features.Sequence(_FLOAT),
-      }),
+      'questions': tfds.features.Sequence(
+        {
+          'question': tfds.features.Text(),
+          'tags': tfds.features.Text(),
+          'question_id': _INT,
+          'answers': tfds.features.Sequence(_INT),
+          'scores': tfds.features.Sequence(_FLOAT),
+        }
+      ),
     }
 
   def _questions(self, reader):
@@ -203,12 +211,14 @@ class OscarNlvr2(OfficialLayout):
       'image_ids': tfds.features.Sequence(tfds.features.Text(), length=2),
       'first_regions': regions,
       'second_regions': regions,
-      'statements': tfds.features.Sequence({
-        'statement': tfds.features.Text(),
-        'first_tags': tfds.features.Text(),
-        'second_tags': tfds.features.Text(),
-        'label': _INT,
-      }),
+      'statements': tfds.features.Sequence(
+        {
+          'statement': tfds.features.Text(),
+          'first_tags': tfds.features.Text(),
+          'second_tags': tfds.features.Text(),
+          'label': _INT,
+        }
+      ),
     }
 
   def _read(self, folder, split, dim):
@@ -268,17 +278,19 @@ class OscarCocoCaption(OfficialLayout):
 
 
 class OscarNoCaps(OscarCocoCaption):
-  """NoCaps: images with their tags, and boxes whose classes are candidates for a caption's words."""
+  """NoCaps: images with their tags, and boxes whose classes a caption may have to mention."""
 
   READER = nocaps.NoCaps
 
   def _record(self, regions):
     return super()._record(regions) | {
-      'constraints': tfds.features.Sequence({
-        'class_name': tfds.features.Text(),
-        'box': tfds.features.Tensor(shape=(4,), dtype=_FLOAT),
-        'score': _FLOAT,
-      })
+      'constraints': tfds.features.Sequence(
+        {
+          'class_name': tfds.features.Text(),
+          'box': tfds.features.Tensor(shape=(4,), dtype=_FLOAT),
+          'score': _FLOAT,
+        }
+      )
     }
 
   def _texts(self, reader, key, captions):
@@ -421,7 +433,7 @@ def prepare(
     part: 'regions', or 'documents' for the texts of the pre-training corpus.
     region_dim: numbers a region.
     use_beam: read the images in an Apache Beam pipeline.
-    download_config: `tfds.download.DownloadConfig`, for Beam's options; its `manual_dir` is set here.
+    download_config: `tfds.download.DownloadConfig`, for Beam's options; `manual_dir` is set here.
 
   Returns:
     The builder, ready for `as_dataset`.
@@ -439,7 +451,7 @@ def prepare(
   if not builder.is_prepared():
     if manual_dir is None or not os.path.isdir(manual_dir):
       raise FileNotFoundError(
-        f'{builder.info.full_name} is not yet in {data_dir}, and its official files cannot be read: '
+        f'{builder.info.full_name} is not yet in {data_dir}, and its files cannot be read: '
         f'the folder {manual_dir} does not exist.'
       )
     download_config = download_config or tfds.download.DownloadConfig()

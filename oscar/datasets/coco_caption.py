@@ -9,6 +9,7 @@ Row i of the features and row i of the labels are the same image.
 
 Source: microsoft/Oscar, oscar/run_captioning.py, CaptionTSVDataset.
 """
+
 import dataclasses
 import os
 

@@ -8,6 +8,7 @@
 
 Source: microsoft/Oscar, oscar/run_retrieval.py, RetrievalDataset.
 """
+
 import dataclasses
 import json
 import os
@@ -69,7 +70,9 @@ class CocoRetrieval:
   def tags(self, image_id):
     """The text of an image's object tags."""
     if image_id not in self._label_rows:
-      raise region_files.UnknownImageError(f'{self._labels.path} has no tags of image {image_id!r}.')
+      raise region_files.UnknownImageError(
+        f'{self._labels.path} has no tags of image {image_id!r}.'
+      )
     row = self._label_rows[image_id]
     where = f'{self._labels.where(row)}, key {image_id!r}'
     value = self._labels.json(row)
@@ -77,7 +80,7 @@ class CocoRetrieval:
     return records.tags(objects, where)
 
   def own_pairs(self, captions_per_image):
-    """Pairs of each image with its first captions, in official order: what training goes through."""
+    """Pairs of each image with its first captions, in official order, as training needs them."""
     return [
       Pair(image_id, image_id, index, 1)
       for image_id in self.image_ids
@@ -105,12 +108,14 @@ class CocoRetrieval:
     for image_id in self.image_ids:
       if len(candidates.get(image_id, ())) < candidates_per_image:
         raise ValueError(
-          f'{path}: image {image_id!r} has {len(candidates.get(image_id, ()))} candidates, expected '
-          f'at least {candidates_per_image}.'
+          f'{path}: image {image_id!r} has {len(candidates.get(image_id, ()))} candidates, '
+          f'expected at least {candidates_per_image}.'
         )
       for owner, index in candidates[image_id][:candidates_per_image]:
         if index >= len(self.captions.get(str(owner), ())):
-          raise ValueError(f'{path}: image {image_id!r} names caption {index} of {owner!r}: no such.')
+          raise ValueError(
+            f'{path}: image {image_id!r} names caption {index} of {owner!r}: no such.'
+          )
         pairs.append(Pair(image_id, str(owner), index, int(image_id == str(owner))))
     return pairs
 

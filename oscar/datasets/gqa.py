@@ -1,4 +1,4 @@
-"""GQA in the official layout: VQA's questions, one answer each, and one feature file for all splits.
+"""GQA in the official layout: questions as in VQA, one answer each, and one feature file.
 
     gqa_bal_qla_train.json ...              as in VQA, without scores
     trainval_testdev_all_ans2label.pkl      {answer: id}
@@ -6,6 +6,7 @@
 
 Source: microsoft/Oscar, oscar/run_gqa.py and oscar/utils/task_utils.py.
 """
+
 import os
 
 from oscar import features

@@ -5,6 +5,7 @@
 
 Source: microsoft/Oscar, oscar/run_nlvr.py and oscar/utils/task_utils.py.
 """
+
 import dataclasses
 import os
 

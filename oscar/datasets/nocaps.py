@@ -6,6 +6,7 @@
 Source: microsoft/Oscar, oscar/run_captioning.py, CaptionTSVDatasetWithConstraints, and
 oscar/utils/cbs.py, ConstraintBoxesReader.
 """
+
 import dataclasses
 
 import numpy as np
@@ -52,10 +53,10 @@ class NoCaps(coco_caption.CocoCaption):
     records.tags(found, where)
     rectangles = [records.field(item, 'rect', list, where) for item in found]
     for rectangle in rectangles:
-      if len(rectangle) != 4 or not (
-        rectangle[0] <= rectangle[2] and rectangle[1] <= rectangle[3]
-      ):
-        raise ValueError(f'{where}: rect {rectangle}; expected x1, y1, x2, y2 with x1 <= x2, y1 <= y2.')
+      if len(rectangle) != 4 or not (rectangle[0] <= rectangle[2] and rectangle[1] <= rectangle[3]):
+        raise ValueError(
+          f'{where}: rect {rectangle}; expected x1, y1, x2, y2 with x1 <= x2, y1 <= y2.'
+        )
     return ConstraintBoxes(
       tuple(item['class'].lower() for item in found),
       np.array(rectangles, np.float32).reshape(-1, 4),

@@ -5,6 +5,7 @@
 
 Texts are held in memory, region features are not. What is already prepared stays as it is.
 """
+
 import dataclasses
 import sys
 
@@ -23,7 +24,9 @@ class PrepareConfig(settings.Checked):
   dataset: str = setting('pretrain', 'The data set.', choices=DATASETS)
   manual_dir: str = setting(None, 'Folder in the official layout.', type=str)
   data_dir: str = setting(None, 'Folder of the prepared data sets.', type=str)
-  region_dim: int = setting(2054, 'Numbers a region, of which the last six are its box.', at_least=7)
+  region_dim: int = setting(
+    2054, 'Numbers a region, of which the last six are its box.', at_least=7
+  )
   use_beam: bool = setting(False, 'Read the images in an Apache Beam pipeline.')
 
 
@@ -43,7 +46,9 @@ def main(argv):
       config.dataset, config.manual_dir, config.data_dir, part, config.region_dim, config.use_beam
     )
     for split, info in builder.info.splits.items():
-      print(f'{builder.info.full_name} {split}: {info.num_examples} records, {info.num_shards} shards')
+      print(
+        f'{builder.info.full_name} {split}: {info.num_examples} records, {info.num_shards} shards'
+      )
 
 
 if __name__ == '__main__':

@@ -4,7 +4,8 @@
                     image_feature_path, below the data folder
     corpus.tsv      image id, label id, text_a: a document a row
     LABELS/         predictions_gt.tsv (key, JSON {objects, image_h, image_w[, gt_objects]}),
-                    imageid2idx.json; for questions QA_fileB.tsv (id, JSON {labels}), QA_qaid2idx.json
+                    imageid2idx.json; for questions QA_fileB.tsv (id, JSON {labels}),
+                    QA_qaid2idx.json
     FEATURES/       features.tsv, features.lineidx, imageid2idx.json; in a folder a chunk for the
                     data sets of `CHUNKED`
 
@@ -13,6 +14,7 @@ image, the last but one its chunk; 'qa' among the words of a label id marks a qu
 
 Source: microsoft/Oscar, oscar/datasets/oscar_tsv.py, OscarTSVDataset.
 """
+
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -157,7 +159,7 @@ class CorpusRegions(Mapping):
     return name, chunk, self.file(name, chunk).position(key)
 
   def __iter__(self):
-    """Yields (data set, chunk, key) joined by '_'; see `split_image_id` for what the corpus uses."""
+    """Yields (data set, chunk, key) joined by '_', a short form of the corpus' ids."""
     for name, chunk in self._paths:
       for key in self.file(name, chunk):
         yield '_'.join(filter(None, (name, chunk, key)))
@@ -181,8 +183,11 @@ class _LabelFolder:
   def image(self, key, use_gtlabels, asked_by):
     """(tags, height, width) of an image."""
     value, where = self._read(self._tags, self._tag_rows, key, asked_by)
-    objects = value.get('gt_objects') if use_gtlabels and 'gt_objects' in value else (
-      records.field(value, 'objects', list, where))
+    objects = (
+      value.get('gt_objects')
+      if use_gtlabels and 'gt_objects' in value
+      else (records.field(value, 'objects', list, where))
+    )
     size = (records.field(value, name, int, where) for name in ('image_h', 'image_w'))
     return records.tags(objects, where), *size
 
@@ -198,7 +203,9 @@ class _LabelFolder:
       raise ValueError(f'{asked_by}: {key!r} is not among the {len(rows)} keys of {file.path}.')
     where = f'{file.where(rows[key])}, key {key!r}'
     if file.key(rows[key]) != key:
-      raise ValueError(f'{where}: the row is of {file.key(rows[key])!r}; the index is of another file.')
+      raise ValueError(
+        f'{where}: the row is of {file.key(rows[key])!r}; the index is of another file.'
+      )
     value = file.json(rows[key])
     if not isinstance(value, dict):
       raise ValueError(f'{where}: expected a JSON object, found {value!r:.80}.')
@@ -216,8 +223,8 @@ def split_image_id(image_id):
   words, name = image_id.split('_'), dataset_name(image_id)
   if len(words) < (3 if name in CHUNKED else 2):
     raise ValueError(
-      f'image id {image_id!r} has {len(words)} words; expected data set{"_chunk" * (name in CHUNKED)}'
-      '_key.'
+      f'image id {image_id!r} has {len(words)} words; expected data '
+      f'set{"_chunk" * (name in CHUNKED)}_key.'
     )
   return name, words[-2] if name in CHUNKED else '', words[-1]
 

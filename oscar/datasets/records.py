@@ -1,4 +1,5 @@
-"""Reading the small official files (JSON, YAML, label pickles, `.pt` of texts) with clear errors."""
+"""Reading the small official files (JSON, YAML, label pickles, `.pt`) with clear errors."""
+
 import json
 import os
 
@@ -55,8 +56,12 @@ def read_plain(path):
   stem, kind = os.path.splitext(path)
   if not os.path.exists(path) and os.path.exists(stem + '.json'):
     return read_json(stem + '.json')
-  readers = {'.json': read_json, '.pkl': safe_pickle.load, '.p': safe_pickle.load,
-             '.pt': torch_tensors.load}
+  readers = {
+    '.json': read_json,
+    '.pkl': safe_pickle.load,
+    '.p': safe_pickle.load,
+    '.pt': torch_tensors.load,
+  }
   if kind not in readers:
     raise ValueError(f'{path}: expected a file that ends in one of {", ".join(sorted(readers))}.')
   return readers[kind](path)
@@ -83,7 +88,7 @@ def field(record, name, kind, where):
 
 
 def tags(objects, where):
-  """The text of an official list of objects: their classes in order, repeats kept, blanks between."""
+  """The text of an official list of objects: their classes in order, repeats kept."""
   if not isinstance(objects, list) or not all(isinstance(item, dict) for item in objects):
     raise ValueError(f'{where}: expected a list of objects with a class, found {objects!r:.80}.')
   return ' '.join(field(item, 'class', str, where) for item in objects)

@@ -3,6 +3,7 @@
 Each class is a read-only mapping {image key: float32 [regions, dim]} in the order of its file. It
 holds keys and offsets only: an image's features are read, and checked, when they are asked for.
 """
+
 import os
 from collections.abc import Mapping
 
@@ -156,4 +157,3 @@ def _read_index(path):
   if not isinstance(index, dict) or not all(type(value) is int for value in index.values()):
     raise ValueError(f'{path}: expected JSON of key to row number or offset.')
   return index
-

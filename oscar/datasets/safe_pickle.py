@@ -3,6 +3,7 @@
 A pickle can name any function and have it called. The official label files need none: they hold
 dictionaries, lists, text and numbers. This reader admits those and refuses the rest by name.
 """
+
 import collections
 import os
 import pickle
@@ -19,8 +20,17 @@ _ADMITTED = {
 }
 # What damaged or hostile pickles make the C unpickler raise.
 _DAMAGED = (
-  pickle.UnpicklingError, EOFError, KeyError, IndexError, AttributeError, ImportError, TypeError,
-  UnicodeDecodeError, ValueError, OverflowError, MemoryError,
+  pickle.UnpicklingError,
+  EOFError,
+  KeyError,
+  IndexError,
+  AttributeError,
+  ImportError,
+  TypeError,
+  UnicodeDecodeError,
+  ValueError,
+  OverflowError,
+  MemoryError,
 )
 
 

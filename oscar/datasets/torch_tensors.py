@@ -1,13 +1,14 @@
-"""Torch files (`torch.save`) of containers and tensors, read without torch and without running code.
+"""Torch files (`torch.save`) of containers and tensors, read without torch and safely.
 
 Both forms are read: the zip of torch >= 1.6, and the older one, in which the official files are
 written. Tensors stay in the file until `StoredTensor.read`, so a file of any size can be opened.
 
 Facts of the formats: a zip holds `NAME/data.pkl` and `NAME/data/KEY`, uncompressed. The older form
 is a row of pickles (magic number, protocol 1001, properties of the machine, the object, the keys of
-the storages) and then, in the order of the keys, the number of elements (int64) and the raw values of
-each storage. In the object's pickle a storage is a persistent id, ('storage', type, key, ...).
+the storages) and then, in the order of the keys, the number of elements (int64) and the raw values
+of each storage. In the object's pickle a storage is a persistent id, ('storage', type, key, ...).
 """
+
 import collections
 import dataclasses
 import io
@@ -182,7 +183,9 @@ def _load_old(path):
     for key in map(str, keys):
       storage, header = unpickler.storages.get(key), file.read(8)
       if storage is None or header != struct.pack('<q', storage.elements):
-        raise ValueError(f'{path}: storage {key} does not begin where it should; cut off or damaged.')
+        raise ValueError(
+          f'{path}: storage {key} does not begin where it should; cut off or damaged.'
+        )
       offsets[key] = file.tell()
       file.seek(storage.elements * np.dtype(storage.dtype).itemsize, os.SEEK_CUR)
     if file.tell() > size:
@@ -197,7 +200,12 @@ def _place(value, path, offsets):
     if storage.key not in offsets:
       raise ValueError(f'{path}: storage {storage.key} is missing; the file is damaged.')
     return StoredTensor(
-      path, offsets[storage.key], storage.elements, storage.dtype, value.skip, value.shape,
+      path,
+      offsets[storage.key],
+      storage.elements,
+      storage.dtype,
+      value.skip,
+      value.shape,
       value.strides,
     )
   if isinstance(value, dict):

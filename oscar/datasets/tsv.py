@@ -1,10 +1,11 @@
 """The official TSV files: tab-separated rows, and beside `X.tsv` a `X.lineidx` with their offsets.
 
-A row is read when it is asked for, so a file of any size needs 8 bytes of memory a row. A `.lineidx`
-that does not belong to its file is noticed at the first row that it misses.
+A row is read when it is asked for, so a file of any size needs 8 bytes of memory a row. A
+`.lineidx` that does not belong to its file is noticed at the first row that it misses.
 
     python -m oscar.datasets.tsv FILE.tsv ...     # (re)writes FILE.lineidx
 """
+
 import json
 import os
 import sys
@@ -183,9 +184,7 @@ def read_lineidx(path, size):
     offsets = np.array(words, 'S20').astype(np.int64)
   except ValueError as error:
     raise ValueError(f'{path}: not a number ({error}); expected an offset a line. {mend}') from None
-  if len(offsets) and not (
-    offsets[0] == 0 and offsets[-1] < size and (np.diff(offsets) > 0).all()
-  ):
+  if len(offsets) and not (offsets[0] == 0 and offsets[-1] < size and (np.diff(offsets) > 0).all()):
     raise ValueError(
       f'{path}: offsets from {offsets[0]} to {offsets[-1]}; expected ascending numbers from 0 to '
       f'below {size}, the size of the TSV file. {mend}'

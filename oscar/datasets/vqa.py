@@ -1,11 +1,12 @@
 """VQA in the official layout.
 
-    train2014_qla_mrcnn.json ...   questions: q, o (tags with ';'), img_id, an (answer ids), s (scores)
+    train2014_qla_mrcnn.json ...   questions: q, o (tags with ';'), img_id, an (answers), s (scores)
     cache/trainval_ans2label.pkl   {answer: id}; trainval_label2ans.pkl: [answer]
     train_img_frcnn_feats.pt       {img_id: regions}; or .tsv with ..._offset_map.json
 
 Source: microsoft/Oscar, oscar/run_vqa.py and oscar/utils/task_utils.py.
 """
+
 import dataclasses
 import os
 
@@ -125,4 +126,3 @@ def read_questions(path, label_of, answered, scored):
       tuple(label_of[answer] for answer in ids),
       tuple(map(float, scores)),
     )
-

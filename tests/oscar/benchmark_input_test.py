@@ -1,4 +1,5 @@
 """The benchmark compares like with like, and runs."""
+
 import os
 import random
 import subprocess

@@ -1,4 +1,5 @@
 """Fixtures of the OSCAR data tests."""
+
 import shutil
 
 import pytest

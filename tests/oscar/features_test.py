@@ -1,4 +1,5 @@
 """The format of the 2054 numbers: written, read back, and refused when wrong."""
+
 import base64
 import pathlib
 
@@ -50,7 +51,9 @@ def test_round_trip(count, dim, seed):
 
 def test_wrong_width_names_both_numbers():
   bare = np.zeros([2, 2048], np.float32)
-  with pytest.raises(ValueError, match='f.tsv, image 7: regions are 2048 numbers wide, expected 2054'):
+  with pytest.raises(
+    ValueError, match='f.tsv, image 7: regions are 2048 numbers wide, expected 2054'
+  ):
     features.check(bare, 'f.tsv, image 7')
   with pytest.raises(ValueError, match='2048 numbers wide, expected 2054'):
     features.decode(features.encode(bare), 2, 'f.tsv')

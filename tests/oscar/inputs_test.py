@@ -1,4 +1,5 @@
-"""Tensors from text, tags and regions: against the official loaders, and against the plain rules."""
+"""Tensors from text, tags and regions: against the official loaders and the plain rules."""
+
 import json
 import pathlib
 
@@ -37,7 +38,9 @@ def test_token_table_rows(tokenizer):
   table = inputs.TokenTable.of(texts, tokenizer)
   rows = table.rows(tf.constant([4, 2, 0, 1], tf.int64), 4)
   np.testing.assert_array_equal(rows.length, [0, 3, 4, 0])
-  for row, text, length in zip(rows.ids.numpy(), ['', texts[2], texts[0], ''], rows.length, strict=True):
+  for row, text, length in zip(
+    rows.ids.numpy(), ['', texts[2], texts[0], ''], rows.length, strict=True
+  ):
     expected = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text))[:4]
     np.testing.assert_array_equal(row[: int(length)], expected)
 
@@ -63,10 +66,17 @@ def test_truncated_lengths_are_those_of_taking_off_one_by_one(lengths, limit):
   length=st.integers(5, 24),
 )
 def test_pair_layout_is_the_plain_one(rows, length):
-  layout = inputs.pair_layout(*map(lambda side: words(*side), zip(*rows, strict=True)), length, SPECIAL)
+  layout = inputs.pair_layout(
+    *map(lambda side: words(*side), zip(*rows, strict=True)), length, SPECIAL
+  )
   vocab = {i: i for i in range(400)} | {'[CLS]': 2, '[SEP]': 3}
-  options = {'max_seq_length': length, 'max_img_seq_length': 0, 'num_contrast_classes': 2,
-             'texta_false_prob': 0.0, 'mask_loss_for_unmatched': 1}
+  options = {
+    'max_seq_length': length,
+    'max_img_seq_length': 0,
+    'num_contrast_classes': 2,
+    'texta_false_prob': 0.0,
+    'mask_loss_for_unmatched': 1,
+  }
   for i, (a, b) in enumerate(rows):
     expected = plain.convert(a, b, 0, 0, 0, vocab, options | {'max_seq_length': length}, mask=False)
     np.testing.assert_array_equal(layout.input_ids[i], expected['input_ids'])
@@ -112,9 +122,7 @@ def test_caption_layouts_and_masks(case, tokenizer):
 
 
 def test_generation_keeps_the_tags_at_their_training_positions():
-  np.testing.assert_array_equal(
-    inputs.generation_position_ids(3, 5, 6), [0, 1, 2, 5, 6, 7]
-  )
+  np.testing.assert_array_equal(inputs.generation_position_ids(3, 5, 6), [0, 1, 2, 5, 6, 7])
   np.testing.assert_array_equal(inputs.generation_position_ids(4, 2, 6), [0, 1, 2, 3, 4, 5])
 
 

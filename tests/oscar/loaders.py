@@ -1,4 +1,5 @@
-"""What the tests of the readers share: the sample data, the official loaders' items, comparisons."""
+"""What the tests of the readers share: sample data, the official items, comparisons."""
+
 import json
 import pathlib
 

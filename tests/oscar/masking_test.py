@@ -1,4 +1,5 @@
-"""The batched random steps: equal to the plain ones draw for draw, and of the official distribution."""
+"""The batched random steps: equal to the plain ones draw for draw, and as distributed."""
+
 import collections
 import dataclasses
 import json
@@ -75,15 +76,25 @@ def test_batches_equal_the_plain_step_for_equal_draws(case, tokenizer, documents
   regions = rng.integers(0, 4, batch)
   draws = rng.random([batch, masking.pretrain_draws(options)])
   made = masking.pretrain_batch(
-    documents, tf.constant(index), tf.constant(draws), tf.zeros([batch, 3, 8]),
-    tf.constant(regions, tf.int32), options, SPECIAL,
+    documents,
+    tf.constant(index),
+    tf.constant(draws),
+    tf.zeros([batch, 3, 8]),
+    tf.constant(regions, tf.int32),
+    options,
+    SPECIAL,
   )
   made = {name: value.numpy() for name, value in made.items()}
   for i in range(batch):
     served = Served(draws[i], length)
     monkeypatch.setattr(plain, 'random', served)
     _, a, b, label, mismatch = plain.random_sent(
-      DOCS, QA, index[i], args['use_b'], args['textb_sample_mode'], args['texta_false_prob'],
+      DOCS,
+      QA,
+      index[i],
+      args['use_b'],
+      args['textb_sample_mode'],
+      args['texta_false_prob'],
       args['num_contrast_classes'],
     )
     tokens_b = tokenizer.tokenize(b) if args['use_b'] else []
@@ -113,11 +124,17 @@ def test_contrast_has_the_official_distribution(case, tokenizer, documents):
   random.seed(0)
   reference = [
     plain.random_sent(
-      DOCS, QA, index, args['use_b'], args['textb_sample_mode'], args['texta_false_prob'],
+      DOCS,
+      QA,
+      index,
+      args['use_b'],
+      args['textb_sample_mode'],
+      args['texta_false_prob'],
       args['num_contrast_classes'],
     )
     for _ in range(n)
   ]
+
   def named(texts):
     words = inputs.words(texts, tokenizer)
     return _names(inputs.Words(words.ids, tf.minimum(words.length, options.max_seq_length - 2)))
@@ -208,9 +225,7 @@ def test_captions_equal_the_plain_step_for_equal_draws(mask_prob, most, tokenize
     )
     np.testing.assert_array_equal(np.flatnonzero(masked_pos[i]), places)
     np.testing.assert_array_equal(masked_ids[i], ids[:most])
-    np.testing.assert_array_equal(
-      shown[i, : len(tokens)], tokenizer.convert_tokens_to_ids(tokens)
-    )
+    np.testing.assert_array_equal(shown[i, : len(tokens)], tokenizer.convert_tokens_to_ids(tokens))
     np.testing.assert_array_equal(shown[i, len(tokens) :], before[i, len(tokens) :])
 
 
@@ -251,10 +266,15 @@ def test_draws_are_uniform():
   assert 15 < chi_squared < 100  # 49 degrees of freedom: 49 +- 10.
 
 
-@pytest.mark.parametrize('options', [
-  {'textb_sample_mode': 3}, {'texta_false_prob': 0.6}, {'max_seq_length': 3},
-  {'max_img_seq_length': 0},
-])
+@pytest.mark.parametrize(
+  'options',
+  [
+    {'textb_sample_mode': 3},
+    {'texta_false_prob': 0.6},
+    {'max_seq_length': 3},
+    {'max_img_seq_length': 0},
+  ],
+)
 def test_impossible_options_are_refused(options):
   with pytest.raises(ValueError, match=next(iter(options))):
     masking.PretrainOptions(**options)

@@ -1,4 +1,5 @@
 """The plain data steps against the official code's numbers; what else leans on them comes after."""
+
 import json
 import pathlib
 import random
@@ -22,8 +23,13 @@ def test_pretraining_examples(case, tokenizer):
   for example in case['examples']:
     random.seed(example['seed'])
     drawn = plain.random_sent(
-      docs, qa, example['index'], args['use_b'], args['textb_sample_mode'],
-      args['texta_false_prob'], args['num_contrast_classes'],
+      docs,
+      qa,
+      example['index'],
+      args['use_b'],
+      args['textb_sample_mode'],
+      args['texta_false_prob'],
+      args['num_contrast_classes'],
     )
     assert list(drawn) == example['random_sent']
     tokens_b = tokenizer.tokenize(drawn[2]) if args['use_b'] else []
@@ -52,8 +58,13 @@ def test_convert(tokenizer):
     random.seed(case['seed'])
     options = {**case['args'], 'max_seq_length': case['max_seq_length']}
     tensors = plain.convert(
-      case['tokens_a'], case['tokens_b'], case['is_next'], case['is_img_match'],
-      case['img_feat_len'], tokenizer.vocab, options,
+      case['tokens_a'],
+      case['tokens_b'],
+      case['is_next'],
+      case['is_img_match'],
+      case['img_feat_len'],
+      tokenizer.vocab,
+      options,
     )
     assert tensors == {name: case[name] for name in FIELDS}
 
@@ -65,7 +76,10 @@ def test_mask_caption(tokenizer):
     words = tokenizer.tokenize(case['caption'])[: case['max_seq_a_length'] - 2]
     random.seed(case['seed'])
     tokens, places, ids = plain.mask_caption(
-      ['[CLS]', *words, '[SEP]'], len(words) + 2, tokenizer.vocab, case.get('mask_prob', 0.15),
+      ['[CLS]', *words, '[SEP]'],
+      len(words) + 2,
+      tokenizer.vocab,
+      case.get('mask_prob', 0.15),
       case.get('max_masked_tokens', 3),
     )
     expected = arrays[f'{prefix}/input_ids'][: len(tokens)]

@@ -1,4 +1,5 @@
-"""The prepared corpus as batches: the official items, resumed to the example, shared out, bad ones named."""
+"""The prepared corpus as batches: official items, resumed, shared out, bad ones named."""
+
 import itertools
 import json
 
@@ -46,6 +47,7 @@ def assert_equal(one, other):
 @pytest.fixture
 def nothing_drawn(monkeypatch):
   """Draws for which no text is wrong and no word masked."""
+
   def draw(seed, stream, position, batch, count):
     return tf.fill([batch, count], tf.constant(0.99, tf.float64))
 
@@ -61,7 +63,9 @@ def test_every_document_is_the_official_one(data_dir, tokenizer, nothing_drawn):
   for document in corpus.documents():
     regions = corpus.regions[document.image_id]
     tokens = tokenizer.tokenize(document.text_a), tokenizer.tokenize(document.text_b)
-    tensors = plain.convert(*tokens, 0, 0, min(len(regions), 3), tokenizer.vocab, options, mask=False)
+    tensors = plain.convert(
+      *tokens, 0, 0, min(len(regions), 3), tokenizer.vocab, options, mask=False
+    )
     padded, _ = inputs.pad_regions(tf.constant(regions), 3)
     expected.append((tensors['input_ids'], tensors['input_mask'], padded.numpy().tolist()))
   found = rows(list(build(data_dir, tokenizer).eval_dataset().as_numpy_iterator()))
@@ -111,7 +115,9 @@ def test_batches_of_another_size_hold_the_same_examples(data_dir, tokenizer):
 
 
 def test_seeds_differ(data_dir, tokenizer):
-  one, other = (rows(take(build(data_dir, tokenizer, seed=seed).train_dataset(), 6)) for seed in (1, 2))
+  one, other = (
+    rows(take(build(data_dir, tokenizer, seed=seed).train_dataset(), 6)) for seed in (1, 2)
+  )
   assert not np.array_equal(one['input_ids'], other['input_ids'])
 
 
@@ -129,12 +135,15 @@ def test_hosts_share_the_documents(data_dir, tokenizer, nothing_drawn):
   assert {len(batch['weights']) for part in parts for batch in part} == {2}
   found = rows(parts[0] + parts[1])
   texts = [
-    sorted(tuple(ids) for ids, weight in zip(made['input_ids'], made['weights'], strict=True) if weight)
+    sorted(
+      tuple(ids) for ids, weight in zip(made['input_ids'], made['weights'], strict=True) if weight
+    )
     for made in (whole, found)
   ]
   assert texts[0] == texts[1] and len(texts[0]) == 13
   trained = [
-    rows(take(build(data_dir, tokenizer, batch=8).train_dataset(context(2, i, 4)), 20)) for i in range(2)
+    rows(take(build(data_dir, tokenizer, batch=8).train_dataset(context(2, i, 4)), 20))
+    for i in range(2)
   ]
   sets = [{tuple(ids) for ids in made['input_ids'].tolist()} for made in trained]
   assert not sets[0] & sets[1] and len(sets[0] | sets[1]) == 13
@@ -165,9 +174,13 @@ def test_shapes_are_static(data_dir, tokenizer):
 
 def test_the_model_takes_a_batch(data_dir, tokenizer):
   options = masking.PretrainOptions(max_seq_length=18, max_img_seq_length=3, gather_masked=True)
-  batch, = take(build(data_dir, tokenizer, options).train_dataset(), 1)
+  (batch,) = take(build(data_dir, tokenizer, options).train_dataset(), 1)
   config = oscar.OscarConfig(
-    vocab_size=400, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+    vocab_size=400,
+    hidden_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=16,
     max_position_embeddings=18,
   )
   model = oscar.build_model(config, 'pretrain')
@@ -200,13 +213,15 @@ def test_wrong_texts_from_questions_need_questions(data, tmp_path, tokenizer):
   for part in ('documents', 'regions'):
     builders.prepare('pretrain', str(data / 'pretrain'), str(tmp_path / 'out'), part)
   with pytest.raises(ValueError, match='textb_sample_mode=2 takes wrong texts from questions'):
-    build(str(tmp_path / 'out'), tokenizer, masking.PretrainOptions(textb_sample_mode=2)).train_dataset()
+    build(
+      str(tmp_path / 'out'), tokenizer, masking.PretrainOptions(textb_sample_mode=2)
+    ).train_dataset()
 
 
 def test_a_damaged_record_is_named(data, tmp_path, tokenizer):
   for part in ('documents', 'regions'):
     builder = builders.prepare('pretrain', str(data / 'pretrain'), str(tmp_path / 'out'), part)
-  shard, = builder.info.splits['pretrain'].filepaths
+  (shard,) = builder.info.splits['pretrain'].filepaths
   content = bytearray(shard.read_bytes())
   content[len(content) // 2] ^= 1
   shard.write_bytes(content)
@@ -223,7 +238,9 @@ def test_documents_are_taken_record_by_record(data_dir, tokenizer):
   builder = builders.prepare('pretrain', None, data_dir, 'documents')
   documents, record = pretrain_input.read_documents(builder, 'pretrain', tokenizer)
   assert (np.diff(record) >= 0).all() and len(record) == 13
-  cases = json.loads((loaders.GOLDENS / 'pretraining_data_step.json').read_text())['datasets'][0]['docs']
+  cases = json.loads((loaders.GOLDENS / 'pretraining_data_step.json').read_text())['datasets'][0][
+    'docs'
+  ]
   images = [doc[0].split('|')[0] for doc in cases]
   order = sorted(range(13), key=lambda i: (images.index(images[i]), i))
   assert sorted(documents.questions.numpy()) == sorted(

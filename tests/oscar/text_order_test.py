@@ -1,4 +1,5 @@
-"""The order of training: every text once an epoch, a function of the position, any counts, any batches."""
+"""The order of training: every text once an epoch, resumable, for any counts and batches."""
+
 import itertools
 import math
 
@@ -18,7 +19,9 @@ def stream(order, counts, first, last, windows):
   for number in range(windows):
     window = order.window(tf.constant(number, tf.int64))
     assert int(window.position) == position
-    records = np.concatenate([np.arange(a, b) for a, b in zip(window.first, window.last, strict=True)])
+    records = np.concatenate(
+      [np.arange(a, b) for a, b in zip(window.first, window.last, strict=True)]
+    )
     np.testing.assert_array_equal(records[window.slot], record_of[window.text])
     texts.append(window.text.numpy())
     position += len(texts[-1])
@@ -28,7 +31,10 @@ def stream(order, counts, first, last, windows):
 @settings(max_examples=30, deadline=None)
 @given(
   counts=st.lists(st.integers(0, 5), min_size=1, max_size=40),
-  block=st.integers(1, 6), window=st.integers(1, 5), seed=st.integers(0, 5), data=st.data(),
+  block=st.integers(1, 6),
+  window=st.integers(1, 5),
+  seed=st.integers(0, 5),
+  data=st.data(),
 )
 def test_an_epoch_has_every_text_once(counts, block, window, seed, data):
   first = data.draw(st.integers(0, len(counts) - 1))
@@ -75,8 +81,11 @@ def test_batches_hold_the_rows_in_order(batch_size, skip):
     slot = rng.integers(0, 4, size)
     windows.append((100 * number + np.arange(size), slot, (values, np.arange(4.0))))
     rows += zip(windows[-1][0], values[slot].tolist(), slot, strict=True)
-  spec = tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.int64), (
-    tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.float64))
+  spec = (
+    tf.TensorSpec([None], tf.int64),
+    tf.TensorSpec([None], tf.int64),
+    (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.float64)),
+  )
   dataset = tf.data.Dataset.from_generator(lambda: iter(windows), output_signature=spec)
   batches = list(text_order.batches(dataset, batch_size, skip).as_numpy_iterator())
   rows = rows[skip:]
@@ -88,7 +97,9 @@ def test_batches_hold_the_rows_in_order(batch_size, skip):
 
 
 def test_batches_have_a_static_size():
-  windows = tf.data.Dataset.from_tensors((tf.range(8, dtype=tf.int64),) * 2 + ((tf.zeros([8, 3]),),))
+  windows = tf.data.Dataset.from_tensors(
+    (tf.range(8, dtype=tf.int64),) * 2 + ((tf.zeros([8, 3]),),)
+  )
   rows, values = text_order.batches(windows, 4).element_spec
   assert rows.shape == [4] and values.shape == [4, 3]
   assert len(list(itertools.islice(text_order.batches(windows.repeat(), 4), 5))) == 5

@@ -1,4 +1,5 @@
 """TFDS data sets built from the official samples hold what the readers read."""
+
 import json
 import os
 import pickle
@@ -41,9 +42,14 @@ def texts(values):
   return [value.decode() for value in values]
 
 
-@pytest.mark.parametrize(('name', 'reader', 'split'), [
-  ('vqa', vqa.Vqa, 'train'), ('vqa', vqa.Vqa, 'test-dev2015'), ('gqa', gqa.Gqa, 'test-dev'),
-])
+@pytest.mark.parametrize(
+  ('name', 'reader', 'split'),
+  [
+    ('vqa', vqa.Vqa, 'train'),
+    ('vqa', vqa.Vqa, 'test-dev2015'),
+    ('gqa', gqa.Gqa, 'test-dev'),
+  ],
+)
 def test_questions(store, name, reader, split):
   builder, records = built(store, name, name, split.replace('-', '_'))
   expected = reader(loaders.DATA / name, split)
@@ -55,10 +61,15 @@ def test_questions(store, name, reader, split):
     fields = record['questions']
     answers, scores = (fields[key].to_list() for key in ('answers', 'scores'))
     for i in range(len(fields['question'])):
-      found.append(vqa.Question(
-        *texts([fields['question'][i], fields['tags'][i]]), image, int(fields['question_id'][i]),
-        tuple(answers[i]), tuple(round(score, 6) for score in scores[i]),
-      ))
+      found.append(
+        vqa.Question(
+          *texts([fields['question'][i], fields['tags'][i]]),
+          image,
+          int(fields['question_id'][i]),
+          tuple(answers[i]),
+          tuple(round(score, 6) for score in scores[i]),
+        )
+      )
   assert sorted(found, key=repr) == sorted(expected.questions, key=repr)
 
 
@@ -133,13 +144,17 @@ def test_pretraining(store):
     for document in image['documents']:
       assert documents[document].image_id == image['image_id'].decode()
       assert records[document]['record'] == number
-  assert [image['image_id'] for image in images][-3:] == [b'cc_0_316412', b'cc_1_407809', b'cc_1_215068']
+  assert [image['image_id'] for image in images][-3:] == [
+    b'cc_0_316412',
+    b'cc_1_407809',
+    b'cc_1_215068',
+  ]
 
 
 def test_records_are_checked_tfrecords(store):
   """A byte that changed in a shard is noticed when it is read."""
   builder, _ = built(store, 'coco_caption', 'coco_caption', 'train')
-  shard, = builder.info.splits['train'].filepaths
+  (shard,) = builder.info.splits['train'].filepaths
   data = bytearray(shard.read_bytes())
   data[len(data) // 2] ^= 1
   damaged = os.path.join(store, 'damaged.tfrecord')
@@ -180,7 +195,7 @@ def test_regions_can_be_read_in_other_processes():
 
 
 def test_memory_stays_small_and_the_order_too(tmp_path, monkeypatch):
-  """With a buffer of 1 MB instead of 1 GB, 30 MB are written with little more than that in memory."""
+  """With a buffer of 1 MB instead of 1 GB, 30 MB are written with little more in memory."""
   rows = features_test.regions(50)
   text = features.encode(rows).decode()
   with tsv.TsvWriter(tmp_path / 'f.tsv') as writer:

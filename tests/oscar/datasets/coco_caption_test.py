@@ -1,4 +1,5 @@
 """Captions: against the official loader, and what is said of other files."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -30,7 +31,9 @@ def test_captioning(with_tags, tokenizer, special):
 
 def test_a_caption_without_image(data):
   loaders.edit(data / 'coco_caption/train_caption.json', lambda rows: rows[3].update(image_id='77'))
-  with pytest.raises(ValueError, match="train_caption.json row 3: a caption of image '77', which is not"):
+  with pytest.raises(
+    ValueError, match="train_caption.json row 3: a caption of image '77', which is not"
+  ):
     coco_caption.CocoCaption(data / 'coco_caption' / 'train.yaml')
 
 
@@ -39,7 +42,9 @@ def test_features_and_labels_of_different_images(data):
   rows = path.read_bytes().splitlines(keepends=True)
   path.write_bytes(b''.join(rows[:2] + rows[3:]))
   tsv.write_lineidx(path)
-  with pytest.raises(ValueError, match="row 2 of .*feature.tsv is image '336699', but row 2 of .*label.tsv"):
+  with pytest.raises(
+    ValueError, match="row 2 of .*feature.tsv is image '336699', but row 2 of .*label.tsv"
+  ):
     coco_caption.CocoCaption(data / 'coco_caption' / 'train.yaml')
 
 
@@ -49,7 +54,9 @@ def test_caption_descriptions(data):
   with pytest.raises(ValueError, match="train.yaml: 'feature' is missing"):
     coco_caption.CocoCaption(path)
   path.write_text('feature: other.tsv\n')
-  with pytest.raises(FileNotFoundError, match='train.yaml: feature is .*other.tsv, which does not exist'):
+  with pytest.raises(
+    FileNotFoundError, match='train.yaml: feature is .*other.tsv, which does not exist'
+  ):
     coco_caption.CocoCaption(path)
   path.write_text('feature: !!python/object/apply:os.system [ls]\n')
   with pytest.raises(ValueError, match='train.yaml is no YAML of plain values'):

@@ -1,4 +1,5 @@
 """Retrieval: against the official loader, and what is said of other files."""
+
 import random
 
 import pytest
@@ -10,11 +11,15 @@ from tests.oscar import loaders, plain
 
 def retrieval_inputs(reader, caption, image_id, attention, with_tags, tokenizer, special):
   tags = inputs.words([reader.tags(image_id) if with_tags else ''], tokenizer)
-  layout = inputs.retrieval_layout(inputs.words([caption], tokenizer), tags, loaders.LENGTH, special)
+  layout = inputs.retrieval_layout(
+    inputs.words([caption], tokenizer), tags, loaders.LENGTH, special
+  )
   return inputs.model_inputs(layout, *loaders.padded(reader.regions[image_id]), attention)
 
 
-@pytest.mark.parametrize('name', [name for name in loaders.OUTPUTS if name.startswith('retrieval/train')])
+@pytest.mark.parametrize(
+  'name', [name for name in loaders.OUTPUTS if name.startswith('retrieval/train')]
+)
 def test_retrieval_training_pairs(name, tokenizer, special):
   attention, with_tags = name.split('att=')[1].split('/')[0], name.endswith('od=1')
   reader = coco_retrieval.CocoRetrieval(loaders.DATA / 'coco_ir', 'train')
@@ -53,7 +58,11 @@ def test_retrieval_evaluation_pairs(name, tokenizer, special):
     if len(item[0]) > loaders.LENGTH:
       # Behind a caption that fills the sequence the official code appends tags all the same, and
       # the item fits in no batch; here the tags are left out.
-      item[:3] = [item[0][:loaders.LENGTH], item[1][:loaders.LENGTH] + item[1][-loaders.REGIONS:], [0] * loaders.LENGTH]
+      item[:3] = [
+        item[0][: loaders.LENGTH],
+        item[1][: loaders.LENGTH] + item[1][-loaders.REGIONS :],
+        [0] * loaders.LENGTH,
+      ]
     loaders.check(item, made, item[1], item[3])
     assert pair.label == item[4]
 

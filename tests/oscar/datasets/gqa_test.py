@@ -1,4 +1,5 @@
 """GQA: against the official loader, and what is said of other files."""
+
 import pytest
 
 from oscar import inputs

@@ -1,4 +1,5 @@
 """NLVR2: against the official loader, and what is said of other files."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -31,7 +32,9 @@ def test_nlvr2(name, tokenizer, special):
     else:
       both = inputs.words([' '.join(tags).strip()], tokenizer)
       layout = inputs.pair_layout(text, both, loaders.LENGTH, special)
-      made = inputs.model_inputs(layout, *loaders.padded(np.concatenate(regions), 2 * loaders.REGIONS))
+      made = inputs.model_inputs(
+        layout, *loaders.padded(np.concatenate(regions), 2 * loaders.REGIONS)
+      )
       loaders.check(item, made, item[1], item[4])
       assert [statement.label] == item[3]
 

@@ -1,4 +1,5 @@
 """NoCaps: against the official loader, and what is said of other files."""
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,5 @@
 """The command that prepares a data set."""
+
 import subprocess
 import sys
 
@@ -27,8 +28,15 @@ def test_mistakes_take_one_line(tmp_path):
     (['--dataset=vqa'], 'Error: --manual_dir is missing.'),
     (['--dataset=vqua'], 'did you mean vqa'),
     ([f'--manual_dir={tmp_path}/no', f'--data_dir={tmp_path}'], 'no does not exist'),
-    ([f'--manual_dir={loaders.DATA}/gqa', f'--data_dir={tmp_path}', '--dataset=gqa', '--region_dim=2048'],
-     'regions are 2054 numbers wide, expected 2048'),
+    (
+      [
+        f'--manual_dir={loaders.DATA}/gqa',
+        f'--data_dir={tmp_path}',
+        '--dataset=gqa',
+        '--region_dim=2048',
+      ],
+      'regions are 2054 numbers wide, expected 2048',
+    ),
   ):
     done = run(*arguments)
     assert done.returncode == 1

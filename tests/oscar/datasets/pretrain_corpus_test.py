@@ -1,4 +1,5 @@
 """The corpus: against the official loader, and what is said of other files."""
+
 import json
 
 import pytest
@@ -36,15 +37,21 @@ def corpus(data, **kwargs):
   return pretrain_corpus.PretrainCorpus(str(data / 'pretrain' / 'pretrain.yaml'), **kwargs)
 
 
-@pytest.mark.parametrize(('row', 'message'), [
-  (b'coco_train_398288\tcoco_398288\t\n', 'corpus.tsv row 13: text_a of .* is empty'),
-  (b'coco_train_1\tcoco_1\tA man.\n', "corpus.tsv row 13: image 'coco_train_1' has no features"),
-  (b'coco_train_398288\tcoco_134026\tA man.\n', 'row 13: .* differ in image'),
-  (b'coco_train_398288\tgqa_398288\tA man.\n', 'row 13: .* differ in data set'),
-  (b'coco_train_398288\tcoco_qa_398288_9\tA man.\n', "row 13: '9' is not among the 3 keys of .*QA_fileB"),
-  (b'coco_train_398288\n', 'corpus.tsv row 13: 1 columns, expected at least 2'),
-  (b'cc_9\tcc_9\tA man.\n', "image id 'cc_9' has 2 words; expected data set_chunk_key"),
-])
+@pytest.mark.parametrize(
+  ('row', 'message'),
+  [
+    (b'coco_train_398288\tcoco_398288\t\n', 'corpus.tsv row 13: text_a of .* is empty'),
+    (b'coco_train_1\tcoco_1\tA man.\n', "corpus.tsv row 13: image 'coco_train_1' has no features"),
+    (b'coco_train_398288\tcoco_134026\tA man.\n', 'row 13: .* differ in image'),
+    (b'coco_train_398288\tgqa_398288\tA man.\n', 'row 13: .* differ in data set'),
+    (
+      b'coco_train_398288\tcoco_qa_398288_9\tA man.\n',
+      "row 13: '9' is not among the 3 keys of .*QA_fileB",
+    ),
+    (b'coco_train_398288\n', 'corpus.tsv row 13: 1 columns, expected at least 2'),
+    (b'cc_9\tcc_9\tA man.\n', "image id 'cc_9' has 2 words; expected data set_chunk_key"),
+  ],
+)
 def test_corpus_rows(data, row, message):
   path = data / 'pretrain' / 'corpus.tsv'
   path.write_bytes(path.read_bytes().rstrip(b'\n') + b'\n' + row)
@@ -72,12 +79,18 @@ def test_corpus_descriptions(data):
 
 
 def test_labels_of_another_index(data):
-  loaders.edit(data / 'pretrain/coco_labels/imageid2idx.json', lambda index: index.update({'398288': 1}))
-  with pytest.raises(ValueError, match="predictions_gt.tsv row 1, key '398288': the row is of '134026'"):
+  loaders.edit(
+    data / 'pretrain/coco_labels/imageid2idx.json', lambda index: index.update({'398288': 1})
+  )
+  with pytest.raises(
+    ValueError, match="predictions_gt.tsv row 1, key '398288': the row is of '134026'"
+  ):
     list(corpus(data).documents())
 
 
 def test_questions_need_their_answers(data):
   (data / 'pretrain' / 'coco_labels' / 'QA_fileB.tsv').unlink()
-  with pytest.raises(FileNotFoundError, match='is a question, but .*coco_labels has no QA_fileB.tsv'):
+  with pytest.raises(
+    FileNotFoundError, match='is a question, but .*coco_labels has no QA_fileB.tsv'
+  ):
     list(corpus(data).documents())

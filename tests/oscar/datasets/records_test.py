@@ -1,4 +1,5 @@
 """The small files: read by their name, and named when they are wrong."""
+
 import json
 import pickle
 
@@ -25,10 +26,16 @@ def test_lists_of_objects(tmp_path):
     records.read_json_list(tmp_path / 'a.json')
 
 
-@pytest.mark.parametrize(('value', 'kind', 'message'), [
-  ('"5"', int, "'n' is '5', expected a whole number"), ('true', int, "'n' is True"),
-  ('"x"', float, 'expected a number'), ('{}', list, 'expected a list'), ('null', str, 'expected text'),
-])
+@pytest.mark.parametrize(
+  ('value', 'kind', 'message'),
+  [
+    ('"5"', int, "'n' is '5', expected a whole number"),
+    ('true', int, "'n' is True"),
+    ('"x"', float, 'expected a number'),
+    ('{}', list, 'expected a list'),
+    ('null', str, 'expected text'),
+  ],
+)
 def test_fields_of_another_kind(value, kind, message):
   with pytest.raises(ValueError, match=f'f.json row 3: .*{message}'):
     records.field(json.loads(f'{{"n": {value}}}'), 'n', kind, 'f.json row 3')

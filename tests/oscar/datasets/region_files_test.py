@@ -1,4 +1,5 @@
-"""Region features from each kind of file: the same numbers, memory bounded, errors that name file and key."""
+"""Region features from each kind of file: the same numbers, little memory, named errors."""
+
 import json
 import pathlib
 import shutil
@@ -15,7 +16,9 @@ DATA = pathlib.Path(__file__).parents[2] / 'goldens' / 'oscar' / 'dataset'
 
 
 def test_the_same_images_are_equal_in_every_kind_of_file():
-  retrieval = region_files.RegionTsv(DATA / 'coco_ir/features.tsv', DATA / 'coco_ir/imageid2idx.json')
+  retrieval = region_files.RegionTsv(
+    DATA / 'coco_ir/features.tsv', DATA / 'coco_ir/imageid2idx.json'
+  )
   captions = region_files.CaptionRegionTsv(DATA / 'coco_caption' / 'train.feature.tsv')
   tensors = region_files.RegionTensors(DATA / 'gqa' / 'gqa_img_frcnn_feats.pt')
   assert len(retrieval) == 8 and list(retrieval)[:2] == ['398288', '134026']
@@ -37,7 +40,9 @@ def test_vqa_tsv_equals_its_pt():
 
 def test_an_unknown_image_is_named():
   tensors = region_files.RegionTensors(DATA / 'gqa' / 'gqa_img_frcnn_feats.pt')
-  with pytest.raises(region_files.UnknownImageError, match="feats.pt has no features of image '1'") as e:
+  with pytest.raises(
+    region_files.UnknownImageError, match="feats.pt has no features of image '1'"
+  ) as e:
     _ = tensors['1']
   assert isinstance(e.value, ValueError) and '1' not in tensors
   assert tensors.get('1') is None
@@ -66,7 +71,8 @@ def test_bad_features_name_file_and_key(tmp_path, form):
   )
   np.testing.assert_array_equal(file['good'], good)
   for key, message in (
-    ('nan', 'region 1 holds nan'), ('outside', 'outside the image'),
+    ('nan', 'region 1 holds nan'),
+    ('outside', 'outside the image'),
     ('narrow', '2048 numbers wide, expected 2054'),
   ):
     with pytest.raises(ValueError, match=f"f.tsv, image '{key}'.*{message}"):
@@ -81,7 +87,9 @@ def test_damaged_rows_name_file_and_key(tmp_path):
   with pytest.raises(ValueError, match="f.tsv, image '398288': the features are damaged base64"):
     _ = region_files.RegionTsv(tmp_path / 'f.tsv')['398288']
   (tmp_path / 'f.tsv').write_bytes(data[:-1000])
-  with pytest.raises(ValueError, match=r"f.tsv, image '407809': the features are (damaged|\d+ bytes)"):
+  with pytest.raises(
+    ValueError, match=r"f.tsv, image '407809': the features are (damaged|\d+ bytes)"
+  ):
     _ = region_files.RegionTsv(tmp_path / 'f.tsv')['407809']
   (tmp_path / 'f.tsv').write_bytes(b'key\t3\n')
   with pytest.raises(ValueError, match="f.tsv, image 'key': 2 columns"):

@@ -1,4 +1,5 @@
 """Plain pickles are read; nothing in a pickle runs."""
+
 import collections
 import os
 import pathlib
@@ -15,10 +16,12 @@ GOLDENS = pathlib.Path(__file__).parents[2] / 'goldens' / 'oscar'
 
 PLAIN = st.recursive(
   st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
-  lambda items: st.lists(items, max_size=4)
-  | st.dictionaries(st.text(max_size=4) | st.integers(), items, max_size=4)
-  | st.tuples(items, items)
-  | st.sets(st.integers(), max_size=3),
+  lambda items: (
+    st.lists(items, max_size=4)
+    | st.dictionaries(st.text(max_size=4) | st.integers(), items, max_size=4)
+    | st.tuples(items, items)
+    | st.sets(st.integers(), max_size=3)
+  ),
   max_leaves=12,
 )
 
@@ -34,7 +37,8 @@ def test_plain_values_round_trip(tmp_path_factory, value, protocol):
 def test_containers_of_the_official_files(tmp_path):
   value = {
     'counts': collections.defaultdict(float, {('a', 'man'): 2.0}),
-    'order': collections.OrderedDict(b=1, a=2), 'number': 1.5,
+    'order': collections.OrderedDict(b=1, a=2),
+    'number': 1.5,
   }
   (tmp_path / 'a.pkl').write_bytes(pickle.dumps(value, 2))
   read = safe_pickle.load(tmp_path / 'a.pkl')

@@ -1,4 +1,5 @@
 """Torch files without torch: both forms, any view, damage, and nothing held before it is read."""
+
 import pathlib
 import pickle
 import struct
@@ -23,9 +24,13 @@ def test_both_forms_give_what_torch_saved(name):
   """The content is that of `make.py` in the folder of the files."""
   read, base = torch_tensors.load(FILES / name), np.arange(24, dtype=np.float32)
   for key, expected in {
-    'plain': base.reshape(4, 6), 'view': base[6:18].reshape(2, 6),
-    'transposed': base.reshape(4, 6).T, 'stepped': base[::5], 'expanded': np.float32([3, 3, 3]),
-    'empty': np.zeros([0, 6], np.float32), 'scalar': np.float32(2.5),
+    'plain': base.reshape(4, 6),
+    'view': base[6:18].reshape(2, 6),
+    'transposed': base.reshape(4, 6).T,
+    'stepped': base[::5],
+    'expanded': np.float32([3, 3, 3]),
+    'empty': np.zeros([0, 6], np.float32),
+    'scalar': np.float32(2.5),
   }.items():
     value = read[key].read()
     assert value.dtype == np.float32 and value.shape == expected.shape
@@ -41,7 +46,9 @@ def test_both_forms_give_what_torch_saved(name):
 
 
 def test_unknown_types_are_named():
-  with pytest.raises(safe_pickle.UnsafePickleError, match='bfloat16.pt asks for torch.BFloat16Storage'):
+  with pytest.raises(
+    safe_pickle.UnsafePickleError, match='bfloat16.pt asks for torch.BFloat16Storage'
+  ):
     torch_tensors.load(FILES / 'bfloat16.pt')
 
 

@@ -1,4 +1,5 @@
 """TSV rows by number: any content, with and without offsets, damaged in any place."""
+
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from oscar.datasets import tsv
 
-CELL = st.text(st.characters(blacklist_characters='\t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85', codec='utf-8'))
+CELL = st.text(
+  st.characters(blacklist_characters='\t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85', codec='utf-8')
+)
 
 
 def written(path, rows):
@@ -40,7 +43,9 @@ def test_round_trip(tmp_path_factory, rows, indexed):
 @settings(max_examples=60, deadline=None)
 @given(
   rows=st.lists(st.integers(0, 10**6), min_size=1, max_size=8),
-  place=st.integers(0, 10**6), insert=st.binary(max_size=3), cut=st.integers(0, 3),
+  place=st.integers(0, 10**6),
+  insert=st.binary(max_size=3),
+  cut=st.integers(0, 3),
 )
 def test_a_changed_file_is_read_as_it_is_or_refused(tmp_path_factory, rows, place, insert, cut):
   """Offsets that no longer fit never give a row that is in no line of the file."""
@@ -49,9 +54,7 @@ def test_a_changed_file_is_read_as_it_is_or_refused(tmp_path_factory, rows, plac
   data = path.read_bytes()
   place %= len(data)
   path.write_bytes(data[:place] + insert + data[place + cut :])
-  lines = [
-    [cell.strip() for cell in line.split(b'\t')] for line in path.read_bytes().split(b'\n')
-  ]
+  lines = [[cell.strip() for cell in line.split(b'\t')] for line in path.read_bytes().split(b'\n')]
   try:
     file = tsv.TsvFile(path)
   except ValueError as error:
@@ -83,15 +86,23 @@ def test_offsets_of_another_file_are_noticed(tmp_path):
   written(tmp_path / 'some.tsv', [['a', '1'], ['b', '22'], ['c', '3']])
   (tmp_path / 'some.lineidx').write_text('0\n4\n8\n')
   file = tsv.TsvFile(tmp_path / 'some.tsv')
-  with pytest.raises(ValueError, match=r'some.tsv row 1: no row begins at byte 4 .*oscar.datasets.tsv'):
+  with pytest.raises(
+    ValueError, match=r'some.tsv row 1: no row begins at byte 4 .*oscar.datasets.tsv'
+  ):
     _ = file[1]
   subprocess.run([sys.executable, '-m', 'oscar.datasets.tsv', tmp_path / 'some.tsv'], check=True)
   assert tsv.TsvFile(tmp_path / 'some.tsv')[1] == [b'b', b'22']
 
 
-@pytest.mark.parametrize(('content', 'message'), [
-  ('0\nx\n', 'not a number'), ('0\n400\n', 'ascending'), ('4\n8\n', 'ascending'), ('', 'is empty'),
-])
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    ('0\nx\n', 'not a number'),
+    ('0\n400\n', 'ascending'),
+    ('4\n8\n', 'ascending'),
+    ('', 'is empty'),
+  ],
+)
 def test_wrong_offsets(tmp_path, content, message):
   written(tmp_path / 'some.tsv', [['a', '1'], ['b', '2']])
   (tmp_path / 'some.lineidx').write_text(content)
@@ -114,7 +125,10 @@ def test_damaged_rows_are_named(tmp_path):
 
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path):
-  with pytest.raises(ValueError, match='tab or a newline'), tsv.TsvWriter(tmp_path / 'a.tsv') as writer:
+  with (
+    pytest.raises(ValueError, match='tab or a newline'),
+    tsv.TsvWriter(tmp_path / 'a.tsv') as writer,
+  ):
     writer.write('a', 'b')
     writer.write('a\tb')
   assert not list(tmp_path.iterdir())

@@ -1,4 +1,5 @@
 """VQA: against the official loader, and what is said of other files."""
+
 import json
 
 import numpy as np
@@ -40,7 +41,9 @@ def test_an_unknown_split_names_the_nearest():
 def test_vqa_rows(data):
   path = data / 'vqa' / 'train2014_qla_mrcnn.json'
   loaders.edit(path, lambda rows: rows[1]['an'].append(99) or rows[1]['s'].append(1))
-  with pytest.raises(ValueError, match='train2014_qla_mrcnn.json row 1: answer id 99 is not among the 7'):
+  with pytest.raises(
+    ValueError, match='train2014_qla_mrcnn.json row 1: answer id 99 is not among the 7'
+  ):
     vqa.Vqa(data / 'vqa', 'train')
   loaders.edit(path, lambda rows: rows[1]['an'].pop())
   with pytest.raises(ValueError, match='row 1: 2 answers, but 3 scores'):
