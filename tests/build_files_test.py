@@ -1,4 +1,5 @@
 """The BUILD files say what the sources import; and the check sees each way of being wrong."""
+import shutil
 import subprocess
 import sys
 
@@ -23,6 +24,16 @@ def test_every_source_is_in_exactly_one_target():
     for source in target.srcs
   ]
   assert sorted(listed) == sorted(sources)
+
+
+@pytest.mark.skipif(not shutil.which('bazel'), reason='Bazel is not installed')
+def test_bazel_loads_the_targets(tmp_path):
+  query = subprocess.run(
+    ['bazel', '--batch', f'--output_user_root={tmp_path}', 'query', 'kind(py_, //...)'],
+    cwd=build_files.ROOT, capture_output=True, text=True, check=False,
+  )
+  assert query.returncode == 0, query.stderr
+  assert set(query.stdout.split()) == set(build_files.Tree().targets)
 
 
 PACKAGES = ('efficientnet', 'resnext', 'oscar', 'tpu_utils', 'tests')
@@ -145,6 +156,12 @@ def test_module_named_as_its_folder_is_refused(tree):
 def test_lazy_names_must_be_readable(tree):
   edit(tree, 'tools/__init__.py', "{'Saw': 'saw'}", 'NAMES')
   with pytest.raises(ValueError, match=r'tools/__init__.py:2: expected a literal dict.*NAMES'):
+    build_files.problems(tree)
+
+
+def test_source_that_does_not_parse_is_named(tree):
+  put(tree, 'tools/saw.py', 'x = 1\n<<<<<<< HEAD\n')
+  with pytest.raises(ValueError, match='tools/saw.py:2: invalid syntax; make it Python first.'):
     build_files.problems(tree)
 
 

@@ -11,10 +11,12 @@ from tests import build_files
 
 TREE = build_files.Tree()
 PROGRAM = [path for path in TREE.sources if not path.startswith('tests/') and path != 'setup.py']
-SCRIPTS = [
+SCRIPTS = [  # Programs with flags; all run through tpu_utils/cli.py.
   f'{target.package}/{target.srcs[0]}'
   for target in TREE.targets.values()
-  if target.rule == 'py_binary' and f'{target.package}/{target.srcs[0]}' in PROGRAM
+  if target.rule == 'py_binary'
+  and not target.package.startswith('tests')
+  and any(dep.endswith(':cli') for dep in target.deps)
 ]
 PACKAGES = [path.removesuffix('/__init__.py') for path in PROGRAM if path.endswith('__init__.py')]
 

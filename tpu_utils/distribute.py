@@ -15,7 +15,14 @@ _NO_TPU_KERNELS = (
 
 
 def create_strategy(
-  name='auto', *, use_tpu=True, tpu=None, tpu_zone=None, gcp_project=None, tpu_job_name=None
+  name='auto',
+  *,
+  use_tpu=True,
+  tpu=None,
+  tpu_zone=None,
+  gcp_project=None,
+  tpu_job_name=None,
+  several_workers=True,
 ):
   """Returns the `tf.distribute.Strategy` for `name`; call before any other TensorFlow work.
 
@@ -28,18 +35,22 @@ def create_strategy(
     tpu_zone: the TPU's GCE zone.
     gcp_project: the TPU's project.
     tpu_job_name: the TPU cluster's worker job.
+    several_workers: False for what one process does alone, with or without TF_CONFIG: following
+      the checkpoints of a job, exporting.
 
   Raises:
-    ValueError: the name is unknown, or the TPU cannot be used (the message says why).
+    ValueError: the name is unknown, or the strategy cannot be used (the message says why).
   """
   suggest.check('value of --strategy', name, STRATEGIES)
   if name == 'auto':
-    name = _automatic(tpu if use_tpu else None)
+    name = _automatic(tpu if use_tpu else None, several_workers)
   if name == 'tpu':
     return _tpu_strategy(tpu, tpu_zone, gcp_project, tpu_job_name)
   if name == 'multi_worker':
     if not _cluster_workers():
       raise ValueError('--strategy=multi_worker needs the environment variable TF_CONFIG with its workers.')
+    if not several_workers:
+      raise ValueError('--strategy=multi_worker only trains; evaluate and export in one process, without it.')
     return tf.distribute.MultiWorkerMirroredStrategy()
   if name == 'mirrored':
     return _mirrored_strategy()
@@ -49,7 +60,9 @@ def create_strategy(
 def describe(strategy):
   """One line for people: 'MirroredStrategy, 2 replicas'."""
   count = strategy.num_replicas_in_sync
-  return f'{type(strategy).__name__}, {count} replica{"" if count == 1 else "s"}'
+  several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)  # Its class has another name.
+  name = 'MultiWorkerMirroredStrategy' if several else type(strategy).__name__
+  return f'{name}, {count} replica{"" if count == 1 else "s"}'
 
 
 def is_chief(strategy):
@@ -64,10 +77,42 @@ def is_chief(strategy):
   )
 
 
-def _automatic(tpu):
+class Workers:
+  """The processes of a job, which must decide alike; where there is only one it decides alone.
+
+  Every worker has to call these methods, and in the same order: each waits for all.
+  """
+
+  def __init__(self, strategy):
+    self._strategy = strategy
+    self.several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    self.is_chief = is_chief(strategy)
+
+  def any(self, flag):
+    """Whether `flag` is true on any worker."""
+    return any(self.gather(int(flag))) if self.several else bool(flag)
+
+  def gather(self, number):
+    """The `number` (int) of every replica, those of one worker being equal."""
+    if not self.several:
+      return [number]
+    return self._gather(tf.constant(number, tf.int64)).numpy().tolist()
+
+  @tf.function
+  def _gather(self, number):
+    def replica():
+      context = tf.distribute.get_replica_context()
+      place = context.replica_id_in_sync_group
+      row = number * tf.one_hot(place, context.num_replicas_in_sync, dtype=tf.int64)
+      return context.all_reduce(tf.distribute.ReduceOp.SUM, row)
+
+    return self._strategy.experimental_local_results(self._strategy.run(replica))[0]
+
+
+def _automatic(tpu, several_workers=True):
   if tpu is not None:
     return 'tpu'
-  if len(_cluster_workers()) > 1:
+  if several_workers and len(_cluster_workers()) > 1:
     return 'multi_worker'
   return 'mirrored' if len(tf.config.list_logical_devices('GPU')) > 1 else 'one_device'
 

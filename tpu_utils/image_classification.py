@@ -11,7 +11,9 @@ from tpu_utils.images import digits, imagenet_input, preprocessing
 from tpu_utils.trainer import Trainer
 
 
-def run(build_model, spec, identity, *, hardware, data, optimization, job, record):
+def run(
+  build_model, spec, identity, *, hardware, data, optimization, job, record, expected_replicas=None
+):
   """Does what `job.mode` says.
 
   Args:
@@ -23,7 +25,9 @@ def run(build_model, spec, identity, *, hardware, data, optimization, job, recor
     optimization: a `config.OptimizationConfig`.
     job: a `config.JobConfig`.
     record: JSON-able dict for run.json.
+    expected_replicas: stop if the strategy has another number of replicas; None for any.
   """
+  training = job.mode in ('train', 'train_and_eval')
   strategy = distribute.create_strategy(
     hardware.strategy,
     use_tpu=hardware.use_tpu,
@@ -31,8 +35,10 @@ def run(build_model, spec, identity, *, hardware, data, optimization, job, recor
     tpu_zone=hardware.tpu_zone,
     gcp_project=hardware.gcp_project,
     tpu_job_name=hardware.tpu_job_name,
+    several_workers=training,
   )
   print(distribute.describe(strategy))
+  _check_replicas(strategy, expected_replicas)
   _check_batches(strategy.num_replicas_in_sync, data, optimization.gradient_accumulation_steps)
   images = make_input(spec, data, job.seed, hardware.use_bfloat16)
   keras.utils.set_random_seed(job.seed)
@@ -47,16 +53,16 @@ def run(build_model, spec, identity, *, hardware, data, optimization, job, recor
     batch_size=data.train_batch_size,
     steps_per_epoch=data.num_train_images / data.train_batch_size,
   )
-  if job.mode in ('train', 'train_and_eval'):
-    runner.prepare_model_dir(job.model_dir)
+  if training:
     if distribute.is_chief(strategy):
+      runner.prepare_model_dir(job.model_dir)
       runner.write_run_record(job.model_dir, {'strategy': distribute.describe(strategy), **record})
     work.train(images, images if job.mode == 'train_and_eval' else None)
   elif job.mode == 'eval':
     work.follow(images)
   elif not job.export_dir:
     raise ValueError('--mode=export needs --export_dir, the folder to write to.')
-  if job.export_dir:
+  if job.export_dir and distribute.is_chief(strategy):
     export_best(work, spec, job.export_dir)
 
 
@@ -137,10 +143,17 @@ def export_best(work, spec, export_dir):
     prefix = work.checkpoints.prefix(steps[-1])
   work.restore(prefix)
   with work.trainer.averaged_weights() as model:
-    if distribute.is_chief(work.trainer.strategy):
-      preprocess = preprocessing.eval_function(spec)
-      export.export(model, export_dir, preprocess, dataclasses.asdict(spec))
-      print(f'Exported {os.path.basename(prefix)} to {export_dir} (SavedModel and {export.KERAS_FILE}).')
+    preprocess = preprocessing.eval_function(spec)
+    export.export(model, export_dir, preprocess, dataclasses.asdict(spec))
+  print(f'Exported {os.path.basename(prefix)} to {export_dir} (SavedModel and {export.KERAS_FILE}).')
+
+
+def _check_replicas(strategy, expected):
+  if expected not in (None, strategy.num_replicas_in_sync):
+    raise ValueError(
+      f'--num_replicas={expected}, but this job has {distribute.describe(strategy)}; leave the flag out, '
+      'or check --strategy, --tpu and TF_CONFIG.'
+    )
 
 
 def _check_batches(replicas, data, accumulation_steps):

@@ -36,14 +36,13 @@ class Runner:
     self.identity = identity
     self._batch_size = batch_size
     self._steps_per_epoch = steps_per_epoch
-    self._chief = distribute.is_chief(trainer.strategy)
-    self._several_workers = isinstance(trainer.strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    self._workers = distribute.Workers(trainer.strategy)
     self._writers = {}
     follows = config.mode in ('eval', 'export')
     self.checkpoints = checkpoints.CheckpointManager(
       config.model_dir,
       config.keep_checkpoint_max,
-      writes=self._chief and not follows,
+      writes=self._workers.is_chief and not follows,
       asynchronous=config.use_async_checkpointing,
     )
 
@@ -60,8 +59,10 @@ class Runner:
     Raises:
       cli.Interrupted: SIGTERM came; the state is saved.
       NonFiniteLossError: training diverged; earlier checkpoints are untouched.
+      ConnectionError: another worker of the job is gone.
     """
-    prepare_model_dir(self.config.model_dir)
+    if self._workers.is_chief:
+      prepare_model_dir(self.config.model_dir)
     self.resume()
     trainer, last = self.trainer, self.config.train_steps
     if eval_input is not None and self._due(trainer.step, self.config.steps_per_eval):
@@ -77,7 +78,7 @@ class Runner:
       loop = 1
       while trainer.step < last:
         loop = self._train_loop(iterator, loop, writer, progress)
-        stopping = self._agreed(stop.requested)
+        stopping = self._workers.any(stop.requested)  # All stop, or the others would wait.
         if stopping or self._due(trainer.step, self._save_steps(eval_input)):
           self.save()
         if stopping:
@@ -110,8 +111,8 @@ class Runner:
     progress.update(trainer.step, loss=logs['loss'], **accuracy, **{'images/s': speed})
     if writer is not None:
       _write_scalars(writer, logs, trainer.step)
-    if self._several_workers:
-      return self.config.iterations_per_loop  # Workers must come to `_agreed` at the same steps.
+    if self._workers.several:
+      return self.config.iterations_per_loop  # They must return to the host at the same steps.
     return max(1, min(self.config.iterations_per_loop, int(steps * _LOOP_SECONDS / seconds)))
 
   def _to_boundary(self, step):
@@ -125,16 +126,6 @@ class Runner:
 
   def _due(self, step, every):
     return step > 0 and (step % every == 0 or step >= self.config.train_steps)
-
-  def _agreed(self, requested):
-    """Whether any worker was asked to stop: all stop together, or the others would wait for it."""
-    if not self._several_workers:
-      return requested
-    flag = tf.constant(float(requested))
-    total = self.trainer.strategy.run(
-      lambda: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, flag)
-    )
-    return float(self.trainer.strategy.experimental_local_results(total)[0]) > 0
 
   # ---- checkpoints
 
@@ -153,6 +144,12 @@ class Runner:
       checkpoints.assign(self.trainer.variables(), values, self.checkpoints.prefix(step))
       self.trainer.restored(step)
       print(f'Going on from step {step} of {self.config.model_dir}.')
+    steps = self._workers.gather(self.trainer.step)
+    if len(set(steps)) > 1:
+      raise checkpoints.CheckpointError(
+        f'--model_dir={self.config.model_dir} must be one folder that all workers share; they find '
+        f'checkpoints of different steps in it: {steps}.'
+      )
     return self.trainer.step
 
   def restore(self, prefix):
@@ -181,7 +178,7 @@ class Runner:
     step = self.trainer.step
     text = ', '.join(f'{name} {value:.4f}' for name, value in results.items())
     (progress or bar).say(f'Evaluation at step {step}: {text}')
-    if self._chief:
+    if self._workers.is_chief:
       _write_scalars(self._writer(self._eval_folder()), results, step)
       with tf.io.gfile.GFile(self._history(), 'a') as f:
         f.write(json.dumps({'step': step, **results}) + '\n')
@@ -218,7 +215,7 @@ class Runner:
 
   def _evaluate_once(self, eval_input, progress=None):
     """Evaluates the current step unless its results are already in the history."""
-    if self.trainer.step in self._evaluated_steps():
+    if self._workers.any(self.trainer.step in self._evaluated_steps()):
       return
     results = self.evaluate(eval_input, progress)
     if self.config.archive_ckpt:
@@ -240,7 +237,7 @@ class Runner:
 
   def _writer(self, folder):
     """The summary writer of a sub-folder, one for the whole job; None where others write."""
-    if self._chief and folder not in self._writers:
+    if self._workers.is_chief and folder not in self._writers:
       path = os.path.join(self.config.model_dir, folder)
       self._writers[folder] = tf.summary.create_file_writer(path)
     return self._writers.get(folder)
@@ -281,14 +278,25 @@ def write_run_record(model_dir, record):
 
 @contextlib.contextmanager
 def _explained(images):
-  """Turns an error from deep inside the input's graph into the one that names file and record."""
+  """Turns an error from deep inside the graph into one for people; the input's names file and record."""
   try:
     yield
+  except tf.errors.UnavailableError as e:
+    raise ConnectionError(
+      'a machine of the job does not answer any more. Start all workers again: they go on from the '
+      f'newest checkpoint. ({_cause(e)})'
+    ) from e
   except tf.errors.OpError as e:
     cause = images.explain(e)
     if cause is None:
       raise
     raise cause from e
+
+
+def _cause(error):
+  """The line of a graph's error that says what happened, without the traceback of the graph."""
+  lines = [line for line in error.message.splitlines() if line and not line[0].isspace()]
+  return next((line for line in lines if 'aborted by' in line), lines[0])
 
 
 def _write_scalars(writer, numbers, step):

@@ -88,6 +88,7 @@ class Trainer:
     self._clip_norm = clip_norm
     self._accumulation_steps = accumulation_steps
     self._trainable = [v.value for v in model.trainable_variables]
+    self._statistics_differ = False  # Between replicas, since the last `synchronize`.
     self._seeds = seed_states(model)
     seed_paths = {id(v) for v in self._seeds.values()}
     # Keras lists seed states among the weights, under names that count up within the process.
@@ -114,6 +115,7 @@ class Trainer:
   def restored(self, step):
     """To be called after the variables were set to those of `step`."""
     self.step = step
+    self._statistics_differ = False
     self._spread_seeds()
 
   @contextlib.contextmanager
@@ -146,6 +148,7 @@ class Trainer:
     Raises:
       NonFiniteLossError: the loss or the gradient was infinite or not a number.
     """
+    self._statistics_differ = self.strategy.num_replicas_in_sync > 1
     done, finite, totals, rate, wait = self._train_loop(
       iterator, tf.constant(self.step, tf.int64), tf.constant(steps, tf.int64)
     )
@@ -269,11 +272,18 @@ class Trainer:
 
   # ---- replicas
 
-  @tf.function
   def synchronize(self):
-    """Averages over replicas what each follows by itself: moving statistics and their averages."""
-    if self.strategy.num_replicas_in_sync == 1:
-      return
+    """Averages over replicas what each follows by itself: moving statistics and their averages.
+
+    Does nothing if there was no training since the last time, so that it costs nothing to ask for it,
+    and one worker can export alone.
+    """
+    if self._statistics_differ:
+      self._synchronize()
+    self._statistics_differ = False
+
+  @tf.function
+  def _synchronize(self):
     self.strategy.run(self._average_statistics)
 
   def _average_statistics(self):
@@ -286,7 +296,9 @@ class Trainer:
     if not variables:
       return
     context = tf.distribute.get_replica_context()
-    means = context.all_reduce(tf.distribute.ReduceOp.MEAN, [tf.convert_to_tensor(v) for v in variables])
+    # `identity` puts the value on this replica's device; what is read from a variable names none.
+    values = [tf.identity(v) for v in variables]
+    means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
     for variable, mean in zip(variables, means, strict=True):
       tf.raw_ops.AssignVariableOp(resource=variable.handle, value=mean)
 

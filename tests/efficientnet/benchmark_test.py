@@ -12,6 +12,16 @@ def test_times_both_contestants():
     assert min(seconds.values()) > 0
 
 
+@pytest.mark.slow
+def test_times_the_trainer_for_both_models():
+  config = benchmark.BenchmarkConfig(image_size=32, batch_size=2, rounds=1, compare='trainer')
+  got = benchmark.trainer_benchmark(config)
+  assert set(got) == {'efficientnet-b0', 'digits'}
+  for times in got.values():
+    assert set(times) == {'bare step', 'trainer'}
+    assert all(len(seconds) == 1 and seconds[0] > 0 for seconds in times.values())
+
+
 def test_model_without_a_peer():
   with pytest.raises(ValueError, match='model_name.*efficientnet-b0'):
     benchmark.BenchmarkConfig(model_name='efficientnet-l2')

@@ -72,19 +72,12 @@ def test_history_continues_a_sequence(model):
   )
 
 
-def test_image_layer_norm_normalises_the_regions_alone():
-  config = oscar.OscarConfig(**golden_models.CONFIG, use_img_layernorm=True)
-  model = oscar.build_model(config, 'retrieval', output_hidden_states=True)
-  rng = np.random.default_rng(0)
-  inputs = {
-    'input_ids': rng.integers(5, 400, (2, 4)),
-    'img_feats': rng.normal(3, 10, (2, 5, 26)).astype('float32'),
-    'attention_mask': np.ones((2, 9), 'int32'),
-  }
-  model.bert.img_norm.gamma.assign(np.full(48, 2.0))
-  regions = model(inputs)['hidden_states'][0][:, 4:]
-  np.testing.assert_allclose(np.mean(regions, -1), 0, atol=1e-5)
-  np.testing.assert_allclose(np.std(regions, -1), 2, atol=1e-4)
+def test_image_layer_norm_agrees_with_official_code(goldens):
+  settings = {'use_img_layernorm': True, 'img_layer_norm_eps': 1e-5}
+  outputs = golden_models.build('retrieval', **settings)(case_inputs(goldens, 'mask2d'))
+  expected = golden_models.load('image_layernorm.npz')
+  for name in ('sequence_output', 'pooled_output'):
+    np.testing.assert_allclose(outputs[name], expected[f'encoder/{name}'], atol=1e-5, rtol=0)
 
 
 def test_gelu_is_the_exact_one():

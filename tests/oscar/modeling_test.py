@@ -10,7 +10,7 @@ import tensorflow as tf
 import oscar
 from oscar import losses
 from tests.oscar import golden_models
-from tpu_utils import profile
+from tpu_utils import optimizers, profile, trainer
 from tpu_utils.weights.names import oscar as names
 
 INPUTS = ('input_ids', 'token_type_ids', 'attention_mask', 'img_feats')
@@ -123,6 +123,23 @@ def test_classification_agrees_with_official_code(heads, variant):
   assert_norms_agree(gradients(tape, loss, model), norms)
 
 
+@pytest.mark.parametrize('scale', [2, 3])
+def test_pairs_with_image_layer_norm_agree_with_official_code(heads, scale):
+  """Such models have a layer norm inside the NLVR2 classifier, too."""
+  z, prefix = golden_models.load('image_layernorm.npz'), f'nlvr2_pair_mlp{scale}/'
+  settings = {'use_img_layernorm': True, 'img_layer_norm_eps': 1e-5}
+  model = golden_models.build('nlvr2', classifier='mlp', cls_hidden_scale=scale, **settings)
+  with tf.GradientTape() as tape:
+    logits = model(golden_models.inputs(heads, *INPUTS, prefix='nlvr2/'))['logits']
+    loss = losses.mean(losses.classification(logits, heads['nlvr2/labels'], 'xe'))
+  np.testing.assert_allclose(logits, z[prefix + 'logits'], atol=1e-4, rtol=0)
+  np.testing.assert_allclose(loss, z[prefix + 'loss'], rtol=1e-5)
+  found = gradients(tape, loss, model)
+  for key in (k for k in z.files if k.startswith(prefix + 'grad/')):
+    gradient = found[key.rsplit('/', 1)[1]]
+    np.testing.assert_allclose(gradient.T, z[key], atol=1e-5, err_msg=key)
+
+
 @pytest.mark.parametrize(
   ('task', 'labels', 'expected', 'mask'),
   [
@@ -206,8 +223,7 @@ def test_variables_are_the_official_ones(variant, norm):
   assert count(model.trainable_variables) == entry['n_trainable']
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('size', ['base', 'large'])
+@pytest.mark.parametrize('size', ['base', pytest.param('large', marks=pytest.mark.slow)])
 def test_parameter_counts(size):
   entries = golden_models.load('state_dict_names.json')['variants']
   model = oscar.build_model(size, 'pretrain', use_img_layernorm=True, num_contrast_classes=3)
@@ -236,9 +252,10 @@ def test_mixed_precision_keeps_float32_variables_and_logits(pretraining):
   assert keras.config.dtype_policy().name == 'float32'
 
 
-def test_compiles_under_xla_forward_and_backward(pretraining):
+@pytest.mark.parametrize(('policy', 'tolerance'), [('float32', 1e-4), ('mixed_bfloat16', 0.3)])
+def test_compiles_under_xla_forward_and_backward(pretraining, policy, tolerance):
   z = pretraining
-  model = golden_models.build('pretrain')
+  model = golden_models.build('pretrain', dtype_policy=policy)
   inputs = golden_models.inputs(z, *INPUTS)
   inputs['masked_positions'] = np.array([[1, 2]] * 4)
   labels = np.array([[7, -1]] * 4)
@@ -253,7 +270,48 @@ def test_compiles_under_xla_forward_and_backward(pretraining):
 
   loss, scores = step({k: tf.constant(v) for k, v in inputs.items()}, tf.constant(labels))
   assert np.isfinite(loss)
-  np.testing.assert_allclose(scores, z['c2/prediction_scores'][:, 1:3], atol=1e-4, rtol=0)
+  np.testing.assert_allclose(scores, z['c2/prediction_scores'][:, 1:3], atol=tolerance, rtol=0)
+
+
+def train_steps(strategy, steps=3, **dropout):
+  """Trains on the golden batch through the shared trainer; returns (losses, {name: value})."""
+  z = golden_models.load('pretraining.npz')
+  labels = np.array([[7, 8], [9, -1], [-1, -1], [-1, 5]])
+  batch = {k: z[k].astype('float32' if k == 'img_feats' else 'int32') for k in INPUTS}
+  batch |= {'masked_positions': np.tile([1, 2], (4, 1)), 'masked_lm_labels': labels}
+  batch |= {'next_sentence_label': z['c2/next_sentence_label']}
+
+  def dataset(context):
+    size = context.get_per_replica_batch_size(4)
+    return tf.data.Dataset.from_tensor_slices(batch).repeat().batch(size, drop_remainder=True)
+
+  def term(name):
+    def loss(outputs, batch):
+      terms = losses.pretraining(outputs, batch['masked_lm_labels'], batch['next_sentence_label'])
+      return terms[name]
+
+    return loss
+
+  task = trainer.Task({name: term(name) for name in ('masked_lm_loss', 'next_sentence_loss')})
+  with strategy.scope():
+    model = golden_models.build('pretrain', **dropout)
+  optimizer = optimizers.build_optimizer('sgd')
+  held = trainer.Trainer(strategy, model, task, optimizer, lambda step: 0.05, clip_norm=1.0)
+  logs = held.train(held.train_iterator(dataset), steps)
+  return logs, {name: np.array(v) for name, v in held.variables().items()}
+
+
+def test_two_replicas_train_the_weights_of_one(two_replicas):
+  """Masked words are spread unevenly over the replicas: the loss is a mean over all of them."""
+  still = {'hidden_dropout_prob': 0.0, 'attention_probs_dropout_prob': 0.0}
+  one, two = (train_steps(s, **still) for s in (tf.distribute.get_strategy(), two_replicas))
+  assert one[0]['masked_lm_loss'] > 1
+  assert one[0]['loss'] == pytest.approx(two[0]['loss'], rel=1e-5)
+  assert one[1].keys() == two[1].keys()
+  assert 'seeds/encoder_layer_0' in one[1]
+  for name, value in one[1].items():
+    if not name.startswith('seeds/'):
+      np.testing.assert_allclose(value, two[1][name], atol=1e-5, err_msg=name)
 
 
 def test_says_what_it_takes(pretraining):
@@ -275,12 +333,23 @@ def test_says_what_it_takes(pretraining):
   assert profile.flops(model, input_shapes=shapes) == expected
 
 
-def test_unknown_lengths_while_tracing(pretraining):
-  model = golden_models.build('pretrain')
+@pytest.mark.parametrize('task', ['pretrain', 'captioning'])
+def test_unknown_lengths_while_tracing(pretraining, task):
+  model = golden_models.build(task, tie_weights=True)
   inputs = golden_models.inputs(pretraining, *INPUTS)
   specs = {k: tf.TensorSpec([None] * v.ndim, v.dtype) for k, v in inputs.items()}
   scores = tf.function(model, input_signature=[specs])(inputs)['prediction_scores']
-  np.testing.assert_allclose(scores, pretraining['c2/prediction_scores'], atol=1e-4, rtol=0)
+  expected = pretraining['c2/prediction_scores']
+  if task == 'captioning':
+    expected = expected[:, : inputs['input_ids'].shape[1]]
+  np.testing.assert_allclose(scores, expected, atol=1e-4, rtol=0)
+
+
+def test_inputs_that_are_none_count_as_not_given(heads):
+  model = golden_models.build('nlvr2')
+  inputs = golden_models.inputs(heads, *INPUTS, prefix='nlvr2/')
+  logits = model({**inputs, 'position_ids': None, 'head_mask': None})['logits']
+  np.testing.assert_array_equal(logits, model(inputs)['logits'])
 
 
 def test_runs_on_another_backend():

@@ -52,3 +52,12 @@ def test_a_cluster_of_workers_is_found(monkeypatch):
   cluster = {'cluster': {'worker': ['a:1', 'b:2']}, 'task': {'type': 'worker', 'index': 1}}
   monkeypatch.setenv('TF_CONFIG', json.dumps(cluster))
   assert distribute._automatic(None) == 'multi_worker'
+
+
+def test_following_and_exporting_leave_the_workers_alone(monkeypatch):
+  cluster = {'cluster': {'worker': ['a:1', 'b:2']}, 'task': {'type': 'worker', 'index': 1}}
+  monkeypatch.setenv('TF_CONFIG', json.dumps(cluster))
+  strategy = distribute.create_strategy(several_workers=False)
+  assert isinstance(strategy, tf.distribute.OneDeviceStrategy)
+  with pytest.raises(ValueError, match='multi_worker only trains'):
+    distribute.create_strategy('multi_worker', several_workers=False)

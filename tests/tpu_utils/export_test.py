@@ -1,4 +1,5 @@
 """The exported files give the model's own logits, and are replaced whole or not at all."""
+import dataclasses
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from tpu_utils import batch_norm, export
+from tpu_utils.images import preprocessing, spec
 
 IMAGE_SIZE = 12
 PREPROCESSING = {'image_size': IMAGE_SIZE, 'interpolation': 'bilinear'}
@@ -96,6 +98,22 @@ def test_image_of_another_size_goes_through_preprocess(exported):
   assert_close(model, outputs['logits'], logits)
 
 
+@pytest.mark.parametrize('interpolation', spec.INTERPOLATIONS)
+@pytest.mark.parametrize('crop', spec.CROPS)
+def test_export_with_the_evaluations_preprocessing(tmp_path, interpolation, crop):
+  """The record of a model decides how the exported model sees a file, as it does in evaluation."""
+  model = build_model()
+  record = spec.PreprocessSpec(image_size=IMAGE_SIZE, interpolation=interpolation, crop=crop)
+  evaluation = preprocessing.eval_function(record)
+  export.export(model, tmp_path / 'export', evaluation, dataclasses.asdict(record))
+  photograph = np.random.default_rng(2).integers(0, 256, (31, 57, 3), np.uint8)
+  encoded = [tf.io.encode_jpeg(photograph), tf.io.encode_png(photograph)]
+  outputs = tf.saved_model.load(str(tmp_path / 'export')).signatures['image_bytes'](
+    image_bytes=tf.stack(encoded))
+  logits = model(tf.stack([evaluation(contents) for contents in encoded]), training=False)
+  assert_close(model, outputs['logits'], logits)
+
+
 @pytest.mark.parametrize('endpoint', ['serve', 'images', 'serving_default', 'image_bytes'])
 def test_tfsm_layer(exported, images, files, endpoint):
   model, directory = exported
@@ -111,8 +129,7 @@ def test_keras_file_gives_the_same_model(exported, images):
   assert loaded.name == model.name
   assert [layer.dtype_policy.name for layer in loaded.layers] == [
     layer.dtype_policy.name for layer in model.layers]
-  outputs = [m(images.astype('float32'), training=False).numpy() for m in (loaded, model)]
-  np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-6, atol=1e-5)
+  assert_close(model, loaded(images.astype('float32')), expected_outputs(model, images)[0])
 
 
 def test_keras_file_loads_without_this_package(exported):

@@ -7,7 +7,8 @@ A source is a file format and the names that a program uses in it. Each format h
     read(path, use_ema) -> Mapping[str, array]  # the tensors by name, training state left out
 
 and each paper has a module in `names/` whose `NAME_MAPS` gives, for every source it knows, a pure function
-`(model, names in the file) -> {variable.path: assign.Rule}`.
+`(model, names in the file) -> {variable.path: assign.Rule}`. It may also say `BUFFERS` (ends of names in files
+that are no weights) and `MOVING_AVERAGES = False` (its programs keep none).
 """
 import importlib
 import os
@@ -20,6 +21,9 @@ READERS = {
   'tf1': 'tpu_utils.weights.tf1',
   'torch': 'tpu_utils.weights.torch_files',
   't7': 'tpu_utils.weights.t7',
+  # Torch files under the names of their makers.
+  'oscar': 'tpu_utils.weights.torch_files',
+  'bert': 'tpu_utils.weights.torch_files',
 }
 
 # Start of model.name -> module of its name maps. Names, not imports: tpu_utils imports no paper.
@@ -27,19 +31,28 @@ NAMES = {
   'efficientnet': 'tpu_utils.weights.names.efficientnet',
   'resnext': 'tpu_utils.weights.names.resnext',
   'resnet': 'tpu_utils.weights.names.resnext',
+  'oscar': 'tpu_utils.weights.names.oscar',
 }
 
 
-def load(model, path, source='auto', use_ema=True):
+def load(model, path, source='auto', use_ema=True, fresh=(), optional=(), unused=()):
   """Loads a checkpoint of another program into a model.
+
+  Without the last three arguments, the file and the model must have the same variables.
 
   Args:
     model: a built `keras.Model` of one of the papers; its name says which.
     path: the checkpoint: a file, a TF1 prefix (`.../model.ckpt-350000`), or a folder with a TF1
-      `checkpoint` file.
+      `checkpoint` file or with Hugging Face's `model.safetensors` or `pytorch_model.bin`.
     source: a key of `READERS`, or 'auto' to tell it from the file.
     use_ema: take the moving averages where the format has both them and the raw weights. When it
       has them but this file doesn't, that is an error, not a reason to take the raw ones.
+    fresh: starts of paths of variables ('head_dense/') that keep their values, for a new head.
+    optional: starts of paths of layers that keep theirs if the file has none of their variables.
+    unused: starts of names in the file that the model need not have a place for.
+
+  Returns:
+    An `assign.Report` of what was loaded, kept and left; its text is one line.
 
   Raises:
     FileNotFoundError: nothing at `path`.
@@ -47,13 +60,18 @@ def load(model, path, source='auto', use_ema=True):
       unexpected and wrong-shaped. The model is then as it was.
   """
   path = os.fspath(path)
-  maps = _names_module(model).NAME_MAPS
-  known = [name for name in READERS if name in maps]
+  names = _names_module(model)
+  known = [name for name in READERS if name in names.NAME_MAPS]
   if source == 'auto':
     source = _recognise(path, known)
   suggest.check('source', source, known)
+  use_ema = use_ema and getattr(names, 'MOVING_AVERAGES', True)
   tensors = _reader(source).read(path, use_ema=use_ema)
-  assign.assign(model, maps[source](model, list(tensors)), tensors, path)
+  buffers = getattr(names, 'BUFFERS', ())
+  if any(name.endswith(buffers) for name in tensors):
+    tensors = {name: tensors[name] for name in tensors if not name.endswith(buffers)}
+  rules = names.NAME_MAPS[source](model, list(tensors))
+  return assign.assign(model, rules, tensors, path, fresh, optional, unused)
 
 
 def save_torch(model, path):

@@ -22,11 +22,20 @@ _RAW_KEYS = ('state_dict', 'model_state_dict', 'model')
 _EMA_KEYS = ('state_dict_ema', 'model_ema')
 _DATA_PARALLEL = 'module.'
 _TRAINING_STATE = '.num_batches_tracked'
+# Names that Hugging Face's and OSCAR's folders give the file of weights.
+_IN_FOLDERS = ('model.safetensors', 'pytorch_model.bin')
 
 
 def matches(path):
-  """Whether `path` ends like a file of torch weights and doesn't hold anything else."""
+  """Whether `path` ends like a file of torch weights, or is a folder with one."""
+  path = _file(path)
   return path.endswith(_SUFFIXES) and os.path.isfile(path)
+
+
+def _file(path):
+  """The file of weights in a folder, or `path` itself."""
+  files = [os.path.join(path, name) for name in _IN_FOLDERS]
+  return next((file for file in files if os.path.isfile(file)), path)
 
 
 def read(path, use_ema=True):
@@ -36,7 +45,7 @@ def read(path, use_ema=True):
   taken off, and the batch counters of batch norms (`num_batches_tracked`) are left out.
 
   Args:
-    path: the file.
+    path: the file, or a folder with `model.safetensors` or `pytorch_model.bin`.
     use_ema: take the moving averages where a checkpoint has them beside the raw weights.
 
   Returns:
@@ -47,7 +56,7 @@ def read(path, use_ema=True):
     ValueError: it can't be read, holds more than tensors and plain containers, or no tensors; or it
       is no safetensors file and torch is not installed.
   """
-  path = os.fspath(path)
+  path = _file(os.fspath(path))
   if not os.path.isfile(path):
     raise FileNotFoundError(f'{path}: no such file.')
   tensors = _read_safetensors(path) if path.endswith(_SAFETENSORS) else _read_torch(path, use_ema)
@@ -68,7 +77,7 @@ def write(path, tensors):
   unfinished = f'{path}.{os.getpid()}.tmp'
   try:
     if path.endswith(_SAFETENSORS):
-      contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+      contiguous = {name: np.asarray(value, order='C') for name, value in tensors.items()}
       _import_extra('safetensors.numpy', path).save_file(contiguous, unfinished)
     else:
       torch = _import_extra('torch', path)

@@ -64,3 +64,38 @@ def test_a_name_map_must_be_one_to_one(model):
     assign.assign(model, twice, tensors(), 'file')
   with pytest.raises(ValueError, match='no rule'):
     assign.assign(model, {}, tensors(), 'file')
+
+
+def test_fresh_variables_keep_their_values_whatever_the_file_has(model):
+  before = model.weights[1].numpy() + 3
+  model.weights[1].assign(before)
+  wrong = tensors() | {'net/dense/bias': np.zeros(9)}
+  report = assign.assign(model, rules(), wrong, 'file', fresh=['dense/bias'])
+  np.testing.assert_array_equal(model.weights[1], before)
+  assert (report.loaded, report.fresh) == (('dense/kernel',), ('dense/bias',))
+  assert report.unused == ('net/dense/bias',)
+  assert str(report) == (
+    'file: 1 variables loaded; 1 kept as they were: dense/bias; 1 unused in the file: net/dense/bias.'
+  )
+
+
+def test_optional_layers_are_there_whole_or_not_at_all(model):
+  report = assign.assign(model, rules(), {}, 'file', optional=['dense'])
+  assert report.fresh == tuple(SHAPES)
+  with pytest.raises(ValueError, match='1 missing: net/dense/bias'):
+    kernel = {'net/dense/kernel': np.zeros((3, 2))}
+    assign.assign(model, rules(), kernel, 'file', optional=['dense'])
+
+
+def test_names_that_need_not_be_used(model):
+  extra = {'head/kernel': np.zeros(1)}
+  report = assign.assign(model, rules(), tensors() | extra, 'file', unused=['head/'])
+  assert report.unused == ('head/kernel',)
+
+
+def test_copies_must_be_equal(model):
+  copied = {**rules(), 'dense/bias': assign.Rule('net/dense/bias', copies=('tied',))}
+  assign.assign(model, copied, tensors(tied=np.full(2, 7.0)), 'file')
+  with pytest.raises(ValueError, match='tied differs from net/dense/bias') as error:
+    assign.assign(model, copied, tensors(tied=np.full(2, 8.0)), 'file')
+  assert '\n' not in str(error.value)

@@ -1,4 +1,18 @@
-"""Names of OSCAR's variables in torch and in Google's BERT checkpoints."""
+"""Names of OSCAR's variables in other programs' checkpoints.
+
+OSCAR's own `pytorch_model.bin` and Hugging Face's BERT share the names of pytorch-transformers. Our layers
+are named after them with `.` written as `_`: `bert/encoder_layer_0/output_dense/kernel` is
+`bert.encoder.layer.0.output.dense.weight`. Google's BERT has `/` for `.` and other last parts.
+"""
+import dataclasses
+import re
+
+import numpy as np
+
+from tpu_utils.weights.assign import Rule
+
+BUFFERS = ('embeddings.position_ids', 'embeddings.token_type_ids')  # Constants in newer BERT files.
+MOVING_AVERAGES = False  # BERT's and OSCAR's programs keep none.
 
 # Parts of torch names that hold an underscore themselves.
 _COMPOUND = (
@@ -9,6 +23,9 @@ _COMPOUND = (
   'seq_relationship',
 )
 _LAST = {'kernel': 'weight', 'embeddings': 'weight', 'gamma': 'weight', 'beta': 'bias'}
+_WORDS = 'bert/embeddings/word_embeddings/embeddings'
+_DECODER = 'cls_predictions/decoder_weight'
+_BIAS = 'cls_predictions/bias'
 
 
 def torch_name(path):
@@ -18,3 +35,68 @@ def torch_name(path):
   for part in _COMPOUND:
     name = name.replace(part.replace('_', '.'), part)
   return name
+
+
+def tf1_name(path):
+  """The name in Google's BERT checkpoints of the variable at `path`."""
+  if path == _BIAS:
+    return 'cls/predictions/output_bias'
+  if path.startswith('cls_seq_relationship/'):
+    return 'cls/seq_relationship/' + {'kernel': 'output_weights', 'bias': 'output_bias'}[_last(path)]
+  name = '/'.join(torch_name(path).split('.')[:-1])
+  name = re.sub(r'/layer/(\d+)/', r'/layer_\1/', name)
+  return name if _last(path) == 'embeddings' else f'{name}/{_last(path)}'
+
+
+def torch(model, names):
+  """Rules for a torch file: today's names, or the first ones (gamma, beta), `bert.` or not before."""
+  names = set(names)
+  base_model = not any(name.startswith('bert.') for name in names)
+
+  def spelt(path):
+    name = torch_name(path)
+    if base_model:
+      name = name.removeprefix('bert.')
+    if name not in names and _last(path) in ('gamma', 'beta'):
+      first = f'{name.rpartition(".")[0]}.{_last(path)}'
+      return first if first in names else name
+    return name
+
+  return _rules(model, names, spelt, lambda path: _last(path) == 'kernel')
+
+
+def tf1(model, names):
+  """Rules for a checkpoint of Google's BERT, whose kernels are [in, out] but for the contrast head's."""
+  return _rules(model, names, tf1_name, lambda path: path == 'cls_seq_relationship/kernel')
+
+
+def _rules(model, names, spelt, is_transposed):
+  paths = [variable.path for variable in model.weights]
+  rules = {path: Rule(spelt(path), np.transpose if is_transposed(path) else None) for path in paths}
+  if _BIAS not in rules:
+    return rules
+  # The decoder, which a model ties to the word embeddings or not, and so does a file.
+  rules[_BIAS] = dataclasses.replace(rules[_BIAS], copies=('cls.predictions.decoder.bias',))
+  if _DECODER not in rules:
+    rules[_WORDS] = dataclasses.replace(rules[_WORDS], copies=(torch_name(_DECODER),))
+  elif rules[_DECODER].name not in names and rules[_BIAS].name in names:
+    rules[_DECODER] = Rule(rules[_WORDS].name, part=1)
+  return rules
+
+
+def torch_state_dict(model):
+  """{official name: array} of all variables; a tied decoder comes under both its names."""
+  tensors = {}
+  for variable in model.weights:
+    array = np.asarray(variable)
+    tensors[torch_name(variable.path)] = array.T if _last(variable.path) == 'kernel' else array
+  if torch_name(_BIAS) in tensors:
+    tensors.setdefault(torch_name(_DECODER), tensors[torch_name(_WORDS)])
+  return tensors
+
+
+def _last(path):
+  return path.rsplit('/', 1)[1]
+
+
+NAME_MAPS = {'torch': torch, 'oscar': torch, 'bert': torch, 'tf1': tf1}

