@@ -16,6 +16,12 @@ def test_every_data_set_can_be_chosen():
   assert set(prepare.DATASETS) == set(builders.BUILDERS)
 
 
+def test_readers_need_no_tensorflow():
+  modules = 'coco_caption, coco_retrieval, gqa, nlvr2, nocaps, pretrain_corpus, prepare, vqa'
+  code = f"from oscar.datasets import {modules}; import sys; assert 'tensorflow' not in sys.modules"
+  subprocess.run([sys.executable, '-c', code], check=True)
+
+
 def test_both_parts_of_the_corpus_are_written(tmp_path):
   done = run(f'--manual_dir={loaders.DATA}/pretrain', f'--data_dir={tmp_path}')
   assert done.returncode == 0, done.stderr
