@@ -9,11 +9,13 @@ CORE = [
   'tensorflow>=2.20,<2.22',
   'keras>=3.10',
   'tensorflow-datasets>=4.9',
+  'importlib_resources>=6',  # TFDS 4.9.10 needs it to build a data set and does not ask for it.
   'tensorboard>=2.20',
   'absl-py>=2.1',
   'numpy>=1.26',
   'tqdm>=4.66',
   'tokenizers>=0.20',
+  'pyyaml>=6',
   'matplotlib>=3.8',
 ]
 EXTRAS = {
