@@ -7,6 +7,7 @@ import pytest
 
 from resnext import main
 from tests import script_jobs
+from tpu_utils.images import digits
 
 # A job of seconds: the digits preset with a smaller network.
 QUICK = (
@@ -120,6 +121,16 @@ def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
   with pytest.raises(ValueError, match=message) as error:
     _in_process(f'--model_dir={tmp_path}', *arguments)
   assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('recipe', ['imagenet', 'cifar'])
+def test_each_recipe_trains_on_shards(tmp_path, recipe):
+  # As a TPU gets them: transposed, in bfloat16.
+  _in_process(
+    f'--data_dir={digits.DATA_DIR}', f'--model_dir={tmp_path}', f'--recipe={recipe}', '--mode=train',
+    '--num_label_classes=10', '--input_image_size=16', '--num_train_images=1442', '--train_steps=2',
+  )  # fmt: skip
+  assert script_jobs.values_at(tmp_path, 2)
 
 
 @pytest.mark.parametrize('block_form', ['a', 'b'])
