@@ -92,5 +92,5 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  SCRIPT.define_flags()
+  SCRIPT.define_flags(flags.FLAGS)
   sys.exit(cli.run(main, settings.parse_flags(__doc__, SCRIPT.configs)))

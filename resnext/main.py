@@ -94,7 +94,7 @@ AUGMENTATIONS = {
 DIGITS = {
   'model_dir': 'runs/resnext-digits',
   'export_dir': 'runs/resnext-digits/export',
-  'model_name': 'resnext-20-8x4d',
+  'model_name': 'resnext-20-8x8d',
   'input_image_size': 16,
   'width': 32,
   'stem_width': 32,
@@ -148,5 +148,5 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  SCRIPT.define_flags()
+  SCRIPT.define_flags(flags.FLAGS)
   sys.exit(cli.run(main, settings.parse_flags(__doc__, SCRIPT.configs)))

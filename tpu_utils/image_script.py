@@ -6,8 +6,6 @@ answered at once.
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from absl import flags
-
 from tpu_utils import config, settings
 from tpu_utils.settings import setting
 
@@ -76,8 +74,8 @@ class Script:
     """All groups of flags."""
     return (*self.own_configs, *_SHARED_CONFIGS)
 
-  def define_flags(self, flag_values=flags.FLAGS):
-    """Defines the script's flags."""
+  def define_flags(self, flag_values):
+    """Defines the script's flags in `flag_values`, an `absl.flags.FlagValues`."""
     for config_class in self.configs:
       names = [field.name for field in dataclasses.fields(config_class)]
       defaults = {name: value for name, value in self.defaults.items() if name in names}
