@@ -197,9 +197,23 @@ def cutout(image, pad_size, center, replace=REPLACE):
   size, center = tf.stack(_size(image)), tf.convert_to_tensor(center)
   top, left = tf.unstack(tf.maximum(center - pad_size, 0))
   bottom, right = tf.unstack(tf.minimum(center + pad_size, size))
-  square = tf.fill([bottom - top, right - left, 3], tf.cast(replace, tf.uint8))
+  return cover(image, top, left, bottom, right, replace)
+
+
+def cover(image, top, left, bottom, right, color):
+  """Gives a rectangle one colour: rows top to bottom - 1, columns left to right - 1.
+
+  Args:
+    image: [height, width, 3] of any type, not uint8 alone.
+    top: int32 scalar, as the next three.
+    left: see top.
+    bottom: see top.
+    right: see top.
+    color: one value or three.
+  """
+  rectangle = tf.broadcast_to(tf.cast(color, image.dtype), [bottom - top, right - left, 3])
   beside = image[top:bottom]
-  middle = tf.concat([beside[:, :left], square, beside[:, right:]], axis=1)
+  middle = tf.concat([beside[:, :left], rectangle, beside[:, right:]], axis=1)
   return tf.reshape(tf.concat([image[:top], middle, image[bottom:]], axis=0), tf.shape(image))
 
 
