@@ -59,6 +59,8 @@ class DataConfig(Checked):
   randaug_num_layers: int = setting(2, 'RandAugment: operations per image.', at_least=1)
   randaug_magnitude: int = setting(10, 'RandAugment: magnitude.', at_least=0)
   mixup_alpha: float = setting(0.0, 'Mixup: parameter of the Beta distribution; 0 for none.', at_least=0)
+  cutmix_alpha: float = setting(0.0, 'CutMix: parameter of the Beta distribution; 0 for none.', at_least=0)
+  random_erasing_prob: float = setting(0.0, 'Random erasing: share of the images; 0 for none.', at_least=0)
   transpose_input: bool = setting(
     True, 'Ship images as [height, width, channels, batch], the layout TPUs take without padding.'
   )

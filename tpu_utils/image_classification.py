@@ -8,6 +8,7 @@ from tpu_utils import batch_norm, distribute, export, optimizers, runner, schedu
 from tpu_utils.classification import classification_task
 from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.images import digits, imagenet_input, preprocessing
+from tpu_utils.images.spec import Augmentation
 from tpu_utils.trainer import Trainer
 
 
@@ -133,10 +134,20 @@ def make_input(spec, data, seed=0, use_bfloat16=False, augmentation=None):
     data: a `config.DataConfig`.
     seed: of the order and the augmentation.
     use_bfloat16: images in bfloat16.
-    augmentation: `Augmentation` of training; None for the official one, and what digits can take.
+    augmentation: `Augmentation` of training, to which the flags' policies and mixing are added; None for
+      the official one, or what digits can take.
   """
-  if augmentation is None and not data.data_dir:
-    augmentation = digits.AUGMENTATION
+  if augmentation is None:
+    augmentation = Augmentation() if data.data_dir else digits.AUGMENTATION
+  augmentation = dataclasses.replace(
+    augmentation,
+    augment_name=data.augment_name,
+    randaug_num_layers=data.randaug_num_layers,
+    randaug_magnitude=data.randaug_magnitude,
+    mixup_alpha=data.mixup_alpha,
+    cutmix_alpha=data.cutmix_alpha,
+    random_erasing_prob=data.random_erasing_prob,
+  )
   return imagenet_input.ImageNetInput(
     data.data_dir or digits.DATA_DIR,
     spec,
