@@ -160,19 +160,25 @@ class CheckpointManager:
   def archive(self, step, objective, results):
     """Copies checkpoint `step` to `archive/` unless an earlier one was better.
 
-    As the official `archive_ckpt` (efficientnet/utils.py): equal counts as better, `best_eval.txt`
-    beside the copy holds the results, `best_objective.txt` the objective.
+    As the official `archive_ckpt` (efficientnet/utils.py): `best_eval.txt` beside the copy holds the
+    results, `best_objective.txt` the objective to six decimals, and what is not below those is better.
 
     Returns:
-      Whether this checkpoint is the best now.
+      Whether this checkpoint is the best now. False, and said so, if it is gone by now: a long
+      evaluation follows a job that goes on and removes its old checkpoints.
     """
     self.wait()
     if self.best_objective() > objective or not self._writes:
       return False
     archive, name = self._in_directory(_ARCHIVE), f'{_PREFIX}{step}'
     tf.io.gfile.makedirs(archive)
-    for path in tf.io.gfile.glob(f'{self.prefix(step)}.*'):
-      tf.io.gfile.copy(path, os.path.join(archive, os.path.basename(path)), overwrite=True)
+    try:
+      paths = tf.io.gfile.glob(f'{self.prefix(step)}.data-*') + [f'{self.prefix(step)}.index']
+      for path in paths:
+        tf.io.gfile.copy(path, os.path.join(archive, os.path.basename(path)), overwrite=True)
+    except tf.errors.NotFoundError:
+      print(f'{self.prefix(step)} is gone before it could be archived as the best.', file=sys.stderr)
+      return False
     # From here on the new one is the best: `checkpoint` says which files count.
     write_text(os.path.join(archive, 'checkpoint'), _state_text([step]))
     write_text(os.path.join(archive, 'best_eval.txt'), json.dumps(results))

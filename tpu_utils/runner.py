@@ -45,6 +45,9 @@ class Runner:
       writes=self._workers.is_chief and not follows,
       asynchronous=config.use_async_checkpointing,
     )
+    # mode=eval follows another's model_dir, yet the archive is the evaluator's to keep.
+    follower = config.mode == 'eval'
+    self._archive = checkpoints.CheckpointManager(config.model_dir) if follower else self.checkpoints
 
   # ---- training
 
@@ -171,17 +174,20 @@ class Runner:
   # ---- evaluation
 
   def evaluate(self, eval_input, progress=None):
-    """Evaluates, prints, writes summaries and the history; returns the results."""
+    """Evaluates the checkpoint of this step, archives it if it is the best, and notes the results."""
     bar = Progress(getattr(eval_input, 'num_eval_batches', None), 'eval', unit='batch')
     with _explained(eval_input), bar:
       results = self.trainer.evaluate(eval_input.eval_dataset, bar.update)
     step = self.trainer.step
     text = ', '.join(f'{name} {value:.4f}' for name, value in results.items())
     (progress or bar).say(f'Evaluation at step {step}: {text}')
+    if self.config.archive_ckpt:
+      self._archive.archive(step, results[OBJECTIVE], results)
     if self._workers.is_chief:
       _write_scalars(self._writer(self._eval_folder()), results, step)
-      with tf.io.gfile.GFile(self._history(), 'a') as f:
-        f.write(json.dumps({'step': step, **results}) + '\n')
+      # Last of all: what the history names is not evaluated again after a kill.
+      lines = [*self._history_lines(), json.dumps({'step': step, **results})]
+      checkpoints.write_text(self._history(), '\n'.join(lines) + '\n')
     return results
 
   def follow(self, eval_input):
@@ -208,24 +214,23 @@ class Runner:
         raise
       print(f'Checkpoint of step {step} is gone already: passed over. {e}', file=sys.stderr)
       return
-    results = self.evaluate(eval_input)
-    if self.config.archive_ckpt:
-      # This process follows another's model_dir, yet the archive is the evaluator's to keep.
-      checkpoints.CheckpointManager(self.config.model_dir).archive(step, results[OBJECTIVE], results)
+    self.evaluate(eval_input)
 
   def _evaluate_once(self, eval_input, progress=None):
     """Evaluates the current step unless its results are already in the history."""
     if self._workers.any(self.trainer.step in self._evaluated_steps()):
       return
-    results = self.evaluate(eval_input, progress)
-    if self.config.archive_ckpt:
-      self.checkpoints.archive(self.trainer.step, results[OBJECTIVE], results)
+    self.evaluate(eval_input, progress)
 
   def _evaluated_steps(self):
+    return {json.loads(line)['step'] for line in self._history_lines()}
+
+  def _history_lines(self):
+    """The whole lines of the history."""
     if not tf.io.gfile.exists(self._history()):
-      return set()
+      return []
     with tf.io.gfile.GFile(self._history()) as f:
-      return {json.loads(line)['step'] for line in f.read().splitlines() if line.endswith('}')}
+      return [line for line in f.read().splitlines() if line.endswith('}')]
 
   def _eval_folder(self):
     return f'eval_{self.config.eval_name}' if self.config.eval_name else 'eval'
