@@ -12,6 +12,7 @@
 A stopped job goes on where it stopped when the same command is given again.
 """
 import dataclasses
+import os
 import sys
 
 from absl import flags
@@ -58,7 +59,6 @@ CONFIGS = (
 # What `--data_dir` left empty stands for: the embedded digits, learnt on a laptop.
 DIGITS = {
   'model_dir': 'runs/efficientnet-digits',
-  'export_dir': 'runs/efficientnet-digits/export',
   'input_image_size': 32,
   'width_coefficient': 0.5,
   'depth_coefficient': 0.5,
@@ -91,7 +91,9 @@ def main(argv):
 def run(values):
   """Does what the parsed flags (`absl.flags.FlagValues`) say."""
   if not values.data_dir:
-    filled = settings.apply_preset(values, DIGITS)
+    # Beside the checkpoints, wherever those go: never over the export of another run.
+    export_dir = os.path.join(values.model_dir or DIGITS['model_dir'], 'export')
+    filled = settings.apply_preset(values, {**DIGITS, 'export_dir': export_dir})
     print('No --data_dir: the embedded handwritten digits, with')
     print('  ' + ' '.join(f'--{name}={value}' for name, value in filled.items()))
   if values.model_dir is None:

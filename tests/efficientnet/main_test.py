@@ -71,6 +71,18 @@ def finished(tmp_path_factory):
   return model_dir, out
 
 
+def test_the_preset_exports_beside_the_checkpoints(tmp_path):
+  """Not into the working directory, over the export of another run."""
+  for arguments, folder in (([f'--model_dir={tmp_path}'], str(tmp_path)), ([], 'runs/efficientnet-digits')):
+    values = flags.FlagValues()
+    for config_class in main.CONFIGS:
+      settings.define_flags(config_class, values)
+    values(['main', '--train_batch_size=0', *arguments])
+    with pytest.raises(ValueError, match='train_batch_size'):  # Flags are filled in, nothing has begun.
+      main.run(values)
+    assert values.export_dir == f'{folder}/export'
+
+
 def test_the_preset_says_what_it_fills_in_and_keeps_what_was_given(finished):
   model_dir, out = finished
   line = next(line for line in out.splitlines() if '--input_image_size=' in line)
