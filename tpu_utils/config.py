@@ -47,7 +47,9 @@ class DataConfig(Checked):
     None, 'Evaluate on the first N of 1024 training shards ("minival") and train on the rest.', type=int
   )
   num_train_images: int = setting(1281167, 'Size of the training set.', at_least=1)
-  num_eval_images: int = setting(50000, 'Size of the evaluation set.', at_least=1)
+  num_eval_images: int = setting(
+    50000, 'Size of the evaluation set, for the record: evaluation sees every image there is.', at_least=1
+  )
   num_label_classes: int = setting(
     1000, 'Number of classes, at least 2. 1001 keeps the background label 0.', at_least=2
   )
@@ -64,7 +66,7 @@ class DataConfig(Checked):
   transpose_input: bool = setting(
     True, 'Ship images as [height, width, channels, batch], the layout TPUs take without padding.'
   )
-  use_cache: bool = setting(False, 'Keep the encoded training images in memory.')
+  use_cache: bool = setting(False, 'Not supported yet: the operating system caches local files.')
   num_parallel_calls: int = setting(64, 'Threads that decode and augment on each host.', at_least=1)
   data_format: str = setting(
     'channels_last',
@@ -83,6 +85,8 @@ class DataConfig(Checked):
 
   def __post_init__(self):
     super().__post_init__()
+    if self.use_cache:
+      raise ValueError('--use_cache is not supported yet; leave it out (local files are cached by the system).')
     if self.bigtable_instance is not None:
       raise ValueError(
         f'--bigtable_instance={self.bigtable_instance!r}: TensorFlow 2 has no Bigtable client; '
@@ -172,7 +176,7 @@ class JobConfig(Checked):
   iterations_per_loop: int = setting(
     1251, 'Steps the device runs before it returns to the host (progress, summaries, checkpoints).', at_least=1
   )
-  log_step_count_steps: int = setting(64, 'Steps between lines of the log when it is no terminal.', at_least=1)
+  log_step_count_steps: int = setting(64, 'Least number of steps between two lines of a log that is no terminal.', at_least=1)
   eval_timeout: int = setting(
     None, 'mode=eval: give up when no new checkpoint came for this many seconds.', type=int
   )
@@ -185,5 +189,10 @@ class JobConfig(Checked):
   use_async_checkpointing: bool = setting(False, 'Write checkpoints while training goes on.')
   skip_host_call: bool = setting(False, 'Write no training summaries.')
   export_dir: str = setting(None, 'Folder for the SavedModel and the .keras file.', type=str)
-  export_to_tpu: bool = setting(False, 'Export for serving on a TPU, too.')
+  export_to_tpu: bool = setting(False, 'Not supported yet: the SavedModel serves on CPU and GPU.')
   seed: int = setting(0, 'Seed of the initial weights, the order of the data and all randomness.', at_least=0)
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.export_to_tpu:
+      raise ValueError('--export_to_tpu is not supported yet; leave it out for a SavedModel for CPU and GPU.')
