@@ -169,8 +169,11 @@ class CheckpointManager:
     if self.best_objective() > objective or not self._writes:
       return False
     archive, name = self._in_directory(_ARCHIVE), f'{_PREFIX}{step}'
+    paths = tf.io.gfile.glob(f'{self.prefix(step)}.*')
+    if not paths:
+      raise CheckpointError(f'{self.prefix(step)}: no such checkpoint, so it cannot be archived.')
     tf.io.gfile.makedirs(archive)
-    for path in tf.io.gfile.glob(f'{self.prefix(step)}.*'):
+    for path in paths:
       tf.io.gfile.copy(path, os.path.join(archive, os.path.basename(path)), overwrite=True)
     # From here on the new one is the best: `checkpoint` says which files count.
     write_text(os.path.join(archive, 'checkpoint'), _state_text([step]))

@@ -12,7 +12,17 @@ from tpu_utils.trainer import Trainer
 
 
 def run(
-  build_model, spec, identity, *, hardware, data, optimization, job, record, expected_replicas=None
+  build_model,
+  spec,
+  identity,
+  *,
+  hardware,
+  data,
+  optimization,
+  job,
+  record,
+  augmentation=None,
+  expected_replicas=None,
 ):
   """Does what `job.mode` says.
 
@@ -25,6 +35,7 @@ def run(
     optimization: a `config.OptimizationConfig`.
     job: a `config.JobConfig`.
     record: JSON-able dict for run.json.
+    augmentation: `Augmentation` of training; None for what `make_input` takes for the data.
     expected_replicas: stop if the strategy has another number of replicas; None for any.
   """
   training = job.mode in ('train', 'train_and_eval')
@@ -40,7 +51,7 @@ def run(
   print(distribute.describe(strategy))
   _check_replicas(strategy, expected_replicas)
   _check_batches(strategy.num_replicas_in_sync, data, optimization.gradient_accumulation_steps)
-  images = make_input(spec, data, job.seed, hardware.use_bfloat16)
+  images = make_input(spec, data, job.seed, hardware.use_bfloat16, augmentation)
   keras.utils.set_random_seed(job.seed)
   with strategy.scope():
     model = build_model('mixed_bfloat16' if hardware.use_bfloat16 else None)
@@ -76,12 +87,6 @@ def make_trainer(strategy, model, data, optimization, train_steps):
   else:
     group = batch_norm.official_replicas_per_group(replicas)
   batch_norm.set_replicas_per_group(model, group)
-  settings = {}
-  if optimization.optimizer == 'lars':
-    settings = {
-      'weight_decay': optimization.lars_weight_decay,
-      'epsilon': optimization.lars_epsilon,
-    }
   decay = optimization.moving_average_decay
   return Trainer(
     strategy,
@@ -90,9 +95,10 @@ def make_trainer(strategy, model, data, optimization, train_steps):
       model,
       label_smoothing=optimization.label_smoothing,
       weight_decay=optimization.weight_decay,
+      decay_batch_norm=optimization.decay_batch_norm,
       transposed=data.transpose_input,
     ),
-    optimizers.build_optimizer(optimization.optimizer, **settings),
+    optimizers.build_optimizer(optimization.optimizer, **_optimizer_settings(optimization)),
     schedules.build_learning_rate(
       optimization.base_learning_rate * data.train_batch_size / 256,
       steps_per_epoch=data.num_train_images / data.train_batch_size,
@@ -101,6 +107,7 @@ def make_trainer(strategy, model, data, optimization, train_steps):
       decay_epochs=optimization.lr_decay_epoch,
       total_steps=train_steps,
       warmup_epochs=optimization.lr_warmup_epochs,
+      step_epochs=optimization.step_epochs,
     ),
     ema=ExponentialMovingAverage(decay) if decay > 0 else None,
     clip_norm=optimization.gradient_clip_norm,
@@ -108,7 +115,17 @@ def make_trainer(strategy, model, data, optimization, train_steps):
   )
 
 
-def make_input(spec, data, seed=0, use_bfloat16=False):
+def _optimizer_settings(optimization):
+  settings = {} if optimization.optimizer == 'sgd' else {'momentum': optimization.momentum}
+  if optimization.optimizer == 'momentum':
+    settings['nesterov'] = optimization.nesterov
+  if optimization.optimizer == 'lars':
+    settings['weight_decay'] = optimization.lars_weight_decay
+    settings['epsilon'] = optimization.lars_epsilon
+  return settings
+
+
+def make_input(spec, data, seed=0, use_bfloat16=False, augmentation=None):
   """The input that `data` (a `config.DataConfig`) names: TFRecord shards, or the embedded digits.
 
   Args:
@@ -116,8 +133,10 @@ def make_input(spec, data, seed=0, use_bfloat16=False):
     data: a `config.DataConfig`.
     seed: of the order and the augmentation.
     use_bfloat16: images in bfloat16.
+    augmentation: `Augmentation` of training; None for the official one, and what digits can take.
   """
-  augmentation = None if data.data_dir else digits.AUGMENTATION
+  if augmentation is None and not data.data_dir:
+    augmentation = digits.AUGMENTATION
   return imagenet_input.ImageNetInput(
     data.data_dir or digits.DATA_DIR,
     spec,

@@ -5,6 +5,7 @@ Source: tensorflow/tpu, models/official/efficientnet/imagenet_input.py. The form
 is a function of the seed (`order.py`), a stopped job goes on at the very next example, and evaluation
 drops no image.
 """
+import dataclasses
 import re
 
 import tensorflow as tf
@@ -217,12 +218,7 @@ class ImageNetInput:
     spec, augmentation = self.spec, self.augmentation
     settings = {'resize_method': spec.interpolation, 'crop': spec.crop}
     if seed is not None:
-      settings |= {
-        'seed': seed,
-        'flip': augmentation.flip,
-        'area_range': augmentation.area_range,
-        'aspect_ratio_range': augmentation.aspect_ratio_range,
-      }
+      settings |= {'seed': seed, 'padding_color': spec.mean_rgb, **dataclasses.asdict(augmentation)}
     return preprocessing.preprocess_image(
       image_bytes, seed is not None, self.use_bfloat16, spec.image_size, **settings
     )

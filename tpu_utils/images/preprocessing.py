@@ -6,11 +6,14 @@ crop depends on its seed and nothing else; images of a few pixels work.
 """
 import tensorflow as tf
 
+from tpu_utils.images import torch_augmentation
+
 IMAGE_SIZE = 224
 CROP_FRACTION = 0.875
 
 # Streams of randomness of one example; see `stream`.
 CROP_STREAM, FLIP_STREAM = range(2)
+PAD_STREAM, JITTER_STREAM, LIGHTING_STREAM = range(16, 19)
 
 
 def preprocess_image(image_bytes, is_training=False, use_bfloat16=False, image_size=IMAGE_SIZE, **settings):
@@ -42,8 +45,13 @@ def preprocess_for_train(
   area_range=(0.08, 1.0),
   aspect_ratio_range=(3 / 4, 4 / 3),
   flip=True,
+  random_crop='tensorflow',
+  padding=4,
+  padding_color=(0.0, 0.0, 0.0),
+  color_jitter=0.0,
+  lighting=0.0,
 ):
-  """A random crop, resized, mirrored half of the time.
+  """A random crop, resized, mirrored half of the time; on request its colours changed.
 
   Args:
     image_bytes: see `preprocess_image`.
@@ -55,18 +63,40 @@ def preprocess_for_train(
     area_range: least and greatest share of the image's area that the crop takes.
     aspect_ratio_range: least and greatest width / height of the crop.
     flip: whether to mirror; False where left and right mean something, as in digits.
+    random_crop: 'tensorflow', 'torch' or 'padded'; see `spec.Augmentation`.
+    padding: 'padded': pixels on each side, after the resize.
+    padding_color: 'padded': their colour.
+    color_jitter: see `torch_augmentation.color_jitter`; 0 for none.
+    lighting: see `torch_augmentation.lighting`; 0 for none.
   """
 
   def window(shape):
-    drawn = random_crop_window(shape, stream(seed, CROP_STREAM), area_range, aspect_ratio_range)
-    # The official code takes "the whole image" as the sign that no random crop was found.
-    found = tf.reduce_any(drawn[2:] != shape)
+    drawn, found = _random_window(
+      random_crop, shape, stream(seed, CROP_STREAM), area_range, aspect_ratio_range
+    )
     return tf.where(found, drawn, center_crop_window(shape, image_size, crop))
 
   image = resize_image(decode_and_crop(image_bytes, window), image_size, resize_method)
   if flip:
     image = tf.image.stateless_random_flip_left_right(image, stream(seed, FLIP_STREAM))
+  if random_crop == 'padded':
+    image = torch_augmentation.pad_and_crop(image, padding, padding_color, stream(seed, PAD_STREAM))
+  if color_jitter:
+    image = torch_augmentation.color_jitter(image, color_jitter, stream(seed, JITTER_STREAM))
+  if lighting:
+    image = torch_augmentation.lighting(image, lighting, stream(seed, LIGHTING_STREAM))
   return tf.cast(image, tf.bfloat16 if use_bfloat16 else tf.float32)
+
+
+def _random_window(kind, shape, seed, area_range, aspect_ratio_range):
+  """(The random crop of `kind`; whether there is one, or else the central crop is to be taken)."""
+  if kind == 'torch':
+    return torch_augmentation.crop_window(shape, seed, area_range, aspect_ratio_range)
+  if kind == 'padded':
+    return tf.concat([[0, 0], shape], axis=0), True
+  drawn = random_crop_window(shape, seed, area_range, aspect_ratio_range)
+  # The official code takes "the whole image" as the sign that no random crop was found.
+  return drawn, tf.reduce_any(drawn[2:] != shape)
 
 
 def preprocess_for_eval(

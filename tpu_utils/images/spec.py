@@ -3,6 +3,7 @@ import dataclasses
 
 INTERPOLATIONS = ('bicubic', 'bilinear')
 CROPS = ('official', 'size_plus_32', 'whole')
+RANDOM_CROPS = ('tensorflow', 'torch', 'padded')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +47,31 @@ class Augmentation:
     flip: mirror half of the images; False where left and right mean something, as in digits.
     area_range: least and greatest share of the image's area that the random crop takes.
     aspect_ratio_range: least and greatest width / height of the random crop.
+    random_crop: how the random crop is drawn: 'tensorflow', as the official EfficientNet does; 'torch', as
+      fb.resnet.torch does (`torch_augmentation.crop_window`); 'padded': the whole image with `padding` pixels
+      of the mean colour around it, for CIFAR.
+    padding: see `random_crop`.
+    color_jitter: strength of random brightness, contrast and saturation; 0 for none.
+    lighting: standard deviation of a random shift along the principal colours; 0 for none.
   """
 
   flip: bool = True
   area_range: tuple = (0.08, 1.0)
   aspect_ratio_range: tuple = (3 / 4, 4 / 3)
+  random_crop: str = 'tensorflow'
+  padding: int = 4
+  color_jitter: float = 0.0
+  lighting: float = 0.0
 
   def __post_init__(self):
     for name in ('area_range', 'aspect_ratio_range'):
       low, high = getattr(self, name)
       if not 0 < low <= high:
         raise ValueError(f'{name}={(low, high)} must be a least and a greatest value, both over 0.')
+    if self.random_crop not in RANDOM_CROPS:
+      raise ValueError(
+        f'random_crop={self.random_crop!r} is unknown; choose one of {", ".join(RANDOM_CROPS)}.'
+      )
+    for name in ('padding', 'color_jitter', 'lighting'):
+      if not getattr(self, name) >= 0:
+        raise ValueError(f'{name}={getattr(self, name)!r} must be zero or more.')
