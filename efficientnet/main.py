@@ -52,7 +52,6 @@ DIGITS = {
   'train_steps': 660,
   'steps_per_eval': 220,
   'iterations_per_loop': 55,
-  'base_learning_rate': 0.04,
   'lr_schedule': 'cosine',
   'lr_warmup_epochs': 2.0,
   'moving_average_decay': 0.98,
