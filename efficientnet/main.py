@@ -90,22 +90,24 @@ def main(argv):
 
 def run(values):
   """Does what the parsed flags (`absl.flags.FlagValues`) say."""
-  if not values.data_dir:
+  if not values.data_dir and not values.dataset:
     filled = settings.apply_preset(values, DIGITS)
     print('No --data_dir: the embedded handwritten digits, with')
     print('  ' + ' '.join(f'--{name}={value}' for name, value in filled.items()))
   if values.model_dir is None:
     raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
-  model, data, optimization, job, hardware = (settings.from_flags(c, values) for c in CONFIGS)
+  model, _, optimization, job, hardware = (settings.from_flags(c, values) for c in CONFIGS)
 
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
   from efficientnet import model_builder_factory
   from tpu_utils import image_classification
+  from tpu_utils.images import from_config
 
+  dataset, data = from_config.open_data(values, job.mode)
   spec = model_builder_factory.get_preprocess_spec(model.model_name)
   if model.input_image_size:
     spec = dataclasses.replace(spec, image_size=model.input_image_size)
-  if not data.data_dir:
+  if data.is_digits:
     spec = dataclasses.replace(spec, crop='whole')  # At 8x8 pixels a central crop loses strokes.
 
   def build_model(dtype_policy):
@@ -132,6 +134,7 @@ def run(values):
     identity,
     hardware=hardware,
     data=data,
+    dataset=dataset,
     optimization=optimization,
     job=job,
     expected_replicas=hardware.num_replicas if values['num_replicas'].present else None,

@@ -7,12 +7,23 @@ import keras
 from tpu_utils import batch_norm, distribute, export, optimizers, runner, schedules
 from tpu_utils.classification import classification_task
 from tpu_utils.ema import ExponentialMovingAverage
-from tpu_utils.images import digits, imagenet_input, preprocessing
+from tpu_utils.images import preprocessing
+from tpu_utils.images.from_config import make_input
 from tpu_utils.trainer import Trainer
 
 
 def run(
-  build_model, spec, identity, *, hardware, data, optimization, job, record, expected_replicas=None
+  build_model,
+  spec,
+  identity,
+  *,
+  hardware,
+  data,
+  dataset,
+  optimization,
+  job,
+  record,
+  expected_replicas=None,
 ):
   """Does what `job.mode` says.
 
@@ -22,6 +33,7 @@ def run(
     identity: {flag: value} that make the model what it is; a model_dir of another one is refused.
     hardware: a `config.HardwareConfig`.
     data: a `config.DataConfig`.
+    dataset: the data set it means; see `images.from_config.open_data`.
     optimization: a `config.OptimizationConfig`.
     job: a `config.JobConfig`.
     record: JSON-able dict for run.json.
@@ -40,7 +52,7 @@ def run(
   print(distribute.describe(strategy))
   _check_replicas(strategy, expected_replicas)
   _check_batches(strategy.num_replicas_in_sync, data, optimization.gradient_accumulation_steps)
-  images = make_input(spec, data, job.seed, hardware.use_bfloat16)
+  images = make_input(spec, data, dataset, job.seed, hardware.use_bfloat16)
   keras.utils.set_random_seed(job.seed)
   with strategy.scope():
     model = build_model('mixed_bfloat16' if hardware.use_bfloat16 else None)
@@ -105,31 +117,6 @@ def make_trainer(strategy, model, data, optimization, train_steps):
     ema=ExponentialMovingAverage(decay) if decay > 0 else None,
     clip_norm=optimization.gradient_clip_norm,
     accumulation_steps=optimization.gradient_accumulation_steps,
-  )
-
-
-def make_input(spec, data, seed=0, use_bfloat16=False):
-  """The input that `data` (a `config.DataConfig`) names: TFRecord shards, or the embedded digits.
-
-  Args:
-    spec: the model's `PreprocessSpec`.
-    data: a `config.DataConfig`.
-    seed: of the order and the augmentation.
-    use_bfloat16: images in bfloat16.
-  """
-  augmentation = None if data.data_dir else digits.AUGMENTATION
-  return imagenet_input.ImageNetInput(
-    data.data_dir or digits.DATA_DIR,
-    spec,
-    train_batch_size=data.train_batch_size,
-    eval_batch_size=data.eval_batch_size,
-    num_label_classes=data.num_label_classes,
-    holdout_shards=data.holdout_shards,
-    augmentation=augmentation,
-    seed=seed,
-    use_bfloat16=use_bfloat16,
-    transpose_input=data.transpose_input,
-    num_parallel_calls=data.num_parallel_calls,
   )
 
 

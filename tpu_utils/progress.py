@@ -50,7 +50,8 @@ class Progress:
       of = '' if self._total is None else f'/{self._total}'
       self.say(f'{self._what} {self._unit} {count}{of}{": " if text else ""}{text}')
 
-  def say(self, line):
+  @staticmethod
+  def say(line):
     """Prints a line without tearing the bar."""
     tqdm.tqdm.write(line, file=sys.stderr)
 
