@@ -308,7 +308,7 @@ class ImageNetInput:
     data = source.read_one(number)
     try:
       image_bytes, label = source.parse(number, data)
-    except tf.errors.InvalidArgumentError:
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError):  # The message quotes the data.
       raise ValueError(f'{where}: no {source.format}; prepare the file again.') from None
     low = max(self._lowest_label(source), 0)
     high = self._lowest_label(source) + self.num_label_classes - 1
@@ -322,7 +322,7 @@ class ImageNetInput:
     except tf.errors.InvalidArgumentError:
       size = tf.strings.length(image_bytes)
       raise ValueError(
-        f'{where}: its image ({size} bytes) cannot be decoded; replace it or prepare the file again.'
+        f'{where}: its {size} bytes are no image that can be decoded; replace it or prepare the file again.'
       ) from None
 
 

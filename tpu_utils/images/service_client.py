@@ -7,6 +7,7 @@ the number of workers: a stopped job goes on exactly if it finds as many workers
 that was lost and came back begins anew; its batches are then not the expected ones, and the job stops.
 """
 import functools
+import re
 import socket
 import threading
 
@@ -91,8 +92,10 @@ class DataService:
         'python -m tpu_utils.images.data_service --role=worker.'
       )
     if isinstance(result[0], Exception):
+      # Without the names of TensorFlow's nodes around it.
+      cause = re.sub(r'\{\{.*?\}\} | \[Op:.*', '', cli.one_line(result[0]))
       raise ValueError(
-        f'--tf_data_service={self.address}: {cli.one_line(result[0])[:300]} (start the dispatcher with python -m '
+        f'--tf_data_service={self.address}: {cause} (start the dispatcher with python -m '
         'tpu_utils.images.data_service, which tells it the addresses of its workers).'
       )
     return int(result[0][1] - result[0][0])

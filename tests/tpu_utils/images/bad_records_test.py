@@ -86,7 +86,7 @@ def test_each_is_named_once_with_its_cause(folder, split, capsys):
   lines = capsys.readouterr().err.splitlines()
   path = f'Left out: {folder}/{split}-00000-of-00001, record'
   assert len(lines) == len(images.bad_records) == 4
-  for number, cause in zip(BAD, ('checksum', 'label is 99', 'cannot be decoded', 'no tf.train.Example'), strict=True):
+  for number, cause in zip(BAD, ('checksum', 'label is 99', 'no image that can be decoded', 'no tf.train.Example'), strict=True):
     line, = (line for line in lines if line.startswith(f'{path} {number}:'))
     assert cause in line
   assert {line.split('Bad record ')[1] for line in lines} == {f'{i} of at most 4.)' for i in (1, 2, 3, 4)}

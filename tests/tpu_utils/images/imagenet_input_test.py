@@ -202,10 +202,11 @@ class TestBadData:
       (example(png(1), 11), 'image/class/label is 11, expected 1 to 10'),
       (example(png(1), 0), 'image/class/label is 0, expected 1 to 10'),
       (example(png(1), None), 'image/class/label is -1'),
-      (example(b'no image', 1), 'its image (8 bytes) cannot be decoded'),
-      (example(png(1)[:60], 1), 'its image (60 bytes) cannot be decoded'),
-      (example(None, 1), 'its image (0 bytes) cannot be decoded'),
+      (example(b'no image', 1), 'its 8 bytes are no image that can be decoded'),
+      (example(png(1)[:60], 1), 'its 60 bytes are no image that can be decoded'),
+      (example(None, 1), 'its 0 bytes are no image that can be decoded'),
       (b'no example', 'no tf.train.Example'),
+      (b'\x80', 'no tf.train.Example'),
     ],
   )
   def test_one_bad_record(self, tmp_path, bad, match, split):

@@ -54,7 +54,7 @@ class TfdsSet(DataSet):
     if any(len(found) != 1 for found in keys.values()):
       raise ValueError(
         f'--dataset={self.name} is not an image classification set: expected one image and one class label, '
-        f'found the features {", ".join(features)}.'
+        f'found the features {", ".join(sorted(features))}.'
       )
     (image,), (label,) = keys.values()
     if features[image].np_dtype != np.uint8:
