@@ -10,7 +10,6 @@ meanwhile. One device, tf.function without XLA, random images; against keras.app
 momentum, of the trainer the official recipe.
 """
 import dataclasses
-import statistics
 
 from absl import flags
 
@@ -42,7 +41,7 @@ def benchmark(config):
   import tensorflow as tf
 
   from efficientnet import model_builder_factory
-  from tpu_utils.benchmark import take_turns
+  from tpu_utils import timing
 
   suggest.check('model_name', config.model_name, PEERS)
   size = config.image_size or model_builder_factory.get_model_input_size(config.model_name)
@@ -55,48 +54,18 @@ def benchmark(config):
   }
   images = tf.random.uniform((config.batch_size, size, size, 3), 0, 255)
   labels = tf.one_hot(tf.range(config.batch_size) % 1000, 1000)
-  results = {}
-  for kind, make in (('training step', _train_function), ('inference', _inference_function)):
-    functions = {name: _call(make(model), images, labels) for name, model in models.items()}
-    times = take_turns(functions, config.rounds)
-    results[kind] = {name: statistics.median(seconds) for name, seconds in times.items()}
-  return results
-
-
-def _call(function, *arguments):
-  return lambda: function(*arguments).numpy()
-
-
-def _train_function(model):
-  import keras
-  import tensorflow as tf
-
-  optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
-  optimizer.build(model.trainable_variables)
-
-  @tf.function
-  def step(images, labels):
-    with tf.GradientTape() as tape:
-      logits = model(images, training=True)
-      loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels, logits))
-    gradients = tape.gradient(loss, model.trainable_variables)
-    optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-    return loss
-
-  return step
-
-
-def _inference_function(model):
-  import tensorflow as tf
-
-  return tf.function(lambda images, labels: model(images, training=False))
+  contestants = {
+    'training step': {n: timing.training_step(m, images, labels) for n, m in models.items()},
+    'inference': {n: timing.inference(m, images) for n, m in models.items()},
+  }
+  return {kind: timing.medians(timing.take_turns(c, config.rounds)) for kind, c in contestants.items()}
 
 
 def trainer_benchmark(config):
   """Returns {model: {'bare step' and 'trainer': [seconds of a step in each round]}}."""
   from efficientnet import main as job
   from efficientnet import model_builder_factory
-  from tpu_utils import benchmark as shared
+  from tpu_utils import trainer_benchmark as shared
   from tpu_utils.config import DataConfig, OptimizationConfig
 
   digits = {
@@ -148,12 +117,13 @@ def main(argv):
 
 
 def _print_trainer(results):
-  from tpu_utils.benchmark import ratio
+  from tpu_utils import timing
 
   for model, times in results.items():
-    for name, seconds in times.items():
-      print(f'{model:15} {name:20} {1000 * statistics.median(seconds):9.1f} ms')
-    print(f'{model:15} the trainer takes {ratio(times, "trainer", "bare step"):.3f} times as long as a bare step')
+    for name, median in timing.medians(times).items():
+      print(f'{model:15} {name:20} {1000 * median:9.1f} ms')
+    ratio = timing.ratio(times, 'trainer', 'bare step')
+    print(f'{model:15} the trainer takes {ratio:.3f} times as long as a bare step')
 
 
 if __name__ == '__main__':

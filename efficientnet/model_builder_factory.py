@@ -5,11 +5,21 @@ Source: tensorflow/tpu, models/official/efficientnet/model_builder_factory.py, w
 import keras
 
 from efficientnet import efficientnet_builder, efficientnet_model
+from efficientnet.condconv import efficientnet_condconv_builder
+from efficientnet.edgetpu import efficientnet_edgetpu_builder
+from efficientnet.lite import efficientnet_lite_builder
+from efficientnet.tpu import efficientnet_x_builder
 from tpu_utils import suggest
 from tpu_utils.images import spec
 
 # Every builder has PARAMS, MEAN_RGB, STDDEV_RGB, INTERPOLATION and get_model_params.
-_BUILDERS = (efficientnet_builder,)
+_BUILDERS = (
+  efficientnet_builder,
+  efficientnet_lite_builder,
+  efficientnet_edgetpu_builder,
+  efficientnet_condconv_builder,
+  efficientnet_x_builder,
+)
 _BUILDER_OF = {name: builder for builder in _BUILDERS for name in builder.PARAMS}
 
 
@@ -145,7 +155,7 @@ class _Network:
     self.name = model_name
     if image_size is None:
       image_size = get_model_input_size(model_name)
-    height, width = _height_and_width(image_size)
+    height, width = height_and_width(image_size)
     self.images = keras.Input((height, width, 3), name='images', dtype='float32')
     self.endpoints = efficientnet_model.build_network(
       self.images, blocks_args, global_params, dtype_policy or 'float32', bool(with_head)
@@ -173,7 +183,8 @@ class _Network:
     return keras.Model(self.images, outputs, name=self.name)
 
 
-def _height_and_width(image_size):
+def height_and_width(image_size):
+  """(height, width) from a number of pixels a side, or from such a pair."""
   pair = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
   if len(pair) != 2 or not all(side is None or (isinstance(side, int) and side > 0) for side in pair):
     raise ValueError(

@@ -16,7 +16,6 @@ from keras import ops
 from tpu_utils import suggest
 from tpu_utils.weights.names import resnext as names
 
-FORMS = ('a', 'b', 'c')
 _AGGREGATES = {'sum': keras.layers.Add, 'concatenate': keras.layers.Concatenate}
 
 
@@ -51,7 +50,7 @@ def transform(x, block, make):
 
   Args:
     x: [batch, height, width, channels].
-    block: `resnext_model.Block`.
+    block: `network_params.Block`.
     make: `layers.LayerMaker`.
 
   Returns:

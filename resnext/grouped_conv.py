@@ -42,6 +42,10 @@ class GroupedConv2D(keras.layers.Conv2D):
     )
     self.implementation = _checked(implementation)
 
+  def builtin(self):
+    """The Keras layer that computes the same, on a CPU much slower; see `export.with_builtin_layers`."""
+    return keras.layers.Conv2D.from_config(self.get_config())
+
   def convolution_op(self, inputs, kernel):
     return grouped_conv(inputs, kernel, self.strides, self.padding, self.implementation)
 

@@ -1,6 +1,5 @@
 """The layers ResNeXt is made of, with Torch's conventions: symmetric padding, no convolution bias."""
 import keras
-from keras import ops
 
 from resnext import grouped_conv
 from tpu_utils import batch_norm
@@ -63,24 +62,15 @@ class LayerMaker:
     """A layer of any other class."""
     return layer_class(*args, dtype=self.dtype, **settings)
 
-
-@keras.saving.register_keras_serializable('resnext')
-class PaddedIdentity(keras.layers.Layer):
-  """Shortcut type A: every `strides`-th pixel, and zeros for the channels that are missing."""
-
-  def __init__(self, filters, strides, **kwargs):
-    super().__init__(**kwargs)
-    self.filters = filters
-    self.strides = strides
-
-  def call(self, inputs):
-    x = inputs[:, :: self.strides, :: self.strides]
-    return ops.pad(x, [[0, 0], [0, 0], [0, 0], [0, self.filters - inputs.shape[-1]]])
-
-  def compute_output_shape(self, input_shape):
-    batch, height, width, _ = input_shape
-    sides = (None if side is None else -(-side // self.strides) for side in (height, width))
-    return (batch, *sides, self.filters)
-
-  def get_config(self):
-    return {**super().get_config(), 'filters': self.filters, 'strides': self.strides}
+  def padded_identity(self, x, filters, strides, *, name):
+    """Shortcut type A: every `strides`-th pixel, and zeros for the channels that are missing."""
+    x = self.layer(
+      keras.layers.AveragePooling2D, 1, strides, data_format='channels_last', name=f'{name}_pool'
+    )(x)
+    # Keras' own layer pads the two axes behind the batch, so the channels come first for a moment.
+    x = self.layer(keras.layers.Permute, (3, 1, 2), name=f'{name}_channels_first')(x)
+    x = self.layer(
+      keras.layers.ZeroPadding2D, ((0, filters - x.shape[1]), (0, 0)), data_format='channels_last',
+      name=f'{name}_zeros',
+    )(x)
+    return self.layer(keras.layers.Permute, (2, 3, 1), name=f'{name}_channels_last')(x)

@@ -1,135 +1,16 @@
-"""Models by name: `build_model`, `feature_extractor`, and what a name stands for.
-
-A name is `resnext-DEPTH-CxDd` (cardinality C, base width D) or `resnet-DEPTH`; see `network_params`.
-
-Source: arXiv 1611.05431, Tables 1 to 4; facebookresearch/ResNeXt, models/resnext.lua and opts.lua.
-"""
-import dataclasses
-import re
-
+"""Models by name: `build_model`, `feature_extractor`, and what their images go through."""
 import keras
 
-from resnext import resnext_model
+from resnext import network_params, resnext_model
 from tpu_utils import suggest
 from tpu_utils.images import spec
-
-# Blocks of the four stages. 200 layers: arXiv 1603.05027.
-_IMAGENET_STAGES = {
-  50: (3, 4, 6, 3),
-  101: (3, 4, 23, 3),
-  152: (3, 8, 36, 3),
-  200: (3, 24, 36, 3),
-}
-_NAME = re.compile(r'(resnext|resnet)-(\d+)(d?)(?:-(\d+)x(\d+)d)?')
-
-# The networks of the paper's tables and of the README of the official code, and torchvision's others.
-_IMAGENET_MODELS = (
-  'resnet-50',
-  'resnext-50-2x40d',
-  'resnext-50-4x24d',
-  'resnext-50-8x14d',
-  'resnext-50-32x4d',
-  'resnet-101',
-  'resnext-101-2x40d',
-  'resnext-101-4x24d',
-  'resnext-101-8x14d',
-  'resnext-101-32x4d',
-  'resnet-200',
-  'resnet-101-1x100d',
-  'resnext-101-2x64d',
-  'resnext-101-64x4d',
-  'resnet-152',
-  'resnext-101-32x8d',
-  'resnext-152-32x4d',
-)
-_CIFAR_MODELS = ('resnext-29-8x64d', 'resnext-29-16x64d', 'resnet-29')
-
-
-def model_names():
-  """Names of the networks in the paper and its code; `build_model` takes any depth and width."""
-  return [*_IMAGENET_MODELS, *_CIFAR_MODELS]
-
-
-def network_params(model_name, overrides=None):
-  """The parameters of a named network.
-
-  Args:
-    model_name: `resnext-DEPTH-CxDd` or `resnet-DEPTH[-1xDd]`. DEPTH is 50, 101, 152 or 200 for
-      images of 224 pixels, else 9n+2 for CIFAR's; with `stem='cifar'` any 9n+2. A `d` after the depth
-      (`resnext-50d-32x4d`) is the variant with deep stem and averaging shortcuts.
-    overrides: {field of `resnext_model.NetworkParams`: value}.
-
-  Returns:
-    `resnext_model.NetworkParams`.
-
-  Raises:
-    ValueError: no such network or field, with the nearest names; a value out of range.
-  """
-  overrides = dict(overrides or {})
-  fields = [field.name for field in dataclasses.fields(resnext_model.NetworkParams)]
-  for field in overrides:
-    if field not in fields:
-      raise suggest.unknown_name('model parameter', field, fields)
-  depth, deep, cardinality, base_width = _parse(model_name)
-  params = {'cardinality': cardinality, 'base_width': base_width}
-  if deep:
-    params |= {'stem': 'deep', 'average_shortcut': True}
-  stem = overrides.get('stem', 'imagenet' if depth in _IMAGENET_STAGES or deep else 'cifar')
-  if stem == 'cifar':
-    params |= _cifar_params(model_name, depth)
-  elif depth in _IMAGENET_STAGES:
-    params['stage_blocks'] = _IMAGENET_STAGES[depth]
-  elif 'stage_blocks' not in overrides:
-    raise ValueError(
-      f'{model_name!r} with stem={stem!r}: depth {depth} is none of '
-      f'{", ".join(map(str, _IMAGENET_STAGES))}; give stage_blocks for another.'
-    )
-  return resnext_model.NetworkParams(**{**params, **overrides})
-
-
-def _parse(model_name):
-  """(depth, whether it is a `d` variant, cardinality, base width) of a name."""
-  match = _NAME.fullmatch(str(model_name))
-  if not match:
-    raise suggest.unknown_name('model', model_name, model_names())
-  family, depth, deep, cardinality, base_width = match.groups()
-  if family == 'resnext' and cardinality is None:
-    raise ValueError(
-      f'{model_name!r} lacks cardinality and base width; write it as {model_name}-32x4d.'
-    )
-  if family == 'resnet' and int(cardinality or 1) != 1:
-    raise ValueError(
-      f'{model_name!r} has cardinality {cardinality}; a network with paths is called '
-      f'{model_name.replace("resnet", "resnext", 1)}.'
-    )
-  return int(depth), bool(deep), int(cardinality or 1), int(base_width or 64)
-
-
-def _cifar_params(model_name, depth):
-  """Three stages of n blocks each; the first keeps the images' resolution."""
-  blocks, rest = divmod(depth - 2, 9)
-  if rest or blocks < 1:
-    raise ValueError(
-      f'{model_name!r}: depth {depth} is neither one of {", ".join(map(str, _IMAGENET_STAGES))} nor '
-      f'9n+2, as CIFAR networks are (29, 38, 47, ...). Known names: {", ".join(model_names())}.'
-    )
-  return {
-    'stem': 'cifar',
-    'stage_blocks': (blocks,) * 3,
-    'num_classes': 10,
-    'mean_rgb': resnext_model.CIFAR10_MEAN_RGB,
-    'stddev_rgb': resnext_model.CIFAR10_STDDEV_RGB,
-  }
 
 
 def get_preprocess_spec(model_name, **overrides):
   """The `PreprocessSpec` of a model: what training, evaluation and export do to its images."""
-  return _preprocess_spec(network_params(model_name, overrides))
-
-
-def _preprocess_spec(params):
+  params = network_params.from_name(model_name, overrides)
   return spec.PreprocessSpec(
-    image_size=32 if params.stem == 'cifar' else 224,
+    image_size=params.image_size,
     mean_rgb=tuple(params.mean_rgb),
     stddev_rgb=tuple(params.stddev_rgb),
     interpolation='bicubic',
@@ -152,7 +33,7 @@ def build_model(
   Output: float32 logits [batch, num_classes], or features as below.
 
   Args:
-    model_name: such as 'resnext-50-32x4d', 'resnet-50', 'resnext-29-8x64d'; see `network_params`.
+    model_name: such as 'resnext-50-32x4d', 'resnet-50', 'resnext-29-8x64d'; see `network_params.from_name`.
     num_classes: classes of the head; None is the data set's own (1000; CIFAR 10), 0 leaves the
       classifier out.
     image_size: pixels a side, or (height, width); None is the size that the model was made for.
@@ -161,7 +42,7 @@ def build_model(
     include_top: False gives the last feature map [batch, h, w, C] instead of logits, or with
       `pooling` its mean ('avg') or maximum ('max') over space, [batch, C].
     pooling: None, 'avg' or 'max'; only without top.
-    **overrides: fields of `resnext_model.NetworkParams`, such as `block_form`, `shortcut_type`,
+    **overrides: fields of `network_params.NetworkParams`, such as `block_form`, `shortcut_type`,
       `preactivation`, `residual`.
 
   Returns:
@@ -231,8 +112,10 @@ class _Network:
 
   def __init__(self, model_name, image_size, dtype_policy, overrides):
     self.name = model_name
-    self._params = network_params(model_name, overrides)
-    height, width = _height_and_width(image_size or _preprocess_spec(self._params).image_size)
+    self._params = network_params.from_name(model_name, overrides)
+    height, width = _height_and_width(
+      self._params.image_size if image_size is None else image_size
+    )
     self._dtype = dtype_policy or 'float32'
     self._images = keras.Input((height, width, 3), name='images', dtype='float32')
     self.endpoints = resnext_model.build_network(self._images, self._params, self._dtype)

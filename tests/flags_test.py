@@ -14,7 +14,9 @@ PROGRAM = [path for path in TREE.sources if not path.startswith('tests/') and pa
 SCRIPTS = [  # Programs with flags; all run through tpu_utils/cli.py.
   f'{target.package}/{target.srcs[0]}'
   for target in TREE.targets.values()
-  if target.rule == 'py_binary' and any(dep.endswith(':cli') for dep in target.deps)
+  if target.rule == 'py_binary'
+  and not target.package.startswith('tests')
+  and any(dep.endswith(':cli') for dep in target.deps)
 ]
 PACKAGES = [path.removesuffix('/__init__.py') for path in PROGRAM if path.endswith('__init__.py')]
 

@@ -77,7 +77,7 @@ def write(path, tensors):
   unfinished = f'{path}.{os.getpid()}.tmp'
   try:
     if path.endswith(_SAFETENSORS):
-      contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+      contiguous = {name: np.asarray(value, order='C') for name, value in tensors.items()}
       _import_extra('safetensors.numpy', path).save_file(contiguous, unfinished)
     else:
       torch = _import_extra('torch', path)

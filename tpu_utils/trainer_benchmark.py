@@ -1,40 +1,9 @@
-"""What the papers' benchmarks share: contestants in turn, and what the trainer adds to a bare step."""
-import statistics
+"""What the trainer adds to a bare training step."""
 import time
 
 import tensorflow as tf
 
-from tpu_utils import distribute, ema, image_classification, losses, optimizers, schedules
-
-
-def take_turns(functions, rounds, clock=time.perf_counter):
-  """Runs the functions in turn, each round in the other direction, after one run that traces them.
-
-  Args:
-    functions: {name: function without arguments that returns when its work is done}.
-    rounds: how often each is timed.
-    clock: `time.process_time` counts the processors' work instead, which other programs disturb less.
-
-  Returns:
-    {name: [seconds of each round]}.
-  """
-  times = {name: [] for name in functions}
-  for i in range(rounds + 1):
-    names = list(functions) if i % 2 else list(reversed(functions))
-    for name in names:
-      start = clock()
-      functions[name]()
-      if i:
-        times[name].append(clock() - start)
-  return times
-
-
-def ratio(times, name, to):
-  """The median over the rounds of how many times as long as `to` the contestant `name` took.
-
-  Neighbours in time share the machine's moods, so this is steadier than the ratio of two medians.
-  """
-  return statistics.median(a / b for a, b in zip(times[name], times[to], strict=True))
+from tpu_utils import distribute, ema, image_classification, losses, optimizers, schedules, timing
 
 
 def trainer_against_bare_step(build_model, data, optimization, *, steps, rounds, clock=time.perf_counter):
@@ -49,7 +18,7 @@ def trainer_against_bare_step(build_model, data, optimization, *, steps, rounds,
       bare step).
     steps: steps in one turn.
     rounds: turns.
-    clock: see `take_turns`.
+    clock: see `timing.take_turns`.
 
   Returns:
     {'bare step' and 'trainer': [seconds of a step in each round]}.
@@ -70,7 +39,7 @@ def trainer_against_bare_step(build_model, data, optimization, *, steps, rounds,
     loss.numpy()
 
   functions = {'bare step': bare, 'trainer': lambda: trainer.train(iterator, steps)}
-  times = take_turns(functions, rounds, clock)
+  times = timing.take_turns(functions, rounds, clock=clock)
   return {name: [seconds / steps for seconds in of_name] for name, of_name in times.items()}
 
 

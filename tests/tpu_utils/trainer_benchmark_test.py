@@ -1,22 +1,10 @@
-"""Contestants in turn, and what the trainer costs."""
+"""What the trainer costs."""
 import time
 
 import keras
 import pytest
 
-from tpu_utils import batch_norm, benchmark, config
-
-
-def test_contestants_take_turns_in_both_directions():
-  order, ticks = [], iter(range(100))
-  functions = {name: lambda name=name: order.append(name) for name in 'ab'}
-  times = benchmark.take_turns(functions, 3, clock=lambda: next(ticks))
-  assert ''.join(order) == 'ba' + 'ab' + 'ba' + 'ab'  # The first round is not timed.
-  assert times == {'a': [1, 1, 1], 'b': [1, 1, 1]}
-
-
-def test_the_ratio_is_that_of_neighbours():
-  assert benchmark.ratio({'slow': [2, 20, 9], 'fast': [1, 10, 3]}, 'slow', 'fast') == 2
+from tpu_utils import batch_norm, config, timing, trainer_benchmark
 
 
 def test_the_trainer_costs_little_more_than_a_bare_step():
@@ -32,7 +20,7 @@ def test_the_trainer_costs_little_more_than_a_bare_step():
     x = keras.layers.GlobalAveragePooling2D(name='pool')(x)
     return keras.Model(images, keras.layers.Dense(10, name='logits')(x))
 
-  times = benchmark.trainer_against_bare_step(
+  times = trainer_benchmark.trainer_against_bare_step(
     build_model,
     config.DataConfig(train_batch_size=32, num_label_classes=10, transpose_input=False),
     config.OptimizationConfig(),
@@ -40,4 +28,4 @@ def test_the_trainer_costs_little_more_than_a_bare_step():
     rounds=10,
     clock=time.process_time,
   )
-  assert benchmark.ratio(times, 'trainer', 'bare step') == pytest.approx(1.0, abs=0.2)
+  assert timing.ratio(times, 'trainer', 'bare step') == pytest.approx(1.0, abs=0.2)

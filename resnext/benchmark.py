@@ -1,0 +1,138 @@
+"""Times a network against the same one with Keras' grouped convolutions, and against torchvision's.
+
+    python -m resnext.benchmark                                    # ResNeXt-50 32x4d, 224 pixels, batch 8
+    python -m resnext.benchmark --model_name=resnet-50 --peers=torchvision
+
+The contestants take turns, each round in the other direction, and what counts is the ratio of the
+medians. Nothing else may run meanwhile. One device, random images, SGD with momentum; TensorFlow
+without XLA, torch with its faster memory layout (channels last), in a process of its own because the
+two libraries crash each other in one. Keras compiles each of its grouped convolutions with XLA and takes
+minutes for a step on a CPU; hence --keras_rounds.
+"""
+import dataclasses
+import subprocess
+import sys
+
+from absl import flags
+
+from tpu_utils import cli, settings, suggest
+from tpu_utils.settings import setting
+
+PEERS = ('keras', 'torchvision')
+# Our names of torchvision's networks.
+TORCHVISION = {
+  'resnet-50': 'resnet50',
+  'resnet-101': 'resnet101',
+  'resnet-152': 'resnet152',
+  'resnext-50-32x4d': 'resnext50_32x4d',
+  'resnext-101-32x8d': 'resnext101_32x8d',
+  'resnext-101-64x4d': 'resnext101_64x4d',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig(settings.Checked):
+  """What is timed."""
+
+  model_name: str = setting('resnext-50-32x4d', 'Network to time.')
+  peers: str = setting('keras,torchvision', 'What to time it against, separated by commas.')
+  image_size: int = setting(224, 'Pixels a side.', at_least=32)
+  batch_size: int = setting(8, 'Images a step.', at_least=1)
+  rounds: int = setting(10, 'Times each contestant runs.', at_least=1)
+  keras_rounds: int = setting(1, 'Times the network with Keras\' convolutions trains.', at_least=1)
+
+  def __post_init__(self):
+    super().__post_init__()
+    for peer in self.peer_list():
+      suggest.check('--peers', peer, PEERS)
+    if 'torchvision' in self.peer_list():
+      suggest.check('--model_name with the peer torchvision', self.model_name, TORCHVISION)
+
+  def peer_list(self):
+    return self.peers.split(',') if self.peers else []
+
+
+def benchmark(config):
+  """Returns {'training step' or 'inference': {'ours' or a peer: median seconds}}."""
+  import tensorflow as tf
+
+  from resnext import resnext_builder
+  from tpu_utils import export, timing
+
+  peers = config.peer_list()
+  shape = (config.batch_size, config.image_size, config.image_size, 3)
+  images = tf.random.uniform(shape, 0, 255)
+  labels = tf.one_hot(tf.range(config.batch_size) % 1000, 1000)
+  models = {'ours': resnext_builder.build_model(config.model_name, 1000, config.image_size)}
+  if 'keras' in peers:
+    models['keras'] = export.with_builtin_layers(models['ours'])
+  train = {name: timing.training_step(model, images, labels) for name, model in models.items()}
+  infer = {name: timing.inference(model, images) for name, model in models.items()}
+  if 'torchvision' not in peers:
+    return _take_turns(train, infer, config)
+  with TorchvisionProcess(TORCHVISION[config.model_name], config) as process:
+    train['torchvision'] = lambda: process.run('train')
+    infer['torchvision'] = lambda: process.run('infer')
+    return _take_turns(train, infer, config)
+
+
+def _take_turns(train, infer, config):
+  from tpu_utils import timing
+
+  return {
+    'inference': timing.medians(timing.take_turns(infer, config.rounds)),
+    'training step': timing.medians(
+      timing.take_turns(train, config.rounds, {'keras': config.keras_rounds})
+    ),
+  }
+
+
+class TorchvisionProcess:
+  """A process with a torchvision network that runs it when told to."""
+
+  def __init__(self, network, config):
+    self._command = [
+      sys.executable, '-m', 'resnext.benchmark_torchvision', network, str(config.batch_size),
+      str(config.image_size),
+    ]
+
+  def __enter__(self):
+    self._process = subprocess.Popen(
+      self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    self._expect('ready')
+    return self
+
+  def __exit__(self, *_):
+    self._process.communicate()
+
+  def run(self, what):
+    """Has it do 'train' or 'infer' once and waits for it."""
+    self._process.stdin.write(f'{what}\n')
+    self._process.stdin.flush()
+    self._expect('done')
+
+  def _expect(self, answer):
+    if self._process.stdout.readline().strip() != answer:
+      _, complaint = self._process.communicate()
+      last = complaint.strip().splitlines()[-1:] or ['no message']
+      raise ValueError(
+        f'torchvision could not be timed: {last[0]}; install torchvision beside this package, or '
+        'leave it out with --peers=keras.'
+      )
+
+
+def main(_):
+  config = settings.from_flags(BenchmarkConfig, flags.FLAGS)
+  print(f'{config.model_name}, batch {config.batch_size}, median of {config.rounds} rounds')
+  for kind, seconds in benchmark(config).items():
+    for name, median in seconds.items():
+      rate = config.batch_size / median
+      print(f'{kind:15} {name:12} {1000 * median:9.1f} ms {rate:9.2f} images/s')
+    for name in list(seconds)[1:]:
+      print(f'{kind:15} {name} takes {seconds[name] / seconds["ours"]:.2f} times as long as ours')
+
+
+if __name__ == '__main__':
+  settings.define_flags(BenchmarkConfig)
+  sys.exit(cli.run(main, settings.parse_flags(__doc__, [BenchmarkConfig])))

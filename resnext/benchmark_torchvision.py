@@ -1,0 +1,37 @@
+"""The other process of `resnext.benchmark`: runs a torchvision network each time it reads a line.
+
+Arguments: network, batch size, image size. Says 'ready', then 'done' after each line 'train' or 'infer'.
+"""
+import sys
+
+import torch
+import torchvision
+
+
+def main(network, batch_size, image_size):
+  model = torchvision.models.get_model(network).to(memory_format=torch.channels_last)
+  optimizer = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9)
+  images = torch.rand(batch_size, 3, image_size, image_size)
+  images = images.to(memory_format=torch.channels_last)
+  labels = torch.arange(batch_size) % 1000
+
+  def train():
+    model.train()
+    optimizer.zero_grad()
+    torch.nn.functional.cross_entropy(model(images), labels).backward()
+    optimizer.step()
+
+  @torch.no_grad()
+  def infer():
+    model.eval()
+    model(images)
+
+  commands = {'train': train, 'infer': infer}
+  print('ready', flush=True)
+  for line in sys.stdin:
+    commands[line.strip()]()
+    print('done', flush=True)
+
+
+if __name__ == '__main__':
+  main(sys.argv[1], *map(int, sys.argv[2:]))

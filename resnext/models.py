@@ -1,0 +1,66 @@
+"""Lists the networks of the paper: size, cost and the errors that were published.
+
+    python -m resnext.models
+    python -m resnext.models --model_name=resnext-50-16x8d
+
+The second command is for any other network: its size and cost.
+"""
+import dataclasses
+import sys
+
+from absl import flags
+
+from resnext import counts, network_params
+from tpu_utils import cli, settings
+
+# Top-1 error in percent: ImageNet, one 224-pixel crop (Tables 3 and 4); CIFAR-10 (Table 7).
+# The paper's ResNet-200 is the pre-activated one, which has slightly fewer batch-norm parameters.
+PAPER_ERRORS = {
+  'resnet-50': 23.9,
+  'resnext-50-2x40d': 23.0,
+  'resnext-50-4x24d': 22.6,
+  'resnext-50-8x14d': 22.3,
+  'resnext-50-32x4d': 22.2,
+  'resnet-101': 22.0,
+  'resnext-101-2x40d': 21.7,
+  'resnext-101-4x24d': 21.4,
+  'resnext-101-8x14d': 21.3,
+  'resnext-101-32x4d': 21.2,
+  'resnet-200': 21.7,
+  'resnet-101-1x100d': 21.3,
+  'resnext-101-2x64d': 20.7,
+  'resnext-101-64x4d': 20.4,
+  'resnext-29-8x64d': 3.65,
+  'resnext-29-16x64d': 3.58,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelsConfig(settings.Checked):
+  """Which networks."""
+
+  model_name: str = settings.setting(None, 'One network instead of the list.', type=str)
+
+
+def table(names):
+  """The listing as text."""
+  lines = ['model                  parameters  multiply-adds  image size  top-1 error in the paper']
+  for name in names:
+    params = network_params.from_name(name)
+    size = counts.network_counts(params)
+    error = f'{PAPER_ERRORS[name]} %' if name in PAPER_ERRORS else '-'
+    lines.append(
+      f'{name:20}{size.parameters:>13,}{size.multiply_adds / 1e9:>14.3f}G'
+      f'{params.image_size:>12}{error:>26}'
+    )
+  return '\n'.join(lines)
+
+
+def main(_):
+  config = settings.from_flags(ModelsConfig, flags.FLAGS)
+  print(table([config.model_name] if config.model_name else network_params.model_names()))
+
+
+if __name__ == '__main__':
+  settings.define_flags(ModelsConfig)
+  sys.exit(cli.run(main, settings.parse_flags(__doc__, [ModelsConfig])))

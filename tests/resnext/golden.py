@@ -1,0 +1,44 @@
+"""Reads the reference numbers and sets the weights that they were made with."""
+import json
+import pathlib
+
+import numpy as np
+from keras import ops
+
+from tests.goldens import weights
+from tpu_utils.weights.names import resnext as names
+
+FOLDER = pathlib.Path(__file__).parent.parent / 'goldens' / 'resnext'
+NOT_NORMALISED = {'mean_rgb': (0.0, 0.0, 0.0), 'stddev_rgb': (1.0, 1.0, 1.0)}
+
+
+def read_json(name):
+  return json.loads((FOLDER / name).read_text())
+
+
+def read_npz(name):
+  return dict(np.load(FOLDER / name))
+
+
+def to_torch(value):
+  """An array of ours in torch's layout."""
+  value = np.asarray(value)
+  return value.transpose({4: (3, 2, 0, 1), 2: (1, 0)}.get(value.ndim, (0,)))
+
+
+def from_torch(value):
+  return value.transpose({4: (2, 3, 1, 0), 2: (1, 0)}.get(value.ndim, (0,)))
+
+
+def set_weights(model, prefix='', rename=lambda name: name):
+  """Gives a model of form (c) the reference weights of its torchvision names."""
+  for variable in model.weights:
+    name = prefix + rename(names.torch_name(variable.path))
+    shape = to_torch(np.zeros(variable.shape)).shape
+    variable.assign(from_torch(weights.value(name, shape, layout='torch')))
+
+
+def relative_error(got, want):
+  """Largest difference as a fraction of the largest value, as the goldens' README advises."""
+  want = np.asarray(want, np.float64)
+  return np.abs(np.asarray(ops.convert_to_numpy(got), np.float64) - want).max() / np.abs(want).max()

@@ -1,0 +1,31 @@
+"""The listing of networks, against the counts and the paper's tables."""
+import subprocess
+import sys
+
+from resnext import models, network_params
+from tests.resnext import golden
+
+
+def test_every_network_with_its_counts():
+  rows = {line.split()[0]: line.split()[1:] for line in models.table(network_params.model_names()).splitlines()[1:]}
+  assert list(rows) == network_params.model_names()
+  for row in golden.read_json('counts_imagenet.json')['rows']:
+    params = network_params.from_name(f'resnext-{row["depth"]}-{row["cardinality"]}x{row["baseWidth"]}d')
+    name = next(n for n in rows if network_params.from_name(n) == params)
+    assert rows[name][:2] == [f'{row["params"]:,}', f'{row["macs_total"] / 1e9:.3f}G']
+
+
+def test_published_errors_are_of_listed_networks():
+  assert set(models.PAPER_ERRORS) <= set(network_params.model_names())
+
+
+def test_command():
+  def run(*args):
+    command = [sys.executable, '-m', 'resnext.models', *args]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+  assert 'resnext-101-64x4d      83,455,272        15.460G         224' in run().stdout
+  assert len(run('--model_name=resnext-50-16x8d').stdout.splitlines()) == 2
+  wrong = run('--model_name=resnext-50-16x8')
+  assert (wrong.returncode, wrong.stderr.count('\n')) == (1, 1)
+  assert 'did you mean' in wrong.stderr

@@ -1,0 +1,87 @@
+"""What `build_model` and `feature_extractor` return, and how they refuse bad input."""
+import keras
+import numpy as np
+import pytest
+
+import resnext
+from resnext import resnext_builder
+
+
+def test_preprocess_spec_says_what_the_model_does():
+  spec = resnext_builder.get_preprocess_spec('resnext-29-8x64d')
+  model = resnext.build_model('resnext-29-1x4d')
+  got = np.asarray(model.get_layer('normalization')(np.full((1, 1, 1, 3), 100.0)))
+  want = (100 - np.array(spec.mean_rgb)) / spec.stddev_rgb
+  np.testing.assert_allclose(got[0, 0, 0], want, rtol=1e-5)
+
+
+def test_overrides_that_are_none():
+  with pytest.raises(ValueError, match="model parameter 'block_from': did you mean block_form"):
+    resnext.build_model('resnext-29-8x64d', block_from='a')
+  with pytest.raises(ValueError, match='pooling'):
+    resnext.build_model('resnext-29-8x64d', pooling='avg')
+  with pytest.raises(ValueError, match='image_size'):
+    resnext.build_model('resnext-29-8x64d', image_size=0)
+
+
+def test_model_without_top():
+  settings = {'image_size': 64, 'include_top': False, 'stage_blocks': (1, 1, 1, 1)}
+  features = resnext.build_model('resnext-50-4x4d', **settings)
+  assert features.output.shape == (None, 2, 2, 2048)
+  x = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+  want = np.asarray(features(x))
+  for pooling, function in (('avg', np.mean), ('max', np.max)):
+    model = resnext.build_model('resnext-50-4x4d', pooling=pooling, **settings)
+    model.set_weights(features.get_weights())
+    np.testing.assert_allclose(model(x), function(want, (1, 2)), rtol=1e-4, atol=1e-4)
+
+
+def test_no_classes_leave_out_the_classifier():
+  model = resnext.build_model('resnext-29-1x4d', num_classes=0)
+  assert model.output.shape == (None, 1024)
+
+
+def test_feature_extractor():
+  model = resnext.feature_extractor('resnext-50-4x4d', image_size=64, stage_blocks=(1, 1, 1, 1))
+  assert {k: tuple(v.shape[1:]) for k, v in model.output.items()} == {
+    'reduction_1': (32, 32, 64),
+    'reduction_2': (16, 16, 256),
+    'reduction_3': (8, 8, 512),
+    'reduction_4': (4, 4, 1024),
+    'reduction_5': (2, 2, 2048),
+    'features': (2, 2, 2048),
+  }
+  cifar = resnext.feature_extractor('resnext-29-1x4d')
+  assert {k: v.shape[1] for k, v in cifar.output.items()} == {
+    'reduction_0': 32, 'reduction_1': 16, 'reduction_2': 8, 'features': 8
+  }
+  with pytest.raises(ValueError, match='did you mean layer4'):
+    resnext.feature_extractor('resnext-29-1x4d', endpoints=['layer4_x'], stage_blocks=(1, 1, 1, 1))
+
+
+def test_open_image_size():
+  model = resnext.feature_extractor(
+    'resnext-50-4x4d', ['features'], (None, None), stage_blocks=(1, 1, 1, 1)
+  )
+  assert model(np.zeros((1, 70, 45, 3), np.float32))['features'].shape == (1, 3, 2, 2048)
+
+
+def test_model_survives_saving(tmp_path):
+  model = resnext.build_model('resnext-11-4x8d', shortcut_type='A')
+  model.save(tmp_path / 'm.keras')
+  again = keras.models.load_model(tmp_path / 'm.keras')
+  x = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+  np.testing.assert_allclose(again(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+def test_initial_weights_have_the_official_spread():
+  """Normal, variance 2 / (k * k * filters) with the filters of all groups; the classifier uniform."""
+  model = resnext.build_model('resnext-29-4x64d')
+  for layer, fan in (('conv1', 9 * 64), ('layer2_1_conv2', 9 * 512), ('layer3_0_conv3', 1024)):
+    kernel = model.get_layer(layer).kernel.numpy()
+    assert abs(kernel.std() / np.sqrt(2 / fan) - 1) < 0.05
+    assert np.abs(kernel).max() > 2.5 * kernel.std()  # Not truncated.
+  kernel = model.get_layer('fc').kernel.numpy()
+  assert 0.95 / 32 < np.abs(kernel).max() <= 1 / 32
+  assert not model.get_layer('fc').bias.numpy().any()
+  assert (model.get_layer('layer1_0_bn3').gamma.numpy() == 1).all()

@@ -1,0 +1,237 @@
+"""The Torch7 reader on the reference files, on files written here, and on damaged ones."""
+import struct
+
+import numpy as np
+import pytest
+
+from tests.resnext import golden
+from tpu_utils.weights import t7
+
+
+@pytest.mark.parametrize('name', ['tiny_resnext', 'tiny_resnext_nn'])
+def test_every_parameter_of_the_reference_files(name):
+  want = golden.read_npz(f'{name}_expected.npz')
+  positions = golden.read_json('lua_index_map.json')['maps'][name]
+  got = t7.read(golden.FOLDER / f'{name}.t7')
+  wanted = {}
+  for key, value in want.items():
+    if key.startswith('param/'):
+      module, _, field = key.removeprefix('param/').rpartition('.')
+      wanted[f'{positions[module]}.{field}'] = value
+  assert set(got) == set(wanted)
+  for position, value in wanted.items():
+    np.testing.assert_array_equal(got[position], value)
+
+
+# A writer of the format, for what the reference files don't hold.
+
+
+class Writer:
+  def __init__(self):
+    self.parts = []
+    self.next_index = 1
+
+  def int(self, value):
+    self.parts.append(struct.pack('<i', value))
+
+  def long(self, *values):
+    self.parts.append(struct.pack(f'<{len(values)}q', *values))
+
+  def text(self, value):
+    data = value if isinstance(value, bytes) else value.encode()
+    self.int(len(data))
+    self.parts.append(data)
+
+  def index(self):
+    self.int(self.next_index)
+    self.next_index += 1
+
+  def object(self, value):
+    if value is None:
+      self.int(0)
+    elif isinstance(value, bool):
+      self.int(5)
+      self.int(value)
+    elif isinstance(value, (int, float)):
+      self.int(1)
+      self.parts.append(struct.pack('<d', value))
+    elif isinstance(value, (str, bytes)):
+      self.int(2)
+      self.text(value)
+    elif isinstance(value, dict):
+      self.table(value)
+    elif isinstance(value, np.ndarray):
+      self.tensor(value)
+    elif isinstance(value, list):
+      self.table({float(i + 1): item for i, item in enumerate(value)})
+    else:
+      value(self)
+
+  def table(self, value):
+    self.int(3)
+    self.index()
+    self.int(len(value))
+    for key, item in value.items():
+      self.object(key)
+      self.object(item)
+
+  def torch(self, class_name, version='V 1'):
+    self.int(4)
+    self.index()
+    if version:
+      self.text(version)
+    self.text(class_name)
+
+  def tensor(self, value, element=None):
+    element = element or {'float32': 'Float', 'float64': 'Double'}[value.dtype.name]
+    self.torch(f'torch.{element}Tensor')
+    self.int(value.ndim)
+    self.long(*value.shape, *(stride // value.itemsize for stride in value.strides), 1)
+    self.torch(f'torch.{element}Storage')
+    self.long(value.size)
+    self.parts.append(value.tobytes())
+
+  def save(self, path):
+    path.write_bytes(b''.join(self.parts))
+    return path
+
+
+def module(class_name, version='V 1', **fields):
+  def write(writer):
+    writer.torch(class_name, version)
+    writer.table(fields)
+
+  return write
+
+
+def save(path, value):
+  writer = Writer()
+  writer.object(value)
+  return writer.save(path)
+
+
+def test_values_of_every_kind(tmp_path):
+  value = {'a': 1.5, 'b': True, 'c': None, 'd': {'e': 'text', 2.0: b'\xff'}, 'f': [False, 'x']}
+  want = {**value, 'f': {1.0: False, 2.0: 'x'}}
+  assert t7.load(save(tmp_path / 'x.t7', value)) == want
+
+
+@pytest.mark.parametrize('element', ['Cuda', 'Half', 'Long', 'CudaHalf'])
+def test_other_elements(tmp_path, element):
+  dtype = {'Cuda': 'f4', 'Half': 'f2', 'Long': 'i8', 'CudaHalf': 'f2'}[element]
+  value = np.arange(6, dtype=dtype).reshape(2, 3)
+  path = save(tmp_path / 'x.t7', lambda writer: writer.tensor(value, element))
+  got = t7.load(path)
+  np.testing.assert_array_equal(got, value)
+  assert got.dtype == dtype
+
+
+def test_functions_are_skipped(tmp_path):
+  """All three kinds of the format; the last is mentioned twice."""
+
+  def function(kind, index):
+    def write(writer):
+      writer.int(kind)
+      if kind != 6:
+        writer.int(index)
+      writer.text(b'\x1bLua bytecode')
+      writer.object({'upvalue': 1.0})
+
+    return write
+
+  def mention(writer):
+    writer.int(8)
+    writer.int(102)
+
+  value = {'a': function(6, 0), 'b': function(7, 101), 'c': function(8, 102), 'd': mention, 'e': 2.0}
+  assert t7.load(save(tmp_path / 'x.t7', value)) == {
+    'a': None, 'b': None, 'c': None, 'd': None, 'e': 2.0
+  }
+
+
+def test_objects_may_point_to_themselves(tmp_path):
+  def write(writer):
+    writer.torch('nn.Linear')
+    writer.int(3)
+    writer.index()
+    writer.int(1)
+    writer.object('self')
+    writer.int(4)
+    writer.int(1)
+
+  root = t7.load(save(tmp_path / 'x.t7', write))
+  assert root.fields['self'] is root
+
+
+def test_modules_of_older_classes(tmp_path):
+  """No version before the class; a matrix for a kernel; 1 / sqrt(variance + eps) for the variance."""
+  weight = np.arange(2 * 3 * 2 * 2, dtype=np.float32)
+  variance = np.array([0.5, 2.0], np.float64)
+  network = module(
+    'nn.Sequential',
+    version=None,
+    modules=[
+      module('nn.SpatialConvolutionMM', weight=weight.reshape(2, 12), kW=2.0, kH=2.0, bias=None),
+      module('nn.SpatialBatchNormalization', running_std=(variance + 1e-3) ** -0.5, eps=1e-3),
+      module('nn.Concat', modules=[module('nn.Linear', weight=weight.reshape(2, 12))]),
+    ],
+  )
+  got = t7.read(save(tmp_path / 'x.t7', network))
+  assert set(got) == {'1.weight', '2.running_var', '3.1.weight'}
+  np.testing.assert_array_equal(got['1.weight'], weight.reshape(2, 3, 2, 2))
+  np.testing.assert_allclose(got['2.running_var'], variance, rtol=1e-12)
+  assert got['3.1.weight'].shape == (2, 12)
+
+
+def test_no_network(tmp_path):
+  with pytest.raises(ValueError, match='no network with parameters, but a dict'):
+    t7.read(save(tmp_path / 'x.t7', {'epoch': 3.0, 'modelFile': 'model_3.t7'}))
+  with pytest.raises(FileNotFoundError, match='no such file'):
+    t7.read(tmp_path / 'none.t7')
+  (tmp_path / 'empty.t7').write_bytes(b'')
+  with pytest.raises(ValueError, match='empty'):
+    t7.read(tmp_path / 'empty.t7')
+  (tmp_path / 'ascii.t7').write_text('4\n1\n3\nV 1\n13\nnn.Sequential\n')
+  with pytest.raises(ValueError, match='expected a whole binary Torch7 file'):
+    t7.read(tmp_path / 'ascii.t7')
+
+
+def test_tensor_beyond_its_storage(tmp_path):
+  def write(writer):
+    writer.torch('torch.FloatTensor')
+    writer.int(1)
+    writer.long(5, 1, 1)
+    writer.torch('torch.FloatStorage')
+    writer.long(4)
+    writer.parts.append(bytes(16))
+
+  with pytest.raises(ValueError, match='reaches beyond its storage of 4'):
+    t7.load(save(tmp_path / 'x.t7', write))
+
+
+def test_nesting_without_end(tmp_path):
+  opening = struct.pack('<i', 3)
+  data = b''.join(opening + struct.pack('<iii', i, 1, 1) + bytes(8) for i in range(1, 100_000))
+  (tmp_path / 'deep.t7').write_bytes(data)
+  with pytest.raises(ValueError, match='nested too deeply'):
+    t7.load(tmp_path / 'deep.t7')
+
+
+def test_damaged_files_end_in_one_line(tmp_path):
+  """Wherever it is cut off; and with any byte changed it is read or refused, and nothing else."""
+  whole = (golden.FOLDER / 'tiny_resnext_nn.t7').read_bytes()
+  path = tmp_path / 'x.t7'
+  for size in range(1, len(whole), 4999):
+    path.write_bytes(whole[:size])
+    with pytest.raises(ValueError, match=r'x\.t7: at byte \d+') as error:
+      t7.read(path)
+    assert '\n' not in str(error.value)
+  rng = np.random.default_rng(0)
+  for _ in range(200):
+    data = bytearray(whole)
+    data[rng.integers(0, 5000)] = rng.integers(256)
+    path.write_bytes(data)
+    try:
+      t7.read(path)
+    except ValueError as error:
+      assert 'x.t7' in str(error)

@@ -1,0 +1,182 @@
+"""State dicts in both formats, bare and inside checkpoints, and files that are something else."""
+import argparse
+import collections
+import errno
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from tpu_utils.weights import torch_files
+
+TENSORS = {
+  'layer.weight': np.arange(6, dtype=np.float32).reshape(2, 3),
+  'layer.bias': np.float32([1.5, -2.0]),
+  'scalar': np.float32(3.0),
+}
+
+
+def check(got, want=TENSORS):
+  assert set(got) == set(want)
+  for name, value in want.items():
+    np.testing.assert_array_equal(got[name], value)
+    assert got[name].shape == np.shape(value)
+
+
+# safetensors
+
+
+def test_safetensors_round_trip(tmp_path):
+  path = tmp_path / 'model.safetensors'
+  torch_files.write(path, {**TENSORS, 'transposed': TENSORS['layer.weight'].T})
+  assert torch_files.matches(str(path))
+  check(torch_files.read(path), {**TENSORS, 'transposed': TENSORS['layer.weight'].T})
+  assert [p.name for p in tmp_path.iterdir()] == ['model.safetensors']
+
+
+def safetensors_file(path, dtype, shape, data):
+  header = {'x': {'dtype': dtype, 'shape': shape, 'data_offsets': [0, len(data)]}}
+  text = json.dumps(header).encode()
+  path.write_bytes(struct.pack('<Q', len(text)) + text + data)
+  return path
+
+
+def test_bfloat16_comes_as_float32(tmp_path):
+  data = struct.pack('<3H', 0x3F80, 0xC040, 0x0000)
+  got = torch_files.read(safetensors_file(tmp_path / 'b.safetensors', 'BF16', [3], data))
+  np.testing.assert_array_equal(got['x'], np.float32([1.0, -3.0, 0.0]))
+  assert got['x'].dtype == np.float32
+
+
+def test_unknown_element_type(tmp_path):
+  path = safetensors_file(tmp_path / 'b.safetensors', 'F8_E4M3', [2], b'ab')
+  with pytest.raises(ValueError, match='x is F8_E4M3; expected one of BF16, F64'):
+    torch_files.read(path)
+
+
+def test_cut_off_safetensors(tmp_path):
+  path = tmp_path / 'model.safetensors'
+  torch_files.write(path, TENSORS)
+  path.write_bytes(path.read_bytes()[:-5])
+  with pytest.raises(ValueError, match='model.safetensors is no whole safetensors file'):
+    torch_files.read(path)
+
+
+def test_names_are_made_plain(tmp_path):
+  """DataParallel's prefix goes if all have it; batch norms' counters always."""
+  path = tmp_path / 'model.safetensors'
+  torch_files.write(path, {f'module.{name}': value for name, value in TENSORS.items()})
+  check(torch_files.read(path))
+  torch_files.write(path, {**TENSORS, 'bn.num_batches_tracked': np.int64(3)})
+  check(torch_files.read(path))
+  mixed = {'module.a': TENSORS['scalar'], 'b': TENSORS['scalar']}
+  torch_files.write(path, mixed)
+  check(torch_files.read(path), mixed)
+
+
+def test_nothing_there(tmp_path):
+  with pytest.raises(FileNotFoundError, match='none.pth: no such file'):
+    torch_files.read(tmp_path / 'none.pth')
+  path = tmp_path / 'model.safetensors'
+  torch_files.write(path, {})
+  with pytest.raises(ValueError, match='holds no tensors'):
+    torch_files.read(path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+  path = tmp_path / 'model.safetensors'
+  torch_files.write(path, TENSORS)
+
+  def full_disk(*_):
+    raise OSError(errno.ENOSPC, 'No space left on device', str(path))
+
+  monkeypatch.setattr(torch_files.os, 'replace', full_disk)
+  with pytest.raises(OSError, match='No space left'):
+    torch_files.write(path, {'x': TENSORS['scalar']})
+  check(torch_files.read(path))
+  assert len(list(tmp_path.iterdir())) == 1
+
+
+# torch's own format
+
+
+@pytest.fixture
+def torch():
+  return pytest.importorskip('torch')
+
+
+@pytest.fixture
+def state_dict(torch):
+  return collections.OrderedDict((k, torch.tensor(v)) for k, v in TENSORS.items())
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_bare_state_dict(tmp_path, torch, state_dict, zipped):
+  path = tmp_path / 'model.pth'
+  torch.save(state_dict, path, _use_new_zipfile_serialization=zipped)
+  assert torch_files.matches(str(path))
+  check(torch_files.read(path))
+
+
+def test_write(tmp_path, torch):
+  torch_files.write(tmp_path / 'model.pth', TENSORS)
+  loaded = torch.load(tmp_path / 'model.pth', weights_only=True)
+  check({name: value.numpy() for name, value in loaded.items()})
+
+
+def test_sixteen_bits(tmp_path, torch):
+  torch.save({'b': torch.ones(2).bfloat16(), 'h': torch.ones(2).half()}, tmp_path / 'm.bin')
+  got = torch_files.read(tmp_path / 'm.bin')
+  assert (got['b'].dtype, got['h'].dtype) == (np.float32, np.float16)
+
+
+@pytest.mark.parametrize('key', ['state_dict', 'model_state_dict', 'model'])
+def test_training_checkpoint(tmp_path, torch, state_dict, key):
+  content = {
+    'epoch': 3, key: state_dict, 'optimizer': {'state': {0: {'step': torch.tensor(1.0)}}},
+    'args': argparse.Namespace(lr=0.1),
+  }
+  torch.save(content, tmp_path / 'c.pth.tar')
+  check(torch_files.read(tmp_path / 'c.pth.tar'))
+
+
+def test_moving_averages(tmp_path, torch, state_dict):
+  ema = {name: value * 2 for name, value in state_dict.items()}
+  torch.save({'state_dict': state_dict, 'state_dict_ema': ema}, tmp_path / 'c.pth')
+  check(torch_files.read(tmp_path / 'c.pth', use_ema=False))
+  check(torch_files.read(tmp_path / 'c.pth'), {name: 2 * value for name, value in TENSORS.items()})
+
+
+class Bomb:
+  def __reduce__(self):
+    return (open, ('exploded', 'w'))
+
+
+def test_code_in_a_file_does_not_run(tmp_path, torch, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for zipped in (True, False):
+    torch.save({'x': Bomb()}, 'm.pth', _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match='m.pth holds objects that are run'):
+      torch_files.read('m.pth')
+  assert not (tmp_path / 'exploded').exists()
+
+
+@pytest.mark.parametrize('content', [b'', b'no such format', None])
+def test_damaged_file(tmp_path, torch, state_dict, content):
+  path = tmp_path / 'm.pth'
+  torch.save(state_dict, path)
+  path.write_bytes(path.read_bytes()[:300] if content is None else content)
+  with pytest.raises(ValueError, match='m.pth') as error:
+    torch_files.read(path)
+  assert '\n' not in str(error.value)
+
+
+def test_other_contents(tmp_path, torch):
+  path = tmp_path / 'm.pth'
+  torch.save([torch.ones(2)], path)
+  with pytest.raises(ValueError, match='holds a list; expected a state dict'):
+    torch_files.read(path)
+  torch.save({'epoch': 3, 'lr': 0.1}, path)
+  with pytest.raises(ValueError, match='holds epoch, lr; expected a state dict'):
+    torch_files.read(path)
