@@ -127,7 +127,7 @@ def class_folders(root):
   names = sorted(name.rstrip('/') for name in tf.io.gfile.listdir(root) if not name.startswith('.'))
   classes = [name for name in names if tf.io.gfile.isdir(os.path.join(root, name))]
   if len(classes) < 2:
-    found = f'it holds {_some(names)}' if names else 'it is empty'
+    found = f'it holds {some(names)}' if names else 'it is empty'
     raise ValueError(f'{root} needs a folder of images for each of at least two classes ({found}).')
   return classes
 
@@ -151,11 +151,11 @@ def list_images(root, class_names, readable=READABLE):
   missing = sorted(set(class_names) - set(found))
   if missing:
     raise ValueError(
-      f'{root} has no folder for {_some(missing)}, which the training images have: every split needs '
+      f'{root} has no folder for {some(missing)}, which the training images have: every split needs '
       'images of every class.'
     )
   if unknown:
-    raise ValueError(f'{root} holds {_some(unknown)}, which are no classes of the training images; remove them.')
+    raise ValueError(f'{root} holds {some(unknown)}, which are no classes of the training images; remove them.')
   folders = [os.path.join(root, name) for name in class_names]
   with concurrent.futures.ThreadPoolExecutor(_LISTING_THREADS) as pool:
     listings = pool.map(lambda folder: _images_in(folder, readable), folders)
@@ -167,7 +167,7 @@ def _images_in(folder, readable):
   others = [name for name in names if not name.lower().endswith(readable)]
   if others:
     raise ValueError(
-      f'{folder} holds {_some(others)}: not images by name ({", ".join(readable)}); move them elsewhere.'
+      f'{folder} holds {some(others)}: not images by name ({", ".join(readable)}); move them elsewhere.'
     )
   if not names:
     raise ValueError(f'{folder} holds no images; add some, or remove the folder from every split.')
@@ -214,6 +214,7 @@ def _name(path):
   return '/'.join(path.replace(os.sep, '/').split('/')[-2:]).encode()
 
 
-def _some(names):
+def some(names):
+  """A few of many names, for a message of one line."""
   names = list(names)
   return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')

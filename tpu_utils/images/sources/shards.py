@@ -3,7 +3,8 @@
 Source: tensorflow/tpu, tools/datasets/imagenet_to_gcs.py: features `image/encoded` and `image/class/label`,
 labels from 1 on.
 """
-from tpu_utils.images import manifest, record_index, tfrecords
+from tpu_utils.images import record_index, tfrecords
+from tpu_utils.images.sources import manifest
 from tpu_utils.images.sources.interface import DataSet, ExampleFormat, ExampleRecords
 
 IMAGENET_FORMAT = ExampleFormat('image/encoded', 'image/class/label', lowest_label=1)

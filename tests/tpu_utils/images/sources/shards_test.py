@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from tests.tpu_utils.images import small_sets
-from tpu_utils.images import manifest
+from tpu_utils.images.sources import manifest
 from tpu_utils.images.sources.shards import IMAGENET_FORMAT, Shards
 
 

@@ -18,12 +18,14 @@ class ShardRecord:
     num_bytes: its size.
     sha256: of its bytes, in hexadecimal.
     examples_per_class: {class name: number of images}.
+    inputs: checksum of the list of images that it was made from.
   """
 
   name: str
   num_bytes: int
   sha256: str
   examples_per_class: dict
+  inputs: str
 
   @property
   def num_examples(self):
