@@ -10,7 +10,6 @@ import os
 import re
 import sys
 
-import numpy as np
 import tensorflow as tf
 
 METADATA = '_metadata'  # Key of a JSON string: what made the checkpoint.
@@ -116,7 +115,7 @@ class CheckpointManager:
     self.wait()
     if not self._writes:
       return
-    values = {name: np.array(variable) for name, variable in variables.items()}
+    values = {name: variable.numpy() for name, variable in variables.items()}
     if self._executor:
       self._pending = self._executor.submit(self._write, step, values, metadata)
     else:
@@ -170,8 +169,11 @@ class CheckpointManager:
     if self.best_objective() > objective or not self._writes:
       return False
     archive, name = self._in_directory(_ARCHIVE), f'{_PREFIX}{step}'
+    paths = tf.io.gfile.glob(f'{self.prefix(step)}.*')
+    if not paths:
+      raise CheckpointError(f'{self.prefix(step)}: no such checkpoint, so it cannot be archived.')
     tf.io.gfile.makedirs(archive)
-    for path in tf.io.gfile.glob(f'{self.prefix(step)}.*'):
+    for path in paths:
       tf.io.gfile.copy(path, os.path.join(archive, os.path.basename(path)), overwrite=True)
     # From here on the new one is the best: `checkpoint` says which files count.
     write_text(os.path.join(archive, 'checkpoint'), _state_text([step]))

@@ -82,6 +82,8 @@ class DataConfig(Checked):
   randaug_num_layers: int = setting(2, 'RandAugment: operations per image.', at_least=1)
   randaug_magnitude: int = setting(10, 'RandAugment: magnitude.', at_least=0)
   mixup_alpha: float = setting(0.0, 'Mixup: parameter of the Beta distribution; 0 for none.', at_least=0)
+  cutmix_alpha: float = setting(0.0, 'CutMix: parameter of the Beta distribution; 0 for none.', at_least=0)
+  random_erasing_prob: float = setting(0.0, 'Random erasing: share of the images; 0 for none.', at_least=0)
   transpose_input: bool = setting(
     True, 'Ship images as [height, width, channels, batch], the layout TPUs take without padding.'
   )
@@ -146,17 +148,27 @@ class OptimizationConfig(Checked):
   optimizer: str = setting(
     'rmsprop', 'The optimizer.', choices=('rmsprop', 'momentum', 'sgd', 'lars')
   )
+  momentum: float = setting(0.9, 'Momentum; of every optimizer but sgd.', at_least=0)
+  nesterov: bool = setting(False, 'momentum: look one step ahead, as Nesterov does.')
   base_learning_rate: float = setting(0.016, 'Learning rate at batch size 256.', at_least=0)
   lr_schedule: str = setting(
-    'exponential', 'Learning rate schedule.', choices=('exponential', 'cosine', 'constant', 'poly')
+    'exponential',
+    'Learning rate schedule.',
+    choices=('exponential', 'cosine', 'constant', 'poly', 'step'),
   )
   lr_decay_epoch: float = setting(2.4, 'Epochs between the steps of the exponential schedule.')
-  lr_decay_factor: float = setting(0.97, 'Factor of each step of the exponential schedule.')
+  lr_decay_factor: float = setting(0.97, 'Factor of each step of the exponential and the step schedule.')
+  lr_step_epochs: str = setting(
+    '30,60,90', 'Step schedule: after how many epochs the learning rate drops; rising numbers.'
+  )
   lr_warmup_epochs: float = setting(5.0, 'Epochs of linear warm-up.', at_least=0)
   moving_average_decay: float = setting(
     0.9999, 'Decay of the moving average of the weights, which evaluation uses; 0 for none.', at_least=0
   )
-  weight_decay: float = setting(1e-5, 'L2 coefficient on all but batch-norm variables.', at_least=0)
+  weight_decay: float = setting(
+    1e-5, 'L2 coefficient, on all but batch-norm variables unless --decay_batch_norm.', at_least=0
+  )
+  decay_batch_norm: bool = setting(False, 'Weight decay on batch-norm variables, too, as in Torch.')
   label_smoothing: float = setting(0.1, 'Label smoothing.', at_least=0)
   lars_weight_decay: float = setting(1e-5, 'LARS: weight decay.', at_least=0)
   lars_epsilon: float = setting(0.0, 'LARS: epsilon.', at_least=0)
@@ -169,6 +181,28 @@ class OptimizationConfig(Checked):
   gradient_accumulation_steps: int = setting(
     1, 'Split each replica\'s batch into this many parts and add up their gradients.', at_least=1
   )
+
+  def __post_init__(self):
+    super().__post_init__()
+    _epochs(self.lr_step_epochs)
+
+  @property
+  def step_epochs(self):
+    """`lr_step_epochs` as a tuple of numbers."""
+    return _epochs(self.lr_step_epochs)
+
+
+def _epochs(text):
+  try:
+    epochs = tuple(float(epoch) for epoch in text.split(','))
+  except ValueError:
+    epochs = ()
+  if not epochs or not all(a < b for a, b in zip((0, *epochs), epochs, strict=False)):
+    raise ValueError(
+      f'--lr_step_epochs={text!r} must be rising positive numbers with commas between them, such as '
+      '30,60,90.'
+    )
+  return epochs
 
 
 @dataclasses.dataclass(frozen=True)

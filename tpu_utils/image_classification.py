@@ -23,6 +23,7 @@ def run(
   optimization,
   job,
   record,
+  augmentation=None,
   expected_replicas=None,
 ):
   """Does what `job.mode` says.
@@ -37,6 +38,7 @@ def run(
     optimization: a `config.OptimizationConfig`.
     job: a `config.JobConfig`.
     record: JSON-able dict for run.json.
+    augmentation: `Augmentation` of training; None for what `make_input` takes for the data.
     expected_replicas: stop if the strategy has another number of replicas; None for any.
   """
   training = job.mode in ('train', 'train_and_eval')
@@ -52,7 +54,7 @@ def run(
   print(distribute.describe(strategy))
   _check_replicas(strategy, expected_replicas)
   _check_batches(strategy.num_replicas_in_sync, data, optimization.gradient_accumulation_steps)
-  images = make_input(spec, data, dataset, job.seed, hardware.use_bfloat16)
+  images = make_input(spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation)
   keras.utils.set_random_seed(job.seed)
   with strategy.scope():
     model = build_model('mixed_bfloat16' if hardware.use_bfloat16 else None)
@@ -88,12 +90,6 @@ def make_trainer(strategy, model, data, optimization, train_steps):
   else:
     group = batch_norm.official_replicas_per_group(replicas)
   batch_norm.set_replicas_per_group(model, group)
-  settings = {}
-  if optimization.optimizer == 'lars':
-    settings = {
-      'weight_decay': optimization.lars_weight_decay,
-      'epsilon': optimization.lars_epsilon,
-    }
   decay = optimization.moving_average_decay
   return Trainer(
     strategy,
@@ -102,9 +98,10 @@ def make_trainer(strategy, model, data, optimization, train_steps):
       model,
       label_smoothing=optimization.label_smoothing,
       weight_decay=optimization.weight_decay,
+      decay_batch_norm=optimization.decay_batch_norm,
       transposed=data.transpose_input,
     ),
-    optimizers.build_optimizer(optimization.optimizer, **settings),
+    optimizers.build_optimizer(optimization.optimizer, **_optimizer_settings(optimization)),
     schedules.build_learning_rate(
       optimization.base_learning_rate * data.train_batch_size / 256,
       steps_per_epoch=data.num_train_images / data.train_batch_size,
@@ -113,11 +110,22 @@ def make_trainer(strategy, model, data, optimization, train_steps):
       decay_epochs=optimization.lr_decay_epoch,
       total_steps=train_steps,
       warmup_epochs=optimization.lr_warmup_epochs,
+      step_epochs=optimization.step_epochs,
     ),
     ema=ExponentialMovingAverage(decay) if decay > 0 else None,
     clip_norm=optimization.gradient_clip_norm,
     accumulation_steps=optimization.gradient_accumulation_steps,
   )
+
+
+def _optimizer_settings(optimization):
+  settings = {} if optimization.optimizer == 'sgd' else {'momentum': optimization.momentum}
+  if optimization.optimizer == 'momentum':
+    settings['nesterov'] = optimization.nesterov
+  if optimization.optimizer == 'lars':
+    settings['weight_decay'] = optimization.lars_weight_decay
+    settings['epsilon'] = optimization.lars_epsilon
+  return settings
 
 
 def export_best(work, spec, export_dir):

@@ -79,14 +79,16 @@ class Runner:
       while trainer.step < last:
         loop = self._train_loop(iterator, loop, writer, progress)
         stopping = self._workers.any(stop.requested)  # All stop, or the others would wait.
-        if stopping or self._due(trainer.step, self._save_steps(eval_input)):
+        evaluating = eval_input is not None and self._due(trainer.step, self.config.steps_per_eval)
+        # What is evaluated is saved, too: it may be the best, or the last before a stop.
+        if stopping or evaluating or self._due(trainer.step, self._save_steps()):
           self.save()
         if stopping:
           self.checkpoints.wait()
           raise cli.Interrupted(
             f'Stopped by SIGTERM at step {trainer.step}; saved. The same command goes on from there.'
           )
-        if eval_input is not None and self._due(trainer.step, self.config.steps_per_eval):
+        if evaluating:
           self._evaluate_once(eval_input, progress)
     self.checkpoints.wait()
 
@@ -117,12 +119,11 @@ class Runner:
 
   def _to_boundary(self, step):
     """Steps until the job must do something besides training."""
-    marks = [self.config.steps_per_eval, self._save_steps(None), self.config.train_steps]
+    marks = [self.config.steps_per_eval, self._save_steps(), self.config.train_steps]
     return min(mark - step % mark for mark in marks if step < self.config.train_steps)
 
-  def _save_steps(self, eval_input):
-    steps = self.config.save_checkpoints_steps or max(100, self.config.iterations_per_loop)
-    return min(steps, self.config.steps_per_eval) if eval_input is not None else steps
+  def _save_steps(self):
+    return self.config.save_checkpoints_steps or max(100, self.config.iterations_per_loop)
 
   def _due(self, step, every):
     return step > 0 and (step % every == 0 or step >= self.config.train_steps)

@@ -117,6 +117,15 @@ def test_the_best_is_archived_as_the_official_code_does(tmp_path):
   assert tf.train.latest_checkpoint(str(tmp_path / 'archive')).endswith('model.ckpt-3')
 
 
+def test_what_is_not_there_is_not_archived(tmp_path):
+  manager = _manager(tmp_path)
+  manager.save(1, _variables(1))
+  manager.archive(1, 0.5, {})
+  with pytest.raises(checkpoints.CheckpointError, match='model.ckpt-2: no such checkpoint'):
+    manager.archive(2, 0.6, {})
+  assert checkpoints.read(manager.best())
+
+
 def test_a_kill_while_archiving_leaves_the_earlier_best(tmp_path, monkeypatch):
   manager = _manager(tmp_path)
   for step in (1, 2):

@@ -129,6 +129,13 @@ def test_the_best_checkpoint_and_its_results_are_kept(tmp_path):
   assert work.checkpoints.best_objective() == pytest.approx(best[runner.OBJECTIVE], abs=1e-6)
 
 
+def test_an_evaluation_between_two_checkpoints_is_archived_whole(tmp_path):
+  work = _runner(tmp_path, train_steps=7, steps_per_eval=5, save_checkpoints_steps=3)
+  work.train(_Input(), _Input())
+  assert work.checkpoints.steps() == [3, 5, 6, 7]
+  assert checkpoints.read(work.checkpoints.best())
+
+
 def test_sigterm_saves_and_leaves_and_the_rest_gives_the_same_bits(tmp_path):
   whole = _runner(tmp_path / 'whole')
   whole.train(_Input(), _Input())

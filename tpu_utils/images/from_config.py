@@ -1,9 +1,12 @@
 """From the flags about data (`config.DataConfig`) to the input that the trainer reads."""
+import dataclasses
+
 from tpu_utils import config, settings
 from tpu_utils.images import digits
 from tpu_utils.images.fake_input import FakeInput
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import open_dataset
+from tpu_utils.images.spec import Augmentation
 
 _SPLITS_READ = {'train': ['train'], 'eval': ['validation'], 'train_and_eval': ['train', 'validation'], 'export': []}
 _COUNTS = {'train': 'num_train_images', 'validation': 'num_eval_images'}
@@ -52,7 +55,7 @@ def open_data(flag_values, mode):
   return dataset, data
 
 
-def make_input(spec, data, dataset, seed=0, use_bfloat16=False):
+def make_input(spec, data, dataset, seed=0, use_bfloat16=False, augmentation=None):
   """The input of a job.
 
   Args:
@@ -61,6 +64,8 @@ def make_input(spec, data, dataset, seed=0, use_bfloat16=False):
     dataset: what `open_data` gave.
     seed: of the order and the augmentation.
     use_bfloat16: images in bfloat16.
+    augmentation: `Augmentation` of training, to which the flags' policies and mixing are added; None for
+      the official one, or what digits can take.
   """
   common = {
     'train_batch_size': data.train_batch_size,
@@ -71,14 +76,27 @@ def make_input(spec, data, dataset, seed=0, use_bfloat16=False):
   }
   if dataset is None:
     return FakeInput(spec, num_eval_images=data.num_eval_images, **common)
+  default = digits.AUGMENTATION if data.is_digits else Augmentation()
   return ImageNetInput(
     dataset,
     spec,
-    augmentation=digits.AUGMENTATION if data.is_digits else None,
+    augmentation=_with_policies(augmentation or default, data),
     seed=seed,
     use_cache=data.use_cache,
     max_bad_records=data.max_bad_records,
     tf_data_service=data.tf_data_service,
     num_parallel_calls=data.num_parallel_calls,
     **common,
+  )
+
+
+def _with_policies(augmentation, data):
+  return dataclasses.replace(
+    augmentation,
+    augment_name=data.augment_name,
+    randaug_num_layers=data.randaug_num_layers,
+    randaug_magnitude=data.randaug_magnitude,
+    mixup_alpha=data.mixup_alpha,
+    cutmix_alpha=data.cutmix_alpha,
+    random_erasing_prob=data.random_erasing_prob,
   )

@@ -4,11 +4,12 @@ Source: tensorflow/tpu, models/official/efficientnet/imagenet_input.py. Unlike i
 the seed (`order.py`), a stopped job goes on at the very next example, evaluation drops no image, and the
 images may lie in any of the storages of `sources`.
 """
+import functools
 import itertools
 
 import tensorflow as tf
 
-from tpu_utils.images import preprocessing, stream
+from tpu_utils.images import mixup, preprocessing, stream
 from tpu_utils.images.bad_records import BadRecords
 from tpu_utils.images.service_client import DataService
 from tpu_utils.images.sources import open_dataset
@@ -147,7 +148,10 @@ class ImageNetInput:
     dataset = stream.training(source, first, last - first, self.seed, start)
     dataset = dataset.map(example, self.num_parallel_calls, deterministic=True).ignore_errors()
     dataset = self._leave_out_bad(dataset, start, 'train', number_at)
-    dataset = self._batched(dataset, batch_size)
+    mix = None
+    if self.augmentation.mixup_alpha or self.augmentation.cutmix_alpha:
+      mix = functools.partial(self._mix, pipelines=pipelines, pipeline=pipeline)
+    dataset = self._batched(dataset, batch_size, mix)
     if distribute is not None:
       dataset = distribute(dataset)
     return stream.checked(dataset, start, batch_size, 'train', number_at)
@@ -256,15 +260,14 @@ class ImageNetInput:
 
     return stream.fill_gaps(dataset, start, report)
 
-  def _batched(self, dataset, batch_size):
-    dataset = dataset.batch(batch_size, drop_remainder=True)
-    if not self.transpose_input:
-      return dataset
-
+  def _batched(self, dataset, batch_size, mix=None):
     def transpose(batch):
       return batch | {'images': tf.transpose(batch['images'], [1, 2, 3, 0])}
 
-    return dataset.map(transpose, tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.batch(batch_size, drop_remainder=True)
+    for change in filter(None, (mix, self.transpose_input and transpose)):
+      dataset = dataset.map(change, tf.data.AUTOTUNE, deterministic=True)
+    return dataset
 
   def _example(self, source, position, number, data, seed=None):
     """Prepares one example; with a seed for training, without for evaluation."""
@@ -282,15 +285,28 @@ class ImageNetInput:
     spec, augmentation = self.spec, self.augmentation
     settings = {'resize_method': spec.interpolation, 'crop': spec.crop}
     if seed is not None:
-      settings |= {
-        'seed': seed,
-        'flip': augmentation.flip,
-        'area_range': augmentation.area_range,
-        'aspect_ratio_range': augmentation.aspect_ratio_range,
-      }
-    return preprocessing.preprocess_image(
+      settings |= {'seed': seed, 'padding_color': spec.mean_rgb, **augmentation.of_one_image()}
+    image = preprocessing.preprocess_image(
       image_bytes, seed is not None, self.use_bfloat16, spec.image_size, **settings
     )
+    probability = augmentation.random_erasing_prob
+    if seed is None or not probability:
+      return image
+    erase_seed = preprocessing.stream(seed, preprocessing.ERASE_STREAM)
+    return mixup.random_erasing(image, probability, spec.mean_rgb, erase_seed)
+
+  def _mix(self, batch, pipelines, pipeline):
+    """Mixup and CutMix of a training batch, in a way that its first position decides."""
+    number = batch['position'][0] * pipelines + pipeline
+    seed = tf.stack([tf.constant(self.seed, tf.int64), number])
+    images, labels = mixup.mix_batch(
+      batch['images'],
+      batch['labels'],
+      self.augmentation.mixup_alpha,
+      self.augmentation.cutmix_alpha,
+      preprocessing.stream(seed, preprocessing.MIX_STREAM),
+    )
+    return batch | {'images': images, 'labels': labels}
 
   def _lowest_label(self, source):
     return source.lowest_label - self.include_background_label

@@ -12,7 +12,7 @@ from tpu_utils.images.sources.shards import IMAGENET_FORMAT, Shards
 
 def test_the_manifest_tells_the_classes_and_is_compared(tmp_path):
   folder = small_sets.shards(tmp_path)
-  shard = manifest.ShardRecord('x', 1, '0', {'ash': 20, 'birch': 17})
+  shard = manifest.ShardRecord('x', 1, '0', {'ash': 20, 'birch': 17}, '0')
   saved = manifest.Manifest(('ash', 'birch'), {'train': [shard], 'validation': []}, (), {})
   manifest.save(folder, saved)
   data = Shards(folder)

@@ -1,0 +1,154 @@
+"""Training on mixtures: mixup, CutMix, and random erasing.
+
+The first two mix a batch with itself in reverse order, as in tensorflow/tpu,
+models/official/efficientnet/imagenet_input.py. Randomness is stateless: a batch is mixed, and an image erased, in
+one way for each seed.
+"""
+import numpy as np
+import tensorflow as tf
+
+from tpu_utils.images import augment_ops
+from tpu_utils.images.preprocessing import stream
+
+# The usual settings of random erasing, those of torchvision.
+ERASED_AREA = (0.02, 0.33)
+ERASED_ASPECT_RATIO = (0.3, 3.3)
+_ATTEMPTS = 10
+
+_GAMMA_STREAM, _UNIFORM_STREAM, _PLACE_STREAM, _CHOICE_STREAM = range(4)
+
+
+def mix_batch(images, labels, mixup_alpha, cutmix_alpha, seed):
+  """Applies mixup or CutMix, if either is asked for; if both are, each to half of the batches.
+
+  Args:
+    images: [batch, height, width, 3], float32 or bfloat16.
+    labels: float32 [batch, classes].
+    mixup_alpha: see `mixup`; 0 for none.
+    cutmix_alpha: see `cutmix`; 0 for none.
+    seed: int64 [2].
+
+  Returns:
+    (images, labels) of the same shapes and types.
+  """
+  if not cutmix_alpha:
+    return mixup(images, labels, mixup_alpha, seed) if mixup_alpha else (images, labels)
+  if not mixup_alpha:
+    return cutmix(images, labels, cutmix_alpha, seed)
+  return tf.cond(
+    tf.random.stateless_uniform([], stream(seed, _CHOICE_STREAM)) < 0.5,
+    lambda: mixup(images, labels, mixup_alpha, seed),
+    lambda: cutmix(images, labels, cutmix_alpha, seed),
+  )
+
+
+def mixup(images, labels, alpha, seed):
+  """Mixup (https://arxiv.org/abs/1710.09412) with a weight for each image.
+
+  Args:
+    images: see `mix_batch`.
+    labels: see `mix_batch`.
+    alpha: the weights are of the distribution Beta(alpha, alpha).
+    seed: int64 [2].
+  """
+  return mix(images, labels, sample_beta(alpha, [tf.shape(images)[0], 1], seed))
+
+
+def mix(images, labels, weight):
+  """Mixes a batch with itself in reverse order; each image keeps the greater part of itself.
+
+  Args:
+    images: see `mix_batch`.
+    labels: see `mix_batch`.
+    weight: float32 [batch, 1], 0..1; w and 1 - w mean the same.
+  """
+  weight = tf.maximum(weight, 1.0 - weight)
+  of_image = tf.cast(weight[:, :, tf.newaxis, tf.newaxis], images.dtype)
+  mixed_images = images * of_image + images[::-1] * (1 - of_image)
+  return mixed_images, labels * weight + labels[::-1] * (1.0 - weight)
+
+
+def cutmix(images, labels, alpha, seed):
+  """CutMix (https://arxiv.org/abs/1905.04899), with a rectangle for each image rather than each batch.
+
+  The rectangle has the image's shape, its share of the image is of the distribution Beta(alpha, alpha), and
+  its centre lies anywhere; what is cut off at the borders does not count for the labels.
+
+  Args:
+    images: see `mix_batch`.
+    labels: see `mix_batch`.
+    alpha: see above.
+    seed: int64 [2].
+  """
+  batch, height, width = images.shape[0] or tf.shape(images)[0], images.shape[1], images.shape[2]
+  share = sample_beta(alpha, [batch], seed)
+  sizes = tf.constant([[height, width]], tf.float32)
+  half = tf.cast(sizes * tf.sqrt(share)[:, tf.newaxis], tf.int32) // 2
+  place = tf.random.stateless_uniform([batch, 2], stream(seed, _PLACE_STREAM))
+  center = tf.cast(place * sizes, tf.int32)
+  first = tf.maximum(center - half, 0)
+  last = tf.minimum(center + half, [height, width])
+  rows = (tf.range(height) >= first[:, :1]) & (tf.range(height) < last[:, :1])
+  columns = (tf.range(width) >= first[:, 1:]) & (tf.range(width) < last[:, 1:])
+  inside = rows[:, :, tf.newaxis, tf.newaxis] & columns[:, tf.newaxis, :, tf.newaxis]
+  area = tf.cast(tf.reduce_prod(last - first, axis=1, keepdims=True), tf.float32)
+  weight = 1.0 - area / (height * width)
+  return tf.where(inside, images[::-1], images), labels * weight + labels[::-1] * (1.0 - weight)
+
+
+def random_erasing(image, probability, color, seed):
+  """Random erasing (https://arxiv.org/abs/1708.04896): covers a rectangle of random size, shape and place.
+
+  Args:
+    image: [height, width, 3].
+    probability: that the image is touched.
+    color: three numbers in the image's units.
+    seed: int64 [2].
+
+  Returns:
+    As image, which it is if none of ten rectangles drawn is smaller than it both ways.
+  """
+  height, width = image.shape[:2]
+  draws = tf.random.stateless_uniform([1 + 4 * _ATTEMPTS], seed)
+  area, ratio, y, x = tf.unstack(tf.reshape(draws[1:], [4, _ATTEMPTS]))
+  area = height * width * _between(ERASED_AREA, area)
+  ratio = tf.exp(_between(np.log(ERASED_ASPECT_RATIO), ratio))
+  size = tf.stack([tf.sqrt(area * ratio), tf.sqrt(area / ratio)], axis=1)
+  size = tf.cast(tf.round(size), tf.int32)
+  fits = tf.reduce_all(size < [height, width], axis=1)
+  first_fit = tf.argmax(tf.cast(fits, tf.int32))
+  size = size[first_fit]
+  free = tf.cast([height, width] - size + 1, tf.float32)
+  top, left = tf.unstack(tf.cast(tf.stack([y[first_fit], x[first_fit]]) * free, tf.int32))
+
+  def erased():
+    covered = augment_ops.cover(image, top, left, top + size[0], left + size[1], color)
+    return tf.ensure_shape(covered, image.shape)
+
+  return tf.cond((draws[0] < probability) & fits[first_fit], erased, lambda: tf.identity(image))
+
+
+def sample_beta(alpha, shape, seed):
+  """Draws from the distribution Beta(alpha, alpha).
+
+  Args:
+    alpha: over 0, however small.
+    shape: of the result.
+    seed: int64 [2].
+
+  Returns:
+    float32 of that shape, 0..1.
+  """
+  # Of two gamma variates x and y, x / (x + y). At a small alpha both may be 0 in float32, so what is drawn
+  # is their logarithms: a variate of alpha is one of alpha + 1 times u ** (1 / alpha).
+  shape = tf.concat([[2], shape], axis=0)
+  larger = tf.random.stateless_gamma(shape, stream(seed, _GAMMA_STREAM), alpha=alpha + 1.0)
+  tiny = np.finfo(np.float32).tiny
+  uniform = tf.random.stateless_uniform(shape, stream(seed, _UNIFORM_STREAM), tiny)
+  x, y = tf.unstack(tf.math.log(larger) + tf.math.log(uniform) / alpha)
+  return tf.sigmoid(x - y)
+
+
+def _between(limits, share):
+  low, high = limits
+  return low + (high - low) * share
