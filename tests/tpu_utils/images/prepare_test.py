@@ -163,6 +163,31 @@ def test_imagenet_as_it_is_published(tmp_path):
   assert both.splits == made.splits and shards(tmp_path / 'a') == shards(tmp_path / 'b')
 
 
+def test_remote_storage(photos, tmp_path, monkeypatch):
+  """Of the kind that TensorFlow has for tests; a bucket has the same functions."""
+  monkeypatch.setattr(record_index, '_WORTH_SAVING_BYTES', 1)
+  published.train_tar(tmp_path / 'train.tar')
+  tf.io.gfile.copy(str(tmp_path / 'train.tar'), 'ram://published/train.tar')
+  prepared('ram://prepared', train='ram://published/train.tar', train_shards=3)
+  assert [n for n in tf.io.gfile.listdir('ram://prepared') if 'train' in n] == [
+    'offsets-train.npz', 'train-00000-of-00003', 'train-00001-of-00003', 'train-00002-of-00003'
+  ]
+  assert not tf.io.gfile.exists('ram://prepared/unfinished/train-00000-of-00003.json')
+  verify.verify('ram://prepared', 1)
+  expected = record_index.load('ram://prepared/offsets-train.npz')
+  tf.io.gfile.remove('ram://prepared/offsets-train.npz')
+  images = ImageNetInput('ram://prepared', PreprocessSpec(8), train_batch_size=12, num_label_classes=3)
+  assert sorted(next(iter(images.train_dataset()))['labels'].numpy().argmax(1)) == [0] * 4 + [1] * 4 + [2] * 4
+  again = record_index.load('ram://prepared/offsets-train.npz')
+  assert {k: v.tolist() for k, v in again.items()} == {k: v.tolist() for k, v in expected.items()}
+  # Image files.
+  for path in photos.glob('train/*/*'):
+    tf.io.gfile.makedirs(f'ram://photos/{path.parent.relative_to(photos)}')
+    tf.io.gfile.copy(str(path), f'ram://photos/{path.relative_to(photos)}')
+  images = ImageNetInput('ram://photos', PreprocessSpec(8), train_batch_size=21, num_label_classes=3)
+  assert next(iter(images.train_dataset()))['labels'].numpy().sum(0).tolist() == [7, 7, 7]
+
+
 def test_holdout_is_the_one_of_training_on_the_folder(photos, tmp_path):
   prepared(tmp_path, input_dir=str(photos / 'train'), holdout_fraction=0.3)
   from tpu_utils.images.sources import open_dataset

@@ -112,9 +112,11 @@ def split_folders(data_dir):
   """
   if not tf.io.gfile.isdir(data_dir):
     raise ValueError(f'{data_dir} is no folder; give one that holds a folder of images for each class.')
+  there = {name.rstrip('/') for name in tf.io.gfile.listdir(data_dir)}
   roots = {}
   for split, names in _FOLDERS.items():
-    found = [path for path in (os.path.join(data_dir, name) for name in names) if tf.io.gfile.isdir(path)]
+    paths = [os.path.join(data_dir, name) for name in names if name in there]
+    found = [path for path in paths if tf.io.gfile.isdir(path)]
     if len(found) > 1:
       raise ValueError(f'{" and ".join(found)} are both there; keep the one to evaluate on.')
     if found:
