@@ -17,6 +17,7 @@ CORE = [
   'tokenizers>=0.20',
   'pyyaml>=6',
   'matplotlib>=3.8',
+  'pillow>=10',
 ]
 EXTRAS = {
   'preflight': ['jax>=0.10', 'libtpu'],

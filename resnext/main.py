@@ -119,7 +119,7 @@ def describe(model, values):
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
   from resnext import resnext_builder
 
-  augmentation = AUGMENTATIONS[values.recipe] if values.data_dir else None
+  augmentation = AUGMENTATIONS[values.recipe] if values.data_dir or values.dataset else None
   own = [field.name for field in dataclasses.fields(model) if field.name != 'model_name']
   return image_script.Network(
     build_model=resnext_builder.build_model,
@@ -135,7 +135,7 @@ SCRIPT = image_script.Script((ModelConfig, RecipeConfig), describe, DIGITS, defa
 
 def run(values):
   """Does what the parsed flags (`absl.flags.FlagValues`) say."""
-  if values.recipe == 'cifar' and values.data_dir:
+  if values.recipe == 'cifar' and (values.data_dir or values.dataset):
     image_script.fill_in(values, CIFAR, 'The recipe for CIFAR')
   SCRIPT.run(values)
 

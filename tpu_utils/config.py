@@ -40,18 +40,39 @@ class DataConfig(Checked):
 
   data_dir: str = setting(
     '',
-    'Folder of ImageNet-format TFRecord shards (train-*, validation-*). Empty: the embedded '
-    'handwritten digits, with settings that learn them in about two minutes.',
+    'Folder of ImageNet-format TFRecord shards (train-*, validation-*); or of images (train/CLASS/*.jpg and '
+    'validation/CLASS/*.jpg, or CLASS/*.jpg with --holdout_fraction); or `fake`: black images without '
+    'reading, to see what the device can do. Empty: the embedded handwritten digits, with settings that '
+    'learn them in about two minutes.',
+  )
+  dataset: str = setting(
+    None, 'Instead of --data_dir, an image classification set of TensorFlow Datasets: NAME, NAME/CONFIG or '
+    'NAME:VERSION.', type=str
+  )
+  tfds_data_dir: str = setting(
+    None, 'Where --dataset was prepared; by default ~/tensorflow_datasets. Nothing is downloaded.', type=str
+  )
+  eval_split: str = setting(
+    None, '--dataset: the split to evaluate on; by default validation, else test.', type=str
   )
   holdout_shards: int = setting(
     None, 'Evaluate on the first N of 1024 training shards ("minival") and train on the rest.', type=int
   )
-  num_train_images: int = setting(1281167, 'Size of the training set.', at_least=1)
+  holdout_fraction: float = setting(
+    None, 'Image folders and --dataset: evaluate on this share of the training images and train on the '
+    'rest.', type=float
+  )
+  num_train_images: int = setting(
+    1281167, 'Size of the training set; not given, what the data hold.', at_least=1
+  )
   num_eval_images: int = setting(
-    50000, 'Size of the evaluation set, for the record: evaluation sees every image there is.', at_least=1
+    50000, 'Size of the evaluation set; not given, what the data hold.', at_least=1
   )
   num_label_classes: int = setting(
-    1000, 'Number of classes, at least 2. 1001 keeps the background label 0.', at_least=2
+    1000,
+    'Number of classes, at least 2; not given, what the data say, if they do. 1001 keeps the background '
+    'label 0.',
+    at_least=2,
   )
   train_batch_size: int = setting(2048, 'Global batch size for training.', at_least=1)
   eval_batch_size: int = setting(64, 'Global batch size for evaluation.', at_least=1)
@@ -66,7 +87,14 @@ class DataConfig(Checked):
   transpose_input: bool = setting(
     True, 'Ship images as [height, width, channels, batch], the layout TPUs take without padding.'
   )
-  use_cache: bool = setting(False, 'Not supported yet: the operating system caches local files.')
+  use_cache: bool = setting(False, 'Keep the encoded training images in memory once they were read.')
+  max_bad_records: int = setting(
+    0, 'How many images that cannot be used a run may leave out, each named, before it stops.', at_least=0
+  )
+  tf_data_service: str = setting(
+    None, 'Have a tf.data service prepare the training images: grpc://host:port of its dispatcher (see '
+    'tpu_utils/images/data_service.py), or `local` to try it in this process.', type=str
+  )
   num_parallel_calls: int = setting(64, 'Threads that decode and augment on each host.', at_least=1)
   data_format: str = setting(
     'channels_last',
@@ -85,13 +113,32 @@ class DataConfig(Checked):
 
   def __post_init__(self):
     super().__post_init__()
-    if self.use_cache:
-      raise ValueError('--use_cache is not supported yet; leave it out (local files are cached by the system).')
+    if self.holdout_fraction is not None and not 0 < self.holdout_fraction < 1:
+      raise ValueError(f'--holdout_fraction={self.holdout_fraction} must lie between 0 and 1.')
+    self._check_service()
     if self.bigtable_instance is not None:
       raise ValueError(
         f'--bigtable_instance={self.bigtable_instance!r}: TensorFlow 2 has no Bigtable client; '
         'write the table to TFRecord shards and give their folder as --data_dir.'
       )
+
+  def _check_service(self):
+    for flag, off in (('use_cache', '--nouse_cache'), ('max_bad_records', '--max_bad_records=0')):
+      if self.tf_data_service is not None and getattr(self, flag):
+        raise ValueError(
+          f'--{flag} works only where the images are prepared in this process, and --tf_data_service has '
+          f'others prepare them: add {off}.'
+        )
+
+  @property
+  def is_digits(self):
+    """Whether nothing was named: the embedded digits."""
+    return not self.data_dir and not self.dataset
+
+  @property
+  def is_fake(self):
+    """Whether no data are read at all."""
+    return self.data_dir in ('fake', 'null') and not self.dataset
 
 
 @dataclasses.dataclass(frozen=True)

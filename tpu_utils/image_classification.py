@@ -7,8 +7,8 @@ import keras
 from tpu_utils import batch_norm, distribute, export, optimizers, runner, schedules
 from tpu_utils.classification import classification_task
 from tpu_utils.ema import ExponentialMovingAverage
-from tpu_utils.images import digits, imagenet_input, preprocessing
-from tpu_utils.images.spec import Augmentation
+from tpu_utils.images import preprocessing
+from tpu_utils.images.from_config import make_input
 from tpu_utils.trainer import Trainer
 
 
@@ -19,6 +19,7 @@ def run(
   *,
   hardware,
   data,
+  dataset,
   optimization,
   job,
   record,
@@ -33,6 +34,7 @@ def run(
     identity: {flag: value} that make the model what it is; a model_dir of another one is refused.
     hardware: a `config.HardwareConfig`.
     data: a `config.DataConfig`.
+    dataset: the data set it means; see `images.from_config.open_data`.
     optimization: a `config.OptimizationConfig`.
     job: a `config.JobConfig`.
     record: JSON-able dict for run.json.
@@ -53,7 +55,7 @@ def run(
   print(distribute.describe(strategy))
   _check_replicas(strategy, expected_replicas)
   _check_batches(strategy.num_replicas_in_sync, data, optimization.gradient_accumulation_steps)
-  images = make_input(spec, data, job.seed, hardware.use_bfloat16, augmentation)
+  images = make_input(spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation)
   keras.utils.set_random_seed(job.seed)
   with strategy.scope():
     model = build_model('mixed_bfloat16' if hardware.use_bfloat16 else None)
@@ -138,43 +140,6 @@ def _optimizer_settings(optimization):
     settings['weight_decay'] = optimization.lars_weight_decay
     settings['epsilon'] = optimization.lars_epsilon
   return settings
-
-
-def make_input(spec, data, seed=0, use_bfloat16=False, augmentation=None):
-  """The input that `data` (a `config.DataConfig`) names: TFRecord shards, or the embedded digits.
-
-  Args:
-    spec: the model's `PreprocessSpec`.
-    data: a `config.DataConfig`.
-    seed: of the order and the augmentation.
-    use_bfloat16: images in bfloat16.
-    augmentation: `Augmentation` of training, to which the flags' policies and mixing are added; None for
-      the official one, or what digits can take.
-  """
-  if augmentation is None:
-    augmentation = Augmentation() if data.data_dir else digits.AUGMENTATION
-  augmentation = dataclasses.replace(
-    augmentation,
-    augment_name=data.augment_name,
-    randaug_num_layers=data.randaug_num_layers,
-    randaug_magnitude=data.randaug_magnitude,
-    mixup_alpha=data.mixup_alpha,
-    cutmix_alpha=data.cutmix_alpha,
-    random_erasing_prob=data.random_erasing_prob,
-  )
-  return imagenet_input.ImageNetInput(
-    data.data_dir or digits.DATA_DIR,
-    spec,
-    train_batch_size=data.train_batch_size,
-    eval_batch_size=data.eval_batch_size,
-    num_label_classes=data.num_label_classes,
-    holdout_shards=data.holdout_shards,
-    augmentation=augmentation,
-    seed=seed,
-    use_bfloat16=use_bfloat16,
-    transpose_input=data.transpose_input,
-    num_parallel_calls=data.num_parallel_calls,
-  )
 
 
 def export_best(work, spec, export_dir):

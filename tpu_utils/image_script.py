@@ -84,7 +84,7 @@ class Script:
 
   def run(self, values):
     """Does what the parsed flags (`absl.flags.FlagValues`) say."""
-    if not values.data_dir:
+    if not values.data_dir and not values.dataset:
       # The export goes beside the checkpoints, wherever those go: never over that of another run.
       export_dir = os.path.join(values.model_dir or self.digits['model_dir'], 'export')
       preset = {**self.digits, 'export_dir': export_dir}
@@ -92,10 +92,12 @@ class Script:
     if values.model_dir is None:
       raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
     model, *_ = (settings.from_flags(c, values) for c in self.own_configs)
-    data, optimization, job, hardware = (settings.from_flags(c, values) for c in _SHARED_CONFIGS)
+    _, optimization, job, hardware = (settings.from_flags(c, values) for c in _SHARED_CONFIGS)
 
     from tpu_utils import image_classification
+    from tpu_utils.images import from_config
 
+    dataset, data = from_config.open_data(values, job.mode)
     network = self.describe(model, values)
     spec = _fitting_spec(network.spec, model, data)
 
@@ -114,6 +116,7 @@ class Script:
       {name: values[name].value for name in ('model_name', 'num_label_classes', *network.identity)},
       hardware=hardware,
       data=data,
+      dataset=dataset,
       optimization=optimization,
       job=job,
       augmentation=network.augmentation,
@@ -132,6 +135,6 @@ def fill_in(values, preset, why):
 def _fitting_spec(spec, model, data):
   if model.input_image_size:
     spec = dataclasses.replace(spec, image_size=model.input_image_size)
-  if not data.data_dir:
+  if data.is_digits:
     spec = dataclasses.replace(spec, crop='whole')  # At 8x8 pixels a central crop loses strokes.
   return spec

@@ -56,7 +56,8 @@ class Progress:
       return self._count - self._last_count >= self._line_every
     return time.monotonic() - self._last_time >= self._line_seconds
 
-  def say(self, line):
+  @staticmethod
+  def say(line):
     """Prints a line without tearing the bar."""
     tqdm.tqdm.write(line, file=sys.stderr)
 

@@ -1,19 +1,13 @@
-"""Random access to the records of TFRecord files, from an index of where each record begins.
-
-A TFRecord file is a row of records, each a length (8 bytes, little endian), a checksum of it (4 bytes), the
-data and a checksum of the data (4 bytes). The index is made by reading the lengths alone.
-"""
-import concurrent.futures
+"""Random access to the records of TFRecord files."""
+import functools
 import os
 import re
-import struct
 
 import numpy as np
 import tensorflow as tf
 
-_HEADER = struct.Struct('<QI')
-_FOOTER_BYTES = 4
-_INDEXING_THREADS = 16
+from tpu_utils.images import record_index
+
 _MAX_BUFFER_BYTES = 16 * 2**20
 _STREAM_BUFFER_BYTES = 2**18  # Stays in the processor's cache.
 
@@ -72,23 +66,28 @@ class RecordFiles:
 
   Args:
     paths: the files.
+    index_path: where the index of their records is or is to be; see `record_index.load_or_scan`.
 
   Raises:
     ValueError: a file that is empty, cut off or no TFRecord file; names the file and the record.
   """
 
-  def __init__(self, paths):
+  def __init__(self, paths, index_path=None):
     self.paths = list(paths)
-    with concurrent.futures.ThreadPoolExecutor(_INDEXING_THREADS) as pool:
-      offsets = list(pool.map(record_offsets, self.paths))
+    self._index_path = index_path
+    offsets = record_index.load_or_scan(self.paths, index_path)
     counts = [len(o) - 1 for o in offsets]
     # Record r is in the file f with starts[f] <= r < starts[f + 1], and begins at the byte
     # offsets[r + f]: each file's offsets end with its size.
     self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     self._offsets = np.concatenate(offsets)
-    # For the datasets, which refer to them: a constant inside would be copied with every function.
+
+  @functools.cached_property
+  def _tensors(self):
+    # For the datasets, which refer to them: a constant inside would be copied with every function. Made
+    # late, because some strategies must be made before any tensor.
     with tf.init_scope(), tf.device('/CPU:0'):
-      self._tensors = [tf.constant(x) for x in (self.paths, self._starts, self._offsets)]
+      return [tf.constant(x) for x in (self.paths, self._starts, self._offsets)]
 
   def __len__(self):
     return int(self._starts[-1])
@@ -101,8 +100,8 @@ class RecordFiles:
       last: int64 scalar.
 
     Returns:
-      Dataset of (r, serialised record). Records that cannot be read are left out (what follows in the
-      same file too, as far as `last`).
+      Dataset of (r, serialised record). A record that cannot be read is left out, and so is what follows
+      it in the same file; reading that on its own gives it.
     """
     _, starts, _ = self._tensors
     first_file = tf.searchsorted(starts, [first], side='right')[0] - 1
@@ -150,11 +149,22 @@ class RecordFiles:
       begin = tf.data.Dataset.from_tensors(self._offsets[record + file])
       return next(iter(begin.flat_map(lambda b: _from_byte(path, b, 2**18)))).numpy()
     except tf.errors.DataLossError:
+      self._check_index(file)
       raise ValueError(
         f'{path}, record {number}: the data do not match their checksum; copy or prepare the file again.'
       ) from None
     except (tf.errors.OpError, StopIteration) as e:
       raise ValueError(f'{path}, record {number}: cannot be read ({_brief(e)}).') from None
+
+  def _check_index(self, file):
+    """Raises ValueError if the file is not the one that the index was made from."""
+    begin, end = self._starts[file] + file, self._starts[file + 1] + file + 1
+    found = record_index.record_offsets(self.paths[file])
+    if not np.array_equal(found, self._offsets[begin:end]):
+      raise ValueError(
+        f'{self._index_path or self.paths[file]} does not fit {self.paths[file]}, which was replaced '
+        'since by a file of the same size; delete the index and start again.'
+      )
 
   def where(self, record):
     """'path, record n' of a record, n counted from 0 within its file."""
@@ -175,61 +185,6 @@ def _from_byte(path, begin, buffer_size):
     filenames=[path], compression_type='', buffer_size=buffer_size, byte_offsets=[begin]
   )
   return tf.data.experimental.from_variant(records, tf.TensorSpec([], tf.string))
-
-
-def record_offsets(path):
-  """Where the records of a file begin.
-
-  Args:
-    path: a TFRecord file, local or remote.
-
-  Returns:
-    int64 [records + 1]: the byte at which each record begins, and the size of the file.
-
-  Raises:
-    ValueError: the file is empty, cut off or no TFRecord file.
-  """
-  offsets = [0]
-  with _open(path) as file:
-    size = tf.io.gfile.stat(path).length
-    while offsets[-1] < size:
-      offsets.append(_next_offset(file, path, offsets, size))
-  if len(offsets) == 1:
-    raise ValueError(f'{path} is empty; expected TFRecords. Copy or prepare it again.')
-  return np.array(offsets, np.int64)
-
-
-def _next_offset(file, path, offsets, size):
-  begin = offsets[-1]
-  file.seek(begin)
-  header = file.read(_HEADER.size)
-  if len(header) == _HEADER.size:
-    length, checksum = _HEADER.unpack(header)
-    if len(offsets) == 1 and checksum != _masked_crc32c(header[:8]):
-      raise ValueError(f'{path} is no TFRecord file: its first 12 bytes are no length and checksum.')
-    end = begin + _HEADER.size + length + _FOOTER_BYTES
-    if end <= size:
-      return end
-  raise ValueError(
-    f'{path}, record {len(offsets) - 1}: the file ends within it, at byte {size}; it is cut off or '
-    'damaged. Copy or prepare it again.'
-  )
-
-
-def _open(path):
-  # Python's own file is ten times as fast, where it will do.
-  return tf.io.gfile.GFile(path, 'rb') if '://' in path else open(path, 'rb', buffering=0)
-
-
-def _masked_crc32c(data):
-  """The checksum that TFRecord files use, of a few bytes."""
-  crc = 0xFFFFFFFF
-  for byte in data:
-    crc ^= byte
-    for _ in range(8):
-      crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-  crc ^= 0xFFFFFFFF
-  return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def _brief(error):

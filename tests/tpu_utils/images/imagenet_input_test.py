@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tpu_utils.images import digits, order
 from tpu_utils.images.imagenet_input import ImageNetInput
+from tpu_utils.images.sources import open_dataset
 from tpu_utils.images.spec import Augmentation, PreprocessSpec
 
 SPEC = PreprocessSpec(image_size=8, crop='whole')
@@ -18,7 +19,7 @@ def digits_input(**settings):
   settings = {
     'train_batch_size': 32, 'eval_batch_size': 48, 'num_label_classes': 10, 'augmentation': PLAIN
   } | settings
-  return ImageNetInput(settings.pop('data_dir', digits.DATA_DIR), settings.pop('spec', SPEC), **settings)
+  return ImageNetInput(settings.pop('data', digits.DATA_DIR), settings.pop('spec', SPEC), **settings)
 
 
 def context(pipelines=1, pipeline=0, replicas=1):
@@ -86,7 +87,7 @@ class TestTraining:
 
   def test_each_epoch_has_each_image_once_with_its_label(self, tmp_path):
     numbered_images(tmp_path, 'train', (7, 1, 52))
-    batches = take(digits_input(data_dir=str(tmp_path), train_batch_size=12, num_label_classes=60).train_dataset(), 15)
+    batches = take(digits_input(data=str(tmp_path), train_batch_size=12, num_label_classes=60).train_dataset(), 15)
     seen = colours(batches)
     labels = [int(i) for b in batches for i in b['labels'].argmax(1)]
     assert labels == seen
@@ -115,7 +116,7 @@ class TestTraining:
     write_shards(tmp_path, 'train', [records[:1000], records[1000:]])
 
     def dataset(start_step):
-      pipeline = digits_input(data_dir=str(tmp_path), train_batch_size=100, num_label_classes=256)
+      pipeline = digits_input(data=str(tmp_path), train_batch_size=100, num_label_classes=256)
       return pipeline.train_dataset(None, start_step)
 
     whole = take(dataset(0), 30)
@@ -126,7 +127,7 @@ class TestTraining:
 
   def test_hosts_share_the_images(self, tmp_path):
     numbered_images(tmp_path, 'train', (10, 40, 10))
-    settings = {'data_dir': str(tmp_path), 'train_batch_size': 30, 'num_label_classes': 60}
+    settings = {'data': str(tmp_path), 'train_batch_size': 30, 'num_label_classes': 60}
     seen = [
       colours(take(digits_input(**settings).train_dataset(context(3, host, 3)), 2)) for host in range(3)
     ]
@@ -139,19 +140,18 @@ class TestTraining:
 
   def test_holdout(self, tmp_path):
     numbered_images(tmp_path, 'train', (3, 4, 5))
-    pipeline = digits_input(
-      data_dir=str(tmp_path), holdout_shards=1, train_batch_size=9, eval_batch_size=3, num_label_classes=12
-    )
+    data = open_dataset(str(tmp_path), holdout_shards=1)
+    pipeline = digits_input(data=data, train_batch_size=9, eval_batch_size=3, num_label_classes=12)
     assert sorted(colours(take(pipeline.train_dataset(), 1))) == list(range(3, 12))
     assert colours(take(pipeline.eval_dataset(), -1)) == [0, 1, 2]
     assert (pipeline.num_train_images, pipeline.num_eval_images) == (9, 3)
     with pytest.raises(ValueError, match='holdout_shards=3 must be between 1 and 2'):
-      digits_input(data_dir=str(tmp_path), holdout_shards=3).train_dataset()
+      digits_input(data=open_dataset(str(tmp_path), holdout_shards=3)).train_dataset()
 
   def test_background_label(self, tmp_path):
     write_shards(tmp_path, 'train', [[example(png(9), 1000)]])
     for classes, expected in ((1000, 999), (1001, 1000)):
-      pipeline = digits_input(data_dir=str(tmp_path), train_batch_size=1, num_label_classes=classes)
+      pipeline = digits_input(data=str(tmp_path), train_batch_size=1, num_label_classes=classes)
       assert take(pipeline.train_dataset(), 1)[0]['labels'].argmax() == expected
 
 
@@ -173,7 +173,7 @@ class TestEvaluation:
 
   def test_in_file_order_without_randomness(self, tmp_path):
     numbered_images(tmp_path, 'validation', (33, 40))
-    pipeline = digits_input(data_dir=str(tmp_path), eval_batch_size=73, num_label_classes=73)
+    pipeline = digits_input(data=str(tmp_path), eval_batch_size=73, num_label_classes=73)
     assert colours(take(pipeline.eval_dataset(), -1)) == list(range(73))
 
 
@@ -183,7 +183,7 @@ class TestBadData:
   def fails(self, tmp_path, records, match, split='train', **settings):
     """The second of two shards is `records`; both the first look and a later find must name it."""
     write_shards(tmp_path, split, [[example(png(1), 1)] * 40, records])
-    settings = {'train_batch_size': 10, 'eval_batch_size': 10, 'data_dir': str(tmp_path)} | settings
+    settings = {'train_batch_size': 10, 'eval_batch_size': 10, 'data': str(tmp_path)} | settings
     pipeline = digits_input(**settings)
     dataset = pipeline.train_dataset() if split == 'train' else pipeline.eval_dataset()
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
@@ -202,10 +202,11 @@ class TestBadData:
       (example(png(1), 11), 'image/class/label is 11, expected 1 to 10'),
       (example(png(1), 0), 'image/class/label is 0, expected 1 to 10'),
       (example(png(1), None), 'image/class/label is -1'),
-      (example(b'no image', 1), 'image/encoded (8 bytes) is no image'),
-      (example(png(1)[:60], 1), 'image/encoded (60 bytes) is no image'),
-      (example(None, 1), 'image/encoded (0 bytes) is no image'),
+      (example(b'no image', 1), 'its 8 bytes are no image that can be decoded'),
+      (example(png(1)[:60], 1), 'its 60 bytes are no image that can be decoded'),
+      (example(None, 1), 'its 0 bytes are no image that can be decoded'),
       (b'no example', 'no tf.train.Example'),
+      (b'\x80', 'no tf.train.Example'),
     ],
   )
   def test_one_bad_record(self, tmp_path, bad, match, split):
@@ -214,11 +215,11 @@ class TestBadData:
   def test_all_records_bad_is_found_at_once(self, tmp_path):
     write_shards(tmp_path, 'train', [[example(png(1), 11)] * 3])
     with pytest.raises(ValueError, match='train-00000-of-00001, record 0: image/class/label is 11'):
-      digits_input(data_dir=str(tmp_path)).train_dataset()
+      digits_input(data=str(tmp_path)).train_dataset()
 
   def test_checksum(self, tmp_path):
     write_shards(tmp_path, 'train', [[self.good] * 40])
-    pipeline = digits_input(data_dir=str(tmp_path), train_batch_size=10)
+    pipeline = digits_input(data=str(tmp_path), train_batch_size=10)
     dataset = pipeline.train_dataset()
     path = tmp_path / 'train-00000-of-00001'
     data = bytearray(path.read_bytes())
@@ -234,7 +235,7 @@ class TestBadData:
   def test_more_hosts_than_records(self, tmp_path):
     write_shards(tmp_path, 'train', [[self.good] * 3])
     with pytest.raises(ValueError, match='3 records for 4 hosts'):
-      digits_input(data_dir=str(tmp_path)).train_dataset(context(4, 0, 4))
+      digits_input(data=str(tmp_path)).train_dataset(context(4, 0, 4))
 
 
 def test_two_replicas_draw_their_batches_in_turn():

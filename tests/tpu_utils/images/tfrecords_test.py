@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpu_utils.images import tfrecords
+from tpu_utils.images import record_index, tfrecords
 
 
 def write(path, records):
@@ -73,7 +73,7 @@ def test_a_damaged_record_is_left_out_and_named(files):
   paths, records = files
   record_files = tfrecords.RecordFiles(paths)
   damaged = 30
-  begin = int(tfrecords.record_offsets(paths[2])[damaged])
+  begin = int(record_index.record_offsets(paths[2])[damaged])
   with open(paths[2], 'r+b') as file:
     file.seek(begin + 12)
     file.write(b'X')

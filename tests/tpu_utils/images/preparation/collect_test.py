@@ -1,0 +1,129 @@
+"""Finding images: every form that image sets are published in, and what is wrong with them."""
+import gzip
+import os
+
+import pytest
+
+from tests.tpu_utils.images.preparation import published
+from tpu_utils.images.preparation.collect import Image, collect, mislabelled
+
+CLASSES = list(published.CLASSES)
+
+
+def found(images):
+  """{name: (class, bytes)}."""
+  return {image.name: (CLASSES[image.label - 1], image.read()) for image in images}
+
+
+def one_line(*arguments):
+  with pytest.raises(ValueError) as error:
+    collect(*arguments)
+  assert '\n' not in str(error.value)
+  return str(error.value)
+
+
+def test_class_folders(tmp_path):
+  written = published.class_folders(tmp_path / 'x')
+  classes, images = collect(str(tmp_path / 'x'))
+  assert classes == CLASSES and found(images) == written
+  assert [str(i) for i in images] == sorted(str(i) for i in images)
+  assert str(images[0]) == f'{tmp_path}/x/n01440764/n01440764_0.JPEG'
+
+
+def test_a_tar_of_class_folders(tmp_path):
+  written = published.class_folders(tmp_path / 'x')
+  members = {f'./train/{c}/{name}': data for name, (c, data) in written.items()} | {'./train/.DS_Store': b''}
+  (tmp_path / 'x.tar').write_bytes(published.tar_of(members))
+  classes, images = collect(str(tmp_path / 'x.tar'))
+  assert classes == CLASSES and found(images) == written
+
+
+def test_the_official_training_tar(tmp_path):
+  classes, images = collect(published.train_tar(tmp_path / 'train.tar'))
+  expected = published.class_folders(tmp_path / 'x')
+  assert classes == CLASSES and found(images) == expected
+  assert str(images[0]) == f'{tmp_path}/train.tar: n01440764_0.JPEG'
+
+
+@pytest.mark.parametrize('unpacked', [False, True])
+def test_the_official_validation_tar(tmp_path, unpacked):
+  tar, labels = published.validation_tar(tmp_path / 'val.tar', tmp_path / 'labels.txt')
+  if unpacked:
+    import tarfile
+
+    with tarfile.open(tar) as file:
+      file.extractall(tmp_path / 'val', filter='data')
+    tar = str(tmp_path / 'val')
+  classes, images = collect(tar, CLASSES, labels)
+  assert classes == CLASSES
+  assert [i.label for i in images] == [1, 3, 2, 1, 3, 2]
+  assert images[4].read() == published.encoded(105)
+
+
+def test_class_numbers_come_from_the_training_images(tmp_path):
+  """Also where the validation labels have a class less: its number stays free."""
+  tar, labels = published.validation_tar(tmp_path / 'val.tar', tmp_path / 'labels.txt')
+  line = one_line(tar, [*CLASSES, 'n09999999'], labels)
+  assert line == f'{tar} has no images of n09999999, which the training images have.'
+  line = one_line(tar, CLASSES[:2], labels)
+  assert 'ILSVRC2012_val_00000002.JPEG is labelled n02102040, which is no class of the training images' in line
+
+
+class TestMistakes:
+  def test_nothing_there(self, tmp_path):
+    assert one_line(str(tmp_path / 'no')).endswith('does not exist; expected a folder or a tar file of images.')
+    (tmp_path / 'empty.tar').write_bytes(published.tar_of({}))
+    assert one_line(str(tmp_path / 'empty.tar')) == f'{tmp_path}/empty.tar holds no images.'
+
+  def test_flat_without_labels(self, tmp_path):
+    tar, _ = published.validation_tar(tmp_path / 'val.tar', tmp_path / 'labels.txt')
+    assert 'lies in no class folder; a flat tar needs the file of its labels, --validation_labels' in one_line(tar)
+    (tmp_path / 'flat').mkdir()
+    (tmp_path / 'flat' / '1.jpg').write_bytes(b'')
+    assert one_line(str(tmp_path / 'flat')).endswith('A flat folder needs the file of its labels, --validation_labels.')
+
+  def test_other_files(self, tmp_path):
+    (tmp_path / 'x.tar').write_bytes(published.tar_of({'a/1.jpg': b'', 'a/readme.txt': b'', 'b/2.jpg': b''}))
+    assert f'{tmp_path}/x.tar holds a/readme.txt: not images by name' in one_line(str(tmp_path / 'x.tar'))
+    published.class_folders(tmp_path / 'y')
+    (tmp_path / 'y' / CLASSES[0] / 'list.csv').write_bytes(b'')
+    assert 'holds list.csv: not images by name' in one_line(str(tmp_path / 'y'))
+
+  def test_one_class(self, tmp_path):
+    (tmp_path / 'x.tar').write_bytes(published.tar_of({'a/1.jpg': b'1'}))
+    assert 'has images of one class only (a)' in one_line(str(tmp_path / 'x.tar'))
+
+  @pytest.mark.parametrize('damage', ['gzip', 'cut', 'cut in a class', 'text', 'empty'])
+  def test_damaged_tar(self, tmp_path, damage):
+    path = published.train_tar(tmp_path / 'train.tar')
+    with open(path, 'rb') as file:
+      content = file.read()
+    changed = {
+      'gzip': gzip.compress(content), 'cut': content[:700], 'cut in a class': content[: len(content) // 2],
+      'text': b'hello ' * 300, 'empty': b'',
+    }[damage]  # fmt: skip
+    with open(path, 'wb') as file:
+      file.write(changed)
+    line = one_line(path)
+    assert line.startswith(path) and ('copy it again' in line or 'holds no images' in line)
+
+  def test_an_image_that_vanished(self, tmp_path):
+    published.class_folders(tmp_path / 'x')
+    image = collect(str(tmp_path / 'x'))[1][0]
+    os.remove(image.path)
+    with pytest.raises(OSError, match=image.path):
+      image.read()
+
+
+@pytest.mark.parametrize(
+  'name, label, expected',
+  [
+    ('n01440764_1.JPEG', 1, None),
+    ('n01440764_1.JPEG', 2, 'its name says n01440764 and it lies in n01443537'),
+    ('n09999999_1.JPEG', 2, None),  # Not one of these classes: who knows what it means.
+    ('ILSVRC2012_val_00000001.JPEG', 2, None),
+    ('dog.jpg', 2, None),
+  ],
+)
+def test_names_that_tell_another_class(name, label, expected):
+  assert mislabelled(Image(name, 'x', 0, None, label), CLASSES) == expected

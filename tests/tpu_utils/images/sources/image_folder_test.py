@@ -1,0 +1,149 @@
+"""Folders of images: layouts, and everything that people have lying about in them."""
+import os
+import shutil
+
+import pytest
+import tensorflow as tf
+
+from tests.tpu_utils.images import small_sets
+from tpu_utils.images.imagenet_input import ImageNetInput
+from tpu_utils.images.sources import image_folder
+from tpu_utils.images.sources.image_folder import ImageFolder, hold_out
+from tpu_utils.images.spec import PreprocessSpec
+
+
+@pytest.fixture
+def folder(tmp_path):
+  small_sets.image_folder(tmp_path)
+  return tmp_path
+
+
+def one_line(folder, split='train', **settings):
+  with pytest.raises(ValueError) as error:
+    ImageFolder(str(folder), **settings).open(split)
+  assert '\n' not in str(error.value)
+  return str(error.value)
+
+
+def test_classes_are_numbered_by_their_sorted_names(folder):
+  data = ImageFolder(str(folder))
+  assert data.class_names == ['ash', 'birch', 'cedar']
+  source = data.open('validation')
+  assert [int(source.parse(n, b'')[1]) for n in range(len(source))] == [0] * 8 + [1] * 8 + [2] * 7
+
+
+def test_training_images_of_all_classes_are_neighbours(folder):
+  source = ImageFolder(str(folder)).open('train')
+  assert len({int(source.parse(n, b'')[1]) for n in range(10)}) == 3
+
+
+def test_val_is_validation(folder):
+  (folder / 'validation').rename(folder / 'val')
+  assert len(ImageFolder(str(folder)).open('validation')) == 23
+  shutil.copytree(folder / 'val', folder / 'validation')
+  assert 'val are both there; keep the one to evaluate on' in one_line(folder)
+
+
+def test_a_tree_without_splits(folder):
+  assert len(ImageFolder(str(folder / 'train')).open('train')) == 37
+  line = one_line(folder / 'train', 'validation')
+  assert 'has no validation images: make the folder' in line and '--holdout_fraction' in line
+
+
+def test_evaluation_needs_no_training_images(folder):
+  shutil.rmtree(folder / 'train')
+  assert len(ImageFolder(str(folder)).open('validation')) == 23
+  assert f'make the folder {folder}/train' in one_line(folder)
+
+
+def test_what_systems_leave_about_is_passed_over(folder):
+  for name in ('.DS_Store', 'Thumbs.db', '.hidden.png'):
+    (folder / 'train' / 'ash' / name).write_bytes(b'x')
+  (folder / 'train' / '.ipynb_checkpoints').mkdir()
+  assert len(ImageFolder(str(folder)).open('train')) == 37
+
+
+def test_other_files_are_named(folder):
+  for name in ('notes.txt', 'a.tif', 'labels.csv', 'b.webp', 'README', 'z.mp4'):
+    (folder / 'train' / 'birch' / name).write_bytes(b'x')
+  line = one_line(folder)
+  assert line.startswith(f'{folder}/train/birch holds README, a.tif, b.webp, labels.csv, notes.txt and 1 more: not images')
+
+
+@pytest.mark.parametrize('split', ['train', 'validation'])
+def test_an_empty_class(folder, split):
+  shutil.rmtree(folder / split / 'cedar')
+  (folder / split / 'cedar').mkdir()
+  assert one_line(folder, split).startswith(f'{folder}/{split}/cedar holds no images')
+
+
+def test_a_missing_and_an_unknown_class(folder):
+  (folder / 'validation' / 'ash').rename(folder / 'validation' / 'oak')
+  assert f'{folder}/validation has no folder for ash, which' in one_line(folder, 'validation')
+  shutil.copytree(folder / 'validation' / 'oak', folder / 'validation' / 'ash')
+  assert f'{folder}/validation holds oak, which are no classes' in one_line(folder, 'validation')
+
+
+def test_fewer_than_two_classes(folder):
+  for name in ('ash', 'cedar'):
+    shutil.rmtree(folder / 'train' / name)
+  assert 'at least two classes (it holds birch)' in one_line(folder)
+  shutil.rmtree(folder / 'train' / 'birch')
+  assert 'at least two classes (it is empty)' in one_line(folder)
+  assert one_line(folder / 'nowhere').startswith(f'{folder}/nowhere is no folder')
+
+
+def test_an_image_that_is_none_is_named(folder):
+  path = folder / 'train' / 'ash' / '000.png'
+  path.write_bytes(b'GIF8 no more')
+  images = ImageNetInput(str(folder), PreprocessSpec(4, crop='whole'), train_batch_size=37, num_label_classes=3)
+  with pytest.raises((tf.errors.InvalidArgumentError, ValueError)) as error:
+    next(iter(images.train_dataset()))
+  cause = images.explain(error.value) if isinstance(error.value, tf.errors.OpError) else error.value
+  assert str(cause).startswith(f'{path}: its 12 bytes are no image that can be decoded')
+
+
+def test_an_image_that_vanished_is_named(folder):
+  source = ImageFolder(str(folder)).open('train')
+  os.remove(source.where(3))
+  with pytest.raises(ValueError, match=f'{source.where(3)}: cannot be read'):
+    source.read_one(3)
+
+
+class TestHoldOut:
+  files = [(f'root/{c}/{n}.png', c) for c in 'ab' for n in range(50)]
+
+  def test_shares_of_each_class(self):
+    held = hold_out(self.files, 0.1)
+    assert [sum(c == name for _, c in held['validation']) for name in 'ab'] == [5, 5]
+    assert sorted(held['train'] + held['validation']) == sorted(self.files)
+    assert not set(held['train']) & set(held['validation'])
+
+  def test_does_not_depend_on_where_the_tree_is(self):
+    moved = [(path.replace('root', '/else/where'), c) for path, c in self.files]
+    names = [{p.split('/')[-2:][0] + p.split('/')[-1] for p, _ in hold_out(f, 0.1)['validation']} for f in (self.files, moved)]
+    assert names[0] == names[1]
+
+  def test_more_images_move_few(self):
+    more = self.files + [(f'root/a/{n}.png', 'a') for n in range(50, 60)]
+    before, after = (set(hold_out(f, 0.1)['validation']) for f in (self.files, more))
+    assert len(before & after) >= 8
+
+  def test_never_none_and_never_all(self):
+    two = [('a/0', 0), ('a/1', 0)]
+    for fraction in (0.01, 0.99):
+      assert [len(hold_out(two, fraction)[s]) for s in ('train', 'validation')] == [1, 1]
+    with pytest.raises(ValueError, match='a/0 is the only image of its class'):
+      hold_out(two[:1], 0.5)
+
+
+def test_several_images_of_many_formats(tmp_path):
+  image = tf.fill([5, 6, 3], tf.constant(90, tf.uint8))
+  for name in ('a', 'b'):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / '1.JPEG').write_bytes(tf.io.encode_jpeg(image).numpy())
+    (tmp_path / name / '2.Png').write_bytes(tf.io.encode_png(image[..., :1]).numpy())
+  images = ImageNetInput(str(tmp_path), PreprocessSpec(4), train_batch_size=4, num_label_classes=2)
+  batch = next(iter(images.train_dataset()))
+  assert abs(batch['images'].numpy() - 90).max() < 2
+  assert set(image_folder.READABLE) >= {'.jpg', '.jpeg', '.png', '.bmp', '.gif'}

@@ -1,0 +1,67 @@
+"""The official "null" input: black images of label 0 without reading anything, to time the rest by.
+
+Source: tensorflow/tpu, models/official/efficientnet/imagenet_input.py, `_get_null_input`.
+"""
+import tensorflow as tf
+
+
+class FakeInput:
+  """As `ImageNetInput`, without data.
+
+  Args:
+    spec: `PreprocessSpec`.
+    train_batch_size: over all replicas.
+    eval_batch_size: over all replicas.
+    num_eval_images: how many an evaluation sees, over all hosts.
+    num_label_classes: width of the one-hot labels.
+    use_bfloat16: images in bfloat16 rather than float32.
+    transpose_input: images as [height, width, 3, batch].
+  """
+
+  def __init__(
+    self,
+    spec,
+    *,
+    train_batch_size,
+    eval_batch_size,
+    num_eval_images,
+    num_label_classes,
+    use_bfloat16=False,
+    transpose_input=False,
+  ):
+    self._spec = spec
+    self._train_batch_size = train_batch_size
+    self._eval_batch_size = eval_batch_size
+    self._num_eval_images = num_eval_images
+    self._num_label_classes = num_label_classes
+    self._dtype = tf.bfloat16 if use_bfloat16 else tf.float32
+    self._transpose_input = transpose_input
+
+  def train_dataset(self, context=None, start_step=0):
+    """One batch over and over; see `ImageNetInput.train_dataset`."""
+    del start_step
+    context = context or tf.distribute.InputContext()
+    return self._batches(context.get_per_replica_batch_size(self._train_batch_size)).repeat()
+
+  def eval_dataset(self, context=None):
+    """As many batches as real images would take; see `ImageNetInput.eval_dataset`."""
+    context = context or tf.distribute.InputContext()
+    size = context.get_per_replica_batch_size(self._eval_batch_size)
+    replicas = context.num_replicas_in_sync // context.num_input_pipelines
+    share = -(-self._num_eval_images // context.num_input_pipelines)
+    batches = self._batches(size).map(lambda batch: batch | {'weights': tf.ones([size])})
+    return batches.repeat(-(-share // (size * replicas)) * replicas)
+
+  def explain(self, error):
+    """No error is of this input's making."""
+    del error
+
+  def _batches(self, size):
+    side = self._spec.image_size
+    shape = [side, side, 3, size] if self._transpose_input else [size, side, side, 3]
+    return tf.data.Dataset.from_tensors(
+      {
+        'images': tf.zeros(shape, self._dtype),
+        'labels': tf.one_hot(tf.zeros([size], tf.int32), self._num_label_classes),
+      }
+    )

@@ -1,0 +1,205 @@
+"""The whole of a preparation: from its flags to the shards, their manifest and their index."""
+import collections
+import os
+import random
+
+import tensorflow as tf
+
+from tpu_utils.images import record_index, tfrecords
+from tpu_utils.images.preparation import collect, processes, shard
+from tpu_utils.images.sources import image_folder, manifest
+from tpu_utils.progress import Progress
+
+# At most so many shards of at least so many images: ImageNet then gets the official 1024 and 128.
+_DEFAULT_SHARDS = {'train': (1024, 512), 'validation': (128, 256)}
+
+
+def prepare(config, num_processes):
+  """Writes the shards that are not there yet, then manifest and index.
+
+  Args:
+    config: `prepare.PrepareConfig`.
+    num_processes: how many to use.
+
+  Returns:
+    `Manifest` of the folder.
+
+  Raises:
+    ValueError: the images are not fit to be prepared; nothing or only whole shards were written.
+  """
+  existing = manifest.load(config.output_dir)
+  class_names, images = _images(config, existing)
+  tasks = {split: _tasks(config, split, found, class_names) for split, found in images.items()}
+  done = _already_done(config.output_dir, tasks, existing)
+  tf.io.gfile.makedirs(shard.notes_folder(config.output_dir))
+  results = _write(tasks, done, num_processes)
+  left_out = _left_out(results, config.max_bad_images)
+  made = _manifest(config, class_names, tasks, results, existing, left_out)
+  for split in tasks:
+    offsets = {task.name: results[task.name].offsets for task in tasks[split]}
+    record_index.save(record_index.path_beside(config.output_dir, split), offsets)
+  manifest.save(config.output_dir, made)
+  tf.io.gfile.rmtree(shard.notes_folder(config.output_dir))
+  return made
+
+
+def write_indices(data_dir):
+  """Writes the index of the shards of each split of a folder; yields (its path, number of records).
+
+  Raises:
+    ValueError: there are no shards, or a damaged one.
+  """
+  splits = [s for s in _DEFAULT_SHARDS if tf.io.gfile.glob(os.path.join(data_dir, f'{s}-*'))]
+  for split in splits or ['train']:
+    paths = tfrecords.find_shards(data_dir, split)
+    offsets = record_index.load_or_scan(paths)
+    index = record_index.path_beside(data_dir, split)
+    record_index.save(index, dict(zip(map(os.path.basename, paths), offsets, strict=True)))
+    yield index, sum(len(o) - 1 for o in offsets)
+
+
+def _images(config, existing):
+  """(class names, {split: images}) of what the flags name; other splits may be there already."""
+  places = {'train': config.train, 'validation': config.validation}
+  if config.input_dir:
+    places |= image_folder.split_folders(config.input_dir)
+    if config.holdout_fraction:
+      places['validation'] = None
+  class_names, images = None, {}
+  if existing and not places['train']:
+    class_names = existing.class_names
+  for split, place in places.items():
+    if place:
+      labels = config.validation_labels if split == 'validation' else None
+      class_names, images[split] = collect.collect(place, class_names, labels)
+      print(f'{split}: {len(images[split])} images of {len(class_names)} classes in {place}')
+  if config.holdout_fraction:
+    images |= _hold_out(images['train'], config.holdout_fraction)
+  return class_names, images
+
+
+def _hold_out(images, fraction):
+  by_key = {(str(image), image.label): image for image in images}
+  divided = image_folder.hold_out(list(by_key), fraction)
+  return {split: [by_key[key] for key in keys] for split, keys in divided.items()}
+
+
+def _tasks(config, split, images, class_names):
+  """The shards of a split. The training images are shuffled; those of validation stay in order."""
+  count = getattr(config, f'{split}_shards') or default_shards(split, len(images))
+  if count > len(images):
+    raise ValueError(
+      f'--{split}_shards={count} is more than the {len(images)} images there are; no shard may be empty.'
+    )
+  if split == 'train':
+    images = list(images)
+    random.Random(config.seed).shuffle(images)
+  return [
+    shard.ShardTask(
+      config.output_dir,
+      f'{split}-{i:05d}-of-{count:05d}',
+      tuple(images[len(images) * i // count : len(images) * (i + 1) // count]),
+      tuple(class_names),
+      config.keep_png,
+    )
+    for i in range(count)
+  ]
+
+
+def default_shards(split, num_images):
+  """Number of shards of a split, if nobody wants another."""
+  most, images = _DEFAULT_SHARDS[split]
+  return min(most, max(num_images // images, 1))
+
+
+def _already_done(output_dir, tasks, existing):
+  """{name: ShardResult} of the shards that an earlier run wrote as they would be written now.
+
+  Raises:
+    ValueError: the folder holds shards of something else.
+  """
+  there = set(tf.io.gfile.listdir(output_dir)) if tf.io.gfile.isdir(output_dir) else set()
+  done, foreign = {}, set()
+  for split, wanted in tasks.items():
+    foreign |= {name for name in there if name.startswith(f'{split}-')} - {task.name for task in wanted}
+    finished = _finished(output_dir, split, existing)
+    for task in wanted:
+      if task.name not in there:
+        continue
+      noted = shard.read_note(task.note_path)
+      result = noted or finished.get(task.name)
+      same = result is not None and result.record.inputs == task.fingerprint()
+      # Images that could not be used may have been mended since.
+      if same and not result.left_out and tf.io.gfile.stat(task.path).length == result.record.num_bytes:
+        done[task.name] = result
+      elif not same and noted is None:
+        foreign.add(task.name)
+  if foreign:
+    raise ValueError(
+      f'{output_dir} holds {image_folder.some(sorted(foreign))}, which were not made from these images with these '
+      'flags; give another --output_dir, or empty this one.'
+    )
+  return done
+
+
+def _finished(output_dir, split, existing):
+  """{name: ShardResult} of the shards that the manifest speaks of."""
+  offsets = record_index.load(record_index.path_beside(output_dir, split))
+  records = existing.splits.get(split, ()) if existing else ()
+  return {
+    r.name: shard.ShardResult(r, tuple(offsets[r.name].tolist()), (), {}) for r in records if r.name in offsets
+  }
+
+
+def _write(tasks, done, num_processes):
+  """Writes what is not done; returns {name: ShardResult} of all."""
+  results = dict(done)
+  todo = [task for split in tasks for task in tasks[split] if task.name not in done]
+  images = sum(len(task.images) for split in tasks for task in tasks[split])
+  count = images - sum(len(task.images) for task in todo)
+  if done:
+    print(f'{len(done)} shards were there already; {len(todo)} to write.')
+  converted = collections.Counter()
+  with Progress(images, 'prepare', initial=count, unit='image') as bar:
+    for result in processes.map_unordered(shard.write, todo, num_processes):
+      results[result.record.name] = result
+      count += result.record.num_examples + len(result.left_out)
+      converted.update(result.converted)
+      for line in result.left_out:
+        bar.say(f'Unusable: {line}')
+      bar.update(count)
+  if converted:
+    print('Converted to JPEG: ' + ', '.join(f'{n} {kind}' for kind, n in sorted(converted.items())))
+  return results
+
+
+def _left_out(results, most):
+  """The lines about images that are left out; ValueError if they are too many."""
+  lines = sorted(line for result in results.values() for line in result.left_out)
+  if len(lines) > most:
+    raise ValueError(
+      f'{len(lines)} of the images cannot be used (each is named above, the first: {lines[0]}). Mend or remove '
+      f'them and give the same command again, or leave them out with --max_bad_images={len(lines)}.'
+    )
+  empty = [name for name, result in results.items() if not result.record.num_examples]
+  if empty:
+    raise ValueError(f'{min(empty)} would be empty: none of its images can be used. Prepare fewer shards.')
+  return lines
+
+
+def _manifest(config, class_names, tasks, results, existing, left_out):
+  splits = {split: [results[task.name].record for task in tasks[split]] for split in tasks}
+  if existing:
+    if list(existing.class_names) != list(class_names):
+      raise ValueError(
+        f'{config.output_dir} holds shards of other classes ({image_folder.some(existing.class_names)}); prepare '
+        'all splits together, or give another --output_dir.'
+      )
+    splits = existing.splits | splits
+    left_out = [*existing.left_out, *left_out]
+  source = {
+    name: value
+    for name in ('input_dir', 'train', 'validation', 'validation_labels', 'holdout_fraction', 'keep_png', 'seed')
+    if (value := getattr(config, name)) is not None
+  }
+  return manifest.Manifest(tuple(class_names), splits, tuple(left_out), source)

@@ -1,0 +1,176 @@
+"""Writes one shard, whole or not at all, in a process of its own."""
+import collections
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+
+import tensorflow as tf
+
+from tpu_utils import cli
+from tpu_utils.images.preparation import collect, encoding
+from tpu_utils.images.sources.manifest import ShardRecord
+
+_CHUNK_BYTES = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardTask:
+  """A shard to write.
+
+  Attributes:
+    output_dir: folder of the shards.
+    name: file name, e.g. 'train-00000-of-01024'.
+    images: list of `collect.Image`.
+    class_names: name of class 1, 2, ...
+    keep_png: see `encoding.official`.
+  """
+
+  output_dir: str
+  name: str
+  images: tuple
+  class_names: tuple
+  keep_png: bool
+
+  @property
+  def path(self):
+    return os.path.join(self.output_dir, self.name)
+
+  @property
+  def note_path(self):
+    """Where the result is noted until all shards are done."""
+    return os.path.join(notes_folder(self.output_dir), self.name + '.json')
+
+  def fingerprint(self):
+    """Tells whether a shard was made from the same images."""
+    about = [(str(i), i.offset, i.size, self.class_names[i.label - 1]) for i in self.images]
+    return hashlib.sha256(json.dumps([self.keep_png, about]).encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardResult:
+  """What became of a task.
+
+  Attributes:
+    record: `manifest.ShardRecord`.
+    offsets: where the records begin; see `record_index.record_offsets`.
+    left_out: lines that name the images which were left out, and why.
+    converted: {kind of image: how many were converted}.
+  """
+
+  record: ShardRecord
+  offsets: tuple
+  left_out: tuple
+  converted: dict
+
+
+def notes_folder(output_dir):
+  """Folder of the notes about finished shards, while there are others."""
+  return os.path.join(output_dir, 'unfinished')
+
+
+def write(task):
+  """Writes the shard of a task beside its place, notes the result, and puts the shard into its place.
+
+  Returns:
+    `ShardResult`.
+
+  Raises:
+    OSError: it cannot be written; names the file.
+  """
+  remote = '://' in task.output_dir
+  folder = tempfile.gettempdir() if remote else notes_folder(task.output_dir)
+  beside = os.path.join(folder, f'{task.name}.{os.getpid()}.tmp')
+  try:
+    records, counts, left_out, converted = _write_records(task, beside)
+    result = ShardResult(
+      ShardRecord(task.name, *size_and_checksum(beside), counts, task.fingerprint()),
+      records,
+      tuple(left_out),
+      dict(converted),
+    )
+    # The note comes first: a shard without one was not made here.
+    with tf.io.gfile.GFile(task.note_path, 'w') as file:
+      file.write(json.dumps(dataclasses.asdict(result)))
+    if remote:  # An object appears there when it is complete.
+      tf.io.gfile.copy(beside, task.path, overwrite=True)
+    else:
+      os.replace(beside, task.path)
+  except (tf.errors.OpError, OSError) as e:
+    # TensorFlow's errors don't survive the way between processes.
+    raise OSError(f'{task.path} cannot be written: {getattr(e, "message", None) or cli.one_line(e)}') from None
+  finally:
+    if os.path.exists(beside):
+      os.remove(beside)
+  return result
+
+
+def read_note(path):
+  """The `ShardResult` that was noted; None if there is none, or half of one."""
+  if not tf.io.gfile.exists(path):
+    return None
+  try:
+    with tf.io.gfile.GFile(path) as file:
+      fields = json.loads(file.read())
+    return ShardResult(**{**fields, 'record': ShardRecord(**fields['record'])})
+  except (ValueError, TypeError, KeyError):
+    return None
+
+
+def _write_records(task, path):
+  offsets, left_out = [0], []
+  counts, converted = collections.Counter(), collections.Counter()
+  with tf.io.TFRecordWriter(path) as writer:
+    for image in task.images:
+      try:
+        record, kind = _record(image, task)
+      except (encoding.UnusableImageError, OSError) as e:
+        left_out.append(f'{image}: {cli.one_line(e)}')
+        continue
+      writer.write(record)
+      offsets.append(offsets[-1] + len(record) + 16)  # Length, data and two checksums.
+      counts[task.class_names[image.label - 1]] += 1
+      if kind:
+        converted[kind] += 1
+  return offsets, dict(counts), left_out, converted
+
+
+def _record(image, task):
+  """(serialised tf.train.Example with the official features, what kind of image was converted)."""
+  wrong = collect.mislabelled(image, task.class_names)
+  if wrong:
+    raise encoding.UnusableImageError(wrong)
+  encoded, height, width, kind = encoding.official(image.read(), task.keep_png)
+  is_png = encoded.startswith(b'\x89PNG')
+  features = {
+    'image/encoded': _bytes(encoded),
+    'image/format': _bytes(b'PNG' if is_png else b'JPEG'),
+    'image/height': _integer(height),
+    'image/width': _integer(width),
+    'image/colorspace': _bytes(b'RGB'),
+    'image/channels': _integer(3),
+    'image/class/label': _integer(image.label),
+    'image/class/synset': _bytes(task.class_names[image.label - 1].encode()),
+    'image/filename': _bytes(image.name.encode()),
+  }
+  example = tf.train.Example(features=tf.train.Features(feature=features))
+  return example.SerializeToString(deterministic=True), kind
+
+
+def _bytes(value):
+  return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _integer(value):
+  return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+def size_and_checksum(path):
+  """(bytes, SHA-256 in hexadecimal) of a file."""
+  checksum, size = hashlib.sha256(), 0
+  with tf.io.gfile.GFile(path, 'rb') as file:
+    while chunk := file.read(_CHUNK_BYTES):
+      checksum.update(chunk)
+      size += len(chunk)
+  return size, checksum.hexdigest()

@@ -1,0 +1,58 @@
+"""ImageNet-format TFRecord shards: files `train-*` and `validation-*`.
+
+Source: tensorflow/tpu, tools/datasets/imagenet_to_gcs.py: features `image/encoded` and `image/class/label`,
+labels from 1 on.
+"""
+from tpu_utils.images import record_index, tfrecords
+from tpu_utils.images.sources import manifest
+from tpu_utils.images.sources.interface import DataSet, ExampleFormat, ExampleRecords
+
+IMAGENET_FORMAT = ExampleFormat('image/encoded', 'image/class/label', lowest_label=1)
+
+
+class Shards(DataSet):
+  """A folder of shards.
+
+  Args:
+    data_dir: the folder, local or remote.
+    holdout_shards: evaluate on the first so many training shards, and train on the others ("minival").
+    num_classes: number of classes; by default what the folder's manifest says, if it has one.
+  """
+
+  def __init__(self, data_dir, holdout_shards=None, num_classes=None):
+    self.name = data_dir
+    self.data_dir = data_dir
+    self.holdout_shards = holdout_shards
+    self._manifest = manifest.load(data_dir)
+    if num_classes is None and self._manifest:
+      num_classes = len(self._manifest.class_names)
+    self.num_classes = num_classes
+
+  def _open(self, split):
+    files_of = 'train' if self.holdout_shards else split
+    paths = self._without_held_out(tfrecords.find_shards(self.data_dir, files_of), split)
+    index = record_index.path_beside(self.data_dir, files_of)
+    source = ExampleRecords(paths, IMAGENET_FORMAT, index)
+    if self._manifest and not self.holdout_shards:
+      self._check_count(source, split)
+    return source
+
+  def _without_held_out(self, paths, split):
+    holdout = self.holdout_shards
+    if not holdout:
+      return paths
+    if not 0 < holdout < len(paths):
+      raise ValueError(
+        f'--holdout_shards={holdout} must be between 1 and {len(paths) - 1}: {self.data_dir} has '
+        f'{len(paths)} training shards.'
+      )
+    return paths[holdout:] if split == 'train' else paths[:holdout]
+
+  def _check_count(self, source, split):
+    expected = self._manifest.num_examples(split) if split in self._manifest.splits else 0
+    if len(source) != expected:
+      raise ValueError(
+        f'{self.data_dir}: {manifest.FILE_NAME} speaks of {expected} {split} records and the shards hold '
+        f'{len(source)}; python -m tpu_utils.images.prepare --verify --output_dir={self.data_dir} says '
+        'which of them changed.'
+      )
