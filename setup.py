@@ -9,6 +9,7 @@ CORE = [
   'tensorflow>=2.20,<2.22',
   'keras>=3.10',
   'tensorflow-datasets>=4.9',
+  'array_record>=0.5',
   'importlib_resources>=6',  # TFDS 4.9.10 needs it to build a data set and does not ask for it.
   'tensorboard>=2.20',
   'absl-py>=2.1',
