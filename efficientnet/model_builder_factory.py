@@ -2,14 +2,26 @@
 
 Source: tensorflow/tpu, models/official/efficientnet/model_builder_factory.py, whose function names are kept.
 """
+import numbers
+
 import keras
 
 from efficientnet import efficientnet_builder, efficientnet_model
+from efficientnet.condconv import efficientnet_condconv_builder
+from efficientnet.edgetpu import efficientnet_edgetpu_builder
+from efficientnet.lite import efficientnet_lite_builder
+from efficientnet.tpu import efficientnet_x_builder
 from tpu_utils import suggest
 from tpu_utils.images import spec
 
 # Every builder has PARAMS, MEAN_RGB, STDDEV_RGB, INTERPOLATION and get_model_params.
-_BUILDERS = (efficientnet_builder,)
+_BUILDERS = (
+  efficientnet_builder,
+  efficientnet_lite_builder,
+  efficientnet_edgetpu_builder,
+  efficientnet_condconv_builder,
+  efficientnet_x_builder,
+)
 _BUILDER_OF = {name: builder for builder in _BUILDERS for name in builder.PARAMS}
 
 
@@ -100,7 +112,14 @@ def build_model(
 
 
 def feature_extractor(
-  model_name, endpoints=None, image_size=None, weights=None, dtype_policy=None, **overrides
+  model_name,
+  endpoints=None,
+  image_size=None,
+  weights=None,
+  dtype_policy=None,
+  features_only=False,
+  pooled_features_only=False,
+  **overrides,
 ):
   """A model whose output is a dict of feature maps, for detection, segmentation and the like.
 
@@ -112,14 +131,28 @@ def feature_extractor(
     image_size: as for `build_model`; (None, None) leaves it open.
     weights: as for `build_model`.
     dtype_policy: as for `build_model`.
+    features_only: as for `build_model`: a single output, the endpoint `features`.
+    pooled_features_only: likewise, the endpoint `pooled_features`.
     **overrides: as for `build_model`.
 
   Returns:
-    `keras.Model` with output {endpoint name: tensor}.
+    `keras.Model` with output {endpoint name: tensor}; with one of the last two a tensor.
 
   Raises:
     ValueError: as `build_model`; an unknown endpoint, with the nearest names.
   """
+  if features_only or pooled_features_only:
+    if endpoints is not None:
+      raise ValueError('endpoints= and features_only or pooled_features_only exclude each other.')
+    return build_model(
+      model_name,
+      image_size=image_size,
+      weights=weights,
+      dtype_policy=dtype_policy,
+      features_only=features_only,
+      pooled_features_only=pooled_features_only,
+      **overrides,
+    )
   head = ('head_1x1', 'pooled_features', 'global_pool', 'head')
   with_head = weights is not None or any(name in head for name in endpoints or ())
   network = _Network(model_name, image_size, dtype_policy, with_head, overrides)
@@ -145,7 +178,7 @@ class _Network:
     self.name = model_name
     if image_size is None:
       image_size = get_model_input_size(model_name)
-    height, width = _height_and_width(image_size)
+    height, width = height_and_width(image_size)
     self.images = keras.Input((height, width, 3), name='images', dtype='float32')
     self.endpoints = efficientnet_model.build_network(
       self.images, blocks_args, global_params, dtype_policy or 'float32', bool(with_head)
@@ -173,10 +206,13 @@ class _Network:
     return keras.Model(self.images, outputs, name=self.name)
 
 
-def _height_and_width(image_size):
-  pair = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-  if len(pair) != 2 or not all(side is None or (isinstance(side, int) and side > 0) for side in pair):
+def height_and_width(image_size):
+  """(height, width) from a number of pixels a side, or from such a pair."""
+  pair = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+  # Integral takes numpy's integers, too.
+  numbers_given = all(s is None or (isinstance(s, numbers.Integral) and s > 0) for s in pair)
+  if image_size is None or len(pair) != 2 or not numbers_given:
     raise ValueError(
       f'image_size={image_size!r} must be a positive number of pixels or a pair (height, width).'
     )
-  return pair
+  return tuple(None if side is None else int(side) for side in pair)

@@ -14,6 +14,7 @@ def get_preprocess_spec(model_name, **overrides):
     mean_rgb=tuple(params.mean_rgb),
     stddev_rgb=tuple(params.stddev_rgb),
     interpolation='bicubic',
+    crop='whole' if params.stem == 'cifar' else 'official',
   )
 
 

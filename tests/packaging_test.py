@@ -13,6 +13,7 @@ TREE = build_files.Tree()
 
 # Import name -> name on PyPI, where they differ.
 DISTRIBUTIONS = {
+  'yaml': 'pyyaml',
   'PIL': 'pillow',
   'absl': 'absl-py',
   'skimage': 'scikit-image',

@@ -5,13 +5,15 @@ from tpu_utils import losses, metrics
 from tpu_utils.trainer import Task
 
 
-def classification_task(model, *, label_smoothing=0.0, weight_decay=0.0, transposed=False):
+def classification_task(model, *, label_smoothing=0.0, weight_decay=0.0, decay_batch_norm=False, transposed=False):
   """The `Task` of the official code: smoothed cross-entropy, weight decay, top-1 and top-5.
 
   Args:
-    model: the classifier whose non-batch-norm variables decay.
+    model: the classifier.
     label_smoothing: see `losses.softmax_cross_entropy`.
     weight_decay: coefficient of the L2 loss.
+    decay_batch_norm: whether the L2 loss is on all trainable variables; otherwise those of batch norm are
+      left out.
     transposed: whether images come as [height, width, channels, batch].
   """
 
@@ -32,7 +34,7 @@ def classification_task(model, *, label_smoothing=0.0, weight_decay=0.0, transpo
       return batch
     return {**batch, 'images': tf.transpose(batch['images'], [3, 0, 1, 2])}
 
-  decayed = losses.non_batch_norm_variables(model)
+  decayed = model.trainable_variables if decay_batch_norm else losses.non_batch_norm_variables(model)
   return Task(
     losses={'cross_entropy': cross_entropy},
     metrics={'top_1_accuracy': accuracy(1), 'top_5_accuracy': accuracy(5)},

@@ -47,7 +47,9 @@ class DataConfig(Checked):
     None, 'Evaluate on the first N of 1024 training shards ("minival") and train on the rest.', type=int
   )
   num_train_images: int = setting(1281167, 'Size of the training set.', at_least=1)
-  num_eval_images: int = setting(50000, 'Size of the evaluation set.', at_least=1)
+  num_eval_images: int = setting(
+    50000, 'Size of the evaluation set, for the record: evaluation sees every image there is.', at_least=1
+  )
   num_label_classes: int = setting(
     1000, 'Number of classes, at least 2. 1001 keeps the background label 0.', at_least=2
   )
@@ -59,10 +61,12 @@ class DataConfig(Checked):
   randaug_num_layers: int = setting(2, 'RandAugment: operations per image.', at_least=1)
   randaug_magnitude: int = setting(10, 'RandAugment: magnitude.', at_least=0)
   mixup_alpha: float = setting(0.0, 'Mixup: parameter of the Beta distribution; 0 for none.', at_least=0)
+  cutmix_alpha: float = setting(0.0, 'CutMix: parameter of the Beta distribution; 0 for none.', at_least=0)
+  random_erasing_prob: float = setting(0.0, 'Random erasing: share of the images; 0 for none.', at_least=0)
   transpose_input: bool = setting(
     True, 'Ship images as [height, width, channels, batch], the layout TPUs take without padding.'
   )
-  use_cache: bool = setting(False, 'Keep the encoded training images in memory.')
+  use_cache: bool = setting(False, 'Not supported yet: the operating system caches local files.')
   num_parallel_calls: int = setting(64, 'Threads that decode and augment on each host.', at_least=1)
   data_format: str = setting(
     'channels_last',
@@ -81,6 +85,8 @@ class DataConfig(Checked):
 
   def __post_init__(self):
     super().__post_init__()
+    if self.use_cache:
+      raise ValueError('--use_cache is not supported yet; leave it out (local files are cached by the system).')
     if self.bigtable_instance is not None:
       raise ValueError(
         f'--bigtable_instance={self.bigtable_instance!r}: TensorFlow 2 has no Bigtable client; '
@@ -95,17 +101,27 @@ class OptimizationConfig(Checked):
   optimizer: str = setting(
     'rmsprop', 'The optimizer.', choices=('rmsprop', 'momentum', 'sgd', 'lars')
   )
+  momentum: float = setting(0.9, 'Momentum; of every optimizer but sgd.', at_least=0)
+  nesterov: bool = setting(False, 'momentum: look one step ahead, as Nesterov does.')
   base_learning_rate: float = setting(0.016, 'Learning rate at batch size 256.', at_least=0)
   lr_schedule: str = setting(
-    'exponential', 'Learning rate schedule.', choices=('exponential', 'cosine', 'constant', 'poly')
+    'exponential',
+    'Learning rate schedule.',
+    choices=('exponential', 'cosine', 'constant', 'poly', 'step'),
   )
   lr_decay_epoch: float = setting(2.4, 'Epochs between the steps of the exponential schedule.')
-  lr_decay_factor: float = setting(0.97, 'Factor of each step of the exponential schedule.')
+  lr_decay_factor: float = setting(0.97, 'Factor of each step of the exponential and the step schedule.')
+  lr_step_epochs: str = setting(
+    '30,60,90', 'Step schedule: after how many epochs the learning rate drops; rising numbers.'
+  )
   lr_warmup_epochs: float = setting(5.0, 'Epochs of linear warm-up.', at_least=0)
   moving_average_decay: float = setting(
     0.9999, 'Decay of the moving average of the weights, which evaluation uses; 0 for none.', at_least=0
   )
-  weight_decay: float = setting(1e-5, 'L2 coefficient on all but batch-norm variables.', at_least=0)
+  weight_decay: float = setting(
+    1e-5, 'L2 coefficient, on all but batch-norm variables unless --decay_batch_norm.', at_least=0
+  )
+  decay_batch_norm: bool = setting(False, 'Weight decay on batch-norm variables, too, as in Torch.')
   label_smoothing: float = setting(0.1, 'Label smoothing.', at_least=0)
   lars_weight_decay: float = setting(1e-5, 'LARS: weight decay.', at_least=0)
   lars_epsilon: float = setting(0.0, 'LARS: epsilon.', at_least=0)
@@ -118,6 +134,28 @@ class OptimizationConfig(Checked):
   gradient_accumulation_steps: int = setting(
     1, 'Split each replica\'s batch into this many parts and add up their gradients.', at_least=1
   )
+
+  def __post_init__(self):
+    super().__post_init__()
+    _epochs(self.lr_step_epochs)
+
+  @property
+  def step_epochs(self):
+    """`lr_step_epochs` as a tuple of numbers."""
+    return _epochs(self.lr_step_epochs)
+
+
+def _epochs(text):
+  try:
+    epochs = tuple(float(epoch) for epoch in text.split(','))
+  except ValueError:
+    epochs = ()
+  if not epochs or not all(a < b for a, b in zip((0, *epochs), epochs, strict=False)):
+    raise ValueError(
+      f'--lr_step_epochs={text!r} must be rising positive numbers with commas between them, such as '
+      '30,60,90.'
+    )
+  return epochs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +176,7 @@ class JobConfig(Checked):
   iterations_per_loop: int = setting(
     1251, 'Steps the device runs before it returns to the host (progress, summaries, checkpoints).', at_least=1
   )
-  log_step_count_steps: int = setting(64, 'Steps between lines of the log when it is no terminal.', at_least=1)
+  log_step_count_steps: int = setting(64, 'Least number of steps between two lines of a log that is no terminal.', at_least=1)
   eval_timeout: int = setting(
     None, 'mode=eval: give up when no new checkpoint came for this many seconds.', type=int
   )
@@ -151,5 +189,10 @@ class JobConfig(Checked):
   use_async_checkpointing: bool = setting(False, 'Write checkpoints while training goes on.')
   skip_host_call: bool = setting(False, 'Write no training summaries.')
   export_dir: str = setting(None, 'Folder for the SavedModel and the .keras file.', type=str)
-  export_to_tpu: bool = setting(False, 'Export for serving on a TPU, too.')
+  export_to_tpu: bool = setting(False, 'Not supported yet: the SavedModel serves on CPU and GPU.')
   seed: int = setting(0, 'Seed of the initial weights, the order of the data and all randomness.', at_least=0)
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.export_to_tpu:
+      raise ValueError('--export_to_tpu is not supported yet; leave it out for a SavedModel for CPU and GPU.')

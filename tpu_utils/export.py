@@ -128,6 +128,9 @@ class _Servable(tf.Module):
     super().__init__()
     self._weights = [variable.value for variable in model.variables]
     image = tf.TensorSpec(model.inputs[0].shape[1:], tf.float32)
+    checked = _checked(preprocess)
+    # An error while map_fn traces leaves TensorFlow's variable scope unusable; here it harms nothing.
+    checked.get_concrete_function()
 
     def predict(images):
       logits = tf.cast(model(images, training=False), tf.float32)
@@ -144,7 +147,7 @@ class _Servable(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, 'image_bytes')])
     def serve_image_bytes(image_bytes):
       elements = (tf.range(tf.size(image_bytes)), image_bytes)
-      images = tf.map_fn(_checked(preprocess), elements, fn_output_signature=image)
+      images = tf.map_fn(checked, elements, fn_output_signature=image)
       return predict(tf.ensure_shape(images, [None, *image.shape]))
 
     self.images = serve_images
@@ -171,6 +174,7 @@ def _checked(preprocess):
   paths or base64 text in place of the bytes.
   """
 
+  @tf.function(input_signature=[(tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.string))])
   def run(element):
     index, contents = element
     beginnings = [tf.strings.substr(contents, 0, len(magic)) for magic in _IMAGE_MAGIC]

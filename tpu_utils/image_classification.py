@@ -8,11 +8,22 @@ from tpu_utils import batch_norm, distribute, export, optimizers, runner, schedu
 from tpu_utils.classification import classification_task
 from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.images import digits, imagenet_input, preprocessing
+from tpu_utils.images.spec import Augmentation
 from tpu_utils.trainer import Trainer
 
 
 def run(
-  build_model, spec, identity, *, hardware, data, optimization, job, record, expected_replicas=None
+  build_model,
+  spec,
+  identity,
+  *,
+  hardware,
+  data,
+  optimization,
+  job,
+  record,
+  augmentation=None,
+  expected_replicas=None,
 ):
   """Does what `job.mode` says.
 
@@ -25,9 +36,11 @@ def run(
     optimization: a `config.OptimizationConfig`.
     job: a `config.JobConfig`.
     record: JSON-able dict for run.json.
+    augmentation: `Augmentation` of training; None for what `make_input` takes for the data.
     expected_replicas: stop if the strategy has another number of replicas; None for any.
   """
   training = job.mode in ('train', 'train_and_eval')
+  data = hold_out(data, job.eval_name)
   strategy = distribute.create_strategy(
     hardware.strategy,
     use_tpu=hardware.use_tpu,
@@ -40,7 +53,7 @@ def run(
   print(distribute.describe(strategy))
   _check_replicas(strategy, expected_replicas)
   _check_batches(strategy.num_replicas_in_sync, data, optimization.gradient_accumulation_steps)
-  images = make_input(spec, data, job.seed, hardware.use_bfloat16)
+  images = make_input(spec, data, job.seed, hardware.use_bfloat16, augmentation)
   keras.utils.set_random_seed(job.seed)
   with strategy.scope():
     model = build_model('mixed_bfloat16' if hardware.use_bfloat16 else None)
@@ -52,11 +65,9 @@ def run(
     identity,
     batch_size=data.train_batch_size,
     steps_per_epoch=data.num_train_images / data.train_batch_size,
+    record={'strategy': distribute.describe(strategy), **record},
   )
   if training:
-    if distribute.is_chief(strategy):
-      runner.prepare_model_dir(job.model_dir)
-      runner.write_run_record(job.model_dir, {'strategy': distribute.describe(strategy), **record})
     work.train(images, images if job.mode == 'train_and_eval' else None)
   elif job.mode == 'eval':
     work.follow(images)
@@ -64,6 +75,21 @@ def run(
     raise ValueError('--mode=export needs --export_dir, the folder to write to.')
   if job.export_dir and distribute.is_chief(strategy):
     export_best(work, spec, job.export_dir)
+
+
+def hold_out(data, eval_name=None):
+  """The `config.DataConfig` with the sizes that `holdout_shards` leaves, as in the official main.py.
+
+  The epochs of the schedule get shorter by the images held out. An evaluation with 'test' in its name is
+  on the validation set all the same.
+  """
+  if not data.holdout_shards:
+    return data
+  held_out = int(data.num_train_images * data.holdout_shards / 1024.0)
+  data = dataclasses.replace(data, num_train_images=data.num_train_images - held_out)
+  if eval_name and 'test' in eval_name:
+    return dataclasses.replace(data, holdout_shards=None)
+  return dataclasses.replace(data, num_eval_images=held_out)
 
 
 def make_trainer(strategy, model, data, optimization, train_steps):
@@ -76,12 +102,6 @@ def make_trainer(strategy, model, data, optimization, train_steps):
   else:
     group = batch_norm.official_replicas_per_group(replicas)
   batch_norm.set_replicas_per_group(model, group)
-  settings = {}
-  if optimization.optimizer == 'lars':
-    settings = {
-      'weight_decay': optimization.lars_weight_decay,
-      'epsilon': optimization.lars_epsilon,
-    }
   decay = optimization.moving_average_decay
   return Trainer(
     strategy,
@@ -90,9 +110,10 @@ def make_trainer(strategy, model, data, optimization, train_steps):
       model,
       label_smoothing=optimization.label_smoothing,
       weight_decay=optimization.weight_decay,
+      decay_batch_norm=optimization.decay_batch_norm,
       transposed=data.transpose_input,
     ),
-    optimizers.build_optimizer(optimization.optimizer, **settings),
+    optimizers.build_optimizer(optimization.optimizer, **_optimizer_settings(optimization)),
     schedules.build_learning_rate(
       optimization.base_learning_rate * data.train_batch_size / 256,
       steps_per_epoch=data.num_train_images / data.train_batch_size,
@@ -101,6 +122,7 @@ def make_trainer(strategy, model, data, optimization, train_steps):
       decay_epochs=optimization.lr_decay_epoch,
       total_steps=train_steps,
       warmup_epochs=optimization.lr_warmup_epochs,
+      step_epochs=optimization.step_epochs,
     ),
     ema=ExponentialMovingAverage(decay) if decay > 0 else None,
     clip_norm=optimization.gradient_clip_norm,
@@ -108,7 +130,17 @@ def make_trainer(strategy, model, data, optimization, train_steps):
   )
 
 
-def make_input(spec, data, seed=0, use_bfloat16=False):
+def _optimizer_settings(optimization):
+  settings = {} if optimization.optimizer == 'sgd' else {'momentum': optimization.momentum}
+  if optimization.optimizer == 'momentum':
+    settings['nesterov'] = optimization.nesterov
+  if optimization.optimizer == 'lars':
+    settings['weight_decay'] = optimization.lars_weight_decay
+    settings['epsilon'] = optimization.lars_epsilon
+  return settings
+
+
+def make_input(spec, data, seed=0, use_bfloat16=False, augmentation=None):
   """The input that `data` (a `config.DataConfig`) names: TFRecord shards, or the embedded digits.
 
   Args:
@@ -116,8 +148,20 @@ def make_input(spec, data, seed=0, use_bfloat16=False):
     data: a `config.DataConfig`.
     seed: of the order and the augmentation.
     use_bfloat16: images in bfloat16.
+    augmentation: `Augmentation` of training, to which the flags' policies and mixing are added; None for
+      the official one, or what digits can take.
   """
-  augmentation = None if data.data_dir else digits.AUGMENTATION
+  if augmentation is None:
+    augmentation = Augmentation() if data.data_dir else digits.AUGMENTATION
+  augmentation = dataclasses.replace(
+    augmentation,
+    augment_name=data.augment_name,
+    randaug_num_layers=data.randaug_num_layers,
+    randaug_magnitude=data.randaug_magnitude,
+    mixup_alpha=data.mixup_alpha,
+    cutmix_alpha=data.cutmix_alpha,
+    random_erasing_prob=data.random_erasing_prob,
+  )
   return imagenet_input.ImageNetInput(
     data.data_dir or digits.DATA_DIR,
     spec,

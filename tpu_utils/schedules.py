@@ -79,6 +79,27 @@ class Exponential(Schedule):
 
 
 @dataclasses.dataclass(frozen=True)
+class Step(Schedule):
+  """Multiplied by `decay_factor` at each of the `boundaries`."""
+
+  boundaries: tuple  # In steps, rising; like epochs they are seldom whole.
+  decay_factor: float = 0.1
+
+  def __post_init__(self):
+    super().__post_init__()
+    _require_positive(decay_factor=self.decay_factor)
+    rising = all(a < b for a, b in zip((0, *self.boundaries), self.boundaries, strict=False))
+    _require(rising, 'boundaries', self.boundaries, 'rising positive numbers')
+
+  def _at(self, step):
+    # A table, since a power in float32 would be off in the last bits.
+    rates = [self.initial_lr * self.decay_factor**drops for drops in range(len(self.boundaries) + 1)]
+    passed = step >= tf.constant([math.ceil(boundary) for boundary in self.boundaries], tf.int64)
+    drops = tf.reduce_sum(tf.cast(passed, tf.int32))
+    return tf.gather(tf.constant(rates, tf.float32), drops)
+
+
+@dataclasses.dataclass(frozen=True)
 class Cosine(Schedule):
   """Half a cosine from initial_lr at step 0 to zero at `total_steps`; warm-up does not shift it."""
 
@@ -173,6 +194,7 @@ _NEEDS = {
   'cosine': ('total_steps',),
   'constant': (),
   'poly': ('steps_per_epoch', 'total_steps'),
+  'step': ('steps_per_epoch',),
 }
 
 
@@ -184,18 +206,20 @@ def build_learning_rate(
   decay_epochs=2.4,
   total_steps=None,
   warmup_epochs=5,
+  step_epochs=(30, 60, 90),
 ):
-  """The official learning rate schedule.
+  """The official learning rate schedule, or one in steps (`Step`), as of fb.resnet.torch, train.lua.
 
   Args:
     initial_lr: learning rate at the end of the warm-up (already scaled by the batch size).
-    steps_per_epoch: steps in an epoch, not necessarily whole; needed by 'exponential', 'poly', and
-      by any warm-up.
-    lr_decay_type: 'exponential' (staircase), 'cosine', 'constant' or 'poly'.
-    decay_factor: 'exponential': what the rate is multiplied by at each stair.
+    steps_per_epoch: steps in an epoch, not necessarily whole; needed by 'exponential', 'poly',
+      'step', and by any warm-up.
+    lr_decay_type: 'exponential' (staircase), 'cosine', 'constant', 'poly' or 'step'.
+    decay_factor: 'exponential', 'step': what the rate is multiplied by at each stair.
     decay_epochs: 'exponential': epochs between stairs.
     total_steps: steps of the whole training; needed by 'cosine' and 'poly'.
     warmup_epochs: epochs of linear warm-up from zero; 0 for none. Need not be whole.
+    step_epochs: 'step': after how many epochs it drops, rising.
 
   Returns:
     A `Schedule`: callable(step) -> float32 scalar tensor, where step is an int or an int64 scalar.
@@ -221,6 +245,9 @@ def build_learning_rate(
     schedule = Cosine(initial_lr, total_steps)
   elif lr_decay_type == 'constant':
     schedule = Constant(initial_lr)
+  elif lr_decay_type == 'step':
+    boundaries = tuple(epoch * steps_per_epoch for epoch in step_epochs)
+    schedule = Step(initial_lr, boundaries, decay_factor)
   else:
     schedule = Poly(initial_lr, total_steps, warmup_steps)
   return Warmup(initial_lr, warmup_steps, schedule) if warmup_steps else schedule

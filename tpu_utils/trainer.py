@@ -143,31 +143,31 @@ class Trainer:
     Returns:
       {name: mean} over these steps for 'loss' (with regularization), 'gradient_norm' (before
       clipping), each loss term and train metric, 'learning_rate' of the last step, and 'input_wait'
-      (seconds a step spent waiting for data).
+      (seconds a step waited for data; on an accelerator some of it passes while it is still at work).
 
     Raises:
-      NonFiniteLossError: the loss or the gradient was infinite or not a number.
+      NonFiniteLossError: the loss or the gradient was infinite or not a number in some step. Those
+        after it were taken all the same: a device that is asked after each step stands still.
     """
     self._statistics_differ = self.strategy.num_replicas_in_sync > 1
-    done, finite, totals, rate, wait = self._train_loop(
+    good, totals, rate, wait = self._train_loop(
       iterator, tf.constant(self.step, tf.int64), tf.constant(steps, tf.int64)
     )
-    done = int(done)
-    self.step += done
-    if not finite:
-      raise NonFiniteLossError(f'the loss or its gradient was not finite in step {self.step}.')
+    if good < steps:
+      raise NonFiniteLossError(f'the loss or its gradient was not finite in step {self.step + int(good) + 1}.')
+    self.step += steps
     means = _means(self.log_names, totals)
-    return {**means, 'learning_rate': float(rate), 'input_wait': float(wait) / done}
+    return {**means, 'learning_rate': float(rate), 'input_wait': float(wait) / steps}
 
   @tf.function(reduce_retracing=True)
   def _train_loop(self, iterator, first_step, steps):
     """The host's loop; `steps` is a tensor, so that another number does not trace it again."""
     done = tf.constant(0, tf.int64)
-    finite = tf.constant(True)
+    good = tf.constant(0, tf.int64)  # Steps before the first whose loss or gradient isn't finite.
     totals = tf.zeros([len(self.log_names), 2], tf.float32)
     rate = tf.constant(0.0)
     wait = tf.constant(0.0, tf.float64)
-    while done < steps and finite:
+    while done < steps:
       step = first_step + done
       asked = tf.timestamp()
       with tf.control_dependencies([asked]):
@@ -177,10 +177,11 @@ class Trainer:
       logs = self.strategy.run(self._train_step, args=(batch, step))
       logs = self.strategy.reduce(tf.distribute.ReduceOp.SUM, logs, axis=None)
       finite = tf.reduce_all(tf.math.is_finite(logs[:2, 0]))  # Loss and gradient norm.
+      good += tf.cast(finite & (good == done), tf.int64)
       totals += logs
       rate = self._learning_rate(step)
       done += 1
-    return done, finite, totals, rate, wait
+    return good, totals, rate, wait
 
   def _train_step(self, batch, step):
     """Replica context: one update from this replica's batch; returns its (names, 2) sums of logs."""
@@ -296,8 +297,10 @@ class Trainer:
     if not variables:
       return
     context = tf.distribute.get_replica_context()
-    # `identity` puts the value on this replica's device; what is read from a variable names none.
-    values = [tf.identity(v) for v in variables]
+    # XLA takes a mirrored variable for equal on all replicas, and a reduction of equals for superfluous.
+    # This zero, which it can't see through, makes the values differ in its eyes.
+    zero = tf.minimum(context.replica_id_in_sync_group, 0)
+    values = [v + tf.cast(zero, v.dtype) for v in variables]
     means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
     for variable, mean in zip(variables, means, strict=True):
       tf.raw_ops.AssignVariableOp(resource=variable.handle, value=mean)

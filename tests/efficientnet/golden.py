@@ -17,6 +17,11 @@ def read_npz(name):
   return dict(np.load(FOLDER / name))
 
 
+def names(kind):
+  """The models that have a file `<kind>_<model>.json`."""
+  return sorted(path.stem.removeprefix(f'{kind}_') for path in FOLDER.glob(f'{kind}_*.json'))
+
+
 def variables(model_name):
   """The official variables in creation order: dicts with name, shape, trainable, fan_in."""
   return read_json(f'variables_{model_name}.json')['variables']
@@ -42,5 +47,14 @@ def images(size):
 
 def relative_error(got, want):
   """Largest difference as a fraction of the standard deviation of `want`."""
-  want = np.asarray(want, np.float64)
-  return np.abs(np.asarray(got, np.float64) - want).max() / want.std()
+  got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+  assert got.shape == want.shape
+  return np.abs(got - want).max() / want.std()
+
+
+def global_params(model_name):
+  """The official `GlobalParams` of a model; settings that the official builder leaves unset are absent."""
+  params = read_json('blocks.json')[model_name]['global_params']
+  # They are not this network's: layout, kind of batch norm and precision are chosen elsewhere.
+  others = ('data_format', 'batch_norm', 'use_bfloat16', 'blocks_args')
+  return {k: v for k, v in params.items() if v is not None and k not in others}

@@ -6,11 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
 
 from efficientnet import main
-from tests import local_cluster
-from tpu_utils import batch_norm, checkpoints, config, distribute, image_classification, settings
+from tests import local_cluster, script_jobs
+from tpu_utils import batch_norm, checkpoints, config, distribute, image_classification
 
 STEPS = 6
 QUICK = (
@@ -20,12 +19,7 @@ QUICK = (
 
 
 def _in_process(*arguments):
-  """The script's work in this process, with flags of its own."""
-  values = flags.FlagValues()
-  for config_class in main.CONFIGS:
-    settings.define_flags(config_class, values)
-  values(['main', *QUICK, *arguments])
-  main.run(values)
+  script_jobs.in_process(main.SCRIPT, main.SCRIPT.run, *QUICK, *arguments)
 
 
 class _LikeTwoHosts:

@@ -1,11 +1,7 @@
 """`python -m efficientnet.main` as its users run it: real processes, real files, real signals."""
 import json
 import os
-import pathlib
 import signal
-import subprocess
-import sys
-import time
 
 import keras
 import numpy as np
@@ -14,10 +10,9 @@ import tensorflow as tf
 from absl import flags
 
 from efficientnet import main
-from tpu_utils import checkpoints, settings
+from tests import script_jobs
 from tpu_utils.images import digits
 
-ROOT = pathlib.Path(main.__file__).parents[1]
 # A job of seconds: the digits preset with a smaller network, and a checkpoint every other step.
 QUICK = (
   '--width_coefficient=0.25', '--depth_coefficient=0.25', '--train_batch_size=16', '--train_steps=24',
@@ -25,50 +20,36 @@ QUICK = (
 )  # fmt: skip
 
 
-def _start(*arguments, module=('-m', 'efficientnet.main')):
-  return subprocess.Popen(
-    [sys.executable, *module, *arguments],
-    cwd=ROOT,
-    env={**os.environ, 'PYTHONPATH': str(ROOT)},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-
-
-def _finish(process):
-  out, err = process.communicate(timeout=300)
-  return process.returncode, out, err
+def _start(*arguments):
+  return script_jobs.start('-m', 'efficientnet.main', *arguments)
 
 
 def _in_process(*arguments):
-  """The script's work in this process, with flags of its own."""
-  values = flags.FlagValues()
-  for config_class in main.CONFIGS:
-    settings.define_flags(config_class, values)
-  values(['main', *arguments])
-  main.run(values)
-
-
-def _wait_for(condition, process, seconds=120):
-  deadline = time.monotonic() + seconds
-  while not condition():
-    assert process.poll() is None, process.communicate()
-    assert time.monotonic() < deadline, 'nothing happened in time'
-    time.sleep(0.05)
+  script_jobs.in_process(main.SCRIPT, main.SCRIPT.run, *arguments)
 
 
 def _values(model_dir, step=24):
-  return checkpoints.read(str(model_dir / f'model.ckpt-{step}'))[0]
+  return script_jobs.values_at(model_dir, step)
 
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
   """The model_dir of a job that ran through, with its export."""
   model_dir = tmp_path_factory.mktemp('finished')
-  code, out, err = _finish(_start(f'--model_dir={model_dir}', f'--export_dir={model_dir}/export', *QUICK))
+  code, out, err = script_jobs.finish(_start(f'--model_dir={model_dir}', f'--export_dir={model_dir}/export', *QUICK))
   assert code == 0, err
   return model_dir, out
+
+
+def test_the_preset_exports_beside_the_checkpoints(tmp_path):
+  """Not into the working directory, over the export of another run."""
+  for arguments, folder in (([f'--model_dir={tmp_path}'], str(tmp_path)), ([], 'runs/efficientnet-digits')):
+    values = flags.FlagValues()
+    main.SCRIPT.define_flags(values)
+    values(['main', '--train_batch_size=0', *arguments])
+    with pytest.raises(ValueError, match='train_batch_size'):  # Flags are filled in, nothing has begun.
+      main.SCRIPT.run(values)
+    assert values.export_dir == f'{folder}/export'
 
 
 def test_the_preset_says_what_it_fills_in_and_keeps_what_was_given(finished):
@@ -114,11 +95,11 @@ def test_the_export_is_the_best_checkpoint_with_averaged_weights(finished):
 def test_kill_9_and_start_again_ends_with_the_same_bits(finished, tmp_path, kill_after):
   arguments = (f'--model_dir={tmp_path}', *QUICK)
   process = _start(*arguments)
-  _wait_for(lambda: (tmp_path / f'model.ckpt-{kill_after}.index').exists(), process)
+  script_jobs.wait_for(lambda: (tmp_path / f'model.ckpt-{kill_after}.index').exists(), process)
   process.kill()
   process.communicate()
   assert not (tmp_path / 'model.ckpt-24.index').exists()
-  code, out, err = _finish(_start(*arguments))
+  code, out, err = script_jobs.finish(_start(*arguments))
   assert code == 0, err
   assert 'Going on from step' in out
   expected, found = _values(finished[0]), _values(tmp_path)
@@ -131,12 +112,12 @@ def test_kill_9_and_start_again_ends_with_the_same_bits(finished, tmp_path, kill
 def test_sigterm_saves_and_leaves_with_a_message(finished, tmp_path):
   arguments = (f'--model_dir={tmp_path}', *QUICK)
   process = _start(*arguments)
-  _wait_for(lambda: (tmp_path / 'model.ckpt-4.index').exists(), process)
+  script_jobs.wait_for(lambda: (tmp_path / 'model.ckpt-4.index').exists(), process)
   process.send_signal(signal.SIGTERM)
-  code, _, err = _finish(process)
+  code, _, err = script_jobs.finish(process)
   assert code == 143
   assert 'Stopped by SIGTERM at step' in err.splitlines()[-1]
-  assert _finish(_start(*arguments))[0] == 0
+  assert script_jobs.finish(_start(*arguments))[0] == 0
   expected, found = _values(finished[0]), _values(tmp_path)
   for name in expected:
     np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
@@ -147,8 +128,8 @@ def test_eval_follows_a_model_dir_while_it_is_trained(tmp_path):
   # The evaluator keeps the archive; it comes first and waits.
   evaluator = _start(f'--model_dir={tmp_path}', '--mode=eval', '--eval_timeout=200', *QUICK)
   trainer = _start(f'--model_dir={tmp_path}', '--mode=train', *QUICK)
-  assert _finish(trainer)[0] == 0
-  code, out, err = _finish(evaluator)
+  assert script_jobs.finish(trainer)[0] == 0
+  code, out, err = script_jobs.finish(evaluator)
   assert code == 0, err
   steps = [json.loads(line)['step'] for line in (tmp_path / 'eval' / 'results.jsonl').read_text().splitlines()]
   assert steps[-1] == 24
@@ -168,16 +149,14 @@ def test_export_alone_writes_the_same_model(finished, tmp_path):
 
 def test_the_script_runs_by_its_path_and_help_is_quick():
   for module in (('-m', 'efficientnet.main'), ('efficientnet/main.py',)):
-    before = os.times()
-    code, out, _ = _finish(_start('--help', module=module))
-    used = os.times().children_user - before.children_user
+    code, out, used = script_jobs.user_seconds(*module, '--help')
     assert code == 0
     assert '--base_learning_rate=0.016' in out
     assert used < 2.0
 
 
 def test_a_wrong_flag_is_one_line_and_exit_code_1():
-  code, out, err = _finish(_start('--model_name=efficientnet-b9'))
+  code, out, err = script_jobs.finish(_start('--model_name=efficientnet-b9'))
   assert code == 1
   assert err.splitlines()[-1].startswith("Error: Unknown model_name 'efficientnet-b9': did you mean")
   assert 'Traceback' not in err

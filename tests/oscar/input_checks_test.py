@@ -23,9 +23,15 @@ def inputs(**changes):
   ('changes', 'message'),
   [
     ({'input_ids': None}, "key 'input_ids'"),
-    ({'input_id': np.zeros((2, 5))}, "Unknown OSCAR model input 'input_id': did you mean input_ids"),
+    (
+      {'input_id': np.zeros((2, 5))},
+      "Unknown OSCAR model input 'input_id': did you mean input_ids",
+    ),
     ({'input_ids': np.zeros(5)}, 'input_ids has shape .*expected rank 2'),
-    ({'input_ids': np.zeros((2, 65)), 'token_type_ids': None}, 'has 65 positions, the model embeds 64'),
+    (
+      {'input_ids': np.zeros((2, 65)), 'token_type_ids': None},
+      'has 65 positions, the model embeds 64',
+    ),
     ({'token_type_ids': np.zeros((2, 4))}, 'token_type_ids has 4 positions, input_ids 5'),
     ({'img_feats': np.zeros((2, 3, 20))}, 'img_feats are 20 wide, the model takes 26'),
     ({'attention_mask': None}, 'need an attention_mask'),

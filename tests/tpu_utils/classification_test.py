@@ -60,6 +60,14 @@ def test_weight_decay_leaves_batch_norm_alone():
   assert float(task.regularization()) == pytest.approx(expected, rel=1e-5)
 
 
+def test_weight_decay_on_batch_norm_too():
+  model = _model()
+  model.get_layer('norm').beta.assign([1.0, 2.0, 0.0])
+  task = classification_task(model, weight_decay=0.1, decay_batch_norm=True)
+  expected = 0.05 * (np.square(model.get_layer('logits').kernel.numpy()).sum() + 3 + 5)
+  assert float(task.regularization()) == pytest.approx(expected, rel=1e-5)
+
+
 def test_transposed_images_are_turned_back():
   images = np.arange(2 * 4 * 3 * 5, dtype='float32').reshape(5, 2, 4, 3)  # [batch, height, width, 3]
   batch = {'images': images.transpose(1, 2, 3, 0), 'labels': np.zeros([5, 6])}

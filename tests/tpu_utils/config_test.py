@@ -15,6 +15,14 @@ def test_wrong_values_raise_at_once(values):
     config.OptimizationConfig(**values)
 
 
+@pytest.mark.parametrize(
+  'config_class, flag', [(config.DataConfig, 'use_cache'), (config.JobConfig, 'export_to_tpu')]
+)
+def test_what_is_not_built_yet_is_refused(config_class, flag):
+  with pytest.raises(ValueError, match=f'--{flag} is not supported yet'):
+    config_class(**{flag: True})
+
+
 def test_channels_first_is_refused():
   with pytest.raises(ValueError, match='channels_last'):
     config.DataConfig(data_format='channels_first')

@@ -247,6 +247,13 @@ def test_killed_between_the_renames_gets_the_old_export_back(earlier):
   assert os.listdir(directory.parent) == ['export']
 
 
+def test_failing_preprocess_leaves_tensorflow_usable(tmp_path, two_replicas):
+  with pytest.raises(RuntimeError, match='no preprocessing'):
+    export.export(build_model(), tmp_path / 'export', _failing_preprocess, PREPROCESSING)
+  with two_replicas.scope():  # NotImplementedError once map_fn has left its caching device behind.
+    pass
+
+
 def _failing_preprocess(image_bytes):
   raise RuntimeError('no preprocessing')
 

@@ -104,7 +104,7 @@ def make_runner(strategy, model_dir, norm=False, **settings):
 
 
 def values(trainer):
-  return {name: np.array(variable) for name, variable in trainer.variables().items()}
+  return {name: variable.numpy() for name, variable in trainer.variables().items()}
 
 
 def work(jobs, results):

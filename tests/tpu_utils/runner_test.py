@@ -117,8 +117,22 @@ def test_an_evaluation_that_was_missed_is_made_up_for(tmp_path):
   expected = _history(tmp_path)
   history.write_text(history.read_text().splitlines()[0] + '\n{"step": 12, "lo')  # Cut off, too.
   _runner(tmp_path).train(_Input(), _Input())
-  entries = [line for line in history.read_text().splitlines() if line.endswith('}')]
-  assert json.loads(entries[-1].removeprefix('{"step": 12, "lo')) == expected[-1]
+  assert _history(tmp_path) == expected
+  _runner(tmp_path).train(_Input(), _Input())  # And the job starts again after that.
+  assert _history(tmp_path) == expected
+
+
+def test_a_kill_between_evaluation_and_archive_loses_no_best_checkpoint(tmp_path, monkeypatch):
+  def killed(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(checkpoints.CheckpointManager, 'archive', killed)
+  with pytest.raises(KeyboardInterrupt):
+    _runner(tmp_path).train(_Input(), _Input())
+  monkeypatch.undo()
+  again = _runner(tmp_path, train_steps=6)
+  again.train(_Input(), _Input())
+  assert again.checkpoints.best().endswith('model.ckpt-6')
 
 
 def test_the_best_checkpoint_and_its_results_are_kept(tmp_path):
@@ -127,6 +141,13 @@ def test_the_best_checkpoint_and_its_results_are_kept(tmp_path):
   best = max(_history(tmp_path), key=lambda entry: (entry[runner.OBJECTIVE], entry['step']))
   assert work.checkpoints.best().endswith(f'model.ckpt-{best["step"]}')
   assert work.checkpoints.best_objective() == pytest.approx(best[runner.OBJECTIVE], abs=1e-6)
+
+
+def test_an_evaluation_between_two_checkpoints_is_archived_whole(tmp_path):
+  work = _runner(tmp_path, train_steps=7, steps_per_eval=5, save_checkpoints_steps=3)
+  work.train(_Input(), _Input())
+  assert work.checkpoints.steps() == [3, 5, 6, 7]
+  assert checkpoints.read(work.checkpoints.best())
 
 
 def test_sigterm_saves_and_leaves_and_the_rest_gives_the_same_bits(tmp_path):

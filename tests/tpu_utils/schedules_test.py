@@ -123,3 +123,27 @@ def test_bad_settings_are_refused_before_training(settings, said):
     schedules.build_learning_rate(**{'initial_lr': 0.1, **settings})
   assert said in str(error.value)
   assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('jit_compile', [False, True])
+def test_steps_begin_with_their_epochs(jit_compile):
+  schedule = schedules.build_learning_rate(
+    0.1, 2.5, 'step', decay_factor=0.1, warmup_epochs=0, step_epochs=(1, 2, 3)
+  )
+  compiled = tf.function(schedule, jit_compile=jit_compile)
+  got = [float(compiled(tf.constant(step, tf.int64))) for step in range(10)]
+  # Epochs begin at 0, 2.5, 5 and 7.5; in float64, as Lua has it, then rounded once.
+  drops = [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]
+  np.testing.assert_array_equal(np.float32(got), np.float32([0.1 * 0.1**n for n in drops]))
+
+
+def test_steps_after_a_warmup():
+  schedule = schedules.build_learning_rate(1.0, 4, 'step', 0.1, warmup_epochs=1, step_epochs=(2,))
+  assert [float(schedule(step)) for step in (0, 2, 4, 7)] == [0.0, 0.5, 1.0, 1.0]
+  assert float(schedule(8)) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize('step_epochs', [(30, 30), (0, 30), (60, 30)])
+def test_steps_must_rise(step_epochs):
+  with pytest.raises(ValueError, match='boundaries must be rising positive numbers'):
+    schedules.build_learning_rate(0.1, 10, 'step', warmup_epochs=0, step_epochs=step_epochs)

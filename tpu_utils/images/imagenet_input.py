@@ -5,11 +5,12 @@ Source: tensorflow/tpu, models/official/efficientnet/imagenet_input.py. The form
 is a function of the seed (`order.py`), a stopped job goes on at the very next example, and evaluation
 drops no image.
 """
+import functools
 import re
 
 import tensorflow as tf
 
-from tpu_utils.images import order, preprocessing, tfrecords
+from tpu_utils.images import mixup, order, preprocessing, tfrecords
 from tpu_utils.images.spec import Augmentation
 
 _READS_AHEAD = 16  # Blocks read side by side; what hides the latency of remote storage.
@@ -113,6 +114,10 @@ class ImageNetInput:
 
     dataset = serialized.map(example, self.num_parallel_calls, deterministic=True).ignore_errors()
     dataset = dataset.batch(batch_size, drop_remainder=True)
+    if self.augmentation.mixup_alpha or self.augmentation.cutmix_alpha:
+      pipelines, pipeline = context.num_input_pipelines, context.input_pipeline_id
+      mix = functools.partial(self._mix, pipelines=pipelines, pipeline=pipeline)
+      dataset = dataset.map(mix, tf.data.AUTOTUNE, deterministic=True)
 
     def record_at(position):
       window, place = order.window_at(position, last - first)
@@ -217,15 +222,28 @@ class ImageNetInput:
     spec, augmentation = self.spec, self.augmentation
     settings = {'resize_method': spec.interpolation, 'crop': spec.crop}
     if seed is not None:
-      settings |= {
-        'seed': seed,
-        'flip': augmentation.flip,
-        'area_range': augmentation.area_range,
-        'aspect_ratio_range': augmentation.aspect_ratio_range,
-      }
-    return preprocessing.preprocess_image(
+      settings |= {'seed': seed, 'padding_color': spec.mean_rgb, **augmentation.of_one_image()}
+    image = preprocessing.preprocess_image(
       image_bytes, seed is not None, self.use_bfloat16, spec.image_size, **settings
     )
+    probability = augmentation.random_erasing_prob
+    if seed is None or not probability:
+      return image
+    erase_seed = preprocessing.stream(seed, preprocessing.ERASE_STREAM)
+    return mixup.random_erasing(image, probability, spec.mean_rgb, erase_seed)
+
+  def _mix(self, batch, pipelines, pipeline):
+    """Mixup and CutMix of a training batch, in a way that its first position decides."""
+    number = batch['position'][0] * pipelines + pipeline
+    seed = tf.stack([tf.constant(self.seed, tf.int64), number])
+    images, labels = mixup.mix_batch(
+      batch['images'],
+      batch['labels'],
+      self.augmentation.mixup_alpha,
+      self.augmentation.cutmix_alpha,
+      preprocessing.stream(seed, preprocessing.MIX_STREAM),
+    )
+    return batch | {'images': images, 'labels': labels}
 
   @property
   def _lowest_label(self):

@@ -7,7 +7,7 @@ crop depends on its seed and nothing else; images of a few pixels work.
 import tensorflow as tf
 
 from tpu_utils import suggest
-from tpu_utils.images import autoaugment
+from tpu_utils.images import autoaugment, torch_augmentation
 from tpu_utils.images.spec import AUGMENTATIONS
 
 IMAGE_SIZE = 224
@@ -15,6 +15,7 @@ CROP_FRACTION = 0.875
 
 # Streams of randomness of one example; see `stream`. Mixing takes several, from MIX_STREAM on.
 CROP_STREAM, FLIP_STREAM, AUGMENT_STREAM, ERASE_STREAM, MIX_STREAM = range(5)
+PAD_STREAM, JITTER_STREAM, LIGHTING_STREAM = range(16, 19)
 
 
 def preprocess_image(image_bytes, is_training=False, use_bfloat16=False, image_size=IMAGE_SIZE, **settings):
@@ -46,6 +47,11 @@ def preprocess_for_train(
   area_range=(0.08, 1.0),
   aspect_ratio_range=(3 / 4, 4 / 3),
   flip=True,
+  random_crop='tensorflow',
+  padding=4,
+  padding_color=(0.0, 0.0, 0.0),
+  color_jitter=0.0,
+  lighting=0.0,
   augment_name=None,
   randaug_num_layers=2,
   randaug_magnitude=10,
@@ -62,6 +68,11 @@ def preprocess_for_train(
     area_range: least and greatest share of the image's area that the crop takes.
     aspect_ratio_range: least and greatest width / height of the crop.
     flip: whether to mirror; False where left and right mean something, as in digits.
+    random_crop: 'tensorflow', 'torch' or 'padded'; see `spec.Augmentation`.
+    padding: 'padded': pixels on each side, after the resize.
+    padding_color: 'padded': their colour.
+    color_jitter: see `torch_augmentation.color_jitter`; 0 for none.
+    lighting: see `torch_augmentation.lighting`; 0 for none.
     augment_name: 'autoaugment' (the policy v0), 'randaugment' or None; they work on whole numbers from 0 to
       255, so the image is cut off and rounded down to those.
     randaug_num_layers: see `autoaugment.distort_image_with_randaugment`.
@@ -70,16 +81,23 @@ def preprocess_for_train(
   dtype = tf.bfloat16 if use_bfloat16 else tf.float32
 
   def window(shape):
-    drawn = random_crop_window(shape, stream(seed, CROP_STREAM), area_range, aspect_ratio_range)
-    # The official code takes "the whole image" as the sign that no random crop was found.
-    found = tf.reduce_any(drawn[2:] != shape)
+    drawn, found = _random_window(
+      random_crop, shape, stream(seed, CROP_STREAM), area_range, aspect_ratio_range
+    )
     return tf.where(found, drawn, center_crop_window(shape, image_size, crop))
 
   image = resize_image(decode_and_crop(image_bytes, window), image_size, resize_method)
-  # Mirrored only after the cast, when there are fewer bytes to move.
-  image = to_uint8(image) if augment_name else tf.cast(image, dtype)
+  if not (color_jitter or lighting):
+    # Mirrored only after the cast, when there are fewer bytes to move.
+    image = to_uint8(image) if augment_name else tf.cast(image, dtype)
   if flip:
     image = tf.image.stateless_random_flip_left_right(image, stream(seed, FLIP_STREAM))
+  if random_crop == 'padded':
+    image = torch_augmentation.pad_and_crop(image, padding, padding_color, stream(seed, PAD_STREAM))
+  if color_jitter:
+    image = torch_augmentation.color_jitter(image, color_jitter, stream(seed, JITTER_STREAM))
+  if lighting:
+    image = torch_augmentation.lighting(image, lighting, stream(seed, LIGHTING_STREAM))
   if augment_name:
     augment_seed = stream(seed, AUGMENT_STREAM)
     image = _augment(image, augment_name, randaug_num_layers, randaug_magnitude, augment_seed)
@@ -88,6 +106,7 @@ def preprocess_for_train(
 
 def _augment(image, augment_name, randaug_num_layers, randaug_magnitude, seed):
   suggest.check('augment_name', augment_name, AUGMENTATIONS)
+  image = to_uint8(image)
   if augment_name == 'autoaugment':
     return autoaugment.distort_image_with_autoaugment(image, 'v0', seed=seed)
   return autoaugment.distort_image_with_randaugment(
@@ -96,8 +115,21 @@ def _augment(image, augment_name, randaug_num_layers, randaug_magnitude, seed):
 
 
 def to_uint8(image):
-  """Cuts a float image off at 0 and 255 and rounds it down."""
+  """Cuts a float image off at 0 and 255 and rounds it down; leaves a uint8 image as it is."""
+  if image.dtype == tf.uint8:
+    return image
   return tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
+
+
+def _random_window(kind, shape, seed, area_range, aspect_ratio_range):
+  """(The random crop of `kind`; whether there is one, or else the central crop is to be taken)."""
+  if kind == 'torch':
+    return torch_augmentation.crop_window(shape, seed, area_range, aspect_ratio_range)
+  if kind == 'padded':
+    return tf.concat([[0, 0], shape], axis=0), True
+  drawn = random_crop_window(shape, seed, area_range, aspect_ratio_range)
+  # The official code takes "the whole image" as the sign that no random crop was found.
+  return drawn, tf.reduce_any(drawn[2:] != shape)
 
 
 def preprocess_for_eval(

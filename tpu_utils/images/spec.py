@@ -5,6 +5,7 @@ from tpu_utils import suggest
 
 INTERPOLATIONS = ('bicubic', 'bilinear')
 CROPS = ('official', 'size_plus_32', 'whole')
+RANDOM_CROPS = ('tensorflow', 'torch', 'padded')
 AUGMENTATIONS = ('autoaugment', 'randaugment')
 
 
@@ -54,6 +55,12 @@ class Augmentation:
     flip: mirror half of the images; False where left and right mean something, as in digits.
     area_range: least and greatest share of the image's area that the random crop takes.
     aspect_ratio_range: least and greatest width / height of the random crop.
+    random_crop: how the random crop is drawn: 'tensorflow', as the official EfficientNet does; 'torch', as
+      fb.resnet.torch does (`torch_augmentation.crop_window`); 'padded': the whole image with `padding` pixels
+      of the mean colour around it, for CIFAR.
+    padding: see `random_crop`.
+    color_jitter: strength of random brightness, contrast and saturation; 0 for none.
+    lighting: standard deviation of a random shift along the principal colours; 0 for none.
     augment_name: 'autoaugment', 'randaugment' or None.
     randaug_num_layers: how many operations RandAugment applies.
     randaug_magnitude: how strongly, 0..30.
@@ -65,6 +72,10 @@ class Augmentation:
   flip: bool = True
   area_range: tuple = (0.08, 1.0)
   aspect_ratio_range: tuple = (3 / 4, 4 / 3)
+  random_crop: str = 'tensorflow'
+  padding: int = 4
+  color_jitter: float = 0.0
+  lighting: float = 0.0
   augment_name: str = None
   randaug_num_layers: int = 2
   randaug_magnitude: float = 10
@@ -77,6 +88,13 @@ class Augmentation:
       low, high = getattr(self, name)
       if not 0 < low <= high:
         raise ValueError(f'{name}={(low, high)} must be a least and a greatest value, both over 0.')
+    if self.random_crop not in RANDOM_CROPS:
+      raise ValueError(
+        f'random_crop={self.random_crop!r} is unknown; choose one of {", ".join(RANDOM_CROPS)}.'
+      )
+    for name in ('padding', 'color_jitter', 'lighting'):
+      if not getattr(self, name) >= 0:
+        raise ValueError(f'{name}={getattr(self, name)!r} must be zero or more.')
     if self.augment_name is not None:
       suggest.check('augment_name', self.augment_name, AUGMENTATIONS)
     if self.randaug_num_layers < 1:
@@ -86,3 +104,8 @@ class Augmentation:
         raise ValueError(f'{name}={getattr(self, name)} must be at least 0.')
     if not 0 <= self.random_erasing_prob <= 1:
       raise ValueError(f'random_erasing_prob={self.random_erasing_prob} must lie between 0 and 1.')
+
+  def of_one_image(self):
+    """The settings of `preprocessing.preprocess_for_train`: all but those that need the finished image."""
+    later = ('mixup_alpha', 'cutmix_alpha', 'random_erasing_prob')
+    return {name: value for name, value in dataclasses.asdict(self).items() if name not in later}

@@ -247,3 +247,31 @@ def test_two_replicas_draw_their_batches_in_turn():
     values = strategy.experimental_local_results(next(iterator)['images'])
     for replica, images in enumerate(values):
       np.testing.assert_array_equal(images, expected[2 * step + replica]['images'])
+
+
+MIXING = {'mixup_alpha': 0.4, 'cutmix_alpha': 1.0, 'random_erasing_prob': 0.5}
+
+
+@pytest.mark.parametrize(
+  'settings',
+  [MIXING, {'augment_name': 'autoaugment'}, {'augment_name': 'randaugment', 'mixup_alpha': 0.2}],
+)
+def test_augmented_batches_resume_and_differ_from_plain_ones(settings):
+  """Policies and mixing are as much a function of seed and position as the crops are."""
+
+  def batches(augmentation, start, count):
+    dataset = digits_input(augmentation=augmentation).train_dataset(context(), start)
+    return take(dataset, count)
+
+  augmentation = Augmentation(flip=False, **settings)
+  whole = batches(augmentation, 0, 3)
+  resumed = batches(augmentation, 1, 2)
+  for expected, found in zip(whole[1:], resumed, strict=True):
+    for name in expected:
+      np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+  plain = batches(Augmentation(flip=False), 0, 3)
+  assert np.any(whole[0]['images'] != plain[0]['images'])
+  mixed = any(np.any((batch['labels'] > 0) & (batch['labels'] < 1)) for batch in whole)
+  assert mixed == ('mixup_alpha' in settings)
+  for batch in whole:
+    np.testing.assert_allclose(np.sum(batch['labels'], axis=1), 1.0, rtol=1e-5)

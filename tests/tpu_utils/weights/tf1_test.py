@@ -14,10 +14,10 @@ NAME = 'efficientnet-b0'
 SHADOW = '/ExponentialMovingAverage'
 
 
-def official_tensors(ema=True, step=True, slots=True, scale_raw=3.0):
+def official_tensors(ema=True, step=True, slots=True, scale_raw=3.0, model_name=NAME):
   """What a training job saves; with `ema` the shadows hold the reference values, not the raw ones."""
   tensors = {}
-  for variable in golden.variables(NAME):
+  for variable in golden.variables(model_name):
     name, value = variable['name'], golden.value(variable)
     tensors[name] = value * scale_raw if ema else value
     if ema:
@@ -76,6 +76,14 @@ def test_moving_averages_give_the_official_logits(model, trained, form):
   assert error_of(model) < 2e-4
 
 
+@pytest.mark.parametrize('name', [n for n in golden.names('variables') if not n.startswith('efficientnet-b')])
+def test_checkpoints_of_the_other_families(tmp_path, name):
+  path = save(tmp_path, official_tensors(model_name=name))
+  model = efficientnet.build_model(name, image_size=64, weights=path)
+  want = golden.read_npz(f'logits_{name}_S64.npz')['logits']
+  assert golden.relative_error(model(golden.images(64), training=False), want) < 2e-4
+
+
 def test_raw_weights(model, trained):
   reset(model)
   weights.load(model, trained, source='tf1', use_ema=False)
@@ -97,8 +105,11 @@ def test_checkpoint_without_averages(model, tmp_path):
 def test_checkpoint_with_averages_only(model, tmp_path):
   shadows = {k: v for k, v in official_tensors().items() if k.endswith(SHADOW)}
   reset(model)
-  weights.load(model, save(tmp_path, shadows))
+  path = save(tmp_path, shadows)
+  weights.load(model, path)
   assert error_of(model) < 2e-4
+  with pytest.raises(ValueError, match='missing: .*/stem/tpu_batch_normalization/gamma'):
+    weights.load(model, path, use_ema=False)
 
 
 def test_lars_names(model, tmp_path):

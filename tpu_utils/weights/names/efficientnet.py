@@ -2,35 +2,90 @@
 
 Our layers are named after the official variable scopes with `/` written as `_`, so the official name
 follows from the layer's: `blocks_3_se_conv2d_1/kernel` is `<model>/blocks_3/se/conv2d_1/kernel`.
+
+CondConv kernels are the exception. The official layers are plain Keras layers: TF1 puts their kernels under
+a further scope (`<model>/model/blocks_9/cond_conv2d_4/condconv_kernel`) and numbers them throughout the
+process, layers without variables included. So they are found by block, kind and order.
 """
+import collections
 import re
 
 from tpu_utils.weights.assign import Rule
 
 _SCOPES = re.compile(r'(stem|head|blocks_\d+)_(?:(se|space2depth)_)?(.+)')
+_COND_CONV = re.compile(r'(?:.+/)?(blocks_\d+)[_/]((?:depthwise_)?cond_conv2d)(?:_(\d+))?/(\w+)')
 _BATCH_NORM = 'tpu_batch_normalization'
 # The batch norm of the official code under --optimizer=lars has another name.
 _LARS_BATCH_NORM = 'batch_normalization'
 
 
-def official_name(variable_path, model_name):
-  """The TF1 name of one of our variables."""
-  layer, variable = variable_path.rsplit('/', 1)
+def official_names(model):
+  """{variable.path: TF1 name} of a model's variables, as one run of the official program gives them."""
+  paths = [v.path for v in model.weights]
+  names = {path: _scoped_name(path, model.name) for path in paths}
+  return names | _official_cond_conv_names(paths, model.name)
+
+
+def _scoped_name(path, model_name):
+  layer, variable = path.rsplit('/', 1)
   scopes = [scope for scope in _SCOPES.fullmatch(layer).groups() if scope]
   if 'depthwise_conv2d' in layer and variable == 'kernel':
     variable = 'depthwise_kernel'
   return '/'.join([model_name, *scopes, variable])
 
 
+def _official_cond_conv_names(paths, model_name):
+  """{path: TF1 name} of the CondConv variables.
+
+  Each block with CondConv makes a fused, an expanding, a depthwise and a projecting convolution, whichever
+  it then uses.
+  """
+  places = _cond_conv_places(paths)
+  blocks = list(dict.fromkeys(block for block, *_ in places))
+  names = {}
+  for (block, kind, variable, rank), path in places.items():
+    number = blocks.index(block)
+    if kind == 'cond_conv2d':
+      is_last = (block, kind, variable, rank + 1) not in places
+      is_fused = not any(place[:2] == (block, 'depthwise_cond_conv2d') for place in places)
+      number = 3 * number + (2 if is_last else 0 if is_fused else 1)
+    layer = f'{kind}_{number}' if number else kind
+    names[path] = f'{model_name}/model/{block}/{layer}/{variable}'
+  return names
+
+
+def _cond_conv_places(names):
+  """{(block, kind, variable, rank by number): name} of the CondConv variables among `names`."""
+  groups = collections.defaultdict(list)
+  for name in names:
+    match = _COND_CONV.fullmatch(name)
+    if match:
+      block, kind, number, variable = match.groups()
+      groups[block, kind, variable].append((int(number or 0), name))
+  return {
+    (*group, rank): name
+    for group, members in groups.items()
+    for rank, (_, name) in enumerate(sorted(members))
+  }
+
+
 def tf1(model, names):
   """Rules for an official TF1 checkpoint with these `names`, trained with any optimizer."""
-  lars = not any(_BATCH_NORM in name for name in names)
+  norms = [name for name in names if _LARS_BATCH_NORM in name]
+  lars = bool(norms) and not any(_BATCH_NORM in name for name in norms)
+  official = official_names(model)
+  places = _cond_conv_places(names)
+  found = {
+    path: places[place]
+    for place, path in _cond_conv_places(official).items()
+    if place in places
+  }
 
   def rule(path):
-    name = official_name(path, model.name)
+    name = found.get(path, official[path])
     return Rule(name.replace(_BATCH_NORM, _LARS_BATCH_NORM) if lars else name)
 
-  return {v.path: rule(v.path) for v in model.weights}
+  return {path: rule(path) for path in official}
 
 
 NAME_MAPS = {'tf1': tf1}

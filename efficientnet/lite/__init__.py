@@ -1,0 +1,1 @@
+"""EfficientNet-Lite: without squeeze-and-excitation and swish, for phones and quantization."""

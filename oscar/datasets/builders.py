@@ -1,0 +1,460 @@
+"""TFDS builders: the official layouts as sharded TFRecords, one record an image with all its texts.
+
+    from oscar.datasets import builders
+    builders.prepare('vqa', manual_dir='oscar/datasets/vqa', data_dir='~/tensorflow_datasets')
+    tfds.load('oscar_vqa', split='train', data_dir=...)      # after importing this module
+
+An image's regions are stored once, however many questions or captions it has, and are read from the
+official files one image at a time. The records lie in the order of the official files, each with
+TFRecord's checksums. With `use_beam=True` the images are read by the workers of an Apache Beam
+pipeline.
+"""
+
+import dataclasses
+import functools
+import os
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from oscar import features
+from oscar.datasets import (
+  coco_caption,
+  coco_retrieval,
+  gqa,
+  nlvr2,
+  nocaps,
+  pretrain_corpus,
+  records,
+  vqa,
+)
+from tpu_utils import suggest
+
+_INT, _FLOAT = np.int64, np.float32
+_KEYS = 2**128  # TFDS's keys are below this.
+
+
+@dataclasses.dataclass
+class RegionConfig(tfds.core.BuilderConfig):
+  """A TFDS configuration that says how wide the regions are.
+
+  Attributes:
+    region_dim: numbers a region.
+    part: of the pre-training corpus, which of its two parts; unused elsewhere.
+  """
+
+  region_dim: int = features.REGION_DIM
+  part: str = ''
+
+
+def _region_config(region_dim=features.REGION_DIM):
+  return RegionConfig(name=f'regions_{region_dim}', region_dim=region_dim)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+  """A record whose regions are not yet read.
+
+  Attributes:
+    texts: what the record holds beside the regions.
+    images: {name of a field of regions: key of the image}.
+  """
+
+  texts: dict
+  images: dict
+
+
+class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """What the builders share. A subclass says which splits there are and what a record holds."""
+
+  VERSION = tfds.core.Version('1.0.0')
+  RELEASE_NOTES = {'1.0.0': 'First.'}
+  BUILDER_CONFIGS = [_region_config()]
+  MANUAL_DOWNLOAD_INSTRUCTIONS = (
+    'manual_dir is the folder in the official layout of microsoft/Oscar.'
+  )
+
+  def __init__(self, *, use_beam=False, **kwargs):
+    self._use_beam = use_beam
+    super().__init__(**kwargs)
+
+  def _info(self):
+    regions = tfds.features.Tensor(
+      shape=(None, self.builder_config.region_dim), dtype=_FLOAT, encoding='bytes'
+    )
+    return tfds.core.DatasetInfo(
+      builder=self,
+      description=type(self).__doc__,
+      homepage='https://github.com/microsoft/Oscar',
+      features=tfds.features.FeaturesDict(self._record(regions)),
+      metadata=tfds.core.MetadataDict(),
+      disable_shuffling=True,
+    )
+
+  def _split_generators(self, dl_manager):
+    folder = os.fspath(dl_manager.manual_dir)
+    splits = list(self._splits(folder))
+    if not splits:
+      raise FileNotFoundError(
+        f'{folder} has none of the files of {self.name}; is it the right folder?'
+      )
+    return {
+      split.replace('+', '_').replace('-', '_'): self._generate_examples(folder, split)
+      for split in splits
+    }
+
+  def _generate_examples(self, folder, split):
+    regions, count, units = self._read(folder, split, self.builder_config.region_dim)
+    # Without Beam, TFDS sorts in memory what falls into each of 1,000 equal parts of all possible
+    # keys: fill them evenly. Beam's own integers end at 2^63, and it sorts by what keys there are.
+    step = 1 if self._use_beam else _KEYS // count
+    keyed = ((number * step, unit) for number, unit in enumerate(units))
+    make = functools.partial(_record_of, regions)
+    if not self._use_beam:
+      return map(make, keyed)
+    beam = tfds.core.lazy_imports.apache_beam
+    return beam.Create(list(keyed)) | beam.Reshuffle() | beam.Map(make)
+
+  def _splits(self, folder):
+    """Yields the names of the splits whose files are in the folder."""
+    raise NotImplementedError
+
+  def _record(self, regions):
+    """{field: TFDS feature} of a record; `regions` is the feature of an image's regions."""
+    raise NotImplementedError
+
+  def _read(self, folder, split, dim):
+    """({image key: regions}, number of units, iterable of `Unit`s in the order of the records)."""
+    raise NotImplementedError
+
+
+def _record_of(regions, keyed_unit):
+  """(key, record) of a (key, unit), with its regions read."""
+  key, unit = keyed_unit
+  return key, unit.texts | {name: regions[image] for name, image in unit.images.items()}
+
+
+def _in_file_order(regions, units):
+  """What `_read` returns, for units in any order: (first) images are read from front to back."""
+  units = sorted(units, key=lambda unit: regions.position(next(iter(unit.images.values()))))
+  return regions, len(units), units
+
+
+def _group(items, key_of):
+  """{key: [item]} in the order of first appearance."""
+  groups = {}
+  for item in items:
+    groups.setdefault(key_of(item), []).append(item)
+  return groups
+
+
+class _Questions(OfficialLayout, skip_registration=True):
+  def _record(self, regions):
+    return {
+      'image_id': tfds.features.Text(),
+      'regions': regions,
+      'questions': tfds.features.Sequence(
+        {
+          'question': tfds.features.Text(),
+          'tags': tfds.features.Text(),
+          'question_id': _INT,
+          'answers': tfds.features.Sequence(_INT),
+          'scores': tfds.features.Sequence(_FLOAT),
+        }
+      ),
+    }
+
+  def _questions(self, reader):
+    self.info.metadata['answers'] = reader.answers
+    names = ('question', 'tags', 'question_id', 'answers', 'scores')
+    units = (
+      Unit(
+        {
+          'image_id': image_id,
+          'questions': [{name: getattr(q, name) for name in names} for q in questions],
+        },
+        {'regions': image_id},
+      )
+      for image_id, questions in _group(reader.questions, lambda q: q.image_id).items()
+    )
+    return _in_file_order(reader.regions, units)
+
+
+class OscarVqa(_Questions):
+  """VQA: questions on COCO images, with soft scores of the answers."""
+
+  def _splits(self, folder):
+    return (s for s, (name, _) in vqa.SPLITS.items() if os.path.exists(os.path.join(folder, name)))
+
+  def _read(self, folder, split, dim):
+    return self._questions(vqa.Vqa(folder, split, dim))
+
+
+class OscarGqa(_Questions):
+  """GQA, its balanced questions: compositional questions with one answer each."""
+
+  def _splits(self, folder):
+    return (s for s, names in gqa.SPLITS.items() if os.path.exists(os.path.join(folder, names[0])))
+
+  def _read(self, folder, split, dim):
+    return self._questions(gqa.Gqa(folder, split, dim=dim))
+
+
+class OscarNlvr2(OfficialLayout):
+  """NLVR2: statements on pairs of images, true or false; one record a pair."""
+
+  def _splits(self, folder):
+    return (s for s, name in nlvr2.SPLITS.items() if os.path.exists(os.path.join(folder, name)))
+
+  def _record(self, regions):
+    return {
+      'image_ids': tfds.features.Sequence(tfds.features.Text(), length=2),
+      'first_regions': regions,
+      'second_regions': regions,
+      'statements': tfds.features.Sequence(
+        {
+          'statement': tfds.features.Text(),
+          'first_tags': tfds.features.Text(),
+          'second_tags': tfds.features.Text(),
+          'label': _INT,
+        }
+      ),
+    }
+
+  def _read(self, folder, split, dim):
+    reader = nlvr2.Nlvr2(folder, split, dim)
+    units = (
+      Unit(
+        {
+          'image_ids': list(images),
+          'statements': [
+            {
+              'statement': s.statement,
+              'first_tags': s.tags[0],
+              'second_tags': s.tags[1],
+              'label': s.label,
+            }
+            for s in statements
+          ],
+        },
+        {'first_regions': images[0], 'second_regions': images[1]},
+      )
+      for images, statements in _group(reader.statements, lambda s: s.image_ids).items()
+    )
+    return _in_file_order(reader.regions, units)
+
+
+class OscarCocoCaption(OfficialLayout):
+  """COCO captions: images with their tags and captions; a split for each NAME.yaml."""
+
+  READER = coco_caption.CocoCaption
+
+  def _splits(self, folder):
+    return (name[:-5] for name in sorted(os.listdir(folder)) if name.endswith('.yaml'))
+
+  def _record(self, regions):
+    return {
+      'image_id': tfds.features.Text(),
+      'tags': tfds.features.Text(),
+      'regions': regions,
+      'captions': tfds.features.Sequence({'caption_id': _INT, 'caption': tfds.features.Text()}),
+    }
+
+  def _read(self, folder, split, dim):
+    reader = self.READER(os.path.join(folder, f'{split}.yaml'), dim)
+    captions = _group(reader.captions, lambda caption: caption.image_id)
+    units = (
+      Unit(self._texts(reader, key, captions.get(key, [])), {'regions': key})
+      for key in reader.image_ids
+    )
+    return _in_file_order(reader.regions, units)
+
+  def _texts(self, reader, key, captions):
+    return {
+      'image_id': key,
+      'tags': reader.tags(key),
+      'captions': [{'caption_id': c.caption_id, 'caption': c.caption} for c in captions],
+    }
+
+
+class OscarNoCaps(OscarCocoCaption):
+  """NoCaps: images with their tags, and boxes whose classes a caption may have to mention."""
+
+  READER = nocaps.NoCaps
+
+  def _record(self, regions):
+    return super()._record(regions) | {
+      'constraints': tfds.features.Sequence(
+        {
+          'class_name': tfds.features.Text(),
+          'box': tfds.features.Tensor(shape=(4,), dtype=_FLOAT),
+          'score': _FLOAT,
+        }
+      )
+    }
+
+  def _texts(self, reader, key, captions):
+    found = reader.constraint_boxes(key)
+    boxes = zip(found.class_names, found.boxes, found.scores, strict=True)
+    constraints = [{'class_name': name, 'box': box, 'score': score} for name, box, score in boxes]
+    return super()._texts(reader, key, captions) | {'constraints': constraints}
+
+  def _splits(self, folder):
+    return (
+      split for split in super()._splits(folder)
+      if 'cbs_box' in records.read_yaml(os.path.join(folder, f'{split}.yaml'))
+    )  # fmt: skip
+
+
+class OscarCocoRetrieval(OfficialLayout):
+  """COCO retrieval: images with their tags and captions; a split for each NAME_captions.pt."""
+
+  _SUFFIX = '_captions.pt'
+
+  def _splits(self, folder):
+    names = (name for name in sorted(os.listdir(folder)) if name.endswith(self._SUFFIX))
+    return (name.removesuffix(self._SUFFIX) for name in names)
+
+  def _record(self, regions):
+    return {
+      'image_id': tfds.features.Text(),
+      'position': _INT,  # Place of the image in the official order.
+      'tags': tfds.features.Text(),
+      'regions': regions,
+      'captions': tfds.features.Sequence(tfds.features.Text()),
+    }
+
+  def _read(self, folder, split, dim):
+    reader = coco_retrieval.CocoRetrieval(folder, split, dim=dim)
+    units = (
+      Unit(
+        {
+          'image_id': key,
+          'position': position,
+          'tags': reader.tags(key),
+          'captions': reader.captions[key],
+        },
+        {'regions': key},
+      )
+      for position, key in enumerate(reader.image_ids)
+    )
+    return _in_file_order(reader.regions, units)
+
+
+class OscarPretrain(OfficialLayout):
+  """The pre-training corpus, in two parts, as any text may be shown with any image.
+
+  `documents`: the texts. `regions_N`: the images, each with the numbers of its documents.
+  The split's name is that of the YAML file.
+  """
+
+  BUILDER_CONFIGS = [RegionConfig(name='documents', part='documents'), _region_config()]
+
+  def _splits(self, folder):
+    return (name[:-5] for name in sorted(os.listdir(folder)) if name.endswith('.yaml'))
+
+  def _record(self, regions):
+    if self.builder_config.part == 'documents':
+      return {
+        'document_id': tfds.features.Text(),
+        'image_id': tfds.features.Text(),
+        'record': _INT,  # The number of the image's record in the other part.
+        'text_a': tfds.features.Text(),
+        'text_b': tfds.features.Text(),
+        'is_question': np.bool_,
+      }
+    return {
+      'image_id': tfds.features.Text(),
+      'regions': regions,
+      'documents': tfds.features.Sequence(_INT),  # Numbers of their records in the other part.
+      'height': _INT,
+      'width': _INT,
+    }
+
+  def _read(self, folder, split, dim):
+    corpus = pretrain_corpus.PretrainCorpus(os.path.join(folder, f'{split}.yaml'), dim=dim)
+    regions, count, units = _in_file_order(corpus.regions, _image_units(corpus))
+    if self.builder_config.part != 'documents':
+      return regions, count, units
+    records = {unit.texts['image_id']: number for number, unit in enumerate(units)}
+    return {}, sum(len(unit.texts['documents']) for unit in units), _document_units(corpus, records)
+
+
+def _document_units(corpus, records):
+  names = ('document_id', 'image_id', 'text_a', 'text_b', 'is_question')
+  for document in corpus.documents():
+    texts = {name: getattr(document, name) for name in names}
+    yield Unit(texts | {'record': records[document.image_id]}, {})
+
+
+def _image_units(corpus):
+  images = {}
+  for number, document in enumerate(corpus.documents()):
+    height, width = document.image_height, document.image_width
+    image = images.setdefault(
+      document.image_id,
+      {'image_id': document.image_id, 'documents': [], 'height': height, 'width': width},
+    )
+    if (image['height'], image['width']) != (height, width):
+      raise ValueError(
+        f'Document {document.document_id!r} says that its image is {width} x {height} pixels, '
+        f'another says {image["width"]} x {image["height"]}.'
+      )
+    image['documents'].append(number)
+  return [Unit(texts, {'regions': key}) for key, texts in images.items()]
+
+
+BUILDERS = {
+  'pretrain': OscarPretrain,
+  'coco_caption': OscarCocoCaption,
+  'nocaps': OscarNoCaps,
+  'coco_retrieval': OscarCocoRetrieval,
+  'vqa': OscarVqa,
+  'gqa': OscarGqa,
+  'nlvr2': OscarNlvr2,
+}
+
+
+def prepare(
+  name,
+  manual_dir,
+  data_dir,
+  part='regions',
+  region_dim=features.REGION_DIM,
+  use_beam=False,
+  download_config=None,
+):
+  """Writes an official data set as TFRecords, if that is not yet done.
+
+  Args:
+    name: a key of `BUILDERS`.
+    manual_dir: folder in the official layout; None for a data set that is prepared already.
+    data_dir: folder of the TFDS data sets.
+    part: 'regions', or 'documents' for the texts of the pre-training corpus.
+    region_dim: numbers a region.
+    use_beam: read the images in an Apache Beam pipeline.
+    download_config: `tfds.download.DownloadConfig`, for Beam's options; `manual_dir` is set here.
+
+  Returns:
+    The builder, ready for `as_dataset`.
+
+  Raises:
+    ValueError, FileNotFoundError: of the readers, naming file and record; nothing is left behind.
+  """
+  suggest.check('data set', name, BUILDERS)
+  suggest.check('part', part, ('regions', 'documents') if name == 'pretrain' else ('regions',))
+  config = _region_config(region_dim)
+  known = [builtin.name for builtin in BUILDERS[name].BUILDER_CONFIGS]
+  if part == 'documents' or config.name in known:  # TFDS wants these by name.
+    config = part if part == 'documents' else config.name
+  builder = BUILDERS[name](data_dir=data_dir, config=config, use_beam=use_beam)
+  if not builder.is_prepared():
+    if manual_dir is None or not os.path.isdir(manual_dir):
+      raise FileNotFoundError(
+        f'{builder.info.full_name} is not yet in {data_dir}, and its files cannot be read: '
+        f'the folder {manual_dir} does not exist.'
+      )
+    download_config = download_config or tfds.download.DownloadConfig()
+    download_config = dataclasses.replace(download_config, manual_dir=manual_dir)
+    builder.download_and_prepare(download_config=download_config)
+  return builder

@@ -1,0 +1,47 @@
+"""GQA in the official layout: questions as in VQA, one answer each, and one feature file.
+
+    gqa_bal_qla_train.json ...              as in VQA, without scores
+    trainval_testdev_all_ans2label.pkl      {answer: id}
+    gqa_img_frcnn_feats.pt                  {img_id: regions}
+
+Source: microsoft/Oscar, oscar/run_gqa.py and oscar/utils/task_utils.py.
+"""
+
+import os
+
+from oscar import features
+from oscar.datasets import region_files, vqa
+from tpu_utils import suggest
+
+# Split -> (question file of the balanced questions, of all questions, whether answers are known).
+SPLITS = {
+  'train': ('gqa_bal_qla_train.json', 'gqa_all_qla_train.json', True),
+  'val': ('gqa_bal_qla_val.json', 'gqa_all_qla_val.json', True),
+  'test-dev': ('gqa_bal_qla_testdev.json', 'gqa_all_qla_testdev.json', True),
+  'test': ('gqa_all_qla_submission.json', 'gqa_all_qla_submission.json', False),
+}
+LABELS = 'trainval_testdev_all_ans2label.pkl'
+REGIONS = 'gqa_img_frcnn_feats.pt'
+
+
+class Gqa:
+  """One split of GQA.
+
+  Args:
+    data_dir: the folder.
+    split: a key of `SPLITS`.
+    questions: 'bal' (the balanced questions) or 'all'.
+    dim: numbers a region.
+
+  Attributes:
+    questions, regions, answers: as those of `oscar.datasets.vqa.Vqa`.
+  """
+
+  def __init__(self, data_dir, split, questions='bal', dim=features.REGION_DIM):
+    suggest.check('GQA split', split, SPLITS)
+    suggest.check('kind of GQA questions', questions, ('bal', 'all'))
+    balanced, full, answered = SPLITS[split]
+    self.answers, label_of = vqa.read_labels(os.path.join(data_dir, LABELS))
+    path = os.path.join(data_dir, balanced if questions == 'bal' else full)
+    self.questions = list(vqa.read_questions(path, label_of, answered, scored=False))
+    self.regions = region_files.RegionTensors(os.path.join(data_dir, REGIONS), dim=dim)

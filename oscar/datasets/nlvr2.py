@@ -1,0 +1,80 @@
+"""NLVR2 in the official layout: statements on two images, true or false.
+
+    nlvr2_train.json ...          q, o: {left, right} (tags), img_id: {left, right}, label
+    nlvr2_img_frcnn_feats.pt      {image key: regions}
+
+Source: microsoft/Oscar, oscar/run_nlvr.py and oscar/utils/task_utils.py.
+"""
+
+import dataclasses
+import os
+
+from oscar import features
+from oscar.datasets import records, region_files
+from tpu_utils import suggest
+
+SPLITS = {
+  'train': 'nlvr2_train.json',
+  'val': 'nlvr2_dev.json',
+  'val-balanced': 'nlvr2_balanced_dev.json',
+  'val-unbalanced': 'nlvr2_unbalanced_dev.json',
+  'test1': 'nlvr2_test1.json',
+  'test1-balanced': 'nlvr2_balanced_test1.json',
+  'test1-unbalanced': 'nlvr2_unbalanced_test1.json',
+  'val+test1': 'nlvr2_dev_test1.json',
+}
+REGIONS = 'nlvr2_img_frcnn_feats.pt'
+
+
+@dataclasses.dataclass(frozen=True)
+class Statement:
+  """A statement on two images.
+
+  Attributes:
+    statement: text.
+    image_ids: (first, second): keys of the images' regions, in the order of the file.
+    tags: (first, second): texts of the images' object tags.
+    label: 1 if the statement is true, else 0.
+  """
+
+  statement: str
+  image_ids: tuple
+  tags: tuple
+  label: int
+
+
+class Nlvr2:
+  """One split of NLVR2.
+
+  Args:
+    data_dir: the folder.
+    split: a key of `SPLITS`.
+    dim: numbers a region.
+
+  Attributes:
+    statements: list of `Statement`, in the order of the file.
+    regions: {image key: float32 [regions, dim]}.
+  """
+
+  def __init__(self, data_dir, split, dim=features.REGION_DIM):
+    suggest.check('NLVR2 split', split, SPLITS)
+    self.statements = list(_read(os.path.join(data_dir, SPLITS[split])))
+    self.regions = region_files.RegionTensors(os.path.join(data_dir, REGIONS), dim=dim)
+
+
+def _read(path):
+  for number, row in enumerate(records.read_json_list(path)):
+    where = f'{path} row {number}'
+    images = records.field(row, 'img_id', dict, where)
+    tags = records.field(row, 'o', dict, where)
+    label = records.field(row, 'label', int, where)
+    if set(images) != {'left', 'right'} or label not in (0, 1):
+      raise ValueError(
+        f'{where}: images {sorted(images)} and label {label}; expected left and right, and 0 or 1.'
+      )
+    yield Statement(
+      records.field(row, 'q', str, where),
+      tuple(map(str, images.values())),
+      tuple(records.field(tags, side, str, where) for side in images),
+      label,
+    )

@@ -1,0 +1,212 @@
+"""The official TSV files: tab-separated rows, and beside `X.tsv` a `X.lineidx` with their offsets.
+
+A row is read when it is asked for, so a file of any size needs 8 bytes of memory a row. A
+`.lineidx` that does not belong to its file is noticed at the first row that it misses.
+
+    python -m oscar.datasets.tsv FILE.tsv ...     # (re)writes FILE.lineidx
+"""
+
+import json
+import os
+import sys
+
+import numpy as np
+
+_CHUNK = 1 << 20
+_KEY_BYTES = 256
+
+
+class TsvFile:
+  """The rows of a TSV file, by number.
+
+  Reading does not move a file position, so one object serves any number of threads.
+
+  Args:
+    path: the `.tsv` file.
+    offsets: int64 [rows], where the rows begin, if something else than the `.lineidx` says it.
+      Without either the file is read once to find them.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: the `.lineidx` holds something else than offsets into the file.
+  """
+
+  def __init__(self, path, offsets=None):
+    self.path = os.fspath(path)
+    if not os.path.isfile(self.path):
+      raise FileNotFoundError(f'{self.path} does not exist; expected a TSV file.')
+    self._file = os.open(self.path, os.O_RDONLY)
+    self._size = os.fstat(self._file).st_size
+    if offsets is None:
+      index = lineidx_path(self.path)
+      offsets = read_lineidx(index, self._size) if os.path.exists(index) else find_rows(self.path)
+    self._bounds = np.append(offsets, self._size)
+
+  def __del__(self):
+    if hasattr(self, '_file'):
+      os.close(self._file)
+
+  def __reduce__(self):
+    return TsvFile, (self.path, self._bounds[:-1])  # Another process opens the file for itself.
+
+  def __len__(self):
+    return len(self._bounds) - 1
+
+  def __getitem__(self, row):
+    """The columns of a row: list of bytes, without white space around them."""
+    start, end = self._span(row)
+    # The byte before the row shows whether a row begins here at all.
+    lead = min(start, 1)
+    data = os.pread(self._file, end - start + lead, start - lead)
+    if len(data) != end - start + lead:
+      raise ValueError(f'{self.where(row)}: the file became shorter while it was read.')
+    ends = (len(data) - 1, -1) if row == len(self) - 1 else (len(data) - 1,)
+    if (lead and data[0] != 10) or data.find(b'\n', lead) not in ends:
+      raise ValueError(
+        f'{self.where(row)}: no row begins at byte {start} and ends at {end}; its list of offsets '
+        f'belongs to another file. Write {lineidx_path(self.path)} again: '
+        f'python -m oscar.datasets.tsv {self.path}'
+      )
+    return [column.strip() for column in data[lead:].split(b'\t')]
+
+  def __iter__(self):
+    return (self[row] for row in range(len(self)))
+
+  def key(self, row):
+    """str: the first column, for which the rest of the row is not read."""
+    start, end = self._span(row)
+    data = os.pread(self._file, min(end - start, _KEY_BYTES), start)
+    column = data.split(b'\t', 1)[0] if b'\t' in data else self[row][0]
+    return self._decode(column, row)
+
+  def text(self, row, column):
+    """str: one column of a row."""
+    columns = self[row]
+    return self._decode(self._column(columns, row, column), row)
+
+  def json(self, row, column=1):
+    """One column of a row, parsed."""
+    columns = self[row]
+    text = self._decode(self._column(columns, row, column), row)
+    try:
+      return json.loads(text)
+    except ValueError as error:
+      key = self._decode(columns[0], row)
+      raise ValueError(
+        f'{self.where(row)}, key {key!r}: column {column} is no JSON ({error}); '
+        'the row is damaged or cut off.'
+      ) from None
+
+  def where(self, row):
+    """str: file and row, for an error."""
+    return f'{self.path} row {row}'
+
+  def _span(self, row):
+    if not 0 <= row < len(self):
+      raise ValueError(f'{self.path} has no row {row}; it has {len(self)}.')
+    return int(self._bounds[row]), int(self._bounds[row + 1])
+
+  def _column(self, columns, row, column):
+    if column >= len(columns):
+      raise ValueError(
+        f'{self.where(row)}: {len(columns)} columns, expected at least {column + 1}; '
+        'the row is cut off.'
+      )
+    return columns[column]
+
+  def _decode(self, data, row):
+    try:
+      return data.strip().decode('utf-8')
+    except UnicodeDecodeError as error:
+      raise ValueError(f'{self.where(row)}: not UTF-8 text ({error}).') from None
+
+
+class TsvWriter:
+  """Writes a TSV file and its `.lineidx`; both appear under their names when all is written.
+
+  Use as a context manager: an exception inside leaves nothing behind.
+  """
+
+  def __init__(self, path):
+    self.path = os.fspath(path)
+    self._temporary = self.path + '.tmp'
+    self._offsets = []
+
+  def __enter__(self):
+    self._file = open(self._temporary, 'wb')
+    return self
+
+  def write(self, *columns):
+    """Appends a row; columns are str, bytes or int without tab or newline."""
+    row = [c if isinstance(c, bytes) else str(c).encode('utf-8') for c in columns]
+    for column in row:
+      if b'\t' in column or b'\n' in column:
+        raise ValueError(f'{self.path}: a column holds a tab or a newline: {column[:80]!r}.')
+    self._offsets.append(self._file.tell())
+    self._file.write(b'\t'.join(row) + b'\n')
+
+  def __exit__(self, kind, value, trace):
+    self._file.close()
+    if kind is not None:
+      os.remove(self._temporary)
+      return
+    _write_offsets(self._offsets, lineidx_path(self.path))
+    os.replace(self._temporary, self.path)
+
+
+def lineidx_path(path):
+  """The path of the offsets that belong to a TSV file."""
+  return os.path.splitext(path)[0] + '.lineidx'
+
+
+def find_rows(path):
+  """int64 [rows]: the offset of each row, found by reading the whole file in pieces."""
+  starts, position = [np.zeros(1, np.int64)], 0
+  with open(path, 'rb') as file:
+    while chunk := file.read(_CHUNK):
+      newlines = np.flatnonzero(np.frombuffer(chunk, np.uint8) == 10)
+      starts.append(newlines + position + 1)
+      position += len(chunk)
+  starts = np.concatenate(starts)
+  return starts[starts < position]  # The last newline ends a row and begins none.
+
+
+def read_lineidx(path, size):
+  """int64 [rows]: the offsets in a `.lineidx` file of a TSV file of `size` bytes.
+
+  Raises:
+    ValueError: not ascending numbers from 0 to below `size`.
+  """
+  with open(path, 'rb') as file:
+    words = file.read().split()
+  mend = 'Write it again: python -m oscar.datasets.tsv FILE.tsv'
+  try:
+    offsets = np.array(words, 'S20').astype(np.int64)
+  except ValueError as error:
+    raise ValueError(f'{path}: not a number ({error}); expected an offset a line. {mend}') from None
+  if len(offsets) and not (offsets[0] == 0 and offsets[-1] < size and (np.diff(offsets) > 0).all()):
+    raise ValueError(
+      f'{path}: offsets from {offsets[0]} to {offsets[-1]}; expected ascending numbers from 0 to '
+      f'below {size}, the size of the TSV file. {mend}'
+    )
+  if size and not len(offsets):
+    raise ValueError(f'{path} is empty, but its TSV file has {size} bytes. {mend}')
+  return offsets
+
+
+def write_lineidx(path):
+  """Writes the `.lineidx` of the TSV file `path`; returns the number of rows."""
+  offsets = find_rows(path)
+  _write_offsets(offsets, lineidx_path(path))
+  return len(offsets)
+
+
+def _write_offsets(offsets, path):
+  with open(path + '.tmp', 'w', encoding='ascii') as file:
+    file.writelines(f'{offset}\n' for offset in offsets)
+  os.replace(path + '.tmp', path)
+
+
+if __name__ == '__main__':
+  for name in sys.argv[1:]:
+    print(f'{lineidx_path(name)}: {write_lineidx(name)} rows')

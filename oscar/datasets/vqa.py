@@ -1,0 +1,128 @@
+"""VQA in the official layout.
+
+    train2014_qla_mrcnn.json ...   questions: q, o (tags with ';'), img_id, an (answers), s (scores)
+    cache/trainval_ans2label.pkl   {answer: id}; trainval_label2ans.pkl: [answer]
+    train_img_frcnn_feats.pt       {img_id: regions}; or .tsv with ..._offset_map.json
+
+Source: microsoft/Oscar, oscar/run_vqa.py and oscar/utils/task_utils.py.
+"""
+
+import dataclasses
+import os
+
+from oscar import features
+from oscar.datasets import records, region_files
+from tpu_utils import suggest
+
+# Split -> (question file, whether its answers are known).
+SPLITS = {
+  'train': ('train2014_qla_mrcnn.json', True),
+  'val': ('val2014_qla_mrcnn.json', True),
+  'train+val': ('train+val2014_qla_mrcnn.json', True),
+  'test2015': ('test2015_qla_mrcnn.json', False),
+  'test-dev2015': ('test-dev2015_qla_mrcnn.json', False),
+}
+LABELS = 'cache/trainval_ans2label.pkl'
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+  """A question on an image.
+
+  Attributes:
+    question: text.
+    tags: text of the image's object tags.
+    image_id: text, the key of the image's regions.
+    question_id: number; 0 where the file has none.
+    answers: indices of the accepted answers; empty if unknown.
+    scores: of each answer, in [0, 1]; VQA's soft score.
+  """
+
+  question: str
+  tags: str
+  image_id: str
+  question_id: int
+  answers: tuple = ()
+  scores: tuple = ()
+
+
+class Vqa:
+  """One split of VQA.
+
+  Args:
+    data_dir: the folder.
+    split: a key of `SPLITS`.
+    dim: numbers a region.
+
+  Attributes:
+    questions: list of `Question`, in the order of the file; questions without a known answer are
+      left out of splits that have answers, as officially.
+    regions: {image key: float32 [regions, dim]}.
+    answers: list of the answers' texts; an index into it is a label.
+  """
+
+  def __init__(self, data_dir, split, dim=features.REGION_DIM):
+    suggest.check('VQA split', split, SPLITS)
+    name, answered = SPLITS[split]
+    self.answers, label_of = read_labels(os.path.join(data_dir, LABELS))
+    self.questions = list(
+      read_questions(os.path.join(data_dir, name), label_of, answered, scored=True)
+    )
+    self.regions = open_regions(data_dir, split, dim)
+
+
+def open_regions(data_dir, split, dim):
+  """The regions of a split: the `.tsv` if there is one, else the `.pt`."""
+  stem = os.path.join(data_dir, f'{split}_img_frcnn_feats')
+  if os.path.exists(stem + '.tsv'):
+    return region_files.RegionTsv(stem + '.tsv', offsets=stem + '_offset_map.json', dim=dim)
+  return region_files.RegionTensors(stem + '.pt', dim=dim)
+
+
+def read_labels(path):
+  """Answers and the labels of the answer ids, from an official {answer: id} file.
+
+  The label of an id is the place of its entry in the file, not the id itself.
+
+  Returns:
+    ([answer], {answer id: label})
+  """
+  ids = records.read_plain(path)
+  if not isinstance(ids, dict) or not ids or not all(type(i) is int for i in ids.values()):
+    raise ValueError(f'{path}: expected a dictionary of answer to number.')
+  return list(ids), {answer_id: label for label, answer_id in enumerate(ids.values())}
+
+
+def read_questions(path, label_of, answered, scored):
+  """Yields the `Question`s of an official file of VQA or GQA.
+
+  Args:
+    path: the JSON file.
+    label_of: {answer id: label}.
+    answered: whether answers are read; then questions with none are left out.
+    scored: whether the file has a score for each answer; else each counts 1.
+  """
+  for number, row in enumerate(records.read_json_list(path)):
+    where = f'{path} row {number}'
+    ids = records.field(row, 'an', list, where) if answered else []
+    if answered and not ids:
+      continue
+    scores = records.field(row, 's', list, where) if ids and scored else [1.0] * len(ids)
+    if len(scores) != len(ids):
+      raise ValueError(f'{where}: {len(ids)} answers, but {len(scores)} scores.')
+    unknown = [answer for answer in ids if answer not in label_of]
+    if unknown:
+      raise ValueError(
+        f'{where}: answer id {unknown[0]!r} is not among the {len(label_of)} labels; '
+        'the label file belongs to another data set.'
+      )
+    if 'img_id' not in row:
+      raise ValueError(f"{where}: 'img_id' is missing; a question needs an image.")
+    yield Question(
+      records.field(row, 'q', str, where),
+      records.field(row, 'o', str, where).replace(';', ' ').strip(),
+      str(row['img_id']),
+      int(row.get('q_id', 0)),
+      tuple(label_of[answer] for answer in ids),
+      tuple(map(float, scores)),
+    )

@@ -1,0 +1,171 @@
+"""The region features that OSCAR reads: what the 2054 numbers of a region are, checked and stored.
+
+A region is 2048 numbers of appearance (what the detector's last pooling layer gave) followed by six
+of geometry, all float32:
+
+    x1 / W, y1 / H, x2 / W, y2 / H, (x2 - x1) / W, (y2 - y1) / H
+
+for a box with corners (x1, y1), (x2, y2) in an image of W x H pixels. An image is an array
+[regions, 2054]; in files it is base64 of the little-endian numbers, row after row.
+
+Source: arXiv 2004.06165, section 3 (corners, then height and width; the paper does not give the
+order of the last two) and the official data, whose order is width, height.
+"""
+
+import binascii
+
+import numpy as np
+
+APPEARANCE_DIM = 2048
+GEOMETRY = ('x1', 'y1', 'x2', 'y2', 'width', 'height')
+REGION_DIM = APPEARANCE_DIM + len(GEOMETRY)
+
+# Detectors round boxes to pixels of a resized image: the official boxes may leave theirs by a hair.
+BOX_TOLERANCE = 0.01
+
+
+def join(appearance, boxes, image_width, image_height, where='regions'):
+  """Region features from what a detector gives.
+
+  Args:
+    appearance: [regions, D] numbers, D = 2048 for the official checkpoints.
+    boxes: [regions, 4] corners x1, y1, x2, y2 in pixels.
+    image_width: pixels.
+    image_height: pixels.
+    where: what to call these regions in an error.
+
+  Returns:
+    float32 [regions, D + 6].
+
+  Raises:
+    ValueError: counts differ, NaN, a box outside the image or turned inside out.
+  """
+  appearance = np.asarray(appearance, np.float32)
+  boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+  if appearance.ndim != 2 or len(appearance) != len(boxes):
+    raise ValueError(
+      f'{where}: {len(boxes)} boxes, but appearance features of shape {appearance.shape}; expected '
+      f'({len(boxes)}, features), one row a box.'
+    )
+  if not (image_width > 0 and image_height > 0):
+    raise ValueError(
+      f'{where}: an image of {image_width} x {image_height} pixels; expected both > 0.'
+    )
+  corners = boxes / np.float32([image_width, image_height, image_width, image_height])
+  regions = np.concatenate([appearance, corners, corners[:, 2:] - corners[:, :2]], axis=1)
+  check(regions, where, dim=regions.shape[1])
+  return regions
+
+
+def boxes(regions, image_width, image_height):
+  """float32 [regions, 4]: the corners x1, y1, x2, y2 of `join`, in pixels of the image."""
+  scale = np.float32([image_width, image_height, image_width, image_height])
+  return np.asarray(regions)[:, -len(GEOMETRY) : -2] * scale
+
+
+def check(regions, where='regions', dim=REGION_DIM, check_boxes=True):
+  """Raises ValueError, naming `where`, unless `regions` are float32 [regions, dim] as above.
+
+  Args:
+    regions: array.
+    where: what to call the regions in the error: file and key.
+    dim: numbers a region; None admits any width.
+    check_boxes: whether the last six numbers are geometry and must lie inside the image.
+  """
+  if regions.ndim != 2:
+    raise ValueError(f'{where}: an array of shape {regions.shape}; expected (regions, {dim}).')
+  if dim is not None and regions.shape[1] != dim:
+    raise ValueError(
+      f'{where}: regions are {regions.shape[1]} numbers wide, expected {dim} '
+      f'({dim - len(GEOMETRY)} of appearance, then {", ".join(GEOMETRY)}); '
+      'oscar.features.join appends the geometry to bare features.'
+    )
+  if regions.dtype != np.float32:
+    raise ValueError(f'{where}: regions are {regions.dtype}, expected float32.')
+  if not np.isfinite(regions).all():
+    row, column = np.argwhere(~np.isfinite(regions))[0]
+    raise ValueError(
+      f'{where}: region {row} holds {regions[row, column]} at number {column}; expected finite '
+      'numbers only. Extract the features of this image again.'
+    )
+  if check_boxes:
+    _check_geometry(regions[:, -len(GEOMETRY) :], where)
+
+
+def _check_geometry(geometry, where):
+  corners, size = geometry[:, :4], geometry[:, 4:]
+  outside = (corners < -BOX_TOLERANCE) | (corners > 1 + BOX_TOLERANCE)
+  inverted = corners[:, :2] > corners[:, 2:]
+  for wrong, complaint in ((outside, 'outside the image'), (inverted, 'with x2 < x1 or y2 < y1')):
+    if wrong.any():
+      row = int(np.argwhere(wrong)[0, 0])
+      raise ValueError(
+        f'{where}: region {row} has a box {complaint}: x1, y1, x2, y2 = '
+        f'{np.round(corners[row], 4).tolist()}; expected fractions of the image in [0, 1].'
+      )
+  difference = np.abs(size - (corners[:, 2:] - corners[:, :2]))
+  if (difference > BOX_TOLERANCE).any():
+    row = int(np.argwhere(difference > BOX_TOLERANCE)[0, 0])
+    raise ValueError(
+      f'{where}: region {row} ends in width, height = {np.round(size[row], 4).tolist()}, but its '
+      f'corners are {np.round(corners[row], 4).tolist()}; expected {", ".join(GEOMETRY)}.'
+    )
+
+
+def encode(regions):
+  """The base64 text (bytes) of regions, as the official files hold it."""
+  return binascii.b2a_base64(np.ascontiguousarray(regions, '<f4').tobytes(), newline=False)
+
+
+def decode(text, num_boxes, where='regions', dim=REGION_DIM, check_boxes=True):
+  """Regions from their base64 text: the inverse of `encode`, checked.
+
+  Args:
+    text: bytes or str, base64 of little-endian float32.
+    num_boxes: how many regions the file says there are; int, or its text.
+    where: what to call them in an error: file and key.
+    dim: numbers a region; None takes the width from the data.
+    check_boxes: as in `check`.
+
+  Returns:
+    float32 [num_boxes, dim], read-only.
+
+  Raises:
+    ValueError: damaged base64, cut-off rows, or what `check` refuses.
+  """
+  try:
+    count = int(num_boxes)
+  except (TypeError, ValueError):
+    count = -1
+  if count < 0:
+    raise ValueError(f'{where}: {num_boxes!r} is no number of boxes; expected 0 or more.')
+  try:
+    data = binascii.a2b_base64(text, strict_mode=True)
+  except ValueError as error:
+    raise ValueError(
+      f'{where}: the features are damaged base64 ({error}); expected base64 of '
+      f'{count} regions of float32. Get the file again.'
+    ) from None
+  width = dim
+  if width is None or len(data) != count * width * 4:
+    width = _width(len(data), count, dim, where)
+  regions = np.frombuffer(data, '<f4').reshape(count, width)
+  check(regions, where, dim, check_boxes)
+  return regions
+
+
+def _width(num_bytes, count, dim, where):
+  """The width that `num_bytes` for `count` regions imply; raises if they imply none."""
+  if count == 0 and num_bytes == 0:
+    return dim or 0
+  if count and num_bytes and num_bytes % (4 * count) == 0:
+    return num_bytes // (4 * count)
+  need = (
+    f'{count * dim * 4} bytes ({count} regions of {dim} float32)'
+    if dim
+    else (f'a multiple of {4 * count} bytes ({count} regions of float32)')
+  )
+  raise ValueError(
+    f'{where}: the features are {num_bytes} bytes long, expected {need}; the row is cut off or '
+    'its number of boxes is wrong.'
+  )

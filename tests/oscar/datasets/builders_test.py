@@ -1,0 +1,212 @@
+"""TFDS data sets built from the official samples hold what the readers read."""
+
+import json
+import os
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from oscar import features
+from oscar.datasets import (
+  builders,
+  coco_caption,
+  coco_retrieval,
+  gqa,
+  nlvr2,
+  nocaps,
+  pretrain_corpus,
+  region_files,
+  tsv,
+  vqa,
+)
+from tests.oscar import features_test, loaders
+
+
+@pytest.fixture(scope='module')
+def store(tmp_path_factory):
+  return str(tmp_path_factory.mktemp('tfds'))
+
+
+def built(store, name, folder, split, part='regions'):
+  """(builder, the records of a split by key) of the sample data."""
+  builder = builders.prepare(name, str(loaders.DATA / folder), store, part)
+  records = list(tfds.as_numpy(builder.as_dataset(split=split)))
+  return builder, records
+
+
+def texts(values):
+  return [value.decode() for value in values]
+
+
+@pytest.mark.parametrize(
+  ('name', 'reader', 'split'),
+  [
+    ('vqa', vqa.Vqa, 'train'),
+    ('vqa', vqa.Vqa, 'test-dev2015'),
+    ('gqa', gqa.Gqa, 'test-dev'),
+  ],
+)
+def test_questions(store, name, reader, split):
+  builder, records = built(store, name, name, split.replace('-', '_'))
+  expected = reader(loaders.DATA / name, split)
+  assert builder.info.metadata['answers'] == expected.answers
+  found = []
+  for record in records:
+    image = record['image_id'].decode()
+    np.testing.assert_array_equal(record['regions'], expected.regions[image])
+    fields = record['questions']
+    answers, scores = (fields[key].to_list() for key in ('answers', 'scores'))
+    for i in range(len(fields['question'])):
+      found.append(
+        vqa.Question(
+          *texts([fields['question'][i], fields['tags'][i]]),
+          image,
+          int(fields['question_id'][i]),
+          tuple(answers[i]),
+          tuple(round(score, 6) for score in scores[i]),
+        )
+      )
+  assert sorted(found, key=repr) == sorted(expected.questions, key=repr)
+
+
+def test_nlvr2(store):
+  _, records = built(store, 'nlvr2', 'nlvr2', 'train')
+  expected, found = nlvr2.Nlvr2(loaders.DATA / 'nlvr2', 'train'), []
+  for record in records:
+    images = tuple(texts(record['image_ids']))
+    for image, side in zip(images, ('first', 'second'), strict=True):
+      np.testing.assert_array_equal(record[f'{side}_regions'], expected.regions[image])
+    rows = record['statements']
+    for statement, first, second, label in zip(
+      *(rows[name] for name in ('statement', 'first_tags', 'second_tags', 'label')), strict=True
+    ):
+      tags = tuple(texts([first, second]))
+      found.append(nlvr2.Statement(statement.decode(), images, tags, int(label)))
+  assert sorted(found, key=repr) == sorted(expected.statements, key=repr)
+
+
+def test_captions(store):
+  _, records = built(store, 'coco_caption', 'coco_caption', 'train')
+  expected, found = coco_caption.CocoCaption(loaders.DATA / 'coco_caption' / 'train.yaml'), []
+  assert {record['image_id'].decode() for record in records} == set(expected.image_ids)
+  for record in records:
+    image = record['image_id'].decode()
+    assert record['tags'].decode() == expected.tags(image)
+    np.testing.assert_array_equal(record['regions'], expected.regions[image])
+    rows = record['captions']
+    for number, caption in zip(rows['caption_id'], texts(rows['caption']), strict=True):
+      found.append(coco_caption.Caption(image, int(number), caption))
+  assert sorted(found, key=repr) == sorted(expected.captions, key=repr)
+
+
+def test_nocaps(store):
+  builder, records = built(store, 'nocaps', 'coco_caption', 'test')
+  assert list(builder.info.splits) == ['test']  # train.yaml has no constraints.
+  expected = nocaps.NoCaps(loaders.DATA / 'coco_caption' / 'test.yaml')
+  assert len(records) == len(expected.image_ids)
+  for record in records:
+    boxes = expected.constraint_boxes(record['image_id'].decode())
+    assert tuple(texts(record['constraints']['class_name'])) == boxes.class_names
+    np.testing.assert_array_equal(record['constraints']['box'], boxes.boxes)
+    np.testing.assert_array_equal(record['constraints']['score'], boxes.scores)
+
+
+def test_retrieval(store):
+  builder, records = built(store, 'coco_retrieval', 'coco_ir', 'minival')
+  assert set(builder.info.splits) == {'minival', 'test', 'train'}
+  expected = coco_retrieval.CocoRetrieval(loaders.DATA / 'coco_ir', 'minival')
+  for record in records:
+    image = record['image_id'].decode()
+    assert expected.image_ids[record['position']] == image
+    assert texts(record['captions']) == expected.captions[image]
+    assert record['tags'].decode() == expected.tags(image)
+    np.testing.assert_array_equal(record['regions'], expected.regions[image])
+  assert len(records) == len(expected.image_ids)
+
+
+def test_pretraining(store):
+  corpus = pretrain_corpus.PretrainCorpus(str(loaders.DATA / 'pretrain' / 'pretrain.yaml'))
+  documents = list(corpus.documents())
+  _, records = built(store, 'pretrain', 'pretrain', 'pretrain', 'documents')
+  for record, document in zip(records, documents, strict=True):
+    for name in ('document_id', 'image_id', 'text_a', 'text_b'):
+      assert record[name].decode() == getattr(document, name)
+    assert record['is_question'] == document.is_question
+  _, images = built(store, 'pretrain', 'pretrain', 'pretrain')
+  assert sorted(d for image in images for d in image['documents']) == list(range(len(documents)))
+  for number, image in enumerate(images):
+    np.testing.assert_array_equal(image['regions'], corpus.regions[image['image_id'].decode()])
+    assert (image['height'], image['width']) == (480, 640)
+    for document in image['documents']:
+      assert documents[document].image_id == image['image_id'].decode()
+      assert records[document]['record'] == number
+  assert [image['image_id'] for image in images][-3:] == [
+    b'cc_0_316412',
+    b'cc_1_407809',
+    b'cc_1_215068',
+  ]
+
+
+def test_records_are_checked_tfrecords(store):
+  """A byte that changed in a shard is noticed when it is read."""
+  builder, _ = built(store, 'coco_caption', 'coco_caption', 'train')
+  (shard,) = builder.info.splits['train'].filepaths
+  data = bytearray(shard.read_bytes())
+  data[len(data) // 2] ^= 1
+  damaged = os.path.join(store, 'damaged.tfrecord')
+  with open(damaged, 'wb') as file:
+    file.write(data)
+  with pytest.raises(tf.errors.DataLossError):
+    list(tf.data.TFRecordDataset(damaged))
+
+
+def test_a_build_that_fails_leaves_nothing(data, tmp_path):
+  loaders.edit(data / 'gqa' / 'gqa_bal_qla_val.json', lambda rows: rows[0].update(img_id='x'))
+  with pytest.raises(ValueError, match="gqa_img_frcnn_feats.pt has no features of image 'x'"):
+    builders.prepare('gqa', str(data / 'gqa'), str(tmp_path / 'out'))
+  left = [name for _, _, names in os.walk(tmp_path / 'out') for name in names]
+  assert not any('tfrecord' in name for name in left)
+
+
+def test_folders_that_are_wrong(tmp_path):
+  with pytest.raises(ValueError, match="Unknown data set 'vqa2': did you mean vqa"):
+    builders.prepare('vqa2', str(tmp_path), str(tmp_path))
+  with pytest.raises(FileNotFoundError, match='oscar_vqa.* is not yet in .*absent does not exist'):
+    builders.prepare('vqa', str(tmp_path / 'absent'), str(tmp_path))
+  (tmp_path / 'empty').mkdir()
+  (tmp_path / 'empty' / 'some.txt').touch()
+  with pytest.raises(FileNotFoundError, match='has none of the files of oscar_vqa'):
+    builders.prepare('vqa', str(tmp_path / 'empty'), str(tmp_path / 'out'))
+
+
+def test_regions_can_be_read_in_other_processes():
+  corpus = pretrain_corpus.PretrainCorpus(str(loaders.DATA / 'pretrain' / 'pretrain.yaml'))
+  for regions, key in (
+    (region_files.CaptionRegionTsv(loaders.DATA / 'coco_caption' / 'train.feature.tsv'), '398288'),
+    (region_files.RegionTensors(loaders.DATA / 'gqa' / 'gqa_img_frcnn_feats.pt'), '398288'),
+    (corpus.regions, 'coco_train_398288'),
+  ):
+    copy = pickle.loads(pickle.dumps(regions))
+    np.testing.assert_array_equal(copy[key], regions[key])
+
+
+def test_memory_stays_small_and_the_order_too(tmp_path, monkeypatch):
+  """With a buffer of 1 MB instead of 1 GB, 30 MB are written with little more in memory."""
+  rows = features_test.regions(50)
+  text = features.encode(rows).decode()
+  with tsv.TsvWriter(tmp_path / 'f.tsv') as writer:
+    for i in range(72):
+      writer.write(i, json.dumps({'num_boxes': 50, 'features': text}))
+  (tmp_path / 'train.yaml').write_text('feature: f.tsv\n')
+  monkeypatch.setattr(tfds.core.shuffle, 'MAX_MEM_BUFFER_SIZE', 1 << 20)
+  tracemalloc.start()
+  builder = builders.prepare('coco_caption', str(tmp_path), str(tmp_path / 'out'))
+  _, peak = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  records = [record['image_id'] for record in tfds.as_numpy(builder.as_dataset(split='train'))]
+  assert records == [str(i).encode() for i in range(72)]
+  assert peak < 12e6

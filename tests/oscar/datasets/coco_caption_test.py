@@ -1,0 +1,84 @@
+"""Captions: against the official loader, and what is said of other files."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from oscar import inputs
+from oscar.datasets import coco_caption, tsv
+from tests.oscar import loaders
+
+
+@pytest.mark.parametrize('with_tags', [0, 1])
+def test_captioning(with_tags, tokenizer, special):
+  reader = coco_caption.CocoCaption(loaders.DATA / 'coco_caption' / 'train.yaml')
+  cases = loaders.OUTPUTS[f'captioning/train/od={with_tags}']
+  assert len(cases) == len(reader.captions)
+  for caption, case in zip(reader.captions, cases, strict=True):
+    assert caption.image_id == case['key']
+    tags = inputs.words([reader.tags(caption.image_id) if with_tags else ''], tokenizer)
+    words = inputs.words([caption.caption], tokenizer)
+    layout = inputs.caption_layout(words, tags, 14, 24 if with_tags else 14, special)
+    made = inputs.model_inputs(layout, *loaders.padded(reader.regions[case['key']]), 'caption')
+    ids, mask, segments, regions, masked_pos, masked_ids = case['out']
+    # The same words masked as there; which ones those are is drawn (tested in masking_test).
+    masked_pos = np.array(masked_pos)
+    original = made['input_ids'].numpy()[0][masked_pos == 1]
+    np.testing.assert_array_equal(original, masked_ids[: len(original)])
+    made['input_ids'] = tf.where(masked_pos == 1, ids, made['input_ids'])
+    loaders.check([ids, mask, segments], made, mask, regions)
+
+
+def test_a_caption_without_image(data):
+  loaders.edit(data / 'coco_caption/train_caption.json', lambda rows: rows[3].update(image_id='77'))
+  with pytest.raises(
+    ValueError, match="train_caption.json row 3: a caption of image '77', which is not"
+  ):
+    coco_caption.CocoCaption(data / 'coco_caption' / 'train.yaml')
+
+
+def test_features_and_labels_of_different_images(data):
+  path = data / 'coco_caption' / 'train.label.tsv'
+  rows = path.read_bytes().splitlines(keepends=True)
+  path.write_bytes(b''.join(rows[:2] + rows[3:]))
+  tsv.write_lineidx(path)
+  with pytest.raises(
+    ValueError, match="row 2 of .*feature.tsv is image '336699', but row 2 of .*label.tsv"
+  ):
+    coco_caption.CocoCaption(data / 'coco_caption' / 'train.yaml')
+
+
+def test_caption_descriptions(data):
+  path = data / 'coco_caption' / 'train.yaml'
+  path.write_text('label: train.label.tsv\n')
+  with pytest.raises(ValueError, match="train.yaml: 'feature' is missing"):
+    coco_caption.CocoCaption(path)
+  path.write_text('feature: other.tsv\n')
+  with pytest.raises(
+    FileNotFoundError, match='train.yaml: feature is .*other.tsv, which does not exist'
+  ):
+    coco_caption.CocoCaption(path)
+  path.write_text('feature: !!python/object/apply:os.system [ls]\n')
+  with pytest.raises(ValueError, match='train.yaml is no YAML of plain values'):
+    coco_caption.CocoCaption(path)
+  path.write_text('- feature\n')
+  with pytest.raises(ValueError, match='train.yaml: expected lines of `name: value`'):
+    coco_caption.CocoCaption(path)
+
+
+def test_a_split_without_labels_has_no_tags(data):
+  (data / 'coco_caption' / 'train.yaml').write_text('feature: train.feature.tsv\n')
+  reader = coco_caption.CocoCaption(data / 'coco_caption' / 'train.yaml')
+  assert reader.tags(reader.image_ids[0]) == '' and reader.captions == []
+
+
+def test_tags_that_are_none(data):
+  path = data / 'coco_caption' / 'train.label.tsv'
+  rows = path.read_bytes().splitlines(keepends=True)
+  path.write_bytes(b''.join([b'398288\t[{"conf": 1}]\n', b'134026\t{"a": 1}\n', *rows[2:]]))
+  tsv.write_lineidx(path)
+  reader = coco_caption.CocoCaption(data / 'coco_caption' / 'train.yaml')
+  with pytest.raises(ValueError, match="train.label.tsv row 0, key '398288': 'class' is missing"):
+    reader.tags('398288')
+  with pytest.raises(ValueError, match="row 1, key '134026': expected a list of objects"):
+    reader.tags('134026')

@@ -1,0 +1,49 @@
+"""The command that prepares a data set."""
+
+import subprocess
+import sys
+
+from oscar.datasets import builders, prepare
+from tests.oscar import loaders
+
+
+def run(*arguments):
+  command = [sys.executable, '-m', 'oscar.datasets.prepare', *arguments]
+  return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_every_data_set_can_be_chosen():
+  assert set(prepare.DATASETS) == set(builders.BUILDERS)
+
+
+def test_readers_need_no_tensorflow():
+  modules = 'coco_caption, coco_retrieval, gqa, nlvr2, nocaps, pretrain_corpus, prepare, vqa'
+  code = f"from oscar.datasets import {modules}; import sys; assert 'tensorflow' not in sys.modules"
+  subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_both_parts_of_the_corpus_are_written(tmp_path):
+  done = run(f'--manual_dir={loaders.DATA}/pretrain', f'--data_dir={tmp_path}')
+  assert done.returncode == 0, done.stderr
+  assert 'oscar_pretrain/documents/1.0.0 pretrain: 13 records, 1 shards' in done.stdout
+  assert 'oscar_pretrain/regions_2054/1.0.0 pretrain: 10 records, 1 shards' in done.stdout
+
+
+def test_mistakes_take_one_line(tmp_path):
+  for arguments, message in (
+    (['--dataset=vqa'], 'Error: --manual_dir is missing.'),
+    (['--dataset=vqua'], 'did you mean vqa'),
+    ([f'--manual_dir={tmp_path}/no', f'--data_dir={tmp_path}'], 'no does not exist'),
+    (
+      [
+        f'--manual_dir={loaders.DATA}/gqa',
+        f'--data_dir={tmp_path}',
+        '--dataset=gqa',
+        '--region_dim=2048',
+      ],
+      'regions are 2054 numbers wide, expected 2048',
+    ),
+  ):
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1] and 'Traceback' not in done.stderr

@@ -1,0 +1,52 @@
+"""The small files: read by their name, and named when they are wrong."""
+
+import json
+import pickle
+
+import pytest
+
+from oscar.datasets import records
+
+
+def test_plain_files_are_read_by_their_name(tmp_path):
+  (tmp_path / 'a.json').write_text('{"x": 1}')
+  (tmp_path / 'b.pkl').write_bytes(pickle.dumps([1, 2]))
+  assert records.read_plain(tmp_path / 'a.json') == {'x': 1}
+  assert records.read_plain(tmp_path / 'b.pkl') == [1, 2]
+  assert records.read_plain(tmp_path / 'a.pkl') == {'x': 1}  # Its JSON twin lies beside it.
+  with pytest.raises(ValueError, match=r'c.txt: expected a file that ends in one of \.json'):
+    records.read_plain(tmp_path / 'c.txt')
+  with pytest.raises(FileNotFoundError, match='c.pkl does not exist'):
+    records.read_plain(tmp_path / 'c.pkl')
+
+
+def test_lists_of_objects(tmp_path):
+  (tmp_path / 'a.json').write_text('[1]')
+  with pytest.raises(ValueError, match='a.json: expected a JSON list of objects'):
+    records.read_json_list(tmp_path / 'a.json')
+
+
+@pytest.mark.parametrize(
+  ('value', 'kind', 'message'),
+  [
+    ('"5"', int, "'n' is '5', expected a whole number"),
+    ('true', int, "'n' is True"),
+    ('"x"', float, 'expected a number'),
+    ('{}', list, 'expected a list'),
+    ('null', str, 'expected text'),
+  ],
+)
+def test_fields_of_another_kind(value, kind, message):
+  with pytest.raises(ValueError, match=f'f.json row 3: .*{message}'):
+    records.field(json.loads(f'{{"n": {value}}}'), 'n', kind, 'f.json row 3')
+
+
+def test_fields():
+  assert records.field({'n': 5}, 'n', float, '') == 5
+  with pytest.raises(ValueError, match=r"here: 'm' is missing; it has \['n'\]"):
+    records.field({'n': 5}, 'm', int, 'here')
+
+
+def test_tags_keep_order_and_repeats():
+  objects = [{'class': 'dog'}, {'class': 'fire hydrant'}, {'class': 'dog'}]
+  assert records.tags(objects, 'here') == 'dog fire hydrant dog'

@@ -1,0 +1,42 @@
+"""What the tests of the readers share: sample data, the official items, comparisons."""
+
+import json
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from oscar import inputs
+from tests.oscar import plain
+
+GOLDENS = pathlib.Path(__file__).parents[1] / 'goldens' / 'oscar'
+DATA = GOLDENS / 'dataset'
+OUTPUTS = json.loads((GOLDENS / 'loader_outputs.json').read_text())
+LENGTH, REGIONS = 20, 3  # max_seq_length and max_img_seq_length of the items.
+
+
+def padded(regions, count=REGIONS):
+  """A batch of one: padded regions and their number."""
+  rows, number = inputs.pad_regions(tf.constant(regions), count)
+  return rows[None], number[None]
+
+
+def check(item, made, mask, regions):
+  """Compares [ids, mask, segments] and regions of an official item with `model_inputs` of one."""
+  np.testing.assert_array_equal(made['input_ids'][0], item[0])
+  np.testing.assert_array_equal(made['attention_mask'][0], mask)
+  np.testing.assert_array_equal(made['token_type_ids'][0], item[2])
+  check_regions(made['img_feats'][0], regions)
+
+
+def check_regions(made, expected):
+  shape, sums = plain.row_sums(made)
+  assert shape == expected[0]
+  np.testing.assert_allclose(sums, expected[1], rtol=1e-6)
+
+
+def edit(path, change):
+  """Changes the contents of a JSON file in place."""
+  value = json.loads(path.read_text())
+  change(value)
+  path.write_text(json.dumps(value))

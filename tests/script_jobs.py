@@ -1,0 +1,65 @@
+"""Runs a paper's `main.py` as its users do, in a process of its own, or in this one."""
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+from absl import flags
+
+from tpu_utils import checkpoints
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def start(*arguments):
+  """A process of this interpreter, with text output; `arguments` begin with ['-m', module] or a path."""
+  return subprocess.Popen(
+    [sys.executable, *arguments],
+    cwd=ROOT,
+    env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def finish(process):
+  """(exit code, standard output, standard error) of a started process."""
+  out, err = process.communicate(timeout=300)
+  return process.returncode, out, err
+
+
+def in_process(script, run, *arguments):
+  """The work of an `image_script.Script` in this process, with flags of its own.
+
+  Args:
+    script: the `Script`.
+    run: function(flag values); what the script's `main` does with them.
+    *arguments: as on the command line.
+  """
+  values = flags.FlagValues()
+  script.define_flags(values)
+  values(['main', *arguments])
+  run(values)
+
+
+def wait_for(condition, process, seconds=120):
+  """Waits until `condition()`, while the process lives."""
+  deadline = time.monotonic() + seconds
+  while not condition():
+    assert process.poll() is None, process.communicate()
+    assert time.monotonic() < deadline, 'nothing happened in time'
+    time.sleep(0.05)
+
+
+def values_at(model_dir, step):
+  """{name: array} of a checkpoint."""
+  return checkpoints.read(str(model_dir / f'model.ckpt-{step}'))[0]
+
+
+def user_seconds(*arguments):
+  """(exit code, standard output, processor seconds of user code) of a process run to its end."""
+  before = os.times()
+  code, out, _ = finish(start(*arguments))
+  return code, out, os.times().children_user - before.children_user

@@ -1,0 +1,121 @@
+"""The augmentation of fb.resnet.torch, which ResNeXt's official code shares, as stateless functions.
+
+Source: facebookresearch/ResNeXt, datasets/transforms.lua, imagenet.lua, cifar10.lua. Colours are worked on in
+float32 on the 0..255 scale (there 0..1) and, as there, not clipped.
+"""
+import tensorflow as tf
+
+_ATTEMPTS = 10
+_GREY = (0.299, 0.587, 0.114)
+# Of the RGB values of ImageNet's pixels on the scale 0..1: imagenet.lua, `pca`.
+_EIGENVALUES = (0.2175, 0.0188, 0.0045)
+_EIGENVECTORS = (
+  (-0.5675, 0.7192, 0.4009),
+  (-0.5808, -0.0045, -0.8140),
+  (-0.5836, -0.6948, 0.4203),
+)
+
+
+def crop_window(shape, seed, area_range=(0.08, 1.0), aspect_ratio_range=(3 / 4, 4 / 3)):
+  """Draws a crop of random area and aspect ratio, which is turned on its side half of the time.
+
+  Args:
+    shape: int32 [2], height and width of the image.
+    seed: int64 [2].
+    area_range: least and greatest share of the image's area.
+    aspect_ratio_range: least and greatest width / height, before the turn.
+
+  Returns:
+    (int32 [4]: y, x, height, width of the first of ten draws that fits; bool scalar: whether any did).
+  """
+  draws = tf.random.stateless_uniform([_ATTEMPTS, 5], seed)
+  share, ratio, turn, y, x = tf.unstack(draws, axis=1)
+  area = _between(share, area_range) * tf.cast(tf.reduce_prod(shape), tf.float32)
+  ratio = _between(ratio, aspect_ratio_range)
+  # Halves go up, as in Torch; tf.round would take them to the even number.
+  sides = [tf.floor(tf.sqrt(s) + 0.5) for s in (area / ratio, area * ratio)]
+  sizes = tf.cast(tf.stack(sides, axis=1), tf.int32)
+  sizes = tf.where(turn[:, tf.newaxis] < 0.5, sizes[:, ::-1], sizes)
+  fits = tf.reduce_all((sizes <= shape) & (sizes > 0), axis=1)
+  first = tf.argmax(fits)
+  size = sizes[first]
+  begin = _integer(tf.stack([y[first], x[first]]), shape - size)
+  return tf.concat([begin, size], axis=0), tf.reduce_any(fits)
+
+
+def pad_and_crop(image, padding, color, seed):
+  """A crop of the image's own size from the image with a border.
+
+  Args:
+    image: float [height, width, 3].
+    padding: width of the border in pixels.
+    color: three floats, the colour of the border. The official code pads with zeros after it has
+      normalised, so it is the mean colour.
+    seed: int64 [2].
+  """
+  color = tf.constant(color, image.dtype)
+  padded = tf.pad(image - color, [[padding, padding], [padding, padding], [0, 0]]) + color
+  y, x = tf.unstack(_integer(tf.random.stateless_uniform([2], seed), 2 * padding))
+  height, width, _ = image.shape
+  return tf.ensure_shape(padded[y : y + height, x : x + width], image.shape)
+
+
+def color_jitter(image, strength, seed):
+  """Changes brightness, contrast and saturation, one after the other in random order.
+
+  Each blends the image with another one, the image's share being drawn from 1 - strength to 1 + strength:
+  brightness with black, contrast with the mean grey, saturation with the grey image.
+
+  Args:
+    image: float32 [height, width, 3].
+    strength: 0.4 in the official code.
+    seed: int64 [2].
+  """
+  draws = tf.random.stateless_uniform([6], seed)
+  shares = _between(draws[:3], (1 - strength, 1 + strength))
+  blends = [
+    lambda image: _blend(image, 0.0, shares[0]),
+    lambda image: _blend(image, tf.reduce_mean(_grey(image)), shares[1]),
+    lambda image: _blend(image, _grey(image), shares[2]),
+  ]
+  order = tf.argsort(draws[3:])
+  for place in range(len(blends)):
+    image = tf.switch_case(order[place], [_applied(blend, image) for blend in blends])
+  return image
+
+
+def lighting(image, stddev, seed):
+  """Adds a random colour along the principal components of ImageNet's colours, the same to every pixel.
+
+  Args:
+    image: float32 [height, width, 3].
+    stddev: of the normal distribution of the components' weights; 0.1 in the official code.
+    seed: int64 [2].
+  """
+  weights = tf.random.stateless_normal([3], seed, stddev=stddev)
+  components = tf.constant(_EIGENVECTORS) * tf.constant(_EIGENVALUES)
+  return image + 255.0 * tf.linalg.matvec(components, weights)
+
+
+def _applied(function, image):
+  return lambda: function(image)
+
+
+def _blend(image, other, share):
+  return share * image + (1.0 - share) * other
+
+
+def _grey(image):
+  return tf.tensordot(image, tf.constant(_GREY), 1)[..., tf.newaxis]
+
+
+def _between(uniform, limits):
+  low, high = limits
+  return low + (high - low) * uniform
+
+
+def _integer(uniform, largest):
+  """Integers from 0 to `largest`, both included, from numbers in [0, 1)."""
+  largest = tf.cast(largest, tf.float32)
+  # Rounding can make the product reach the next integer.
+  return tf.cast(tf.minimum(tf.floor(uniform * (largest + 1)), largest), tf.int32)
