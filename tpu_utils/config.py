@@ -5,6 +5,7 @@ models/official/efficientnet/main.py) unless the help says otherwise.
 """
 import dataclasses
 
+from tpu_utils.images import spec
 from tpu_utils.settings import Checked, setting
 
 
@@ -76,8 +77,24 @@ class DataConfig(Checked):
   )
   train_batch_size: int = setting(2048, 'Global batch size for training.', at_least=1)
   eval_batch_size: int = setting(64, 'Global batch size for evaluation.', at_least=1)
+  crop_rule: str = setting(
+    None,
+    'Central crop of evaluation: official, 0.875 of the shorter side; size_plus_32, size / (size + 32) of it, '
+    'which the larger models were published with; whole. By default what the model was made for.',
+    choices=spec.CROPS,
+    type=str,
+  )
+  interpolation: str = setting(
+    None,
+    'How images are resized; by default what the model was made for.',
+    choices=spec.INTERPOLATIONS,
+    type=str,
+  )
+  advprop: bool = setting(
+    False, 'Give the model 2 x / 255 - 1 for a value x, as the AdvProp checkpoints expect.'
+  )
   augment_name: str = setting(
-    None, 'Augmentation policy.', choices=('autoaugment', 'randaugment'), type=str
+    None, 'Augmentation policy.', choices=spec.AUGMENTATIONS, type=str
   )
   randaug_num_layers: int = setting(2, 'RandAugment: operations per image.', at_least=1)
   randaug_magnitude: int = setting(10, 'RandAugment: magnitude.', at_least=0)

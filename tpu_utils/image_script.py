@@ -8,7 +8,11 @@ import os
 from collections.abc import Callable, Mapping
 
 from tpu_utils import config, settings
+from tpu_utils.images.spec import with_advprop
 from tpu_utils.settings import setting
+
+# Flags that make any model what it is; a model_dir of others is refused.
+_IDENTITY = ('model_name', 'num_label_classes', 'advprop')
 
 _SHARED_CONFIGS = (
   config.DataConfig,
@@ -100,6 +104,7 @@ class Script:
     dataset, data = from_config.open_data(values, job.mode)
     network = self.describe(model, values)
     spec = _fitting_spec(network.spec, model, data)
+    scaling = {'mean_rgb': spec.mean_rgb, 'stddev_rgb': spec.stddev_rgb} if data.advprop else {}
 
     def build_model(dtype_policy):
       return network.build_model(
@@ -108,12 +113,13 @@ class Script:
         image_size=spec.image_size,
         dtype_policy=dtype_policy,
         **model.overrides(),
+        **scaling,
       )
 
     image_classification.run(
       build_model,
       spec,
-      {name: values[name].value for name in ('model_name', 'num_label_classes', *network.identity)},
+      {name: values[name].value for name in (*_IDENTITY, *network.identity)},
       hardware=hardware,
       data=data,
       dataset=dataset,
@@ -137,4 +143,6 @@ def _fitting_spec(spec, model, data):
     spec = dataclasses.replace(spec, image_size=model.input_image_size)
   if data.is_digits:
     spec = dataclasses.replace(spec, crop='whole')  # At 8x8 pixels a central crop loses strokes.
-  return spec
+  asked = {'crop': data.crop_rule, 'interpolation': data.interpolation}
+  spec = dataclasses.replace(spec, **{name: value for name, value in asked.items() if value})
+  return with_advprop(spec) if data.advprop else spec

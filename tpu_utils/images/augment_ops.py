@@ -65,8 +65,9 @@ def solarize_add(image, addition=0, threshold=128):
   addition = tf.cast(addition, tf.int32)
   up = tf.cast(tf.clip_by_value(addition, 0, 255), tf.uint8)
   down = tf.cast(tf.clip_by_value(-addition, 0, 255), tf.uint8)
-  change = tf.minimum(255 - image, up) - tf.minimum(image, down)  # Wraps around, and back in the sum.
-  return image + change * tf.cast(image < tf.cast(threshold, tf.uint8), tf.uint8)
+  added = tf.maximum(tf.minimum(image, 255 - up) + up, down) - down
+  # uint8 wraps around in the difference, and back in the sum.
+  return image + (added - image) * tf.cast(image < tf.cast(threshold, tf.uint8), tf.uint8)
 
 
 def brightness(image, factor):
