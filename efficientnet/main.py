@@ -38,7 +38,6 @@ class ModelConfig(image_script.ModelConfig):
 # What `--data_dir` left empty stands for: the embedded digits, learnt on a laptop.
 DIGITS = {
   'model_dir': 'runs/efficientnet-digits',
-  'export_dir': 'runs/efficientnet-digits/export',
   'input_image_size': 32,
   'width_coefficient': 0.5,
   'depth_coefficient': 0.5,
@@ -53,13 +52,11 @@ DIGITS = {
   'train_steps': 660,
   'steps_per_eval': 220,
   'iterations_per_loop': 55,
-  'base_learning_rate': 0.04,
   'lr_schedule': 'cosine',
   'lr_warmup_epochs': 2.0,
   'moving_average_decay': 0.98,
   'transpose_input': False,
   'use_bfloat16': False,
-  'use_cache': True,
 }
 
 

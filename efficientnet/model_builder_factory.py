@@ -2,6 +2,8 @@
 
 Source: tensorflow/tpu, models/official/efficientnet/model_builder_factory.py, whose function names are kept.
 """
+import numbers
+
 import keras
 
 from efficientnet import efficientnet_builder, efficientnet_model
@@ -110,7 +112,14 @@ def build_model(
 
 
 def feature_extractor(
-  model_name, endpoints=None, image_size=None, weights=None, dtype_policy=None, **overrides
+  model_name,
+  endpoints=None,
+  image_size=None,
+  weights=None,
+  dtype_policy=None,
+  features_only=False,
+  pooled_features_only=False,
+  **overrides,
 ):
   """A model whose output is a dict of feature maps, for detection, segmentation and the like.
 
@@ -122,14 +131,28 @@ def feature_extractor(
     image_size: as for `build_model`; (None, None) leaves it open.
     weights: as for `build_model`.
     dtype_policy: as for `build_model`.
+    features_only: as for `build_model`: a single output, the endpoint `features`.
+    pooled_features_only: likewise, the endpoint `pooled_features`.
     **overrides: as for `build_model`.
 
   Returns:
-    `keras.Model` with output {endpoint name: tensor}.
+    `keras.Model` with output {endpoint name: tensor}; with one of the last two a tensor.
 
   Raises:
     ValueError: as `build_model`; an unknown endpoint, with the nearest names.
   """
+  if features_only or pooled_features_only:
+    if endpoints is not None:
+      raise ValueError('endpoints= and features_only or pooled_features_only exclude each other.')
+    return build_model(
+      model_name,
+      image_size=image_size,
+      weights=weights,
+      dtype_policy=dtype_policy,
+      features_only=features_only,
+      pooled_features_only=pooled_features_only,
+      **overrides,
+    )
   head = ('head_1x1', 'pooled_features', 'global_pool', 'head')
   with_head = weights is not None or any(name in head for name in endpoints or ())
   network = _Network(model_name, image_size, dtype_policy, with_head, overrides)
@@ -185,9 +208,11 @@ class _Network:
 
 def height_and_width(image_size):
   """(height, width) from a number of pixels a side, or from such a pair."""
-  pair = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-  if len(pair) != 2 or not all(side is None or (isinstance(side, int) and side > 0) for side in pair):
+  pair = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+  # Integral takes numpy's integers, too.
+  numbers_given = all(s is None or (isinstance(s, numbers.Integral) and s > 0) for s in pair)
+  if image_size is None or len(pair) != 2 or not numbers_given:
     raise ValueError(
       f'image_size={image_size!r} must be a positive number of pixels or a pair (height, width).'
     )
-  return pair
+  return tuple(None if side is None else int(side) for side in pair)

@@ -93,7 +93,6 @@ AUGMENTATIONS = {
 # What `--data_dir` left empty stands for: the embedded digits, learnt on a laptop.
 DIGITS = {
   'model_dir': 'runs/resnext-digits',
-  'export_dir': 'runs/resnext-digits/export',
   'model_name': 'resnext-20-8x8d',
   'input_image_size': 16,
   'width': 32,
@@ -111,7 +110,6 @@ DIGITS = {
   'weight_decay': 5e-4,
   'transpose_input': False,
   'use_bfloat16': False,
-  'use_cache': True,
 }
 
 

@@ -63,11 +63,17 @@ def read(prefix):
   return values, json.loads(metadata) if metadata is not None else {}
 
 
-def assign(variables, values, source):
+def assign(variables, values, source, exact=False):
   """Sets `variables` {name: tf.Variable} from `values` {name: array}; all of them or none.
 
+  Args:
+    variables: what to set.
+    values: what to set it to.
+    source: where the values come from, for the error.
+    exact: whether values that no variable takes are an error, too.
+
   Raises:
-    CheckpointError: names missing from `values` or of another shape; one line that lists them.
+    CheckpointError: names missing from `values`, of another shape, or unexpected; one line.
   """
   missing = [name for name in variables if name not in values]
   misshapen = [
@@ -75,9 +81,17 @@ def assign(variables, values, source):
     for name, v in variables.items()
     if name in values and tuple(values[name].shape) != tuple(v.shape)
   ]
-  if missing or misshapen:
-    parts = [_listing('missing', missing), _listing('of another shape', misshapen)]
-    raise CheckpointError(f'{source} does not fit this model: {"; ".join(filter(None, parts))}.')
+  unexpected = sorted(values.keys() - variables.keys()) if exact else []
+  if missing or misshapen or unexpected:
+    parts = [
+      _listing('missing', missing),
+      _listing('of another shape', misshapen),
+      _listing('unexpected', unexpected),
+    ]
+    raise CheckpointError(
+      f'{source} does not fit this model and optimizer: {"; ".join(filter(None, parts))}. Give the '
+      'flags it was trained with.'
+    )
   for name, variable in variables.items():
     variable.assign(values[name])
 
@@ -159,22 +173,25 @@ class CheckpointManager:
   def archive(self, step, objective, results):
     """Copies checkpoint `step` to `archive/` unless an earlier one was better.
 
-    As the official `archive_ckpt` (efficientnet/utils.py): equal counts as better, `best_eval.txt`
-    beside the copy holds the results, `best_objective.txt` the objective.
+    As the official `archive_ckpt` (efficientnet/utils.py): `best_eval.txt` beside the copy holds the
+    results, `best_objective.txt` the objective to six decimals, and what is not below those is better.
 
     Returns:
-      Whether this checkpoint is the best now.
+      Whether this checkpoint is the best now. False, and said so, if it is gone by now: a long
+      evaluation follows a job that goes on and removes its old checkpoints.
     """
     self.wait()
     if self.best_objective() > objective or not self._writes:
       return False
     archive, name = self._in_directory(_ARCHIVE), f'{_PREFIX}{step}'
-    paths = tf.io.gfile.glob(f'{self.prefix(step)}.*')
-    if not paths:
-      raise CheckpointError(f'{self.prefix(step)}: no such checkpoint, so it cannot be archived.')
     tf.io.gfile.makedirs(archive)
-    for path in paths:
-      tf.io.gfile.copy(path, os.path.join(archive, os.path.basename(path)), overwrite=True)
+    try:
+      paths = tf.io.gfile.glob(f'{self.prefix(step)}.data-*') + [f'{self.prefix(step)}.index']
+      for path in paths:
+        tf.io.gfile.copy(path, os.path.join(archive, os.path.basename(path)), overwrite=True)
+    except tf.errors.NotFoundError:
+      print(f'{self.prefix(step)} is gone before it could be archived as the best.', file=sys.stderr)
+      return False
     # From here on the new one is the best: `checkpoint` says which files count.
     write_text(os.path.join(archive, 'checkpoint'), _state_text([step]))
     write_text(os.path.join(archive, 'best_eval.txt'), json.dumps(results))

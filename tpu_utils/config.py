@@ -223,7 +223,7 @@ class JobConfig(Checked):
   iterations_per_loop: int = setting(
     1251, 'Steps the device runs before it returns to the host (progress, summaries, checkpoints).', at_least=1
   )
-  log_step_count_steps: int = setting(64, 'Steps between lines of the log when it is no terminal.', at_least=1)
+  log_step_count_steps: int = setting(64, 'Least number of steps between two lines of a log that is no terminal.', at_least=1)
   eval_timeout: int = setting(
     None, 'mode=eval: give up when no new checkpoint came for this many seconds.', type=int
   )
@@ -236,5 +236,10 @@ class JobConfig(Checked):
   use_async_checkpointing: bool = setting(False, 'Write checkpoints while training goes on.')
   skip_host_call: bool = setting(False, 'Write no training summaries.')
   export_dir: str = setting(None, 'Folder for the SavedModel and the .keras file.', type=str)
-  export_to_tpu: bool = setting(False, 'Export for serving on a TPU, too.')
+  export_to_tpu: bool = setting(False, 'Not supported yet: the SavedModel serves on CPU and GPU.')
   seed: int = setting(0, 'Seed of the initial weights, the order of the data and all randomness.', at_least=0)
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.export_to_tpu:
+      raise ValueError('--export_to_tpu is not supported yet; leave it out for a SavedModel for CPU and GPU.')

@@ -42,6 +42,7 @@ def run(
     expected_replicas: stop if the strategy has another number of replicas; None for any.
   """
   training = job.mode in ('train', 'train_and_eval')
+  data = hold_out(data, job.eval_name)
   strategy = distribute.create_strategy(
     hardware.strategy,
     use_tpu=hardware.use_tpu,
@@ -66,11 +67,9 @@ def run(
     identity,
     batch_size=data.train_batch_size,
     steps_per_epoch=data.num_train_images / data.train_batch_size,
+    record={'strategy': distribute.describe(strategy), **record},
   )
   if training:
-    if distribute.is_chief(strategy):
-      runner.prepare_model_dir(job.model_dir)
-      runner.write_run_record(job.model_dir, {'strategy': distribute.describe(strategy), **record})
     work.train(images, images if job.mode == 'train_and_eval' else None)
   elif job.mode == 'eval':
     work.follow(images)
@@ -78,6 +77,21 @@ def run(
     raise ValueError('--mode=export needs --export_dir, the folder to write to.')
   if job.export_dir and distribute.is_chief(strategy):
     export_best(work, spec, job.export_dir)
+
+
+def hold_out(data, eval_name=None):
+  """The `config.DataConfig` with the sizes that `holdout_shards` leaves, as in the official main.py.
+
+  The epochs of the schedule get shorter by the images held out. An evaluation with 'test' in its name is
+  on the validation set all the same.
+  """
+  if not data.holdout_shards:
+    return data
+  held_out = int(data.num_train_images * data.holdout_shards / 1024.0)
+  data = dataclasses.replace(data, num_train_images=data.num_train_images - held_out)
+  if eval_name and 'test' in eval_name:
+    return dataclasses.replace(data, holdout_shards=None)
+  return dataclasses.replace(data, num_eval_images=held_out)
 
 
 def make_trainer(strategy, model, data, optimization, train_steps):

@@ -4,6 +4,7 @@ TensorFlow is imported only once the flags are known to be right, so that `--hel
 answered at once.
 """
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 
 from tpu_utils import config, settings
@@ -84,7 +85,10 @@ class Script:
   def run(self, values):
     """Does what the parsed flags (`absl.flags.FlagValues`) say."""
     if not values.data_dir and not values.dataset:
-      fill_in(values, self.digits, 'No --data_dir: the embedded handwritten digits')
+      # The export goes beside the checkpoints, wherever those go: never over that of another run.
+      export_dir = os.path.join(values.model_dir or self.digits['model_dir'], 'export')
+      preset = {**self.digits, 'export_dir': export_dir}
+      fill_in(values, preset, 'No --data_dir: the embedded handwritten digits')
     if values.model_dir is None:
       raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
     model, *_ = (settings.from_flags(c, values) for c in self.own_configs)

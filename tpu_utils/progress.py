@@ -14,12 +14,15 @@ class Progress:
     initial: where it starts (a resumed job).
     unit: what is counted.
     line_seconds: without a terminal, the least time between two lines.
+    line_every: the least count between two lines; given, `line_seconds` does not matter.
   """
 
-  def __init__(self, total, what, *, initial=0, unit='step', line_seconds=10.0):
+  def __init__(
+    self, total, what, *, initial=0, unit='step', line_seconds=10.0, line_every=None
+  ):
     self._what, self._total, self._unit = what, total, unit
-    self._line_seconds = line_seconds
-    self._last_line = time.monotonic()
+    self._line_seconds, self._line_every = line_seconds, line_every
+    self._last_time, self._last_count = time.monotonic(), initial
     self._terminal = sys.stderr.isatty()
     self._bar = tqdm.tqdm(
       total=total,
@@ -43,12 +46,15 @@ class Progress:
     self._bar.set_postfix_str(text, refresh=False)
     self._bar.update(count - self._count)
     self._count = count
-    now = time.monotonic()
-    due = now - self._last_line >= self._line_seconds or count == self._total
-    if not self._terminal and due:
-      self._last_line = now
+    if not self._terminal and (self._line_due() or count == self._total):
+      self._last_time, self._last_count = time.monotonic(), count
       of = '' if self._total is None else f'/{self._total}'
       self.say(f'{self._what} {self._unit} {count}{of}{": " if text else ""}{text}')
+
+  def _line_due(self):
+    if self._line_every is not None:
+      return self._count - self._last_count >= self._line_every
+    return time.monotonic() - self._last_time >= self._line_seconds
 
   @staticmethod
   def say(line):

@@ -28,14 +28,16 @@ class Runner:
     identity: JSON-able dict of what the model is; a model_dir of another identity is refused.
     batch_size: global training batch size, for images/s.
     steps_per_epoch: for the summaries' current_epoch.
+    record: JSON-able dict for run.json; None for no such file.
   """
 
-  def __init__(self, trainer, config, identity, *, batch_size, steps_per_epoch):
+  def __init__(self, trainer, config, identity, *, batch_size, steps_per_epoch, record=None):
     self.trainer = trainer
     self.config = config
     self.identity = identity
     self._batch_size = batch_size
     self._steps_per_epoch = steps_per_epoch
+    self._record = record
     self._workers = distribute.Workers(trainer.strategy)
     self._writers = {}
     follows = config.mode in ('eval', 'export')
@@ -45,6 +47,9 @@ class Runner:
       writes=self._workers.is_chief and not follows,
       asynchronous=config.use_async_checkpointing,
     )
+    # mode=eval follows another's model_dir, yet the archive is the evaluator's to keep.
+    follower = config.mode == 'eval'
+    self._archive = checkpoints.CheckpointManager(config.model_dir) if follower else self.checkpoints
 
   # ---- training
 
@@ -64,6 +69,8 @@ class Runner:
     if self._workers.is_chief:
       prepare_model_dir(self.config.model_dir)
     self.resume()
+    if self._workers.is_chief and self._record is not None:
+      write_run_record(self.config.model_dir, self._record)  # Only now: a refused job did not run here.
     trainer, last = self.trainer, self.config.train_steps
     if eval_input is not None and self._due(trainer.step, self.config.steps_per_eval):
       self._evaluate_once(eval_input)  # The job was stopped between a checkpoint and its evaluation.
@@ -72,7 +79,9 @@ class Runner:
       return
     writer = self._writer('') if not self.config.skip_host_call else None
     iterator = trainer.train_iterator(lambda context: train_input.train_dataset(context, trainer.step))
-    bar = Progress(last, 'train', initial=trainer.step)
+    bar = Progress(
+      last, 'train', initial=trainer.step, line_every=self.config.log_step_count_steps
+    )
     with _explained(train_input), interruption.Interruption() as stop, bar as progress:
       progress.say('Tracing and compiling the first step ...')
       loop = 1
@@ -142,7 +151,9 @@ class Runner:
     if newest is not None:
       step, values, metadata = newest
       self._check_identity(metadata)
-      checkpoints.assign(self.trainer.variables(), values, self.checkpoints.prefix(step))
+      checkpoints.assign(
+        self.trainer.variables(), values, self.checkpoints.prefix(step), exact=True
+      )
       self.trainer.restored(step)
       print(f'Going on from step {step} of {self.config.model_dir}.')
     steps = self._workers.gather(self.trainer.step)
@@ -172,17 +183,20 @@ class Runner:
   # ---- evaluation
 
   def evaluate(self, eval_input, progress=None):
-    """Evaluates, prints, writes summaries and the history; returns the results."""
+    """Evaluates the checkpoint of this step, archives it if it is the best, and notes the results."""
     bar = Progress(getattr(eval_input, 'num_eval_batches', None), 'eval', unit='batch')
     with _explained(eval_input), bar:
       results = self.trainer.evaluate(eval_input.eval_dataset, bar.update)
     step = self.trainer.step
     text = ', '.join(f'{name} {value:.4f}' for name, value in results.items())
     (progress or bar).say(f'Evaluation at step {step}: {text}')
+    if self.config.archive_ckpt:
+      self._archive.archive(step, results[OBJECTIVE], results)
     if self._workers.is_chief:
       _write_scalars(self._writer(self._eval_folder()), results, step)
-      with tf.io.gfile.GFile(self._history(), 'a') as f:
-        f.write(json.dumps({'step': step, **results}) + '\n')
+      # Last of all: what the history names is not evaluated again after a kill.
+      lines = [*self._history_lines(), json.dumps({'step': step, **results})]
+      checkpoints.write_text(self._history(), '\n'.join(lines) + '\n')
     return results
 
   def follow(self, eval_input):
@@ -209,24 +223,23 @@ class Runner:
         raise
       print(f'Checkpoint of step {step} is gone already: passed over. {e}', file=sys.stderr)
       return
-    results = self.evaluate(eval_input)
-    if self.config.archive_ckpt:
-      # This process follows another's model_dir, yet the archive is the evaluator's to keep.
-      checkpoints.CheckpointManager(self.config.model_dir).archive(step, results[OBJECTIVE], results)
+    self.evaluate(eval_input)
 
   def _evaluate_once(self, eval_input, progress=None):
     """Evaluates the current step unless its results are already in the history."""
     if self._workers.any(self.trainer.step in self._evaluated_steps()):
       return
-    results = self.evaluate(eval_input, progress)
-    if self.config.archive_ckpt:
-      self.checkpoints.archive(self.trainer.step, results[OBJECTIVE], results)
+    self.evaluate(eval_input, progress)
 
   def _evaluated_steps(self):
+    return {json.loads(line)['step'] for line in self._history_lines()}
+
+  def _history_lines(self):
+    """The whole lines of the history."""
     if not tf.io.gfile.exists(self._history()):
-      return set()
+      return []
     with tf.io.gfile.GFile(self._history()) as f:
-      return {json.loads(line)['step'] for line in f.read().splitlines() if line.endswith('}')}
+      return [line for line in f.read().splitlines() if line.endswith('}')]
 
   def _eval_folder(self):
     return f'eval_{self.config.eval_name}' if self.config.eval_name else 'eval'

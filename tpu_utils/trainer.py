@@ -143,7 +143,7 @@ class Trainer:
     Returns:
       {name: mean} over these steps for 'loss' (with regularization), 'gradient_norm' (before
       clipping), each loss term and train metric, 'learning_rate' of the last step, and 'input_wait'
-      (seconds a step spent waiting for data).
+      (seconds a step waited for data; on an accelerator some of it passes while it is still at work).
 
     Raises:
       NonFiniteLossError: the loss or the gradient was infinite or not a number in some step. Those

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 
 from efficientnet import main
 from tests import script_jobs
@@ -38,6 +39,17 @@ def finished(tmp_path_factory):
   code, out, err = script_jobs.finish(_start(f'--model_dir={model_dir}', f'--export_dir={model_dir}/export', *QUICK))
   assert code == 0, err
   return model_dir, out
+
+
+def test_the_preset_exports_beside_the_checkpoints(tmp_path):
+  """Not into the working directory, over the export of another run."""
+  for arguments, folder in (([f'--model_dir={tmp_path}'], str(tmp_path)), ([], 'runs/efficientnet-digits')):
+    values = flags.FlagValues()
+    main.SCRIPT.define_flags(values)
+    values(['main', '--train_batch_size=0', *arguments])
+    with pytest.raises(ValueError, match='train_batch_size'):  # Flags are filled in, nothing has begun.
+      main.SCRIPT.run(values)
+    assert values.export_dir == f'{folder}/export'
 
 
 def test_the_preset_says_what_it_fills_in_and_keeps_what_was_given(finished):

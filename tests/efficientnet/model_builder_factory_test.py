@@ -148,6 +148,22 @@ def test_feature_extractor():
   assert not [v for v in model.weights if v.path.startswith('head')]
 
 
+def test_feature_extractor_with_one_output():
+  images = golden.images(32)
+  for endpoint in ('features', 'pooled_features'):
+    full = efficientnet.feature_extractor('efficientnet-b0', [endpoint], **TINY)
+    model = efficientnet.feature_extractor('efficientnet-b0', **{f'{endpoint}_only': True}, **TINY)
+    model.set_weights(full.get_weights())
+    np.testing.assert_array_equal(model(images), full(images)[endpoint])
+  with pytest.raises(ValueError, match='exclude each other'):
+    efficientnet.feature_extractor('efficientnet-b0', ['features'], features_only=True, **TINY)
+
+
+def test_image_size_may_be_numpys():
+  assert model_builder_factory.height_and_width(np.int64(32)) == (32, 32)
+  assert model_builder_factory.height_and_width(np.array([32, 64]).tolist()) == (32, 64)
+
+
 def test_feature_extractor_at_any_size():
   model = efficientnet.feature_extractor(
     'efficientnet-b0', image_size=(None, None), width_coefficient=0.25
@@ -286,6 +302,7 @@ def test_importing_the_package_imports_no_tensorflow():
     ('efficientnet-b0', {'image_size': 0}, 'image_size=0'),
     ('efficientnet-b0', {'image_size': -3}, 'image_size=-3'),
     ('efficientnet-b0', {'image_size': (1, 2, 3)}, r'image_size=\(1, 2, 3\)'),
+    ('efficientnet-b0', {'image_size': 32.5}, r'image_size=32\.5'),
     ('efficientnet-b0', {'pooling': 'avg'}, 'include_top=False'),
     ('efficientnet-b0', {'pooling': 'mean', 'include_top': False}, 'avg'),
     ('efficientnet-b0', {'include_top': False, 'features_only': True}, 'exclude each other'),

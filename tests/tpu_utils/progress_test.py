@@ -24,6 +24,13 @@ def test_lines_come_by_the_clock(capsys):
   assert capsys.readouterr().err == 'eval batch 1/3\neval batch 2/3\n'
 
 
+def test_lines_come_by_the_count(capsys):
+  with Progress(7, 'train', line_every=3) as progress:
+    for step in range(1, 8):
+      progress.update(step)
+  assert capsys.readouterr().err == 'train step 3/7\ntrain step 6/7\ntrain step 7/7\n'
+
+
 def test_a_terminal_gets_a_bar():
   master, slave = pty.openpty()
   fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0))

@@ -117,8 +117,22 @@ def test_an_evaluation_that_was_missed_is_made_up_for(tmp_path):
   expected = _history(tmp_path)
   history.write_text(history.read_text().splitlines()[0] + '\n{"step": 12, "lo')  # Cut off, too.
   _runner(tmp_path).train(_Input(), _Input())
-  entries = [line for line in history.read_text().splitlines() if line.endswith('}')]
-  assert json.loads(entries[-1].removeprefix('{"step": 12, "lo')) == expected[-1]
+  assert _history(tmp_path) == expected
+  _runner(tmp_path).train(_Input(), _Input())  # And the job starts again after that.
+  assert _history(tmp_path) == expected
+
+
+def test_a_kill_between_evaluation_and_archive_loses_no_best_checkpoint(tmp_path, monkeypatch):
+  def killed(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(checkpoints.CheckpointManager, 'archive', killed)
+  with pytest.raises(KeyboardInterrupt):
+    _runner(tmp_path).train(_Input(), _Input())
+  monkeypatch.undo()
+  again = _runner(tmp_path, train_steps=6)
+  again.train(_Input(), _Input())
+  assert again.checkpoints.best().endswith('model.ckpt-6')
 
 
 def test_the_best_checkpoint_and_its_results_are_kept(tmp_path):

@@ -34,8 +34,8 @@ def find_shards(data_dir, split):
     found = sorted(tf.io.gfile.listdir(data_dir))
     found = f'it holds {", ".join(found[:5])}{", ..." if len(found) > 5 else ""}' if found else 'it is empty'
     raise ValueError(
-      f'data_dir={data_dir!r} has no TFRecord shards named {split}-* ({found}); write them with '
-      'python -m tpu_utils.images.prepare, or give the folder that has them.'
+      f'data_dir={data_dir!r} has no TFRecord shards named {split}-* ({found}); give the folder that '
+      'has them.'
     )
   _check_none_missing(paths)
   return paths

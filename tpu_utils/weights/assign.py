@@ -120,7 +120,8 @@ def _mismatch(model, path, missing, unexpected, misshapen):
   listed = '; '.join(f'{len(names)} {kind}: {_some(names)}' for kind, names in kinds if names)
   return (
     f'{path} does not fit {model.name} ({len(model.weights)} variables), nothing was loaded. {listed}. '
-    'Build the model that the file was saved from, or name the layers to start anew with fresh=.'
+    'Build the model that the file was saved from, or name the layers to start anew with fresh= and '
+    'what the file may hold besides with unused=.'
   )
 
 

@@ -105,8 +105,11 @@ def test_checkpoint_without_averages(model, tmp_path):
 def test_checkpoint_with_averages_only(model, tmp_path):
   shadows = {k: v for k, v in official_tensors().items() if k.endswith(SHADOW)}
   reset(model)
-  weights.load(model, save(tmp_path, shadows))
+  path = save(tmp_path, shadows)
+  weights.load(model, path)
   assert error_of(model) < 2e-4
+  with pytest.raises(ValueError, match='missing: .*/stem/tpu_batch_normalization/gamma'):
+    weights.load(model, path, use_ema=False)
 
 
 def test_lars_names(model, tmp_path):

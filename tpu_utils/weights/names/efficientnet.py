@@ -71,7 +71,8 @@ def _cond_conv_places(names):
 
 def tf1(model, names):
   """Rules for an official TF1 checkpoint with these `names`, trained with any optimizer."""
-  lars = not any(_BATCH_NORM in name for name in names)
+  norms = [name for name in names if _LARS_BATCH_NORM in name]
+  lars = bool(norms) and not any(_BATCH_NORM in name for name in norms)
   official = official_names(model)
   places = _cond_conv_places(names)
   found = {
