@@ -339,6 +339,13 @@ class TestRefusals:
     assert one_line(tmp_path / 'out', input_dir=str(tmp_path / 'nothing')).endswith('of images for each class.')
     assert not (tmp_path / 'out').exists()
 
+  def test_no_images_to_evaluate_on_is_said(self, photos, images, tmp_path, capsys):
+    prepared(tmp_path / 'out', input_dir=str(photos / 'train'))
+    assert 'validation: none. --validation or --holdout_fraction would give' in capsys.readouterr().out
+    shutil.rmtree(images / 'train')
+    line = one_line(tmp_path / 'other', input_dir=str(images), holdout_fraction=0.5)
+    assert line == f'--holdout_fraction divides the training images, and {images} has none.'
+
   def test_more_shards_than_images(self, photos, tmp_path):
     line = one_line(tmp_path, input_dir=str(photos), validation_shards=7)
     assert line == '--validation_shards=7 is more than the 6 images there are; no shard may be empty.'

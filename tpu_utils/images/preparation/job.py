@@ -74,7 +74,11 @@ def _images(config, existing):
       class_names, images[split] = collect.collect(place, class_names, labels)
       print(f'{split}: {len(images[split])} images of {len(class_names)} classes in {place}')
   if config.holdout_fraction:
+    if 'train' not in images:
+      raise ValueError(f'--holdout_fraction divides the training images, and {config.input_dir} has none.')
     images |= _hold_out(images['train'], config.holdout_fraction)
+  if 'validation' not in images and not (existing and 'validation' in existing.splits):
+    print('validation: none. --validation or --holdout_fraction would give images to evaluate on.')
   return class_names, images
 
 
