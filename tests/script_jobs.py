@@ -60,6 +60,9 @@ def values_at(model_dir, step):
 
 def user_seconds(*arguments):
   """(exit code, standard output, processor seconds of user code) of a process run to its end."""
-  before = os.times()
-  code, out, _ = finish(start(*arguments))
-  return code, out, os.times().children_user - before.children_user
+  process = start(*arguments)
+  out = process.stdout.read()
+  # Not os.times(): that counts every child that happens to be reaped meanwhile.
+  _, status, usage = os.wait4(process.pid, 0)
+  process.returncode = os.waitstatus_to_exitcode(status)
+  return process.returncode, out, usage.ru_utime

@@ -89,10 +89,7 @@ class Script:
   def run(self, values):
     """Does what the parsed flags (`absl.flags.FlagValues`) say."""
     if not values.data_dir and not values.dataset:
-      # The export goes beside the checkpoints, wherever those go: never over that of another run.
-      export_dir = os.path.join(values.model_dir or self.digits['model_dir'], 'export')
-      preset = {**self.digits, 'export_dir': export_dir}
-      fill_in(values, preset, 'No --data_dir: the embedded handwritten digits')
+      fill_in(values, self._digits_preset(values), 'No --data_dir: the embedded handwritten digits')
     if values.model_dir is None:
       raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
     model, *_ = (settings.from_flags(c, values) for c in self.own_configs)
@@ -129,6 +126,12 @@ class Script:
       expected_replicas=hardware.num_replicas if values['num_replicas'].present else None,
       record={'flags': settings.all_values(self.configs, values), **network.record},
     )
+
+  def _digits_preset(self, values):
+    if values.mode == 'eval':
+      return self.digits  # The training that it follows exports; two would write over each other.
+    # Beside the checkpoints, wherever those go: never over the export of another run.
+    return {**self.digits, 'export_dir': os.path.join(values.model_dir or self.digits['model_dir'], 'export')}
 
 
 def fill_in(values, preset, why):

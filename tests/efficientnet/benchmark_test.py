@@ -19,7 +19,7 @@ def test_times_the_trainer_for_both_models():
   assert set(got) == {'efficientnet-b0', 'digits'}
   for times in got.values():
     assert set(times) == {'bare step', 'trainer'}
-    assert all(len(seconds) == 1 and seconds[0] > 0 for seconds in times.values())
+    assert all(seconds and min(seconds) > 0 for seconds in times.values())
 
 
 def test_model_without_a_peer():
