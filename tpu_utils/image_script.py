@@ -90,6 +90,10 @@ class Script:
     """Does what the parsed flags (`absl.flags.FlagValues`) say."""
     if not values.data_dir and not values.dataset:
       fill_in(values, self._digits_preset(values), 'No --data_dir: the embedded handwritten digits')
+    self.run_as_given(values)
+
+  def run_as_given(self, values):
+    """`run` without the preset for digits."""
     if values.model_dir is None:
       raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
     model, *_ = (settings.from_flags(c, values) for c in self.own_configs)

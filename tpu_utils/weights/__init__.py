@@ -8,7 +8,8 @@ A source is a file format and the names that a program uses in it. Each format h
 
 and each paper has a module in `names/` whose `NAME_MAPS` gives, for every source it knows, a pure function
 `(model, names in the file) -> {variable.path: assign.Rule}`. It may also say `BUFFERS` (ends of names in files
-that are no weights) and `MOVING_AVERAGES = False` (its programs keep none).
+that are no weights), `PREPARE` ({source: function(tensors) -> tensors}, for what no rule for one variable can
+say) and `MOVING_AVERAGES = False` (its programs keep none).
 """
 import importlib
 import os
@@ -70,6 +71,8 @@ def load(model, path, source='auto', use_ema=True, fresh=(), optional=(), unused
   buffers = getattr(names, 'BUFFERS', ())
   if any(name.endswith(buffers) for name in tensors):
     tensors = {name: tensors[name] for name in tensors if not name.endswith(buffers)}
+  if source in getattr(names, 'PREPARE', ()):
+    tensors = names.PREPARE[source](tensors)
   rules = names.NAME_MAPS[source](model, list(tensors))
   return assign.assign(model, rules, tensors, path, fresh, optional, unused)
 
