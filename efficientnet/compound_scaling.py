@@ -150,6 +150,9 @@ class ScalingConfig(experiment.ExperimentConfig):
 DIGITS = {
   **training.DIGITS,
   'model_dir': 'runs/compound-scaling',
+  # Few filters on many pixels: with fewer pixels rounding alone would decide what a resolution costs.
+  'width_coefficient': 0.25,
+  'input_image_size': 64,
   'train_steps': 110,
   'steps_per_eval': 110,
   'grid_tolerance': 0.05,
@@ -330,7 +333,7 @@ def figure(searched, family, scores):
 def run(values):
   """Does what the parsed flags (`absl.flags.FlagValues`) say; returns (alpha, beta, gamma)."""
   work = experiment.Experiment(SCRIPT, values)
-  config = settings.from_flags(ScalingConfig, values)
+  config = work.config
   baseline = Baseline(values)
   searched, scores = [], {}
   chosen = config.given

@@ -80,20 +80,33 @@ class Experiment:
     script: the `image_script.Script` whose jobs they are, an `ExperimentConfig` among its configs.
     values: its parsed flags.
 
+  Attributes:
+    config: that `ExperimentConfig`.
+
   Raises:
-    ValueError: another mode than training; no such data.
+    ValueError: another mode than training, an export, or several workers; no such data.
   """
 
   def __init__(self, script, values):
     if values.mode != 'train_and_eval':
       raise ValueError(f'--mode={values.mode}: an experiment trains and evaluates; leave --mode out.')
+    if values.export_dir:
+      raise ValueError('--export_dir: an experiment exports none of its networks; leave it out.')
+    if values.strategy == 'multi_worker' or (values.strategy == 'auto' and os.environ.get('TF_CONFIG')):
+      # TensorFlow connects workers once in a process, and every network would connect them anew.
+      raise ValueError(
+        'An experiment trains many networks in one process, which several workers cannot; use one machine: '
+        'unset TF_CONFIG, or give --strategy=mirrored or --strategy=one_device.'
+      )
     if not values.data_dir and not values.dataset:
       image_script.fill_in(values, script.digits, 'No --data_dir: the embedded handwritten digits')
+    self.script, self.values = script, values
+    (own,) = (c for c in script.configs if issubclass(c, ExperimentConfig))
+    self.config = settings.from_flags(own, values)
 
     from tpu_utils.images import from_config
 
     from_config.open_data(values, values.mode)
-    self.script, self.values = script, values
 
   def scores(self, trials):
     """Trains the networks that have no results yet.
@@ -106,7 +119,8 @@ class Experiment:
       cli.Interrupted: SIGTERM came; the state is saved.
     """
     self._claim_folder()
-    missing = [job for job in self._jobs(trials) if job not in self._found()]
+    found = self._found()
+    missing = [job for job in self._jobs(trials) if job not in found]
     by_name = {trial.name: trial for trial in trials}
     start = time.monotonic()
     for i, (name, seed) in enumerate(missing):
@@ -124,7 +138,7 @@ class Experiment:
   def _jobs(self, trials):
     first = self.values.seed
     names = dict.fromkeys(trial.name for trial in trials)
-    return [(name, first + i) for name in names for i in range(self.values.runs)]
+    return [(name, first + i) for name in names for i in range(self.config.runs)]
 
   def _found(self):
     """{(network, seed): its line of the results}."""

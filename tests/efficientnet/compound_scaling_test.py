@@ -111,7 +111,7 @@ def test_the_papers_accuracy_stands_beside_the_papers_networks_alone(capsys):
 
 
 def test_a_small_search(tmp_path, capsys):
-  arguments = (f'--model_dir={tmp_path}', *QUICK, '--grid_step=0.4', '--phis=1')
+  arguments = (f'--model_dir={tmp_path}', *QUICK, '--grid_step=0.4', '--phis=1', '--nosingle_dimensions')
   chosen = run(*arguments)
   out = capsys.readouterr().out
   assert 'alpha = {:g}, beta = {:g}, gamma = {:g}'.format(*chosen) in out
@@ -119,10 +119,8 @@ def test_a_small_search(tmp_path, capsys):
   searched = compound_scaling.grid(0.4, 0.05)
   first = lines[: len(searched)]
   best = max(first, key=lambda line: (line['top_1_accuracy'], -line['cross_entropy']))
-  name = 'mobilenet-v1-w{:g}-d{:g}-{}px'.format(
-    round(0.1 * chosen[1], 4), round(0.1 * chosen[0], 4), compound_scaling.scaled_resolution(8, chosen[2])
-  )
-  assert best['network'] == name
+  depth, width, pixels = 0.1 * chosen[0], 0.1 * chosen[1], compound_scaling.scaled_resolution(8, chosen[2])
+  assert best['network'] == f'mobilenet-v1-w{width:.4g}-d{depth:.4g}-{pixels}px'
   assert f'{100 * best["top_1_accuracy"]:.2f}' in out
   assert (tmp_path / 'compound_scaling.png').read_bytes().startswith(b'\x89PNG')
   # The family of phi = 1 begins with the network that the search chose: it is not trained again.

@@ -37,7 +37,8 @@ def test_the_networks_of_table_4():
 
 def test_deeper_networks_for_cifar_have_9n_plus_2_layers():
   assert cardinality.doubled_names('resnet-29', 8)['deeper'] == 'resnet-56'
-  assert cardinality.doubled_names('resnet-101', 8, {'stem': 'cifar'})['deeper'] != 'resnet-200'
+  assert cardinality.doubled_names('resnet-101', 8, {'stem': 'cifar'})['deeper'] == 'resnet-200'  # 22 * 9 + 2
+  assert cardinality.doubled_names('resnet-50', 8, {'stem': 'imagenet'})['deeper'] == 'resnet-101'
 
 
 def test_a_dry_run_prints_the_papers_numbers(capsys):
