@@ -142,10 +142,18 @@ def fill_in(values, preset, why):
 
 
 def _fitting_spec(spec, model, data):
-  if model.input_image_size:
-    spec = dataclasses.replace(spec, image_size=model.input_image_size)
-  if data.is_digits:
-    spec = dataclasses.replace(spec, crop='whole')  # At 8x8 pixels a central crop loses strokes.
-  asked = {'crop': data.crop_rule, 'interpolation': data.interpolation}
+  return fitted_spec(
+    spec,
+    image_size=model.input_image_size,
+    # At 8x8 pixels a central crop loses strokes.
+    crop=data.crop_rule or ('whole' if data.is_digits else None),
+    interpolation=data.interpolation,
+    advprop=data.advprop,
+  )
+
+
+def fitted_spec(spec, *, image_size=None, crop=None, interpolation=None, advprop=False):
+  """A network's `PreprocessSpec` with what the flags ask for in place of its own; None leaves its own."""
+  asked = {'image_size': image_size, 'crop': crop, 'interpolation': interpolation}
   spec = dataclasses.replace(spec, **{name: value for name, value in asked.items() if value})
-  return with_advprop(spec) if data.advprop else spec
+  return with_advprop(spec) if advprop else spec

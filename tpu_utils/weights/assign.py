@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
   """Where a variable's value comes from: a name in the file, and what to do with that array.

@@ -70,7 +70,7 @@ def _open(path):
 def _variables(path, file):
   if 'layers' in file and 'layer_names' not in file.attrs:
     return dict(_numbered(path, file['layers']))
-  return dict(_named(file['model_weights'] if 'model_weights' in file else file))
+  return dict(_named(file.get('model_weights', file)))
 
 
 def _numbered(path, layers):
