@@ -234,6 +234,7 @@ class FineTuningConfig(Checked):
     type=str,
   )
   init_source: str = setting('auto', 'Whose checkpoint that is; auto: the file says.', choices=('auto', *READERS))
+  init_ema: bool = setting(True, 'Take the moving averages from it, where its format has both them and raw weights.')
   freeze: str = setting(
     'none',
     'What stays as it is. bn: batch norm, its statistics too. backbone: all but the classifier.',

@@ -19,13 +19,14 @@ TRANSFER = {
 }
 
 
-def load(model, path, source='auto'):
+def load(model, path, source='auto', use_ema=True):
   """Loads the weights to start from; a classifier that does not fit keeps its own.
 
   Args:
     model: a built `keras.Model`.
     path: see `weights.load`.
     source: see `weights.load`.
+    use_ema: see `weights.load`.
 
   Returns:
     `weights.assign.Report`.
@@ -36,7 +37,7 @@ def load(model, path, source='auto'):
   """
   layer = model.get_layer('normalization')
   own = layer.scale, layer.offset
-  report = weights.load(model, path, source, replaceable=(weights.classifier_of(model),))
+  report = weights.load(model, path, source, use_ema, replaceable=(weights.classifier_of(model),))
   loaded, (layer.scale, layer.offset) = (layer.scale, layer.offset), own
   black_and_white = [np.multiply(v, loaded[0]) + loaded[1] - np.multiply(v, own[0]) - own[1] for v in (0, 255)]
   if np.abs(black_and_white).max() > 0.05:  # In units of the model's input, whose deviation is about 1.

@@ -113,7 +113,8 @@ def hold_out(data, eval_name=None):
 def _start(model, tuning, model_dir, data):
   """Gives the model the weights to start from, unless the job goes on from its own."""
   if tuning.init_checkpoint and not checkpoints.CheckpointManager(model_dir).steps():
-    print(fine_tuning.load(model, tuning.init_checkpoint, tuning.init_source).table())
+    report = fine_tuning.load(model, tuning.init_checkpoint, tuning.init_source, tuning.init_ema)
+    print(report.table())
   fine_tuning.freeze(model, tuning.freeze)
   if tuning.transfer:
     fine_tuning.set_batch_norm_momentum(model, data.num_train_images / data.train_batch_size)
