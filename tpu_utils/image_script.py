@@ -101,6 +101,10 @@ class Script:
       from tpu_utils import fine_tuning
 
       fill_in(values, fine_tuning.TRANSFER, '--transfer')
+    self.run_as_given(values)
+
+  def run_as_given(self, values):
+    """`run` without the preset for digits."""
     if values.model_dir is None:
       raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
     model, *_ = (settings.from_flags(c, values) for c in self.own_configs)
