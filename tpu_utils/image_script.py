@@ -100,7 +100,7 @@ class Script:
 
     dataset, data = from_config.open_data(values, job.mode)
     network = self.describe(model, values)
-    spec = _fitting_spec(network.spec, model, data)
+    spec = fitting_spec(network.spec, model, data, data.is_digits)
     scaling = {'mean_rgb': spec.mean_rgb, 'stddev_rgb': spec.stddev_rgb} if data.advprop else {}
 
     def build_model(dtype_policy):
@@ -141,10 +141,18 @@ def fill_in(values, preset, why):
   print('  ' + ' '.join(f'--{name}={value}' for name, value in filled.items()))
 
 
-def _fitting_spec(spec, model, data):
+def fitting_spec(spec, model, data, is_digits):
+  """A network's `PreprocessSpec`, changed as the flags ask.
+
+  Args:
+    spec: the network's own.
+    model: `ModelConfig`.
+    data: `config.DataConfig`, or one with its `crop_rule`, `interpolation` and `advprop`.
+    is_digits: whether the images are the embedded digits.
+  """
   if model.input_image_size:
     spec = dataclasses.replace(spec, image_size=model.input_image_size)
-  if data.is_digits:
+  if is_digits:
     spec = dataclasses.replace(spec, crop='whole')  # At 8x8 pixels a central crop loses strokes.
   asked = {'crop': data.crop_rule, 'interpolation': data.interpolation}
   spec = dataclasses.replace(spec, **{name: value for name, value in asked.items() if value})
