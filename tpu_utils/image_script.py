@@ -100,7 +100,7 @@ class Script:
 
     dataset, data = from_config.open_data(values, job.mode)
     network = self.describe(model, values)
-    spec = fitting_spec(network.spec, model, data, data.is_digits)
+    spec = _fitting_spec(network.spec, model, data)
     scaling = {'mean_rgb': spec.mean_rgb, 'stddev_rgb': spec.stddev_rgb} if data.advprop else {}
 
     def build_model(dtype_policy):
@@ -141,19 +141,19 @@ def fill_in(values, preset, why):
   print('  ' + ' '.join(f'--{name}={value}' for name, value in filled.items()))
 
 
-def fitting_spec(spec, model, data, is_digits):
-  """A network's `PreprocessSpec`, changed as the flags ask.
+def _fitting_spec(spec, model, data):
+  return fitted_spec(
+    spec,
+    image_size=model.input_image_size,
+    # At 8x8 pixels a central crop loses strokes.
+    crop=data.crop_rule or ('whole' if data.is_digits else None),
+    interpolation=data.interpolation,
+    advprop=data.advprop,
+  )
 
-  Args:
-    spec: the network's own.
-    model: `ModelConfig`.
-    data: `config.DataConfig`, or one with its `crop_rule`, `interpolation` and `advprop`.
-    is_digits: whether the images are the embedded digits.
-  """
-  if model.input_image_size:
-    spec = dataclasses.replace(spec, image_size=model.input_image_size)
-  if is_digits:
-    spec = dataclasses.replace(spec, crop='whole')  # At 8x8 pixels a central crop loses strokes.
-  asked = {'crop': data.crop_rule, 'interpolation': data.interpolation}
+
+def fitted_spec(spec, *, image_size=None, crop=None, interpolation=None, advprop=False):
+  """A network's `PreprocessSpec` with what the flags ask for in place of its own; None leaves its own."""
+  asked = {'image_size': image_size, 'crop': crop, 'interpolation': interpolation}
   spec = dataclasses.replace(spec, **{name: value for name, value in asked.items() if value})
-  return with_advprop(spec) if data.advprop else spec
+  return with_advprop(spec) if advprop else spec
