@@ -69,7 +69,7 @@ def write(model, spec, images, what):
   Args:
     model: `keras.Model` from images to logits.
     spec: its `PreprocessSpec`.
-    images: `Images`, or None if there are none: then accuracies are unknown, and int8 is refused.
+    images: `Images`, or None if there are none: then accuracies stay unknown, and int8 is impossible.
     what: see above.
 
   Raises:
@@ -77,11 +77,6 @@ def write(model, spec, images, what):
     OSError: a file cannot be written.
   """
   variants = what.variants()
-  if 'int8' in variants and images is None:
-    raise ValueError(
-      'An int8 file needs images to measure the ranges of its numbers on: give --data_dir or --dataset; or '
-      '--noquantize for a float32 file.'
-    )
   contents = {}
   for variant in variants:
     representative = images.training(what.num_steps) if variant == 'int8' else None

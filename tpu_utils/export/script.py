@@ -3,13 +3,11 @@
 TensorFlow is imported only once the flags are known to be right.
 """
 import dataclasses
-import json
 import os
 
-from tpu_utils import config, image_script, settings, suggest
+from tpu_utils import config, image_script, job_flags, settings, suggest
 from tpu_utils.settings import setting
 
-PRETRAINED = 'pretrained'
 _VARIANTS = ('float32', 'float16', 'dynamic_range', 'int8')
 
 
@@ -87,14 +85,14 @@ DataConfig = settings.part(
 
 @dataclasses.dataclass(frozen=True)
 class Script:
-  """One paper's script: `script` is its training script, which knows the models."""
+  """One paper's script: `training` is its training script, which knows the models."""
 
-  script: image_script.Script
+  training: image_script.Script
 
   @property
   def configs(self):
     """All groups of flags."""
-    return (ExportConfig, *self.script.own_configs, DataConfig)
+    return (ExportConfig, *self.training.own_configs, DataConfig)
 
   def define_flags(self, flag_values):
     """Defines the script's flags in `flag_values`, an `absl.flags.FlagValues`."""
@@ -105,23 +103,36 @@ class Script:
     """Does what the parsed flags (`absl.flags.FlagValues`) say."""
     what = settings.from_flags(ExportConfig, values)
     _check_complete(what)
-    job = _job_flags(what.ckpt_dir)
+
+    from tpu_utils import checkpoint_models
+    from tpu_utils.export import model_files
+
+    job = checkpoint_models.flags_of_job(what.ckpt_dir)
     if job is not None:
       _take_over(values, job, self.configs[1:])
     if what.image_size:
       values['input_image_size'].value = what.image_size
-    model_settings = settings.from_flags(self.script.own_configs[0], values)
+    model_settings = settings.from_flags(self.training.own_configs[0], values)
     data = settings.from_flags(DataConfig, values)
-    digits = job is not None and not data.data_dir and not data.dataset
-
-    from tpu_utils.export import model_files
-
-    network = self.script.describe(model_settings, values)
-    spec = image_script.fitting_spec(network.spec, model_settings, data, digits)
-    model = _build(network, model_settings, data, spec, what)
-    images = None
-    if digits or data.data_dir or data.dataset:
-      images = model_files.Images(data, spec, model.output_shape[-1])
+    has_images = bool(data.data_dir or data.dataset)
+    is_digits = checkpoint_models.learnt_digits(job) and not has_images
+    if 'int8' in what.variants() and not (has_images or is_digits):
+      raise ValueError(
+        'An int8 file needs images to measure the ranges of its numbers on: give --data_dir or --dataset; or '
+        '--noquantize for a float32 file.'
+      )
+    network = self.training.describe(model_settings, values)
+    spec = checkpoint_models.fitted_spec(network.spec, model_settings, data, is_digits)
+    model = checkpoint_models.load(
+      network,
+      model_settings,
+      spec,
+      what.ckpt_dir,
+      num_classes=data.num_label_classes,
+      advprop=data.advprop,
+      use_ema=what.enable_ema,
+    )
+    images = model_files.Images(data, spec, model.output_shape[-1]) if has_images or is_digits else None
     model_files.write(model, spec, images, what)
 
 
@@ -134,55 +145,10 @@ def _check_complete(what):
     raise ValueError('Nothing to write: give --output_saved_model_dir, --output_tflite or both.')
 
 
-def _job_flags(ckpt_dir):
-  """{flag: value} of the job that wrote a checkpoint, None if it is not one of ours."""
-  folder = ckpt_dir if os.path.isdir(ckpt_dir) else os.path.dirname(ckpt_dir)
-  for place in (folder, os.path.dirname(folder.rstrip('/'))):  # The best is in a folder of its own.
-    path = os.path.join(place, 'run.json')
-    if os.path.exists(path):
-      return _flags_of(path)
-  return None
-
-
-def _flags_of(path):
-  try:
-    with open(path, encoding='utf-8') as file:
-      return json.load(file)['starts'][-1]['flags']
-  except (ValueError, KeyError, IndexError, TypeError):
-    raise ValueError(
-      f'{path}: expected the record of a job, with the flags of its starts, found something else; export from a '
-      'copy of the checkpoint without this file, giving the flags of the model.'
-    ) from None
-
-
 def _take_over(values, job, configs):
-  names = [field.name for c in configs for field in dataclasses.fields(c)]
-  wanted = {name: job[name] for name in names if job.get(name) not in (None, values[name].value)}
+  wanted = job_flags.for_configs(job, configs, values)
   if values['data_dir'].present or values['dataset'].present:
-    # Other data than the job's: none of what chose those.
-    wanted = {name: value for name, value in wanted.items() if name not in ('data_dir', 'dataset', 'tfds_data_dir')}
-  image_script.fill_in(values, wanted, 'As the job of --ckpt_dir:')
-
-
-def _build(network, model_settings, data, spec, what):
-  """The model with the checkpoint's weights."""
-  from tpu_utils import weights
-
-  scaling = {'mean_rgb': spec.mean_rgb, 'stddev_rgb': spec.stddev_rgb} if data.advprop else {}
-  model = network.build_model(
-    model_settings.model_name,
-    num_classes=data.num_label_classes,
-    image_size=spec.image_size,
-    weights=PRETRAINED if what.ckpt_dir == PRETRAINED else None,
-    **model_settings.overrides(),
-    **scaling,
-  )
-  if what.ckpt_dir != PRETRAINED:
-    print(weights.load(model, _best_of(what.ckpt_dir), use_ema=what.enable_ema))
-  return model
-
-
-def _best_of(ckpt_dir):
-  """A job's best checkpoint if it keeps one."""
-  archive = os.path.join(ckpt_dir, 'archive')
-  return archive if os.path.exists(os.path.join(archive, 'checkpoint')) else ckpt_dir
+    # Other images than the job's: none of what chose those.
+    for name in ('data_dir', 'dataset', 'tfds_data_dir', 'eval_split', 'holdout_fraction'):
+      wanted.pop(name, None)
+  image_script.fill_in(values, wanted, 'As the job of --ckpt_dir')
