@@ -91,7 +91,7 @@ def class_activation_maps(model, images, classes=None):
   import keras
 
   pooling, classifier = model.get_layer('head_pooling'), model.get_layer('head_dense')
-  both = keras.Model(model.inputs, [pooling.input, model.output])
+  both = keras.Model(model.input, [pooling.input, model.output])
   features, logits = both(images, training=False)
   features, logits = np.asarray(features, np.float32), np.asarray(logits, np.float32)
   if classes is None:

@@ -32,16 +32,17 @@ class Images:
 
   def training(self, count):
     """Iterator of up to `count` training images, float32 [height, width, 3]."""
-    for batch in self._batches('train', 1, count):
+    for batch in self.batches('train', 1, count):
       yield batch['images'][0]
 
   def evaluation(self, count):
     """Iterator of (images, labels), float32 [n, height, width, 3] and [n, classes], up to `count` in all."""
-    for batch in self._batches('validation', _EVAL_BATCH, count):
+    for batch in self.batches('validation', _EVAL_BATCH, count):
       real = batch['weights'] > 0
       yield batch['images'][real], batch['labels'][real]
 
-  def _batches(self, split, batch_size, count):
+  def batches(self, split, batch_size, count):
+    """Iterator of batches as evaluation has them, up to `count` images of 'train' or 'validation'."""
     images = ImageNetInput(_Split(self._data, split), eval_batch_size=batch_size, **self._settings)
     dataset = images.eval_dataset().unbatch().take(count).batch(batch_size)
     try:

@@ -6,11 +6,13 @@ Of the variants, see `VARIANTS`, only int8 takes and gives uint8; there an image
 
 Source: tensorflow/tpu, models/official/efficientnet/export_model.py (its files want normalised images).
 """
+import contextlib
 import itertools
 import warnings
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from tpu_utils import suggest
 from tpu_utils.export.constants import constant_function
@@ -51,7 +53,21 @@ def convert(model, variant='float32', representative=None, batch_size=1):
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.uint8
-  return converter.convert()
+  with _quiet():
+    return converter.convert()
+
+
+@contextlib.contextmanager
+def _quiet():
+  """Without the converter's advice to its callers, and the interpreter's that it will be a package of its own."""
+  verbosity = logging.get_verbosity()
+  logging.set_verbosity(logging.ERROR)
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore', UserWarning)
+      yield
+  finally:
+    logging.set_verbosity(verbosity)
 
 
 def _probabilities(logits):
@@ -89,9 +105,7 @@ class Classifier:
   """
 
   def __init__(self, content):
-    with warnings.catch_warnings():
-      # It warns that TensorFlow will drop it one day for a package of its own.
-      warnings.simplefilter('ignore', UserWarning)
+    with _quiet():
       self._interpreter = tf.lite.Interpreter(model_content=content)
     self._interpreter.allocate_tensors()
     (self._input,) = self._interpreter.get_input_details()

@@ -30,7 +30,7 @@ def write(model, preprocess, directory):
     variables = _variables(model)
     signatures = _signatures(model, preprocess, variables, lambda infer, images: infer(images))
     for variable, value in zip(variables, values, strict=True):
-      variable.load(value, session)
+      session.run(variable.initializer, {variable.initializer.inputs[1]: value})
     builder.add_meta_graph_and_variables(
       session, [tf.saved_model.SERVING], signature_def_map=signatures, strip_default_attrs=True
     )
