@@ -6,17 +6,15 @@ Of the variants, see `VARIANTS`, only int8 takes and gives uint8; there an image
 
 Source: tensorflow/tpu, models/official/efficientnet/export_model.py (its files want normalised images).
 """
-import contextlib
 import itertools
-import warnings
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from tpu_utils import suggest
 from tpu_utils.export.constants import constant_function
 from tpu_utils.export.folding import fold_batch_norm
+from tpu_utils.export.quiet import quiet
 
 VARIANTS = {
   'float32': 'all numbers in 32 bits',
@@ -42,6 +40,11 @@ def convert(model, variant='float32', representative=None, batch_size=1):
   """
   suggest.check('TFLite variant', variant, VARIANTS)
   function = constant_function(fold_batch_norm(model), batch_size, _probabilities)
+  with quiet():
+    return _converter(function, variant, representative, batch_size).convert()
+
+
+def _converter(function, variant, representative, batch_size):
   converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
   if variant != 'float32':
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -53,21 +56,7 @@ def convert(model, variant='float32', representative=None, batch_size=1):
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.uint8
-  with _quiet():
-    return converter.convert()
-
-
-@contextlib.contextmanager
-def _quiet():
-  """Without the converter's advice to its callers, and the interpreter's that it will be a package of its own."""
-  verbosity = logging.get_verbosity()
-  logging.set_verbosity(logging.ERROR)
-  try:
-    with warnings.catch_warnings():
-      warnings.simplefilter('ignore', UserWarning)
-      yield
-  finally:
-    logging.set_verbosity(verbosity)
+  return converter
 
 
 def _probabilities(logits):
@@ -105,7 +94,7 @@ class Classifier:
   """
 
   def __init__(self, content):
-    with _quiet():
+    with quiet():
       self._interpreter = tf.lite.Interpreter(model_content=content)
     self._interpreter.allocate_tensors()
     (self._input,) = self._interpreter.get_input_details()

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from tpu_utils.export import serving
+from tpu_utils.export.quiet import quiet
 
 _OUTPUTS = ('classes', 'probabilities', 'logits')
 
@@ -24,13 +25,18 @@ def write(model, preprocess, directory):
     preprocess: function from one image file's contents, a string scalar, to the model's input.
     directory: where to write.
   """
+  with quiet():
+    _write(model, preprocess, directory)
+
+
+def _write(model, preprocess, directory):
   values = [variable.numpy() for variable in model.variables]
   builder = tf.compat.v1.saved_model.Builder(directory)
   with tf.Graph().as_default(), tf.compat.v1.Session() as session:
     variables = _variables(model)
     signatures = _signatures(model, preprocess, variables, lambda infer, images: infer(images))
-    for variable, value in zip(variables, values, strict=True):
-      session.run(variable.initializer, {variable.initializer.inputs[1]: value})
+    initial = [variable.initializer.inputs[1] for variable in variables]
+    session.run([v.initializer for v in variables], dict(zip(initial, values, strict=True)))
     builder.add_meta_graph_and_variables(
       session, [tf.saved_model.SERVING], signature_def_map=signatures, strip_default_attrs=True
     )
