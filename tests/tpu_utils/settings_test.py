@@ -30,6 +30,17 @@ def test_flags_give_the_dataclass(values):
   assert settings.from_flags(Cake, values) == Cake('apple', 3, 1.5, True)
 
 
+def test_part_of_the_settings(values):
+  part = settings.part(Cake, ('flavour', 'layers'), 'How it looks.', layers=None)
+  settings.define_flags(part, values)
+  values(['prog', '--flavour=apple'])
+  found = settings.from_flags(part, values)
+  assert (found.flavour, found.layers) == ('apple', None) and not hasattr(found, 'iced')
+  assert settings.help_text('', [part], values).splitlines()[2] == 'How it looks.'
+  with pytest.raises(ValueError, match='did you mean apple'):
+    part(flavour='aple')
+
+
 @pytest.mark.parametrize(
   'argument, message',
   [
