@@ -7,6 +7,8 @@ import sys
 import torch
 import torchvision
 
+from tpu_utils import peer_process
+
 
 def main(network, batch_size, image_size):
   model = torchvision.models.get_model(network).to(memory_format=torch.channels_last)
@@ -26,11 +28,7 @@ def main(network, batch_size, image_size):
     model.eval()
     model(images)
 
-  commands = {'train': train, 'infer': infer}
-  print('ready', flush=True)
-  for line in sys.stdin:
-    commands[line.strip()]()
-    print('done', flush=True)
+  peer_process.serve({'train': train, 'infer': infer})
 
 
 if __name__ == '__main__':

@@ -89,7 +89,7 @@ class Script:
   def run(self, values):
     """Does what the parsed flags (`absl.flags.FlagValues`) say."""
     if not values.data_dir and not values.dataset:
-      fill_in(values, self._digits_preset(values), 'No --data_dir: the embedded handwritten digits')
+      settings.fill_in(values, self._digits_preset(values), 'No --data_dir: the embedded handwritten digits')
     if values.model_dir is None:
       raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
     model, *_ = (settings.from_flags(c, values) for c in self.own_configs)
@@ -132,13 +132,6 @@ class Script:
       return self.digits  # The training that it follows exports; two would write over each other.
     # Beside the checkpoints, wherever those go: never over the export of another run.
     return {**self.digits, 'export_dir': os.path.join(values.model_dir or self.digits['model_dir'], 'export')}
-
-
-def fill_in(values, preset, why):
-  """Gives the flags of `preset` that the user left out its values, and says so."""
-  filled = settings.apply_preset(values, preset)
-  print(f'{why}, with')
-  print('  ' + ' '.join(f'--{name}={value}' for name, value in filled.items()))
 
 
 def _fitting_spec(spec, model, data):
