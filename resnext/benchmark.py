@@ -69,12 +69,7 @@ def benchmark(config):
   infer = {name: timing.inference(model, images) for name, model in models.items()}
   if 'torchvision' not in peers:
     return _take_turns(train, infer, config)
-  arguments = (TORCHVISION[config.model_name], str(config.batch_size), str(config.image_size))
-  with peer_process.PeerProcess(
-    ['-m', 'resnext.benchmark_torchvision', *arguments],
-    'torchvision',
-    'install torchvision beside this package, or leave it out with --peers=keras.',
-  ) as process:
+  with torchvision_process(TORCHVISION[config.model_name], config) as process:
     train['torchvision'] = lambda: process.run('train')
     infer['torchvision'] = lambda: process.run('infer')
     return _take_turns(train, infer, config)
@@ -89,6 +84,16 @@ def _take_turns(train, infer, config):
       timing.take_turns(train, config.rounds, {'keras': config.keras_rounds})
     ),
   }
+
+
+def torchvision_process(network, config):
+  """The `PeerProcess` of a torchvision network."""
+  arguments = (network, str(config.batch_size), str(config.image_size))
+  return peer_process.PeerProcess(
+    ['-m', 'resnext.benchmark_torchvision', *arguments],
+    'torchvision',
+    'install torchvision beside this package, or leave it out with --peers=keras.',
+  )
 
 
 def main(_):

@@ -47,7 +47,8 @@ def draw(model_dir, panels, path):
         if points:
           axes.plot(*zip(*points, strict=True), style, color=f'C{number}', label=f'{tag}, {kind}', ms=4)
     axes.set_xlabel('step')
-    axes.legend(fontsize='small')
+    if axes.lines:
+      axes.legend(fontsize='small')
     axes.grid(alpha=0.3)
   unfinished = f'{path}.writing'
   with tf.io.gfile.GFile(unfinished, 'wb') as f:

@@ -26,7 +26,7 @@ def test_times_torchvision():
 
 def test_torchvision_that_is_missing_is_one_line(monkeypatch):
   config = benchmark.BenchmarkConfig()
-  process = benchmark.TorchvisionProcess('no_such_network', config)
+  process = benchmark.torchvision_process('no_such_network', config)
   with pytest.raises(ValueError, match='torchvision could not be timed: .*--peers=keras') as error:
     process.__enter__()
   assert '\n' not in str(error.value)

@@ -15,7 +15,7 @@ class Cake(settings.Checked):
   flavour: str = setting('plum', 'Its flavour.', choices=('plum', 'apple'))
   layers: int = setting(2, 'How many layers.', at_least=1)
   sugar: float = setting(None, 'Grams, if any.', type=float, at_least=0)
-  iced: bool = setting(False, 'Whether iced.')
+  iced: bool = setting(False, 'Whether iced.', aliases=('glazed',))
 
 
 @pytest.fixture
@@ -28,6 +28,14 @@ def test_flags_give_the_dataclass(values):
   settings.define_flags(Cake, values, layers=3)
   values(['prog', '--flavour=apple', '--sugar=1.5', '--iced'])
   assert settings.from_flags(Cake, values) == Cake('apple', 3, 1.5, True)
+
+
+def test_an_alias_is_the_flag(values):
+  settings.define_flags(Cake, values)
+  values(['prog', '--glazed'])
+  assert settings.from_flags(Cake, values).iced
+  assert not settings.apply_preset(values, {'iced': False})  # It counts as given.
+  assert '--iced=False, --glazed\n' in settings.help_text('', [Cake], values)
 
 
 @pytest.mark.parametrize(

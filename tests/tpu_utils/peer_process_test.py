@@ -1,0 +1,39 @@
+import sys
+
+import pytest
+
+from tpu_utils import peer_process
+
+SERVE = """
+from tpu_utils import peer_process
+def fail():
+  raise RuntimeError('out of flour')
+peer_process.serve({'bake': lambda: open({path!r}, 'a').write('cake '), 'fail': fail})
+"""
+
+
+def test_it_works_when_told_to(tmp_path):
+  path = tmp_path / 'cakes'
+  program = SERVE.replace('{path!r}', repr(str(path)))
+  with peer_process.PeerProcess(['-c', program], 'the baker', 'buy flour.') as process:
+    assert not path.exists()
+    process.run('bake')
+    process.run('bake')
+  assert path.read_text() == 'cake cake '
+
+
+def test_a_failure_is_one_line(tmp_path):
+  program = SERVE.replace('{path!r}', repr(str(tmp_path / 'cakes')))
+  expected = 'the baker could not be timed: RuntimeError: out of flour; buy flour.'
+  with (
+    pytest.raises(ValueError) as error,
+    peer_process.PeerProcess(['-c', program], 'the baker', 'buy flour.') as process,
+  ):
+    process.run('fail')
+  assert str(error.value) == expected
+  with (
+    pytest.raises(ValueError, match='could not be timed: .*nowhere'),
+    peer_process.PeerProcess(['-m', 'nowhere'], 'the baker', 'buy flour.'),
+  ):
+    pass
+  assert 'nowhere' not in sys.modules
