@@ -1,6 +1,6 @@
-"""Region features and tags of your own pictures: from images and boxes to what OSCAR reads.
+r"""Region features and tags of your own pictures: from images and boxes to what OSCAR reads.
 
-  python -m oscar.region_features photo.jpg --boxes=boxes.json --weights=resnext50_32x4d.pth \\
+  python -m oscar.region_features photo.jpg --boxes=boxes.json --weights=resnext50_32x4d.pth \
       --labels=imagenet.txt --output=features
       One region a box: 2048 numbers of ResNeXt's last pooling layer, then the six of the box; and a
       tag, the classifier's label of what the box holds.
@@ -323,7 +323,7 @@ def read_labels(path):
   else:
     with open(path, encoding='utf-8') as file:
       labels = file.read().splitlines()
-  if not isinstance(labels, list) or not all(isinstance(l, str) and l.strip() for l in labels):
+  if not isinstance(labels, list) or not all(isinstance(x, str) and x.strip() for x in labels):
     raise ValueError(f'{path}: expected names, one a line or in a JSON list, none of them empty.')
   return labels
 

@@ -1,7 +1,9 @@
 """Builds the embedded world once, and opens it."""
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -10,6 +12,7 @@ import re
 import shutil
 import string
 
+import tensorflow_datasets as tfds
 from PIL import Image as Picture
 
 from oscar import features, region_features
@@ -60,7 +63,8 @@ class World:
 
   def prepare(self, name, part='regions'):
     """The builder of a data set, which is written as TFRecords if it isn't yet."""
-    return builders.prepare(name, self.manual_dir(name), self.data_dir, part)
+    with _quiet_tfds():
+      return builders.prepare(name, self.manual_dir(name), self.data_dir, part)
 
   def scenes(self, split):
     """[`graph.Scene`] of a split, 'train' or 'val'."""
@@ -157,9 +161,7 @@ def _write(place, settings, log):
   layouts.write(official, splits, spoken)
   _write_vocabulary(os.path.join(place, 'vocab.txt'), splits['train'], spoken['train'])
   for part in ('documents', 'regions'):
-    builders.prepare(
-      'pretrain', os.path.join(official, 'pretrain'), os.path.join(place, 'prepared'), part
-    )
+    World(place, {}).prepare('pretrain', part)
   return {split: _statistics(images, spoken[split]) for split, images in splits.items()}
 
 
@@ -213,6 +215,17 @@ def _write_vocabulary(path, images, spoken):
   pieces = [*sorted(words | set(signs)), *(f'##{sign}' for sign in signs)]
   with open(path, 'w', encoding='utf-8') as file:
     file.writelines(f'{piece}\n' for piece in [*SPECIAL_TOKENS, *pieces])
+
+
+@contextlib.contextmanager
+def _quiet_tfds():
+  """Keeps back what TFDS says to people who wait for a download."""
+  tfds.display_progress_bar(False)
+  try:
+    with contextlib.redirect_stdout(io.StringIO()):
+      yield
+  finally:
+    tfds.display_progress_bar(True)
 
 
 def _statistics(images, spoken):
