@@ -235,14 +235,17 @@ class Runner:
 
   def follow(self, eval_input):
     """mode=eval: evaluates each checkpoint as it appears, until train_steps or eval_timeout."""
-    seen, waited_since = -1, time.monotonic()
+    seen, waited_since = -1, None
     while seen < self.config.train_steps:
       new = [step for step in self.checkpoints.steps() if step > seen]
       if new:
         seen = new[-1]
         self._evaluate_file(seen, eval_input)
-        waited_since = time.monotonic()
+        waited_since = None
         continue
+      if waited_since is None:
+        waited_since = time.monotonic()
+        print(f'Waiting for a new checkpoint in {self.config.model_dir} ...', flush=True)
       waited = time.monotonic() - waited_since
       if self.config.eval_timeout is not None and waited > self.config.eval_timeout:
         print(f'No new checkpoint in {self.config.model_dir} for {waited:.0f} s: evaluation ends.')

@@ -124,8 +124,14 @@ def help_text(doc, config_classes, flag_values):
   return '\n'.join(parts)
 
 
-def parse_flags(doc, config_classes):
-  """Returns the flags parser of a script: `--help` prints `help_text`; mistakes take one line."""
+def parse_flags(doc, config_classes, positional=False):
+  """Returns the flags parser of a script: `--help` prints `help_text`; mistakes take one line.
+
+  Args:
+    doc: the script's docstring.
+    config_classes: its groups of flags.
+    positional: whether words that are no flags (files, say) may follow; `main(argv)` finds them in argv[1:].
+  """
 
   def parse(argv):
     if any(argument in ('--help', '-h', '-help', '--helpfull') for argument in argv[1:]):
@@ -137,7 +143,7 @@ def parse_flags(doc, config_classes):
       sys.exit(_complain(suggest.unknown_name('flag', e.flagname, flags.FLAGS)))
     except flags.Error as e:
       sys.exit(_complain(f'{cli.one_line(e)} (--help explains the flags)'))
-    if len(rest) > 1:
+    if len(rest) > 1 and not positional:
       sys.exit(_complain(f'{rest[1]!r} is not a flag; flags are written --name=value.'))
     return rest
 

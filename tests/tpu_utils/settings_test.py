@@ -92,3 +92,9 @@ def test_the_official_flags_have_their_official_defaults():
   classes = (config.DataConfig, config.OptimizationConfig, config.JobConfig, config.HardwareConfig)
   ours = {field.name: field.default for c in classes for field in dataclasses.fields(c)}
   assert {name: ours.get(name, 'absent') for name in OFFICIAL_DEFAULTS} == OFFICIAL_DEFAULTS
+
+
+def test_words_after_the_flags_where_the_script_takes_files():
+  assert settings.parse_flags('', [], positional=True)(['prog', 'a.jpg', 'b.jpg'])[1:] == ['a.jpg', 'b.jpg']
+  with pytest.raises(SystemExit):
+    settings.parse_flags('', [])(['prog', 'a.jpg'])
