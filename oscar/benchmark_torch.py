@@ -1,6 +1,7 @@
 """The other process of `oscar.benchmark`: the official pre-training model, or a plain one in torch.
 
-Arguments: config.json, an .npz file with the batch, the folder of the official code or ''.
+Arguments: config.json, an .npz file with the batch, the folder of the official code or '',
+1 for a single thread or 0.
 """
 import importlib
 import os
@@ -15,14 +16,17 @@ from oscar.config import OscarConfig
 from tpu_utils import peer_process
 
 
-def main(config_file, batch_file, official_dir):
+def main(config_file, batch_file, official_dir, one_thread):
   """Serves 'forward' and 'training step'.
 
   Args:
     config_file: an `OscarConfig` as JSON.
     batch_file: an .npz file of `benchmark.random_batch`.
     official_dir: a clone of microsoft/Oscar; '' for `PlainOscar`.
+    one_thread: '1' or '0'.
   """
+  if one_thread == '1':
+    torch.set_num_threads(1)
   config = OscarConfig.from_json(config_file)
   batch = {name: torch.from_numpy(array) for name, array in np.load(batch_file).items()}
   if official_dir:

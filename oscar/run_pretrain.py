@@ -56,8 +56,8 @@ class DataConfig(settings.Checked):
 
 
 # What `--data_dir` left empty stands for.
+SCENES_DIR = 'runs/scenes'
 SCENES = {
-  'data_dir': 'runs/scenes',
   'model_dir': 'runs/oscar-scenes',
   'config': 'tiny',
   'max_seq_length': 35,
@@ -107,7 +107,9 @@ def run(values):
   if on_scenes:
     from oscar import scenes
 
-    scenes.build(data.data_dir)
+    world = scenes.build(SCENES_DIR, log=print)
+    data = dataclasses.replace(data, data_dir=world.data_dir)
+    model = dataclasses.replace(model, vocab_file=model.vocab_file or world.vocab_file)
   pretraining.run(
     model,
     data,

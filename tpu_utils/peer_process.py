@@ -1,4 +1,5 @@
 """A benchmark's contestant in a process of its own, for programs that do not share one with TensorFlow."""
+import os
 import subprocess
 import sys
 
@@ -38,6 +39,12 @@ class PeerProcess:
     self._process.stdin.write(f'{work}\n')
     self._process.stdin.flush()
     self._expect('done')
+
+  def cpu_seconds(self):
+    """Processor time that it has used so far (Linux)."""
+    with open(f'/proc/{self._process.pid}/stat', encoding='ascii') as file:
+      fields = file.read().rpartition(')')[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf('SC_CLK_TCK')  # Of the program, of the system.
 
   def _expect(self, answer):
     if self._process.stdout.readline().strip() != answer:

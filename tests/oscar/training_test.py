@@ -1,5 +1,6 @@
 """Settings become models and trainers; the official fine-tuning runs, through the trainer."""
 import dataclasses
+import pathlib
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_the_configuration_of_the_flags(checkpoint):
 
 def test_a_vocabulary_that_is_too_large_for_the_checkpoint(checkpoint, tmp_path):
   path = tmp_path / 'vocab.txt'
-  path.write_text(open(VOCAB).read() + 'more\n')
+  path.write_text(pathlib.Path(VOCAB).read_text() + 'more\n')
   with pytest.raises(ValueError, match='401 pieces, the model 400'):
     training.build_config(
       script_settings.ModelConfig(init_checkpoint=checkpoint), oscar.Tokenizer(str(path))
