@@ -26,8 +26,10 @@ import sys
 
 import numpy as np
 from absl import flags
+from PIL import Image
 
 from oscar import features
+from oscar.datasets import records, region_files, tsv
 from tpu_utils import cli, settings
 from tpu_utils.settings import setting
 
@@ -108,15 +110,18 @@ def crop(image, boxes, size, where='regions'):
   Raises:
     ValueError: a box outside the image, or without area.
   """
-  from PIL import Image
-
   check_boxes(boxes, image.shape[1], image.shape[0], where)
-  picture = Image.fromarray(image)
-  parts = (
-    picture.resize((size, size), Image.Resampling.BILINEAR, box=tuple(map(float, box)))
-    for box in boxes
-  )
-  return np.stack([np.asarray(part) for part in parts])
+  return np.stack([_stretch(image, box, size) for box in boxes])
+
+
+def _stretch(image, box, size):
+  """One box of an image as a square."""
+  # Cut first: the filter would reach over the box's edges.
+  x, y = (int(np.floor(corner)) for corner in box[:2])
+  right, bottom = (int(np.ceil(corner)) for corner in box[2:])
+  part = Image.fromarray(np.ascontiguousarray(image[y:bottom, x:right]))
+  inside = tuple(float(corner) - start for corner, start in zip(box, (x, y, x, y), strict=True))
+  return np.asarray(part.resize((size, size), Image.Resampling.BILINEAR, box=inside))
 
 
 def check_boxes(boxes, width, height, where):
@@ -219,7 +224,7 @@ class Network:
     self, model_name, weights, num_classes, image_size=None,
     tag_model_name=None, tag_weights=None, tag_classes=None,
   ):  # fmt: skip
-    import keras
+    import keras  # Only now, so that --help and checks of files are quick.
 
     import efficientnet
     import resnext
@@ -262,8 +267,6 @@ def write(folder, images):
   Raises:
     ValueError: a key comes twice; nothing is left behind of the two TSV files.
   """
-  from oscar.datasets import tsv
-
   os.makedirs(folder, exist_ok=True)
   rows = {}
   with (
@@ -289,16 +292,12 @@ def check_file(path, dim=features.REGION_DIM):
     ValueError: naming file, image and region: a wrong width (with both), NaN, a box outside the
       image, a cut-off row, damaged base64.
   """
-  from oscar.datasets import region_files
-
   file = region_files.RegionTsv(path, dim=dim)
   return len(file), sum(len(file[key]) for key in file)
 
 
 def read_boxes(path, keys):
   """{key: boxes} of a JSON file; every one of the images `keys` must have boxes there."""
-  from oscar.datasets import records
-
   boxes = records.read_json(path)
   if isinstance(boxes, list) and len(keys) == 1:
     boxes = {keys[0]: boxes}
@@ -315,8 +314,6 @@ def read_boxes(path, keys):
 
 def read_labels(path):
   """The classes' names in a file: a JSON list (.json), or one a line."""
-  from oscar.datasets import records
-
   records.require_file(path)
   if path.endswith('.json'):
     labels = records.read_json(path)
@@ -328,21 +325,36 @@ def read_labels(path):
   return labels
 
 
-def _read_image(path):
-  from PIL import Image
-
-  with Image.open(path) as picture:
-    return np.asarray(picture.convert('RGB'))
+def _key(path):
+  """The name of an image: its file's without folder and ending."""
+  return os.path.splitext(os.path.basename(path))[0]
 
 
-def _items(paths, config):
+def _open_image(path):
+  try:
+    return Image.open(path)
+  except Image.UnidentifiedImageError:
+    raise ValueError(f'{path} is no image that Pillow can read, such as JPEG or PNG.') from None
+
+
+def _boxes_of(paths, config):
+  """{image file: (what to call its boxes in an error, boxes)}, checked against the images' sizes."""
+  listed = read_boxes(config.boxes, [_key(path) for path in paths]) if config.boxes else {}
+  found = {}
+  for path in paths:
+    with _open_image(path) as picture:
+      width, height = picture.size
+    where = f'{config.boxes}, image {_key(path)!r}' if config.boxes else path
+    found[path] = where, listed.get(_key(path), grid_boxes(width, height, config.grid))
+    check_boxes(found[path][1], width, height, where)
+  return found
+
+
+def _items(boxes):
   """Yields (where, image, boxes) of image files."""
-  keys = [os.path.splitext(os.path.basename(path))[0] for path in paths]
-  boxes = read_boxes(config.boxes, keys) if config.boxes else {}
-  for path, key in zip(paths, keys, strict=True):
-    image = _read_image(path)
-    where = f'{config.boxes}, image {key!r}' if config.boxes else path
-    yield where, image, boxes.get(key, grid_boxes(image.shape[1], image.shape[0], config.grid))
+  for path, (where, of_image) in boxes.items():
+    with _open_image(path) as picture:
+      yield where, np.asarray(picture.convert('RGB')), of_image
 
 
 def main(argv):
@@ -357,16 +369,18 @@ def main(argv):
   if not paths:
     raise ValueError('No image is given; write its file behind the flags, or --check=FILE.tsv.')
   needed = {'output': config.output, 'weights': network.weights, 'labels': network.labels}
+  if network.tag_model_name is not None:
+    needed['tag_weights'] = network.tag_weights
   for name, value in needed.items():
     if value is None:
       raise ValueError(f'--{name} is missing.')
-  labels = read_labels(network.labels)
+  labels, boxes = read_labels(network.labels), _boxes_of(paths, config)
   model = Network(
     network.model_name, network.weights, network.num_classes or len(labels), network.image_size,
     network.tag_model_name, network.tag_weights, len(labels),
   )  # fmt: skip
-  keys = (os.path.splitext(os.path.basename(path))[0] for path in paths)
-  rows = write(config.output, zip(keys, extract(_items(paths, config), model, labels), strict=True))
+  found = extract(_items(boxes), model, labels)
+  rows = write(config.output, zip(map(_key, boxes), found, strict=True))
   print(f'{config.output}: features and tags of {len(rows)} images')
 
 

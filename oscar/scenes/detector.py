@@ -19,7 +19,7 @@ from tpu_utils import distribute, losses, optimizers, schedules, trainer
 
 IMAGE_SIZE = 16
 _BATCH = 64
-_SCENES = 2500  # To train on; none of them is in the corpus.
+_SCENES = 2500  # To train on, at most; none of them is in the corpus.
 _LEARNING_RATE = 0.05
 _NAMES = {'digit': graph.DIGITS, 'colour': tuple(graph.COLOURS)}  # Heads and their classes.
 
@@ -72,7 +72,8 @@ def train(inks, seed, steps):
     seed: of weights and scenes.
     steps: batches of 64 crops.
   """
-  images, labels = _crops(inks, random.Random(f'{seed} detector'))
+  count = min(_SCENES, steps * _BATCH // min(graph.COUNTS))
+  images, labels = _crops(inks, random.Random(f'{seed} detector'), count)
   strategy = distribute.create_strategy('one_device')
   keras.utils.set_random_seed(seed)
   with strategy.scope():
@@ -101,9 +102,9 @@ def train(inks, seed, steps):
   return detector
 
 
-def _crops(inks, rng):
-  """(uint8 [n, 16, 16, 3], {head: float32 one-hot [n, classes]}) of the things of random scenes."""
-  scenes = [graph.sample(rng, str(number), inks) for number in range(_SCENES)]
+def _crops(inks, rng, count):
+  """(uint8 [n, 16, 16, 3], {head: float32 one-hot [n, classes]}) of the things of `count` scenes."""
+  scenes = [graph.sample(rng, str(number), inks) for number in range(count)]
   crops = [
     region_features.crop(canvas.paint(scene, inks), [t.box for t in scene.things], IMAGE_SIZE)
     for scene in scenes

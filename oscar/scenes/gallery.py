@@ -1,6 +1,7 @@
 """A picture of scenes for people: what the detector says, and what is said and asked of each."""
 
 import os
+import textwrap
 
 import numpy as np
 from matplotlib import figure, patches
@@ -9,6 +10,7 @@ from PIL import Image
 from oscar.datasets import coco_caption, gqa, region_files, tsv, vqa
 
 _COLUMNS = 4
+_WIDTH = 76  # Letters a line.
 _LINES = 3  # Captions a scene, and questions of each kind.
 
 
@@ -27,9 +29,13 @@ def draw(world, split, path, count=8):
   texts = _texts(world, split)
   labels = tsv.TsvFile(os.path.join(world.manual_dir('coco_caption'), f'{split}.label.tsv'))
   rows = region_files.row_of_key(labels)
-  height = -(-len(scenes) // _COLUMNS)
-  page = figure.Figure(figsize=(4.6 * _COLUMNS, 5.4 * height), layout='constrained')
-  grid = page.subplots(height, _COLUMNS, squeeze=False).ravel()
+  columns = min(_COLUMNS, len(scenes))
+  lines = -(-len(scenes) // columns)
+  page = figure.Figure(figsize=(4.6 * columns, 5.6 * lines))
+  page.subplots_adjust(
+    left=0.01, right=0.99, bottom=2.3 / 5.6 / lines, top=1 - 0.3 / 5.6 / lines, hspace=0.75, wspace=0.06
+  )
+  grid = page.subplots(lines, columns, squeeze=False).ravel()
   for axes in grid:
     axes.axis('off')
   for axes, scene in zip(grid, scenes, strict=False):
@@ -38,9 +44,8 @@ def draw(world, split, path, count=8):
     for found in labels.json(rows[scene.key]):
       _draw_box(axes, found, digit_at[tuple(map(float, np.round(found['rect'])))])
     axes.set_title(f'image {scene.key}', fontsize=9)
-    axes.text(
-      0, -0.03, '\n'.join(texts[scene.key]), transform=axes.transAxes, fontsize=7.5, va='top'
-    )
+    said = '\n'.join(textwrap.fill(text, _WIDTH, subsequent_indent='    ') for text in texts[scene.key])
+    axes.text(0, -0.03, said, transform=axes.transAxes, fontsize=7.5, va='top')
   folder = os.path.dirname(path)
   if folder:
     os.makedirs(folder, exist_ok=True)

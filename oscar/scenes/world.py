@@ -24,6 +24,9 @@ NUM_TRAIN, NUM_VAL = 1500, 300
 DETECTOR_STEPS = 200
 
 _DONE = 'world.json'  # Written last.
+_CONTENTS = {
+  'images', 'detector.weights.h5', 'scenes.json', 'official', 'vocab.txt', 'prepared', _DONE,
+}  # fmt: skip
 _FIRST_KEY = {'train': 100_000, 'val': 200_000}
 
 
@@ -105,30 +108,37 @@ def build(
   found = _read_done(directory)
   if found and found['settings'] == settings:
     return World(directory, found['statistics'])
-  if not found and os.path.isdir(directory) and os.listdir(directory):
-    raise ValueError(
-      f'{directory} holds other files and no {_DONE}; choose a new folder, or empty this one.'
-    )
-  place = f'{directory}.tmp-{os.getpid()}'
-  shutil.rmtree(place, ignore_errors=True)
+  place, old = (f'{directory}.{name}-{os.getpid()}' for name in ('new', 'old'))
   try:
     statistics = _write(place, settings, log or (lambda message: None))
     with open(os.path.join(place, _DONE), 'w', encoding='utf-8') as file:
       json.dump({'settings': settings, 'statistics': statistics}, file, indent=2)
-    shutil.rmtree(directory, ignore_errors=True)
+    if os.path.exists(directory):
+      os.rename(directory, old)
     os.rename(place, directory)
   finally:
-    shutil.rmtree(place, ignore_errors=True)
+    for folder in (place, old):
+      shutil.rmtree(folder, ignore_errors=True)
   return World(directory, statistics)
 
 
 def _read_done(directory):
-  """What `build` wrote last; None if it never came to that."""
+  """What `build` wrote last of a complete world; None if there is none, but room for one."""
+  if not os.path.isdir(directory):
+    return None
+  contents = set(os.listdir(directory))
+  if contents - _CONTENTS:
+    raise ValueError(
+      f'{directory} holds {min(contents - _CONTENTS)!r}, which is no part of a world; choose a new '
+      'folder, or empty this one.'
+    )
+  if contents != _CONTENTS:
+    return None
   try:
     with open(os.path.join(directory, _DONE), encoding='utf-8') as file:
       return json.load(file)
-  except (FileNotFoundError, NotADirectoryError):
-    return None
+  except ValueError:
+    return None  # Cut off.
 
 
 def _code_version():
