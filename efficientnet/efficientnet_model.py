@@ -26,7 +26,8 @@ class GlobalParams:
   `survival_prob` of None, 0 or 1 means no drop connect; the blocks go linearly from 1 to this value.
   `num_classes` of 0 leaves out the classifier. `relu_fn` is the name of a Keras activation.
   `fix_head_stem` exempts stem, head, first and last stage from scaling. `local_pooling` pools by a
-  window as large as the feature map, for TFLite. `mean_rgb` and `stddev_rgb` are in units of 0..255.
+  window as large as the feature map, for TFLite. `padding` is 'same', TensorFlow's, which at stride 2 has the odd
+  pixel on the right and below, or 'symmetric', torch's (timm's `efficientnet_*` without `tf_`). `mean_rgb` and `stddev_rgb` are in units of 0..255.
   """
 
   blocks_args: tuple = ()
@@ -46,6 +47,7 @@ class GlobalParams:
   condconv_num_experts: int | None = None
   clip_projection_output: bool = False
   fix_head_stem: bool = False
+  padding: str = 'same'
   mean_rgb: tuple = IMAGENET_MEAN_RGB
   stddev_rgb: tuple = IMAGENET_STDDEV_RGB
 
@@ -60,6 +62,7 @@ class GlobalParams:
       if len(getattr(self, name)) != 3:
         raise ValueError(f'{name}={getattr(self, name)!r} must hold three numbers, one a channel.')
     _check_activation(self.relu_fn)
+    suggest.check('padding', self.padding, layers.PADDINGS)
     if not all(self.stddev_rgb):
       raise ValueError(f'stddev_rgb={self.stddev_rgb!r} must not hold a zero.')
 

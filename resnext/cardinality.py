@@ -215,7 +215,7 @@ class Networks:
 def run(values):
   """Does what the parsed flags (`absl.flags.FlagValues`) say; returns {network: `experiment.Score`}."""
   if values.recipe == 'cifar' and (values.data_dir or values.dataset):
-    image_script.fill_in(values, {**training.CIFAR, 'model_name': 'resnet-29'}, 'The recipe for CIFAR')
+    settings.fill_in(values, {**training.CIFAR, 'model_name': 'resnet-29'}, 'The recipe for CIFAR')
   work = experiment.Experiment(SCRIPT, values)
   networks = Networks(values)
   if work.config.dry_run:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
-from tpu_utils import image_script, settings
+from tpu_utils import settings
 from tpu_utils.settings import setting
 
 # Flags of a job that may change from one start of an experiment to the next.
@@ -99,7 +99,7 @@ class Experiment:
         'unset TF_CONFIG, or give --strategy=mirrored or --strategy=one_device.'
       )
     if not values.data_dir and not values.dataset:
-      image_script.fill_in(values, script.digits, 'No --data_dir: the embedded handwritten digits')
+      settings.fill_in(values, script.digits, 'No --data_dir: the embedded handwritten digits')
     self.script, self.values = script, values
     (own,) = (c for c in script.configs if issubclass(c, ExperimentConfig))
     self.config = settings.from_flags(own, values)

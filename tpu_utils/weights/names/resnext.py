@@ -12,6 +12,8 @@ import numpy as np
 
 from tpu_utils.weights.assign import Rule
 
+CLASSIFIER = 'fc/'
+CLASSIFIERS = ('fc.',)
 _PATH_NUMBER = re.compile(r'_path(\d+)(?=_)')
 _BLOCK = re.compile(r'(layer\d+)_(\d+)_(.+)')
 _TORCH_VARIABLES = {
