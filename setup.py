@@ -35,6 +35,7 @@ EXTRAS = {
   'peers': ['torch', 'torchvision'],  # What the benchmarks and parity checks compare with.
   'test': [
     'pytest>=8',
+    'pytest-xdist>=3.5',
     'hypothesis>=6',
     'ruff>=0.6',
     'scikit-learn>=1.4',
