@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
-from tpu_utils import image_script, settings
+from tpu_utils import settings
 from tpu_utils.settings import setting
 
 # Flags of a job that may change from one start of an experiment to the next.
