@@ -1,9 +1,5 @@
 """A paper's model with the weights of a checkpoint, from what the flags say."""
-import os
-
-import tensorflow as tf
-
-from tpu_utils import image_script, job_flags, weights
+from tpu_utils import checkpoints, image_script, job_flags, weights
 from tpu_utils.image_script import PRETRAINED
 
 
@@ -49,7 +45,7 @@ def load(
     **scaling,
   )
   if checkpoint != PRETRAINED:
-    print(weights.load(model, best_of(checkpoint), source, use_ema))
+    print(weights.load(model, checkpoints.best_of(checkpoint), source, use_ema))
   return model
 
 
@@ -69,9 +65,3 @@ def fitted_spec(spec, model_settings, data, is_digits):
     interpolation=data.interpolation,
     advprop=data.advprop,
   )
-
-
-def best_of(checkpoint):
-  """The best checkpoint of a job that keeps one, given its --model_dir; any other checkpoint as it is."""
-  archive = os.path.join(checkpoint, 'archive')
-  return archive if tf.io.gfile.exists(os.path.join(archive, 'checkpoint')) else checkpoint

@@ -2,7 +2,7 @@
 import keras
 import numpy as np
 
-from tpu_utils import batch_norm, checkpoint_models, weights
+from tpu_utils import batch_norm, checkpoints, weights
 
 # Section 5.3 of EfficientNet's paper takes the settings of Kornblith et al. (arXiv 1805.08974, Appendix A.4); the
 # learning rate, which they search for each data set, is from the middle of their grid.
@@ -37,7 +37,7 @@ def load(model, path, source='auto', use_ema=True):
   """
   layer = model.get_layer('normalization')
   own = layer.scale, layer.offset
-  path = checkpoint_models.best_of(path)
+  path = checkpoints.best_of(path)
   report = weights.load(model, path, source, use_ema, replaceable=(weights.classifier_of(model),))
   loaded, (layer.scale, layer.offset) = (layer.scale, layer.offset), own
   black_and_white = [np.multiply(v, loaded[0]) + loaded[1] - np.multiply(v, own[0]) - own[1] for v in (0, 255)]
