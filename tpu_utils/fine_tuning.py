@@ -4,7 +4,7 @@ import numpy as np
 
 from tpu_utils import batch_norm, checkpoints, weights
 
-# Section 5.3 of EfficientNet's paper takes the settings of Kornblith et al. (arXiv 1805.08974, Appendix A.4); the
+# Section 5.3 of EfficientNet's paper takes the settings of Kornblith et al. (arXiv 1805.08974); the
 # learning rate, which they search for each data set, is from the middle of their grid.
 TRANSFER = {
   'optimizer': 'momentum',
