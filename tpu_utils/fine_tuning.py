@@ -4,20 +4,6 @@ import numpy as np
 
 from tpu_utils import batch_norm, checkpoints, weights
 
-# Section 5.3 of EfficientNet's paper takes the settings of Kornblith et al. (arXiv 1805.08974); the
-# learning rate, which they search for each data set, is from the middle of their grid.
-TRANSFER = {
-  'optimizer': 'momentum',
-  'nesterov': True,
-  'base_learning_rate': 0.01,
-  'lr_schedule': 'cosine',
-  'lr_warmup_epochs': 0.0,
-  'label_smoothing': 0.0,
-  'moving_average_decay': 0.0,
-  'train_batch_size': 256,
-  'train_steps': 20000,
-}
-
 
 def load(model, path, source='auto', use_ema=True):
   """Loads the weights to start from; a classifier that does not fit keeps its own.
