@@ -149,7 +149,7 @@ class Script:
       dataset=dataset,
       optimization=optimization,
       job=job,
-      tuning=_with_path(tuning, network, model.model_name),
+      tuning=_resolved(tuning, network, model),
       augmentation=network.augmentation,
       expected_replicas=hardware.num_replicas if values['num_replicas'].present else None,
       record={'flags': settings.all_values(self.configs, values), **network.record},
@@ -164,15 +164,17 @@ class Script:
     return {**digits, 'export_dir': os.path.join(values.model_dir or digits['model_dir'], 'export')}
 
 
-def _with_path(tuning, network, model_name):
-  """The settings with the path of the weights in place of `pretrained`."""
+def _resolved(tuning, network, model):
+  """The `FineTuningConfig` with the path of the weights in place of `pretrained`, and no word on what flags say."""
+  if model.overrides().get('batch_norm_momentum') is not None:
+    tuning = dataclasses.replace(tuning, transfer=False)  # Which would set that, and nothing else from here on.
   if tuning.init_checkpoint != PRETRAINED:
     return tuning
   if network.find_pretrained is None:
     raise ValueError(
-      f'--init_checkpoint={PRETRAINED}: no package has weights of {model_name}; give the path of a checkpoint.'
+      f'--init_checkpoint={PRETRAINED}: no package has weights of {model.model_name}; give the path of a checkpoint.'
     )
-  return dataclasses.replace(tuning, init_checkpoint=network.find_pretrained(model_name))
+  return dataclasses.replace(tuning, init_checkpoint=network.find_pretrained(model.model_name))
 
 
 def _fitting_spec(spec, model, data):
