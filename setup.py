@@ -14,6 +14,7 @@ CORE = [
   'tensorboard>=2.20',
   'absl-py>=2.1',
   'numpy>=1.26',
+  'h5py>=3.10',
   'tqdm>=4.66',
   'tokenizers>=0.20',
   'pyyaml>=6',
