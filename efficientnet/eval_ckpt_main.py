@@ -8,6 +8,8 @@
 
   python -m efficientnet.eval_ckpt_main --model_name=efficientnet-b0 --ckpt_dir=efficientnet-b0 --imagenet_eval_glob='/imagenet/ILSVRC2012*.JPEG' --imagenet_eval_label=/imagenet/labels.txt --num_images=-1
       Top-1 and top-5 accuracy; or with --data_dir=DIR on TFRecord shards or folders of images.
+
+Prints the five likeliest classes of each image, or the accuracies; --output_json keeps them.
 """
 import sys
 

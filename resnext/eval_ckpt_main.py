@@ -5,6 +5,8 @@
 
   python -m resnext.eval_ckpt_main --model_name=resnext-50-32x4d --ckpt_dir=resnext50_32x4d.pth --data_dir=DIR
       Top-1 and top-5 accuracy on TFRecord shards or folders of images; or with --imagenet_eval_glob.
+
+Prints the five likeliest classes of each image, or the accuracies; --output_json keeps them.
 """
 import sys
 

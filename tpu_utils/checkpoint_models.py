@@ -1,9 +1,10 @@
 """A paper's model with the weights of a checkpoint, from what the flags say."""
 import os
 
-from tpu_utils import image_script, job_flags, weights
+import tensorflow as tf
 
-PRETRAINED = 'pretrained'
+from tpu_utils import image_script, job_flags, weights
+from tpu_utils.image_script import PRETRAINED
 
 
 def flags_of_job(checkpoint):
@@ -70,4 +71,4 @@ def fitted_spec(spec, model_settings, data, is_digits):
 def _best_of(checkpoint):
   """A job's best checkpoint if it keeps one."""
   archive = os.path.join(checkpoint, 'archive')
-  return archive if os.path.exists(os.path.join(archive, 'checkpoint')) else checkpoint
+  return archive if tf.io.gfile.exists(os.path.join(archive, 'checkpoint')) else checkpoint

@@ -36,7 +36,7 @@ class Classifier:
 
 def is_program(path):
   """Whether a path is a SavedModel or a `.keras` file, which hold a network and not its weights alone."""
-  return path.endswith('.keras') or os.path.exists(os.path.join(path, _SAVED_MODEL))
+  return path.endswith('.keras') or tf.io.gfile.exists(os.path.join(path, _SAVED_MODEL))
 
 
 def from_model(model, spec):
@@ -134,11 +134,11 @@ def _record(path):
   """What our exports write beside the model: {} for others."""
   folder = os.path.dirname(path) if path.endswith('.keras') else path
   file_name = os.path.join(folder, _RECORD)
-  if not os.path.isfile(file_name):
+  if not tf.io.gfile.exists(file_name):
     return {}
-  with open(file_name, encoding='utf-8') as file:
+  with tf.io.gfile.GFile(file_name) as file:
     try:
-      record = json.load(file)
+      record = json.loads(file.read())
     except ValueError as error:
       raise ValueError(f'{file_name} is no JSON ({error}); export the model again.') from error
   return record if isinstance(record, dict) else {}

@@ -9,11 +9,10 @@ import os
 from collections.abc import Callable
 
 from tpu_utils import image_script, job_flags, settings
+from tpu_utils.image_script import PRETRAINED
 from tpu_utils.images import class_names, spec
 from tpu_utils.settings import setting
 from tpu_utils.weights import READERS
-
-PRETRAINED = 'pretrained'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,18 +15,20 @@ def of_checkpoint(path):
   Raises:
     ValueError: there is a record, and it is damaged.
   """
-  folder = path if os.path.isdir(path) else os.path.dirname(path)
+  import tensorflow as tf  # Scripts answer --help and wrong flags before it is loaded.
+
+  folder = path if tf.io.gfile.isdir(path) else os.path.dirname(path)
   for place in (folder, os.path.dirname(folder.rstrip('/'))):  # The best checkpoint is in a folder of its own.
     record = os.path.join(place, _RECORD)
-    if os.path.isfile(record):
-      return _read(record)
+    if tf.io.gfile.exists(record):
+      with tf.io.gfile.GFile(record) as file:
+        return _flags(record, file.read())
   return None
 
 
-def _read(record):
+def _flags(record, content):
   try:
-    with open(record, encoding='utf-8') as file:
-      return dict(json.load(file)['starts'][-1]['flags'])
+    return dict(json.loads(content)['starts'][-1]['flags'])
   except (ValueError, KeyError, IndexError, TypeError):
     raise ValueError(
       f'{record}: expected the record of a job, found something else; use a copy of the checkpoint without this '

@@ -109,8 +109,15 @@ def _rules(model, names, source, tensors, path):
 
 
 def classifier_of(model):
-  """Start of the paths of a model's classifier, '' if its paper names none; for `fresh` and `replaceable`."""
-  return getattr(_names_module(model), 'CLASSIFIER', '')
+  """Start of the paths of a model's classifier, for `fresh` and `replaceable`.
+
+  Raises:
+    ValueError: it is no classifier of images.
+  """
+  names = _names_module(model)
+  if not hasattr(names, 'CLASSIFIER'):
+    raise ValueError(f'{model.name} has no classifier of images whose weights could be left out.')
+  return names.CLASSIFIER
 
 
 def _classifier_left_out(model, names):

@@ -28,7 +28,7 @@ def test_counts_are_limits():
 
 def test_images_are_those_of_evaluation():
   image = next(model_files.Images(DATA, SPEC, 10).training(1))
-  assert image.shape == (32, 32, 3) and 0 <= image.min() and 200 < image.max() <= 255
+  assert image.shape == (32, 32, 3) and image.min() >= 0 and 200 < image.max() <= 255
 
 
 def test_result_counts():

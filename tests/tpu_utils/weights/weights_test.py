@@ -21,3 +21,15 @@ def test_every_source_has_a_reader():
 
 def _start_of(module):
   return next(start for start, m in weights.NAMES.items() if m == module)
+
+
+def test_models_that_no_official_tf1_program_has(tmp_path):
+  model = keras.Model(*[keras.Input((1,))] * 2, name='oscar-base')
+  with pytest.raises(ValueError, match='like oscar-base; save it as .keras'):
+    weights.save_tf1(model, tmp_path / 'm')
+
+
+def test_only_classifiers_have_one_to_leave_out():
+  model = keras.Model(*[keras.Input((1,))] * 2, name='oscar-base')
+  with pytest.raises(ValueError, match='oscar-base has no classifier of images'):
+    weights.classifier_of(model)
