@@ -18,6 +18,7 @@ CORE = [
   'tqdm>=4.66',
   'tokenizers>=0.20',
   'pyyaml>=6',
+  'safetensors>=0.4',  # OSCAR's exports.
   'matplotlib>=3.8',
   'pillow>=10',
 ]

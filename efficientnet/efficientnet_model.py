@@ -348,6 +348,26 @@ def build_network(images, blocks_args, global_params, dtype='float32', with_head
     {official endpoint name: Keras tensor}, in the official order. `head` holds the logits,
     [batch, num_classes]; `pooled_features` is [batch, C], or [batch, 1, 1, C] with `local_pooling`.
   """
+  return connect_layers(
+    lambda x, make_scope: connect(x, blocks_args, global_params, make_scope, with_head),
+    images,
+    global_params,
+    dtype,
+  )
+
+
+def connect_layers(connect_scopes, images, global_params, dtype='float32'):
+  """What `connect_scopes(normalised images, make_scope)` connects, with Keras layers.
+
+  Args:
+    connect_scopes: function like `connect`, of its first and its next to last argument.
+    images: as for `build_network`.
+    global_params: `GlobalParams` of normalisation and batch norm.
+    dtype: as for `build_network`.
+
+  Returns:
+    What `connect_scopes` returns.
+  """
   policy = keras.dtype_policies.get(dtype)
   x = keras.layers.Rescaling(
     scale=[1.0 / s for s in global_params.stddev_rgb],
@@ -355,8 +375,4 @@ def build_network(images, blocks_args, global_params, dtype='float32', with_head
     name='normalization',
     dtype=layers.full_precision(policy),
   )(images)
-
-  def make_scope(name):
-    return layers.Scope(name, global_params, policy)
-
-  return connect(x, blocks_args, global_params, make_scope, with_head)
+  return connect_scopes(x, lambda name: layers.Scope(name, global_params, policy))

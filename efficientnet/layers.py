@@ -189,6 +189,11 @@ class Scope:
   def activation(self, x, function):
     return keras.layers.Activation(function, **self._settings('activation'))(x)
 
+  def max_pool(self, x, size, strides):
+    return keras.layers.MaxPooling2D(
+      size, strides, padding='same', data_format='channels_last', **self._settings('max_pooling')
+    )(x)
+
   def spatial_mean(self, x, keepdims):
     """Mean over height and width: [batch, 1, 1, C] with `keepdims` or `local_pooling`, or [batch, C]."""
     settings = self._settings('pooling')

@@ -152,7 +152,7 @@ SCRIPT = image_script.Script(
 def run(values):
   """Does what the parsed flags (`absl.flags.FlagValues`) say."""
   if values.recipe == 'cifar' and (values.data_dir or values.dataset):
-    image_script.fill_in(values, CIFAR, 'The recipe for CIFAR')
+    settings.fill_in(values, CIFAR, 'The recipe for CIFAR')
   SCRIPT.run(values)
 
 

@@ -162,7 +162,7 @@ class Script:
       wanted.pop(name, None)  # Which images to look at is for the user to say.
     if job.get('advprop'):
       wanted['advprop_preprocessing'] = True
-    image_script.fill_in(values, wanted, f'As the job of {checkpoint}:')
+    settings.fill_in(values, wanted, f'As the job of {checkpoint}:')
     return not job.get('data_dir') and not job.get('dataset')
 
   def _classifier(self, values, data, what, checkpoint, is_digits):

@@ -1,6 +1,5 @@
 """Training, evaluating and exporting an image classifier: what the papers' `main.py` scripts share."""
 import dataclasses
-import os
 
 import keras
 
@@ -11,6 +10,7 @@ from tpu_utils import (
   distribute,
   export,
   fine_tuning,
+  job_setup,
   optimizers,
   runner,
   schedules,
@@ -55,18 +55,15 @@ def run(
   """
   training = job.mode in ('train', 'train_and_eval')
   data = hold_out(data, job.eval_name)
-  strategy = distribute.create_strategy(
-    hardware.strategy,
-    use_tpu=hardware.use_tpu,
-    tpu=hardware.tpu,
-    tpu_zone=hardware.tpu_zone,
-    gcp_project=hardware.gcp_project,
-    tpu_job_name=hardware.tpu_job_name,
-    several_workers=training,
+  strategy = job_setup.create_strategy(
+    hardware, training=training, expected_replicas=expected_replicas
   )
-  print(distribute.describe(strategy))
-  _check_replicas(strategy, expected_replicas)
-  _check_batches(strategy.num_replicas_in_sync, data, optimization.gradient_accumulation_steps)
+  job_setup.check_batches(
+    strategy.num_replicas_in_sync,
+    data.train_batch_size,
+    data.eval_batch_size,
+    optimization.gradient_accumulation_steps,
+  )
   images = make_input(spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation)
   keras.utils.set_random_seed(job.seed)
   with strategy.scope():
@@ -175,37 +172,8 @@ def _optimizer_settings(optimization):
 
 def export_best(work, spec, export_dir, to_tpu=False):
   """Exports the best checkpoint of the runner's model_dir, or the newest if none is archived."""
-  prefix = work.checkpoints.best()
-  if prefix is None:
-    steps = work.checkpoints.steps()
-    if not steps:
-      raise ValueError(f'--model_dir={work.config.model_dir} holds no checkpoint to export.')
-    prefix = work.checkpoints.prefix(steps[-1])
-  work.restore(prefix)
+  name = work.restore_best()
   with work.trainer.averaged_weights() as model:
     preprocess = preprocessing.eval_function(spec)
     export.export(model, export_dir, preprocess, dataclasses.asdict(spec), to_tpu=to_tpu)
-  print(f'Exported {os.path.basename(prefix)} to {export_dir} (SavedModel and {export.KERAS_FILE}).')
-
-
-def _check_replicas(strategy, expected):
-  if expected not in (None, strategy.num_replicas_in_sync):
-    raise ValueError(
-      f'--num_replicas={expected}, but this job has {distribute.describe(strategy)}; leave the flag out, '
-      'or check --strategy, --tpu and TF_CONFIG.'
-    )
-
-
-def _check_batches(replicas, data, accumulation_steps):
-  for flag, size in (('train', data.train_batch_size), ('eval', data.eval_batch_size)):
-    if size % replicas:
-      raise ValueError(
-        f'--{flag}_batch_size={size} does not divide among {replicas} replicas; '
-        f'take {size - size % replicas or replicas} or {size + replicas - size % replicas}.'
-      )
-  per_replica = data.train_batch_size // replicas
-  if per_replica % accumulation_steps:
-    raise ValueError(
-      f'--gradient_accumulation_steps={accumulation_steps} does not divide the {per_replica} '
-      f'images that each replica gets of --train_batch_size={data.train_batch_size}.'
-    )
+  print(f'Exported {name} to {export_dir} (SavedModel and {export.KERAS_FILE}).')

@@ -96,11 +96,15 @@ class Script:
   def run(self, values):
     """Does what the parsed flags (`absl.flags.FlagValues`) say."""
     if not values.data_dir and not values.dataset:
-      fill_in(values, self._digits_preset(values), 'No --data_dir: the embedded handwritten digits')
+      settings.fill_in(values, self._digits_preset(values), 'No --data_dir: the embedded handwritten digits')
     elif values.transfer:
       from tpu_utils import fine_tuning
 
-      fill_in(values, fine_tuning.TRANSFER, '--transfer')
+      settings.fill_in(values, fine_tuning.TRANSFER, '--transfer')
+    self.run_as_given(values)
+
+  def run_as_given(self, values):
+    """`run` without the preset for digits."""
     if values.model_dir is None:
       raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
     model, *_ = (settings.from_flags(c, values) for c in self.own_configs)
@@ -157,13 +161,6 @@ def _with_path(tuning, network, model_name):
       f'--init_checkpoint={PRETRAINED}: no package has weights of {model_name}; give the path of a checkpoint.'
     )
   return dataclasses.replace(tuning, init_checkpoint=network.find_pretrained(model_name))
-
-
-def fill_in(values, preset, why):
-  """Gives the flags of `preset` that the user left out its values, and says so."""
-  filled = settings.apply_preset(values, preset)
-  print(f'{why}, with')
-  print('  ' + ' '.join(f'--{name}={value}' for name, value in filled.items()))
 
 
 def _fitting_spec(spec, model, data):

@@ -137,6 +137,19 @@ class RegionTensors(RegionFile):
     return regions
 
 
+def open_regions(stem, dim=features.REGION_DIM):
+  """The regions in `STEM.tsv` if there is such a file, else in `STEM.pt`.
+
+  Args:
+    stem: path without ending, such as '.../train_img_frcnn_feats'.
+    dim: numbers a region.
+  """
+  if not os.path.exists(stem + '.tsv'):
+    return RegionTensors(stem + '.pt', dim=dim)
+  offsets = stem + '_offset_map.json'
+  return RegionTsv(stem + '.tsv', offsets=offsets if os.path.exists(offsets) else None, dim=dim)
+
+
 def row_of_key(file):
   """{key: row} from the first column of a `TsvFile`.
 

@@ -74,7 +74,7 @@ def export(model, directory, preprocess, preprocessing, class_names=None, *, to_
     with tf.io.gfile.GFile(os.path.join(staged, RECORD_FILE), 'w') as record_file:
       record_file.write(json.dumps(record, indent=2) + '\n')
 
-  _replace_directory(os.fspath(directory), write)
+  replace_directory(os.fspath(directory), write)
 
 
 def with_builtin_layers(model):
@@ -157,8 +157,10 @@ def _write_saved_model(model, preprocess, directory):
 # ---- Writing
 
 
-def _replace_directory(directory, write):
+def replace_directory(directory, write):
   """Calls `write(staged)` for a directory beside `directory`, then puts that in its place.
+
+  `write` must write a `RECORD_FILE`, by which the next export knows what it may delete.
 
   Whatever goes wrong, `directory` is afterwards the old one or the new one. A process killed
   between the two renames leaves it absent; the next export then first puts the old one back.

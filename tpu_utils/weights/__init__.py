@@ -10,6 +10,7 @@ and each paper has a module in `names/` whose `NAME_MAPS` gives, for every sourc
 `(model, names in the file) -> {variable.path: assign.Rule}`. It may also say
 
     BUFFERS = ends of names in files that are no weights
+    PREPARE = {source: function(tensors) -> tensors}, for what no rule for one variable can say
     MOVING_AVERAGES = False                     # its programs keep none
     CLASSIFIER = start of the paths of the classifier, and CLASSIFIERS = starts of its names in files
     check(model, path, source)                  # raises where a file is for another network with the same names
@@ -86,6 +87,8 @@ def load(
   buffers = getattr(names, 'BUFFERS', ())
   if any(name.endswith(buffers) for name in content):
     tensors = {name: content[name] for name in content if not name.endswith(buffers)}
+  if source in getattr(names, 'PREPARE', ()):
+    tensors = names.PREPARE[source](tensors)
   if hasattr(names, 'check'):
     names.check(model, path, source)
   rules = _rules(model, names, source, tensors, path)
