@@ -29,12 +29,14 @@ class Image:
     scene: `graph.Scene`.
     regions: `region_features.Regions`, what the detector says.
     captions: [str].
+    detailed: [str], captions for retrieval: they tell the scene from others.
     vqa, gqa: [`questions.Question`].
   """
 
   scene: Scene
   regions: region_features.Regions
   captions: list
+  detailed: list
   vqa: list
   gqa: list
 
@@ -171,7 +173,7 @@ def _write_retrieval(folder, splits):
   for name in ('predictions.tsv', 'predictions.lineidx', 'imageid2idx.json'):
     _link(os.path.join(folder, name), f'../{_FEATURES}/{name}')
   for split, images in splits.items():
-    captions = {image.key: image.captions for image in images}
+    captions = {image.key: image.detailed for image in images}
     _write_json(os.path.join(folder, f'{split}_captions.json'), captions)
     with open(os.path.join(folder, f'{split}_img_keys.tsv'), 'w', encoding='ascii') as file:
       file.writelines(f'{image.key}\n' for image in images)

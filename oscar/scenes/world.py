@@ -195,7 +195,7 @@ def _images(place, split, scenes, seed, inks, finder):
     rng = random.Random(f'{seed} {scene.key} texts')
     images.append(
       layouts.Image(
-        scene, _surest_first(regions), captions.captions(scene, rng),
+        scene, _surest_first(regions), captions.captions(scene, rng), captions.detailed(scene, rng),
         questions.vqa(scene, scenes, rng), questions.gqa(scene, scenes, rng),
       )
     )  # fmt: skip
@@ -217,7 +217,7 @@ def _write_vocabulary(path, images, spoken):
   """A BERT vocabulary: special tokens, the words of the training texts, letters to spell others."""
   texts = [statement.text for statement in spoken]
   for image in images:
-    texts += [*image.captions, *image.regions.tags]
+    texts += [*image.captions, *image.detailed, *image.regions.tags]
     for question in image.vqa + image.gqa:
       texts += [question.text, *question.answers]
   words = {word for text in texts for word in re.findall(r'\w+|[^\w\s]', text)}
