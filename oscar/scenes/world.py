@@ -190,16 +190,15 @@ def _images(place, split, scenes, seed, inks, finder):
     for scene, picture in zip(scenes, pictures, strict=True)
   )
   found = region_features.extract(items, finder, finder.labels)
-  images = []
-  for scene, regions in zip(scenes, found, strict=True):
-    rng = random.Random(f'{seed} {scene.key} texts')
-    images.append(
-      layouts.Image(
-        scene, _surest_first(regions), captions.captions(scene, rng), captions.detailed(scene, rng),
-        questions.vqa(scene, scenes, rng), questions.gqa(scene, scenes, rng),
-      )
-    )  # fmt: skip
-  return images
+  rng = random.Random(f'{seed} {split} texts')
+  asked = (make(scenes, rng) for make in (questions.vqa, questions.gqa))
+  return [
+    layouts.Image(
+      scene, _surest_first(regions), captions.captions(scene, rng), captions.detailed(scene, rng),
+      simple, composed,
+    )
+    for scene, regions, simple, composed in zip(scenes, found, *asked, strict=True)
+  ]  # fmt: skip
 
 
 def _surest_first(regions):
