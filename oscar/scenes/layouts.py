@@ -12,6 +12,7 @@ import pickle
 
 from oscar import features, region_features
 from oscar.datasets import tsv
+from oscar.scenes import words
 from oscar.scenes.graph import DIGITS, Scene
 
 # Digits that the captions of the split 'seen' never mention: what NoCaps calls novel objects. Captions
@@ -153,7 +154,7 @@ def _write_nocaps(root, images):
   for name in ('cbs_constraint2tokens', 'cbs_tokenforms'):
     with tsv.TsvWriter(os.path.join(folder, f'{name}.tsv')) as file:
       for digit in DIGITS:
-        forms = digit if name == 'cbs_constraint2tokens' else f'{digit},{_plural(digit)}'
+        forms = digit if name == 'cbs_constraint2tokens' else f'{digit},{words.plural_of(digit)}'
         file.write(digit, forms)
   leaves = [{'LabelName': digit.title()} for digit in DIGITS]
   hierarchy = {'LabelName': 'Entity', 'Subcategory': [{'LabelName': 'Digit', 'Subcategory': leaves}]}
@@ -162,10 +163,6 @@ def _write_nocaps(root, images):
     file.write('feature: val.feature.tsv\nlabel: val.label.tsv\ncaption: val_caption.json\n')
     file.write('cbs_box: val.cbs_box.tsv\ncbs_constraint: cbs_constraint2tokens.tsv\n')
     file.write('cbs_tokenforms: cbs_tokenforms.tsv\ncbs_hierarchy: cbs_hierarchy.json\n')
-
-
-def _plural(digit):
-  return digit + ('es' if digit == 'six' else 's')
 
 
 def _write_retrieval(folder, splits):

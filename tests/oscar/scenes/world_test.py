@@ -50,14 +50,18 @@ def small(tmp_path_factory):
 
 @pytest.fixture
 def no_training(monkeypatch):
-  """Counts the trainings that a build asks for."""
+  """Counts the trainings that a build asks for; nothing is trained, nor stored as TFRecords."""
   asked = []
 
   def train(inks, seed, steps):
     asked.append((seed, steps))
     return PlainDetector()
 
+  def prepare(self, *_):
+    os.makedirs(self.data_dir, exist_ok=True)
+
   monkeypatch.setattr(detector, 'train', train)
+  monkeypatch.setattr(world.World, 'prepare', prepare)
   return asked
 
 
