@@ -7,6 +7,7 @@ import dataclasses
 
 from tpu_utils.images import spec
 from tpu_utils.settings import Checked, setting
+from tpu_utils.weights import READERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,6 +221,39 @@ def _epochs(text):
       '30,60,90.'
     )
   return epochs
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuningConfig(Checked):
+  """What it starts from, and what of that it learns anew."""
+
+  init_checkpoint: str = setting(
+    None,
+    'Weights to start from: --model_dir of another job, a checkpoint of any program that tpu_utils.weights reads, or '
+    '`pretrained` for ImageNet weights from a package. A classifier of another size starts afresh.',
+    type=str,
+  )
+  init_source: str = setting('auto', 'Whose checkpoint that is; auto: the file says.', choices=('auto', *READERS))
+  init_ema: bool = setting(True, 'Take the moving averages from it, where its format has both them and raw weights.')
+  freeze: str = setting(
+    'none',
+    'What stays as it is. bn: batch norm, its statistics too. backbone: all but the classifier.',
+    choices=('none', 'bn', 'backbone'),
+  )
+  backbone_lr_factor: float = setting(
+    1.0, 'Learning rate of all but the classifier, as a multiple of its own (discriminative fine-tuning).', at_least=0
+  )
+  transfer: bool = setting(
+    False,
+    "Fill in the settings of the paper's Section 5.3, which are those of Kornblith et al. (arXiv 1805.08974): Nesterov "
+    'momentum, cosine schedule, 20,000 steps at batch size 256, batch norm of momentum max(1 - 10 / steps per epoch, '
+    '0.9). Without --init_checkpoint: the same from scratch.',
+  )
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.freeze != 'none' and self.init_checkpoint is None:
+      raise ValueError(f'--freeze={self.freeze} keeps weights as they are, and needs --init_checkpoint to have some.')
 
 
 @dataclasses.dataclass(frozen=True)

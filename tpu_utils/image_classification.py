@@ -3,7 +3,18 @@ import dataclasses
 
 import keras
 
-from tpu_utils import batch_norm, distribute, export, job_setup, optimizers, runner, schedules
+from tpu_utils import (
+  batch_norm,
+  checkpoints,
+  config,
+  distribute,
+  export,
+  fine_tuning,
+  job_setup,
+  optimizers,
+  runner,
+  schedules,
+)
 from tpu_utils.classification import classification_task
 from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.images import preprocessing
@@ -22,6 +33,7 @@ def run(
   optimization,
   job,
   record,
+  tuning=None,
   augmentation=None,
   expected_replicas=None,
 ):
@@ -37,6 +49,7 @@ def run(
     optimization: a `config.OptimizationConfig`.
     job: a `config.JobConfig`.
     record: JSON-able dict for run.json.
+    tuning: a `config.FineTuningConfig`, whose `init_checkpoint` is a path; None to start afresh.
     augmentation: `Augmentation` of training; None for what `make_input` takes for the data.
     expected_replicas: stop if the strategy has another number of replicas; None for any.
   """
@@ -55,8 +68,12 @@ def run(
   keras.utils.set_random_seed(job.seed)
   with strategy.scope():
     model = build_model('mixed_bfloat16' if hardware.use_bfloat16 else None)
+    tuning = tuning or config.FineTuningConfig()
+    if training:
+      _start(model, tuning, job.model_dir, data)
   print(f'{model.name}: {model.count_params():,} parameters')
-  trainer = make_trainer(strategy, model, data, optimization, job.train_steps)
+  factors = fine_tuning.learning_rate_factors(model, tuning.backbone_lr_factor)
+  trainer = make_trainer(strategy, model, data, optimization, job.train_steps, factors)
   work = runner.Runner(
     trainer,
     job,
@@ -90,8 +107,21 @@ def hold_out(data, eval_name=None):
   return dataclasses.replace(data, num_eval_images=held_out)
 
 
-def make_trainer(strategy, model, data, optimization, train_steps):
-  """The `Trainer` of the official recipe for `model`, whose scope is `strategy`'s."""
+def _start(model, tuning, model_dir, data):
+  """Gives the model the weights to start from, unless the job goes on from its own."""
+  if tuning.init_checkpoint and not checkpoints.CheckpointManager(model_dir).steps():
+    report = fine_tuning.load(model, tuning.init_checkpoint, tuning.init_source, tuning.init_ema)
+    print(report.table())
+  fine_tuning.freeze(model, tuning.freeze)
+  if tuning.transfer:
+    fine_tuning.set_batch_norm_momentum(model, data.num_train_images / data.train_batch_size)
+
+
+def make_trainer(strategy, model, data, optimization, train_steps, learning_rate_factors=None):
+  """The `Trainer` of the official recipe for `model`, whose scope is `strategy`'s.
+
+  `learning_rate_factors` are those of `fine_tuning`; None for one learning rate.
+  """
   replicas = strategy.num_replicas_in_sync
   if optimization.optimizer == 'lars':
     group = batch_norm.lars_replicas_per_group(
@@ -101,6 +131,8 @@ def make_trainer(strategy, model, data, optimization, train_steps):
     group = batch_norm.official_replicas_per_group(replicas)
   batch_norm.set_replicas_per_group(model, group)
   decay = optimization.moving_average_decay
+  optimizer = optimizers.build_optimizer(optimization.optimizer, **_optimizer_settings(optimization))
+  optimizer.learning_rate_factors = learning_rate_factors or {}
   return Trainer(
     strategy,
     model,
@@ -111,7 +143,7 @@ def make_trainer(strategy, model, data, optimization, train_steps):
       decay_batch_norm=optimization.decay_batch_norm,
       transposed=data.transpose_input,
     ),
-    optimizers.build_optimizer(optimization.optimizer, **_optimizer_settings(optimization)),
+    optimizer,
     schedules.build_learning_rate(
       optimization.base_learning_rate * data.train_batch_size / 256,
       steps_per_epoch=data.num_train_images / data.train_batch_size,

@@ -272,17 +272,13 @@ class Runner:
     return {json.loads(line)['step'] for line in self._history_lines()}
 
   def _history_lines(self):
-    """The whole lines of the history."""
-    if not tf.io.gfile.exists(self._history()):
-      return []
-    with tf.io.gfile.GFile(self._history()) as f:
-      return [line for line in f.read().splitlines() if line.endswith('}')]
+    return history_lines(self._history())
 
   def _eval_folder(self):
     return f'eval_{self.config.eval_name}' if self.config.eval_name else 'eval'
 
   def _history(self):
-    return os.path.join(self.config.model_dir, self._eval_folder(), 'results.jsonl')
+    return history_path(self.config.model_dir, self._eval_folder())
 
   # ---- output
 
@@ -292,6 +288,19 @@ class Runner:
       path = os.path.join(self.config.model_dir, folder)
       self._writers[folder] = tf.summary.create_file_writer(path)
     return self._writers.get(folder)
+
+
+def history_path(model_dir, eval_folder='eval'):
+  """The file with a JSON object for each evaluation of a job: its step, losses and metrics."""
+  return os.path.join(model_dir, eval_folder, 'results.jsonl')
+
+
+def history_lines(path):
+  """The whole lines of a file of JSON objects; none if there is no such file."""
+  if not tf.io.gfile.exists(path):
+    return []
+  with tf.io.gfile.GFile(path) as f:
+    return [line for line in f.read().splitlines() if line.endswith('}')]
 
 
 def prepare_model_dir(model_dir):

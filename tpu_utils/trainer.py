@@ -313,7 +313,6 @@ class Trainer:
   def _swap(self):
     self.strategy.run(self.ema.swap)
 
-  @tf.function
   def _spread_seeds(self):
     """Sets the seeds of each replica apart; replica 0 keeps its own, which is what is saved."""
 
@@ -324,7 +323,7 @@ class Trainer:
         tf.raw_ops.AssignVariableOp(resource=state.value.handle, value=state.value + offset)
 
     if self._seeds and self.strategy.num_replicas_in_sync > 1:
-      self.strategy.run(spread)
+      tf.function(lambda: self.strategy.run(spread))()
 
   # ---- batches
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from oscar import features
-from oscar.datasets import records, torch_tensors, tsv
+from oscar.datasets import records, tsv
+from tpu_utils import torch_tensors
 
 
 class UnknownImageError(KeyError, ValueError):
