@@ -17,6 +17,7 @@ pytorch_transformers of the PyPI package pytorch-transformers 1.0.0 in Oscar/tra
 torch, anytree, boto3, regex and sentencepiece.
 """
 import dataclasses
+import functools
 import os
 import tempfile
 import time
@@ -26,6 +27,7 @@ from absl import flags
 from tpu_utils import cli, settings
 from tpu_utils.settings import setting
 
+MEND = 'see --help for what it needs, and install torch beside this package'
 _LABELLED = 0.15  # Share of the words that are masked.
 
 
@@ -40,7 +42,7 @@ class BenchmarkConfig(settings.Checked):
   rounds: int = setting(10, 'Times each contestant runs.', at_least=1)
   one_thread: bool = setting(
     False,
-    'Give each side one thread and count processor time: for a machine that is not quiet (Linux).',
+    'Give each side one thread and count processor time: for a machine that is not quiet.',
   )
   official_dir: str = setting(
     None, 'Clone of microsoft/Oscar; without it a plain BERT of the same operations is timed.', type=str
@@ -105,7 +107,7 @@ def benchmark(settings):
   import numpy as np
 
   import oscar
-  from tpu_utils import peer_process, timing
+  from tpu_utils import peer_process
 
   config = oscar.OscarConfig.from_name(settings.config)
   batch = random_batch(config, settings)
@@ -115,22 +117,28 @@ def benchmark(settings):
     config.to_json(config_file)
     np.savez(batch_file, **batch)
     arguments = [config_file, batch_file, settings.official_dir or '', str(int(settings.one_thread))]
-    with peer_process.PeerProcess(
-      ['-m', 'oscar.benchmark_torch', *arguments], name, 'see --help for what it needs.'
-    ) as process:
-      def clock():
-        if settings.one_thread:
-          return time.process_time() + process.cpu_seconds()
-        return time.perf_counter()
+    with peer_process.PeerProcess('oscar.benchmark_torch', arguments, MEND) as process:
+      return _take_turns(our_contestants(config, batch, settings.one_thread), name, process, settings)
 
-      return {
-        kind: timing.take_turns(
-          {'ours': work, name: lambda kind=kind: process.run(kind.split(',')[0])},
-          settings.rounds,
-          clock=clock,
-        )
-        for kind, work in our_contestants(config, batch, settings.one_thread).items()
-      }
+
+def _take_turns(ours, name, process, settings):
+  from tpu_utils import timing
+
+  used = 0.0  # Processor seconds of the other process.
+
+  def peer(work):
+    nonlocal used
+    used += process.run(work)
+
+  def clock():
+    return time.process_time() + used if settings.one_thread else time.perf_counter()
+
+  return {
+    kind: timing.take_turns(
+      {'ours': work, name: functools.partial(peer, kind.split(',')[0])}, settings.rounds, clock=clock
+    )
+    for kind, work in ours.items()
+  }
 
 
 def main(argv):

@@ -14,7 +14,8 @@ import sys
 
 from absl import flags
 
-from tpu_utils import cli, peer_process, settings, suggest
+from tpu_utils import cli, settings, suggest
+from tpu_utils.peer_process import PeerProcess
 from tpu_utils.settings import setting
 
 PEERS = ('keras', 'torchvision')
@@ -69,7 +70,9 @@ def benchmark(config):
   infer = {name: timing.inference(model, images) for name, model in models.items()}
   if 'torchvision' not in peers:
     return _take_turns(train, infer, config)
-  with torchvision_process(TORCHVISION[config.model_name], config) as process:
+  arguments = (TORCHVISION[config.model_name], str(config.batch_size), str(config.image_size))
+  mend = 'install torchvision beside this package, or leave it out with --peers=keras'
+  with PeerProcess('resnext.benchmark_torchvision', arguments, mend) as process:
     train['torchvision'] = lambda: process.run('train')
     infer['torchvision'] = lambda: process.run('infer')
     return _take_turns(train, infer, config)
@@ -84,16 +87,6 @@ def _take_turns(train, infer, config):
       timing.take_turns(train, config.rounds, {'keras': config.keras_rounds})
     ),
   }
-
-
-def torchvision_process(network, config):
-  """The `PeerProcess` of a torchvision network."""
-  arguments = (network, str(config.batch_size), str(config.image_size))
-  return peer_process.PeerProcess(
-    ['-m', 'resnext.benchmark_torchvision', *arguments],
-    'torchvision',
-    'install torchvision beside this package, or leave it out with --peers=keras.',
-  )
 
 
 def main(_):

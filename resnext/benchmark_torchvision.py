@@ -1,6 +1,6 @@
 """The other process of `resnext.benchmark`: runs a torchvision network each time it reads a line.
 
-Arguments: network, batch size, image size. Says 'ready', then 'done' after each line 'train' or 'infer'.
+Arguments: network, batch size, image size.
 """
 import sys
 

@@ -287,10 +287,7 @@ class JobConfig(Checked):
   use_async_checkpointing: bool = setting(False, 'Write checkpoints while training goes on.')
   skip_host_call: bool = setting(False, 'Write no training summaries.')
   export_dir: str = setting(None, 'Folder for the SavedModel and the .keras file.', type=str)
-  export_to_tpu: bool = setting(False, 'Not supported yet: the SavedModel serves on CPU and GPU.')
+  export_to_tpu: bool = setting(
+    False, 'Write a SavedModel for TPUs, too (tags serve and serve,tpu), to tpu/ in --export_dir.'
+  )
   seed: int = setting(0, 'Seed of the initial weights, the order of the data and all randomness.', at_least=0)
-
-  def __post_init__(self):
-    super().__post_init__()
-    if self.export_to_tpu:
-      raise ValueError('--export_to_tpu is not supported yet; leave it out for a SavedModel for CPU and GPU.')

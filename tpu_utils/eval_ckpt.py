@@ -142,7 +142,7 @@ class Script:
       background = classifier.num_classes == 1001
     results = {'model_name': values.model_name, 'ckpt_dir': checkpoint, 'enable_ema': what.enable_ema}
     if mode == 'examples':
-      names = _names(examples.labels_map_file, classifier, background, is_digits)
+      names = names_of_classes(examples.labels_map_file, classifier, background, is_digits)
       results['examples'] = eval_images.examples(
         classifier, photographs, names, background, what.batch_size, examples.picture
       )
@@ -210,8 +210,15 @@ def _check_images(mode, photographs, data, is_digits):
     )
 
 
-def _names(labels_map_file, classifier, background, is_digits):
-  """Names of the classes without the background."""
+def names_of_classes(labels_map_file, classifier, background, is_digits):
+  """Names of the classes without the background.
+
+  Args:
+    labels_map_file: path, or None.
+    classifier: `classifiers.Classifier`.
+    background: whether its class 0 is the background.
+    is_digits: whether it learnt the embedded digits.
+  """
   count = classifier.num_classes - background
   if labels_map_file:
     return class_names.read(labels_map_file, count)

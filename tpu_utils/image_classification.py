@@ -89,7 +89,7 @@ def run(
   elif not job.export_dir:
     raise ValueError('--mode=export needs --export_dir, the folder to write to.')
   if job.export_dir and distribute.is_chief(strategy):
-    export_best(work, spec, job.export_dir)
+    export_best(work, spec, job.export_dir, job.export_to_tpu)
 
 
 def hold_out(data, eval_name=None):
@@ -170,10 +170,10 @@ def _optimizer_settings(optimization):
   return settings
 
 
-def export_best(work, spec, export_dir):
+def export_best(work, spec, export_dir, to_tpu=False):
   """Exports the best checkpoint of the runner's model_dir, or the newest if none is archived."""
   name = work.restore_best()
   with work.trainer.averaged_weights() as model:
     preprocess = preprocessing.eval_function(spec)
-    export.export(model, export_dir, preprocess, dataclasses.asdict(spec))
+    export.export(model, export_dir, preprocess, dataclasses.asdict(spec), to_tpu=to_tpu)
   print(f'Exported {name} to {export_dir} (SavedModel and {export.KERAS_FILE}).')

@@ -1,61 +1,62 @@
-"""A benchmark's contestant in a process of its own, for programs that do not share one with TensorFlow."""
+"""A program that another library needs for itself, run step by step: the peers of the benchmarks.
+
+TensorFlow and torch crash each other in one process.
+"""
 import os
 import subprocess
 import sys
+import time
 
 
 class PeerProcess:
-  """A process of this interpreter that does one of its works each time it is told to.
-
-  It says 'ready' on its standard output, then reads names of works, a line each, and says 'done'
-  after each: `serve` is that side of it.
+  """Runs `python -m MODULE ARGUMENTS...`, which calls `serve`, as a context manager.
 
   Args:
-    arguments: of the interpreter, beginning with ['-m', module].
-    name: what to call it when it fails.
-    mend: what the user may do then.
+    module: dotted name of the program.
+    arguments: strings for its command line.
+    mend: what to do if it cannot run, for the error.
   """
 
-  def __init__(self, arguments, name, mend):
-    self._command = [sys.executable, *arguments]
-    self._name, self._mend = name, mend
+  def __init__(self, module, arguments, mend):
+    self._command = [sys.executable, '-m', module, *arguments]
+    self._mend = mend
 
   def __enter__(self):
+    # Threads that wait must not burn time that would count as theirs.
+    env = {'OMP_WAIT_POLICY': 'passive', **os.environ}
     self._process = subprocess.Popen(
-      self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+      self._command,
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      env=env,
     )
-    self._expect('ready')
+    self._answer('ready')
     return self
 
   def __exit__(self, *_):
     self._process.communicate()
 
-  def run(self, work):
-    """Has it do a work once and waits for it.
-
-    Raises:
-      ValueError: it ended instead; the message has its last line.
-    """
-    self._process.stdin.write(f'{work}\n')
+  def run(self, what):
+    """Has it do `what` once, and waits; returns its processor time in seconds."""
+    self._process.stdin.write(f'{what}\n')
     self._process.stdin.flush()
-    self._expect('done')
+    return float(self._answer('done'))
 
-  def cpu_seconds(self):
-    """Processor time that it has used so far (Linux)."""
-    with open(f'/proc/{self._process.pid}/stat', encoding='ascii') as file:
-      fields = file.read().rpartition(')')[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf('SC_CLK_TCK')  # Of the program, of the system.
-
-  def _expect(self, answer):
-    if self._process.stdout.readline().strip() != answer:
+  def _answer(self, expected):
+    word, _, rest = self._process.stdout.readline().strip().partition(' ')
+    if word != expected:
       _, complaint = self._process.communicate()
       last = complaint.strip().splitlines()[-1:] or ['no message']
-      raise ValueError(f'{self._name} could not be timed: {last[0]}; {self._mend}')
+      raise ValueError(f'The peer could not be timed: {last[0]}; {self._mend}.')
+    return rest
 
 
-def serve(works):
-  """The other side: does `works` {name: function} as they are asked for, until the input ends."""
+def serve(commands):
+  """The other side: does `commands` {name: function} as it is told, until there are no more lines."""
   print('ready', flush=True)
   for line in sys.stdin:
-    works[line.strip()]()
-    print('done', flush=True)
+    start = time.process_time()
+    commands[line.strip()]()
+    print(f'done {time.process_time() - start}', flush=True)

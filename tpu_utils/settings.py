@@ -51,6 +51,25 @@ def setting(
   return dataclasses.field(default=default, metadata=metadata)
 
 
+def part(config_class, names, doc, **defaults):
+  """A class of some of the settings of `config_class`: for a script that needs no others.
+
+  Args:
+    config_class: a dataclass of settings.
+    names: those to take over.
+    doc: its docstring, the heading in `--help`.
+    **defaults: in place of theirs.
+  """
+  fields = {field.name: field for field in dataclasses.fields(config_class)}
+  own = []
+  for name in names:
+    default = defaults.get(name, fields[name].default)
+    own.append((name, fields[name].type, dataclasses.field(default=default, metadata=fields[name].metadata)))
+  return dataclasses.make_dataclass(
+    config_class.__name__, own, bases=(Checked,), frozen=True, namespace={'__doc__': doc}
+  )
+
+
 def define_flags(config_class, flag_values=flags.FLAGS, **defaults):
   """Defines one flag for each field of `config_class`; `defaults` replaces single defaults."""
   for field in dataclasses.fields(config_class):

@@ -42,7 +42,7 @@ def test_the_trainer_takes_steps_on_it():
 
 @pytest.mark.skipif(HAS_TORCH, reason='torch is installed')
 def test_without_torch():
-  with pytest.raises(ValueError, match='plain torch could not be timed: .*torch.*see --help'):
+  with pytest.raises(ValueError, match='The peer could not be timed: .*torch.*see --help'):
     benchmark.benchmark(SETTINGS)
 
 
@@ -61,5 +61,5 @@ def test_the_plain_peer_has_our_parameters_and_is_timed():
 @pytest.mark.skipif(not HAS_TORCH, reason='needs torch')
 def test_an_official_folder_that_is_none(tmp_path):
   settings = benchmark.BenchmarkConfig('tiny', official_dir=str(tmp_path))
-  with pytest.raises(ValueError, match='official could not be timed: .*no clone of microsoft/Oscar'):
+  with pytest.raises(ValueError, match='The peer could not be timed: .*no clone of microsoft/Oscar'):
     benchmark.benchmark(settings)

@@ -1,53 +1,43 @@
-import sys
+"""A peer that works, and one that cannot."""
+import textwrap
 
 import pytest
 
-from tpu_utils import peer_process
-
-SERVE = """
-from tpu_utils import peer_process
-def fail():
-  raise RuntimeError('out of flour')
-def think():
-  import time
-  while time.process_time() < SECONDS:
-    pass
-def bake():
-  with open({path!r}, 'a') as f:
-    f.write('cake ')
-peer_process.serve({'bake': bake, 'fail': fail, 'think': think})
-"""
+from tpu_utils.peer_process import PeerProcess
 
 
-def program_for(path):
-  return SERVE.replace('{path!r}', repr(str(path))).replace('SECONDS', '1')
+def program(folder, monkeypatch, text):
+  (folder / 'peer_under_test.py').write_text(textwrap.dedent(text))
+  monkeypatch.setenv('PYTHONPATH', f'{folder}:.')
+  return PeerProcess('peer_under_test', ['3'], 'install it')
 
 
-def test_it_works_when_told_to(tmp_path):
-  path = tmp_path / 'cakes'
-  program = program_for(path)
-  with peer_process.PeerProcess(['-c', program], 'the baker', 'buy flour.') as process:
-    assert not path.exists()
-    before = process.cpu_seconds()
-    process.run('bake')
-    process.run('bake')
-    process.run('think')
-    assert process.cpu_seconds() - before > 0.2
-  assert path.read_text() == 'cake cake '
+def test_gives_the_peers_processor_seconds(tmp_path, monkeypatch):
+  with program(tmp_path, monkeypatch, """
+    import sys, time
+    from tpu_utils import peer_process
+
+    def work():
+      while time.process_time() < int(sys.argv[1]) * 0.5:
+        pass
+
+    peer_process.serve({'work': work, 'wait': lambda: time.sleep(0.2)})
+  """) as process:
+    assert 0.5 < process.run('work') < 2
+    assert process.run('wait') < 0.1
 
 
-def test_a_failure_is_one_line(tmp_path):
-  program = program_for(tmp_path / 'cakes')
-  expected = 'the baker could not be timed: RuntimeError: out of flour; buy flour.'
-  with (
-    pytest.raises(ValueError) as error,
-    peer_process.PeerProcess(['-c', program], 'the baker', 'buy flour.') as process,
-  ):
-    process.run('fail')
-  assert str(error.value) == expected
-  with (
-    pytest.raises(ValueError, match='could not be timed: .*nowhere'),
-    peer_process.PeerProcess(['-m', 'nowhere'], 'the baker', 'buy flour.'),
-  ):
-    pass
-  assert 'nowhere' not in sys.modules
+def test_peer_that_is_missing_is_one_line(tmp_path, monkeypatch):
+  process = program(tmp_path, monkeypatch, 'import no_such_library')
+  with pytest.raises(ValueError, match="could not be timed: .*no_such_library.*; install it") as error:
+    process.__enter__()
+  assert '\n' not in str(error.value)
+
+
+def test_peer_that_dies_at_work_is_one_line(tmp_path, monkeypatch):
+  process = program(tmp_path, monkeypatch, """
+    from tpu_utils import peer_process
+    peer_process.serve({'work': lambda: 1 / 0})
+  """)
+  with pytest.raises(ValueError, match='ZeroDivisionError'), process:
+    process.run('work')

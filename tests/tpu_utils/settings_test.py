@@ -38,6 +38,17 @@ def test_an_alias_is_the_flag(values):
   assert '--iced=False, --glazed\n' in settings.help_text('', [Cake], values)
 
 
+def test_part_of_the_settings(values):
+  part = settings.part(Cake, ('flavour', 'layers'), 'How it looks.', layers=None)
+  settings.define_flags(part, values)
+  values(['prog', '--flavour=apple'])
+  found = settings.from_flags(part, values)
+  assert (found.flavour, found.layers) == ('apple', None) and not hasattr(found, 'iced')
+  assert settings.help_text('', [part], values).splitlines()[2] == 'How it looks.'
+  with pytest.raises(ValueError, match='did you mean apple'):
+    part(flavour='aple')
+
+
 @pytest.mark.parametrize(
   'argument, message',
   [
