@@ -124,18 +124,13 @@ def benchmark(settings):
 def _take_turns(ours, name, process, settings):
   from tpu_utils import timing
 
-  used = 0.0  # Processor seconds of the other process.
-
-  def peer(work):
-    nonlocal used
-    used += process.run(work)
-
-  def clock():
-    return time.process_time() + used if settings.one_thread else time.perf_counter()
-
+  by_processor = settings.one_thread
   return {
     kind: timing.take_turns(
-      {'ours': work, name: functools.partial(peer, kind.split(',')[0])}, settings.rounds, clock=clock
+      {'ours': work, name: functools.partial(process.run, kind.split(',')[0])},
+      settings.rounds,
+      clock=time.process_time if by_processor else time.perf_counter,
+      elsewhere=(name,) if by_processor else (),
     )
     for kind, work in ours.items()
   }
