@@ -17,7 +17,6 @@ pytorch_transformers of the PyPI package pytorch-transformers 1.0.0 in Oscar/tra
 torch, anytree, boto3, regex and sentencepiece.
 """
 import dataclasses
-import functools
 import os
 import tempfile
 import time
@@ -27,7 +26,6 @@ from absl import flags
 from tpu_utils import cli, settings
 from tpu_utils.settings import setting
 
-MEND = 'see --help for what it needs, and install torch beside this package'
 _LABELLED = 0.15  # Share of the words that are masked.
 
 
@@ -42,7 +40,7 @@ class BenchmarkConfig(settings.Checked):
   rounds: int = setting(10, 'Times each contestant runs.', at_least=1)
   one_thread: bool = setting(
     False,
-    'Give each side one thread and count processor time: for a machine that is not quiet.',
+    'Give each side one thread and count processor time: for a machine that is not quiet (Linux).',
   )
   official_dir: str = setting(
     None, 'Clone of microsoft/Oscar; without it a plain BERT of the same operations is timed.', type=str
@@ -107,7 +105,8 @@ def benchmark(settings):
   import numpy as np
 
   import oscar
-  from tpu_utils import peer_process
+  from tpu_utils import timing
+  from tpu_utils.peer_process import PeerProcess
 
   config = oscar.OscarConfig.from_name(settings.config)
   batch = random_batch(config, settings)
@@ -117,23 +116,14 @@ def benchmark(settings):
     config.to_json(config_file)
     np.savez(batch_file, **batch)
     arguments = [config_file, batch_file, settings.official_dir or '', str(int(settings.one_thread))]
-    with peer_process.PeerProcess('oscar.benchmark_torch', arguments, MEND) as process:
-      return _take_turns(our_contestants(config, batch, settings.one_thread), name, process, settings)
-
-
-def _take_turns(ours, name, process, settings):
-  from tpu_utils import timing
-
-  by_processor = settings.one_thread
-  return {
-    kind: timing.take_turns(
-      {'ours': work, name: functools.partial(process.run, kind.split(',')[0])},
-      settings.rounds,
-      clock=time.process_time if by_processor else time.perf_counter,
-      elsewhere=(name,) if by_processor else (),
-    )
-    for kind, work in ours.items()
-  }
+    clock = {'clock': time.process_time, 'elsewhere': (name,)} if settings.one_thread else {}
+    with PeerProcess('oscar.benchmark_torch', arguments, 'see --help for what it needs') as process:
+      return {
+        kind: timing.take_turns(
+          {'ours': work, name: lambda kind=kind: process.run(kind.split(',')[0])}, settings.rounds, **clock
+        )
+        for kind, work in our_contestants(config, batch, settings.one_thread).items()
+      }
 
 
 def main(argv):

@@ -30,14 +30,6 @@ def test_flags_give_the_dataclass(values):
   assert settings.from_flags(Cake, values) == Cake('apple', 3, 1.5, True)
 
 
-def test_an_alias_is_the_flag(values):
-  settings.define_flags(Cake, values)
-  values(['prog', '--glazed'])
-  assert settings.from_flags(Cake, values).iced
-  assert not settings.apply_preset(values, {'iced': False})  # It counts as given.
-  assert '--iced=False, --glazed\n' in settings.help_text('', [Cake], values)
-
-
 def test_part_of_the_settings(values):
   part = settings.part(Cake, ('flavour', 'layers'), 'How it looks.', layers=None)
   settings.define_flags(part, values)
@@ -47,6 +39,14 @@ def test_part_of_the_settings(values):
   assert settings.help_text('', [part], values).splitlines()[2] == 'How it looks.'
   with pytest.raises(ValueError, match='did you mean apple'):
     part(flavour='aple')
+
+
+def test_an_alias_is_the_flag(values):
+  settings.define_flags(Cake, values)
+  values(['prog', '--glazed'])
+  assert settings.from_flags(Cake, values).iced
+  assert not settings.apply_preset(values, {'iced': False})  # It counts as given.
+  assert '--iced=False, --glazed\n' in settings.help_text('', [Cake], values)
 
 
 @pytest.mark.parametrize(

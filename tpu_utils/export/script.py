@@ -151,4 +151,4 @@ def _take_over(values, job, configs):
     # Other images than the job's: none of what chose those.
     for name in ('data_dir', 'dataset', 'tfds_data_dir', 'eval_split', 'holdout_fraction'):
       wanted.pop(name, None)
-  image_script.fill_in(values, wanted, 'As the job of --ckpt_dir')
+  settings.fill_in(values, wanted, 'As the job of --ckpt_dir')
