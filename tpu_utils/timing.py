@@ -17,7 +17,8 @@ def take_turns(contestants, rounds, fewer=None, clock=time.perf_counter):
     contestants: {name: function without arguments that returns when its work is done}.
     rounds: times that each runs.
     fewer: {name: rounds} of those that are too slow for so many.
-    clock: `time.process_time` counts the processors' work instead, which other programs disturb less.
+    clock: `time.process_time` counts the processors' work instead, which other programs disturb less; None
+      if the contestants return their seconds themselves, being processes of their own.
 
   Returns:
     {name: [seconds of each round]}.
@@ -28,11 +29,18 @@ def take_turns(contestants, rounds, fewer=None, clock=time.perf_counter):
     for name in list(contestants) if i % 2 else reversed(contestants):
       if i > fewer.get(name, rounds):
         continue
-      start = clock()
-      contestants[name]()
+      seconds = _seconds(contestants[name], clock)
       if i:
-        times[name].append(clock() - start)
+        times[name].append(seconds)
   return times
+
+
+def _seconds(contestant, clock):
+  if clock is None:
+    return contestant()
+  start = clock()
+  contestant()
+  return clock() - start
 
 
 def medians(times):
