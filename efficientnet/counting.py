@@ -38,10 +38,22 @@ def count(model_name, image_size=None, **overrides):
   blocks_args, global_params = builder.get_model_params(model_name, overrides)
   if image_size is None:
     image_size = model_builder_factory.get_model_input_size(model_name)
+  return count_connected(
+    lambda x, make_scope: efficientnet_model.connect(x, blocks_args, global_params, make_scope),
+    image_size,
+  )
+
+
+def count_connected(connect, image_size):
+  """The `Counts` of the network that `connect(normalised images, make_scope)` connects.
+
+  Args:
+    connect: see `efficientnet_model.connect`.
+    image_size: pixels a side, or (height, width).
+  """
   height, width = model_builder_factory.height_and_width(image_size)
   scope = _CountingScope()
-  images = _Features((1, height, width, 3))
-  efficientnet_model.connect(images, blocks_args, global_params, lambda name: scope)
+  connect(_Features((1, height, width, 3)), lambda name: scope)
   return scope.counts
 
 
@@ -92,6 +104,11 @@ class _CountingScope:
   def activation(self, x, function):
     del function
     return x
+
+  def max_pool(self, x, size, strides):
+    del size
+    _, height, width, channels = x.shape
+    return _Features((1, -(-height // strides), -(-width // strides), channels))
 
   def spatial_mean(self, x, keepdims):
     del keepdims

@@ -26,7 +26,8 @@ class GlobalParams:
   `survival_prob` of None, 0 or 1 means no drop connect; the blocks go linearly from 1 to this value.
   `num_classes` of 0 leaves out the classifier. `relu_fn` is the name of a Keras activation.
   `fix_head_stem` exempts stem, head, first and last stage from scaling. `local_pooling` pools by a
-  window as large as the feature map, for TFLite. `mean_rgb` and `stddev_rgb` are in units of 0..255.
+  window as large as the feature map, for TFLite. `padding` is 'same', TensorFlow's, which at stride 2 has the odd
+  pixel on the right and below, or 'symmetric', torch's (timm's `efficientnet_*` without `tf_`). `mean_rgb` and `stddev_rgb` are in units of 0..255.
   """
 
   blocks_args: tuple = ()
@@ -46,6 +47,7 @@ class GlobalParams:
   condconv_num_experts: int | None = None
   clip_projection_output: bool = False
   fix_head_stem: bool = False
+  padding: str = 'same'
   mean_rgb: tuple = IMAGENET_MEAN_RGB
   stddev_rgb: tuple = IMAGENET_STDDEV_RGB
 
@@ -60,6 +62,7 @@ class GlobalParams:
       if len(getattr(self, name)) != 3:
         raise ValueError(f'{name}={getattr(self, name)!r} must hold three numbers, one a channel.')
     _check_activation(self.relu_fn)
+    suggest.check('padding', self.padding, layers.PADDINGS)
     if not all(self.stddev_rgb):
       raise ValueError(f'stddev_rgb={self.stddev_rgb!r} must not hold a zero.')
 
@@ -345,6 +348,26 @@ def build_network(images, blocks_args, global_params, dtype='float32', with_head
     {official endpoint name: Keras tensor}, in the official order. `head` holds the logits,
     [batch, num_classes]; `pooled_features` is [batch, C], or [batch, 1, 1, C] with `local_pooling`.
   """
+  return connect_layers(
+    lambda x, make_scope: connect(x, blocks_args, global_params, make_scope, with_head),
+    images,
+    global_params,
+    dtype,
+  )
+
+
+def connect_layers(connect_scopes, images, global_params, dtype='float32'):
+  """What `connect_scopes(normalised images, make_scope)` connects, with Keras layers.
+
+  Args:
+    connect_scopes: function like `connect`, of its first and its next to last argument.
+    images: as for `build_network`.
+    global_params: `GlobalParams` of normalisation and batch norm.
+    dtype: as for `build_network`.
+
+  Returns:
+    What `connect_scopes` returns.
+  """
   policy = keras.dtype_policies.get(dtype)
   x = keras.layers.Rescaling(
     scale=[1.0 / s for s in global_params.stddev_rgb],
@@ -352,8 +375,4 @@ def build_network(images, blocks_args, global_params, dtype='float32', with_head
     name='normalization',
     dtype=layers.full_precision(policy),
   )(images)
-
-  def make_scope(name):
-    return layers.Scope(name, global_params, policy)
-
-  return connect(x, blocks_args, global_params, make_scope, with_head)
+  return connect_scopes(x, lambda name: layers.Scope(name, global_params, policy))

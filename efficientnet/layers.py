@@ -92,6 +92,9 @@ class Clip(keras.layers.Layer):
     return {**super().get_config(), 'low': self.low, 'high': self.high}
 
 
+PADDINGS = ('same', 'symmetric')
+
+
 class Scope:
   """Makes the layers of one official variable scope, named as TF1 numbered them."""
 
@@ -119,15 +122,24 @@ class Scope:
     )(x)
     return keras.layers.Dense(num_experts, activation='sigmoid', **self._settings('dense'))(x)
 
+  def _padded(self, x, kernel_size, strides):
+    """(x, the padding that is left to the convolution). The two kinds differ only where the stride is over 1."""
+    if self._params.padding == 'same' or max(strides) == 1:
+      return x, 'same'
+    width = (kernel_size - 1) // 2
+    settings = self._settings('zero_padding')
+    return keras.layers.ZeroPadding2D(width, data_format='channels_last', **settings)(x), 'valid'
+
   def conv(self, x, filters, kernel_size, strides=(1, 1), use_bias=False, routing_weights=None):
     """A convolution; with `routing_weights` a CondConv of as many experts."""
+    x, padding = self._padded(x, kernel_size, strides)
     if routing_weights is not None:
       return condconv_layers.CondConv2D(
         filters,
         kernel_size,
         num_experts=routing_weights.shape[-1],
         strides=strides,
-        padding='same',
+        padding=padding,
         use_bias=use_bias,
         kernel_initializer=conv_kernel_initializer(),
         **self._settings('cond_conv2d'),
@@ -136,7 +148,7 @@ class Scope:
       filters,
       kernel_size,
       strides=strides,
-      padding='same',
+      padding=padding,
       data_format='channels_last',
       use_bias=use_bias,
       kernel_initializer=conv_kernel_initializer(),
@@ -145,12 +157,13 @@ class Scope:
 
   def depthwise_conv(self, x, kernel_size, strides, routing_weights=None):
     """A depthwise convolution; with `routing_weights` a CondConv of as many experts."""
+    x, padding = self._padded(x, kernel_size, strides)
     if routing_weights is not None:
       return condconv_layers.DepthwiseCondConv2D(
         kernel_size,
         num_experts=routing_weights.shape[-1],
         strides=strides,
-        padding='same',
+        padding=padding,
         use_bias=False,
         depthwise_initializer=conv_kernel_initializer(),
         **self._settings('depthwise_cond_conv2d'),
@@ -158,7 +171,7 @@ class Scope:
     return keras.layers.DepthwiseConv2D(
       kernel_size,
       strides=strides,
-      padding='same',
+      padding=padding,
       data_format='channels_last',
       use_bias=False,
       depthwise_initializer=conv_kernel_initializer(),
@@ -175,6 +188,11 @@ class Scope:
 
   def activation(self, x, function):
     return keras.layers.Activation(function, **self._settings('activation'))(x)
+
+  def max_pool(self, x, size, strides):
+    return keras.layers.MaxPooling2D(
+      size, strides, padding='same', data_format='channels_last', **self._settings('max_pooling')
+    )(x)
 
   def spatial_mean(self, x, keepdims):
     """Mean over height and width: [batch, 1, 1, C] with `keepdims` or `local_pooling`, or [batch, C]."""

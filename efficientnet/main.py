@@ -6,6 +6,9 @@
   python -m efficientnet.main --data_dir=gs://bucket/imagenet --model_dir=gs://bucket/b0 --tpu=local
       EfficientNet-B0 on ImageNet TFRecord shards on a TPU VM, as in the paper.
 
+  python -m efficientnet.main --model_name=efficientnet-lite0 --init_checkpoint=pretrained
+      EfficientNet-Lite0, trained on ImageNet, learns the digits in three epochs; with --data_dir your images.
+
   python -m efficientnet.main --mode=eval --data_dir=... --model_dir=...
       Evaluates the checkpoints of another job as they appear.
 
@@ -30,6 +33,9 @@ class ModelConfig(image_script.ModelConfig):
   dropout_rate: float = setting(None, 'Dropout before the classifier.', type=float, at_least=0)
   survival_prob: float = setting(
     None, 'Stochastic depth: probability that the last block survives; 0 for none.', type=float, at_least=0
+  )
+  padding: str = setting(
+    None, "symmetric: as in timm's efficientnet_* (without tf_), for their weights.", type=str, choices=('same', 'symmetric')
   )
   batch_norm_momentum: float = setting(None, 'Momentum of the moving statistics.', type=float)
   batch_norm_epsilon: float = setting(None, 'Epsilon of batch norm.', type=float)
@@ -60,11 +66,28 @@ DIGITS = {
 }
 
 
+# The same for a network of its full size that starts from ImageNet weights.
+TUNED_DIGITS = {
+  **{k: v for k, v in DIGITS.items() if k not in ('width_coefficient', 'depth_coefficient')},
+  'model_dir': 'runs/efficientnet-digits-tuned',
+  'input_image_size': 64,
+  'train_batch_size': 32,
+  'train_steps': 135,
+  'steps_per_eval': 45,
+  'iterations_per_loop': 15,
+  'optimizer': 'momentum',
+  'nesterov': True,
+  'base_learning_rate': 0.1,
+  'lr_warmup_epochs': 0.0,
+  'moving_average_decay': 0.9,
+}
+
+
 def describe(model, values):
   """The `image_script.Network` of a `ModelConfig`."""
   del values
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
-  from efficientnet import model_builder_factory
+  from efficientnet import model_builder_factory, pretrained
 
   blocks_args, global_params = model_builder_factory.get_model_builder(
     model.model_name
@@ -72,15 +95,16 @@ def describe(model, values):
   return image_script.Network(
     build_model=model_builder_factory.build_model,
     spec=model_builder_factory.get_preprocess_spec(model.model_name),
-    identity=('width_coefficient', 'depth_coefficient'),
+    identity=('width_coefficient', 'depth_coefficient', 'padding'),
     record={
       'global_params': dataclasses.asdict(global_params),
       'blocks_args': [dataclasses.asdict(block) for block in blocks_args],
     },
+    find_pretrained=pretrained.find,
   )
 
 
-SCRIPT = image_script.Script((ModelConfig,), describe, DIGITS)
+SCRIPT = image_script.Script((ModelConfig,), describe, DIGITS, tuned_digits=TUNED_DIGITS)
 
 
 def main(argv):

@@ -6,7 +6,7 @@ import numbers
 
 import keras
 
-from efficientnet import efficientnet_builder, efficientnet_model
+from efficientnet import efficientnet_builder, efficientnet_model, pretrained
 from efficientnet.condconv import efficientnet_condconv_builder
 from efficientnet.edgetpu import efficientnet_edgetpu_builder
 from efficientnet.lite import efficientnet_lite_builder
@@ -74,7 +74,8 @@ def build_model(
     num_classes: classes of the head; None is the family's own number (1000; EdgeTPU 1001), 0 leaves
       the classifier out.
     image_size: pixels a side, or (height, width); None is the size that the model was made for.
-    weights: path of a checkpoint for `tpu_utils.weights.load`, or None for fresh weights.
+    weights: path of a checkpoint for `tpu_utils.weights.load`; 'pretrained' for ImageNet weights from an
+      installed package, see `pretrained`; or None for fresh weights.
     dtype_policy: Keras dtype policy or its name, such as 'mixed_bfloat16'; None is float32 throughout.
     include_top: False gives the head's 1x1 convolution [batch, h, w, C] instead of logits, or with
       `pooling` its mean ('avg') or maximum ('max') over space, [batch, C].
@@ -101,7 +102,8 @@ def build_model(
   if num_classes is not None:
     overrides['num_classes'] = num_classes
   network = _Network(model_name, image_size, dtype_policy, not features_only or weights, overrides)
-  network.load(weights)
+  without_classifier = features_only or pooled_features_only or not include_top
+  network.load(weights, with_classifier=not without_classifier)
   if features_only:
     return network.model('features')
   if pooled_features_only:
@@ -156,7 +158,7 @@ def feature_extractor(
   head = ('head_1x1', 'pooled_features', 'global_pool', 'head')
   with_head = weights is not None or any(name in head for name in endpoints or ())
   network = _Network(model_name, image_size, dtype_policy, with_head, overrides)
-  network.load(weights)
+  network.load(weights, with_classifier='head' in (endpoints or ()))
   known = network.endpoints
   if endpoints is None:
     endpoints = [n for n in known if n.startswith('reduction_') and '/' not in n] + ['features']
@@ -184,12 +186,16 @@ class _Network:
       self.images, blocks_args, global_params, dtype_policy or 'float32', bool(with_head)
     )
 
-  def load(self, path):
+  def load(self, path, with_classifier):
+    """Loads a checkpoint; where the classifier is cut off, its own may be of any size, or missing."""
     if path is None:
       return
     from tpu_utils import weights  # Models without a checkpoint need no reader.
 
-    weights.load(self.model('head'), path)
+    if path == pretrained.PRETRAINED:
+      path = pretrained.find(self.name)
+    model = self.model('head')
+    weights.load(model, path, fresh=() if with_classifier else (weights.classifier_of(model),))
 
   def model(self, endpoint):
     outputs = self.endpoints[endpoint]

@@ -20,6 +20,13 @@ _SIZES = {
     'num_attention_heads': 16,
     'intermediate_size': 4096,
   },
+  # For tests and small worlds; no paper's.
+  'tiny': {
+    'hidden_size': 128,
+    'num_hidden_layers': 4,
+    'num_attention_heads': 4,
+    'intermediate_size': 512,
+  },
 }
 # Keys of a `config.json` that would make another network, with the values that ours has.
 _ONLY = {
@@ -111,7 +118,7 @@ class OscarConfig:
 
   @classmethod
   def from_name(cls, name, **overrides):
-    """The configuration named 'base' or 'large', or that of a `config.json` or of its folder."""
+    """The configuration named 'base', 'large' or 'tiny', or that of a `config.json` or of its folder."""
     if name in _SIZES:
       return cls(**{**_SIZES[name], **overrides})
     if os.path.exists(name):

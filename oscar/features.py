@@ -101,14 +101,14 @@ def _check_geometry(geometry, where):
       row = int(np.argwhere(wrong)[0, 0])
       raise ValueError(
         f'{where}: region {row} has a box {complaint}: x1, y1, x2, y2 = '
-        f'{np.round(corners[row], 4).tolist()}; expected fractions of the image in [0, 1].'
+        f'{np.round(corners[row].astype(float), 4).tolist()}; expected fractions of the image in [0, 1].'
       )
   difference = np.abs(size - (corners[:, 2:] - corners[:, :2]))
   if (difference > BOX_TOLERANCE).any():
     row = int(np.argwhere(difference > BOX_TOLERANCE)[0, 0])
     raise ValueError(
-      f'{where}: region {row} ends in width, height = {np.round(size[row], 4).tolist()}, but its '
-      f'corners are {np.round(corners[row], 4).tolist()}; expected {", ".join(GEOMETRY)}.'
+      f'{where}: region {row} ends in width, height = {np.round(size[row].astype(float), 4).tolist()}, but its '
+      f'corners are {np.round(corners[row].astype(float), 4).tolist()}; expected {", ".join(GEOMETRY)}.'
     )
 
 

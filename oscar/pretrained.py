@@ -1,5 +1,8 @@
-"""Starting one stage from the checkpoint of an earlier one: BERT, pre-training, another task."""
-from tpu_utils import weights
+"""From stage to stage: starting from the checkpoint of BERT or of another task, and writing one."""
+import json
+import os
+
+from tpu_utils import export, runner, weights
 
 # Layers that a checkpoint need not have: all heads; the pooler, which masked-word models of Hugging
 # Face leave out; the image embedding, which BERT does not have.
@@ -34,3 +37,37 @@ def initialize(model, path, source='auto', fresh=()):
   """
   unused = _UNUSED.get(model.task, _UNUSED_IN_CLASSIFICATION)
   return weights.load(model, path, source, fresh=fresh, optional=_OPTIONAL, unused=unused)
+
+
+def save(model, tokenizer, folder, weights_file='model.safetensors'):
+  """Writes a model as `initialize`, Hugging Face's and the official programs read it.
+
+  The folder holds `config.json`, the vocabulary, the weights under their official names and a record
+  of what wrote them. It is whole or not there; an earlier export is replaced.
+
+  Args:
+    model: an `OscarModel`.
+    tokenizer: its `Tokenizer`.
+    folder: where to write.
+    weights_file: 'model.safetensors', or 'pytorch_model.bin', which needs torch.
+
+  Raises:
+    ValueError: `folder` holds something else, or a package is missing.
+    OSError: the files could not be written.
+  """
+  record = {'model_name': model.name, 'task': model.task, 'versions': runner.versions()}
+
+  def write(staged):
+    model.config.to_json(os.path.join(staged, 'config.json'))
+    tokenizer.save_vocabulary(staged)
+    _write_json(os.path.join(staged, 'tokenizer_config.json'), {'do_lower_case': tokenizer.do_lower_case})
+    weights.save_torch(model, os.path.join(staged, weights_file))
+    _write_json(os.path.join(staged, export.RECORD_FILE), record)
+
+  export.replace_directory(folder, write)
+
+
+def _write_json(path, content):
+  with open(path, 'w', encoding='utf-8') as f:
+    json.dump(content, f, indent=2)
+    f.write('\n')

@@ -10,12 +10,12 @@ two libraries crash each other in one. Keras compiles each of its grouped convol
 minutes for a step on a CPU; hence --keras_rounds.
 """
 import dataclasses
-import subprocess
 import sys
 
 from absl import flags
 
 from tpu_utils import cli, settings, suggest
+from tpu_utils.peer_process import PeerProcess
 from tpu_utils.settings import setting
 
 PEERS = ('keras', 'torchvision')
@@ -70,7 +70,9 @@ def benchmark(config):
   infer = {name: timing.inference(model, images) for name, model in models.items()}
   if 'torchvision' not in peers:
     return _take_turns(train, infer, config)
-  with TorchvisionProcess(TORCHVISION[config.model_name], config) as process:
+  arguments = (TORCHVISION[config.model_name], str(config.batch_size), str(config.image_size))
+  mend = 'install torchvision beside this package, or leave it out with --peers=keras'
+  with PeerProcess('resnext.benchmark_torchvision', arguments, mend) as process:
     train['torchvision'] = lambda: process.run('train')
     infer['torchvision'] = lambda: process.run('infer')
     return _take_turns(train, infer, config)
@@ -85,41 +87,6 @@ def _take_turns(train, infer, config):
       timing.take_turns(train, config.rounds, {'keras': config.keras_rounds})
     ),
   }
-
-
-class TorchvisionProcess:
-  """A process with a torchvision network that runs it when told to."""
-
-  def __init__(self, network, config):
-    self._command = [
-      sys.executable, '-m', 'resnext.benchmark_torchvision', network, str(config.batch_size),
-      str(config.image_size),
-    ]
-
-  def __enter__(self):
-    self._process = subprocess.Popen(
-      self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    self._expect('ready')
-    return self
-
-  def __exit__(self, *_):
-    self._process.communicate()
-
-  def run(self, what):
-    """Has it do 'train' or 'infer' once and waits for it."""
-    self._process.stdin.write(f'{what}\n')
-    self._process.stdin.flush()
-    self._expect('done')
-
-  def _expect(self, answer):
-    if self._process.stdout.readline().strip() != answer:
-      _, complaint = self._process.communicate()
-      last = complaint.strip().splitlines()[-1:] or ['no message']
-      raise ValueError(
-        f'torchvision could not be timed: {last[0]}; install torchvision beside this package, or '
-        'leave it out with --peers=keras.'
-      )
 
 
 def main(_):

@@ -1,11 +1,13 @@
 """The other process of `resnext.benchmark`: runs a torchvision network each time it reads a line.
 
-Arguments: network, batch size, image size. Says 'ready', then 'done' after each line 'train' or 'infer'.
+Arguments: network, batch size, image size.
 """
 import sys
 
 import torch
 import torchvision
+
+from tpu_utils import peer_process
 
 
 def main(network, batch_size, image_size):
@@ -26,11 +28,7 @@ def main(network, batch_size, image_size):
     model.eval()
     model(images)
 
-  commands = {'train': train, 'infer': infer}
-  print('ready', flush=True)
-  for line in sys.stdin:
-    commands[line.strip()]()
-    print('done', flush=True)
+  peer_process.serve({'train': train, 'infer': infer})
 
 
 if __name__ == '__main__':

@@ -43,13 +43,13 @@ def block_parameters(cardinality, path_width, channels=256):
   return cardinality * (channels * path_width + 9 * path_width**2 + path_width * channels)
 
 
-def equal_capacity_width(cardinality, channels=256, baseline_width=64):
-  """The whole width d at which C paths come nearest to the size of one path of `baseline_width`.
+def equal_capacity_width(cardinality, channels=256, baseline_width=64, times=1):
+  """The whole width d at which C paths come nearest to `times` the size of one path of `baseline_width`.
 
   Raises:
     ValueError: there are so many paths that even one channel each is nearer to none.
   """
-  size = block_parameters(1, baseline_width, channels)
+  size = times * block_parameters(1, baseline_width, channels)
   # 9 C d^2 + 2 channels C d = size
   linear = 2 * channels * cardinality
   exact = (math.sqrt(linear**2 + 36 * cardinality * size) - linear) / (18 * cardinality)

@@ -113,6 +113,20 @@ DIGITS = {
 }
 
 
+# The same for a network of its full size that starts from weights of other data.
+TUNED_DIGITS = {
+  **{k: v for k, v in DIGITS.items() if k not in ('model_name', 'width', 'stem_width')},
+  'model_dir': 'runs/resnext-digits-tuned',
+  'input_image_size': 64,
+  'train_batch_size': 32,
+  'train_steps': 135,
+  'steps_per_eval': 45,
+  'iterations_per_loop': 15,
+  'base_learning_rate': 0.1,
+  'lr_schedule': 'cosine',
+}
+
+
 def describe(model, values):
   """The `image_script.Network` of a `ModelConfig`."""
   params = network_params.from_name(model.model_name, model.overrides())
@@ -130,13 +144,15 @@ def describe(model, values):
   )
 
 
-SCRIPT = image_script.Script((ModelConfig, RecipeConfig), describe, DIGITS, defaults=IMAGENET)
+SCRIPT = image_script.Script(
+  (ModelConfig, RecipeConfig), describe, DIGITS, defaults=IMAGENET, tuned_digits=TUNED_DIGITS
+)
 
 
 def run(values):
   """Does what the parsed flags (`absl.flags.FlagValues`) say."""
   if values.recipe == 'cifar' and (values.data_dir or values.dataset):
-    image_script.fill_in(values, CIFAR, 'The recipe for CIFAR')
+    settings.fill_in(values, CIFAR, 'The recipe for CIFAR')
   SCRIPT.run(values)
 
 

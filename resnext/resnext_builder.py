@@ -60,7 +60,7 @@ def build_model(
   if num_classes is not None:
     overrides['num_classes'] = num_classes
   network = _Network(model_name, image_size, dtype_policy, overrides)
-  network.load(weights)
+  network.load(weights, with_classifier=include_top)
   if include_top:
     return network.model(network.endpoints.get('fc', network.endpoints['avgpool']))
   features = network.endpoints['features']
@@ -95,7 +95,7 @@ def feature_extractor(
     ValueError: as `build_model`; an unknown endpoint, with the nearest names.
   """
   network = _Network(model_name, image_size, dtype_policy, overrides)
-  network.load(weights)
+  network.load(weights, with_classifier='fc' in (endpoints or ()))
   known = network.endpoints
   if endpoints is None:
     endpoints = [name for name in known if name.startswith('reduction_')] + ['features']
@@ -124,12 +124,14 @@ class _Network:
   def model(self, outputs):
     return keras.Model(self._images, outputs, name=self.name)
 
-  def load(self, path):
+  def load(self, path, with_classifier):
+    """Loads a checkpoint; where the classifier is cut off, its own may be of any size, or missing."""
     if path is None:
       return
     from tpu_utils import weights  # Models without a checkpoint need no reader.
 
-    weights.load(self.model(list(self.endpoints.values())[-1]), path)
+    model = self.model(list(self.endpoints.values())[-1])
+    weights.load(model, path, fresh=() if with_classifier else (weights.classifier_of(model),))
 
 
 def _height_and_width(image_size):

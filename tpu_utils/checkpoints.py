@@ -27,9 +27,13 @@ def write(prefix, values, metadata=None):
 
   The index is renamed last: a checkpoint exists exactly when its index does.
   """
+  write_tensors(prefix, {**values, METADATA: json.dumps(metadata or {}).encode()})
+
+
+def write_tensors(prefix, values):
+  """Writes a tensor bundle of `values` {name: array or bytes}, as `write` does."""
   folder, name = os.path.split(prefix)
   scratch = os.path.join(folder, f'.writing-{name}')
-  values = {**values, METADATA: json.dumps(metadata or {}).encode()}
   names = sorted(values)
   try:
     tf.io.gfile.makedirs(scratch)
@@ -48,15 +52,22 @@ def write(prefix, values, metadata=None):
       tf.io.gfile.rmtree(scratch)
 
 
-def read(prefix):
+def read(prefix, wanted=None):
   """Returns ({name: array}, metadata) of the checkpoint `prefix`.
+
+  Args:
+    prefix: of the checkpoint's files.
+    wanted: function(name) -> whether to read it; None for all.
 
   Raises:
     CheckpointError: it does not exist, is cut off or damaged.
   """
   try:
     reader = tf.compat.v1.train.NewCheckpointReader(prefix)
-    values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    names = reader.get_variable_to_shape_map()
+    if wanted is not None:
+      names = [name for name in names if name == METADATA or wanted(name)]
+    values = {name: reader.get_tensor(name) for name in names}
   except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as e:
     raise CheckpointError(f'{prefix}: not a whole checkpoint: {_first_line(e)}') from e
   metadata = values.pop(METADATA, None)

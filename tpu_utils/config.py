@@ -7,6 +7,7 @@ import dataclasses
 
 from tpu_utils.images import spec
 from tpu_utils.settings import Checked, setting
+from tpu_utils.weights import READERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,6 +224,39 @@ def _epochs(text):
 
 
 @dataclasses.dataclass(frozen=True)
+class FineTuningConfig(Checked):
+  """What it starts from, and what of that it learns anew."""
+
+  init_checkpoint: str = setting(
+    None,
+    'Weights to start from: --model_dir of another job, a checkpoint of any program that tpu_utils.weights reads, or '
+    '`pretrained` for ImageNet weights from a package. A classifier of another size starts afresh.',
+    type=str,
+  )
+  init_source: str = setting('auto', 'Whose checkpoint that is; auto: the file says.', choices=('auto', *READERS))
+  init_ema: bool = setting(True, 'Take the moving averages from it, where its format has both them and raw weights.')
+  freeze: str = setting(
+    'none',
+    'What stays as it is. bn: batch norm, its statistics too. backbone: all but the classifier.',
+    choices=('none', 'bn', 'backbone'),
+  )
+  backbone_lr_factor: float = setting(
+    1.0, 'Learning rate of all but the classifier, as a multiple of its own (discriminative fine-tuning).', at_least=0
+  )
+  transfer: bool = setting(
+    False,
+    "Fill in the settings of the paper's Section 5.3, which are those of Kornblith et al. (arXiv 1805.08974): Nesterov "
+    'momentum, cosine schedule, 20,000 steps at batch size 256, batch norm of momentum max(1 - 10 / steps per epoch, '
+    '0.9). Without --init_checkpoint: the same from scratch.',
+  )
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.freeze != 'none' and self.init_checkpoint is None:
+      raise ValueError(f'--freeze={self.freeze} keeps weights as they are, and needs --init_checkpoint to have some.')
+
+
+@dataclasses.dataclass(frozen=True)
 class JobConfig(Checked):
   """What it does, how long, and where it writes."""
 
@@ -253,10 +287,7 @@ class JobConfig(Checked):
   use_async_checkpointing: bool = setting(False, 'Write checkpoints while training goes on.')
   skip_host_call: bool = setting(False, 'Write no training summaries.')
   export_dir: str = setting(None, 'Folder for the SavedModel and the .keras file.', type=str)
-  export_to_tpu: bool = setting(False, 'Not supported yet: the SavedModel serves on CPU and GPU.')
+  export_to_tpu: bool = setting(
+    False, 'Write a SavedModel for TPUs, too (tags serve and serve,tpu), to tpu/ in --export_dir.'
+  )
   seed: int = setting(0, 'Seed of the initial weights, the order of the data and all randomness.', at_least=0)
-
-  def __post_init__(self):
-    super().__post_init__()
-    if self.export_to_tpu:
-      raise ValueError('--export_to_tpu is not supported yet; leave it out for a SavedModel for CPU and GPU.')

@@ -1,10 +1,20 @@
 """Training, evaluating and exporting an image classifier: what the papers' `main.py` scripts share."""
 import dataclasses
-import os
 
 import keras
 
-from tpu_utils import batch_norm, distribute, export, optimizers, runner, schedules
+from tpu_utils import (
+  batch_norm,
+  checkpoints,
+  config,
+  distribute,
+  export,
+  fine_tuning,
+  job_setup,
+  optimizers,
+  runner,
+  schedules,
+)
 from tpu_utils.classification import classification_task
 from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.images import preprocessing
@@ -23,6 +33,7 @@ def run(
   optimization,
   job,
   record,
+  tuning=None,
   augmentation=None,
   expected_replicas=None,
 ):
@@ -38,29 +49,31 @@ def run(
     optimization: a `config.OptimizationConfig`.
     job: a `config.JobConfig`.
     record: JSON-able dict for run.json.
+    tuning: a `config.FineTuningConfig`, whose `init_checkpoint` is a path; None to start afresh.
     augmentation: `Augmentation` of training; None for what `make_input` takes for the data.
     expected_replicas: stop if the strategy has another number of replicas; None for any.
   """
   training = job.mode in ('train', 'train_and_eval')
   data = hold_out(data, job.eval_name)
-  strategy = distribute.create_strategy(
-    hardware.strategy,
-    use_tpu=hardware.use_tpu,
-    tpu=hardware.tpu,
-    tpu_zone=hardware.tpu_zone,
-    gcp_project=hardware.gcp_project,
-    tpu_job_name=hardware.tpu_job_name,
-    several_workers=training,
+  strategy = job_setup.create_strategy(
+    hardware, training=training, expected_replicas=expected_replicas
   )
-  print(distribute.describe(strategy))
-  _check_replicas(strategy, expected_replicas)
-  _check_batches(strategy.num_replicas_in_sync, data, optimization.gradient_accumulation_steps)
+  job_setup.check_batches(
+    strategy.num_replicas_in_sync,
+    data.train_batch_size,
+    data.eval_batch_size,
+    optimization.gradient_accumulation_steps,
+  )
   images = make_input(spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation)
   keras.utils.set_random_seed(job.seed)
   with strategy.scope():
     model = build_model('mixed_bfloat16' if hardware.use_bfloat16 else None)
+    tuning = tuning or config.FineTuningConfig()
+    if training:
+      _start(model, tuning, job.model_dir, data)
   print(f'{model.name}: {model.count_params():,} parameters')
-  trainer = make_trainer(strategy, model, data, optimization, job.train_steps)
+  factors = fine_tuning.learning_rate_factors(model, tuning.backbone_lr_factor)
+  trainer = make_trainer(strategy, model, data, optimization, job.train_steps, factors)
   work = runner.Runner(
     trainer,
     job,
@@ -76,7 +89,7 @@ def run(
   elif not job.export_dir:
     raise ValueError('--mode=export needs --export_dir, the folder to write to.')
   if job.export_dir and distribute.is_chief(strategy):
-    export_best(work, spec, job.export_dir)
+    export_best(work, spec, job.export_dir, job.export_to_tpu)
 
 
 def hold_out(data, eval_name=None):
@@ -94,8 +107,21 @@ def hold_out(data, eval_name=None):
   return dataclasses.replace(data, num_eval_images=held_out)
 
 
-def make_trainer(strategy, model, data, optimization, train_steps):
-  """The `Trainer` of the official recipe for `model`, whose scope is `strategy`'s."""
+def _start(model, tuning, model_dir, data):
+  """Gives the model the weights to start from, unless the job goes on from its own."""
+  if tuning.init_checkpoint and not checkpoints.CheckpointManager(model_dir).steps():
+    report = fine_tuning.load(model, tuning.init_checkpoint, tuning.init_source, tuning.init_ema)
+    print(report.table())
+  fine_tuning.freeze(model, tuning.freeze)
+  if tuning.transfer:
+    fine_tuning.set_batch_norm_momentum(model, data.num_train_images / data.train_batch_size)
+
+
+def make_trainer(strategy, model, data, optimization, train_steps, learning_rate_factors=None):
+  """The `Trainer` of the official recipe for `model`, whose scope is `strategy`'s.
+
+  `learning_rate_factors` are those of `fine_tuning`; None for one learning rate.
+  """
   replicas = strategy.num_replicas_in_sync
   if optimization.optimizer == 'lars':
     group = batch_norm.lars_replicas_per_group(
@@ -105,6 +131,8 @@ def make_trainer(strategy, model, data, optimization, train_steps):
     group = batch_norm.official_replicas_per_group(replicas)
   batch_norm.set_replicas_per_group(model, group)
   decay = optimization.moving_average_decay
+  optimizer = optimizers.build_optimizer(optimization.optimizer, **_optimizer_settings(optimization))
+  optimizer.learning_rate_factors = learning_rate_factors or {}
   return Trainer(
     strategy,
     model,
@@ -115,7 +143,7 @@ def make_trainer(strategy, model, data, optimization, train_steps):
       decay_batch_norm=optimization.decay_batch_norm,
       transposed=data.transpose_input,
     ),
-    optimizers.build_optimizer(optimization.optimizer, **_optimizer_settings(optimization)),
+    optimizer,
     schedules.build_learning_rate(
       optimization.base_learning_rate * data.train_batch_size / 256,
       steps_per_epoch=data.num_train_images / data.train_batch_size,
@@ -142,39 +170,10 @@ def _optimizer_settings(optimization):
   return settings
 
 
-def export_best(work, spec, export_dir):
+def export_best(work, spec, export_dir, to_tpu=False):
   """Exports the best checkpoint of the runner's model_dir, or the newest if none is archived."""
-  prefix = work.checkpoints.best()
-  if prefix is None:
-    steps = work.checkpoints.steps()
-    if not steps:
-      raise ValueError(f'--model_dir={work.config.model_dir} holds no checkpoint to export.')
-    prefix = work.checkpoints.prefix(steps[-1])
-  work.restore(prefix)
+  name = work.restore_best()
   with work.trainer.averaged_weights() as model:
     preprocess = preprocessing.eval_function(spec)
-    export.export(model, export_dir, preprocess, dataclasses.asdict(spec))
-  print(f'Exported {os.path.basename(prefix)} to {export_dir} (SavedModel and {export.KERAS_FILE}).')
-
-
-def _check_replicas(strategy, expected):
-  if expected not in (None, strategy.num_replicas_in_sync):
-    raise ValueError(
-      f'--num_replicas={expected}, but this job has {distribute.describe(strategy)}; leave the flag out, '
-      'or check --strategy, --tpu and TF_CONFIG.'
-    )
-
-
-def _check_batches(replicas, data, accumulation_steps):
-  for flag, size in (('train', data.train_batch_size), ('eval', data.eval_batch_size)):
-    if size % replicas:
-      raise ValueError(
-        f'--{flag}_batch_size={size} does not divide among {replicas} replicas; '
-        f'take {size - size % replicas or replicas} or {size + replicas - size % replicas}.'
-      )
-  per_replica = data.train_batch_size // replicas
-  if per_replica % accumulation_steps:
-    raise ValueError(
-      f'--gradient_accumulation_steps={accumulation_steps} does not divide the {per_replica} '
-      f'images that each replica gets of --train_batch_size={data.train_batch_size}.'
-    )
+    export.export(model, export_dir, preprocess, dataclasses.asdict(spec), to_tpu=to_tpu)
+  print(f'Exported {name} to {export_dir} (SavedModel and {export.KERAS_FILE}).')

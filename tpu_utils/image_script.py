@@ -14,9 +14,12 @@ from tpu_utils.settings import setting
 # Flags that make any model what it is; a model_dir of others is refused.
 _IDENTITY = ('model_name', 'num_label_classes', 'advprop')
 
+PRETRAINED = 'pretrained'  # In place of a checkpoint: ImageNet weights from a package.
+
 _SHARED_CONFIGS = (
   config.DataConfig,
   config.OptimizationConfig,
+  config.FineTuningConfig,
   config.JobConfig,
   config.HardwareConfig,
 )
@@ -49,6 +52,7 @@ class Network:
     identity: names of the flags that, with its name and classes, make the model what it is.
     record: JSON-able dict for run.json.
     augmentation: `Augmentation` of training; None for what the data ask for.
+    find_pretrained: function(model_name) -> path of ImageNet weights; ValueError where there are none.
   """
 
   build_model: Callable
@@ -56,6 +60,7 @@ class Network:
   identity: tuple
   record: Mapping
   augmentation: object = None
+  find_pretrained: Callable | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +72,14 @@ class Script:
     describe: function(ModelConfig, parsed flags) -> `Network`; may import TensorFlow.
     digits: {flag: value} that `--data_dir` left empty stands for: the embedded digits, learnt on a laptop.
     defaults: {flag: value} where the paper's recipe differs from EfficientNet's.
+    tuned_digits: as `digits`, for a network of full size that starts from weights of other data.
   """
 
   own_configs: tuple
   describe: Callable
   digits: Mapping
   defaults: Mapping = dataclasses.field(default_factory=dict)
+  tuned_digits: Mapping = dataclasses.field(default_factory=dict)
 
   @property
   def configs(self):
@@ -89,11 +96,19 @@ class Script:
   def run(self, values):
     """Does what the parsed flags (`absl.flags.FlagValues`) say."""
     if not values.data_dir and not values.dataset:
-      fill_in(values, self._digits_preset(values), 'No --data_dir: the embedded handwritten digits')
+      settings.fill_in(values, self._digits_preset(values), 'No --data_dir: the embedded handwritten digits')
+    elif values.transfer:
+      from tpu_utils import fine_tuning
+
+      settings.fill_in(values, fine_tuning.TRANSFER, '--transfer')
+    self.run_as_given(values)
+
+  def run_as_given(self, values):
+    """`run` without the preset for digits."""
     if values.model_dir is None:
       raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
     model, *_ = (settings.from_flags(c, values) for c in self.own_configs)
-    _, optimization, job, hardware = (settings.from_flags(c, values) for c in _SHARED_CONFIGS)
+    _, optimization, tuning, job, hardware = (settings.from_flags(c, values) for c in _SHARED_CONFIGS)
 
     from tpu_utils import image_classification
     from tpu_utils.images import from_config
@@ -122,30 +137,45 @@ class Script:
       dataset=dataset,
       optimization=optimization,
       job=job,
+      tuning=_with_path(tuning, network, model.model_name),
       augmentation=network.augmentation,
       expected_replicas=hardware.num_replicas if values['num_replicas'].present else None,
       record={'flags': settings.all_values(self.configs, values), **network.record},
     )
 
   def _digits_preset(self, values):
+    tuned = values.init_checkpoint is not None or values.transfer
+    digits = self.tuned_digits if tuned else self.digits
     if values.mode == 'eval':
-      return self.digits  # The training that it follows exports; two would write over each other.
+      return digits  # The training that it follows exports; two would write over each other.
     # Beside the checkpoints, wherever those go: never over the export of another run.
-    return {**self.digits, 'export_dir': os.path.join(values.model_dir or self.digits['model_dir'], 'export')}
+    return {**digits, 'export_dir': os.path.join(values.model_dir or digits['model_dir'], 'export')}
 
 
-def fill_in(values, preset, why):
-  """Gives the flags of `preset` that the user left out its values, and says so."""
-  filled = settings.apply_preset(values, preset)
-  print(f'{why}, with')
-  print('  ' + ' '.join(f'--{name}={value}' for name, value in filled.items()))
+def _with_path(tuning, network, model_name):
+  """The settings with the path of the weights in place of `pretrained`."""
+  if tuning.init_checkpoint != PRETRAINED:
+    return tuning
+  if network.find_pretrained is None:
+    raise ValueError(
+      f'--init_checkpoint={PRETRAINED}: no package has weights of {model_name}; give the path of a checkpoint.'
+    )
+  return dataclasses.replace(tuning, init_checkpoint=network.find_pretrained(model_name))
 
 
 def _fitting_spec(spec, model, data):
-  if model.input_image_size:
-    spec = dataclasses.replace(spec, image_size=model.input_image_size)
-  if data.is_digits:
-    spec = dataclasses.replace(spec, crop='whole')  # At 8x8 pixels a central crop loses strokes.
-  asked = {'crop': data.crop_rule, 'interpolation': data.interpolation}
+  return fitted_spec(
+    spec,
+    image_size=model.input_image_size,
+    # At 8x8 pixels a central crop loses strokes.
+    crop=data.crop_rule or ('whole' if data.is_digits else None),
+    interpolation=data.interpolation,
+    advprop=data.advprop,
+  )
+
+
+def fitted_spec(spec, *, image_size=None, crop=None, interpolation=None, advprop=False):
+  """A network's `PreprocessSpec` with what the flags ask for in place of its own; None leaves its own."""
+  asked = {'image_size': image_size, 'crop': crop, 'interpolation': interpolation}
   spec = dataclasses.replace(spec, **{name: value for name, value in asked.items() if value})
-  return with_advprop(spec) if data.advprop else spec
+  return with_advprop(spec) if advprop else spec

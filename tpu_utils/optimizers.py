@@ -29,6 +29,7 @@ class Optimizer:
   def __init__(self):
     self._model_variables = None
     self._slots = {}
+    self.learning_rate_factors = {}  # {path: factor} of variables with a learning rate of their own.
 
   def build(self, variables):
     """Creates the slots. Call once, in the strategy's scope, before the step is traced.
@@ -77,7 +78,9 @@ class Optimizer:
       if gradient is not None:
         gradient = tf.convert_to_tensor(gradient)  # Sparse gradients (embeddings) become dense.
         slots = {slot: of_slot[variable.path] for slot, of_slot in self._slots.items()}
-        self._update(variable, gradient, rate, **slots)
+        factor = self.learning_rate_factors.get(variable.path)
+        own_rate = rate if factor is None else tf.nest.map_structure(lambda r, f=factor: r * f, rate)
+        self._update(variable, gradient, own_rate, **slots)
 
   def _start(self, learning_rate):
     """Replica context: called once before the variables; returns what `_update` gets as the rate."""

@@ -1,5 +1,6 @@
 """A job around the trainer: resume, train, evaluate, checkpoint, follow; progress and summaries."""
 import contextlib
+import dataclasses
 import datetime
 import json
 import os
@@ -16,7 +17,23 @@ from tpu_utils.trainer import NonFiniteLossError
 
 _LOOP_SECONDS = 2.0  # The device returns to the host about this often, for progress and signals.
 _POLL_SECONDS = 2.0  # mode=eval looks for a new checkpoint this often.
-OBJECTIVE = 'top_1_accuracy'  # What the best checkpoint is best in, as in the official code.
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+  """What a kind of job calls its things; the defaults are those of image classification.
+
+  Attributes:
+    unit: what batches hold, for the speed.
+    objective: the metric that the best checkpoint is best in; the larger the better.
+    against_divergence: what the user may do when the loss is not finite.
+  """
+
+  unit: str = 'images'
+  objective: str = 'top_1_accuracy'  # As in the official code.
+  against_divergence: str = (
+    'Lower --base_learning_rate, warm up longer or set --gradient_clip_norm.'
+  )
 
 
 class Runner:
@@ -26,18 +43,22 @@ class Runner:
     trainer: the `Trainer`, at step 0.
     config: a `JobConfig`, with `model_dir` set.
     identity: JSON-able dict of what the model is; a model_dir of another identity is refused.
-    batch_size: global training batch size, for images/s.
+    batch_size: global training batch size, for the speed.
     steps_per_epoch: for the summaries' current_epoch.
     record: JSON-able dict for run.json; None for no such file.
+    terms: `Terms` of the kind of job.
   """
 
-  def __init__(self, trainer, config, identity, *, batch_size, steps_per_epoch, record=None):
+  def __init__(
+    self, trainer, config, identity, *, batch_size, steps_per_epoch, record=None, terms=None
+  ):
     self.trainer = trainer
     self.config = config
     self.identity = identity
     self._batch_size = batch_size
     self._steps_per_epoch = steps_per_epoch
     self._record = record
+    self._terms = terms or Terms()
     self._workers = distribute.Workers(trainer.strategy)
     self._writers = {}
     follows = config.mode in ('eval', 'export')
@@ -112,14 +133,16 @@ class Runner:
       newest = self.checkpoints.steps()[-1:]
       kept = f'step {newest[0]} is kept in {self.config.model_dir}' if newest else 'nothing was saved yet'
       raise NonFiniteLossError(
-        f'{e} Training stopped; {kept}. Lower --base_learning_rate, warm up longer or set '
-        '--gradient_clip_norm.'
+        f'{e} Training stopped; {kept}. {self._terms.against_divergence}'
       ) from e
     seconds = time.monotonic() - start
     speed = steps * self._batch_size / seconds
-    logs |= {'images_per_second': speed, 'current_epoch': trainer.step / self._steps_per_epoch}
-    accuracy = {OBJECTIVE: logs[OBJECTIVE]} if OBJECTIVE in logs else {}
-    progress.update(trainer.step, loss=logs['loss'], **accuracy, **{'images/s': speed})
+    unit, objective = self._terms.unit, self._terms.objective
+    logs |= {
+      f'{unit}_per_second': speed, 'current_epoch': trainer.step / self._steps_per_epoch
+    }
+    accuracy = {objective: logs[objective]} if objective in logs else {}
+    progress.update(trainer.step, loss=logs['loss'], **accuracy, **{f'{unit}/s': speed})
     if writer is not None:
       _write_scalars(writer, logs, trainer.step)
     if self._workers.several:
@@ -172,6 +195,17 @@ class Runner:
     checkpoints.assign(wanted, values, prefix)
     self.trainer.restored(metadata['step'])
 
+  def restore_best(self):
+    """Restores the weights of the best checkpoint, or of the newest if none is archived; its name."""
+    prefix = self.checkpoints.best()
+    if prefix is None:
+      steps = self.checkpoints.steps()
+      if not steps:
+        raise ValueError(f'--model_dir={self.config.model_dir} holds no checkpoint to export.')
+      prefix = self.checkpoints.prefix(steps[-1])
+    self.restore(prefix)
+    return os.path.basename(prefix)
+
   def _check_identity(self, found):
     for key, expected in self.identity.items():
       if found.get(key, expected) != expected:
@@ -191,7 +225,7 @@ class Runner:
     text = ', '.join(f'{name} {value:.4f}' for name, value in results.items())
     (progress or bar).say(f'Evaluation at step {step}: {text}')
     if self.config.archive_ckpt:
-      self._archive.archive(step, results[OBJECTIVE], results)
+      self._archive.archive(step, results[self._terms.objective], results)
     if self._workers.is_chief:
       _write_scalars(self._writer(self._eval_folder()), results, step)
       # Last of all: what the history names is not evaluated again after a kill.
@@ -201,14 +235,17 @@ class Runner:
 
   def follow(self, eval_input):
     """mode=eval: evaluates each checkpoint as it appears, until train_steps or eval_timeout."""
-    seen, waited_since = -1, time.monotonic()
+    seen, waited_since = -1, None
     while seen < self.config.train_steps:
       new = [step for step in self.checkpoints.steps() if step > seen]
       if new:
         seen = new[-1]
         self._evaluate_file(seen, eval_input)
-        waited_since = time.monotonic()
+        waited_since = None
         continue
+      if waited_since is None:
+        waited_since = time.monotonic()
+        print(f'Waiting for a new checkpoint in {self.config.model_dir} ...', flush=True)
       waited = time.monotonic() - waited_since
       if self.config.eval_timeout is not None and waited > self.config.eval_timeout:
         print(f'No new checkpoint in {self.config.model_dir} for {waited:.0f} s: evaluation ends.')
@@ -235,17 +272,13 @@ class Runner:
     return {json.loads(line)['step'] for line in self._history_lines()}
 
   def _history_lines(self):
-    """The whole lines of the history."""
-    if not tf.io.gfile.exists(self._history()):
-      return []
-    with tf.io.gfile.GFile(self._history()) as f:
-      return [line for line in f.read().splitlines() if line.endswith('}')]
+    return history_lines(self._history())
 
   def _eval_folder(self):
     return f'eval_{self.config.eval_name}' if self.config.eval_name else 'eval'
 
   def _history(self):
-    return os.path.join(self.config.model_dir, self._eval_folder(), 'results.jsonl')
+    return history_path(self.config.model_dir, self._eval_folder())
 
   # ---- output
 
@@ -255,6 +288,19 @@ class Runner:
       path = os.path.join(self.config.model_dir, folder)
       self._writers[folder] = tf.summary.create_file_writer(path)
     return self._writers.get(folder)
+
+
+def history_path(model_dir, eval_folder='eval'):
+  """The file with a JSON object for each evaluation of a job: its step, losses and metrics."""
+  return os.path.join(model_dir, eval_folder, 'results.jsonl')
+
+
+def history_lines(path):
+  """The whole lines of a file of JSON objects; none if there is no such file."""
+  if not tf.io.gfile.exists(path):
+    return []
+  with tf.io.gfile.GFile(path) as f:
+    return [line for line in f.read().splitlines() if line.endswith('}')]
 
 
 def prepare_model_dir(model_dir):

@@ -22,7 +22,15 @@ _DEFINE = {
 }
 
 
-def setting(default, help, *, choices=None, at_least=None, type=None):  # noqa: A002 - argparse's names
+def setting(
+  default,
+  help,  # noqa: A002 - argparse's names, as `type`.
+  *,
+  choices=None,
+  at_least=None,
+  type=None,  # noqa: A002
+  aliases=(),
+):
   """A dataclass field that is also a flag.
 
   Args:
@@ -31,14 +39,35 @@ def setting(default, help, *, choices=None, at_least=None, type=None):  # noqa: 
     choices: allowed values (None is always allowed when it is the default).
     at_least: smallest allowed number.
     type: bool, int, float or str; needed only when the default is None.
+    aliases: further names of the flag, such as the official ones.
   """
   metadata = {
     'help': help,
     'choices': choices,
     'at_least': at_least,
     'type': type or default.__class__,
+    'aliases': aliases,
   }
   return dataclasses.field(default=default, metadata=metadata)
+
+
+def part(config_class, names, doc, **defaults):
+  """A class of some of the settings of `config_class`: for a script that needs no others.
+
+  Args:
+    config_class: a dataclass of settings.
+    names: those to take over.
+    doc: its docstring, the heading in `--help`.
+    **defaults: in place of theirs.
+  """
+  fields = {field.name: field for field in dataclasses.fields(config_class)}
+  own = []
+  for name in names:
+    default = defaults.get(name, fields[name].default)
+    own.append((name, fields[name].type, dataclasses.field(default=default, metadata=fields[name].metadata)))
+  return dataclasses.make_dataclass(
+    config_class.__name__, own, bases=(Checked,), frozen=True, namespace={'__doc__': doc}
+  )
 
 
 def define_flags(config_class, flag_values=flags.FLAGS, **defaults):
@@ -47,6 +76,8 @@ def define_flags(config_class, flag_values=flags.FLAGS, **defaults):
     define = _DEFINE[field.metadata['type']]
     default = defaults.get(field.name, field.default)
     define(field.name, default, field.metadata['help'], flag_values=flag_values)
+    for alias in field.metadata['aliases']:
+      flags.DEFINE_alias(alias, field.name, flag_values=flag_values)
 
 
 def from_flags(config_class, flag_values):
@@ -88,6 +119,13 @@ def apply_preset(flag_values, preset):
   return filled
 
 
+def fill_in(flag_values, preset, why):
+  """`apply_preset`, and says on standard output what was filled in and why."""
+  filled = apply_preset(flag_values, preset)
+  print(f'{why}, with')
+  print('  ' + ' '.join(f'--{name}={value}' for name, value in filled.items()))
+
+
 def help_text(doc, config_classes, flag_values):
   """The `--help` page: the script's docstring, then the flags in the groups of the dataclasses."""
   parts = [textwrap.dedent(doc or '').strip(), '']
@@ -98,14 +136,21 @@ def help_text(doc, config_classes, flag_values):
       shown = '' if default is None else f'={default}'
       choices = field.metadata['choices']
       text = field.metadata['help'] + (f' One of {", ".join(map(str, choices))}.' if choices else '')
-      parts.append(f'  --{field.name}{shown}')
+      aliases = ''.join(f', --{alias}' for alias in field.metadata['aliases'])
+      parts.append(f'  --{field.name}{shown}{aliases}')
       parts += textwrap.wrap(text, 96, initial_indent='      ', subsequent_indent='      ')
     parts.append('')
   return '\n'.join(parts)
 
 
-def parse_flags(doc, config_classes):
-  """Returns the flags parser of a script: `--help` prints `help_text`; mistakes take one line."""
+def parse_flags(doc, config_classes, positional=False):
+  """Returns the flags parser of a script: `--help` prints `help_text`; mistakes take one line.
+
+  Args:
+    doc: the script's docstring.
+    config_classes: its groups of flags.
+    positional: whether words that are no flags (files, say) may follow; `main(argv)` finds them in argv[1:].
+  """
 
   def parse(argv):
     if any(argument in ('--help', '-h', '-help', '--helpfull') for argument in argv[1:]):
@@ -117,7 +162,7 @@ def parse_flags(doc, config_classes):
       sys.exit(_complain(suggest.unknown_name('flag', e.flagname, flags.FLAGS)))
     except flags.Error as e:
       sys.exit(_complain(f'{cli.one_line(e)} (--help explains the flags)'))
-    if len(rest) > 1:
+    if len(rest) > 1 and not positional:
       sys.exit(_complain(f'{rest[1]!r} is not a flag; flags are written --name=value.'))
     return rest
 

@@ -10,15 +10,16 @@ import keras
 import tensorflow as tf
 
 
-def take_turns(contestants, rounds, fewer=None, clock=time.perf_counter):
+def take_turns(contestants, rounds, fewer=None, clock=time.perf_counter, elsewhere=()):
   """Runs each contestant once unmeasured and then `rounds` times, each round in the other direction.
 
   Args:
     contestants: {name: function without arguments that returns when its work is done}.
     rounds: times that each runs.
     fewer: {name: rounds} of those that are too slow for so many.
-    clock: `time.process_time` counts the processors' work instead, which other programs disturb less; None
-      if the contestants return their seconds themselves, being processes of their own.
+    clock: `time.process_time` counts the processors' work instead, which other programs disturb less.
+    elsewhere: names of those that work in another process, where `clock` does not see them, and return their
+      seconds themselves.
 
   Returns:
     {name: [seconds of each round]}.
@@ -29,18 +30,11 @@ def take_turns(contestants, rounds, fewer=None, clock=time.perf_counter):
     for name in list(contestants) if i % 2 else reversed(contestants):
       if i > fewer.get(name, rounds):
         continue
-      seconds = _seconds(contestants[name], clock)
+      start = clock()
+      own = contestants[name]()
       if i:
-        times[name].append(seconds)
+        times[name].append(own if name in elsewhere else clock() - start)
   return times
-
-
-def _seconds(contestant, clock):
-  if clock is None:
-    return contestant()
-  start = clock()
-  contestant()
-  return clock() - start
 
 
 def medians(times):

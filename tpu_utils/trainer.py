@@ -243,9 +243,11 @@ class Trainer:
       progress: called with the number of batches done, or None.
 
     Returns:
-      {name: mean} of the losses and metrics; 'loss' is the sum of the loss terms and regularization.
+      {name: mean} of the losses and metrics, and the regularization if the task has one; 'loss' is the
+      sum of the loss terms and regularization.
     """
-    names = [*self.task.losses, *self.task.metrics, 'regularization']
+    penalties = [] if self.task.regularization is None else ['regularization']
+    names = [*self.task.losses, *self.task.metrics, *penalties]
     totals = np.zeros([len(names), 2], np.float64)
     with self.averaged_weights():
       dataset = self.strategy.distribute_datasets_from_function(dataset_fn)
@@ -256,7 +258,7 @@ class Trainer:
     if not totals[:, 1].any():
       raise ValueError('the evaluation set is empty.')
     means = _means(names, totals)
-    return {'loss': sum(means[name] for name in [*self.task.losses, 'regularization']), **means}
+    return {'loss': sum(means[name] for name in [*self.task.losses, *penalties]), **means}
 
   @tf.function(reduce_retracing=True)
   def _eval_batch(self, batch):
@@ -268,8 +270,10 @@ class Trainer:
     batch = self.task.prepare(batch)
     outputs = self.model(self._model_inputs(batch), training=False)
     functions = [*self.task.losses.values(), *self.task.metrics.values()]
-    penalty = self.task.regularization() if self.task.regularization is not None else 0.0
-    return _stack([*(function(outputs, batch) for function in functions), (penalty, 1)])
+    sums = [function(outputs, batch) for function in functions]
+    if self.task.regularization is not None:
+      sums.append((self.task.regularization(), 1))
+    return _stack(sums)
 
   # ---- replicas
 
@@ -309,7 +313,6 @@ class Trainer:
   def _swap(self):
     self.strategy.run(self.ema.swap)
 
-  @tf.function
   def _spread_seeds(self):
     """Sets the seeds of each replica apart; replica 0 keeps its own, which is what is saved."""
 
@@ -320,7 +323,7 @@ class Trainer:
         tf.raw_ops.AssignVariableOp(resource=state.value.handle, value=state.value + offset)
 
     if self._seeds and self.strategy.num_replicas_in_sync > 1:
-      self.strategy.run(spread)
+      tf.function(lambda: self.strategy.run(spread))()
 
   # ---- batches
 

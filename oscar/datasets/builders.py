@@ -307,13 +307,14 @@ class OscarNoCaps(OscarCocoCaption):
 
 
 class OscarCocoRetrieval(OfficialLayout):
-  """COCO retrieval: images with their tags and captions; a split for each NAME_captions.pt."""
+  """COCO retrieval: images with their tags and captions; a split for each NAME_captions.pt or .json."""
 
-  _SUFFIX = '_captions.pt'
+  _SUFFIX = '_captions'
 
   def _splits(self, folder):
-    names = (name for name in sorted(os.listdir(folder)) if name.endswith(self._SUFFIX))
-    return (name.removesuffix(self._SUFFIX) for name in names)
+    stems = {os.path.splitext(name) for name in os.listdir(folder)}
+    stems = {stem for stem, kind in stems if kind in ('.pt', '.json')}
+    return (s.removesuffix(self._SUFFIX) for s in sorted(stems) if s.endswith(self._SUFFIX))
 
   def _record(self, regions):
     return {

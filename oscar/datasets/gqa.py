@@ -2,7 +2,7 @@
 
     gqa_bal_qla_train.json ...              as in VQA, without scores
     trainval_testdev_all_ans2label.pkl      {answer: id}
-    gqa_img_frcnn_feats.pt                  {img_id: regions}
+    gqa_img_frcnn_feats.pt                  {img_id: regions}; or .tsv
 
 Source: microsoft/Oscar, oscar/run_gqa.py and oscar/utils/task_utils.py.
 """
@@ -21,7 +21,7 @@ SPLITS = {
   'test': ('gqa_all_qla_submission.json', 'gqa_all_qla_submission.json', False),
 }
 LABELS = 'trainval_testdev_all_ans2label.pkl'
-REGIONS = 'gqa_img_frcnn_feats.pt'
+REGIONS = 'gqa_img_frcnn_feats'
 
 
 class Gqa:
@@ -44,4 +44,4 @@ class Gqa:
     self.answers, label_of = vqa.read_labels(os.path.join(data_dir, LABELS))
     path = os.path.join(data_dir, balanced if questions == 'bal' else full)
     self.questions = list(vqa.read_questions(path, label_of, answered, scored=False))
-    self.regions = region_files.RegionTensors(os.path.join(data_dir, REGIONS), dim=dim)
+    self.regions = region_files.open_regions(os.path.join(data_dir, REGIONS), dim)

@@ -1,7 +1,7 @@
 """NLVR2 in the official layout: statements on two images, true or false.
 
     nlvr2_train.json ...          q, o: {left, right} (tags), img_id: {left, right}, label
-    nlvr2_img_frcnn_feats.pt      {image key: regions}
+    nlvr2_img_frcnn_feats.pt      {image key: regions}; or .tsv
 
 Source: microsoft/Oscar, oscar/run_nlvr.py and oscar/utils/task_utils.py.
 """
@@ -23,7 +23,7 @@ SPLITS = {
   'test1-unbalanced': 'nlvr2_unbalanced_test1.json',
   'val+test1': 'nlvr2_dev_test1.json',
 }
-REGIONS = 'nlvr2_img_frcnn_feats.pt'
+REGIONS = 'nlvr2_img_frcnn_feats'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Nlvr2:
   def __init__(self, data_dir, split, dim=features.REGION_DIM):
     suggest.check('NLVR2 split', split, SPLITS)
     self.statements = list(_read(os.path.join(data_dir, SPLITS[split])))
-    self.regions = region_files.RegionTensors(os.path.join(data_dir, REGIONS), dim=dim)
+    self.regions = region_files.open_regions(os.path.join(data_dir, REGIONS), dim)
 
 
 def _read(path):

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from oscar import features
-from oscar.datasets import records, torch_tensors, tsv
+from oscar.datasets import records, tsv
+from tpu_utils import torch_tensors
 
 
 class UnknownImageError(KeyError, ValueError):
@@ -134,6 +135,19 @@ class RegionTensors(RegionFile):
     regions = tensor.read()
     features.check(regions, self.where(key), self.dim, self.check_boxes)
     return regions
+
+
+def open_regions(stem, dim=features.REGION_DIM):
+  """The regions in `STEM.tsv` if there is such a file, else in `STEM.pt`.
+
+  Args:
+    stem: path without ending, such as '.../train_img_frcnn_feats'.
+    dim: numbers a region.
+  """
+  if not os.path.exists(stem + '.tsv'):
+    return RegionTensors(stem + '.pt', dim=dim)
+  offsets = stem + '_offset_map.json'
+  return RegionTsv(stem + '.tsv', offsets=offsets if os.path.exists(offsets) else None, dim=dim)
 
 
 def row_of_key(file):

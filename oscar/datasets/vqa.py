@@ -68,15 +68,8 @@ class Vqa:
     self.questions = list(
       read_questions(os.path.join(data_dir, name), label_of, answered, scored=True)
     )
-    self.regions = open_regions(data_dir, split, dim)
-
-
-def open_regions(data_dir, split, dim):
-  """The regions of a split: the `.tsv` if there is one, else the `.pt`."""
-  stem = os.path.join(data_dir, f'{split}_img_frcnn_feats')
-  if os.path.exists(stem + '.tsv'):
-    return region_files.RegionTsv(stem + '.tsv', offsets=stem + '_offset_map.json', dim=dim)
-  return region_files.RegionTensors(stem + '.pt', dim=dim)
+    stem = os.path.join(data_dir, f'{split}_img_frcnn_feats')
+    self.regions = region_files.open_regions(stem, dim)
 
 
 def read_labels(path):

@@ -22,6 +22,21 @@ def test_times_the_trainer_for_both_models():
     assert all(seconds and min(seconds) > 0 for seconds in times.values())
 
 
+@pytest.mark.slow
+def test_times_inference_of_all_contestants():
+  config = benchmark.BenchmarkConfig(
+    model_name='efficientnet-lite0', image_size=32, batch_size=1, rounds=2, compare='inference', clock='processor'
+  )
+  times = benchmark.inference_benchmark(config)
+  assert set(times) >= {'ours', 'ours, constant weights', 'ours, unfolded', 'keras.applications'}
+  assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in times.values())
+
+
+def test_lites_have_no_peer_to_train_with():
+  with pytest.raises(ValueError, match='--compare=keras.applications.*efficientnet-lite0'):
+    benchmark.BenchmarkConfig(model_name='efficientnet-lite0')
+
+
 def test_model_without_a_peer():
   with pytest.raises(ValueError, match='model_name.*efficientnet-b0'):
     benchmark.BenchmarkConfig(model_name='efficientnet-l2')

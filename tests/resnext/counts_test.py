@@ -64,7 +64,34 @@ def test_counts_of_other_networks(overrides, image_size):
   assert got.multiply_adds == profile.flops(model)
 
 
-def test_printed_totals_of_table_1():
-  """The printed totals of Table 1, in millions and billions."""
-  resnext_50 = counts.network_counts(network_params.from_name('resnext-50-32x4d'))
-  assert f'{resnext_50.parameters / 1e6:.1f}M {resnext_50.multiply_adds / 1e9:.1f}G' == '25.0M 4.2G'
+# Millions of parameters (the paper cuts the rest off) and billions of multiply-adds (it rounds).
+PRINTED = {
+  'resnet-50': (25.5, 4.1),  # Table 1.
+  'resnext-50-32x4d': (25.0, 4.2),
+  'resnext-29-8x64d': (34.4, None),  # Table 7.
+  'resnext-29-16x64d': (68.1, None),
+}
+
+
+@pytest.mark.parametrize(('name', 'printed'), PRINTED.items())
+def test_printed_totals(name, printed):
+  found = counts.network_counts(network_params.from_name(name))
+  millions, billions = printed
+  assert int(found.parameters / 1e5) / 10 == millions
+  assert billions is None or round(found.multiply_adds / 1e9, 1) == billions
+
+
+@pytest.mark.parametrize(
+  ('baseline', 'names', 'times'),
+  [
+    ('resnet-50', ['resnext-50-2x40d', 'resnext-50-4x24d', 'resnext-50-8x14d', 'resnext-50-32x4d'], 1),
+    ('resnet-101', ['resnext-101-2x40d', 'resnext-101-4x24d', 'resnext-101-8x14d', 'resnext-101-32x4d'], 1),
+    ('resnet-101', ['resnet-200', 'resnet-101-1x100d', 'resnext-101-2x64d', 'resnext-101-64x4d'], 2),
+  ],
+)
+def test_complexities_of_tables_3_and_4(baseline, names, times):
+  """As the tables give them, 1x and 2x; the networks themselves are within 5 % of that."""
+  size = counts.network_counts(network_params.from_name(baseline)).multiply_adds
+  for name in names:
+    ratio = counts.network_counts(network_params.from_name(name)).multiply_adds / size
+    assert ratio == pytest.approx(times, rel=0.05), name

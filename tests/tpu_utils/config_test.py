@@ -15,11 +15,6 @@ def test_wrong_values_raise_at_once(values):
     config.OptimizationConfig(**values)
 
 
-def test_what_is_not_built_yet_is_refused():
-  with pytest.raises(ValueError, match='--export_to_tpu is not supported yet'):
-    config.JobConfig(export_to_tpu=True)
-
-
 def test_channels_first_is_refused():
   with pytest.raises(ValueError, match='channels_last'):
     config.DataConfig(data_format='channels_first')

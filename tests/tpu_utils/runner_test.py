@@ -138,9 +138,9 @@ def test_a_kill_between_evaluation_and_archive_loses_no_best_checkpoint(tmp_path
 def test_the_best_checkpoint_and_its_results_are_kept(tmp_path):
   work = _runner(tmp_path)
   work.train(_Input(), _Input())
-  best = max(_history(tmp_path), key=lambda entry: (entry[runner.OBJECTIVE], entry['step']))
+  best = max(_history(tmp_path), key=lambda entry: (entry[runner.Terms().objective], entry['step']))
   assert work.checkpoints.best().endswith(f'model.ckpt-{best["step"]}')
-  assert work.checkpoints.best_objective() == pytest.approx(best[runner.OBJECTIVE], abs=1e-6)
+  assert work.checkpoints.best_objective() == pytest.approx(best[runner.Terms().objective], abs=1e-6)
 
 
 def test_an_evaluation_between_two_checkpoints_is_archived_whole(tmp_path):

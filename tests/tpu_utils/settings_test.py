@@ -15,7 +15,7 @@ class Cake(settings.Checked):
   flavour: str = setting('plum', 'Its flavour.', choices=('plum', 'apple'))
   layers: int = setting(2, 'How many layers.', at_least=1)
   sugar: float = setting(None, 'Grams, if any.', type=float, at_least=0)
-  iced: bool = setting(False, 'Whether iced.')
+  iced: bool = setting(False, 'Whether iced.', aliases=('glazed',))
 
 
 @pytest.fixture
@@ -28,6 +28,25 @@ def test_flags_give_the_dataclass(values):
   settings.define_flags(Cake, values, layers=3)
   values(['prog', '--flavour=apple', '--sugar=1.5', '--iced'])
   assert settings.from_flags(Cake, values) == Cake('apple', 3, 1.5, True)
+
+
+def test_part_of_the_settings(values):
+  part = settings.part(Cake, ('flavour', 'layers'), 'How it looks.', layers=None)
+  settings.define_flags(part, values)
+  values(['prog', '--flavour=apple'])
+  found = settings.from_flags(part, values)
+  assert (found.flavour, found.layers) == ('apple', None) and not hasattr(found, 'iced')
+  assert settings.help_text('', [part], values).splitlines()[2] == 'How it looks.'
+  with pytest.raises(ValueError, match='did you mean apple'):
+    part(flavour='aple')
+
+
+def test_an_alias_is_the_flag(values):
+  settings.define_flags(Cake, values)
+  values(['prog', '--glazed'])
+  assert settings.from_flags(Cake, values).iced
+  assert not settings.apply_preset(values, {'iced': False})  # It counts as given.
+  assert '--iced=False, --glazed\n' in settings.help_text('', [Cake], values)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +103,9 @@ def test_the_official_flags_have_their_official_defaults():
   classes = (config.DataConfig, config.OptimizationConfig, config.JobConfig, config.HardwareConfig)
   ours = {field.name: field.default for c in classes for field in dataclasses.fields(c)}
   assert {name: ours.get(name, 'absent') for name in OFFICIAL_DEFAULTS} == OFFICIAL_DEFAULTS
+
+
+def test_words_after_the_flags_where_the_script_takes_files():
+  assert settings.parse_flags('', [], positional=True)(['prog', 'a.jpg', 'b.jpg'])[1:] == ['a.jpg', 'b.jpg']
+  with pytest.raises(SystemExit):
+    settings.parse_flags('', [])(['prog', 'a.jpg'])

@@ -105,7 +105,7 @@ def benchmark(config, folder):
       for name in ('ours', *peers):
         process = stack.enter_context(_contestant(name, config, source, augmentation, places))
         contestants[name] = lambda process=process: process.run(batches)
-      times = timing.take_turns(contestants, config.rounds, clock=None)
+      times = timing.take_turns(contestants, config.rounds, elsewhere=contestants)
     images = batches * config.batch_size
     yield source, augmentation, {name: [s / images for s in seconds] for name, seconds in times.items()}
 
@@ -159,7 +159,7 @@ def _without_missing_peers(config):
   peers = _names(config.peers)
   if 'torchvision' not in peers or importlib.util.find_spec('torchvision'):
     return config
-  print("torchvision is not installed and left out; pip install torch torchvision, to compare with it.")
+  print('torchvision is not installed and left out; pip install torch torchvision, to compare with it.')
   return dataclasses.replace(config, peers=','.join(p for p in peers if p != 'torchvision'))
 
 

@@ -11,9 +11,9 @@ scikit-learn; the bytes come out the same):
 """
 import os
 import struct
-import sys
 import zlib
 
+from tpu_utils import cli, settings
 from tpu_utils.images.spec import Augmentation
 
 DATA_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'digits_data')
@@ -117,6 +117,11 @@ def _png(pixels):
   )
 
 
-if __name__ == '__main__':
+def main(argv):
+  del argv
   build(DATA_DIR)
-  print(f'Wrote {sum(NUM_SHARDS.values())} shards to {DATA_DIR}', file=sys.stderr)
+  print(f'Wrote {sum(NUM_SHARDS.values())} shards to {DATA_DIR}')
+
+
+if __name__ == '__main__':
+  cli.run(main, settings.parse_flags(__doc__, []))

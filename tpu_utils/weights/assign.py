@@ -5,8 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-_SHOWN = 8  # Names listed of each kind of mismatch; the rest is counted.
-
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
@@ -30,14 +28,26 @@ class Report:
   loaded: tuple[str, ...]  # Paths of the variables that were set.
   fresh: tuple[str, ...]  # Paths of those that keep their values.
   unused: tuple[str, ...]  # Names in the file that went nowhere.
+  remark: str = ''  # What else was taken from the file.
 
   def __str__(self):
     kinds = (('kept as they were', self.fresh), ('unused in the file', self.unused))
-    rest = ''.join(f'; {len(names)} {kind}: {_some(names)}' for kind, names in kinds if names)
-    return f'{self.path}: {len(self.loaded)} variables loaded{rest}.'
+    rest = ''.join(f'; {len(names)} {kind}: {", ".join(names)}' for kind, names in kinds if names)
+    remark = f' {self.remark}' if self.remark else ''
+    return f'{self.path}: {len(self.loaded)} variables loaded{rest}.{remark}'
+
+  def table(self):
+    """The same as lines: how many variables were loaded, and which were skipped and missing."""
+    rows = (
+      ('loaded', len(self.loaded), ''),
+      ('missing', len(self.fresh), ', '.join(self.fresh)),  # New, as the model was built.
+      ('skipped', len(self.unused), ', '.join(self.unused)),
+    )
+    lines = [f'  {kind:8}{count:5}  {names}'.rstrip() for kind, count, names in rows]
+    return '\n'.join([f'Weights of {self.path}:', *lines, *filter(None, [self.remark])])
 
 
-def assign(model, rules, tensors, path, fresh=(), optional=(), unused=()):
+def assign(model, rules, tensors, path, fresh=(), optional=(), unused=(), replaceable=()):
   """Assigns `tensors` to the variables of `model` according to `rules`.
 
   Args:
@@ -48,6 +58,7 @@ def assign(model, rules, tensors, path, fresh=(), optional=(), unused=()):
     fresh: starts of paths of variables that keep their values.
     optional: starts of paths of layers that do so if the file has none of the layer's variables.
     unused: starts of names that need not be used.
+    replaceable: starts of paths of layers that keep their values if the file's do not fit them.
 
   Returns:
     A `Report`.
@@ -58,6 +69,7 @@ def assign(model, rules, tensors, path, fresh=(), optional=(), unused=()):
   """
   _check_rules(model, rules)
   kept = _kept(model, rules, tensors, tuple(fresh), tuple(optional))
+  kept += [path for path in _unfit(model, rules, tensors, tuple(replaceable)) if path not in kept]
   values, missing, misshapen = {}, [], []
   for variable in model.weights:
     if variable.path in kept:
@@ -106,6 +118,27 @@ def _kept(model, rules, tensors, fresh, optional):
   ]
 
 
+def _unfit(model, rules, tensors, starts):
+  """Paths of the variables of those layers of which something is missing or of another shape."""
+  layers = collections.defaultdict(dict)
+  for variable in model.weights:
+    if variable.path.startswith(starts):
+      layers[variable.path.rpartition('/')[0]][variable.path] = tuple(variable.shape)
+  return [
+    path
+    for shapes in layers.values()
+    if any(_shape(rules[path], tensors) != shape for path, shape in shapes.items())
+    for path in shapes
+  ]
+
+
+def _shape(rule, tensors):
+  if rule.name not in tensors:
+    return None
+  value = np.asarray(tensors[rule.name])
+  return tuple((rule.transform(value) if rule.transform else value).shape)
+
+
 def _check_copies(path, rule, value, tensors):
   for name in rule.copies:
     if name in tensors and not np.array_equal(tensors[name], value):
@@ -117,14 +150,9 @@ def _check_copies(path, rule, value, tensors):
 
 def _mismatch(model, path, missing, unexpected, misshapen):
   kinds = (('missing', missing), ('unexpected', unexpected), ('wrong shape', misshapen))
-  listed = '; '.join(f'{len(names)} {kind}: {_some(names)}' for kind, names in kinds if names)
+  listed = '; '.join(f'{len(names)} {kind}: {", ".join(names)}' for kind, names in kinds if names)
   return (
     f'{path} does not fit {model.name} ({len(model.weights)} variables), nothing was loaded. {listed}. '
     'Build the model that the file was saved from, or name the layers to start anew with fresh= and '
     'what the file may hold besides with unused=.'
   )
-
-
-def _some(names):
-  shown = ', '.join(names[:_SHOWN])
-  return shown if len(names) <= _SHOWN else f'{shown} and {len(names) - _SHOWN} more'

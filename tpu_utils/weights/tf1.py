@@ -1,9 +1,12 @@
-"""Reads TF1 checkpoints (`model.ckpt-N.index` and `.data-*`), without a TF1 session."""
+"""Reads and writes TF1 checkpoints (`model.ckpt-N.index` and `.data-*`), without a TF1 session."""
 import os
 import re
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
+
+from tpu_utils import checkpoints
 
 _SHADOW = '/ExponentialMovingAverage'
 _OBJECT_GRAPH = '_CHECKPOINTABLE_OBJECT_GRAPH'
@@ -11,14 +14,14 @@ _OBJECT_GRAPH = '_CHECKPOINTABLE_OBJECT_GRAPH'
 _PART = re.compile(r'\.(index|data-\d{5}-of-\d{5})$')
 
 # The reader turns some of TensorFlow's status codes into Python's own exceptions.
-_READ_ERRORS = (tf.errors.OpError, ValueError, IndexError, RuntimeError)
+READ_ERRORS = (tf.errors.OpError, ValueError, IndexError, RuntimeError)
 
 
 def matches(path):
   """Whether `path` is a folder with a `checkpoint` file, a prefix, or one file of a checkpoint."""
-  if os.path.isdir(path):
-    return os.path.exists(os.path.join(path, 'checkpoint'))
-  return bool(_PART.search(path)) or os.path.exists(path + '.index')
+  if tf.io.gfile.isdir(path):
+    return tf.io.gfile.exists(os.path.join(path, 'checkpoint'))
+  return bool(_PART.search(path)) or tf.io.gfile.exists(path + '.index')
 
 
 def read(path, use_ema=True):
@@ -39,10 +42,10 @@ def read(path, use_ema=True):
     ValueError: it can't be read, is not a name-based TF1 checkpoint, or has no moving averages
       while `use_ema`.
   """
-  prefix = _prefix(path)
+  prefix = prefix_of(path)
   try:
     reader = tf.train.load_checkpoint(prefix)
-  except _READ_ERRORS as error:
+  except READ_ERRORS as error:
     raise ValueError(f'{prefix}.index cannot be read ({_first_line(error)}); copy it anew.') from error
   names = list(reader.get_variable_to_shape_map())
   if _OBJECT_GRAPH in names:
@@ -51,6 +54,15 @@ def read(path, use_ema=True):
       'Restore it with tf.train.Checkpoint.'
     )
   return _Tensors(reader, prefix, _source_names(names, prefix, use_ema))
+
+
+def write(prefix, tensors, step):
+  """Writes {name: array} with their moving averages (the same arrays), `global_step` and `checkpoint`."""
+  shadows = {name + _SHADOW: value for name, value in tensors.items()}
+  checkpoints.write_tensors(prefix, {**tensors, **shadows, 'global_step': np.asarray(step, np.int64)})
+  folder, name = os.path.split(prefix)
+  state = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
+  checkpoints.write_text(os.path.join(folder, 'checkpoint'), state)
 
 
 def _source_names(names, prefix, use_ema):
@@ -69,7 +81,7 @@ def _source_names(names, prefix, use_ema):
   without = sorted(set(variables) - set(shadows))
   if without:
     raise ValueError(
-      f'{prefix} holds no moving average of {", ".join(without[:8])} ({len(without)} of '
+      f'{prefix} holds no moving average of {", ".join(without)} ({len(without)} of '
       f'{len(variables)} variables); load the raw weights with use_ema=False.'
     )
   return dict(sorted(shadows.items()))
@@ -80,8 +92,9 @@ def _is_counter(name):
   return name in ('global_step', 'beta1_power', 'beta2_power')
 
 
-def _prefix(path):
-  if os.path.isdir(path):
+def prefix_of(path):
+  """The prefix of a checkpoint that is given as a prefix, a folder, or one of its files."""
+  if tf.io.gfile.isdir(path):
     prefix = tf.train.latest_checkpoint(path)
     if prefix is None:
       raise FileNotFoundError(
@@ -90,7 +103,7 @@ def _prefix(path):
       )
     return prefix
   prefix = _PART.sub('', path)
-  if not os.path.exists(prefix + '.index'):
+  if not tf.io.gfile.exists(prefix + '.index'):
     raise FileNotFoundError(f'{prefix}.index: not found; a TF1 checkpoint needs it and its .data files.')
   return prefix
 
@@ -111,7 +124,7 @@ class _Tensors(Mapping):
     source_name = self._source_names[name]
     try:
       return self._reader.get_tensor(source_name)
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
       raise ValueError(
         f'{self._prefix}: {name} cannot be read ({_first_line(error)}); the .data file is cut off or '
         'damaged, copy it anew.'

@@ -1,15 +1,14 @@
 """Reads and writes torch state dicts: `.pth`, `.pt`, `.bin`, `.tar`, `.ckpt`, and `.safetensors`.
 
-Files are data here: torch reads them with `weights_only=True`, which builds tensors and plain containers
-and nothing else.
+Files are data here: `torch_tensors` reads them, which builds tensors and plain containers and nothing else.
+Reading torch's own format needs no torch; writing it does.
 """
-import argparse
 import importlib
 import os
-import pickle  # Only for the name of the error that a refused file raises.
-import re
 
 import numpy as np
+
+from tpu_utils import safe_pickle, torch_tensors
 
 _SUFFIXES = ('.pth', '.pt', '.bin', '.tar', '.ckpt', '.safetensors')
 _SAFETENSORS = '.safetensors'
@@ -20,8 +19,10 @@ _SAFETENSORS_DTYPES = {
 # Keys under which training programs keep the weights beside their other state.
 _RAW_KEYS = ('state_dict', 'model_state_dict', 'model')
 _EMA_KEYS = ('state_dict_ema', 'model_ema')
-_DATA_PARALLEL = 'module.'
-_TRAINING_STATE = '.num_batches_tracked'
+# What wrappers put before every name: DataParallel and moving averages, torch.compile, Lightning.
+_WRAPPERS = ('module.', '_orig_mod.', 'model.')
+# Counters: of batch norms, and of torch's own averaged models.
+_COUNTERS = ('.num_batches_tracked', 'n_averaged')
 # Names that Hugging Face's and OSCAR's folders give the file of weights.
 _IN_FOLDERS = ('model.safetensors', 'pytorch_model.bin')
 
@@ -41,8 +42,8 @@ def _file(path):
 def read(path, use_ema=True):
   """The tensors of a state dict.
 
-  A state dict inside a training checkpoint is found under its usual keys, `module.` of DataParallel is
-  taken off, and the batch counters of batch norms (`num_batches_tracked`) are left out.
+  A state dict inside a training checkpoint is found under its usual keys, what a wrapper put before every
+  name (`module.`) is taken off, and the batch counters of batch norms (`num_batches_tracked`) are left out.
 
   Args:
     path: the file, or a folder with `model.safetensors` or `pytorch_model.bin`.
@@ -54,17 +55,23 @@ def read(path, use_ema=True):
   Raises:
     FileNotFoundError: no such file.
     ValueError: it can't be read, holds more than tensors and plain containers, or no tensors; or it
-      is no safetensors file and torch is not installed.
+      is a safetensors file and safetensors is not installed.
   """
   path = _file(os.fspath(path))
   if not os.path.isfile(path):
     raise FileNotFoundError(f'{path}: no such file.')
   tensors = _read_safetensors(path) if path.endswith(_SAFETENSORS) else _read_torch(path, use_ema)
-  tensors = {name: value for name, value in tensors.items() if not name.endswith(_TRAINING_STATE)}
+  tensors = {name: value for name, value in tensors.items() if not name.endswith(_COUNTERS)}
   if not tensors:
     raise ValueError(f'{path} holds no tensors; expected a state dict, {{name: tensor}}.')
-  if all(name.startswith(_DATA_PARALLEL) for name in tensors):
-    tensors = {name[len(_DATA_PARALLEL) :]: value for name, value in tensors.items()}
+  return _unwrapped(tensors)
+
+
+def _unwrapped(tensors):
+  """The tensors without what wrappers put before all of their names."""
+  for prefix in _WRAPPERS:
+    if all(name.startswith(prefix) for name in tensors):
+      return _unwrapped({name[len(prefix) :]: value for name, value in tensors.items()})
   return tensors
 
 
@@ -121,29 +128,23 @@ def _array(path, name, dtype, shape, data):
 
 
 def _read_torch(path, use_ema):
-  torch = _import_extra('torch', path)
   try:
-    # Programs keep their options beside the weights; a namespace is as harmless as a dict.
-    with torch.serialization.safe_globals([argparse.Namespace]):
-      content = torch.load(path, map_location='cpu', weights_only=True)
-  except pickle.UnpicklingError as error:
+    content = torch_tensors.load(path)
+  except safe_pickle.UnsafePickleError as error:
+    name = str(error).partition(' asks for ')[2].partition(',')[0]
     raise ValueError(
-      f'{path} holds objects that are run when they are read; expected tensors and plain containers. '
-      'Where you trust the file, make one of them: torch.save(model.state_dict(), path).'
+      f'{path} holds objects that are run when they are read ({name}); expected tensors and plain '
+      'containers. Where you trust the file, make one of them: torch.save(model.state_dict(), path).'
     ) from error
-  except Exception as error:  # Whatever the readers meet in a file that is cut off or none of theirs.
-    raise ValueError(
-      f'{path} cannot be read as a torch file ({_first_sentence(error)}); copy it anew.'
-    ) from error
-  state_dict = _state_dict(path, content, use_ema, torch)
+  state_dict = _state_dict(path, content, use_ema)
   return {
-    name: _to_numpy(value, torch)
+    name: value.read()
     for name, value in state_dict.items()
-    if isinstance(value, torch.Tensor)
+    if isinstance(value, torch_tensors.StoredTensor)
   }
 
 
-def _state_dict(path, content, use_ema, torch):
+def _state_dict(path, content, use_ema):
   """The state dict in what a file holds."""
   if not isinstance(content, dict):
     raise ValueError(
@@ -153,19 +154,9 @@ def _state_dict(path, content, use_ema, torch):
   for key in keys:
     if isinstance(content.get(key), dict):
       return content[key]
-  if any(isinstance(value, torch.Tensor) for value in content.values()):
+  if any(isinstance(value, torch_tensors.StoredTensor) for value in content.values()):
     return content
   raise ValueError(
     f'{path} holds {", ".join(map(str, list(content)[:8]))}; expected a state dict, or one under '
     f'{", ".join(keys)}.'
   )
-
-
-def _to_numpy(tensor, torch):
-  if tensor.dtype == torch.bfloat16:
-    tensor = tensor.float()
-  return tensor.detach().numpy()
-
-
-def _first_sentence(error):
-  return re.split(r'\.\s|\n', str(error).strip())[0]

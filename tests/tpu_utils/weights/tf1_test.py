@@ -220,3 +220,24 @@ def test_object_based_checkpoint(model, tmp_path):
   path = tf.train.Checkpoint(v=tf.Variable(1.0)).write(str(tmp_path / 'object'))
   with pytest.raises(ValueError, match='object-based TF2'):
     weights.load(model, path)
+
+
+def test_what_we_write_is_what_the_official_program_reads(model, tmp_path):
+  """Raw names, the shadows that its evaluation restores, the step, and the file that names the newest."""
+  for variable in model.weights:
+    variable.assign(golden_weights.value(variable.path, variable.shape))
+  weights.save_tf1(model, tmp_path / 'model.ckpt', step=5)
+  prefix = tf.train.latest_checkpoint(str(tmp_path))
+  reader = tf.train.load_checkpoint(prefix)
+  official = golden.read_json(f'variables_{NAME}.json')
+  assert reader.get_tensor('global_step') == 5
+  names = {v['name'] for v in official['variables']}
+  shadows = {f'{name}{SHADOW}' for name in names}
+  assert shadows == {name for name in official['ema_names']}
+  assert set(reader.get_variable_to_shape_map()) == names | shadows | {'global_step'}
+  values = {v.path: v.numpy() for v in model.weights}
+  for form in (True, False):
+    reset(model)
+    weights.load(model, tmp_path, use_ema=form)
+    for variable in model.weights:
+      np.testing.assert_array_equal(variable, values[variable.path])

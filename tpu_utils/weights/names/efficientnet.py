@@ -11,9 +11,13 @@ import collections
 import re
 
 from tpu_utils.weights.assign import Rule
+from tpu_utils.weights.names import efficientnet_keras, efficientnet_torch
 
 _SCOPES = re.compile(r'(stem|head|blocks_\d+)_(?:(se|space2depth)_)?(.+)')
 _COND_CONV = re.compile(r'(?:.+/)?(blocks_\d+)[_/]((?:depthwise_)?cond_conv2d)(?:_(\d+))?/(\w+)')
+CLASSIFIER = 'head_dense/'
+BUFFERS = efficientnet_keras.BUFFERS
+CLASSIFIERS = (*efficientnet_keras.CLASSIFIERS, *efficientnet_torch.CLASSIFIERS)
 _BATCH_NORM = 'tpu_batch_normalization'
 # The batch norm of the official code under --optimizer=lars has another name.
 _LARS_BATCH_NORM = 'batch_normalization'
@@ -88,4 +92,18 @@ def tf1(model, names):
   return {path: rule(path) for path in official}
 
 
-NAME_MAPS = {'tf1': tf1}
+def check(model, path, source):
+  """Raises ValueError for a file of a network with the same names and another padding."""
+  if source == 'torch':
+    efficientnet_torch.check(model, path)
+
+
+def normalization(source, tensors, path):
+  """(mean_rgb, stddev_rgb) that a file says its network has, or None."""
+  if source == 'keras':
+    return efficientnet_keras.normalization(tensors)
+  return efficientnet_torch.normalization(path) if source == 'torch' else None
+
+
+NAME_MAPS = {'tf1': tf1, 'keras': efficientnet_keras.keras, 'torch': efficientnet_torch.torch}
+torch_state_dict = efficientnet_torch.torch_state_dict

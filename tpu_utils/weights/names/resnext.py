@@ -2,7 +2,7 @@
 
 Our layers are named after torchvision's modules with `.` written as `_`; timm's names are the same.
 The separate paths of block forms (a) and (b) are `layer1_0_path7_conv1` and so on. Other programs have
-form (c), where the paths of `layer1_0_conv1` lie side by side, or in Torch7 (b).
+form (c), where the paths of `layer1_0_conv1` lie side by side; the official Lua code has (b), too.
 """
 import collections
 import functools
@@ -12,6 +12,8 @@ import numpy as np
 
 from tpu_utils.weights.assign import Rule
 
+CLASSIFIER = 'fc/'
+CLASSIFIERS = ('fc.',)
 _PATH_NUMBER = re.compile(r'_path(\d+)(?=_)')
 _BLOCK = re.compile(r'(layer\d+)_(\d+)_(.+)')
 _TORCH_VARIABLES = {
@@ -65,7 +67,7 @@ def torch_state_dict(model):
 
 
 def t7(model, names):
-  """Rules for a network that the official Lua code saved, its blocks in form (c)."""
+  """Rules for a network that the official Lua code saved, behind `merge_lua_paths`."""
   del names
   position = _lua_positions(model)
 
@@ -76,7 +78,34 @@ def t7(model, names):
   return _rules(model, name)
 
 
+def merge_lua_paths(tensors):
+  """The tensors of an official Lua network under form (c)'s names; those of form (b) put side by side.
+
+  The body of a block in form (b) is a table of paths, their concatenation, convolution and norm.
+  """
+  if not any(_LUA_PATH.fullmatch(name) for name in tensors):
+    return tensors
+  merged, paths = {}, collections.defaultdict(dict)
+  for name, value in tensors.items():
+    path, behind = _LUA_PATH.fullmatch(name), _LUA_BEHIND_PATHS.fullmatch(name)
+    if path:
+      body, number, layer = path.groups()
+      paths[f'{body}.{layer}'][int(number)] = value
+    elif behind:
+      body, position, field = behind.groups()
+      merged[f'{body}.{int(position) + 4}.{field}'] = value
+    else:
+      merged[name] = value
+  # Outputs come first in Lua's kernels, too.
+  return merged | {n: np.concatenate([parts[i] for i in sorted(parts)]) for n, parts in paths.items()}
+
+
+# stage.block.1.1 is the body; then the table of paths, a path, and a layer of it.
+_LUA_PATH = re.compile(r'(\d+\.\d+\.1\.1)\.1\.(\d+)\.(\d+\.\w+)')
+_LUA_BEHIND_PATHS = re.compile(r'(\d+\.\d+\.1\.1)\.([34])\.(\w+)')
+
 NAME_MAPS = {'torch': torch, 't7': t7}
+PREPARE = {'t7': merge_lua_paths}
 
 
 def _rules(model, name_of):

@@ -9,6 +9,7 @@ import pytest
 import resnext
 from tests.goldens import weights as golden_weights
 from tests.resnext import golden
+from tests.tpu_utils.weights import t7_test
 from tpu_utils import weights
 from tpu_utils.weights import torch_files
 from tpu_utils.weights.names import resnext as names
@@ -60,6 +61,60 @@ def test_logits_with_weights_from_lua(name, network, form):
     block_form=form, **network, **golden.NOT_NORMALISED,
   )
   assert golden.relative_error(model(want['input']), want['logits']) < 2e-6
+
+
+def lua_network(model, paths):
+  """The t7 file's object for a CIFAR network in form (b), nested as models/resnext.lua nests it.
+
+  Its parameters are those of `model`, which is in form (b) too.
+  """
+  values = {v.path: np.asarray(v) for v in model.weights}
+
+  def conv(layer):
+    return t7_test.module('cudnn.SpatialConvolution', weight=_contiguous(values[f'{layer}/kernel']))
+
+  def norm(layer):
+    fields = {'weight': 'gamma', 'bias': 'beta', 'running_mean': 'moving_mean', 'running_var': 'moving_variance'}
+    return t7_test.module(
+      'nn.SpatialBatchNormalization', **{field: values[f'{layer}/{ours}'] for field, ours in fields.items()}
+    )
+
+  def container(kind, *modules):
+    return t7_test.module(f'nn.{kind}', modules=list(modules))
+
+  relu, other = t7_test.module('cudnn.ReLU'), t7_test.module('nn.JoinTable')
+
+  def block(name):
+    def path(i):
+      start = f'{name}_path{i}'
+      first, second = ((conv(f'{start}_conv{k}'), norm(f'{start}_bn{k}'), relu) for k in (1, 2))
+      return container('Sequential', *first, *second)
+
+    table = container('ConcatTable', *(path(i) for i in range(paths)))
+    body = container('Sequential', table, other, conv(f'{name}_conv3'), norm(f'{name}_bn3'))
+    shortcut = container('Sequential', conv(f'{name}_downsample_0'), norm(f'{name}_downsample_1'))
+    return container('Sequential', container('ConcatTable', body, shortcut), other, relu)
+
+  stages = [container('Sequential', block(f'layer{i}_0')) for i in (1, 2, 3)]
+  head = t7_test.module('nn.Linear', weight=np.ascontiguousarray(values['fc/kernel'].T), bias=values['fc/bias'])
+  return container('Sequential', conv('conv1'), norm('bn1'), relu, *stages, other, other, head)
+
+
+def _contiguous(kernel):
+  return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+
+
+@pytest.mark.parametrize('form', ['a', 'b', 'c'])
+def test_lua_networks_in_form_b_load_into_every_form(tmp_path, form):
+  settings = {'width': 16, 'stem_width': 8, 'image_size': 16}
+  source = resnext.build_model('resnext-11-12x4d', block_form='b', **settings)
+  rng = np.random.default_rng(0)
+  for variable in source.weights:
+    variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+  path = t7_test.save(tmp_path / 'model.t7', lua_network(source, paths=12))
+  model = resnext.build_model('resnext-11-12x4d', block_form=form, weights=path, **settings)
+  images = rng.uniform(0, 255, (2, 16, 16, 3)).astype(np.float32)
+  assert golden.relative_error(model(images), source(images)) < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oscar.datasets import records, safe_pickle
+from oscar.datasets import records
+from tpu_utils import safe_pickle
 
-GOLDENS = pathlib.Path(__file__).parents[2] / 'goldens' / 'oscar'
+GOLDENS = pathlib.Path(__file__).parents[1] / 'goldens' / 'oscar'
 
 PLAIN = st.recursive(
   st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),

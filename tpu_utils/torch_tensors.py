@@ -9,6 +9,7 @@ the storages) and then, in the order of the keys, the number of elements (int64)
 of each storage. In the object's pickle a storage is a persistent id, ('storage', type, key, ...).
 """
 
+import argparse
 import collections
 import dataclasses
 import io
@@ -18,14 +19,15 @@ import zipfile
 
 import numpy as np
 
-from oscar.datasets import safe_pickle
+from tpu_utils import safe_pickle
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {
   'DoubleStorage': '<f8', 'FloatStorage': '<f4', 'HalfStorage': '<f2', 'LongStorage': '<i8',
   'IntStorage': '<i4', 'ShortStorage': '<i2', 'CharStorage': 'i1', 'ByteStorage': 'u1',
-  'BoolStorage': '?',
+  'BoolStorage': '?', 'BFloat16Storage': 'bfloat16',
 }  # fmt: skip
+_BFLOAT16 = 'bfloat16'  # Unknown to numpy: the upper half of a float32.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,7 @@ class StoredTensor:
     path: the file.
     offset: where its storage's bytes begin; `skip` elements further the tensor begins.
     elements: elements of the storage.
-    dtype: numpy dtype, as text.
+    dtype: numpy dtype, as text; or 'bfloat16', which is read as float32.
     skip, shape, strides: of the tensor in its storage, in elements.
   """
 
@@ -50,6 +52,9 @@ class StoredTensor:
 
   def read(self):
     """The values: a numpy array of `shape`."""
+    if self.dtype == _BFLOAT16:
+      bits = dataclasses.replace(self, dtype='<u2').read()
+      return (bits.astype(np.uint32) << 16).view(np.float32)
     dtype = np.dtype(self.dtype)
     if 0 in self.shape:
       return np.zeros(self.shape, dtype)
@@ -97,9 +102,17 @@ def _rebuild_tensor(storage, skip, shape, strides, *unused):
   return _Tensor(storage, skip, tuple(shape), tuple(strides))
 
 
+def _rebuild_parameter(tensor, *unused):
+  return tensor
+
+
 _ADMITTED = {
   ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
   ('torch._utils', '_rebuild_tensor'): _rebuild_tensor,
+  ('torch._utils', '_rebuild_parameter'): _rebuild_parameter,
+  ('torch', 'Size'): tuple,
+  # Programs keep their options beside the weights; a namespace is as harmless as a dictionary.
+  ('argparse', 'Namespace'): argparse.Namespace,
   **{('torch', name): _StorageType(name) for name in _DTYPES},
 }
 
@@ -122,7 +135,7 @@ def load(path):
 
   Raises:
     FileNotFoundError: there is no such file.
-    oscar.datasets.safe_pickle.UnsafePickleError: the file names anything that could run code.
+    tpu_utils.safe_pickle.UnsafePickleError: the file names anything that could run code.
     ValueError: no torch file, or a damaged one.
   """
   path = os.fspath(path)
@@ -153,11 +166,15 @@ def _load_zip(path):
   with open(path, 'rb') as file:
     for key, storage in unpickler.storages.items():
       entry = entries.get(f'{folder}/data/{key}')
-      size = storage.elements * np.dtype(storage.dtype).itemsize
+      size = storage.elements * _item_size(storage.dtype)
       if entry is None or entry.compress_type != zipfile.ZIP_STORED or entry.file_size < size:
         raise ValueError(f'{path}: storage {key} of {size} bytes is missing or cut off.')
       offsets[key] = _content_offset(file, entry)
   return value, offsets
+
+
+def _item_size(dtype):
+  return 2 if dtype == _BFLOAT16 else np.dtype(dtype).itemsize
 
 
 def _content_offset(file, entry):
@@ -187,7 +204,7 @@ def _load_old(path):
           f'{path}: storage {key} does not begin where it should; cut off or damaged.'
         )
       offsets[key] = file.tell()
-      file.seek(storage.elements * np.dtype(storage.dtype).itemsize, os.SEEK_CUR)
+      file.seek(storage.elements * _item_size(storage.dtype), os.SEEK_CUR)
     if file.tell() > size:
       raise ValueError(f'{path}: {size} bytes long, expected {file.tell()}; the file is cut off.')
   return value, offsets

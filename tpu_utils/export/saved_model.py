@@ -2,7 +2,8 @@
 
 An export is one directory:
 
-    saved_model.pb, variables/ ...   SavedModel with the signatures below
+    saved_model.pb, variables/ ...   SavedModel with the signatures below, its batch norm folded
+    tpu/                             on request, a SavedModel for TensorFlow Serving on TPUs (`tpu.py`)
     model.keras                      the Keras model, for `keras.models.load_model`, without this package
     export.json                      model name, preprocessing, classes, versions
 
@@ -22,14 +23,15 @@ import platform
 import keras
 import tensorflow as tf
 
+from tpu_utils.export import serving, tpu
+from tpu_utils.export.folding import fold_batch_norm
+
 KERAS_FILE = 'model.keras'
 RECORD_FILE = 'export.json'
-
-# What files of the formats that TensorFlow decodes begin with: JPEG, PNG, GIF, BMP.
-_IMAGE_MAGIC = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM')
+TPU_DIRECTORY = 'tpu'
 
 
-def export(model, directory, preprocess, preprocessing, class_names=None):
+def export(model, directory, preprocess, preprocessing, class_names=None, *, to_tpu=False):
   """Writes `model`, with the weights that it has now, to `directory`.
 
   An export that is already there is replaced once the new one is whole.
@@ -42,6 +44,7 @@ def export(model, directory, preprocess, preprocessing, class_names=None):
       [height, width, 3] in [0, 255]; the one that evaluation uses.
     preprocessing: what `preprocess` does, as a JSON-able mapping, for the record.
     class_names: names of the classes in the order of the logits, for the record.
+    to_tpu: write `tpu/`, too.
 
   Raises:
     ValueError: `model` is no image classifier, or `class_names` has another length.
@@ -63,12 +66,15 @@ def export(model, directory, preprocess, preprocessing, class_names=None):
   }
 
   def write(staged):
-    _write_saved_model(model, preprocess, staged)
+    folded = fold_batch_norm(model)
+    _write_saved_model(folded, preprocess, staged)
+    if to_tpu:
+      tpu.write(folded, preprocess, os.path.join(staged, TPU_DIRECTORY))
     with_builtin_layers(model).save(os.path.join(staged, KERAS_FILE))
     with tf.io.gfile.GFile(os.path.join(staged, RECORD_FILE), 'w') as record_file:
       record_file.write(json.dumps(record, indent=2) + '\n')
 
-  _replace_directory(os.fspath(directory), write)
+  replace_directory(os.fspath(directory), write)
 
 
 def with_builtin_layers(model):
@@ -127,28 +133,16 @@ class _Servable(tf.Module):
   def __init__(self, model, preprocess):
     super().__init__()
     self._weights = [variable.value for variable in model.variables]
-    image = tf.TensorSpec(model.inputs[0].shape[1:], tf.float32)
-    checked = _checked(preprocess)
-    # An error while map_fn traces leaves TensorFlow's variable scope unusable; here it harms nothing.
-    checked.get_concrete_function()
+    shape = model.inputs[0].shape[1:]
+    decode = serving.decoder(preprocess, shape)
 
-    def predict(images):
-      logits = tf.cast(model(images, training=False), tf.float32)
-      return {
-        'classes': tf.argmax(logits, axis=-1, output_type=tf.int64),
-        'probabilities': tf.nn.softmax(logits),
-        'logits': logits,
-      }
-
-    @tf.function(input_signature=[tf.TensorSpec([None, *image.shape], tf.float32, 'images')])
+    @tf.function(input_signature=[serving.images_spec(shape)])
     def serve_images(images):
-      return predict(images)
+      return serving.predictions(model, images)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, 'image_bytes')])
+    @tf.function(input_signature=[serving.IMAGE_BYTES_SPEC])
     def serve_image_bytes(image_bytes):
-      elements = (tf.range(tf.size(image_bytes)), image_bytes)
-      images = tf.map_fn(checked, elements, fn_output_signature=image)
-      return predict(tf.ensure_shape(images, [None, *image.shape]))
+      return serving.predictions(model, decode(image_bytes))
 
     self.images = serve_images
     self.image_bytes = serve_image_bytes
@@ -156,46 +150,17 @@ class _Servable(tf.Module):
 
 def _write_saved_model(model, preprocess, directory):
   servable = _Servable(model, preprocess)
-  # TFSMLayer calls the endpoint `serve` unless told otherwise, with tensors; TensorFlow Serving's
-  # clients call `serving_default`, with files.
-  signatures = {
-    'serving_default': servable.image_bytes,
-    'image_bytes': servable.image_bytes,
-    'serve': servable.images,
-    'images': servable.images,
-  }
-  tf.saved_model.save(servable, directory, signatures)
-
-
-def _checked(preprocess):
-  """Returns `preprocess` for (index in the request, bytes), refusing what no image begins with.
-
-  The decoder's own message does not say which element was wrong, and the usual mistake is to send
-  paths or base64 text in place of the bytes.
-  """
-
-  @tf.function(input_signature=[(tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.string))])
-  def run(element):
-    index, contents = element
-    beginnings = [tf.strings.substr(contents, 0, len(magic)) for magic in _IMAGE_MAGIC]
-    is_image = tf.reduce_any(tf.equal(beginnings, _IMAGE_MAGIC))
-    message = tf.strings.join([
-      'image_bytes[', tf.strings.as_string(index),
-      '] is no image: expected the contents of a JPEG, PNG, GIF or BMP file, found ',
-      tf.strings.as_string(tf.strings.length(contents)),
-      ' bytes of something else; send the contents of the file, not its path and not base64 text.',
-    ])
-    with tf.control_dependencies([tf.debugging.Assert(is_image, [message])]):
-      return preprocess(tf.identity(contents))
-
-  return run
+  functions = {'images': servable.images, 'image_bytes': servable.image_bytes}
+  tf.saved_model.save(servable, directory, serving.signatures(functions))
 
 
 # ---- Writing
 
 
-def _replace_directory(directory, write):
+def replace_directory(directory, write):
   """Calls `write(staged)` for a directory beside `directory`, then puts that in its place.
+
+  `write` must write a `RECORD_FILE`, by which the next export knows what it may delete.
 
   Whatever goes wrong, `directory` is afterwards the old one or the new one. A process killed
   between the two renames leaves it absent; the next export then first puts the old one back.

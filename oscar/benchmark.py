@@ -1,0 +1,150 @@
+"""Times the pre-training model against PyTorch: forward and training step, as ratios.
+
+    python -m oscar.benchmark --official_dir=Oscar      # against the official code
+    python -m oscar.benchmark                           # against a plain BERT in torch
+    python -m oscar.benchmark_input                     # the input pipeline, against the official way
+
+The contestants take turns, each round in the other direction, and what counts is
+their ratio: times differ from day to day and machine to machine, ratios hardly. Nothing else may run
+meanwhile. The peer has a process of its own. CPU, float32, one random batch, dropout on in training; both sides take a step of AdamW.
+
+`forward` is the same work on both sides: words predicted at all positions. In training this project
+predicts them at the masked positions only, which gives the same losses and gradients; the official
+code has no such way, and `forward, masked` is what that is worth without gradients.
+
+`--official_dir` is a clone of microsoft/Oscar with its submodule transformers, or with the folder
+pytorch_transformers of the PyPI package pytorch-transformers 1.0.0 in Oscar/transformers/. It needs
+torch, anytree, boto3, regex and sentencepiece.
+"""
+import dataclasses
+import os
+import tempfile
+import time
+
+from absl import flags
+
+from tpu_utils import cli, settings
+from tpu_utils.settings import setting
+
+_LABELLED = 0.15  # Share of the words that are masked.
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig(settings.Checked):
+  """What is timed."""
+
+  config: str = setting('base', 'base, large, tiny, or a config.json.')
+  batch_size: int = setting(8, 'Examples a step.', at_least=1)
+  text_length: int = setting(70, 'Word pieces of an example.', at_least=10)
+  regions: int = setting(50, 'Regions of an example.', at_least=1)
+  rounds: int = setting(10, 'Times each contestant runs.', at_least=1)
+  one_thread: bool = setting(
+    False,
+    'Give each side one thread and count processor time: for a machine that is not quiet (Linux).',
+  )
+  official_dir: str = setting(
+    None, 'Clone of microsoft/Oscar; without it a plain BERT of the same operations is timed.', type=str
+  )
+
+
+def random_batch(config, settings, seed=0):
+  """{name: array} of a pre-training batch of `oscar_pretrain`, masked words gathered."""
+  import numpy as np
+
+  rng = np.random.default_rng(seed)
+  batch, text, regions = settings.batch_size, settings.text_length, settings.regions
+  masked = max(1, round(text * _LABELLED))
+  positions = np.stack([rng.choice(text, masked, replace=False) for _ in range(batch)])
+  return {
+    'input_ids': rng.integers(config.vocab_size, size=(batch, text), dtype=np.int32),
+    'token_type_ids': np.repeat(np.arange(text)[None] >= text // 2, batch, axis=0).astype('int32'),
+    'attention_mask': np.ones((batch, text + regions), np.int32),
+    'img_feats': rng.standard_normal((batch, regions, config.img_feature_dim), np.float32),
+    'masked_positions': np.sort(positions).astype('int32'),
+    'masked_lm_labels': rng.integers(config.vocab_size, size=(batch, masked), dtype=np.int32),
+    'next_sentence_label': rng.integers(2, size=batch, dtype=np.int32),
+  }
+
+
+def our_contestants(config, batch, one_thread=False):
+  """{kind: function} of this project."""
+  import tensorflow as tf
+
+  if one_thread:  # Before anything else: TensorFlow's threads are made once.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+  from oscar import modeling, script_settings, training
+  from oscar.pretrain_task import pretrain_task
+
+  strategy = tf.distribute.OneDeviceStrategy('CPU:0')
+  with strategy.scope():
+    model = modeling.build_model(config, 'pretrain')
+  trainer = training.make_trainer(
+    strategy, model, pretrain_task(), script_settings.OptimizationConfig(), train_steps=10**6
+  )
+  dataset = tf.data.Dataset.from_tensors(batch).repeat()
+  iterator = trainer.train_iterator(lambda context: dataset)
+  predict = tf.function(lambda inputs: model(inputs, training=False)['prediction_scores'])
+  names = ['input_ids', 'token_type_ids', 'attention_mask', 'img_feats']
+  inputs = {name: tf.constant(batch[name]) for name in names}
+  masked = inputs | {'masked_positions': tf.constant(batch['masked_positions'])}
+  return {
+    'forward': lambda: predict(inputs).numpy(),
+    'forward, masked': lambda: predict(masked).numpy(),
+    'training step': lambda: trainer.train(iterator, 1),
+  }
+
+
+def benchmark(settings):
+  """Times both sides.
+
+  Returns:
+    {kind: {contestant: [seconds of each round]}}; contestants are 'ours' and the name of the peer.
+  """
+  import numpy as np
+
+  import oscar
+  from tpu_utils import timing
+  from tpu_utils.peer_process import PeerProcess
+
+  config = oscar.OscarConfig.from_name(settings.config)
+  batch = random_batch(config, settings)
+  name = 'official' if settings.official_dir else 'plain torch'
+  with tempfile.TemporaryDirectory() as folder:
+    config_file, batch_file = (os.path.join(folder, name) for name in ('config.json', 'batch.npz'))
+    config.to_json(config_file)
+    np.savez(batch_file, **batch)
+    arguments = [config_file, batch_file, settings.official_dir or '', str(int(settings.one_thread))]
+    clock = {'clock': time.process_time, 'elsewhere': (name,)} if settings.one_thread else {}
+    with PeerProcess('oscar.benchmark_torch', arguments, 'see --help for what it needs') as process:
+      return {
+        kind: timing.take_turns(
+          {'ours': work, name: lambda kind=kind: process.run(kind.split(',')[0])}, settings.rounds, **clock
+        )
+        for kind, work in our_contestants(config, batch, settings.one_thread).items()
+      }
+
+
+def main(argv):
+  del argv
+  config = settings.from_flags(BenchmarkConfig, flags.FLAGS)
+  results = benchmark(config)
+
+  from tpu_utils import timing
+
+  print(
+    f'{config.config}, batch {config.batch_size}, {config.text_length} words and {config.regions} '
+    f'regions, median of {config.rounds} rounds'
+    + (', processor time on one thread' if config.one_thread else '')
+  )
+  for kind, times in results.items():
+    for name, median in timing.medians(times).items():
+      print(f'{kind:16} {name:12} {1000 * median:9.1f} ms')
+    peer = next(name for name in times if name != 'ours')
+    print(f'{kind:16} {peer} takes {timing.ratio(times, peer, "ours"):.2f} times as long as ours')
+
+
+if __name__ == '__main__':
+  settings.define_flags(BenchmarkConfig)
+  cli.run(main, settings.parse_flags(__doc__, [BenchmarkConfig]))

@@ -1,0 +1,183 @@
+"""The other process of `oscar.benchmark`: the official pre-training model, or a plain one in torch.
+
+Arguments: config.json, an .npz file with the batch, the folder of the official code or '',
+1 for a single thread or 0.
+"""
+import importlib
+import os
+import sys
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from oscar.config import OscarConfig
+from tpu_utils import peer_process
+
+
+def main(config_file, batch_file, official_dir, one_thread):
+  """Serves 'forward' and 'training step'.
+
+  Args:
+    config_file: an `OscarConfig` as JSON.
+    batch_file: an .npz file of `benchmark.random_batch`.
+    official_dir: a clone of microsoft/Oscar; '' for `PlainOscar`.
+    one_thread: '1' or '0'.
+  """
+  if one_thread == '1':
+    torch.set_num_threads(1)
+  config = OscarConfig.from_json(config_file)
+  batch = {name: torch.from_numpy(array) for name, array in np.load(batch_file).items()}
+  if official_dir:
+    model, optimizer = _official(config, official_dir)
+  else:
+    model = PlainOscar(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.01)
+  names = ('input_ids', 'token_type_ids', 'attention_mask')
+  inputs = {name: batch[name].long() for name in names} | {'img_feats': batch['img_feats']}
+  labels = torch.full(batch['attention_mask'].shape, -1)
+  labels.scatter_(1, batch['masked_positions'].long(), batch['masked_lm_labels'].long())
+  targets = {
+    'masked_lm_labels': labels, 'next_sentence_label': batch['next_sentence_label'].long()
+  }
+
+  def forward():
+    model.eval()
+    with torch.no_grad():
+      model(**inputs)
+
+  def step():
+    model.train()
+    model(**inputs, **targets)[0].backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+  peer_process.serve({'forward': forward, 'training step': step})
+
+
+def _official(config, folder):
+  """(model, optimizer) of the official code, with the official decay groups."""
+  package = os.path.join(folder, 'oscar', '__init__.py')
+  if not os.path.isfile(package):
+    raise ValueError(f'--official_dir={folder} is no clone of microsoft/Oscar: no {package}.')
+  if not os.path.isdir(os.path.join(folder, 'transformers', 'pytorch_transformers')):
+    raise ValueError(
+      f'--official_dir={folder}: transformers/pytorch_transformers is missing; fetch the submodule, '
+      'or unpack pytorch-transformers 1.0.0 there.'
+    )
+  modeling, transformers = _import_official(folder)
+  official = transformers.BertConfig(vocab_size_or_config_json_file=config.vocab_size)
+  for name, value in config.to_dict().items():
+    setattr(official, name, value)
+  model = modeling.BertImgForPreTraining(official)
+  kept = ('bias', 'LayerNorm.weight')
+  groups = [
+    {'params': [p for n, p in model.named_parameters() if any(k in n for k in kept) == keeps],
+     'weight_decay': 0.0 if keeps else 0.01}
+    for keeps in (False, True)
+  ]  # fmt: skip
+  return model, transformers.AdamW(groups, lr=5e-5, eps=1e-8)
+
+
+def _import_official(folder):
+  """The modules (modeling_bert, pytorch_transformers) of a clone, whose package has the name of ours."""
+  ours = _taken_out()
+  sys.path.insert(0, folder)
+  try:
+    return tuple(
+      importlib.import_module(name)
+      for name in ('oscar.modeling.modeling_bert', 'transformers.pytorch_transformers')
+    )
+  except ImportError as error:
+    raise ValueError(f'--official_dir={folder}: the official code cannot be imported: {error}.') from error
+  finally:
+    sys.path.remove(folder)
+    _taken_out()
+    sys.modules.update(ours)
+
+
+def _taken_out():
+  """{name: module} of the package oscar, taken out of the imported modules."""
+  names = [name for name in sys.modules if name == 'oscar' or name.startswith('oscar.')]
+  return {name: sys.modules.pop(name) for name in names}
+
+
+class PlainOscar(nn.Module):
+  """BERT over words and regions with both pre-training heads, as one would write it in torch today.
+
+  Its words are predicted at all positions, as in the official code.
+  """
+
+  def __init__(self, config):
+    super().__init__()
+    width, norm = config.hidden_size, config.layer_norm_eps
+    self.words = nn.Embedding(config.vocab_size, width)
+    self.positions = nn.Embedding(config.max_position_embeddings, width)
+    self.segments = nn.Embedding(config.type_vocab_size, width)
+    self.norm = nn.LayerNorm(width, norm)
+    self.regions = nn.Linear(config.img_feature_dim, width)
+    self.dropout = nn.Dropout(config.hidden_dropout_prob)
+    self.layers = nn.ModuleList(PlainLayer(config) for _ in range(config.num_hidden_layers))
+    self.pooler = nn.Linear(width, width)
+    self.transform = nn.Linear(width, width)
+    self.transform_norm = nn.LayerNorm(width, norm)
+    self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+    self.contrast = nn.Linear(width, config.num_contrast_classes)
+    self.apply(_initialize)
+
+  def forward(
+    self, input_ids, token_type_ids, attention_mask, img_feats, masked_lm_labels=None,
+    next_sentence_label=None,
+  ):  # fmt: skip
+    """(scores of words, scores of the contrast), or (loss,) with labels."""
+    text = self.words(input_ids) + self.segments(token_type_ids)
+    text = self.dropout(self.norm(text + self.positions.weight[: input_ids.shape[1]]))
+    hidden = torch.cat([text, self.dropout(self.regions(img_feats))], dim=1)
+    bias = (1.0 - attention_mask[:, None, None].float()) * -10000.0
+    for layer in self.layers:
+      hidden = layer(hidden, bias)
+    x = self.transform_norm(functional.gelu(self.transform(hidden)))
+    words = functional.linear(x, self.words.weight, self.bias)
+    contrast = self.contrast(torch.tanh(self.pooler(hidden[:, 0])))
+    if masked_lm_labels is None:
+      return words, contrast
+    loss = functional.cross_entropy(words.flatten(0, 1), masked_lm_labels.flatten(), ignore_index=-1)
+    return (loss + functional.cross_entropy(contrast, next_sentence_label),)
+
+
+class PlainLayer(nn.Module):
+  """Self-attention and feed-forward block; attention by torch's own fused operation."""
+
+  def __init__(self, config):
+    super().__init__()
+    width = config.hidden_size
+    self.heads = config.num_attention_heads
+    self.attention_dropout = config.attention_probs_dropout_prob
+    self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+    self.up = nn.Linear(width, config.intermediate_size)
+    self.down = nn.Linear(config.intermediate_size, width)
+    self.norms = nn.ModuleList(nn.LayerNorm(width, config.layer_norm_eps) for _ in range(2))
+    self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+  def forward(self, hidden, bias):
+    """[B, S, hidden] -> [B, S, hidden]."""
+    parts = (
+      layer(hidden).unflatten(2, (self.heads, -1)).transpose(1, 2)
+      for layer in (self.query, self.key, self.value)
+    )
+    dropout = self.attention_dropout if self.training else 0.0
+    context = functional.scaled_dot_product_attention(*parts, attn_mask=bias, dropout_p=dropout)
+    context = context.transpose(1, 2).flatten(2)
+    hidden = self.norms[0](hidden + self.dropout(self.out(context)))
+    change = self.down(functional.gelu(self.up(hidden)))
+    return self.norms[1](hidden + self.dropout(change))
+
+
+def _initialize(module):
+  if isinstance(module, nn.Linear | nn.Embedding):
+    nn.init.normal_(module.weight, std=0.02)
+
+
+if __name__ == '__main__':
+  main(*sys.argv[1:])

@@ -1,0 +1,137 @@
+r"""Pre-trains OSCAR: masked words, and whether texts and image belong together.
+
+  python -m oscar.run_pretrain
+      A small OSCAR on scenes of handwritten digits, made here: a few minutes on two cores.
+
+  python -m oscar.run_pretrain --data_dir=prepared --model_dir=runs/oscar --init_checkpoint=bert-base-uncased \
+      --texta_false_prob=0.25 --textb_sample_mode=1 --use_img_layernorm=1 --max_grad_norm=10
+      Oscar+ base from BERT, on a corpus that `python -m oscar.datasets.prepare` prepared.
+
+  python -m oscar.run_pretrain --mode=eval --data_dir=prepared --model_dir=runs/oscar
+      Evaluates the checkpoints of another job as they appear.
+
+A stopped job goes on where it stopped when the same command is given again.
+"""
+import dataclasses
+import os
+import sys
+
+from absl import flags
+
+from oscar import script_settings
+from tpu_utils import cli, config, settings
+from tpu_utils.settings import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(settings.Checked):
+  """What it reads, and how texts are made wrong and words masked."""
+
+  data_dir: str = setting(
+    '',
+    'Folder of a corpus that oscar.datasets.prepare prepared. Empty: scenes of handwritten digits, '
+    'made once, with settings that learn them in a few minutes.',
+  )
+  train_split: str = setting('train', 'Split to train on, the name of its YAML file.')
+  eval_split: str = setting('val', 'Split to evaluate on.')
+  train_batch_size: int = setting(1024, 'Global batch size for training.', at_least=1)
+  eval_batch_size: int = setting(64, 'Global batch size for evaluation.', at_least=1)
+  max_seq_length: int = setting(35, 'Word pieces of an example, at most.', at_least=4)
+  max_img_seq_length: int = setting(50, 'Regions of an image, at most.', at_least=1)
+  use_b: int = setting(1, 'Whether the second text (tags, answers) is given.', choices=(0, 1))
+  textb_sample_mode: int = setting(
+    0,
+    'A wrong second text is 0: either text of any document; 1: the second of any document; 2: the '
+    'answers of any question.',
+    choices=(0, 1, 2),
+  )
+  texta_false_prob: float = setting(
+    0.0,
+    'Share of examples with a wrong first text, up to 0.5; above 0 the contrast has three classes.',
+    at_least=0,
+  )
+  mask_loss_for_unmatched: int = setting(
+    1, 'Whether words of a wrong second text are masked.', choices=(0, 1)
+  )
+
+
+# What `--data_dir` left empty stands for.
+SCENES_DIR = 'runs/scenes'
+SCENES = {
+  'model_dir': 'runs/oscar-scenes',
+  'config': 'tiny',
+  'max_seq_length': 35,
+  'max_img_seq_length': 6,
+  'texta_false_prob': 0.25,
+  'textb_sample_mode': 1,
+  'train_batch_size': 64,
+  'eval_batch_size': 64,
+  'train_steps': 1500,
+  'steps_per_eval': 300,
+  'iterations_per_loop': 50,
+  'log_step_count_steps': 50,
+  'learning_rate': 1e-3,
+  'warmup_steps': 100,
+  'max_grad_norm': 1.0,
+}
+CONFIGS = (
+  script_settings.ModelConfig,
+  DataConfig,
+  script_settings.OptimizationConfig,
+  script_settings.JobConfig,
+  config.HardwareConfig,
+)
+
+
+def define_flags(values):
+  """Defines the script's flags in `values`, an `absl.flags.FlagValues`."""
+  for config_class in CONFIGS:
+    if config_class is config.HardwareConfig:
+      settings.define_flags(config_class, values, use_bfloat16=False)  # The official code is float32.
+    else:
+      settings.define_flags(config_class, values)
+
+
+def run(values):
+  """Does what the parsed flags (`absl.flags.FlagValues`) say."""
+  on_scenes = not values.data_dir
+  if on_scenes:
+    settings.fill_in(values, _scenes_preset(values), 'No --data_dir: scenes of handwritten digits')
+  if values.model_dir is None:
+    raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
+  model, data, optimization, job, hardware = (settings.from_flags(c, values) for c in CONFIGS)
+
+  # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
+  from oscar import pretraining
+
+  if on_scenes:
+    from oscar import scenes
+
+    world = scenes.build(SCENES_DIR, log=print)
+    data = dataclasses.replace(data, data_dir=world.data_dir)
+    model = dataclasses.replace(model, vocab_file=model.vocab_file or world.vocab_file)
+  pretraining.run(
+    model,
+    data,
+    optimization,
+    job,
+    hardware,
+    record={'flags': settings.all_values(CONFIGS, values)},
+    expected_replicas=hardware.num_replicas if values['num_replicas'].present else None,
+  )
+
+
+def _scenes_preset(values):
+  if values.mode == 'eval':
+    return SCENES  # The training that it follows exports; two would write over each other.
+  return {**SCENES, 'export_dir': os.path.join(values.model_dir or SCENES['model_dir'], 'export')}
+
+
+def main(argv):
+  del argv
+  run(flags.FLAGS)
+
+
+if __name__ == '__main__':
+  define_flags(flags.FLAGS)
+  sys.exit(cli.run(main, settings.parse_flags(__doc__, CONFIGS)))

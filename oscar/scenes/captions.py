@@ -1,0 +1,80 @@
+"""Captions of a scene: true, in varied words."""
+
+import collections
+
+from oscar.scenes import words
+from oscar.scenes.words import Phrase, a, listed, pick
+
+_OPENINGS = ('', 'there is ', 'the picture shows ', 'a picture of ', 'you can see ')
+
+
+def captions(scene, rng):
+  """Five captions, one of each kind, in random order.
+
+  Args:
+    scene: `graph.Scene`.
+    rng: `random.Random`.
+
+  Returns:
+    [str]
+  """
+  made = [kind(scene, rng) for kind in _KINDS]
+  rng.shuffle(made)
+  return made
+
+
+def _inventory(scene, rng):
+  """Everything there is, thing by thing: what tells the scene from others."""
+  parts = [
+    a(Phrase(pick(rng, (thing.size, None)), thing.colour, thing.digit).words(rng))
+    for thing in rng.sample(scene.things, len(scene.things))
+  ]
+  return pick(rng, _OPENINGS) + listed(parts)
+
+
+def _groups(scene, rng):
+  """How many there are of each digit, or of each colour."""
+  name = pick(rng, ('digit', 'colour'))
+  counts = collections.Counter(getattr(thing, name) for thing in scene.things)
+  parts = []
+  for value in rng.sample(list(counts), len(counts)):
+    phrase, count = Phrase(**{name: value}), counts[value]
+    parts.append(
+      a(phrase.words(rng))
+      if count == 1
+      else f'{words.NUMBERS[count]} {phrase.words(rng, plural=True)}'
+    )
+  return pick(rng, _OPENINGS[2:]) + listed(parts)
+
+
+def _count(scene, rng):
+  """How many digits, and one thing among them."""
+  number, noun = words.NUMBERS[len(scene.things)], pick(rng, words.NOUNS)
+  thing = a(words.some_phrase(rng, pick(rng, scene.things)).words(rng))
+  return pick(
+    rng,
+    (
+      f'{number} {noun}s, among them {thing}',
+      f'there are {number} {noun}s and one of them is {thing}',
+      f'{thing} is one of {number} {noun}s',
+    ),
+  )
+
+
+def _relation(scene, rng):
+  """How one thing lies to another."""
+  first, second = rng.sample(scene.things, 2)
+  _, lies = words.relation(rng, first, second)
+  one, two = (a(words.some_phrase(rng, thing).words(rng)) for thing in (first, second))
+  return pick(rng, ('{} {} {}', '{} is {} {}', 'there is {} {} {}')).format(one, lies, two)
+
+
+def _extreme(scene, rng):
+  """What lies furthest to one side."""
+  name = pick(rng, tuple(words.EXTREMES))
+  noun = pick(rng, words.NOUNS)
+  thing = a(words.some_phrase(rng, words.extreme(scene, name)).words(rng))
+  return pick(rng, (f'the {name} {noun} is {thing}', f'{thing} is the {name} {noun}'))
+
+
+_KINDS = (_inventory, _groups, _count, _relation, _extreme)

@@ -1,0 +1,250 @@
+"""Writes scenes in the official layouts, so that the readers of `oscar.datasets` take them as they are.
+
+One file of region features serves all tasks; they hold links to it. Where officially there is a
+torch file of features, there is a TSV file of the same name, and captions of retrieval are JSON.
+"""
+
+import collections
+import dataclasses
+import json
+import os
+import pickle
+
+from oscar import features, region_features
+from oscar.datasets import tsv
+from oscar.scenes.graph import DIGITS, Scene
+
+# Digits that the captions of the split 'seen' never mention: what NoCaps calls novel objects. Captions
+# count to five, so smaller ones would be mentioned all the same.
+NOVEL = ('six', 'nine')
+
+_FEATURES = 'features'  # Folder of the features of all images.
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+  """A scene with all that is said of it.
+
+  Attributes:
+    scene: `graph.Scene`.
+    regions: `region_features.Regions`, what the detector says.
+    captions: [str].
+    vqa, gqa: [`questions.Question`].
+  """
+
+  scene: Scene
+  regions: region_features.Regions
+  captions: list
+  vqa: list
+  gqa: list
+
+  @property
+  def key(self):
+    return self.scene.key
+
+
+def write(folder, splits, statements):
+  """Writes all tasks' files.
+
+  Args:
+    folder: gets a folder for each of `oscar.datasets.builders.BUILDERS`, and one of features.
+    splits: {'train' and 'val': [`Image`]}.
+    statements: {split: [`statements.Statement`]}.
+  """
+  everything = ((image.key, image.regions) for images in splits.values() for image in images)
+  region_features.write(os.path.join(folder, _FEATURES), everything)
+  _write_pretrain(os.path.join(folder, 'pretrain'), splits)
+  _write_captions(os.path.join(folder, 'coco_caption'), splits)
+  _write_nocaps(folder, splits['val'])
+  _write_retrieval(os.path.join(folder, 'coco_retrieval'), splits)
+  _write_vqa(os.path.join(folder, 'vqa'), splits)
+  _write_gqa(os.path.join(folder, 'gqa'), splits)
+  _write_nlvr2(os.path.join(folder, 'nlvr2'), splits, statements)
+
+
+def _link_features(folder, stem='features'):
+  """Makes features.tsv and its offsets appear in a task's folder, as STEM.tsv and STEM.lineidx."""
+  for ending in ('tsv', 'lineidx'):
+    _link(os.path.join(folder, f'{stem}.{ending}'), f'../{_FEATURES}/features.{ending}')
+
+
+def _link(path, target):
+  os.makedirs(os.path.dirname(path), exist_ok=True)
+  os.symlink(target, path)
+
+
+def _write_pretrain(folder, splits):
+  """Captions with the tags, questions with the answers; the questions of VQA and GQA."""
+  _link_features(folder)
+  _link(os.path.join(folder, 'imageid2idx.json'), f'../{_FEATURES}/imageid2idx.json')
+  for ending in ('tsv', 'lineidx'):
+    target = f'../{_FEATURES}/predictions.{ending}'
+    _link(os.path.join(folder, f'predictions_gt.{ending}'), target)
+  answers = []
+  for split, images in splits.items():
+    with tsv.TsvWriter(os.path.join(folder, f'{split}.corpus.tsv')) as corpus:
+      for image in images:
+        for caption in image.captions:
+          corpus.write(f'coco_{split}_{image.key}', f'coco_{image.key}', caption)
+        for question in image.vqa + image.gqa:
+          label = f'coco_qa_{image.key}_{len(answers)}'
+          corpus.write(f'coco_{split}_{image.key}', label, question.text)
+          answers.append(list(question.answers))
+    with open(os.path.join(folder, f'{split}.yaml'), 'w', encoding='utf-8') as file:
+      file.write(f'corpus: coco\ncorpus_file: {split}.corpus.tsv\n')
+      file.write('image_label_path: {coco: .}\nimage_feature_path: {coco: .}\n')
+  with tsv.TsvWriter(os.path.join(folder, 'QA_fileB.tsv')) as file:
+    for number, labels in enumerate(answers):
+      file.write(number, json.dumps({'labels': labels}))
+  rows = {str(number): number for number in range(len(answers))}
+  _write_json(os.path.join(folder, 'QA_qaid2idx.json'), rows)
+
+
+def _write_captions(folder, splits):
+  os.makedirs(folder)
+  for split, images in {**splits, 'seen': _without_novel(splits['train'])}.items():
+    stem = os.path.join(folder, split)
+    with (
+      tsv.TsvWriter(f'{stem}.feature.tsv') as regions,
+      tsv.TsvWriter(f'{stem}.label.tsv') as labels,
+    ):
+      for image in images:
+        found = image.regions
+        encoded = features.encode(found.features).decode('ascii')
+        content = {'num_boxes': len(found.tags), 'features': encoded}
+        regions.write(image.key, json.dumps(content))
+        labels.write(image.key, json.dumps(found.objects()))
+    annotations = [(image.key, caption) for image in images for caption in image.captions]
+    rows = [
+      {'image_id': key, 'id': number, 'caption': caption}
+      for number, (key, caption) in enumerate(annotations)
+    ]
+    _write_json(f'{stem}_caption.json', rows)
+    _write_json(
+      f'{stem}_caption_coco_format.json',
+      {
+        'annotations': rows, 'images': [{'id': i.key, 'file_name': i.key} for i in images],
+        'type': 'captions', 'info': 'scenes', 'licenses': 'scenes',
+      },
+    )  # fmt: skip
+    with open(f'{stem}.yaml', 'w', encoding='utf-8') as file:
+      file.write(f'feature: {split}.feature.tsv\nlabel: {split}.label.tsv\n')
+      file.write(f'caption: {split}_caption.json\n')
+
+
+def _without_novel(images):
+  return [
+    image for image in images if not any(thing.digit in NOVEL for thing in image.scene.things)
+  ]
+
+
+def _write_nocaps(root, images):
+  """The validation images again, with what the detector found of the novel digits."""
+  folder = os.path.join(root, 'nocaps')
+  names = ('val.feature.tsv', 'val.feature.lineidx', 'val.label.tsv', 'val.label.lineidx')
+  for name in (*names, 'val_caption.json', 'val_caption_coco_format.json'):
+    _link(os.path.join(folder, name), f'../coco_caption/{name}')
+  with tsv.TsvWriter(os.path.join(folder, 'val.cbs_box.tsv')) as boxes:
+    for image in images:
+      found = [item for item in image.regions.objects() if item['class'] in NOVEL]
+      boxes.write(image.key, json.dumps([{**item, 'class': item['class'].title()} for item in found]))
+  for name in ('cbs_constraint2tokens', 'cbs_tokenforms'):
+    with tsv.TsvWriter(os.path.join(folder, f'{name}.tsv')) as file:
+      for digit in DIGITS:
+        forms = digit if name == 'cbs_constraint2tokens' else f'{digit},{_plural(digit)}'
+        file.write(digit, forms)
+  leaves = [{'LabelName': digit.title()} for digit in DIGITS]
+  hierarchy = {'LabelName': 'Entity', 'Subcategory': [{'LabelName': 'Digit', 'Subcategory': leaves}]}
+  _write_json(os.path.join(folder, 'cbs_hierarchy.json'), hierarchy)
+  with open(os.path.join(folder, 'val.yaml'), 'w', encoding='utf-8') as file:
+    file.write('feature: val.feature.tsv\nlabel: val.label.tsv\ncaption: val_caption.json\n')
+    file.write('cbs_box: val.cbs_box.tsv\ncbs_constraint: cbs_constraint2tokens.tsv\n')
+    file.write('cbs_tokenforms: cbs_tokenforms.tsv\ncbs_hierarchy: cbs_hierarchy.json\n')
+
+
+def _plural(digit):
+  return digit + ('es' if digit == 'six' else 's')
+
+
+def _write_retrieval(folder, splits):
+  _link_features(folder)
+  for name in ('predictions.tsv', 'predictions.lineidx', 'imageid2idx.json'):
+    _link(os.path.join(folder, name), f'../{_FEATURES}/{name}')
+  for split, images in splits.items():
+    captions = {image.key: image.captions for image in images}
+    _write_json(os.path.join(folder, f'{split}_captions.json'), captions)
+    with open(os.path.join(folder, f'{split}_img_keys.tsv'), 'w', encoding='ascii') as file:
+      file.writelines(f'{image.key}\n' for image in images)
+
+
+def _write_vqa(folder, splits):
+  os.makedirs(os.path.join(folder, 'cache'))
+  label_of = _write_answers(
+    os.path.join(folder, 'cache', 'trainval'), [i.vqa for images in splits.values() for i in images]
+  )
+  for split, images in splits.items():
+    _link_features(folder, f'{split}_img_frcnn_feats')
+    rows = _question_rows(images, 'vqa', label_of)
+    for row, question in rows:
+      row['s'] = list(question.answers.values())
+    _write_json(os.path.join(folder, f'{split}2014_qla_mrcnn.json'), [row for row, _ in rows])
+
+
+def _write_gqa(folder, splits):
+  _link_features(folder, 'gqa_img_frcnn_feats')
+  label_of = _write_answers(
+    os.path.join(folder, 'trainval_testdev_all'),
+    [image.gqa for images in splits.values() for image in images],
+  )
+  for split, images in splits.items():
+    rows = [row for row, _ in _question_rows(images, 'gqa', label_of)]
+    _write_json(os.path.join(folder, f'gqa_bal_qla_{split}.json'), rows)
+
+
+def _question_rows(images, task, label_of):
+  """[(official row without scores, `Question`)]; ids are numbers, counted within the split."""
+  asked = [(image, question) for image in images for question in getattr(image, task)]
+  return [
+    (
+      {
+        'q': question.text, 'o': ';'.join(image.regions.tags), 'img_id': image.key, 'q_id': number,
+        'an': [label_of[answer] for answer in question.answers],
+      },
+      question,
+    )
+    for number, (image, question) in enumerate(asked)
+  ]  # fmt: skip
+
+
+def _write_answers(stem, asked):
+  """Writes STEM_ans2label.pkl and STEM_label2ans.pkl, frequent answers first; returns the first."""
+  counts = collections.Counter(
+    answer for questions in asked for question in questions for answer in question.answers
+  )
+  answers = sorted(counts, key=lambda answer: (-counts[answer], answer))
+  label_of = {answer: label for label, answer in enumerate(answers)}
+  for name, value in (('ans2label', label_of), ('label2ans', answers)):
+    with open(f'{stem}_{name}.pkl', 'wb') as file:
+      pickle.dump(value, file, protocol=2)
+  return label_of
+
+
+def _write_nlvr2(folder, splits, statements):
+  _link_features(folder, 'nlvr2_img_frcnn_feats')
+  for split, name in (('train', 'train'), ('val', 'dev')):
+    tags = {image.key: ' '.join(image.regions.tags) for image in splits[split]}
+    rows = [
+      {
+        'q': s.text,
+        'o': {'left': tags[s.keys[0]], 'right': tags[s.keys[1]]},
+        'img_id': {'left': s.keys[0], 'right': s.keys[1]},
+        'label': s.label,
+      }
+      for s in statements[split]
+    ]
+    _write_json(os.path.join(folder, f'nlvr2_{name}.json'), rows)
+
+
+def _write_json(path, value):
+  with open(path, 'w', encoding='utf-8') as file:
+    json.dump(value, file)

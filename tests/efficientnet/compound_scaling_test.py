@@ -1,0 +1,153 @@
+"""Compound scaling: the arithmetic with the paper's numbers, the tables, and a small search run to its end."""
+import json
+
+import pytest
+
+from efficientnet import compound_scaling
+from efficientnet.compound_scaling import Coefficients
+from tests import script_jobs
+
+# Seconds: the smallest networks, a few steps each.
+QUICK = (
+  '--model_name=mobilenet-v1', '--width_coefficient=0.1', '--depth_coefficient=0.1', '--input_image_size=8',
+  '--train_batch_size=16', '--train_steps=2', '--steps_per_eval=2', '--iterations_per_loop=2',
+  '--eval_batch_size=355',
+)  # fmt: skip
+PAPERS = ('--alpha=1.2', '--beta=1.1', '--gamma=1.15')
+
+
+def run(*arguments):
+  found = []
+  script_jobs.in_process(
+    compound_scaling.SCRIPT, lambda values: found.append(compound_scaling.run(values)), *arguments
+  )
+  return found[0]
+
+
+def rows(text):
+  """{(how, phi): the row's words} of the printed tables; the last of equal ones."""
+  words = [line.split() for line in text.splitlines()]
+  return {(w[0], w[1]): w for w in words if len(w) == 13}
+
+
+def test_the_papers_coefficients():
+  """Section 3.3: 1.2, 1.1, 1.15; Table 7 prints them for phi = 2 as d = 1.4, w = 1.2, r = 1.3."""
+  assert compound_scaling.scaling_coefficients(1) == (1.2, 1.1, 1.15)
+  assert compound_scaling.scaling_coefficients(0) == (1, 1, 1)
+  assert [round(c, 1) for c in compound_scaling.scaling_coefficients(2)] == [1.4, 1.2, 1.3]
+  assert compound_scaling.scaling_coefficients(3, 2, 1, 1) == (8, 1, 1)
+  assert round(compound_scaling.relative_cost(compound_scaling.scaling_coefficients(1)), 2) == 1.92
+
+
+def test_cost_doubles_with_each_step_of_one_dimension():
+  assert compound_scaling.single_dimension('depth', 2) == (4, 1, 1)  # Tables 3 and 7.
+  assert compound_scaling.single_dimension('width', 2) == (1, 2, 1)
+  assert compound_scaling.single_dimension('resolution', 2) == (1, 1, 2)
+  for dimension in compound_scaling.DIMENSIONS:
+    for phi in (0.5, 1, 3):
+      scaled = compound_scaling.single_dimension(dimension, phi)
+      assert compound_scaling.relative_cost(scaled) == pytest.approx(2**phi)
+  with pytest.raises(ValueError, match="Unknown dimension 'widht': did you mean width"):
+    compound_scaling.single_dimension('widht', 1)
+
+
+def test_the_grid_holds_all_that_double_the_cost():
+  triples = compound_scaling.grid(0.05, 0.1)
+  assert (1.2, 1.1, 1.15) in triples
+  assert (2.0, 1.0, 1.0) in triples
+  assert len(triples) == len(set(triples)) == 111
+  assert all(abs(a * b**2 * c**2 - 2) <= 0.1 + 1e-9 for a, b, c in triples)
+  assert all(min(triple) >= 1 for triple in triples)
+  assert set(compound_scaling.grid(0.1, 0.05)) < set(compound_scaling.grid(0.1, 0.1)) < set(triples)
+  with pytest.raises(ValueError, match='in steps of 0.3 .* within 0.01 of 2; take smaller steps'):
+    compound_scaling.grid(0.3, 0.01)
+  with pytest.raises(ValueError, match='step=0 must be positive'):
+    compound_scaling.grid(0)
+
+
+def test_resolutions_are_even():
+  assert compound_scaling.scaled_resolution(224, 1.15) == 258
+  assert compound_scaling.scaled_resolution(224, 1.0) == 224
+  assert compound_scaling.scaled_resolution(1, 1) == 2
+
+
+def test_the_best_is_the_most_accurate_then_the_surest():
+  trials = {name: compound_scaling.Trial(name, {}, 1, 1) for name in 'abc'}
+  found = [compound_scaling.Row('compound', 1, Coefficients(1, 1, 1), trials[name]) for name in 'abc']
+  scores = {
+    name: compound_scaling.experiment.Score(error, 0.0, loss, 1)
+    for name, error, loss in (('a', 3.0, 0.1), ('b', 2.0, 0.3), ('c', 2.0, 0.2))
+  }
+  assert compound_scaling.best(found, scores).trial.name == 'c'
+
+
+@pytest.mark.parametrize(
+  ('base', 'baseline', 'width'),
+  # Table 3's multiply-adds of MobileNets; B0's and ResNet-50's at w = 2 are not the paper's.
+  [('mobilenet-v1', 0.6, 2.2), ('mobilenet-v2', 0.3, 1.1), ('efficientnet-b0', 0.4, None), ('resnet-50', 4.1, None)],
+)
+def test_a_dry_run_prints_the_papers_numbers_beside_ours(capsys, base, baseline, width):
+  assert run('--data_dir=fake', f'--model_name={base}', '--dry_run', *PAPERS) == (1.2, 1.1, 1.15)
+  found = rows(capsys.readouterr().out)
+  assert len(found) == 9
+
+  def billions(text):
+    return float(text[:-1]) / {'G': 1, 'M': 1000}[text[-1]]
+
+  for key, printed in ((('baseline', '0'), baseline), (('width', '2'), width)):
+    if printed:
+      assert round(billions(found[key][8]), 1) == printed
+      assert found[key][11] == f'{printed}G'
+  assert found['compound', '2'][12] == str(compound_scaling.PAPER[base]['compound', 2][1])
+
+
+def test_the_papers_accuracy_stands_beside_the_papers_networks_alone(capsys):
+  run('--data_dir=fake', '--dry_run', '--alpha=1.4', '--beta=1.1', '--gamma=1.1')
+  found = rows(capsys.readouterr().out)
+  assert found['width', '2'][12] == '78.9'
+  assert found['compound', '2'][12] == '-'
+  run('--data_dir=fake', '--dry_run', '--width_coefficient=0.5', *PAPERS)
+  assert {row[12] for row in rows(capsys.readouterr().out).values()} == {'-'}
+
+
+def test_a_small_search(tmp_path, capsys):
+  arguments = (f'--model_dir={tmp_path}', *QUICK, '--grid_step=0.4', '--phis=1', '--nosingle_dimensions')
+  chosen = run(*arguments)
+  out = capsys.readouterr().out
+  assert 'alpha = {:g}, beta = {:g}, gamma = {:g}'.format(*chosen) in out
+  lines = [json.loads(line) for line in (tmp_path / 'results.jsonl').read_text().splitlines()]
+  searched = compound_scaling.grid(0.4, 0.05)
+  first = lines[: len(searched)]
+  best = max(first, key=lambda line: (line['top_1_accuracy'], -line['cross_entropy']))
+  depth, width, pixels = 0.1 * chosen[0], 0.1 * chosen[1], compound_scaling.scaled_resolution(8, chosen[2])
+  assert best['network'] == f'mobilenet-v1-w{width:.4g}-d{depth:.4g}-{pixels}px'
+  assert f'{100 * best["top_1_accuracy"]:.2f}' in out
+  assert (tmp_path / 'compound_scaling.png').read_bytes().startswith(b'\x89PNG')
+  # The family of phi = 1 begins with the network that the search chose: it is not trained again.
+  assert len({line['network'] for line in lines}) == len(lines)
+  assert run(*arguments) == chosen
+  assert 'networks to train' not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--model_name=mobilenet-v3'], "Unknown model_name 'mobilenet-v3': did you mean mobilenet-v"),
+    (['--alpha=1.2'], '--alpha, --beta and --gamma go together'),
+    (['--phis=1,x'], '--phis=1,x must be positive numbers'),
+    (['--phis=0'], '--phis=0 must be positive numbers'),
+    (['--grid_step=0'], 'step=0.0 must be positive'),
+    (['--alpha=0.9'], '--alpha=0.9 must be at least 1'),
+  ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
+  with pytest.raises(ValueError, match=message) as error:
+    run(f'--model_dir={tmp_path}', *arguments)
+  assert '\n' not in str(error.value)
+
+
+def test_help_is_quick():
+  code, out, used = script_jobs.user_seconds('-m', 'efficientnet.compound_scaling', '--help')
+  assert code == 0
+  assert '--phis=1,2' in out
+  assert used < 2.0

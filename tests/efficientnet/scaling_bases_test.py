@@ -1,0 +1,54 @@
+"""The baselines of compound scaling: sizes as published, counts as built, scaled both ways."""
+import numpy as np
+import pytest
+
+from efficientnet import counting, scaling_bases
+from tpu_utils import profile
+
+# Published parameters and multiply-adds; MobileNets: arXiv 1704.04861 Table 4, arXiv 1801.04381 Table 4 (4.2M and
+# 569M; 3.4M and 300M); ResNet-50: the counts of torchvision's network.
+PUBLISHED = {
+  'mobilenet-v1': (4.2e6, 569e6),
+  'mobilenet-v2': (3.5e6, 300e6),
+  'resnet-50': (25_557_032, 4_089_184_256),
+}
+
+
+@pytest.mark.parametrize(('base', 'published'), PUBLISHED.items())
+def test_baselines_are_as_large_as_published(base, published):
+  found = scaling_bases.count(base)
+  assert (found.parameters, found.multiply_adds) == pytest.approx(published, rel=0.01)
+
+
+def test_efficientnets_are_those_of_their_names():
+  assert scaling_bases.count('efficientnet-b1') == counting.count('efficientnet-b1')
+  assert scaling_bases.count('efficientnet-lite0', 64) == counting.count('efficientnet-lite0', 64)
+
+
+@pytest.mark.parametrize('base', ['efficientnet-b0', 'mobilenet-v1', 'mobilenet-v2', 'resnet-50'])
+def test_what_is_built_is_what_was_counted(base):
+  scaled = {'width_coefficient': 0.3, 'depth_coefficient': 0.4, 'num_classes': 7}
+  model = scaling_bases.build_model(base, image_size=40, **scaled)
+  found = scaling_bases.count(base, 40, **scaled)
+  trainable = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+  assert (found.parameters, found.multiply_adds) == (trainable, profile.flops(model))
+  assert model.count_params() - trainable >= found.moving_statistics  # Seeds of dropout are counted, too.
+  images = np.random.default_rng(0).uniform(0, 255, (2, 40, 40, 3)).astype(np.float32)
+  logits = model(images)
+  assert logits.shape == (2, 7)
+  assert np.isfinite(logits).all()
+  assert model.name == base
+
+
+def test_shortcuts_and_stages_of_resnet_50():
+  model = scaling_bases.build_model('resnet-50', 10, 32)
+  names = [layer.name for layer in model.layers]
+  assert sum(name.endswith('_add') for name in names) == 16
+  assert [n for n in names if n.endswith('_conv2d_3')] == [f'stages_{i}_0_conv2d_3' for i in range(4)]
+
+
+def test_unknown_names_and_fields():
+  with pytest.raises(ValueError, match="Unknown model_name 'resnet50': did you mean resnet-50"):
+    scaling_bases.build_model('resnet50')
+  with pytest.raises(ValueError, match="Unknown model parameter 'width': did you mean"):
+    scaling_bases.count('mobilenet-v1', width=2)

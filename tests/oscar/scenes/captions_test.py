@@ -1,0 +1,63 @@
+"""Captions: true, judged by a reader that knows only their words."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oscar.scenes import captions, graph
+from tests.oscar.scenes import reader
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_captions_are_true(blocks, seed):
+  rng = random.Random(seed)
+  scene = graph.sample(rng, 'key', blocks)
+  made = captions.captions(scene, rng)
+  assert len(made) == 5
+  for caption in made:
+    assert reader.caption_is_true(caption, scene), caption
+
+
+def test_captions_are_mostly_false_of_other_scenes(blocks):
+  """Else they would say nothing."""
+  rng = random.Random(0)
+  scenes = [graph.sample(rng, str(number), blocks) for number in range(200)]
+  pairs = zip(scenes, scenes[1:], strict=False)
+  judged = [
+    reader.caption_is_true(caption, other)
+    for scene, other in pairs
+    for caption in captions.captions(scene, rng)
+  ]
+  assert sum(judged) / len(judged) < 0.25
+
+
+def test_wording_varies(blocks):
+  rng = random.Random(0)
+  scene = graph.sample(rng, 'key', blocks)
+  made = {caption for _ in range(50) for caption in captions.captions(scene, rng)}
+  assert len(made) > 100
+
+
+THING = graph.Thing('eight', 'orange', 'small', (0, 0, 8, 16))
+SCENE = graph.Scene('key', (THING, graph.Thing('two', 'red', 'large', (40, 40, 60, 80))))
+
+
+@pytest.mark.parametrize(
+  ('text', 'truth'),
+  [
+    ('a red two and an orange eight', True),
+    ('a red two and a red eight', False),
+    ('a red two', False),  # Not all.
+    ('two digits, among them a big two', True),
+    ('three digits, among them a big two', False),
+    ('an eight above a two', True),
+    ('a two over an eight', False),
+    ('the leftmost digit is a little number', True),
+    ('the rightmost digit is a little number', False),
+  ],
+)
+def test_the_reader_itself(text, truth):
+  assert reader.caption_is_true(text, SCENE) == truth

@@ -1,0 +1,42 @@
+"""Scene graphs: what is promised of every scene."""
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oscar.scenes import graph
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_things_lie_apart_and_inside(blocks, seed):
+  scene = graph.sample(random.Random(seed), 'key', blocks)
+  assert len(scene.things) in graph.COUNTS
+  for thing in scene.things:
+    x1, y1, x2, y2 = thing.box
+    assert 0 <= x1 < x2 <= graph.WIDTH and 0 <= y1 < y2 <= graph.HEIGHT
+    smallest, largest = graph.SIZES[thing.size]
+    assert smallest <= y2 - y1 <= largest
+  for a, b in itertools.combinations(scene.things, 2):
+    overlap = [min(a.box[i + 2], b.box[i + 2]) - max(a.box[i], b.box[i]) for i in (0, 1)]
+    assert min(overlap) < 0
+    assert sum(holds(a, b) for holds in graph.RELATIONS.values()) == 2
+
+
+def test_a_seed_gives_the_same_scene(blocks):
+  one, two, other = (graph.sample(random.Random(seed), 'key', blocks) for seed in (3, 3, 4))
+  assert one == two != other
+
+
+def test_everything_occurs_about_equally_often(blocks):
+  things = [
+    t for seed in range(1500) for t in graph.sample(random.Random(seed), 'key', blocks).things
+  ]
+  for name, count in (('digit', 10), ('colour', 6), ('size', 2)):
+    values = [getattr(thing, name) for thing in things]
+    shares = [values.count(value) / len(values) for value in set(values)]
+    assert len(shares) == count
+    assert shares == pytest.approx([1 / count] * count, rel=0.25)

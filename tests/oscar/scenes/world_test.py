@@ -1,0 +1,252 @@
+"""The world: made once, complete, and read by the readers of all tasks."""
+
+import json
+import os
+import random
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import oscar
+from oscar import features, region_features
+from oscar.datasets import (
+  builders,
+  coco_caption,
+  coco_retrieval,
+  gqa,
+  nlvr2,
+  nocaps,
+  pretrain_corpus,
+  vqa,
+)  # fmt: skip
+from oscar.scenes import canvas, detector, gallery, graph, layouts, world
+from tests.oscar.scenes import reader
+
+SMALL = {'num_train': 12, 'num_val': 6, 'detector_steps': 40}
+TASKS = {'train': 12, 'val': 6}
+
+
+class PlainDetector:
+  """In place of the trained one: right about one crop in two, at no cost."""
+
+  image_size = 4
+  labels = graph.DIGITS
+
+  def __call__(self, images):
+    chances = np.zeros((len(images), 10), np.float32)
+    chances[np.arange(len(images)), np.asarray(images).sum(axis=(1, 2, 3)).astype(int) % 10] = 0.9
+    return np.tile(images.mean(axis=(1, 2, 3))[:, None], (1, 2048)) / 255, chances
+
+  def save(self, path):
+    open(path, 'wb').close()
+
+
+@pytest.fixture(scope='module')
+def small(tmp_path_factory):
+  """A world with a detector that was really trained, for a few steps."""
+  return world.build(tmp_path_factory.mktemp('worlds') / 'small', **SMALL)
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+  """Counts the trainings that a build asks for."""
+  asked = []
+
+  def train(inks, seed, steps):
+    asked.append((seed, steps))
+    return PlainDetector()
+
+  monkeypatch.setattr(detector, 'train', train)
+  return asked
+
+
+def test_every_task_can_be_prepared(small):
+  for name in builders.BUILDERS:
+    builder = small.prepare(name)
+    splits = dict(TASKS)
+    if name == 'nocaps':
+      del splits['train']
+    if name == 'coco_caption':
+      splits['seen'] = builder.info.splits['seen'].num_examples
+      assert 0 < splits['seen'] < 12
+    if name == 'nlvr2':  # A record is a pair.
+      splits = {split: builder.info.splits[split].num_examples for split in TASKS}
+    assert {s: info.num_examples for s, info in builder.info.splits.items()} == splits, name
+
+
+def test_regions_are_in_the_official_order(small):
+  """The six numbers behind the appearance are those of the digits' boxes."""
+  for split in TASKS:
+    images = coco_caption.CocoCaption(os.path.join(small.manual_dir('coco_caption'), f'{split}.yaml'))
+    for scene in small.scenes(split):
+      regions = images.regions[scene.key]
+      assert regions.shape == (len(scene.things), 2054)
+      boxes = features.boxes(regions, graph.WIDTH, graph.HEIGHT)
+      assert {tuple(box) for box in boxes.round().tolist()} == {t.box for t in scene.things}
+
+
+def test_the_readers_agree(small):
+  """Each task's files have the same images, regions and tags."""
+  captions = coco_caption.CocoCaption(os.path.join(small.manual_dir('coco_caption'), 'val.yaml'))
+  others = {
+    'vqa': vqa.Vqa(small.manual_dir('vqa'), 'val'),
+    'gqa': gqa.Gqa(small.manual_dir('gqa'), 'val'),
+    'nlvr2': nlvr2.Nlvr2(small.manual_dir('nlvr2'), 'val'),
+    'coco_retrieval': coco_retrieval.CocoRetrieval(
+      small.manual_dir('coco_retrieval'), 'val', image_keys='val_img_keys.tsv'
+    ),
+    'nocaps': nocaps.NoCaps(os.path.join(small.manual_dir('nocaps'), 'val.yaml')),
+  }
+  for name, other in others.items():
+    for key in captions.image_ids:
+      np.testing.assert_array_equal(other.regions[key], captions.regions[key], name)
+  for name in ('vqa', 'gqa'):
+    for question in others[name].questions:
+      assert question.tags == captions.tags(question.image_id)
+  for statement in others['nlvr2'].statements:
+    assert statement.tags == tuple(captions.tags(key) for key in statement.image_ids)
+  assert others['coco_retrieval'].captions == {
+    key: [c.caption for c in captions.captions if c.image_id == key] for key in captions.image_ids
+  }
+
+
+def test_what_the_files_say_is_true(small):
+  """The independent reader, on what comes out of the official files."""
+  scenes = {scene.key: scene for split in TASKS for scene in small.scenes(split)}
+  for split in TASKS:
+    for name, kind in (('vqa', vqa.Vqa), ('gqa', gqa.Gqa)):
+      task = kind(small.manual_dir(name), split)
+      assert len(task.questions) == 4 * TASKS[split]
+      for question in task.questions:
+        answers = {task.answers[label] for label in question.answers}
+        assert answers <= reader.right_answers(question.question, scenes[question.image_id])
+    for statement in nlvr2.Nlvr2(small.manual_dir('nlvr2'), split).statements:
+      pair = [scenes[key] for key in statement.image_ids]
+      assert reader.statement_is_true(statement.statement, *pair) == bool(statement.label)
+    corpus = pretrain_corpus.PretrainCorpus(
+      os.path.join(small.manual_dir('pretrain'), f'{split}.yaml')
+    )
+    documents = list(corpus.documents())
+    assert len(documents) == 13 * TASKS[split]
+    for document in documents:
+      scene = scenes[document.image_id.split('_')[-1]]
+      if not document.is_question:
+        assert reader.caption_is_true(document.text_a, scene)
+        assert len(document.text_b.split()) == len(scene.things)
+      else:
+        assert set(document.text_b.split()) <= reader.right_answers(document.text_a, scene)
+
+
+def test_novel_digits_are_kept_from_the_split_seen(small):
+  folder = small.manual_dir('coco_caption')
+  seen = coco_caption.CocoCaption(os.path.join(folder, 'seen.yaml'))
+  assert not {w for c in seen.captions for w in c.caption.split()} & set(layouts.NOVEL)
+  images = nocaps.NoCaps(os.path.join(small.manual_dir('nocaps'), 'val.yaml'))
+  found = {name for key in images.image_ids for name in images.constraint_boxes(key).class_names}
+  assert found <= set(layouts.NOVEL)
+
+
+def test_the_vocabulary_has_all_words(small):
+  tokenizer = oscar.Tokenizer(small.vocab_file)
+  for split in TASKS:
+    path = os.path.join(small.manual_dir('coco_caption'), f'{split}.yaml')
+    for caption in coco_caption.CocoCaption(path).captions:
+      ids = tokenizer.encode(caption.caption)
+      assert tokenizer.unk_id not in ids
+      assert tokenizer.decode(ids) == caption.caption
+
+
+def test_pictures_are_of_the_scenes(small):
+  inks = canvas.read_inks('val')
+  for scene in small.scenes('val'):
+    stored = np.asarray(Image.open(small.image_file(scene.key)))
+    np.testing.assert_array_equal(stored, canvas.paint(scene, inks))
+
+
+def test_the_detector_has_learnt_and_can_be_loaded(small):
+  """In 40 steps it has come to say most colours; its features are those of the files."""
+  finder = detector.Detector()
+  finder.load(small.detector_weights)
+  crops, labels = detector._crops(canvas.read_inks('val'), random.Random(1), 60)
+  said = finder.model.predict(crops.astype(np.float32), verbose=0)['colour']
+  assert (said.argmax(axis=1) == labels['colour'].argmax(axis=1)).mean() > 0.5
+  scene = small.scenes('val')[0]
+  picture = canvas.paint(scene, canvas.read_inks('val'))
+  items = [('it', picture, [thing.box for thing in scene.things])]
+  [found] = region_features.extract(items, finder, finder.labels)
+  images = coco_caption.CocoCaption(os.path.join(small.manual_dir('coco_caption'), 'val.yaml'))
+  order = np.argsort(-found.scores, kind='stable')
+  np.testing.assert_allclose(found.features[order], images.regions[scene.key], atol=1e-4)
+
+
+def test_the_gallery_is_drawn(small, tmp_path):
+  gallery.draw(small, 'val', str(tmp_path / 'some' / 'grid.png'), count=2)
+  assert (tmp_path / 'some' / 'grid.png').stat().st_size > 10_000
+
+
+# ---- made once
+
+
+def tiny(folder, **changes):
+  return world.build(folder, **{'num_train': 3, 'num_val': 2, **changes})
+
+
+def test_a_world_is_made_once(tmp_path, no_training):
+  folder = tmp_path / 'deep' / 'world'
+  one = tiny(folder)
+  two = tiny(folder)
+  assert len(no_training) == 1 and one == two
+  assert os.listdir(folder.parent) == ['world']  # Nothing beside it.
+
+
+def test_other_settings_or_code_make_it_again(tmp_path, no_training, monkeypatch):
+  tiny(tmp_path / 'world')
+  other = tiny(tmp_path / 'world', seed=1)
+  assert [seed for seed, _ in no_training] == [0, 1]
+  assert json.loads((tmp_path / 'world' / 'world.json').read_text())['settings']['seed'] == 1
+  assert other.scenes('train')[0].key == '100000'
+  monkeypatch.setattr(world, '_code_version', lambda: 'other')
+  tiny(tmp_path / 'world', seed=1)
+  assert len(no_training) == 3
+  assert os.listdir(tmp_path) == ['world']
+
+
+@pytest.mark.parametrize('damage', ['cut off', 'half deleted'])
+def test_a_damaged_world_is_made_again(tmp_path, no_training, damage):
+  tiny(tmp_path / 'world')
+  if damage == 'cut off':
+    os.truncate(tmp_path / 'world' / 'world.json', 20)
+  else:
+    (tmp_path / 'world' / 'vocab.txt').unlink()
+  tiny(tmp_path / 'world')
+  assert len(no_training) == 2
+  assert (tmp_path / 'world' / 'vocab.txt').exists()
+
+
+def test_a_failed_build_leaves_nothing(tmp_path, no_training, monkeypatch):
+  monkeypatch.setattr(layouts, 'write', lambda *args: 1 / 0)
+  with pytest.raises(ZeroDivisionError):
+    tiny(tmp_path / 'world')
+  assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path, no_training):
+  (tmp_path / 'thesis.txt').write_text('years of work')
+  with pytest.raises(ValueError, match="holds 'thesis.txt', which is no part of a world; choose a new"):
+    tiny(tmp_path)
+  with pytest.raises(ValueError, match='num_val=1: statements on pairs'):
+    tiny(tmp_path / 'world', num_val=1)
+  assert os.listdir(tmp_path) == ['thesis.txt'] and not no_training
+
+
+def test_a_seed_gives_the_same_texts(tmp_path, no_training):
+  texts = []
+  for name, seed in (('one', 5), ('two', 5), ('three', 6)):
+    made = tiny(tmp_path / name, seed=seed)
+    files = [
+      os.path.join(made.manual_dir('pretrain'), 'train.corpus.tsv'),
+      os.path.join(made.manual_dir('nlvr2'), 'nlvr2_train.json'), made.vocab_file,
+    ]  # fmt: skip
+    texts.append([open(path, 'rb').read() for path in files])  # noqa: SIM115
+  assert texts[0] == texts[1] != texts[2]

@@ -1,0 +1,107 @@
+"""The experiment on cardinality: which networks it trains, and a small one run to its end."""
+import pytest
+from absl import flags
+
+from resnext import cardinality
+from tests import script_jobs
+from tests.resnext import golden
+
+# Seconds: two networks of one block a stage, a few steps each.
+QUICK = (
+  '--model_name=resnet-11', '--width=16', '--stem_width=8', '--train_batch_size=16', '--input_image_size=8',
+  '--train_steps=3', '--steps_per_eval=3', '--iterations_per_loop=3', '--eval_batch_size=355',
+)  # fmt: skip
+
+
+def run(*arguments):
+  found = []
+  script_jobs.in_process(cardinality.SCRIPT, lambda values: found.append(cardinality.run(values)), *arguments)
+  return found[0]
+
+
+def test_the_networks_of_table_3():
+  for depth in (50, 101):
+    names = cardinality.equal_names(f'resnet-{depth}', [1, 2, 4, 8, 32])
+    settings = ['2x40d', '4x24d', '8x14d', '32x4d']
+    assert list(names.values()) == [f'resnet-{depth}', *(f'resnext-{depth}-{s}' for s in settings)]
+
+
+def test_the_networks_of_table_4():
+  assert cardinality.doubled_names('resnet-101', 32) == {
+    'deeper': 'resnet-200',
+    'wider': 'resnet-101-1x100d',
+    '2 paths': 'resnext-101-2x64d',
+    '64 paths': 'resnext-101-64x4d',
+  }
+
+
+def test_deeper_networks_for_cifar_have_9n_plus_2_layers():
+  assert cardinality.doubled_names('resnet-29', 8)['deeper'] == 'resnet-56'
+  assert cardinality.doubled_names('resnet-101', 8, {'stem': 'cifar'})['deeper'] == 'resnet-200'  # 22 * 9 + 2
+  assert cardinality.doubled_names('resnet-50', 8, {'stem': 'imagenet'})['deeper'] == 'resnet-101'
+
+
+def test_a_dry_run_prints_the_papers_numbers(capsys):
+  assert run('--data_dir=fake', '--model_name=resnet-101', '--dry_run') == {}
+  found = {row[1]: row for row in map(str.split, capsys.readouterr().out.splitlines()) if len(row) == 8}
+  reference = {
+    f'{row["cardinality"]}x{row["baseWidth"]}d': row
+    for row in golden.read_json('counts_imagenet.json')['rows']
+    if row['depth'] == 101
+  }
+  for setting, error in (('2x40d', '21.7'), ('4x24d', '21.4'), ('8x14d', '21.3'), ('32x4d', '21.2')):
+    _, _, parameters, multiply_adds, _, measured, _, paper = found[f'resnext-101-{setting}']
+    assert parameters == f'{reference[setting]["params"] / 1e6:.1f}M'
+    assert multiply_adds == f'{reference[setting]["macs_total"] / 1e9:.2f}G'
+    assert (measured, paper) == ('-', error)
+
+
+def test_the_papers_errors_stand_beside_the_papers_networks_alone():
+  def networks(*arguments):
+    values = flags.FlagValues()
+    cardinality.SCRIPT.define_flags(values)
+    values(['main', *arguments])
+    return cardinality.Networks(values)
+
+  assert networks().paper_error('resnext-50-32x4d') == 22.2
+  assert networks().paper_error('resnext-50-64x4d') is None
+  assert networks('--width=32').paper_error('resnext-50-32x4d') is None
+  assert networks('--input_image_size=160').paper_error('resnext-50-32x4d') is None
+  assert networks('--num_label_classes=10').paper_error('resnext-50-32x4d') is None
+
+
+def test_a_small_experiment(tmp_path, capsys):
+  arguments = (f'--model_dir={tmp_path}', *QUICK, '--cardinalities=1,2', '--nodoubled')
+  scores = run(*arguments)
+  assert set(scores) == {'resnet-11', 'resnext-11-2x40d'}
+  out = capsys.readouterr().out
+  assert f'{scores["resnext-11-2x40d"].error:.2f}' in out
+  assert 'Table 4' not in out
+  assert (tmp_path / 'cardinality.png').read_bytes().startswith(b'\x89PNG')
+  # More of the same experiment: what is there stays.
+  assert run(*arguments[:-2], '--cardinalities=1,2,4', '--nodoubled')['resnet-11'] == scores['resnet-11']
+  assert '[1 of 1 networks to train]' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--cardinalities=2,4'], '--cardinalities=2,4 must begin with 1'),
+    (['--cardinalities=1'], '--cardinalities=1 must begin with 1, the plain network, and go on'),
+    (['--cardinalities=1,x'], '--cardinalities=1,x must be whole numbers'),
+    (['--model_name=resnext-29-8x64d'], 'has 8 paths; the experiment starts from a plain network'),
+    (['--cardinality=8'], '--cardinality is what the experiment varies'),
+    (['--cardinalities=1,4096'], '4096 paths of one channel'),
+  ],
+)
+def test_bad_input_is_one_clear_line(arguments, message):
+  with pytest.raises(ValueError, match=message) as error:
+    run(*arguments)
+  assert '\n' not in str(error.value)
+
+
+def test_help_is_quick():
+  code, out, used = script_jobs.user_seconds('-m', 'resnext.cardinality', '--help')
+  assert code == 0
+  assert '--cardinalities=1,2,4,8,32' in out
+  assert used < 2.0

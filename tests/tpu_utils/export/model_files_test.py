@@ -1,0 +1,42 @@
+"""The images that files are measured on, and the table of what was measured."""
+import numpy as np
+import pytest
+
+from tests.efficientnet.lite_job import DATA, SPEC
+from tpu_utils.export import model_files
+from tpu_utils.images.spec import PreprocessSpec
+
+SMALL = PreprocessSpec(image_size=8, interpolation='bilinear', crop='whole')
+
+
+def classes(num_classes):
+  batches = model_files.Images(DATA, SMALL, num_classes).evaluation(20)
+  return np.concatenate([labels.argmax(-1) for _, labels in batches])
+
+
+def test_class_0_of_1001_is_the_background():
+  """As in the official EdgeTPU models: a digit's class is one more than among ten."""
+  np.testing.assert_array_equal(classes(1001), classes(10) + 1)
+
+
+def test_counts_are_limits():
+  images = model_files.Images(DATA, SMALL, 10)
+  assert len(list(images.training(7))) == 7
+  assert sum(len(batch) for batch, _ in images.evaluation(13)) == 13
+  assert sum(len(batch) for batch, _ in images.evaluation(10**6)) == 355
+
+
+def test_images_are_those_of_evaluation():
+  image = next(model_files.Images(DATA, SPEC, 10).training(1))
+  assert image.shape == (32, 32, 3) and image.min() >= 0 and 200 < image.max() <= 255
+
+
+def test_result_counts():
+  result = model_files.Result()
+  original = np.array([[0.9, 0.1], [0.2, 0.8]])
+  result.add(np.array([[0.4, 0.6], [0.3, 0.7]]), np.eye(2), original)
+  result.add(original, np.eye(2), original)
+  assert (result.images, result.right, result.unchanged) == (4, 3, 3)
+  assert result.change == pytest.approx(0.5)
+  text = model_files.table({'model': result, 'int8': result})
+  assert 'on 4 images' in text and text.count('75.00%') == 4

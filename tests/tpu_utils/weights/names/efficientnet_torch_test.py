@@ -1,0 +1,148 @@
+"""State dicts of timm and of efficientnet_lite_pytorch: names, values and logits, in both directions."""
+import json
+
+import numpy as np
+import pytest
+
+import efficientnet
+from tests.efficientnet import golden
+from tests.goldens import weights as golden_weights
+from tpu_utils import weights
+from tpu_utils.weights import torch_files
+from tpu_utils.weights.names import efficientnet_torch
+
+SYMMETRIC = {'padding': 'symmetric', 'batch_norm_epsilon': 1e-5}
+# timm's network -> ours, and the settings that a state dict does not hold.
+PEERS = {
+  'tf_efficientnet_b0': ('efficientnet-b0', {}),
+  'efficientnet_b0': ('efficientnet-b0', SYMMETRIC),
+  'tf_efficientnet_es': ('efficientnet-edgetpu-S', {'num_classes': 1000}),
+  'tf_efficientnet_cc_b0_4e': ('efficientnet-condconv-b0-4e', {}),
+  'efficientnet_lite0': ('efficientnet-lite0', SYMMETRIC),
+}
+PLAIN = {'mean_rgb': (0, 0, 0), 'stddev_rgb': (1, 1, 1)}  # The images are normalised already.
+
+
+def values(shapes):
+  return {
+    name: golden_weights.value(name, shape, layout='torch') for name, shape in shapes.items()
+  }
+
+
+def state_dict(name):
+  return values(golden.read_json('timm_peers.json')[name])
+
+
+@pytest.mark.parametrize('name', PEERS)
+def test_timm(tmp_path, name):
+  tensors = state_dict(name)
+  path = tmp_path / f'{name}.safetensors'
+  torch_files.write(path, tensors)
+  model_name, settings = PEERS[name]
+  model = efficientnet.build_model(model_name, image_size=64, weights=path, **settings, **PLAIN)
+  images = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
+  want = golden.read_npz('timm_peers.npz')[f'{name}/logits']
+  assert golden.relative_error(model(images), want) < 2e-4
+  back = efficientnet_torch.torch_state_dict(model)
+  assert set(back) == {key for key in tensors if not key.endswith('num_batches_tracked')}
+  for key, value in back.items():
+    np.testing.assert_array_equal(value, tensors[key])
+
+
+def test_the_other_dialect(tmp_path):
+  """Names of efficientnet_pytorch and its kin; both directions."""
+  tensors = values(golden.read_json('pretrained_lite0_peer.json')['shapes'])
+  path = tmp_path / 'model.safetensors'
+  torch_files.write(path, {f'module.{name}': value for name, value in tensors.items()})
+  model = efficientnet.build_model('efficientnet-lite0', image_size=32, weights=path)
+  weights.save_torch(model, tmp_path / 'back.safetensors', dialect='lukemelas')
+  back = torch_files.read(tmp_path / 'back.safetensors')
+  assert set(back) == {key for key in tensors if not key.endswith('num_batches_tracked')}
+  for key, value in back.items():
+    np.testing.assert_array_equal(value, tensors[key])
+
+
+def test_padding_of_another_kind_is_refused(tmp_path):
+  tensors = state_dict('efficientnet_lite0')
+  torch_files.write(tmp_path / 'efficientnet_lite0_ra-37913777.safetensors', tensors)
+  with pytest.raises(ValueError, match="has padding 'symmetric'.*padding='symmetric', .*epsilon=1e-05") as error:
+    efficientnet.build_model(
+      'efficientnet-lite0', image_size=32, weights=tmp_path / 'efficientnet_lite0_ra-37913777.safetensors'
+    )
+  assert '\n' not in str(error.value)
+  torch_files.write(tmp_path / 'tf_efficientnet_lite0-0aa007d2.safetensors', tensors)
+  with pytest.raises(ValueError, match="padding='same', batch_norm_epsilon=0.001"):
+    efficientnet.build_model(
+      'efficientnet-lite0', image_size=32, weights=tmp_path / 'tf_efficientnet_lite0-0aa007d2.safetensors',
+      **SYMMETRIC,
+    )
+
+
+def test_record_of_hugging_face_beside_the_weights(tmp_path):
+  torch_files.write(tmp_path / 'model.safetensors', state_dict('efficientnet_lite0'))
+  record = {
+    'architecture': 'tf_efficientnet_lite0',
+    'pretrained_cfg': {'mean': [0.5, 0.5, 0.5], 'std': [0.25, 0.5, 0.5]},
+  }
+  (tmp_path / 'config.json').write_text(json.dumps(record))
+  model = efficientnet.build_model('efficientnet-lite0', image_size=32)
+  report = weights.load(model, tmp_path)
+  assert 'mean_rgb 127.5, 127.5, 127.5; stddev_rgb 63.75, 127.5, 127.5.' in str(report)
+  normalised = np.asarray(model.get_layer('normalization')(np.full((1, 32, 32, 3), 255.0)))
+  np.testing.assert_allclose(normalised[0, 0, 0], [2, 1, 1], rtol=1e-6)
+  (tmp_path / 'config.json').write_text('{"architecture": ')
+  with pytest.raises(ValueError, match='config.json is no JSON'):
+    weights.load(model, tmp_path)
+
+
+def test_half_a_state_dict_and_another_networks(tmp_path):
+  tensors = state_dict('efficientnet_lite0')
+  half = dict(list(tensors.items())[: len(tensors) // 2])
+  path = tmp_path / 'half.safetensors'
+  torch_files.write(path, half)
+  model = efficientnet.build_model('efficientnet-lite0', image_size=32)
+  before = model.get_weights()
+  missing = [k for k in tensors if k not in half and 'num_batches' not in k]
+  with pytest.raises(ValueError, match=f'{len(missing)} missing: ') as error:
+    weights.load(model, path)
+  assert all(name in str(error.value) for name in missing) and '\n' not in str(error.value)
+  torch_files.write(path, state_dict('tf_efficientnet_es'))
+  with pytest.raises(ValueError, match='does not fit efficientnet-lite0.*wrong shape: '):
+    weights.load(model, path)
+  for then, now in zip(before, model.get_weights(), strict=True):
+    np.testing.assert_array_equal(then, now)
+
+
+def test_a_model_without_classifier_takes_a_file_with_one(tmp_path):
+  path = tmp_path / 'm.safetensors'
+  torch_files.write(path, state_dict('efficientnet_lite0'))
+  for settings in ({'num_classes': 0}, {'include_top': False}, {'features_only': True}):
+    model = efficientnet.build_model('efficientnet-lite0', image_size=32, weights=path, **settings)
+    want = golden_weights.value('conv_stem.weight', (32, 3, 3, 3), layout='torch').transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(model.get_layer('stem_conv2d').kernel, want)
+  features = efficientnet.feature_extractor('efficientnet-lite0', image_size=32, weights=path, num_classes=7)
+  assert 'reduction_5' in features.output
+
+
+def test_networks_that_torch_does_not_have(tmp_path):
+  model = efficientnet.build_model('efficientnet-x-b0', image_size=32)
+  with pytest.raises(ValueError, match='no other program has a layer like'):
+    weights.save_torch(model, tmp_path / 'm.safetensors')
+
+
+@pytest.mark.parametrize('name', PEERS)
+def test_the_peer_itself(tmp_path, name):
+  """Where torch and timm are installed: their program loads what we write, and gives our logits."""
+  torch = pytest.importorskip('torch')
+  timm = pytest.importorskip('timm')
+  model_name, settings = PEERS[name]
+  model = efficientnet.build_model(model_name, image_size=64, **settings, **PLAIN)
+  for variable in model.weights:
+    variable.assign(golden_weights.value(variable.path, variable.shape, salt=1))
+  weights.save_torch(model, tmp_path / 'm.pth')
+  peer = timm.create_model(name).eval()
+  peer.load_state_dict(torch.load(tmp_path / 'm.pth', weights_only=True))
+  images = np.random.default_rng(1).normal(size=(2, 64, 64, 3)).astype(np.float32)
+  with torch.no_grad():
+    want = peer(torch.tensor(images.transpose(0, 3, 1, 2).copy())).numpy()
+  assert golden.relative_error(model(images), want) < 2e-4

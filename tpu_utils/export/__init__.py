@@ -1,0 +1,33 @@
+"""Trained image models as files for other programs: SavedModel, `.keras`, TFLite.
+
+    from tpu_utils import export
+    export.export(model, directory, preprocess, preprocessing)   # SavedModel and .keras
+    export.fold_batch_norm(model)                                # the same function, fewer operations
+    export.tflite.convert(model, 'int8', representative=images)  # bytes of a .tflite file
+
+`script.py` does all of it from the command line.
+"""
+from tpu_utils import lazy
+
+__all__ = [
+  'KERAS_FILE',
+  'RECORD_FILE',
+  'constant_function',
+  'export',
+  'fold_batch_norm',
+  'tflite',
+  'with_builtin_layers',
+]
+
+__getattr__, __dir__ = lazy.attach(
+  __name__,
+  {
+    'KERAS_FILE': 'saved_model',
+    'RECORD_FILE': 'saved_model',
+    'constant_function': 'constants',
+    'export': 'saved_model',
+    'fold_batch_norm': 'folding',
+    'tflite': 'tflite',
+    'with_builtin_layers': 'saved_model',
+  },
+)

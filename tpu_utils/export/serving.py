@@ -1,0 +1,79 @@
+"""What a SavedModel computes: its inputs, its outputs, and the names of its signatures."""
+import tensorflow as tf
+
+IMAGE_BYTES_SPEC = tf.TensorSpec([None], tf.string, 'image_bytes')
+
+# What files of the formats that TensorFlow decodes begin with: JPEG, PNG, GIF, BMP.
+_IMAGE_MAGIC = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM')
+
+
+def images_spec(shape):
+  """The input `images` for images of `shape`."""
+  return tf.TensorSpec([None, *shape], tf.float32, 'images')
+
+
+def signatures(served):
+  """{name of a signature: what serves it}, from {'images' and 'image_bytes': what serves it}.
+
+  TFSMLayer calls the endpoint `serve` unless told otherwise, with tensors; TensorFlow Serving's clients call
+  `serving_default`, with files.
+  """
+  return {
+    'serving_default': served['image_bytes'],
+    'image_bytes': served['image_bytes'],
+    'serve': served['images'],
+    'images': served['images'],
+  }
+
+
+def predictions(model, images):
+  """The outputs for `images`, float32 [batch, height, width, 3]."""
+  logits = tf.cast(model(images, training=False), tf.float32)
+  return {
+    'classes': tf.argmax(logits, axis=-1, output_type=tf.int64),
+    'probabilities': tf.nn.softmax(logits),
+    'logits': logits,
+  }
+
+
+def decoder(preprocess, shape):
+  """A function from the contents of image files, string [batch], to images, float32 [batch, *shape].
+
+  Args:
+    preprocess: function from one file's contents to float32 `shape`.
+    shape: (height, width, 3).
+  """
+  checked = _checked(preprocess)
+  # An error while map_fn traces leaves TensorFlow's variable scope unusable; here it harms nothing.
+  checked.get_concrete_function()
+
+  def decode(image_bytes):
+    elements = (tf.range(tf.size(image_bytes)), image_bytes)
+    images = tf.map_fn(checked, elements, fn_output_signature=tf.TensorSpec(shape, tf.float32))
+    return tf.ensure_shape(images, [None, *shape])
+
+  return decode
+
+
+def _checked(preprocess):
+  """Returns `preprocess` for (index in the request, bytes), refusing what no image begins with.
+
+  The decoder's own message does not say which element was wrong, and the usual mistake is to send
+  paths or base64 text in place of the bytes.
+  """
+
+  @tf.function(input_signature=[(tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.string))])
+  def run(element):
+    index, contents = element
+    beginnings = [tf.strings.substr(contents, 0, len(magic)) for magic in _IMAGE_MAGIC]
+    is_image = tf.reduce_any(tf.equal(beginnings, _IMAGE_MAGIC))
+    message = tf.strings.join([
+      'image_bytes[', tf.strings.as_string(index),
+      '] is no image: expected the contents of a JPEG, PNG, GIF or BMP file, found ',
+      tf.strings.as_string(tf.strings.length(contents)),
+      ' bytes of something else; send the contents of the file, not its path and not base64 text.',
+    ])
+    with tf.control_dependencies([tf.debugging.Assert(is_image, [message])]):
+      return preprocess(tf.identity(contents))
+
+  return run

@@ -1,0 +1,95 @@
+"""A SavedModel for TPUs: two graphs over the same weights, tagged `serve` and `serve, tpu`.
+
+The first runs on CPUs and GPUs. In the second the network is one call that a TPU compiles and runs
+(`TPUPartitionedCall` of a computation rewritten for a TPU); image files are decoded on the host. That is what
+TPUEstimator wrote, and what servers on TPUs load (`--saved_model_tags=serve,tpu`). Such graphs are TF1's:
+TensorFlow 2 can write and load one graph a SavedModel only.
+
+Source: tensorflow/tpu, models/official/efficientnet/main.py (`--export_to_tpu`); tensorflow/estimator,
+python/estimator/tpu/tpu_estimator.py (`inference_on_tpu`). Writing needs no TPU, running the second graph does.
+"""
+import keras
+import tensorflow as tf
+
+from tpu_utils.export import serving
+from tpu_utils.export.quiet import quiet
+
+_OUTPUTS = ('classes', 'probabilities', 'logits')
+
+
+def write(model, preprocess, directory):
+  """Writes the SavedModel to `directory`, which must not exist.
+
+  Args:
+    model: `keras.Model` from images to logits.
+    preprocess: function from one image file's contents, a string scalar, to the model's input.
+    directory: where to write.
+  """
+  with quiet():
+    _write(model, preprocess, directory)
+
+
+def _write(model, preprocess, directory):
+  values = [variable.numpy() for variable in model.variables]
+  builder = tf.compat.v1.saved_model.Builder(directory)
+  with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    variables = _variables(model)
+    signatures = _signatures(model, preprocess, variables, lambda infer, images: infer(images))
+    initial = [variable.initializer.inputs[1] for variable in variables]
+    session.run([v.initializer for v in variables], dict(zip(initial, values, strict=True)))
+    builder.add_meta_graph_and_variables(
+      session, [tf.saved_model.SERVING], signature_def_map=signatures, strip_default_attrs=True
+    )
+  with tf.Graph().as_default():
+    signatures = _signatures(model, preprocess, _variables(model), _on_tpu)
+    builder.add_meta_graph(
+      [tf.saved_model.SERVING, tf.saved_model.TPU], signature_def_map=signatures, strip_default_attrs=True
+    )
+  builder.save()
+
+
+def _variables(model):
+  """TF1 variables of the current graph, in the order of the model's and named like them."""
+  with tf.compat.v1.variable_scope('', use_resource=True):
+    return [
+      tf.compat.v1.get_variable(v.path, v.shape, v.dtype, initializer=tf.compat.v1.zeros_initializer())
+      for v in model.variables
+    ]
+
+
+def _signatures(model, preprocess, variables, run):
+  """{name: SignatureDef} in the current graph; `run(infer, images)` calls the network."""
+
+  def infer(images):
+    mapping = [(k, v.read_value()) for k, v in zip(model.variables, variables, strict=True)]
+    with keras.StatelessScope(state_mapping=mapping):
+      outputs = serving.predictions(model, images)
+    return [outputs[name] for name in _OUTPUTS]
+
+  shape = model.inputs[0].shape[1:]
+  decode = serving.decoder(preprocess, shape)
+  served = {}
+  for spec in (serving.images_spec(shape), serving.IMAGE_BYTES_SPEC):
+    inputs = tf.compat.v1.placeholder(spec.dtype, spec.shape, spec.name)
+    images = decode(inputs) if spec.dtype == tf.string else inputs
+    outputs = dict(zip(_OUTPUTS, run(infer, images), strict=True))
+    served[spec.name] = tf.compat.v1.saved_model.predict_signature_def({spec.name: inputs}, outputs)
+  return serving.signatures(served)
+
+
+def _on_tpu(infer, images):
+  """Calls `infer` on whichever TPU core is free."""
+  from tensorflow.python.framework import function  # TensorFlow has no public name for it.
+
+  # The variables must stay references in the call: the runtime then puts them on the TPU once.
+  @function.Defun(capture_resource_var_by_value=False)
+  def computation():
+    return tf.compat.v1.tpu.rewrite(infer, [images])
+
+  computation.add_to_graph(tf.compat.v1.get_default_graph())
+  return tf.raw_ops.TPUPartitionedCall(
+    args=computation.captured_inputs,
+    device_ordinal=tf.raw_ops.TPUOrdinalSelector(),
+    Tout=[argument.type for argument in computation.definition.signature.output_arg],
+    f=computation,
+  )

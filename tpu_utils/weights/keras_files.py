@@ -1,0 +1,114 @@
+"""Reads weights that Keras saved: `.weights.h5`, `.keras`, and the older `.h5`.
+
+Only arrays are read: no layer is built from a file and no code in it is run. Source of the formats: Keras 3,
+src/saving/saving_lib.py (the first two) and src/legacy/saving/legacy_h5_format.py.
+"""
+import io
+import os
+import zipfile
+
+import h5py
+import numpy as np
+
+_SUFFIXES = ('.h5', '.hdf5', '.keras')
+_IN_ARCHIVE = 'model.weights.h5'
+
+# Names of a layer's variables in the order in which Keras numbers them, by the kind of layer.
+_VARIABLES = {
+  'normalization': ('mean', 'variance', 'count'),
+  'cond_conv2d': ('condconv_kernel',),
+  'depthwise_cond_conv2d': ('depthwise_condconv_kernel',),
+  'batch_normalization': ('gamma', 'beta', 'moving_mean', 'moving_variance'),
+}
+_KERNEL_AND_BIAS = ('kernel', 'bias')
+
+
+def matches(path):
+  """Whether `path` is a file called like one of Keras' formats."""
+  return path.endswith(_SUFFIXES) and os.path.isfile(path)
+
+
+def read(path, use_ema=True):
+  """The variables of a model's layers.
+
+  Args:
+    path: the file; whole models and weights alone, of Keras 2 and 3.
+    use_ema: for the interface of readers; the formats know no moving averages.
+
+  Returns:
+    {'<layer>/<variable>': array}, such as 'stem_conv/kernel'. What older versions call
+    'depthwise_kernel' is 'kernel' here, as in Keras 3. State of optimizers is left out.
+
+  Raises:
+    FileNotFoundError: no such file.
+    ValueError: it is none of the formats, cut off, or holds no layers with variables.
+  """
+  del use_ema
+  path = os.fspath(path)
+  if not os.path.isfile(path):
+    raise FileNotFoundError(f'{path}: no such file.')
+  try:
+    with h5py.File(_open(path), 'r') as file:
+      variables = _variables(path, file)
+  except (OSError, zipfile.BadZipFile, KeyError, RuntimeError) as error:
+    raise ValueError(
+      f'{path} cannot be read as a Keras file ({str(error).splitlines()[0]}); copy it anew.'
+    ) from error
+  if not variables:
+    raise ValueError(f'{path} holds no layers with variables; expected the weights of a Keras model.')
+  return variables
+
+
+def _open(path):
+  """The HDF5 file: `path` itself, or the one inside a `.keras` archive."""
+  if not path.endswith('.keras'):
+    return path
+  with zipfile.ZipFile(path) as archive:
+    return io.BytesIO(archive.read(_IN_ARCHIVE))
+
+
+def _variables(path, file):
+  if 'layers' in file and 'layer_names' not in file.attrs:
+    return dict(_numbered(path, file['layers']))
+  return dict(_named(file.get('model_weights', file)))
+
+
+def _numbered(path, layers):
+  """(name, array) of the format of Keras 3: layers by kind and number, variables by number."""
+  for kind, layer in layers.items():
+    numbered = layer.get('vars')
+    if numbered is None or not len(numbered):
+      continue
+    name = numbered.attrs.get('name')
+    if name is None:
+      raise ValueError(
+        f'{path} has no names of layers, which the first versions of Keras 3 left out; load it with a newer '
+        'Keras and save it again.'
+      )
+    arrays = [numbered[str(number)] for number in range(len(numbered))]
+    for variable, array in zip(_variable_names(kind, len(arrays)), arrays, strict=True):
+      yield f'{_text(name)}/{variable}', np.asarray(array)
+
+
+def _variable_names(kind, count):
+  """Names of the `count` variables of a layer of a kind, such as 'batch_normalization_3'."""
+  for start, names in _VARIABLES.items():
+    if kind.startswith(start) and count == len(names):
+      return names
+  if count <= len(_KERNEL_AND_BIAS):
+    return _KERNEL_AND_BIAS[:count]
+  return tuple(map(str, range(count)))
+
+
+def _named(layers):
+  """(name, array) of the older format, in which each layer lists the names of its variables."""
+  for layer in layers.attrs.get('layer_names', ()):
+    group = layers[_text(layer)]
+    for name in group.attrs.get('weight_names', ()):
+      variable = _text(name).rpartition('/')[2].partition(':')[0]
+      variable = 'kernel' if variable == 'depthwise_kernel' else variable
+      yield f'{_text(layer)}/{variable}', np.asarray(group[_text(name)])
+
+
+def _text(name):
+  return name.decode() if isinstance(name, bytes) else str(name)

@@ -1,0 +1,56 @@
+"""Names of EfficientNet's variables in files of `keras.applications`, and the normalisation in them."""
+import numpy as np
+
+from tpu_utils.weights.assign import Rule
+from tpu_utils.weights.names import efficientnet_layers
+
+CLASSIFIERS = ('predictions/',)
+# Ends of the variables that say how images are scaled. Their layer has no fixed name: it may be normalization_1.
+BUFFERS = ('/mean', '/variance', '/count')
+
+_IMAGENET_STDDEV = (0.229, 0.224, 0.225)
+_PARTS = {
+  'stem': ('stem_conv', 'stem_bn'),
+  'head': ('top_conv', 'top_bn'),
+  'classifier': ('predictions', None),
+  'expand': ('expand_conv', 'expand_bn'),
+  'depthwise': ('dwconv', 'bn'),
+  'project': ('project_conv', 'project_bn'),
+  'se_reduce': ('se_reduce', None),
+  'se_expand': ('se_expand', None),
+}
+
+
+def keras(model, names):
+  """Rules for weights of `keras.applications`; their names of layers are the same in every format."""
+  del names
+  places = efficientnet_layers.places(model)
+  rules = {}
+  for variable in model.weights:
+    layer, _, name = variable.path.rpartition('/')
+    rules[variable.path] = Rule(f'{_layer_name(places[layer], model.name)}/{name}')
+  return rules
+
+
+def normalization(tensors):
+  """(mean_rgb, stddev_rgb), on the 0..255 scale, that a file's network subtracts and divides by; or None.
+
+  keras.applications scales by 1 / 255 and normalises by the variables in the file. The published weights have
+  ImageNet's standard deviations where the variances should be, and the published network divides by their roots once
+  more (keras/src/applications/efficientnet.py); these values are taken for that.
+  """
+  values = [[tensors[name] for name in tensors if name.endswith(end)] for end in BUFFERS[:2]]
+  if [len(found) for found in values] != [1, 1]:
+    return None
+  mean, variance = (np.ravel(found[0]) for found in values)
+  stddev = variance if np.allclose(variance, _IMAGENET_STDDEV, rtol=1e-3) else np.sqrt(variance)
+  return tuple(255.0 * float(m) for m in mean), tuple(255.0 * float(s) for s in stddev)
+
+
+def _layer_name(place, model_name):
+  if place.part not in _PARTS:
+    raise ValueError(f'{model_name}: keras.applications has no such network; it has B0 to B7.')
+  name = _PARTS[place.part][place.norm]
+  if place.block is None:
+    return name
+  return f'block{place.stage + 1}{chr(ord("a") + place.index)}_{name}'

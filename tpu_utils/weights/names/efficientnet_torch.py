@@ -1,0 +1,188 @@
+"""Names of EfficientNet's variables in torch state dicts, in the two dialects there are.
+
+'timm': `tf_efficientnet_*` and `efficientnet_*` of pytorch-image-models (timm/models/_efficientnet_blocks.py).
+'lukemelas': efficientnet_pytorch and the programs made after it, such as efficientnet_lite_pytorch.
+
+A state dict says nothing of a network's padding and of batch norm's epsilon, and timm has two networks under
+the same names: `tf_*` with TensorFlow's padding and 0.001, the others with symmetric padding and 0.00001.
+`check` refuses a file of the one kind for a model of the other when the file's name tells.
+"""
+import functools
+import json
+import os
+import re
+
+import numpy as np
+
+from tpu_utils.weights.assign import Rule
+from tpu_utils.weights.names import efficientnet_layers
+
+DIALECTS = ('timm', 'lukemelas')
+CLASSIFIERS = ('classifier.', '_fc.')  # How the names of the classifier begin.
+
+_VARIABLES = {
+  'kernel': 'weight',
+  'depthwise_kernel': 'weight',
+  'condconv_kernel': 'weight',
+  'depthwise_condconv_kernel': 'weight',
+  'bias': 'bias',
+  'gamma': 'weight',
+  'beta': 'bias',
+  'moving_mean': 'running_mean',
+  'moving_variance': 'running_var',
+}
+_LUKEMELAS = {
+  ('stem', False): '_conv_stem', ('stem', True): '_bn0', ('head', False): '_conv_head',
+  ('head', True): '_bn1', ('classifier', False): '_fc', ('expand', False): '_expand_conv',
+  ('expand', True): '_bn0', ('depthwise', False): '_depthwise_conv', ('depthwise', True): '_bn1',
+  ('project', False): '_project_conv', ('project', True): '_bn2', ('se_reduce', False): '_se_reduce',
+  ('se_expand', False): '_se_expand', ('routing', False): '_routing_fn',
+}  # fmt: skip
+_TIMM = {
+  ('stem', False): 'conv_stem', ('stem', True): 'bn1', ('head', False): 'conv_head',
+  ('head', True): 'bn2', ('classifier', False): 'classifier', ('depthwise', False): 'conv_dw',
+  ('se_reduce', False): 'se.conv_reduce', ('se_expand', False): 'se.conv_expand',
+  ('routing', False): 'routing_fn',
+}  # fmt: skip
+_HUGGING_FACE = ('model.safetensors', 'pytorch_model.bin')
+# timm's names of networks: without `tf_` they have torch's padding.
+_TIMM_NAME = re.compile(r'(?:^|[/_.-])(tf_)?efficientnet_(?:b\d|l2|lite\d|e[sml]|em|cc_b\d)')
+
+
+def torch(model, names):
+  """Rules for a state dict of either dialect, told by its names."""
+  lukemelas = any(name.startswith(('_conv_stem', '_blocks.', '_fc.')) for name in names)
+  return {
+    path: Rule(name, functools.partial(_from_torch, shape=shape, path=path))
+    for path, (name, shape) in _names(model, 'lukemelas' if lukemelas else 'timm').items()
+  }
+
+
+def torch_state_dict(model, dialect='timm'):
+  """{name: array} of all variables of a model, as `load_state_dict` of that dialect's network takes it."""
+  named = _names(model, dialect)
+  values = {variable.path: np.asarray(variable) for variable in model.weights}
+  return {
+    name: _to_torch(values[path], shape, path) for path, (name, shape) in named.items()
+  }
+
+
+def check(model, path):
+  """Raises ValueError where the name of a file, or the record beside it, tells another padding than the model's.
+
+  Args:
+    model: the `keras.Model`.
+    path: the file, named as timm names it, or in a folder with Hugging Face's `config.json`.
+  """
+  known = _TIMM_NAME.search(_program_name(path))
+  if not known:
+    return
+  symmetric = model.get_layer('stem_conv2d').padding == 'valid'
+  if bool(known[1]) == symmetric:
+    have, want = ('symmetric', 'same') if symmetric else ('same', 'symmetric')
+    epsilon = 1e-3 if symmetric else 1e-5
+    raise ValueError(
+      f'{path} is of timm\'s {known[0].lstrip("/_.-")}, which has padding {want!r}; {model.name} was built '
+      f"with {have!r}, nothing was loaded. Build it with padding='{want}', batch_norm_epsilon={epsilon:g}."
+    )
+
+
+def normalization(path):
+  """(mean_rgb, stddev_rgb), on the 0..255 scale, in Hugging Face's record beside a file; or None."""
+  settings = _record(path).get('pretrained_cfg')
+  scaling = [settings.get(key) for key in ('mean', 'std')] if isinstance(settings, dict) else []
+  if not scaling or not all(isinstance(v, list) and len(v) == 3 for v in scaling):
+    return None
+  return tuple(tuple(255.0 * float(number) for number in values) for values in scaling)
+
+
+def _program_name(path):
+  """What the network calls itself: in the record beside the file, or by the file's name."""
+  return str(_record(path).get('architecture', '')) or os.path.basename(path)
+
+
+def _record(path):
+  """Hugging Face's `config.json` in the folder of a file that is called as there; {} without."""
+  folder = path if os.path.isdir(path) else os.path.dirname(path)
+  record = os.path.join(folder, 'config.json')
+  if os.path.basename(path) not in _HUGGING_FACE and not os.path.isdir(path) or not os.path.isfile(record):
+    return {}
+  with open(record, encoding='utf-8') as file:
+    try:
+      content = json.load(file)
+    except ValueError as error:
+      raise ValueError(f'{record} is no JSON ({error}); copy it anew, or take it away.') from error
+  return content if isinstance(content, dict) else {}
+
+
+def _names(model, dialect):
+  """{variable.path: (name, shape of the kernel that the layer applies)}."""
+  places = efficientnet_layers.places(model)
+  part_name = {'timm': _timm_name, 'lukemelas': _lukemelas_name}[dialect]
+  named = {}
+  for layer in model.layers:
+    for variable in layer.weights:
+      name = f'{part_name(places[layer.name])}.{_VARIABLES[variable.name]}'
+      named[variable.path] = (name, _expert_shape(layer, variable))
+  return named
+
+
+def _lukemelas_name(place):
+  block = '' if place.block is None else f'_blocks.{place.block}.'
+  return block + _LUKEMELAS[place.part, place.norm]
+
+
+def _timm_name(place):
+  if place.block is None:
+    return _TIMM[place.part, place.norm]
+  block = f'blocks.{place.stage}.{place.index}.'
+  if place.norm:
+    return f'{block}bn{place.parts.index(place.part) + 1}'
+  if place.part == 'expand':
+    return block + ('conv_pw' if 'depthwise' in place.parts else 'conv_exp')
+  if place.part == 'project':
+    return block + ('conv_pwl' if 'expand' in place.parts else 'conv_pw')
+  return block + _TIMM[place.part, place.norm]
+
+
+def _expert_shape(layer, variable):
+  """(height, width, inputs, outputs) of an expert of a CondConv layer, which keeps them as rows; else None."""
+  if not variable.name.endswith('condconv_kernel'):
+    return None
+  height, width = layer.kernel_size
+  inputs = variable.shape[1] // (height * width * getattr(layer, 'filters', 1))
+  return (height, width, inputs, getattr(layer, 'filters', 1))
+
+
+def _axes(path, expert_shape):
+  """The axes of torch's kernel in our order: [height, width, inputs, outputs], depthwise outputs as inputs."""
+  depthwise = 'depthwise' in path
+  if expert_shape:  # The experts come first.
+    return (0, 3, 4, 1, 2) if depthwise else (0, 3, 4, 2, 1)
+  return (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
+
+
+def _from_torch(value, shape, path):
+  if not path.endswith('kernel'):
+    return value
+  if shape:
+    height, width, inputs, outputs = shape
+    first, second = (inputs, outputs) if 'depthwise' in path else (outputs, inputs)
+    if value.ndim != 2 or value.shape[1] != height * width * inputs * outputs:
+      return value  # The shape check says what is wrong.
+    experts = value.reshape(-1, first, second, height, width)
+    return experts.transpose(_axes(path, shape)).reshape(value.shape)
+  if value.ndim == 4:
+    return value.transpose(_axes(path, shape))
+  return value.T
+
+
+def _to_torch(value, shape, path):
+  if not path.endswith('kernel'):
+    return value
+  if shape:
+    experts = value.reshape(-1, *shape)
+    return experts.transpose(np.argsort(_axes(path, shape))).reshape(value.shape)
+  if value.ndim == 4:
+    return value.transpose(np.argsort(_axes(path, shape)))
+  return value.T
