@@ -49,13 +49,13 @@ def pad_and_crop(image, padding, color, seed):
   """A crop of the image's own size from the image with a border.
 
   Args:
-    image: float [height, width, 3].
+    image: float or uint8 [height, width, 3].
     padding: width of the border in pixels.
     color: three floats, the colour of the border. The official code pads with zeros after it has
       normalised, so it is the mean colour.
     seed: int64 [2].
   """
-  color = tf.constant(color, image.dtype)
+  color = tf.cast(tf.constant(color), image.dtype)  # uint8 wraps around in the difference, and back in the sum.
   padded = tf.pad(image - color, [[padding, padding], [padding, padding], [0, 0]]) + color
   y, x = tf.unstack(_integer(tf.random.stateless_uniform([2], seed), 2 * padding))
   height, width, _ = image.shape
