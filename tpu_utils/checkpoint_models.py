@@ -1,9 +1,6 @@
 """A paper's model with the weights of a checkpoint, from what the flags say."""
-import os
-
-from tpu_utils import image_script, job_flags, weights
-
-PRETRAINED = 'pretrained'
+from tpu_utils import checkpoints, image_script, job_flags, weights
+from tpu_utils.image_script import PRETRAINED
 
 
 def flags_of_job(checkpoint):
@@ -16,7 +13,9 @@ def learnt_digits(job):
   return job is not None and not job.get('data_dir') and not job.get('dataset')
 
 
-def load(network, model_settings, spec, checkpoint, *, num_classes=None, advprop=False, use_ema=True):
+def load(
+  network, model_settings, spec, checkpoint, *, num_classes=None, advprop=False, source='auto', use_ema=True
+):
   """Builds the model and loads its weights; prints what was loaded.
 
   Args:
@@ -27,6 +26,7 @@ def load(network, model_settings, spec, checkpoint, *, num_classes=None, advprop
       is taken.
     num_classes: None for the model's own.
     advprop: whether `spec` has AdvProp's scaling.
+    source: see `weights.load`.
     use_ema: take the moving averages where the checkpoint has them.
 
   Returns:
@@ -45,7 +45,7 @@ def load(network, model_settings, spec, checkpoint, *, num_classes=None, advprop
     **scaling,
   )
   if checkpoint != PRETRAINED:
-    print(weights.load(model, _best_of(checkpoint), use_ema=use_ema))
+    print(weights.load(model, checkpoints.best_of(checkpoint), source, use_ema))
   return model
 
 
@@ -65,9 +65,3 @@ def fitted_spec(spec, model_settings, data, is_digits):
     interpolation=data.interpolation,
     advprop=data.advprop,
   )
-
-
-def _best_of(checkpoint):
-  """A job's best checkpoint if it keeps one."""
-  archive = os.path.join(checkpoint, 'archive')
-  return archive if os.path.exists(os.path.join(archive, 'checkpoint')) else checkpoint

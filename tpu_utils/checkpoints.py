@@ -230,6 +230,12 @@ class CheckpointManager:
     return os.path.join(self.directory, name)
 
 
+def best_of(path):
+  """The folder of the best checkpoint of a job that keeps one, given its model_dir; any other path as it is."""
+  archive = os.path.join(path, _ARCHIVE)
+  return archive if tf.io.gfile.exists(os.path.join(archive, 'checkpoint')) else path
+
+
 def _state_text(steps):
   """The text of TensorFlow's `checkpoint` file, which names the newest checkpoint."""
   lines = [f'model_checkpoint_path: "{_PREFIX}{steps[-1]}"']

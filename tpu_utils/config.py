@@ -229,7 +229,7 @@ class FineTuningConfig(Checked):
 
   init_checkpoint: str = setting(
     None,
-    'Weights to start from: --model_dir of another job, a checkpoint of any program that tpu_utils.weights reads, or '
+    'Weights to start from: --model_dir of another job (its best are taken), a checkpoint of any program that tpu_utils.weights reads, or '
     '`pretrained` for ImageNet weights from a package. A classifier of another size starts afresh.',
     type=str,
   )

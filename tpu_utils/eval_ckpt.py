@@ -21,7 +21,7 @@ class EvalConfig(settings.Checked):
 
   ckpt_dir: str = setting(
     None,
-    'The checkpoint: --model_dir of a job, whose settings are taken over; a folder, prefix or file of any program '
+    'The checkpoint: --model_dir of a job, whose settings are taken over, and its best; a folder, prefix or file of any program '
     'that tpu_utils.weights reads; a SavedModel or a .keras file; or `pretrained`, ImageNet weights from a package, '
     'which models that have such take by default.',
     type=str,
@@ -90,6 +90,11 @@ class DataConfig(settings.Checked):
       raise ValueError('--imagenet_eval_glob, --data_dir and --dataset name different images; give one.')
 
   @property
+  def advprop(self):
+    """As training calls it."""
+    return self.advprop_preprocessing
+
+  @property
   def has_images(self):
     """Whether any were named."""
     return bool(self.imagenet_eval_glob or self.data_dir or self.dataset)
@@ -154,7 +159,9 @@ class Script:
 
   def _take_over(self, values, checkpoint):
     """Takes the flags of a job of ours over; returns whether it learnt the embedded digits."""
-    job = None if checkpoint == PRETRAINED else job_flags.of_checkpoint(checkpoint)
+    from tpu_utils import checkpoint_models
+
+    job = checkpoint_models.flags_of_job(checkpoint)
     if job is None:
       return False
     wanted = job_flags.for_configs(job, self.configs[2:], values)
@@ -163,33 +170,26 @@ class Script:
     if job.get('advprop'):
       wanted['advprop_preprocessing'] = True
     settings.fill_in(values, wanted, f'As the job of {checkpoint}:')
-    return not job.get('data_dir') and not job.get('dataset')
+    return checkpoint_models.learnt_digits(job)
 
   def _classifier(self, values, data, what, checkpoint, is_digits):
-    from tpu_utils import classifiers, weights
+    from tpu_utils import checkpoint_models, classifiers, weights
 
     model_settings = settings.from_flags(self.training.own_configs[0], values)
     network = self.training.describe(model_settings, values)
-    wanted = image_script.fitted_spec(
-      network.spec,
-      image_size=model_settings.input_image_size,
-      crop=data.crop_rule or ('whole' if is_digits else None),
-      interpolation=data.interpolation,
-      advprop=data.advprop_preprocessing,
-    )
+    wanted = checkpoint_models.fitted_spec(network.spec, model_settings, data, is_digits)
     if checkpoint != PRETRAINED and classifiers.is_program(checkpoint):
       return classifiers.from_file(checkpoint, wanted)
-    scaling = {'mean_rgb': wanted.mean_rgb, 'stddev_rgb': wanted.stddev_rgb}
-    model = network.build_model(
-      model_settings.model_name,
+    model = checkpoint_models.load(
+      network,
+      model_settings,
+      wanted,
+      checkpoint,
       num_classes=data.num_label_classes,
-      image_size=wanted.image_size,
-      weights=PRETRAINED if checkpoint == PRETRAINED else None,
-      **model_settings.overrides(),
-      **(scaling if data.advprop_preprocessing else {}),
+      advprop=data.advprop,
+      source=what.source,
+      use_ema=what.enable_ema,
     )
-    if checkpoint != PRETRAINED:
-      print(weights.load(model, checkpoint, what.source, what.enable_ema))
     if what.export_ckpt:
       weights.save_tf1(model, what.export_ckpt)
     return classifiers.from_model(model, wanted)

@@ -2,21 +2,7 @@
 import keras
 import numpy as np
 
-from tpu_utils import batch_norm, weights
-
-# Section 5.3 of EfficientNet's paper takes the settings of Kornblith et al. (arXiv 1805.08974, Appendix A.4); the
-# learning rate, which they search for each data set, is from the middle of their grid.
-TRANSFER = {
-  'optimizer': 'momentum',
-  'nesterov': True,
-  'base_learning_rate': 0.01,
-  'lr_schedule': 'cosine',
-  'lr_warmup_epochs': 0.0,
-  'label_smoothing': 0.0,
-  'moving_average_decay': 0.0,
-  'train_batch_size': 256,
-  'train_steps': 20000,
-}
+from tpu_utils import batch_norm, checkpoints, weights
 
 
 def load(model, path, source='auto', use_ema=True):
@@ -24,7 +10,7 @@ def load(model, path, source='auto', use_ema=True):
 
   Args:
     model: a built `keras.Model`.
-    path: see `weights.load`.
+    path: see `weights.load`; of a job's --model_dir the best checkpoint, if it keeps one.
     source: see `weights.load`.
     use_ema: see `weights.load`.
 
@@ -37,6 +23,7 @@ def load(model, path, source='auto', use_ema=True):
   """
   layer = model.get_layer('normalization')
   own = layer.scale, layer.offset
+  path = checkpoints.best_of(path)
   report = weights.load(model, path, source, use_ema, replaceable=(weights.classifier_of(model),))
   loaded, (layer.scale, layer.offset) = (layer.scale, layer.offset), own
   black_and_white = [np.multiply(v, loaded[0]) + loaded[1] - np.multiply(v, own[0]) - own[1] for v in (0, 255)]

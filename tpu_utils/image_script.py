@@ -16,6 +16,20 @@ _IDENTITY = ('model_name', 'num_label_classes', 'advprop')
 
 PRETRAINED = 'pretrained'  # In place of a checkpoint: ImageNet weights from a package.
 
+# Section 5.3 of EfficientNet's paper takes the settings of Kornblith et al. (arXiv 1805.08974); the
+# learning rate, which they search for each data set, is from the middle of their grid.
+TRANSFER = {
+  'optimizer': 'momentum',
+  'nesterov': True,
+  'base_learning_rate': 0.01,
+  'lr_schedule': 'cosine',
+  'lr_warmup_epochs': 0.0,
+  'label_smoothing': 0.0,
+  'moving_average_decay': 0.0,
+  'train_batch_size': 256,
+  'train_steps': 20000,
+}
+
 _SHARED_CONFIGS = (
   config.DataConfig,
   config.OptimizationConfig,
@@ -98,9 +112,7 @@ class Script:
     if not values.data_dir and not values.dataset:
       settings.fill_in(values, self._digits_preset(values), 'No --data_dir: the embedded handwritten digits')
     elif values.transfer:
-      from tpu_utils import fine_tuning
-
-      settings.fill_in(values, fine_tuning.TRANSFER, '--transfer')
+      settings.fill_in(values, TRANSFER, '--transfer')
     self.run_as_given(values)
 
   def run_as_given(self, values):
@@ -137,7 +149,7 @@ class Script:
       dataset=dataset,
       optimization=optimization,
       job=job,
-      tuning=_with_path(tuning, network, model.model_name),
+      tuning=_resolved(tuning, network, model),
       augmentation=network.augmentation,
       expected_replicas=hardware.num_replicas if values['num_replicas'].present else None,
       record={'flags': settings.all_values(self.configs, values), **network.record},
@@ -152,15 +164,17 @@ class Script:
     return {**digits, 'export_dir': os.path.join(values.model_dir or digits['model_dir'], 'export')}
 
 
-def _with_path(tuning, network, model_name):
-  """The settings with the path of the weights in place of `pretrained`."""
+def _resolved(tuning, network, model):
+  """The `FineTuningConfig` with the path of the weights in place of `pretrained`, and no word on what flags say."""
+  if model.overrides().get('batch_norm_momentum') is not None:
+    tuning = dataclasses.replace(tuning, transfer=False)  # Which would set that, and nothing else from here on.
   if tuning.init_checkpoint != PRETRAINED:
     return tuning
   if network.find_pretrained is None:
     raise ValueError(
-      f'--init_checkpoint={PRETRAINED}: no package has weights of {model_name}; give the path of a checkpoint.'
+      f'--init_checkpoint={PRETRAINED}: no package has weights of {model.model_name}; give the path of a checkpoint.'
     )
-  return dataclasses.replace(tuning, init_checkpoint=network.find_pretrained(model_name))
+  return dataclasses.replace(tuning, init_checkpoint=network.find_pretrained(model.model_name))
 
 
 def _fitting_spec(spec, model, data):

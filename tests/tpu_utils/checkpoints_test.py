@@ -209,3 +209,11 @@ def test_what_a_job_has_no_use_for_is_named_when_it_must_fit():
   checkpoints.assign(variables, values, 'somewhere')
   with pytest.raises(checkpoints.CheckpointError, match='unexpected: optimizer/rms/x'):
     checkpoints.assign(variables, values, 'somewhere', exact=True)
+
+
+def test_best_of(tmp_path):
+  assert checkpoints.best_of(str(tmp_path)) == str(tmp_path)
+  (tmp_path / 'archive').mkdir()
+  assert checkpoints.best_of(str(tmp_path)) == str(tmp_path)
+  (tmp_path / 'archive' / 'checkpoint').write_text('model_checkpoint_path: "model.ckpt-1"')
+  assert checkpoints.best_of(str(tmp_path)) == str(tmp_path / 'archive')

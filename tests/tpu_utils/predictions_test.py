@@ -1,6 +1,7 @@
 """Guesses in order, as text, and with a background class."""
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tpu_utils import predictions
 
@@ -26,5 +27,7 @@ def test_fewer_than_five_classes():
 
 
 def test_pictures_of_an_unknown_format(tmp_path):
+  photograph = tmp_path / 'a.png'
+  photograph.write_bytes(tf.io.encode_png(np.zeros((4, 4, 3), np.uint8)).numpy())
   with pytest.raises(ValueError, match='nosuch'):
-    predictions.draw(tmp_path / 'a.nosuch', [], [])
+    predictions.draw(tmp_path / 'b.nosuch', [str(photograph)], [predictions.guesses(PROBABILITIES, list('abcdef'))])

@@ -13,7 +13,7 @@ and each paper has a module in `names/` whose `NAME_MAPS` gives, for every sourc
     PREPARE = {source: function(tensors) -> tensors}, for what no rule for one variable can say
     MOVING_AVERAGES = False                     # its programs keep none
     CLASSIFIER = start of the paths of the classifier, and CLASSIFIERS = starts of its names in files
-    check(model, path, source)                  # raises where a file is for another network with the same names
+    check(model, path, source, names)           # raises where a file is for another network with the same names
     normalization(source, tensors, path)        # how the file's network scales images, or None
 
 Files with our own names of variables (checkpoints of our jobs, exports as `.keras`) fit any paper's models.
@@ -90,7 +90,7 @@ def load(
   if source in getattr(names, 'PREPARE', ()):
     tensors = names.PREPARE[source](tensors)
   if hasattr(names, 'check'):
-    names.check(model, path, source)
+    names.check(model, path, source, list(tensors))
   rules = _rules(model, names, source, tensors, path)
   unused = (*unused, *_classifier_left_out(model, names))
   report = assign.assign(model, rules, tensors, path, fresh, optional, unused, replaceable)
@@ -152,7 +152,7 @@ def save_torch(model, path, **settings):
   Args:
     model: a built `keras.Model` of a paper whose names module has a `torch_state_dict`.
     path: the file to write; `.safetensors` decides for that format, else it is torch's.
-    **settings: of that function: EfficientNets have `dialect`, 'timm' or 'lukemelas'.
+    **settings: of that function: EfficientNets have `dialect`, 'timm', 'lukemelas' or 'torchvision'.
 
   Raises:
     ValueError: torch has no names for this model, or it is needed and not installed.

@@ -92,10 +92,10 @@ def tf1(model, names):
   return {path: rule(path) for path in official}
 
 
-def check(model, path, source):
+def check(model, path, source, names):
   """Raises ValueError for a file of a network with the same names and another padding."""
   if source == 'torch':
-    efficientnet_torch.check(model, path)
+    efficientnet_torch.check(model, path, names)
 
 
 def normalization(source, tensors, path):

@@ -1,7 +1,8 @@
-"""Names of EfficientNet's variables in torch state dicts, in the two dialects there are.
+"""Names of EfficientNet's variables in torch state dicts, in the three dialects there are.
 
 'timm': `tf_efficientnet_*` and `efficientnet_*` of pytorch-image-models (timm/models/_efficientnet_blocks.py).
 'lukemelas': efficientnet_pytorch and the programs made after it, such as efficientnet_lite_pytorch.
+'torchvision': `efficientnet_b0` to `b7` (torchvision/models/efficientnet.py), with symmetric padding.
 
 A state dict says nothing of a network's padding and of batch norm's epsilon, and timm has two networks under
 the same names: `tf_*` with TensorFlow's padding and 0.001, the others with symmetric padding and 0.00001.
@@ -14,10 +15,10 @@ import re
 
 import numpy as np
 
+from tpu_utils import suggest
 from tpu_utils.weights.assign import Rule
 from tpu_utils.weights.names import efficientnet_layers
 
-DIALECTS = ('timm', 'lukemelas')
 CLASSIFIERS = ('classifier.', '_fc.')  # How the names of the classifier begin.
 
 _VARIABLES = {
@@ -44,18 +45,26 @@ _TIMM = {
   ('se_reduce', False): 'se.conv_reduce', ('se_expand', False): 'se.conv_expand',
   ('routing', False): 'routing_fn',
 }  # fmt: skip
+# How names begin that only one dialect has.
+_SIGNS = {'lukemelas': ('_conv_stem', '_blocks.', '_fc.'), 'torchvision': ('features.',)}
 _HUGGING_FACE = ('model.safetensors', 'pytorch_model.bin')
 # timm's names of networks: without `tf_` they have torch's padding.
 _TIMM_NAME = re.compile(r'(?:^|[/_.-])(tf_)?efficientnet_(?:b\d|l2|lite\d|e[sml]|em|cc_b\d)')
 
 
 def torch(model, names):
-  """Rules for a state dict of either dialect, told by its names."""
-  lukemelas = any(name.startswith(('_conv_stem', '_blocks.', '_fc.')) for name in names)
+  """Rules for a state dict of any dialect, told by its names."""
   return {
     path: Rule(name, functools.partial(_from_torch, shape=shape, path=path))
-    for path, (name, shape) in _names(model, 'lukemelas' if lukemelas else 'timm').items()
+    for path, (name, shape) in _names(model, _dialect(names)).items()
   }
+
+
+def _dialect(names):
+  for dialect, starts in _SIGNS.items():
+    if any(name.startswith(starts) for name in names):
+      return dialect
+  return 'timm'
 
 
 def torch_state_dict(model, dialect='timm'):
@@ -67,24 +76,29 @@ def torch_state_dict(model, dialect='timm'):
   }
 
 
-def check(model, path):
-  """Raises ValueError where the name of a file, or the record beside it, tells another padding than the model's.
+def check(model, path, names):
+  """Raises ValueError where a file is of a network with another padding than the model's, as far as it tells.
 
   Args:
     model: the `keras.Model`.
-    path: the file, named as timm names it, or in a folder with Hugging Face's `config.json`.
+    path: the file; named as timm names it, or in a folder with Hugging Face's `config.json`, it tells.
+    names: in the file; torchvision's tell, too.
   """
-  known = _TIMM_NAME.search(_program_name(path))
-  if not known:
+  if _dialect(names) == 'torchvision':
+    program, wants_symmetric = 'torchvision', True
+  else:
+    known = _TIMM_NAME.search(_program_name(path))
+    if not known:
+      return
+    program, wants_symmetric = f"timm's {known[0].lstrip('/_.-')}", not known[1]
+  if wants_symmetric == (model.get_layer('stem_conv2d').padding == 'valid'):
     return
-  symmetric = model.get_layer('stem_conv2d').padding == 'valid'
-  if bool(known[1]) == symmetric:
-    have, want = ('symmetric', 'same') if symmetric else ('same', 'symmetric')
-    epsilon = 1e-3 if symmetric else 1e-5
-    raise ValueError(
-      f'{path} is of timm\'s {known[0].lstrip("/_.-")}, which has padding {want!r}; {model.name} was built '
-      f"with {have!r}, nothing was loaded. Build it with padding='{want}', batch_norm_epsilon={epsilon:g}."
-    )
+  want, have = ('symmetric', 'same') if wants_symmetric else ('same', 'symmetric')
+  epsilon = 1e-5 if wants_symmetric else 1e-3
+  raise ValueError(
+    f'{path} is of {program}, which has padding {want!r}; {model.name} was built with {have!r}, nothing was loaded. '
+    f"Build it with padding='{want}', batch_norm_epsilon={epsilon:g}."
+  )
 
 
 def normalization(path):
@@ -117,22 +131,25 @@ def _record(path):
 
 def _names(model, dialect):
   """{variable.path: (name, shape of the kernel that the layer applies)}."""
+  suggest.check('dialect', dialect, _LAYER_NAMES)
   places = efficientnet_layers.places(model)
-  part_name = {'timm': _timm_name, 'lukemelas': _lukemelas_name}[dialect]
+  last_stage = max(place.stage for place in places.values() if place.block is not None)
   named = {}
   for layer in model.layers:
     for variable in layer.weights:
-      name = f'{part_name(places[layer.name])}.{_VARIABLES[variable.name]}'
-      named[variable.path] = (name, _expert_shape(layer, variable))
+      layer_name = _LAYER_NAMES[dialect](places[layer.name], last_stage)
+      named[variable.path] = (f'{layer_name}.{_VARIABLES[variable.name]}', _expert_shape(layer, variable))
   return named
 
 
-def _lukemelas_name(place):
+def _lukemelas_name(place, last_stage):
+  del last_stage
   block = '' if place.block is None else f'_blocks.{place.block}.'
   return block + _LUKEMELAS[place.part, place.norm]
 
 
-def _timm_name(place):
+def _timm_name(place, last_stage):
+  del last_stage
   if place.block is None:
     return _TIMM[place.part, place.norm]
   block = f'blocks.{place.stage}.{place.index}.'
@@ -143,6 +160,22 @@ def _timm_name(place):
   if place.part == 'project':
     return block + ('conv_pwl' if 'expand' in place.parts else 'conv_pw')
   return block + _TIMM[place.part, place.norm]
+
+
+def _torchvision_name(place, last_stage):
+  """Stem, stages and head are numbered through, and so are the parts of a block."""
+  if place.part == 'classifier':
+    return 'classifier.1'
+  if place.block is None:
+    return f'features.{0 if place.part == "stem" else last_stage + 2}.{int(place.norm)}'
+  depthwise = int('expand' in place.parts)
+  number = {'expand': 0, 'depthwise': depthwise, 'project': depthwise + 2}.get(place.part, depthwise + 1)
+  block = f'features.{place.stage + 1}.{place.index}.block.{number}'
+  return f'{block}.{_SQUEEZE[place.part]}' if place.part in _SQUEEZE else f'{block}.{int(place.norm)}'
+
+
+_SQUEEZE = {'se_reduce': 'fc1', 'se_expand': 'fc2'}
+_LAYER_NAMES = {'timm': _timm_name, 'lukemelas': _lukemelas_name, 'torchvision': _torchvision_name}
 
 
 def _expert_shape(layer, variable):

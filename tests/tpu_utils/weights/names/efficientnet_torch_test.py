@@ -1,5 +1,8 @@
 """State dicts of timm and of efficientnet_lite_pytorch: names, values and logits, in both directions."""
+import importlib.util
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ PEERS = {
   'tf_efficientnet_es': ('efficientnet-edgetpu-S', {'num_classes': 1000}),
   'tf_efficientnet_cc_b0_4e': ('efficientnet-condconv-b0-4e', {}),
   'efficientnet_lite0': ('efficientnet-lite0', SYMMETRIC),
+  'torchvision_efficientnet_b0': ('efficientnet-b0', SYMMETRIC),
 }
 PLAIN = {'mean_rgb': (0, 0, 0), 'stddev_rgb': (1, 1, 1)}  # The images are normalised already.
 
@@ -30,20 +34,24 @@ def values(shapes):
 
 
 def state_dict(name):
-  return values(golden.read_json('timm_peers.json')[name])
+  return values(golden.read_json('torch_peers.json')[name])
+
+
+def dialect_of(name):
+  return 'torchvision' if name.startswith('torchvision') else 'timm'
 
 
 @pytest.mark.parametrize('name', PEERS)
-def test_timm(tmp_path, name):
+def test_logits(tmp_path, name):
   tensors = state_dict(name)
   path = tmp_path / f'{name}.safetensors'
   torch_files.write(path, tensors)
   model_name, settings = PEERS[name]
   model = efficientnet.build_model(model_name, image_size=64, weights=path, **settings, **PLAIN)
   images = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
-  want = golden.read_npz('timm_peers.npz')[f'{name}/logits']
+  want = golden.read_npz('torch_peers.npz')[f'{name}/logits']
   assert golden.relative_error(model(images), want) < 2e-4
-  back = efficientnet_torch.torch_state_dict(model)
+  back = efficientnet_torch.torch_state_dict(model, dialect_of(name))
   assert set(back) == {key for key in tensors if not key.endswith('num_batches_tracked')}
   for key, value in back.items():
     np.testing.assert_array_equal(value, tensors[key])
@@ -76,6 +84,18 @@ def test_padding_of_another_kind_is_refused(tmp_path):
       'efficientnet-lite0', image_size=32, weights=tmp_path / 'tf_efficientnet_lite0-0aa007d2.safetensors',
       **SYMMETRIC,
     )
+
+
+def test_torchvision_pads_symmetrically(tmp_path):
+  torch_files.write(tmp_path / 'm.safetensors', state_dict('torchvision_efficientnet_b0'))
+  with pytest.raises(ValueError, match="is of torchvision, which has padding 'symmetric'"):
+    efficientnet.build_model('efficientnet-b0', image_size=32, weights=tmp_path / 'm.safetensors')
+
+
+def test_unknown_dialect():
+  model = efficientnet.build_model('efficientnet-b0', image_size=32, width_coefficient=0.25)
+  with pytest.raises(ValueError, match='Unknown dialect .tim.: did you mean timm'):
+    efficientnet_torch.torch_state_dict(model, 'tim')
 
 
 def test_record_of_hugging_face_beside_the_weights(tmp_path):
@@ -130,19 +150,36 @@ def test_networks_that_torch_does_not_have(tmp_path):
     weights.save_torch(model, tmp_path / 'm.safetensors')
 
 
+# In a process of its own: what comes with timm does not bear TensorFlow beside it.
+PEER = """
+import sys, numpy, torch
+name, state_dict, images, logits = sys.argv[1:]
+if name.startswith('torchvision_'):
+  import torchvision
+  peer = getattr(torchvision.models, name.removeprefix('torchvision_'))()
+else:
+  import timm
+  peer = timm.create_model(name)
+peer.load_state_dict(torch.load(state_dict, weights_only=True))
+with torch.no_grad():
+  found = peer.eval()(torch.tensor(numpy.load(images).transpose(0, 3, 1, 2).copy()))
+numpy.save(logits, found.numpy())
+"""
+
+
+@pytest.mark.skipif(
+  not all(map(importlib.util.find_spec, ('torch', 'torchvision', 'timm'))), reason='torch or timm is not installed'
+)
 @pytest.mark.parametrize('name', PEERS)
 def test_the_peer_itself(tmp_path, name):
-  """Where torch and timm are installed: their program loads what we write, and gives our logits."""
-  torch = pytest.importorskip('torch')
-  timm = pytest.importorskip('timm')
+  """Where they are installed: their programs load what we write, and give our logits."""
   model_name, settings = PEERS[name]
   model = efficientnet.build_model(model_name, image_size=64, **settings, **PLAIN)
   for variable in model.weights:
     variable.assign(golden_weights.value(variable.path, variable.shape, salt=1))
-  weights.save_torch(model, tmp_path / 'm.pth')
-  peer = timm.create_model(name).eval()
-  peer.load_state_dict(torch.load(tmp_path / 'm.pth', weights_only=True))
+  weights.save_torch(model, tmp_path / 'm.pth', dialect=dialect_of(name))
   images = np.random.default_rng(1).normal(size=(2, 64, 64, 3)).astype(np.float32)
-  with torch.no_grad():
-    want = peer(torch.tensor(images.transpose(0, 3, 1, 2).copy())).numpy()
-  assert golden.relative_error(model(images), want) < 2e-4
+  np.save(tmp_path / 'images.npy', images)
+  paths = [tmp_path / file for file in ('m.pth', 'images.npy', 'logits.npy')]
+  subprocess.run([sys.executable, '-c', PEER, name, *paths], check=True)
+  assert golden.relative_error(model(images), np.load(paths[-1])) < 2e-4
