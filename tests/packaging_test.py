@@ -94,7 +94,7 @@ def fenced(marker):
 
 
 def test_readme_has_the_two_commands():
-  for marker, module in (('main command', 'efficientnet.main'), ('test command', 'pytest')):
+  for marker, module in (('main command', 'efficientnet.main'), ('test command', 'pytest -n 2 --dist loadfile')):
     command = fenced(marker)
     assert command.startswith('python3 -m venv venv && venv/bin/pip install -q -e ')
     assert command.endswith(f'venv/bin/python -m {module}')

@@ -51,20 +51,22 @@ def setting(
   return dataclasses.field(default=default, metadata=metadata)
 
 
-def part(config_class, names, doc, **defaults):
+def part(config_class, names, doc, **others):
   """A class of some of the settings of `config_class`: for a script that needs no others.
 
   Args:
     config_class: a dataclass of settings.
     names: those to take over.
     doc: its docstring, the heading in `--help`.
-    **defaults: in place of theirs.
+    **others: in place of theirs: defaults, or whole settings (`setting`).
   """
   fields = {field.name: field for field in dataclasses.fields(config_class)}
   own = []
   for name in names:
-    default = defaults.get(name, fields[name].default)
-    own.append((name, fields[name].type, dataclasses.field(default=default, metadata=fields[name].metadata)))
+    new = others.get(name, fields[name].default)
+    if not isinstance(new, dataclasses.Field):
+      new = dataclasses.field(default=new, metadata=fields[name].metadata)
+    own.append((name, fields[name].type, new))
   return dataclasses.make_dataclass(
     config_class.__name__, own, bases=(Checked,), frozen=True, namespace={'__doc__': doc}
   )

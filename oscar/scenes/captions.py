@@ -9,7 +9,7 @@ _OPENINGS = ('', 'there is ', 'the picture shows ', 'a picture of ', 'you can se
 
 
 def captions(scene, rng):
-  """Five captions, one of each kind, in random order.
+  """Five captions of different kinds, some of which say little, in random order.
 
   Args:
     scene: `graph.Scene`.
@@ -18,18 +18,41 @@ def captions(scene, rng):
   Returns:
     [str]
   """
-  made = [kind(scene, rng) for kind in _KINDS]
+  return _made((_inventory, _in_order, _groups, _relation, pick(rng, (_count, _extreme))), scene, rng)
+
+
+def detailed(scene, rng):
+  """Five captions that speak of every thing, and so tell the scene from others; else as `captions`."""
+  return _made((_inventory, _inventory, _in_order, _in_order, _groups), scene, rng)
+
+
+def _made(kinds, scene, rng):
+  made = [kind(scene, rng) for kind in kinds]
   rng.shuffle(made)
   return made
 
 
 def _inventory(scene, rng):
-  """Everything there is, thing by thing: what tells the scene from others."""
-  parts = [
-    a(Phrase(pick(rng, (thing.size, None)), thing.colour, thing.digit).words(rng))
-    for thing in rng.sample(scene.things, len(scene.things))
-  ]
-  return pick(rng, _OPENINGS) + listed(parts)
+  """Everything there is, thing by thing."""
+  return pick(rng, _OPENINGS) + _list(rng.sample(scene.things, len(scene.things)), rng)
+
+
+def _in_order(scene, rng):
+  """Everything there is, from one side to the other."""
+  axis = rng.randrange(2)
+  things = _list(sorted(scene.things, key=lambda thing: thing.centre[axis]), rng)
+  order = ('from left to right', 'from top to bottom')[axis]
+  return pick(rng, ('{1} {0}', '{0} you can see {1}', '{0} there is {1}')).format(order, things)
+
+
+def _list(things, rng):
+  """The words of things, of each its colour and digit at least."""
+  return listed(
+    [
+      a(Phrase(pick(rng, (thing.size, None)), thing.colour, thing.digit).words(rng))
+      for thing in things
+    ]
+  )
 
 
 def _groups(scene, rng):
@@ -75,6 +98,3 @@ def _extreme(scene, rng):
   noun = pick(rng, words.NOUNS)
   thing = a(words.some_phrase(rng, words.extreme(scene, name)).words(rng))
   return pick(rng, (f'the {name} {noun} is {thing}', f'{thing} is the {name} {noun}'))
-
-
-_KINDS = (_inventory, _groups, _count, _relation, _extreme)

@@ -12,6 +12,7 @@ import pickle
 
 from oscar import features, region_features
 from oscar.datasets import tsv
+from oscar.scenes import words
 from oscar.scenes.graph import DIGITS, Scene
 
 # Digits that the captions of the split 'seen' never mention: what NoCaps calls novel objects. Captions
@@ -29,12 +30,14 @@ class Image:
     scene: `graph.Scene`.
     regions: `region_features.Regions`, what the detector says.
     captions: [str].
+    detailed: [str], captions for retrieval: they tell the scene from others.
     vqa, gqa: [`questions.Question`].
   """
 
   scene: Scene
   regions: region_features.Regions
   captions: list
+  detailed: list
   vqa: list
   gqa: list
 
@@ -151,7 +154,7 @@ def _write_nocaps(root, images):
   for name in ('cbs_constraint2tokens', 'cbs_tokenforms'):
     with tsv.TsvWriter(os.path.join(folder, f'{name}.tsv')) as file:
       for digit in DIGITS:
-        forms = digit if name == 'cbs_constraint2tokens' else f'{digit},{_plural(digit)}'
+        forms = digit if name == 'cbs_constraint2tokens' else f'{digit},{words.plural_of(digit)}'
         file.write(digit, forms)
   leaves = [{'LabelName': digit.title()} for digit in DIGITS]
   hierarchy = {'LabelName': 'Entity', 'Subcategory': [{'LabelName': 'Digit', 'Subcategory': leaves}]}
@@ -162,16 +165,12 @@ def _write_nocaps(root, images):
     file.write('cbs_tokenforms: cbs_tokenforms.tsv\ncbs_hierarchy: cbs_hierarchy.json\n')
 
 
-def _plural(digit):
-  return digit + ('es' if digit == 'six' else 's')
-
-
 def _write_retrieval(folder, splits):
   _link_features(folder)
   for name in ('predictions.tsv', 'predictions.lineidx', 'imageid2idx.json'):
     _link(os.path.join(folder, name), f'../{_FEATURES}/{name}')
   for split, images in splits.items():
-    captions = {image.key: image.captions for image in images}
+    captions = {image.key: image.detailed for image in images}
     _write_json(os.path.join(folder, f'{split}_captions.json'), captions)
     with open(os.path.join(folder, f'{split}_img_keys.tsv'), 'w', encoding='ascii') as file:
       file.writelines(f'{image.key}\n' for image in images)

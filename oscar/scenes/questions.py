@@ -1,7 +1,7 @@
-"""Questions on a scene with their answers: simple ones as in VQA, compositional ones as in GQA.
+"""Questions on scenes with their answers: simple ones as in VQA, compositional ones as in GQA.
 
-Wording gives no answer away: a question that is answered yes or no is made to be true of some
-scene, and then asked of that scene or, as often, of another one of which it is false.
+Wording gives no answer away: each question of yes or no is asked of two scenes, of one of which it
+is true and of the other false.
 """
 
 import collections
@@ -10,8 +10,7 @@ import dataclasses
 from oscar.scenes import graph, words
 from oscar.scenes.words import Phrase, a, pick
 
-_TRIES = 3  # To find something that is true of a scene.
-_DONORS = 60  # Scenes that are tried to find a statement that is false of a given one.
+_TRIES = 100  # To find a question that is true of one scene and false of another.
 _ANNOTATORS = 10  # Who answer a question with several right answers; VQA's score counts them.
 _ENOUGH = 3  # So many annotators make an answer right in full.
 
@@ -31,39 +30,56 @@ class Question:
   kind: str
 
 
-def vqa(scene, scenes, rng, count=4):
-  """Simple questions on a scene.
+def vqa(scenes, rng, count=4):
+  """Simple questions on scenes, about half of them of yes or no.
 
   Args:
-    scene: `graph.Scene`.
-    scenes: the scenes of the split, from which wrong yes-or-no questions are taken.
+    scenes: [`graph.Scene`].
     rng: `random.Random`.
-    count: how many.
+    count: how many on each scene.
 
   Returns:
-    [`Question`], all different.
+    [[`Question`]]: on each scene, all different.
   """
-  return _questions(_SIMPLE, scene, scenes, rng, count)
+  return _ask(_SIMPLE_OPEN, _SIMPLE_CLOSED, scenes, rng, count)
 
 
-def gqa(scene, scenes, rng, count=4):
-  """Compositional questions on a scene; arguments and result as of `vqa`."""
-  return _questions(_COMPOSED, scene, scenes, rng, count)
+def gqa(scenes, rng, count=4):
+  """Compositional questions on scenes; arguments and result as of `vqa`."""
+  return _ask(_COMPOSED_OPEN, _COMPOSED_CLOSED, scenes, rng, count)
 
 
-def _questions(kinds, scene, scenes, rng, count):
-  made = {}
-  while len(made) < count:
-    question = pick(rng, kinds)(scene, scenes, rng)
-    if question is not None:
-      made[question.text] = question
-  return list(made.values())
+def _ask(open_kinds, closed_kinds, scenes, rng, count):
+  asked = {scene.key: {} for scene in scenes}
+  for _ in range(count // 2):
+    order = rng.sample(scenes, len(scenes))
+    for pair in zip(order[::2], order[1::2], strict=False):
+      _ask_both(closed_kinds, pair, asked, rng)
+  for scene in scenes:
+    of_scene = asked[scene.key]
+    while len(of_scene) < count:
+      question = pick(rng, open_kinds)(scene, rng)
+      if question is not None:
+        of_scene[question.text] = question
+  return [rng.sample(list(asked[scene.key].values()), count) for scene in scenes]
+
+
+def _ask_both(kinds, pair, asked, rng):
+  """Asks one question of yes or no of both scenes, if chance finds one that tells them apart."""
+  for _ in range(_TRIES):
+    kind, (true, false) = pick(rng, kinds), rng.sample(pair, 2)
+    text, test = kind(true, rng) or (None, None)
+    known = text in asked[true.key] or text in asked[false.key]
+    if text is not None and not known and test(false) is False:
+      asked[true.key][text] = Question(text, {'yes': 1.0}, kind.__name__)
+      asked[false.key][text] = Question(text, {'no': 1.0}, kind.__name__)
+      return
 
 
 # ---- questions with one answer out of many
 
 
-def colour_of(scene, scenes, rng):
+def colour_of(scene, rng):
   thing, phrase = _only(rng, scene, without='colour')
   if phrase is None:
     return None
@@ -71,7 +87,7 @@ def colour_of(scene, scenes, rng):
   return _asked(rng, forms, [phrase.words(rng)], thing.colour, 'colour_of')
 
 
-def digit_of(scene, scenes, rng):
+def digit_of(scene, rng):
   thing, phrase = _only(rng, scene, without='digit')
   if phrase is None:
     return None
@@ -79,7 +95,7 @@ def digit_of(scene, scenes, rng):
   return _asked(rng, forms, [phrase.words(rng)], thing.digit, 'digit_of')
 
 
-def size_of(scene, scenes, rng):
+def size_of(scene, rng):
   thing, phrase = _only(rng, scene, without='size')
   if phrase is None:
     return None
@@ -87,7 +103,7 @@ def size_of(scene, scenes, rng):
   return _asked(rng, forms, [phrase.words(rng)], thing.size, 'size_of')
 
 
-def how_many(scene, scenes, rng):
+def how_many(scene, rng):
   """Of all things, of things as one of the scene, or of any kind."""
   phrase = pick(
     rng,
@@ -102,7 +118,7 @@ def how_many(scene, scenes, rng):
   return _asked(rng, forms, [phrase.words(rng, plural=True)], number, 'how_many')
 
 
-def name_one(scene, scenes, rng):
+def name_one(scene, rng):
   """Several answers are right: ten annotators each name one, scored as in VQA."""
   name = pick(rng, ('digit', 'colour'))
   named = collections.Counter(
@@ -114,7 +130,7 @@ def name_one(scene, scenes, rng):
   return Question(text, answers, 'name_one')
 
 
-def related(scene, scenes, rng):
+def related(scene, rng):
   """The digit or colour of the only thing that lies so to a given one."""
   anchor, phrase = _only(rng, scene)
   relation = pick(rng, tuple(graph.RELATIONS))
@@ -130,7 +146,7 @@ def related(scene, scenes, rng):
   return _asked(rng, forms, [noun, place], getattr(found[0], name), 'related')
 
 
-def which_side(scene, scenes, rng):
+def which_side(scene, rng):
   first, second = rng.sample(scene.things, 2)
   one, two = (words.only_phrase(rng, scene, thing) for thing in (first, second))
   if one is None or two is None:
@@ -145,7 +161,7 @@ def which_side(scene, scenes, rng):
   return _asked(rng, (form,), [one.words(rng), *sides, two.words(rng)], answer, 'which_side')
 
 
-def extreme(scene, scenes, rng):
+def extreme(scene, rng):
   """The digit or colour of what lies furthest to one side."""
   side, name = pick(rng, tuple(words.EXTREMES)), pick(rng, ('digit', 'colour'))
   forms = {
@@ -156,7 +172,7 @@ def extreme(scene, scenes, rng):
   return _asked(rng, forms, [side, pick(rng, words.NOUNS)], answer, 'extreme')
 
 
-def choose(scene, scenes, rng):
+def choose(scene, rng):
   """Which of two colours a thing has."""
   thing, phrase = _only(rng, scene, without='colour')
   if phrase is None:
@@ -167,43 +183,18 @@ def choose(scene, scenes, rng):
 
 
 # ---- questions of yes or no
+#
+# Each of these gives (text, test), or None. The answer on `scene` is yes; test(another scene) is True,
+# False, or None where the question makes no sense.
 
 
-def exists(scene, scenes, rng):
-  return _yes_or_no(_exists, scene, scenes, rng, 'exists')
-
-
-def has_colour(scene, scenes, rng):
-  return _yes_or_no(_has_colour, scene, scenes, rng, 'has_colour')
-
-
-def lies_so(scene, scenes, rng):
-  return _yes_or_no(_lies_so, scene, scenes, rng, 'lies_so')
-
-
-def exists_so(scene, scenes, rng):
-  return _yes_or_no(_exists_so, scene, scenes, rng, 'exists_so')
-
-
-def same(scene, scenes, rng):
-  return _yes_or_no(_same, scene, scenes, rng, 'same')
-
-
-def both(scene, scenes, rng):
-  return _yes_or_no(_both, scene, scenes, rng, 'both')
-
-
-def _exists(scene, rng):
-  """Each of these gives (text, test) or None; test(any scene) is True, False, or None if senseless.
-
-  The text is true of `scene`.
-  """
+def exists(scene, rng):
   phrase = words.some_phrase(rng, pick(rng, scene.things))
   form = pick(rng, ('is there {}?', 'can you see {}?', 'does the picture show {}?'))
   return form.format(a(phrase.words(rng))), lambda other: bool(phrase.select(other))
 
 
-def _has_colour(scene, rng):
+def has_colour(scene, rng):
   thing, phrase = _only(rng, scene, without='colour')
   if phrase is None:
     return None
@@ -216,7 +207,7 @@ def _has_colour(scene, rng):
   return form.format(phrase.words(rng), thing.colour), test
 
 
-def _lies_so(scene, rng):
+def lies_so(scene, rng):
   first, second = rng.sample(scene.things, 2)
   one, two = (words.only_phrase(rng, scene, thing) for thing in (first, second))
   if one is None or two is None:
@@ -232,7 +223,7 @@ def _lies_so(scene, rng):
   return f'is the {one.words(rng)} {lies} the {two.words(rng)}?', test
 
 
-def _exists_so(scene, rng):
+def exists_so(scene, rng):
   first, second = rng.sample(scene.things, 2)
   one, two = words.some_phrase(rng, first), words.only_phrase(rng, scene, second)
   if two is None:
@@ -248,7 +239,7 @@ def _exists_so(scene, rng):
   return f'is there {a(one.words(rng))} {lies} the {two.words(rng)}?', test
 
 
-def _same(scene, rng):
+def same(scene, rng):
   """Whether two things are alike in one way; described by nothing that would tell."""
   name = pick(rng, ('colour', 'digit', 'size'))
   first, second = rng.sample(scene.things, 2)
@@ -269,7 +260,7 @@ def _same(scene, rng):
   return form.format(one.words(rng), two.words(rng), what), test
 
 
-def _both(scene, rng):
+def both(scene, rng):
   first, second = rng.sample(scene.things, 2)
   one, two = words.some_phrase(rng, first), words.some_phrase(rng, second)
   form = pick(rng, ('are there both {} and {}?', 'is there {} and {}?'))
@@ -280,21 +271,6 @@ def _both(scene, rng):
     return any(x is not y for x in one.select(other) for y in two.select(other))
 
   return text, test
-
-
-def _yes_or_no(make, scene, scenes, rng, kind):
-  """A question on `scene` that `make` finds true, or with equal chance a false one.
-
-  Where only one of them can be made there is none: else one answer would prevail.
-  """
-  made = (make(scene, rng) for _ in range(_TRIES))
-  true = next(filter(None, made), None)
-  others = (make(pick(rng, scenes), rng) for _ in range(_DONORS)) if true else ()
-  false = next((other for other in others if other and other[1](scene) is False), None)
-  if not false:
-    return None
-  text, answer = pick(rng, ((true[0], 'yes'), (false[0], 'no')))
-  return Question(text, {answer: 1.0}, kind)
 
 
 # ---- helpers
@@ -310,7 +286,7 @@ def _asked(rng, forms, parts, answer, kind):
   return Question(pick(rng, forms).format(*parts), {answer: 1.0}, kind)
 
 
-_SIMPLE = (colour_of, digit_of, size_of, how_many, name_one, exists, exists, has_colour, has_colour)
-_COMPOSED = (
-  related, related, which_side, extreme, choose, lies_so, exists_so, same, both,
-)  # fmt: skip
+_SIMPLE_OPEN = (colour_of, digit_of, size_of, how_many, name_one)
+_SIMPLE_CLOSED = (exists, has_colour)
+_COMPOSED_OPEN = (related, related, which_side, extreme, choose)
+_COMPOSED_CLOSED = (lies_so, exists_so, same, both)

@@ -43,8 +43,7 @@ class Phrase:
   def words(self, rng, plural=False):
     """'large red three', 'red digit': varied."""
     noun = self.digit or pick(rng, NOUNS)
-    if plural:
-      noun += 'es' if noun == 'six' else 's'
+    noun = plural_of(noun) if plural else noun
     size = pick(rng, SIZE_WORDS[self.size]) if self.size else None
     return ' '.join(filter(None, (size, self.colour, noun)))
 
@@ -85,6 +84,10 @@ def any_phrase(rng):
 def a(words):
   """The words with their indefinite article."""
   return f'{"an" if words.split()[0] in _VOWELS else "a"} {words}'
+
+
+def plural_of(noun):
+  return noun + ('es' if noun == 'six' else 's')
 
 
 def listed(parts):

@@ -190,16 +190,15 @@ def _images(place, split, scenes, seed, inks, finder):
     for scene, picture in zip(scenes, pictures, strict=True)
   )
   found = region_features.extract(items, finder, finder.labels)
-  images = []
-  for scene, regions in zip(scenes, found, strict=True):
-    rng = random.Random(f'{seed} {scene.key} texts')
-    images.append(
-      layouts.Image(
-        scene, _surest_first(regions), captions.captions(scene, rng),
-        questions.vqa(scene, scenes, rng), questions.gqa(scene, scenes, rng),
-      )
-    )  # fmt: skip
-  return images
+  rng = random.Random(f'{seed} {split} texts')
+  asked = (make(scenes, rng) for make in (questions.vqa, questions.gqa))
+  return [
+    layouts.Image(
+      scene, _surest_first(regions), captions.captions(scene, rng), captions.detailed(scene, rng),
+      simple, composed,
+    )
+    for scene, regions, simple, composed in zip(scenes, found, *asked, strict=True)
+  ]  # fmt: skip
 
 
 def _surest_first(regions):
@@ -217,7 +216,7 @@ def _write_vocabulary(path, images, spoken):
   """A BERT vocabulary: special tokens, the words of the training texts, letters to spell others."""
   texts = [statement.text for statement in spoken]
   for image in images:
-    texts += [*image.captions, *image.regions.tags]
+    texts += [*image.captions, *image.detailed, *image.regions.tags]
     for question in image.vqa + image.gqa:
       texts += [question.text, *question.answers]
   words = {word for text in texts for word in re.findall(r'\w+|[^\w\s]', text)}

@@ -139,12 +139,13 @@ def test_eval_follows_a_model_dir_while_it_is_trained(tmp_path):
 
 def test_export_alone_writes_the_same_model(finished, tmp_path):
   model_dir, _ = finished
-  _in_process(f'--model_dir={model_dir}', '--mode=export', f'--export_dir={tmp_path}/export', *QUICK)
+  _in_process(f'--model_dir={model_dir}', '--mode=export', f'--export_dir={tmp_path}/export', '--export_to_tpu', *QUICK)
   first, second = (
     keras.models.load_model(folder / 'export' / 'model.keras') for folder in (model_dir, tmp_path)
   )
   for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
     np.testing.assert_array_equal(a, b)
+  assert (tmp_path / 'export' / 'tpu' / 'saved_model.pb').exists()
 
 
 def test_the_script_runs_by_its_path_and_help_is_quick():

@@ -67,7 +67,8 @@ def test_from_a_folder_of_photographs_to_a_model_that_tells_them_apart(folder, t
   assert f'{shards}: --num_train_images=384 --num_eval_images=96 --num_label_classes=8' in out
   trained = json.loads((model_dir / 'eval' / 'results.jsonl').read_text().splitlines()[-1])
   assert trained['step'] == 450
-  assert trained['top_1_accuracy'] > 0.7  # By chance: 0.125.
+  # By chance: 0.125. The seeds 0, 1 and 2 give 0.72, 0.85 and 0.77, of 96 images.
+  assert trained['top_1_accuracy'] > 0.5
 
   # Another process finds the same.
   run(*job, '--mode=eval', '--eval_name=again', '--batch_norm_momentum=0.9', '--survival_prob=0', '--moving_average_decay=0.95')

@@ -74,7 +74,6 @@ def test_the_encoder_must_be_whole(tmp_path, pretrained_file):
 
 @pytest.mark.parametrize('as_folder', [False, True])
 def test_official_captioning_checkpoint(as_folder):
-  pytest.importorskip('torch')
   folder = GOLDENS / 'checkpoint_captioning'
   model = oscar.build_model(str(folder), 'captioning')
   assert model.config.tie_weights
@@ -88,7 +87,6 @@ def test_official_captioning_checkpoint(as_folder):
 
 
 def test_official_pretraining_checkpoint_with_the_first_names():
-  pytest.importorskip('torch')
   folder = str(GOLDENS / 'checkpoint_pretrain_old_names')
   model = oscar.build_model(folder, 'pretrain', weights=folder)
   z = golden_models.load('pretraining.npz')
@@ -135,3 +133,36 @@ def test_real_bert_starts_pretraining(minilm, tmp_path):
   report = pretrained.initialize(model, minilm)
   assert len(report.loaded) == 103
   assert report.fresh[:2] == ('bert/img_embedding/kernel', 'bert/img_embedding/bias')
+
+
+@pytest.fixture
+def saved(tmp_path):
+  """(model, folder) of an export, in which an earlier one was."""
+  tokenizer = oscar.Tokenizer(str(GOLDENS / 'vocab' / 'vocab.txt'), do_lower_case=False)
+  folder = str(tmp_path / 'export')
+  pretrained.save(oscar.build_model(CONFIG, 'pretrain'), tokenizer, folder)
+  model = golden_models.build('pretrain', num_contrast_classes=3)
+  pretrained.save(model, tokenizer, folder)
+  return model, folder
+
+
+def test_a_saved_model_is_an_official_folder(saved):
+  model, folder = saved
+  official = golden_models.load('state_dict_names.json')
+  expected = official['encoder']['tiny/noln'] | official['variants']['tiny/pretrain_c3/noln']['head']
+  found = {name: list(array.shape) for name, array in torch_files.read(folder).items()}
+  assert found == expected
+  again = oscar.build_model(folder, 'pretrain', weights=folder)
+  assert again.config == model.config
+  for one, other in zip(model.trainable_variables, again.trainable_variables, strict=True):
+    np.testing.assert_array_equal(one, other, one.path)
+  assert not oscar.Tokenizer.from_folder(folder).do_lower_case
+
+
+def test_saving_takes_no_other_folder_away(saved, tmp_path):
+  model, folder = saved
+  (tmp_path / 'notes').mkdir()
+  (tmp_path / 'notes' / 'mine.txt').write_text('keep')
+  with pytest.raises(ValueError, match="notes: expected an earlier export .* 'mine.txt'"):
+    pretrained.save(model, oscar.Tokenizer.from_folder(folder), str(tmp_path / 'notes'))
+  assert (tmp_path / 'notes' / 'mine.txt').read_text() == 'keep'

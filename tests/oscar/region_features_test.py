@@ -12,6 +12,7 @@ import efficientnet
 import resnext
 from oscar import features, region_features
 from oscar.datasets import coco_retrieval, region_files, tsv
+from tests.oscar import loaders
 from tpu_utils import weights
 
 RNG = np.random.default_rng(0)
@@ -146,6 +147,17 @@ def test_checking_a_file_names_the_image(tmp_path, damage, message):
     file.write('9', 3, features.encode(np.float32(damage(regions))))
   with pytest.raises(ValueError, match=message):
     region_features.check_file(tmp_path / 'features.tsv')
+
+
+@pytest.mark.parametrize(
+  ('name', 'images'),
+  [('coco_ir/features.tsv', 8), ('coco_caption/train.feature.tsv', 8), ('gqa/gqa_img_frcnn_feats.pt', 4)],
+)
+def test_every_official_kind_of_file_can_be_checked(name, images):
+  found, regions = region_features.check_file(loaders.DATA / name)
+  assert found == images and images <= regions <= 4 * images
+  with pytest.raises(ValueError, match=f"{name}.*2054 numbers wide, expected 2048"):
+    region_features.check_file(loaders.DATA / name, dim=2048)
 
 
 def test_box_files(tmp_path):

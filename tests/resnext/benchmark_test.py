@@ -20,7 +20,7 @@ def test_times_all_contestants():
 def test_times_torchvision():
   if not importlib.util.find_spec('torchvision'):
     pytest.skip('torchvision is not installed')
-  config = benchmark.BenchmarkConfig('resnet-50', 'torchvision', 32, 1, 1)
+  config = benchmark.BenchmarkConfig('resnet-50', 'torchvision', 32, 2, 1)
   assert min(benchmark.benchmark(config)['inference'].values()) > 0
 
 

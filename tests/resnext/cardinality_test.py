@@ -9,7 +9,7 @@ from tests.resnext import golden
 # Seconds: two networks of one block a stage, a few steps each.
 QUICK = (
   '--model_name=resnet-11', '--width=16', '--stem_width=8', '--train_batch_size=16', '--input_image_size=8',
-  '--train_steps=3', '--steps_per_eval=3', '--iterations_per_loop=3', '--eval_batch_size=355',
+  '--train_steps=3', '--steps_per_eval=3', '--iterations_per_loop=3', '--eval_batch_size=355', '--runs=1',
 )  # fmt: skip
 
 

@@ -39,8 +39,8 @@ def run(monkeypatch):
 
 
 def test_the_record_is_the_models_unless_flags_say_otherwise(run):
-  assert run('--data_dir=here')[1] == RECORD
-  spec = run('--data_dir=here', '--crop_rule=size_plus_32', '--interpolation=bicubic', '--input_image_size=99')[1]
+  assert run('--data_dir=fake')[1] == RECORD
+  spec = run('--data_dir=fake', '--crop_rule=size_plus_32', '--interpolation=bicubic', '--input_image_size=99')[1]
   assert spec == PreprocessSpec(99, interpolation='bicubic', crop='size_plus_32')
 
 
@@ -51,11 +51,11 @@ def test_digits_are_not_cropped_unless_asked(run):
 
 def test_advprop_scales_in_the_record_and_in_the_model(run):
   images = np.array([0, 100, 255], np.float32)[:, None, None, None] * np.ones((1, 4, 4, 3), np.float32)
-  build, spec, identity = run('--data_dir=here', '--input_image_size=4', '--advprop')
+  build, spec, identity = run('--data_dir=fake', '--input_image_size=4', '--advprop')
   assert spec.mean_rgb == spec.stddev_rgb == (127.5,) * 3
   expected = np.float32([0, 100, 255]) * 2 / 255 - 1
   np.testing.assert_allclose(build(None)(images)[:, 0], expected, atol=1e-5)
-  plain, spec, other = run('--data_dir=here', '--input_image_size=4')
+  plain, spec, other = run('--data_dir=fake', '--input_image_size=4')
   assert spec.stddev_rgb == RECORD.stddev_rgb
   np.testing.assert_allclose(plain(None)(images)[:, 0], [-2, 18, 49], rtol=1e-4)
   assert identity != other  # A checkpoint of one is not taken for the other.
@@ -64,4 +64,4 @@ def test_advprop_scales_in_the_record_and_in_the_model(run):
 @pytest.mark.parametrize('flag, near', [('crop_rule=size_plus', 'size_plus_32'), ('interpolation=cubic', 'bicubic')])
 def test_wrong_names_list_the_nearest(run, flag, near):
   with pytest.raises(ValueError, match=f'--{flag.split("=")[0]}.*{near}'):
-    run('--data_dir=here', f'--{flag}')
+    run('--data_dir=fake', f'--{flag}')

@@ -31,12 +31,14 @@ def test_flags_give_the_dataclass(values):
 
 
 def test_part_of_the_settings(values):
-  part = settings.part(Cake, ('flavour', 'layers'), 'How it looks.', layers=None)
+  new = setting('plum', 'Its taste.', choices=('plum', 'apple'))
+  part = settings.part(Cake, ('flavour', 'layers'), 'How it looks.', layers=None, flavour=new)
   settings.define_flags(part, values)
   values(['prog', '--flavour=apple'])
   found = settings.from_flags(part, values)
   assert (found.flavour, found.layers) == ('apple', None) and not hasattr(found, 'iced')
-  assert settings.help_text('', [part], values).splitlines()[2] == 'How it looks.'
+  page = settings.help_text('', [part], values)
+  assert page.splitlines()[2] == 'How it looks.' and 'Its taste.' in page and 'Its flavour.' not in page
   with pytest.raises(ValueError, match='did you mean apple'):
     part(flavour='aple')
 

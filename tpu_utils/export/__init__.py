@@ -15,6 +15,7 @@ __all__ = [
   'constant_function',
   'export',
   'fold_batch_norm',
+  'replace_directory',
   'tflite',
   'with_builtin_layers',
 ]
@@ -27,6 +28,7 @@ __getattr__, __dir__ = lazy.attach(
     'constant_function': 'constants',
     'export': 'saved_model',
     'fold_batch_norm': 'folding',
+    'replace_directory': 'saved_model',
     'tflite': 'tflite',
     'with_builtin_layers': 'saved_model',
   },

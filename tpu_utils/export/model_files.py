@@ -28,6 +28,8 @@ class Images:
     self._data = open_dataset(
       data.data_dir, data.dataset, data.tfds_data_dir, data.eval_split, holdout_fraction=data.holdout_fraction
     )
+    # 1001 classes are those of the data and the background.
+    self.has_known_classes = self._data.num_classes in (None, num_classes - (num_classes == 1001))
     self._settings = {'spec': spec, 'num_label_classes': num_classes}
 
   def training(self, count):
@@ -97,7 +99,12 @@ def write(model, spec, images, what):
   for variant, content in contents.items():
     _write_file(variants[variant], content)
     print(f'{variants[variant]}: TFLite, {tflite.VARIANTS[variant]}, {len(content):,} bytes')
-  print(table(results) if results else 'Accuracy not measured: no --data_dir and no --dataset.')
+  if images is None:
+    print('Accuracy not measured: no --data_dir and no --dataset.')
+    return
+  print(table(results, images.has_known_classes))
+  if not images.has_known_classes:
+    print('No top-1: the images are of other classes than the model knows.')
 
 
 @dataclasses.dataclass
@@ -140,13 +147,13 @@ def measure(model, contents, images, count):
   return results
 
 
-def table(results):
-  """`measure`'s results as text."""
+def table(results, known_classes=True):
+  """`measure`'s results as text; top-1 only of `known_classes`, when the images are of the model's."""
   count = results['model'].images
   lines = [f'{f"on {count} images":16}{"top-1":>9}{"same class":>13}{"largest change":>17}']
   for name, result in results.items():
-    right, unchanged = 100 * result.right / count, 100 * result.unchanged / count
-    lines.append(f'{name:16}{right:8.2f}%{unchanged:12.2f}%{result.change:17.4f}')
+    right = f'{100 * result.right / count:.2f}%' if known_classes else '-'
+    lines.append(f'{name:16}{right:>9}{100 * result.unchanged / count:12.2f}%{result.change:17.4f}')
   return '\n'.join(lines)
 
 

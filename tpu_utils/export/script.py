@@ -79,7 +79,12 @@ DataConfig = settings.part(
     'num_label_classes',
   ),
   'Images to measure ranges and accuracy on (those of the job if --ckpt_dir is one), and how they are prepared.',
-  num_label_classes=None,
+  data_dir=setting(
+    '', 'Folder of ImageNet-format TFRecord shards, or of images (train/CLASS/*.jpg and validation/CLASS/*.jpg).'
+  ),
+  num_label_classes=setting(
+    None, "Classes of the model; by default its own. 1001: class 0 is the background.", type=int, at_least=2
+  ),
 )
 
 

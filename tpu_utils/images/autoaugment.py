@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpu_utils import suggest
-from tpu_utils.images import augment_ops
+from tpu_utils.images import augment_ops, functional
 
 MAX_LEVEL = 10.0
 
@@ -191,10 +191,11 @@ def _apply_drawn(names, image, choice, argument, draws):
   argument = tf.where(is_negated, -argument, argument)
 
   def branch(name):
-    def apply():
+    def apply(image, argument, draws):
       center = tf.cast(draws[1:3] * tf.cast(tf.shape(image)[:2], tf.float32), tf.int32)
       return apply_operation(name, image, argument, center)
 
     return apply
 
-  return tf.switch_case(choice, [branch(name) for name in names] + [lambda: tf.identity(image)])
+  branches = [branch(name) for name in names] + [lambda image, *_: tf.identity(image)]
+  return functional.switch_case(choice, branches, [image, argument, draws])

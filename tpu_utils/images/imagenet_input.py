@@ -272,13 +272,12 @@ class ImageNetInput:
   def _example(self, source, position, number, data, seed=None):
     """Prepares one example; with a seed for training, without for evaluation."""
     image_bytes, label = source.parse(number, data)
-    index = label - self._lowest_label(source)
-    is_label = (label >= 0) & (index >= 0) & (index < self.num_label_classes)
+    low, high = self._labels(source)
     return {
       'images': self._image(image_bytes, seed),
-      'labels': tf.one_hot(index, self.num_label_classes),
+      'labels': tf.one_hot(label - self._lowest_label(source), self.num_label_classes),
       # An impossible position: it is found without any cost for each example.
-      'position': tf.where(is_label, position, -1),
+      'position': tf.where((label >= low) & (label <= high), position, -1),
     }
 
   def _image(self, image_bytes, seed):
@@ -308,6 +307,11 @@ class ImageNetInput:
     )
     return batch | {'images': images, 'labels': labels}
 
+  def _labels(self, source):
+    """The least and the greatest label that an example may have."""
+    lowest = self._lowest_label(source)
+    return max(lowest, 0), lowest + self.num_label_classes - 1
+
   def _lowest_label(self, source):
     return source.lowest_label - self.include_background_label
 
@@ -326,8 +330,7 @@ class ImageNetInput:
       image_bytes, label = source.parse(number, data)
     except (tf.errors.InvalidArgumentError, UnicodeDecodeError):  # The message quotes the data.
       raise ValueError(f'{where}: no {source.format}; prepare the file again.') from None
-    low = max(self._lowest_label(source), 0)
-    high = self._lowest_label(source) + self.num_label_classes - 1
+    low, high = self._labels(source)
     if not low <= int(label) <= high:
       raise ValueError(
         f'{where}: {source.label_name} is {int(label)}, expected {low} to {high}; set --num_label_classes '
@@ -345,6 +348,8 @@ class ImageNetInput:
 def _finish(dataset):
   options = tf.data.Options()
   options.deterministic = True
+  # One thread an image: there are images enough for all of them.
+  options.threading.max_intra_op_parallelism = 1
   return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 

@@ -62,7 +62,9 @@ def _resize(image, image_size):
   return tf.compat.v1.image.resize_bicubic([image], [image_size, image_size])[0]
 
 
-def train_dataset(data_dir, image_size, batch_size, use_bfloat16, transpose_input, augment, parallel_calls):
+def train_dataset(
+  data_dir, image_size, batch_size, use_bfloat16, transpose_input, parallel_calls, augment=None, mixup_alpha=0.0
+):
   """The official training dataset of (images, one-hot labels) over one host's TFRecord shards."""
   features = {
     'image/encoded': tf.io.FixedLenFeature([], tf.string, ''),
@@ -86,6 +88,8 @@ def train_dataset(data_dir, image_size, batch_size, use_bfloat16, transpose_inpu
   dataset = dataset.shuffle(1024)
   parse = tf.autograph.experimental.do_not_convert(parse)
   dataset = dataset.map(parse, parallel_calls).batch(batch_size, drop_remainder=True)
+  if mixup_alpha:
+    dataset = dataset.map(lambda images, labels: _mixup(images, labels, mixup_alpha), parallel_calls)
   if transpose_input:
     dataset = dataset.map(
       lambda images, labels: (tf.transpose(images, [1, 2, 3, 0]), labels), parallel_calls
@@ -94,6 +98,15 @@ def train_dataset(data_dir, image_size, batch_size, use_bfloat16, transpose_inpu
   options.deterministic = False
   options.threading.max_intra_op_parallelism = 1
   return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def _mixup(images, labels, alpha):
+  gammas = tf.random.gamma([2, tf.shape(images)[0], 1], alpha)
+  weight = gammas[0] / tf.reduce_sum(gammas, axis=0)
+  weight = tf.maximum(weight, 1.0 - weight)
+  of_image = tf.cast(weight[:, :, tf.newaxis, tf.newaxis], images.dtype)
+  mixed = images * of_image + images[::-1] * (1.0 - of_image)
+  return mixed, labels * weight + labels[::-1] * (1.0 - weight)
 
 
 def randaugment(image, num_layers, magnitude):

@@ -7,7 +7,7 @@ crop depends on its seed and nothing else; images of a few pixels work.
 import tensorflow as tf
 
 from tpu_utils import suggest
-from tpu_utils.images import autoaugment, torch_augmentation
+from tpu_utils.images import autoaugment, functional, torch_augmentation
 from tpu_utils.images.spec import AUGMENTATIONS
 
 IMAGE_SIZE = 224
@@ -80,18 +80,18 @@ def preprocess_for_train(
   """
   dtype = tf.bfloat16 if use_bfloat16 else tf.float32
 
-  def window(shape):
+  def window(shape, seed):
     drawn, found = _random_window(
       random_crop, shape, stream(seed, CROP_STREAM), area_range, aspect_ratio_range
     )
     return tf.where(found, drawn, center_crop_window(shape, image_size, crop))
 
-  image = resize_image(decode_and_crop(image_bytes, window), image_size, resize_method)
+  image = resize_image(decode_and_crop(image_bytes, window, seed), image_size, resize_method)
   if not (color_jitter or lighting):
     # Mirrored only after the cast, when there are fewer bytes to move.
     image = to_uint8(image) if augment_name else tf.cast(image, dtype)
   if flip:
-    image = tf.image.stateless_random_flip_left_right(image, stream(seed, FLIP_STREAM))
+    image = _flip(image, stream(seed, FLIP_STREAM))
   if random_crop == 'padded':
     image = torch_augmentation.pad_and_crop(image, padding, padding_color, stream(seed, PAD_STREAM))
   if color_jitter:
@@ -102,6 +102,12 @@ def preprocess_for_train(
     augment_seed = stream(seed, AUGMENT_STREAM)
     image = _augment(image, augment_name, randaug_num_layers, randaug_magnitude, augment_seed)
   return tf.cast(image, dtype)
+
+
+def _flip(image, seed):
+  """Mirrors half of the images: those that tf.image.stateless_random_flip_left_right does."""
+  mirrored = tf.random.stateless_uniform([], seed) < 0.5
+  return functional.cond(mirrored, lambda image: tf.reverse(image, [1]), tf.identity, [image])
 
 
 def _augment(image, augment_name, randaug_num_layers, randaug_magnitude, seed):
@@ -222,24 +228,26 @@ def center_crop_window(shape, image_size, crop='official'):
   return tf.concat([offset, tf.stack([side, side])], axis=0)
 
 
-def decode_and_crop(image_bytes, window):
+def decode_and_crop(image_bytes, window, *inputs):
   """Decodes a window of an image: uint8 [height, width, 3]. Of a JPEG only that part is decoded.
 
   Args:
     image_bytes: string scalar; JPEG, PNG, BMP or GIF (its first frame). Grey images become RGB.
-    window: function from the image's shape, int32 [2], to int32 [4]: y, x, height, width.
+    window: function(the image's shape, int32 [2]; *inputs) -> int32 [4]: y, x, height, width. Of the
+      tensors around it, it may use `inputs` alone.
+    *inputs: tensors.
   """
 
-  def jpeg():
+  def jpeg(image_bytes, *inputs):
     shape = tf.io.extract_jpeg_shape(image_bytes)[:2]
-    return tf.io.decode_and_crop_jpeg(image_bytes, window(shape), channels=3)
+    return tf.io.decode_and_crop_jpeg(image_bytes, window(shape, *inputs), channels=3)
 
-  def other():
+  def other(image_bytes, *inputs):
     image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
-    y, x, height, width = tf.unstack(window(tf.shape(image)[:2]))
-    return image[y : y + height, x : x + width]
+    y, x, height, width = tf.unstack(window(tf.shape(image)[:2], *inputs))
+    return tf.ensure_shape(image[y : y + height, x : x + width], [None, None, 3])
 
-  return tf.cond(tf.io.is_jpeg(image_bytes), jpeg, other)
+  return functional.cond(tf.io.is_jpeg(image_bytes), jpeg, other, [image_bytes, *inputs])
 
 
 def resize_image(image, image_size, method=None):

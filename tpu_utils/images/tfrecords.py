@@ -100,16 +100,22 @@ class RecordFiles:
       last: int64 scalar.
 
     Returns:
-      Dataset of (r, serialised record). A record that cannot be read is left out, and so is what follows
-      it in the same file; reading that on its own gives it.
+      Dataset of (r, serialised record). With a record that cannot be read all are left out; reading the
+      others on their own gives them.
     """
-    _, starts, _ = self._tensors
+    # One dataset over all the files: every dataset that a function makes costs as much as some records.
+    paths, starts, offsets = self._tensors
     first_file = tf.searchsorted(starts, [first], side='right')[0] - 1
-    last_file = tf.searchsorted(starts, [last], side='left')[0]
-    files = tf.data.Dataset.range(tf.cast(first_file, tf.int64), tf.cast(last_file, tf.int64))
-    return files.flat_map(
-      lambda f: self._read_file(f, tf.maximum(first, starts[f]), tf.minimum(last, starts[f + 1]))
-    )
+    last_file = tf.maximum(tf.searchsorted(starts, [last - 1], side='right')[0] - 1, first_file)
+    begin, end = (offsets[n + tf.cast(f, tf.int64)] for n, f in ((first, first_file), (last, last_file)))
+    # In one request, which counts where storage is remote.
+    size = tf.where(first_file == last_file, end - begin, _MAX_BUFFER_BYTES)
+    size = tf.clip_by_value(size, _STREAM_BUFFER_BYTES, _MAX_BUFFER_BYTES)
+    begins = tf.concat([[begin], tf.zeros([last_file - first_file], tf.int64)], axis=0)
+    records = _from_bytes(paths[first_file : last_file + 1], begins, size)
+    # The numbers bound what is read beyond an error in the files that follow; with fewer the batch is dropped.
+    run = tf.data.Dataset.zip(tf.data.Dataset.range(first, last), records)
+    return run.batch(tf.maximum(last - first, 1), drop_remainder=True).ignore_errors().unbatch()
 
   def stream(self, first, last):
     """The records first <= r < last, as a dataset that fails at one that cannot be read.
@@ -133,13 +139,6 @@ class RecordFiles:
 
     files = tf.data.Dataset.range(tf.cast(first_file, tf.int64), tf.cast(last_file, tf.int64))
     return files.flat_map(read_file)
-
-  def _read_file(self, file, first, last):
-    paths, _, offsets = self._tensors
-    begin, end = offsets[first + file], offsets[last + file]
-    records = _from_byte(paths[file], begin, tf.minimum(end - begin, _MAX_BUFFER_BYTES))
-    # The numbers come first and go on past an error, which bounds the errors that are ignored.
-    return tf.data.Dataset.zip(tf.data.Dataset.range(first, last), records).ignore_errors()
 
   def read_one(self, record):
     """The bytes of one record. Raises ValueError with the cause if they cannot be read."""
@@ -177,12 +176,16 @@ class RecordFiles:
 
 
 def _from_byte(path, begin, buffer_size):
-  """Dataset of the records of a file from a byte on, which `tf.data.TFRecordDataset` can't give.
+  return _from_bytes([path], [begin], buffer_size)
+
+
+def _from_bytes(paths, begins, buffer_size):
+  """Dataset of the records of files, each from a byte on, which `tf.data.TFRecordDataset` can't give.
 
   To be called inside a dataset's function: TensorFlow 2.21 cannot serialise this op outside of one.
   """
   records = tf.raw_ops.TFRecordDatasetV2(
-    filenames=[path], compression_type='', buffer_size=buffer_size, byte_offsets=[begin]
+    filenames=paths, compression_type='', buffer_size=buffer_size, byte_offsets=begins
   )
   return tf.data.experimental.from_variant(records, tf.TensorSpec([], tf.string))
 

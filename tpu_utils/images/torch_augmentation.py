@@ -5,6 +5,8 @@ float32 on the 0..255 scale (there 0..1) and, as there, not clipped.
 """
 import tensorflow as tf
 
+from tpu_utils.images import functional
+
 _ATTEMPTS = 10
 _GREY = (0.299, 0.587, 0.114)
 # Of the RGB values of ImageNet's pixels on the scale 0..1: imagenet.lua, `pca`.
@@ -47,13 +49,13 @@ def pad_and_crop(image, padding, color, seed):
   """A crop of the image's own size from the image with a border.
 
   Args:
-    image: float [height, width, 3].
+    image: float or uint8 [height, width, 3].
     padding: width of the border in pixels.
     color: three floats, the colour of the border. The official code pads with zeros after it has
       normalised, so it is the mean colour.
     seed: int64 [2].
   """
-  color = tf.constant(color, image.dtype)
+  color = tf.cast(tf.constant(color), image.dtype)  # uint8 wraps around in the difference, and back in the sum.
   padded = tf.pad(image - color, [[padding, padding], [padding, padding], [0, 0]]) + color
   y, x = tf.unstack(_integer(tf.random.stateless_uniform([2], seed), 2 * padding))
   height, width, _ = image.shape
@@ -74,13 +76,13 @@ def color_jitter(image, strength, seed):
   draws = tf.random.stateless_uniform([6], seed)
   shares = _between(draws[:3], (1 - strength, 1 + strength))
   blends = [
-    lambda image: _blend(image, 0.0, shares[0]),
-    lambda image: _blend(image, tf.reduce_mean(_grey(image)), shares[1]),
-    lambda image: _blend(image, _grey(image), shares[2]),
+    lambda image, shares: _blend(image, 0.0, shares[0]),
+    lambda image, shares: _blend(image, tf.reduce_mean(_grey(image)), shares[1]),
+    lambda image, shares: _blend(image, _grey(image), shares[2]),
   ]
   order = tf.argsort(draws[3:])
   for place in range(len(blends)):
-    image = tf.switch_case(order[place], [_applied(blend, image) for blend in blends])
+    image = functional.switch_case(order[place], blends, [image, shares])
   return image
 
 
@@ -95,10 +97,6 @@ def lighting(image, stddev, seed):
   weights = tf.random.stateless_normal([3], seed, stddev=stddev)
   components = tf.constant(_EIGENVECTORS) * tf.constant(_EIGENVALUES)
   return image + 255.0 * tf.linalg.matvec(components, weights)
-
-
-def _applied(function, image):
-  return lambda: function(image)
 
 
 def _blend(image, other, share):

@@ -38,6 +38,25 @@ def test_vqa_tsv_equals_its_pt():
     np.testing.assert_array_equal(table[key], tensors[key])
 
 
+def test_a_tsv_file_is_taken_before_a_torch_file(tmp_path):
+  """With the official map of offsets, with a .lineidx, and with neither."""
+  stem = DATA / 'vqa' / 'val_img_frcnn_feats'
+  expected = region_files.RegionTensors(f'{stem}.pt')
+  assert isinstance(region_files.open_regions(str(stem)), region_files.RegionTsv)
+  copied = tmp_path / stem.name
+  shutil.copy(f'{stem}.tsv', f'{copied}.tsv')
+  for prepare in (lambda: None, lambda: tsv.write_lineidx(f'{copied}.tsv')):
+    prepare()
+    found = region_files.open_regions(str(copied))
+    assert list(found) == list(expected)
+    for key in found:
+      np.testing.assert_array_equal(found[key], expected[key])
+  shutil.copy(f'{stem}.pt', tmp_path / 'other.pt')
+  assert isinstance(region_files.open_regions(str(tmp_path / 'other')), region_files.RegionTensors)
+  with pytest.raises(FileNotFoundError, match='none.pt does not exist'):
+    region_files.open_regions(str(tmp_path / 'none'))
+
+
 def test_an_unknown_image_is_named():
   tensors = region_files.RegionTensors(DATA / 'gqa' / 'gqa_img_frcnn_feats.pt')
   with pytest.raises(

@@ -133,7 +133,24 @@ def _(scene, phrase, end):
   return _end_is(scene, end, phrase)
 
 
-@_rule(CAPTIONS, f'{OPENING}((?:(?:an?|{_any(NUMBERS)}) {NP[1:-1]}(?:, | and )?)+)')
+LISTING = f'((?:(?:an?|{_any(NUMBERS)}) {NP[1:-1]}(?:, | and )?)+)'
+ORDER = '(from left to right|from top to bottom)'
+
+
+@_rule(CAPTIONS, f'{ORDER} (?:you can see|there is) {LISTING}')
+def _in_order(scene, order, listing):
+  axis = 0 if 'left' in order else 1
+  things = sorted(scene.things, key=lambda t: t.box[axis] + t.box[axis + 2])
+  phrases = [part.split(' ', 1)[1] for part in re.split(', | and ', listing)]
+  return len(things) == len(phrases) and all(map(means, phrases, things))
+
+
+@_rule(CAPTIONS, f'{LISTING} {ORDER}')
+def _(scene, listing, order):
+  return _in_order(scene, order, listing)
+
+
+@_rule(CAPTIONS, f'{OPENING}{LISTING}')
 def _(scene, listing):
   """Every thing is spoken of, and nothing else: some matching of phrases and things is perfect."""
   phrases = []

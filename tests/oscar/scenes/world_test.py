@@ -50,14 +50,18 @@ def small(tmp_path_factory):
 
 @pytest.fixture
 def no_training(monkeypatch):
-  """Counts the trainings that a build asks for."""
+  """Counts the trainings that a build asks for; nothing is trained, nor stored as TFRecords."""
   asked = []
 
   def train(inks, seed, steps):
     asked.append((seed, steps))
     return PlainDetector()
 
+  def prepare(self, *_):
+    os.makedirs(self.data_dir, exist_ok=True)
+
   monkeypatch.setattr(detector, 'train', train)
+  monkeypatch.setattr(world.World, 'prepare', prepare)
   return asked
 
 
@@ -106,9 +110,11 @@ def test_the_readers_agree(small):
       assert question.tags == captions.tags(question.image_id)
   for statement in others['nlvr2'].statements:
     assert statement.tags == tuple(captions.tags(key) for key in statement.image_ids)
-  assert others['coco_retrieval'].captions == {
-    key: [c.caption for c in captions.captions if c.image_id == key] for key in captions.image_ids
-  }
+  scenes = {scene.key: scene for scene in small.scenes('val')}
+  assert list(others['coco_retrieval'].captions) == captions.image_ids == list(scenes)
+  for key, of_image in others['coco_retrieval'].captions.items():
+    assert len(of_image) == 5
+    assert all(reader.caption_is_true(caption, scenes[key]) for caption in of_image)
 
 
 def test_what_the_files_say_is_true(small):

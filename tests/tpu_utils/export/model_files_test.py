@@ -40,3 +40,9 @@ def test_result_counts():
   assert result.change == pytest.approx(0.5)
   text = model_files.table({'model': result, 'int8': result})
   assert 'on 4 images' in text and text.count('75.00%') == 4
+  assert model_files.table({'model': result}, known_classes=False).count('75.00%') == 1
+
+
+@pytest.mark.parametrize('num_classes, known', [(10, True), (1001, False), (1000, False)])
+def test_images_of_other_classes_give_no_accuracy(num_classes, known):
+  assert model_files.Images(DATA, SMALL, num_classes).has_known_classes is known

@@ -2,9 +2,12 @@
 import json
 import pathlib
 
+import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from scipy import stats
 
 from tpu_utils.images import mixup
@@ -176,3 +179,29 @@ def test_random_erasing_is_a_function_of_the_seed():
 def test_random_erasing_of_tiny_images(size):
   for number in range(20):
     assert erased(number, size).shape == size
+
+
+@hypothesis.settings(deadline=None, max_examples=40)
+@hypothesis.given(
+  images=st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9)).flatmap(
+    lambda shape: arrays.arrays(np.uint8, (*shape, 3))
+  ),
+  data=st.data(),
+  classes=st.integers(1, 7),
+  alphas=st.sampled_from([(0.2, 0.0), (0.0, 1.0), (0.4, 0.4)]),
+  seed=st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**63 - 1)),
+)
+def test_any_images_and_any_labels(images, data, classes, alphas, seed):
+  labels = [data.draw(st.integers(0, classes - 1)) for _ in images]
+  seed = tf.constant(seed, tf.int64)
+  images = tf.cast(images, tf.float32)
+  mixed, weights = mixup.mix_batch(images, tf.one_hot(labels, classes), *alphas, seed)
+  assert mixed.shape == images.shape
+  partners = tf.maximum(images, images[::-1]), tf.minimum(images, images[::-1])
+  assert (mixed <= partners[0] + 1e-3).numpy().all() and (mixed >= partners[1] - 1e-3).numpy().all()
+  np.testing.assert_allclose(tf.reduce_sum(weights, axis=1), 1.0, rtol=1e-5)
+  for row, first, second in zip(weights.numpy(), labels, labels[::-1], strict=True):
+    assert set(np.flatnonzero(row)) <= {first, second}
+  erased = mixup.random_erasing(images[0], 1.0, (7.0, 8.0, 9.0), seed)
+  assert erased.shape == images[0].shape
+  assert ((erased == images[0]) | (erased == [7.0, 8.0, 9.0])).numpy().all()

@@ -1,9 +1,12 @@
 """Parity with the official evaluation preprocessing, and the properties of the random crop."""
 import pathlib
 
+import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from tpu_utils.images import preprocessing, spec
 
@@ -155,3 +158,28 @@ def test_bfloat16_is_the_rounded_float32():
   rounded = preprocessing.preprocess_image(data, use_bfloat16=True, image_size=32)
   assert rounded.dtype == tf.bfloat16
   np.testing.assert_array_equal(tf.cast(rounded, tf.float32), tf.cast(tf.cast(exact, tf.bfloat16), tf.float32))
+
+
+any_image = st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3])).flatmap(
+  lambda shape: arrays.arrays(np.uint8, shape)
+)
+
+
+@hypothesis.settings(deadline=None, max_examples=30)
+@hypothesis.given(
+  image=any_image,
+  encode=st.sampled_from([tf.io.encode_png, tf.io.encode_jpeg]),
+  seed=st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**63 - 1)),
+  crop=st.sampled_from(spec.CROPS),
+  random_crop=st.sampled_from(spec.RANDOM_CROPS),
+  augment_name=st.sampled_from([None, *spec.AUGMENTATIONS]),
+)
+def test_any_image_of_any_size(image, encode, seed, crop, random_crop, augment_name):
+  data = encode(image)
+  trained = train(seed, data, crop=crop, random_crop=random_crop, augment_name=augment_name)
+  evaluated = preprocessing.preprocess_for_eval(data, image_size=32, crop=crop)
+  for result in (trained, evaluated):
+    assert result.shape == (32, 32, 3) and result.dtype == tf.float32
+    assert np.isfinite(result).all()
+  if augment_name:
+    np.testing.assert_array_equal(trained, np.clip(np.floor(trained), 0, 255))

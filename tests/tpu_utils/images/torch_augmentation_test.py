@@ -97,6 +97,15 @@ def test_padded_crops_reach_every_offset_and_show_the_mean_color():
   assert len(seen) == 25
 
 
+def test_padding_of_whole_numbers_is_the_padding_cut_off_to_them(image):
+  color = (10.6, 120.2, 250.9)
+  padded = torch_augmentation.pad_and_crop(tf.constant(image), 4, color, _seed(3))
+  got = torch_augmentation.pad_and_crop(preprocessing.to_uint8(tf.constant(image)), 4, color, _seed(3))
+  assert got.dtype == tf.uint8
+  assert (got == [10, 120, 250]).numpy().all(-1).any()
+  np.testing.assert_array_equal(got, preprocessing.to_uint8(padded + 1e-3))
+
+
 def _an_image():
   path, = tf.io.gfile.glob(f'{digits.DATA_DIR}/validation-00000-*')
   record = next(iter(tf.data.TFRecordDataset(path))).numpy()

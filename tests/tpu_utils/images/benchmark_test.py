@@ -1,0 +1,137 @@
+"""The benchmark on few small images; and what its contestants make."""
+import importlib.util
+import itertools
+
+import numpy as np
+import pytest
+import skimage.data
+import tensorflow as tf
+
+from tpu_utils.images import benchmark, official_order
+from tpu_utils.images.benchmark import BenchmarkConfig
+from tpu_utils.images.benchmarking import data, process, tensorflow_input
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """Forty ImageNet-like images as an image folder and as shards."""
+  root = tmp_path_factory.mktemp('images')
+  photos, shards = str(root / 'photos'), str(root / 'shards')
+  data.write_folder(photos, data.photographs(40))
+  data.write_shards(shards, photos)
+  return {'folder': {'data_dir': photos}, 'shards': {'data_dir': shards}}
+
+
+def test_images_are_like_those_of_imagenet():
+  images = list(data.photographs(16))
+  assert {label for _, label in images} == set(range(8))
+  sizes = [tuple(tf.io.extract_jpeg_shape(image).numpy()) for image, _ in images]
+  assert set(sizes) == {(375, 500, 3), (500, 375, 3)}
+  assert 80_000 < np.mean([len(image) for image, _ in images]) < 140_000
+  assert [image for image, _ in data.photographs(16)] == [image for image, _ in images]
+
+
+def settings(**changes):
+  return {
+    'augmentation': 'none', 'image_size': 32, 'batch_size': 8, 'use_bfloat16': True, 'transpose_input': True,
+    'num_parallel_calls': 1, 'num_classes': 1000,
+  } | changes  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  'contestant, augmentation',
+  [('ours', name) for name in tensorflow_input.OURS] + [('official', name) for name in tensorflow_input.OFFICIAL],
+)
+def test_each_contestant_makes_batches_of_the_same_kind(folder, contestant, augmentation):
+  made = tensorflow_input.batches(
+    **settings(contestant=contestant, augmentation=augmentation, data=folder['shards'])
+  )
+  first, second = itertools.islice(made, 2)
+  images, labels = first.values() if contestant == 'ours' else first
+  assert images.shape == (32, 32, 3, 8) and images.dtype == tf.bfloat16
+  assert labels.shape == (8, 1000)
+  np.testing.assert_allclose(tf.reduce_sum(labels, axis=1), np.ones(8), rtol=1e-6)
+  images = tf.cast(images, tf.float32)
+  assert float(tf.math.reduce_std(images)) > 10
+  assert not np.array_equal(images, tf.cast(next(iter(tf.nest.flatten(second))), tf.float32))
+
+
+def test_the_official_order_gives_the_official_numbers(monkeypatch):
+  """Its training crop with the draws put aside: the eval crop of the same image, as in the goldens."""
+  from tests.tpu_utils.images import preprocessing_test
+
+  whole = [tf.constant([0, 0, 0]), tf.constant([300, 451, 3]), None]
+  monkeypatch.setattr(tf.compat.v1.image, 'sample_distorted_bounding_box', lambda *_, **__: whole)
+  monkeypatch.setattr(tf.image, 'random_flip_left_right', lambda image: image)
+  image = official_order.preprocess_for_train(preprocessing_test.image_bytes('chelsea'), 64)
+  golden = np.load(preprocessing_test.GOLDENS / 'preprocess_eval.npz')['chelsea/64/bicubic/image']
+  assert skimage.data.chelsea().shape == (300, 451, 3)
+  np.testing.assert_allclose(image, golden, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_times_every_source_and_peer(tmp_path):
+  config = BenchmarkConfig(
+    augmentations='none,randaugment', peers='official', image_size=32, batch_size=32, num_images=64, rounds=1
+  )
+  found = {(source, augmentation): times for source, augmentation, times in benchmark.benchmark(config, str(tmp_path))}
+  assert set(found) == {('shards', 'none'), ('shards', 'randaugment')} | {
+    (source, 'none') for source in ('folder', 'tfds', 'digits', 'fake')
+  }
+  for (source, _), times in found.items():
+    assert set(times) == ({'ours', 'official'} if source == 'shards' else {'ours'})
+    assert all(seconds and min(seconds) > 0 for seconds in times.values())
+
+
+@pytest.mark.slow
+def test_times_torchvision(folder):
+  if not importlib.util.find_spec('torchvision'):
+    pytest.skip('torchvision is not installed')
+  config = BenchmarkConfig(image_size=32, batch_size=8)
+  with benchmark._contestant('torchvision', config, 'shards', 'randaugment', folder) as contestant:
+    assert contestant.run(1) > 0
+
+
+def test_a_contestant_that_dies_is_one_line(folder):
+  del folder
+  contestant = process.Contestant('tpu_utils.images.benchmarking.no_such_module', {})
+  with pytest.raises(ValueError, match='no_such_module ended with: .*No module named') as error:
+    contestant.__enter__()
+  assert '\n' not in str(error.value)
+
+
+def test_time_that_passes_between_turns_is_not_counted():
+  """The process stands still: one that works all the time has not worked in between."""
+  import time
+
+  with process.Contestant('tests.tpu_utils.images.busy_contestant', {}) as contestant:
+    contestant.run(1)
+    time.sleep(1.5)
+    assert contestant.run(1) < 0.7
+
+
+@pytest.mark.parametrize(
+  'wrong, message',
+  [
+    ({'sources': 'shards,tdfs'}, "--sources 'tdfs': did you mean tfds"),
+    ({'augmentations': 'randaug'}, "--augmentations 'randaug': did you mean randaugment"),
+    ({'peers': 'torch'}, "--peers 'torch': did you mean torchvision"),
+    ({'augmentations': ''}, '--augmentations is empty'),
+    ({'batch_size': 65, 'num_images': 64}, '--batch_size=65 must be at most --num_images=64'),
+  ],
+)
+def test_bad_input(wrong, message):
+  with pytest.raises(ValueError, match=message):
+    BenchmarkConfig(**wrong)
+
+
+def test_torchvision_is_left_out_where_it_is_missing(monkeypatch, capsys):
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  assert benchmark._without_missing_peers(BenchmarkConfig()).peers == 'official'
+  assert 'torchvision is not installed and left out' in capsys.readouterr().out
+
+
+def test_too_few_images_of_ones_own(folder, tmp_path):
+  config = BenchmarkConfig(data_dir=folder['shards']['data_dir'], num_images=64)
+  with pytest.raises(ValueError, match='has 40 training images; set --num_images'):
+    next(benchmark.benchmark(config, str(tmp_path)))

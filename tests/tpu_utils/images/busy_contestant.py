@@ -1,0 +1,15 @@
+"""A contestant that works behind the scenes without end, for `benchmark_test`."""
+import itertools
+import threading
+
+from tpu_utils.images.benchmarking.process import serve
+
+
+def work():
+  while True:
+    pass
+
+
+if __name__ == '__main__':
+  threading.Thread(target=work, daemon=True).start()
+  serve(itertools.count())

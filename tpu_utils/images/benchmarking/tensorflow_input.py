@@ -1,0 +1,79 @@
+"""The process in which this project's input, or the official order of operations, makes batches.
+
+Its argument is a JSON dict; see `batches`.
+"""
+import json
+import sys
+
+from tpu_utils import cli
+
+cli.quiet_tensorflow()
+
+import tensorflow as tf  # noqa: E402 - only now, or it talks.
+
+from tpu_utils.images import official_order  # noqa: E402
+from tpu_utils.images.benchmarking.process import serve  # noqa: E402
+from tpu_utils.images.fake_input import FakeInput  # noqa: E402
+from tpu_utils.images.imagenet_input import ImageNetInput  # noqa: E402
+from tpu_utils.images.sources import open_dataset  # noqa: E402
+from tpu_utils.images.spec import Augmentation, PreprocessSpec  # noqa: E402
+
+RANDAUGMENT = {'randaug_num_layers': 2, 'randaug_magnitude': 10}
+OURS = {
+  'none': {},
+  'autoaugment': {'augment_name': 'autoaugment'},
+  'randaugment': {'augment_name': 'randaugment', **RANDAUGMENT},
+  'mixup': {'mixup_alpha': 0.2},
+  'cutmix': {'cutmix_alpha': 1.0},
+  'random_erasing': {'random_erasing_prob': 0.25},
+}
+OFFICIAL = {
+  'none': {},
+  'autoaugment': {'augment': official_order.autoaugment_v0},
+  'randaugment': {'augment': lambda image: official_order.randaugment(image, *RANDAUGMENT.values())},
+  'mixup': {'mixup_alpha': 0.2},
+}
+
+
+def batches(
+  contestant, augmentation, data, image_size, batch_size, use_bfloat16, transpose_input, num_parallel_calls, num_classes
+):
+  """The training dataset of a contestant.
+
+  Args:
+    contestant: 'ours' or 'official'.
+    augmentation: key of `OURS` or `OFFICIAL`.
+    data: arguments of `open_dataset`; None for the fake input. The official order reads its `data_dir`.
+    image_size: pixels a side.
+    batch_size: images in a batch.
+    use_bfloat16: images in bfloat16.
+    transpose_input: images as [height, width, 3, batch].
+    num_parallel_calls: images prepared side by side.
+    num_classes: width of the one-hot labels.
+  """
+  if contestant == 'official':
+    return official_order.train_dataset(
+      data['data_dir'], image_size, batch_size, use_bfloat16, transpose_input,
+      parallel_calls=num_parallel_calls, **OFFICIAL[augmentation],
+    )  # fmt: skip
+  spec = PreprocessSpec(image_size)
+  common = {
+    'train_batch_size': batch_size,
+    'num_label_classes': num_classes,
+    'use_bfloat16': use_bfloat16,
+    'transpose_input': transpose_input,
+  }
+  if data is None:
+    return FakeInput(spec, eval_batch_size=batch_size, num_eval_images=batch_size, **common).train_dataset()
+  return ImageNetInput(
+    open_dataset(**data),
+    spec,
+    augmentation=Augmentation(**OURS[augmentation]),
+    num_parallel_calls=num_parallel_calls,
+    **common,
+  ).train_dataset()
+
+
+if __name__ == '__main__':
+  tf.config.threading.set_intra_op_parallelism_threads(1)  # Threads that wait in loops would count as work.
+  serve(iter(batches(**json.loads(sys.argv[1]))))
