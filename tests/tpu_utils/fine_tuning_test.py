@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import efficientnet
+import resnext
 from efficientnet import main, pretrained
 from resnext import main as resnext_main
 from tests import script_jobs
@@ -88,6 +89,22 @@ def test_a_job_that_goes_on_keeps_its_own_weights(job, tmp_path, capsys):
   run('--init_checkpoint=/gone', f'--model_dir={tmp_path}', '--train_steps=2', *QUICK)
   assert 'Weights of' not in capsys.readouterr().out
   assert (tmp_path / 'model.ckpt-2.index').exists()
+
+
+def test_a_resnext_from_a_torch_file(tmp_path, capsys):
+  """A classifier of 100 classes gives way to one of 10."""
+  source = resnext.build_model('resnext-11-2x4d', num_classes=100, image_size=16)
+  weights.save_torch(source, tmp_path / 'm.safetensors')
+  script_jobs.in_process(
+    resnext_main.SCRIPT, resnext_main.SCRIPT.run, f'--init_checkpoint={tmp_path}/m.safetensors', '--freeze=backbone',
+    '--model_name=resnext-11-2x4d', '--input_image_size=16', '--train_batch_size=16', '--train_steps=1', '--mode=train',
+    '--export_dir=', f'--model_dir={tmp_path}/run',
+  )
+  assert '  missing     2  fc/kernel, fc/bias\n  skipped     2  fc.weight, fc.bias' in capsys.readouterr().out
+  after = weights_at(tmp_path / 'run', 1)
+  for variable in source.weights:
+    if not variable.path.startswith('fc/'):
+      np.testing.assert_array_equal(after[variable.path], variable)
 
 
 def test_freezing_needs_weights():
