@@ -75,9 +75,7 @@ def test_times_every_source_and_peer(tmp_path):
     augmentations='none', peers='official', image_size=32, batch_size=32, num_images=64, rounds=1
   )
   found = {(source, augmentation): times for source, augmentation, times in benchmark.benchmark(config, str(tmp_path))}
-  assert set(found) == {
-    (source, 'none') for source in benchmark.SOURCES
-  }
+  assert set(found) == {(source, 'none') for source in benchmark.SOURCES}
   for (source, _), times in found.items():
     assert set(times) == ({'ours', 'official'} if source == 'shards' else {'ours'})
     assert all(seconds and min(seconds) > 0 for seconds in times.values())
