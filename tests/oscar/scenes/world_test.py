@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import oscar
-from oscar import features, region_features
+from oscar import features, masking, pretrain_input, region_features
 from oscar.datasets import (
   builders,
   coco_caption,
@@ -161,6 +161,23 @@ def test_the_vocabulary_has_all_words(small):
       ids = tokenizer.encode(caption.caption)
       assert tokenizer.unk_id not in ids
       assert tokenizer.decode(ids) == caption.caption
+
+
+def test_pretraining_reads_it(small):
+  tokenizer = oscar.Tokenizer(small.vocab_file)
+  options = masking.PretrainOptions(
+    max_seq_length=35, max_img_seq_length=6, texta_false_prob=0.25, textb_sample_mode=1
+  )
+  source = pretrain_input.PretrainInput(
+    small.data_dir, tokenizer, options, train_batch_size=64, eval_batch_size=16
+  )
+  assert source.num_train_examples == 13 * 12 and source.num_eval_examples == 13 * 6
+  batch = next(source.train_dataset().as_numpy_iterator())
+  assert batch['img_feats'].shape == (64, 6, 2054)
+  assert set(batch['next_sentence_label']) == {0, 1, 2}
+  assert tokenizer.unk_id not in batch['input_ids']
+  evaluated = list(source.eval_dataset().as_numpy_iterator())
+  assert sum(part['weights'].sum() for part in evaluated) == 13 * 6
 
 
 def test_pictures_are_of_the_scenes(small):
