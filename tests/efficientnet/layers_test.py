@@ -66,3 +66,4 @@ def test_two_kernels_differ():
 
 class _Params:
   local_pooling = False
+  padding = 'same'

@@ -126,7 +126,7 @@ def _prepare(config, folder):
   data.write_shards(shards, photos)
   places = {'shards': {'data_dir': shards}, 'folder': {'data_dir': photos}, 'digits': {}, 'fake': None}
   if 'tfds' in _names(config.sources):
-    places['tfds'] = {'dataset': data.write_tfds(tfds, photos), 'tfds_data_dir': tfds, 'eval_split': 'train'}
+    places['tfds'] = {'dataset': data.write_tfds(tfds, photos), 'tfds_data_dir': tfds}
   return places
 
 

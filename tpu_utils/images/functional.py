@@ -1,8 +1,8 @@
 """Branches that cost nothing unless they are taken.
 
 In a graph `tf.cond` and `tf.switch_case` put the operations of all branches in a row, and those that are not
-taken still pass through the executor, each handed from thread to thread: with the sixteen of RandAugment that takes
-as long as a third of the augmentation. Here a branch is a function that is called, or not.
+taken still pass through the executor, each handed from thread to thread: with the sixteen of RandAugment that took
+more than a quarter of the augmentation's time. Here a branch is a function that is called, or not.
 """
 import tensorflow as tf
 

@@ -49,7 +49,7 @@ def example(encoded, label):
     features['image/encoded'] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded]))
   if label is not None:
     features['image/class/label'] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
-  return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+  return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
 def write_shards(folder, split, shards):

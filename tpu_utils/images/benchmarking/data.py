@@ -91,23 +91,23 @@ def write_shards(folder, image_folder, num_processes=1):
 
 
 def write_tfds(folder, image_folder):
-  """Writes the training images of `write_folder` as a TFDS set; returns its name."""
+  """Writes what `write_folder` wrote as a TFDS set; returns its name."""
   import tensorflow_datasets as tfds
 
-  root = os.path.join(image_folder, 'train')
-  classes = sorted(os.listdir(root))
+  classes = sorted(os.listdir(os.path.join(image_folder, 'train')))
 
-  def examples():
+  def examples(split):
+    root = os.path.join(image_folder, split)
     for name in classes:
       for file in sorted(os.listdir(os.path.join(root, name))):
-        yield {'image': os.path.join(root, name, file), 'label': name}
+        yield f'{name}/{file}', {'image': os.path.join(root, name, file), 'label': name}
 
   tfds.disable_progress_bar()
   tfds.dataset_builders.store_as_tfds_dataset(
     _TFDS_NAME,
     version='1.0.0',
     data_dir=folder,
-    split_datasets={'train': examples()},
+    split_datasets={split: examples(split) for split in ('train', 'validation')},
     features=tfds.features.FeaturesDict(
       {'image': tfds.features.Image(encoding_format='jpeg'), 'label': tfds.features.ClassLabel(names=classes)}
     ),
