@@ -1,7 +1,7 @@
 """Compound scaling as the paper tells it (Section 3.3): search alpha, beta, gamma, then scale the family.
 
   python -m efficientnet.compound_scaling
-      On the embedded handwritten digits: seventeen small networks, about ten minutes on two cores.
+      On the embedded handwritten digits: sixteen small networks, about ten minutes on two cores.
 
   python -m efficientnet.compound_scaling --model_name=resnet-50 --data_dir=... --model_dir=...
       On your data, from another baseline.

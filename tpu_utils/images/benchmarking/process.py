@@ -4,6 +4,7 @@ An input works ahead: in one process, what one contestant prepares behind the sc
 next. And TensorFlow and torch crash each other in one process. This module imports neither.
 """
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ class Contestant:
       stdout=subprocess.PIPE,
       stderr=self._complaints,
       text=True,
+      env={'TF_CPP_MIN_LOG_LEVEL': '2', **os.environ},
     )
     try:
       self._answer()

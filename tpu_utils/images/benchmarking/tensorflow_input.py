@@ -5,18 +5,14 @@ Its argument is a JSON dict; see `batches`.
 import json
 import sys
 
-from tpu_utils import cli
+import tensorflow as tf
 
-cli.quiet_tensorflow()
-
-import tensorflow as tf  # noqa: E402 - only now, or it talks.
-
-from tpu_utils.images import official_order  # noqa: E402
-from tpu_utils.images.benchmarking.process import serve  # noqa: E402
-from tpu_utils.images.fake_input import FakeInput  # noqa: E402
-from tpu_utils.images.imagenet_input import ImageNetInput  # noqa: E402
-from tpu_utils.images.sources import open_dataset  # noqa: E402
-from tpu_utils.images.spec import Augmentation, PreprocessSpec  # noqa: E402
+from tpu_utils.images import official_order
+from tpu_utils.images.benchmarking.process import serve
+from tpu_utils.images.fake_input import FakeInput
+from tpu_utils.images.imagenet_input import ImageNetInput
+from tpu_utils.images.sources import open_dataset
+from tpu_utils.images.spec import Augmentation, PreprocessSpec
 
 RANDAUGMENT = {'randaug_num_layers': 2, 'randaug_magnitude': 10}
 OURS = {
