@@ -12,6 +12,7 @@ from efficientnet.edgetpu import efficientnet_edgetpu_builder
 from efficientnet.lite import efficientnet_lite_builder
 from efficientnet.tpu import efficientnet_x_builder
 from tpu_utils import suggest
+from tpu_utils.functional_model import functional_model
 from tpu_utils.images import spec
 
 # Every builder has PARAMS, MEAN_RGB, STDDEV_RGB, INTERPOLATION and get_model_params.
@@ -164,7 +165,7 @@ def feature_extractor(
     endpoints = [n for n in known if n.startswith('reduction_') and '/' not in n] + ['features']
   for name in endpoints:
     suggest.check('endpoint', name, [*known, *(n for n in head if n not in known)])
-  return keras.Model(network.images, {name: known[name] for name in endpoints}, name=model_name)
+  return functional_model(network.images, {name: known[name] for name in endpoints}, model_name)
 
 
 class _Network:
@@ -199,7 +200,7 @@ class _Network:
 
   def model(self, endpoint):
     outputs = self.endpoints[endpoint]
-    return keras.Model(self.images, outputs, name=self.name)
+    return functional_model(self.images, outputs, self.name)
 
   def headless_model(self, pooling):
     outputs = self.endpoints['head_1x1']
@@ -209,7 +210,7 @@ class _Network:
       outputs = layer(data_format='channels_last', name=f'{pooling}_pooling', dtype=outputs.dtype)(
         outputs
       )
-    return keras.Model(self.images, outputs, name=self.name)
+    return functional_model(self.images, outputs, self.name)
 
 
 def height_and_width(image_size):

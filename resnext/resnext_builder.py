@@ -3,6 +3,7 @@ import keras
 
 from resnext import network_params, resnext_model
 from tpu_utils import suggest
+from tpu_utils.functional_model import functional_model
 from tpu_utils.images import spec
 
 
@@ -122,7 +123,7 @@ class _Network:
     self.endpoints = resnext_model.build_network(self._images, self._params, self._dtype)
 
   def model(self, outputs):
-    return keras.Model(self._images, outputs, name=self.name)
+    return functional_model(self._images, outputs, self.name)
 
   def load(self, path, with_classifier):
     """Loads a checkpoint; where the classifier is cut off, its own may be of any size, or missing."""

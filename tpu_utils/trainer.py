@@ -315,15 +315,19 @@ class Trainer:
 
   def _spread_seeds(self):
     """Sets the seeds of each replica apart; replica 0 keeps its own, which is what is saved."""
+    if self._seeds and self.strategy.num_replicas_in_sync > 1:
+      self._add_to_seeds()
 
-    def spread():
+  @tf.function
+  def _add_to_seeds(self):
+
+    def add():
       replica = tf.distribute.get_replica_context().replica_id_in_sync_group
       for state in self._seeds.values():
         offset = tf.cast(replica, state.dtype) * tf.constant([_SEED_STRIDE, 0], state.dtype)
         tf.raw_ops.AssignVariableOp(resource=state.value.handle, value=state.value + offset)
 
-    if self._seeds and self.strategy.num_replicas_in_sync > 1:
-      tf.function(lambda: self.strategy.run(spread))()
+    self.strategy.run(add)
 
   # ---- batches
 

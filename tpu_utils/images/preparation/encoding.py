@@ -42,7 +42,10 @@ def official(data, keep_png=False):
   height, width = pixels.shape[:2]
   if kind == 'JPEG' or (kind == 'PNG' and keep_png):
     return data, height, width, None
-  encoded = tf.io.encode_jpeg(pixels, 'rgb', _QUALITY, chroma_downsampling=False)
+  try:
+    encoded = tf.io.encode_jpeg(pixels, 'rgb', _QUALITY, chroma_downsampling=False)
+  except tf.errors.OpError:  # More than 65,500 pixels a side: a damaged header, most likely.
+    raise UnusableImageError(f'{kind} of {width} x {height} pixels, which no JPEG can hold') from None
   return encoded.numpy(), height, width, kind
 
 
