@@ -17,9 +17,9 @@ import time
 
 from absl import flags
 
-from tpu_utils import cli, settings, suggest
-from tpu_utils.peer_process import PeerProcess
-from tpu_utils.settings import setting
+from tpu_utils.benchmarking.peer_process import PeerProcess
+from tpu_utils.command_line import cli, settings, suggest
+from tpu_utils.command_line.settings import setting
 
 PEERS = {f'efficientnet-b{i}': f'EfficientNetB{i}' for i in range(8)}
 # keras.applications has no Lite; what a phone's model saves is measured against the B model it came from.
@@ -78,7 +78,7 @@ def benchmark(config):
   """Returns {'training step' or 'inference': {'ours' or 'keras.applications': median seconds}}."""
   import tensorflow as tf
 
-  from tpu_utils import timing
+  from tpu_utils.benchmarking import timing
 
   ours, peer, images = _ours_and_keras(config)
   models = {'ours': ours, 'keras.applications': peer}
@@ -102,7 +102,8 @@ def inference_benchmark(config):
   """
   import contextlib
 
-  from tpu_utils import export, timing
+  from tpu_utils import export
+  from tpu_utils.benchmarking import timing
 
   model, peer, images = _ours_and_keras(config)
   folded = export.fold_batch_norm(model)
@@ -127,7 +128,7 @@ def trainer_benchmark(config):
   """Returns {model: {'bare step' and 'trainer': [seconds of a step in each round]}}."""
   from efficientnet import main as job
   from efficientnet import model_builder_factory
-  from tpu_utils import trainer_benchmark as shared
+  from tpu_utils.benchmarking import trainer_benchmark as shared
   from tpu_utils.config import DataConfig, OptimizationConfig
 
   digits = {
@@ -182,7 +183,7 @@ def main(argv):
 
 
 def _print_inference(times):
-  from tpu_utils import timing
+  from tpu_utils.benchmarking import timing
 
   for name, median in timing.medians(times).items():
     ratio = timing.ratio(times, name, 'ours')
@@ -190,7 +191,7 @@ def _print_inference(times):
 
 
 def _print_trainer(results):
-  from tpu_utils import timing
+  from tpu_utils.benchmarking import timing
 
   for model, times in results.items():
     for name, median in timing.medians(times).items():

@@ -7,7 +7,7 @@ import sys
 import timm
 import torch
 
-from tpu_utils import peer_process
+from tpu_utils.benchmarking import peer_process
 
 
 def main(network, batch_size, image_size):

@@ -20,8 +20,8 @@ from absl import flags
 
 from efficientnet import main as training
 from efficientnet import pretrained
-from tpu_utils import cli, settings
-from tpu_utils.settings import setting
+from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,13 @@ def class_activation_maps(model, images, classes=None):
 
 def maps_of(name, checkpoint, photographs, config):
   """A `Map` of each photograph (path) with one model."""
-  from tpu_utils import checkpoint_models, classifiers, eval_ckpt, image_script, predictions
+  from tpu_utils.image_jobs import (
+    checkpoint_models,
+    classifiers,
+    eval_ckpt,
+    image_script,
+    predictions,
+  )
 
   job = checkpoint_models.flags_of_job(checkpoint)
   model_settings = _model_settings(name, checkpoint, job)

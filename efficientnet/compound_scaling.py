@@ -24,9 +24,10 @@ from typing import NamedTuple
 from absl import flags
 
 from efficientnet import main as training
-from tpu_utils import cli, experiment, image_script, settings, suggest
-from tpu_utils.experiment import Trial
-from tpu_utils.settings import setting
+from tpu_utils.command_line import cli, settings, suggest
+from tpu_utils.command_line.settings import setting
+from tpu_utils.image_jobs import experiment, image_script
+from tpu_utils.image_jobs.experiment import Trial
 
 # Equation 3: a step of phi doubles the cost.
 COST_OF_A_STEP = 2.0

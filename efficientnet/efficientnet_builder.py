@@ -7,7 +7,7 @@ import re
 
 from efficientnet import efficientnet_model
 from efficientnet.efficientnet_model import BlockArgs, GlobalParams
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 MEAN_RGB = efficientnet_model.IMAGENET_MEAN_RGB
 STDDEV_RGB = efficientnet_model.IMAGENET_STDDEV_RGB

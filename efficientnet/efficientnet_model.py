@@ -12,7 +12,7 @@ import math
 import keras
 
 from efficientnet import layers
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 IMAGENET_MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)

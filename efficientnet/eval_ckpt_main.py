@@ -17,7 +17,8 @@ from absl import flags
 
 from efficientnet import main as training
 from efficientnet import pretrained
-from tpu_utils import cli, eval_ckpt, settings
+from tpu_utils.command_line import cli, settings
+from tpu_utils.image_jobs import eval_ckpt
 
 SCRIPT = eval_ckpt.Script(training.SCRIPT, pretrained.PACKAGES.__contains__)
 

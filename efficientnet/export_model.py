@@ -16,7 +16,7 @@ import sys
 from absl import flags
 
 from efficientnet import main as training
-from tpu_utils import cli, settings
+from tpu_utils.command_line import cli, settings
 from tpu_utils.export import script
 
 SCRIPT = script.Script(training.SCRIPT)

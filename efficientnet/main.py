@@ -19,8 +19,9 @@ import sys
 
 from absl import flags
 
-from tpu_utils import cli, image_script, settings
-from tpu_utils.settings import setting
+from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line.settings import setting
+from tpu_utils.image_jobs import image_script
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from efficientnet.condconv import efficientnet_condconv_builder
 from efficientnet.edgetpu import efficientnet_edgetpu_builder
 from efficientnet.lite import efficientnet_lite_builder
 from efficientnet.tpu import efficientnet_x_builder
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 from tpu_utils.functional_model import functional_model
 from tpu_utils.images import spec
 

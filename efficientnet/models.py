@@ -12,8 +12,8 @@ import fnmatch
 
 from absl import flags
 
-from tpu_utils import cli, settings, suggest
-from tpu_utils.settings import setting
+from tpu_utils.command_line import cli, settings, suggest
+from tpu_utils.command_line.settings import setting
 
 _PAPER = 'arXiv 1905.11946v5, Table 2'
 _ADVPROP = 'official README, AdvProp + AutoAugment'

@@ -11,7 +11,7 @@ import keras
 
 from efficientnet import counting, efficientnet_model, model_builder_factory
 from efficientnet.efficientnet_model import GlobalParams, round_filters, round_repeats
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 from tpu_utils.images import spec
 
 # arXiv 1801.04381, Table 2, in the notation of `efficientnet_builder.BlockDecoder`.

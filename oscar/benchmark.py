@@ -23,8 +23,8 @@ import time
 
 from absl import flags
 
-from tpu_utils import cli, settings
-from tpu_utils.settings import setting
+from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line.settings import setting
 
 _LABELLED = 0.15  # Share of the words that are masked.
 
@@ -105,8 +105,8 @@ def benchmark(settings):
   import numpy as np
 
   import oscar
-  from tpu_utils import timing
-  from tpu_utils.peer_process import PeerProcess
+  from tpu_utils.benchmarking import timing
+  from tpu_utils.benchmarking.peer_process import PeerProcess
 
   config = oscar.OscarConfig.from_name(settings.config)
   batch = random_batch(config, settings)
@@ -131,7 +131,7 @@ def main(argv):
   config = settings.from_flags(BenchmarkConfig, flags.FLAGS)
   results = benchmark(config)
 
-  from tpu_utils import timing
+  from tpu_utils.benchmarking import timing
 
   print(
     f'{config.config}, batch {config.batch_size}, {config.text_length} words and {config.regions} '

@@ -24,8 +24,8 @@ import unicodedata
 import numpy as np
 from absl import flags
 
-from tpu_utils import cli, settings
-from tpu_utils.settings import setting
+from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line.settings import setting
 
 _SPECIAL = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
 _SEQ, _REGIONS, _DIM, _BATCH = 35, 50, 2054, 64

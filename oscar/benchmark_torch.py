@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from oscar.config import OscarConfig
-from tpu_utils import peer_process
+from tpu_utils.benchmarking import peer_process
 
 
 def main(config_file, batch_file, official_dir, one_thread):

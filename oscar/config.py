@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 TASKS = ('pretrain', 'retrieval', 'captioning', 'vqa', 'gqa', 'nlvr2')
 ACTIVATIONS = ('gelu', 'relu', 'swish')

@@ -1,7 +1,7 @@
 """Checks what is given to an OSCAR model, where a wrong shape can still be named."""
 import keras
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 # Rank without NLVR2's axis of choices; two ranks where both are allowed.
 _RANKS = {

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 # Kinds of positions: none (padding), caption or question, labels (tags), regions.
 _NONE, _C, _L, _R = range(4)

@@ -8,7 +8,7 @@ Source: microsoft/Oscar, `oscar/modeling/modeling_bert.py`.
 """
 from keras import ops
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 IGNORED = -1  # Label of what is not to be predicted.
 LOSS_TYPES = ('bce', 'kl', 'xe', 'sfmx', 'bxe')

@@ -9,7 +9,7 @@ from oscar import heads
 from oscar.config import TASKS, OscarConfig
 from oscar.encoder import Configured, OscarEncoder
 from oscar.input_checks import check_inputs
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 
 def build_model(config_or_name, task, weights=None, dtype_policy=None, name=None, **overrides):

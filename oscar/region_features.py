@@ -30,8 +30,8 @@ from PIL import Image
 
 from oscar import features
 from oscar.datasets import records, region_files, tsv
-from tpu_utils import cli, settings
-from tpu_utils.settings import setting
+from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line.settings import setting
 
 _BATCH = 64
 _IMAGES_AT_ONCE = 100

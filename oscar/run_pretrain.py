@@ -19,8 +19,9 @@ import sys
 from absl import flags
 
 from oscar import script_settings
-from tpu_utils import cli, config, settings
-from tpu_utils.settings import setting
+from tpu_utils import config
+from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)

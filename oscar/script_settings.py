@@ -6,7 +6,7 @@ otherwise; where the official name differs from that of this project's other scr
 import dataclasses
 
 from tpu_utils import config
-from tpu_utils.settings import Checked, setting
+from tpu_utils.command_line.settings import Checked, setting
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,9 @@ import sys
 
 from absl import flags
 
-from tpu_utils import cli, settings, suggest
-from tpu_utils.peer_process import PeerProcess
-from tpu_utils.settings import setting
+from tpu_utils.benchmarking.peer_process import PeerProcess
+from tpu_utils.command_line import cli, settings, suggest
+from tpu_utils.command_line.settings import setting
 
 PEERS = ('keras', 'torchvision')
 # Our names of torchvision's networks.
@@ -57,7 +57,8 @@ def benchmark(config):
   import tensorflow as tf
 
   from resnext import resnext_builder
-  from tpu_utils import export, timing
+  from tpu_utils import export
+  from tpu_utils.benchmarking import timing
 
   peers = config.peer_list()
   shape = (config.batch_size, config.image_size, config.image_size, 3)
@@ -79,7 +80,7 @@ def benchmark(config):
 
 
 def _take_turns(train, infer, config):
-  from tpu_utils import timing
+  from tpu_utils.benchmarking import timing
 
   return {
     'inference': timing.medians(timing.take_turns(infer, config.rounds)),

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 from tpu_utils.weights.names import resnext as names
 
 _AGGREGATES = {'sum': keras.layers.Add, 'concatenate': keras.layers.Concatenate}

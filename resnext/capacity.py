@@ -12,7 +12,7 @@ import sys
 
 from absl import flags
 
-from tpu_utils import cli, settings
+from tpu_utils.command_line import cli, settings
 
 # Table 2: C -> (d, width of the grouped convolution).
 PAPER_TABLE_2 = {1: (64, 64), 2: (40, 80), 4: (24, 96), 8: (14, 112), 32: (4, 128)}

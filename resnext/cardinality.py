@@ -21,9 +21,10 @@ from absl import flags
 
 from resnext import capacity, counts, models, network_params
 from resnext import main as training
-from tpu_utils import cli, experiment, image_script, settings
-from tpu_utils.experiment import Trial
-from tpu_utils.settings import setting
+from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line.settings import setting
+from tpu_utils.image_jobs import experiment, image_script
+from tpu_utils.image_jobs.experiment import Trial
 
 
 @dataclasses.dataclass(frozen=True)

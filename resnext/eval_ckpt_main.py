@@ -13,7 +13,8 @@ import sys
 from absl import flags
 
 from resnext import main as training
-from tpu_utils import cli, eval_ckpt, settings
+from tpu_utils.command_line import cli, settings
+from tpu_utils.image_jobs import eval_ckpt
 
 SCRIPT = eval_ckpt.Script(training.SCRIPT)
 

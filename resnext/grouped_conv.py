@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from resnext import grouped_conv_ops
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 IMPLEMENTATIONS = ('auto', 'native', 'cpu', 'blocks')
 

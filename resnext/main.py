@@ -17,9 +17,10 @@ import sys
 from absl import flags
 
 from resnext import network_params
-from tpu_utils import cli, image_script, settings
+from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line.settings import setting
+from tpu_utils.image_jobs import image_script
 from tpu_utils.images.spec import Augmentation
-from tpu_utils.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)

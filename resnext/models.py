@@ -11,7 +11,7 @@ import sys
 from absl import flags
 
 from resnext import counts, network_params
-from tpu_utils import cli, settings
+from tpu_utils.command_line import cli, settings
 
 # Top-1 error in percent: ImageNet, one 224-pixel crop (Tables 3 and 4); CIFAR-10 (Table 7).
 # The paper's ResNet-200 is the pre-activated one, which has slightly fewer batch-norm parameters.

@@ -8,7 +8,7 @@ Source: arXiv 1611.05431, Tables 1 to 4; facebookresearch/ResNeXt, models/resnex
 import dataclasses
 import re
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 IMAGENET_MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)

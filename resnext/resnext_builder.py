@@ -2,7 +2,7 @@
 import keras
 
 from resnext import network_params, resnext_model
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 from tpu_utils.functional_model import functional_model
 from tpu_utils.images import spec
 

@@ -11,7 +11,7 @@ from tests import build_files
 
 TREE = build_files.Tree()
 PROGRAM = [path for path in TREE.sources if not path.startswith('tests/') and path != 'setup.py']
-SCRIPTS = [  # Programs with flags; all run through tpu_utils/cli.py.
+SCRIPTS = [  # Programs with flags; all run through tpu_utils/command_line/cli.py.
   f'{target.package}/{target.srcs[0]}'
   for target in TREE.targets.values()
   if target.rule == 'py_binary'
@@ -21,7 +21,7 @@ SCRIPTS = [  # Programs with flags; all run through tpu_utils/cli.py.
 PACKAGES = [path.removesuffix('/__init__.py') for path in PROGRAM if path.endswith('__init__.py')]
 
 # What reads the command line on behalf of every script.
-FLAG_READERS = {'tpu_utils/cli.py', 'tpu_utils/settings.py'}
+FLAG_READERS = {'tpu_utils/command_line/cli.py', 'tpu_utils/command_line/settings.py'}
 
 
 def test_there_are_scripts_and_packages():

@@ -5,8 +5,8 @@ models/official/efficientnet/main.py) unless the help says otherwise.
 """
 import dataclasses
 
+from tpu_utils.command_line.settings import Checked, setting
 from tpu_utils.images import spec
-from tpu_utils.settings import Checked, setting
 from tpu_utils.weights import READERS
 
 

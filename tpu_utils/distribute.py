@@ -4,7 +4,7 @@ import os
 
 import tensorflow as tf
 
-from tpu_utils import cli, suggest
+from tpu_utils.command_line import cli, suggest
 
 STRATEGIES = ('auto', 'tpu', 'mirrored', 'multi_worker', 'one_device')
 

@@ -15,7 +15,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 
 class Optimizer:

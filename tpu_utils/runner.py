@@ -11,8 +11,9 @@ import time
 import keras
 import tensorflow as tf
 
-from tpu_utils import checkpoints, cli, distribute, interruption
-from tpu_utils.progress import Progress
+from tpu_utils import checkpoints, distribute
+from tpu_utils.command_line import cli, interruption
+from tpu_utils.command_line.progress import Progress
 from tpu_utils.trainer import NonFiniteLossError
 
 _LOOP_SECONDS = 2.0  # The device returns to the host about this often, for progress and signals.

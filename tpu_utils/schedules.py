@@ -11,7 +11,7 @@ import math
 
 import tensorflow as tf
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 
 def _require(condition, name, value, expected):

@@ -18,7 +18,7 @@ import math
 import keras
 from keras import ops
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 
 class ExpertsInitializer(keras.initializers.Initializer):

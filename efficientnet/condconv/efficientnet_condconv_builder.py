@@ -7,7 +7,7 @@ Source: tensorflow/tpu, models/official/efficientnet/condconv/efficientnet_condc
 """
 from efficientnet import efficientnet_builder
 from efficientnet.efficientnet_model import GlobalParams
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 MEAN_RGB = (127.0, 127.0, 127.0)
 STDDEV_RGB = (128.0, 128.0, 128.0)

@@ -9,7 +9,7 @@ Source: tensorflow/tpu, models/official/efficientnet/tpu/efficientnet_x_builder.
 """
 from efficientnet import efficientnet_builder, efficientnet_model
 from efficientnet.efficientnet_model import GlobalParams
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 MEAN_RGB = efficientnet_model.IMAGENET_MEAN_RGB
 STDDEV_RGB = efficientnet_model.IMAGENET_STDDEV_RGB

@@ -28,7 +28,7 @@ from oscar.datasets import (
   records,
   vqa,
 )
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 _INT, _FLOAT = np.int64, np.float32
 _KEYS = 2**128  # TFDS's keys are below this.

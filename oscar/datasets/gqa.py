@@ -11,7 +11,7 @@ import os
 
 from oscar import features
 from oscar.datasets import region_files, vqa
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 # Split -> (question file of the balanced questions, of all questions, whether answers are known).
 SPLITS = {

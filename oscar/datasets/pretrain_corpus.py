@@ -21,7 +21,7 @@ from collections.abc import Mapping
 
 from oscar import features
 from oscar.datasets import records, region_files, tsv
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 CHUNKED = ('googlecc', 'sbu', 'oi', 'objects365', 'tagoi')
 WHOLE = ('coco', 'flickr30k', 'gqa')

@@ -5,7 +5,7 @@ import os
 
 import yaml
 
-from tpu_utils import safe_pickle, torch_tensors
+from tpu_utils.weights import safe_pickle, torch_tensors
 
 _WANTED = {str: 'text', int: 'a whole number', float: 'a number', list: 'a list', dict: 'an object'}
 

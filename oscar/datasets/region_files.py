@@ -11,7 +11,7 @@ import numpy as np
 
 from oscar import features
 from oscar.datasets import records, tsv
-from tpu_utils import torch_tensors
+from tpu_utils.weights import torch_tensors
 
 
 class UnknownImageError(KeyError, ValueError):

@@ -12,7 +12,7 @@ import os
 
 from oscar import features
 from oscar.datasets import records, region_files
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 # Split -> (question file, whether its answers are known).
 SPLITS = {

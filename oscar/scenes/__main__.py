@@ -12,8 +12,8 @@ import sys
 
 from absl import flags, logging
 
-from tpu_utils import cli, settings
-from tpu_utils.settings import setting
+from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from efficientnet import main
 from tests import local_cluster, script_jobs
-from tpu_utils import batch_norm, checkpoints, config, distribute, image_classification
+from tpu_utils import batch_norm, checkpoints, config, distribute
+from tpu_utils.image_jobs import image_classification
 
 STEPS = 6
 QUICK = (

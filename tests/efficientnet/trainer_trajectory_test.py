@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tests.efficientnet import trajectory
-from tpu_utils import config, image_classification
+from tpu_utils import config
+from tpu_utils.image_jobs import image_classification
 
 
 def _trainer(recording, strategy):

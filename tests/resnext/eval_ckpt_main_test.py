@@ -7,7 +7,8 @@ from absl import flags
 
 import resnext
 from resnext import eval_ckpt_main
-from tpu_utils import predictions, weights
+from tpu_utils import weights
+from tpu_utils.image_jobs import predictions
 from tpu_utils.images.spec import PreprocessSpec
 
 COFFEE = str(pathlib.Path(__file__).parents[1] / 'goldens' / 'preprocessing' / 'coffee.jpg')

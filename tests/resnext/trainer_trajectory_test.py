@@ -11,7 +11,9 @@ from absl import flags
 import resnext
 from resnext import main
 from tests.resnext import golden
-from tpu_utils import config, image_classification, settings
+from tpu_utils import config
+from tpu_utils.command_line import settings
+from tpu_utils.image_jobs import image_classification
 
 BATCH_SIZE = 8
 # Later on this untrained network has made rounding errors grow beyond the tolerance.

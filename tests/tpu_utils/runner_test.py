@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpu_utils import checkpoints, cli, config, runner
-from tpu_utils.classification import classification_task
+from tpu_utils import checkpoints, config, runner
+from tpu_utils.command_line import cli
 from tpu_utils.ema import ExponentialMovingAverage
+from tpu_utils.image_jobs.classification import classification_task
 from tpu_utils.optimizers import build_optimizer
 from tpu_utils.trainer import NonFiniteLossError, Trainer
 

@@ -12,7 +12,8 @@ from tensorflow.python.framework import function_def_to_graph, kernels
 from tensorflow.python.tpu import tpu_system_metadata
 
 import efficientnet
-from tpu_utils import batch_norm, config, image_classification
+from tpu_utils import batch_norm, config
+from tpu_utils.image_jobs import image_classification
 from tpu_utils.trainer import Trainer
 
 CORES = 2

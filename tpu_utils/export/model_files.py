@@ -5,11 +5,11 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from tpu_utils.command_line.progress import Progress
 from tpu_utils.export import saved_model, tflite
 from tpu_utils.images import digits, preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import interface, open_dataset
-from tpu_utils.progress import Progress
 
 _EVAL_BATCH = 8
 

@@ -5,8 +5,10 @@ TensorFlow is imported only once the flags are known to be right.
 import dataclasses
 import os
 
-from tpu_utils import config, image_script, job_flags, settings, suggest
-from tpu_utils.settings import setting
+from tpu_utils import config
+from tpu_utils.command_line import settings, suggest
+from tpu_utils.command_line.settings import setting
+from tpu_utils.image_jobs import image_script, job_flags
 
 _VARIANTS = ('float32', 'float16', 'dynamic_range', 'int8')
 
@@ -109,8 +111,8 @@ class Script:
     what = settings.from_flags(ExportConfig, values)
     _check_complete(what)
 
-    from tpu_utils import checkpoint_models
     from tpu_utils.export import model_files
+    from tpu_utils.image_jobs import checkpoint_models
 
     job = checkpoint_models.flags_of_job(what.ckpt_dir)
     if job is not None:

@@ -11,7 +11,7 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 from tpu_utils.export.constants import constant_function
 from tpu_utils.export.folding import fold_batch_norm
 from tpu_utils.export.quiet import quiet

@@ -8,7 +8,7 @@ with one switch rather than with a row of conditions that all have to be passed.
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 from tpu_utils.images import augment_ops, functional
 
 MAX_LEVEL = 10.0

@@ -1,7 +1,7 @@
 """The count of records that a run leaves out because they cannot be used (`--max_bad_records`)."""
 import threading
 
-from tpu_utils.progress import Progress
+from tpu_utils.command_line.progress import Progress
 
 
 class BadRecords:

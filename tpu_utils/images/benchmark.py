@@ -22,8 +22,8 @@ import tempfile
 
 from absl import flags
 
-from tpu_utils import cli, settings, suggest
-from tpu_utils.settings import setting
+from tpu_utils.command_line import cli, settings, suggest
+from tpu_utils.command_line.settings import setting
 
 SOURCES = ('shards', 'folder', 'tfds', 'digits', 'fake')
 AUGMENTATIONS = ('none', 'autoaugment', 'randaugment', 'mixup', 'cutmix', 'random_erasing')
@@ -95,7 +95,7 @@ def benchmark(config, folder):
   Yields:
     (source, augmentation, {'ours' or a peer: [seconds of processor time for an image in each round]}).
   """
-  from tpu_utils import timing
+  from tpu_utils.benchmarking import timing
 
   places = _prepare(config, folder)
   batches = config.num_images // config.batch_size
@@ -165,7 +165,7 @@ def _without_missing_peers(config):
 
 def main(_):
   config = _without_missing_peers(settings.from_flags(BenchmarkConfig, flags.FLAGS))
-  from tpu_utils import timing
+  from tpu_utils.benchmarking import timing
 
   print(
     f'{config.image_size} pixels, batch {config.batch_size}, '

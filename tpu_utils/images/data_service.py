@@ -18,8 +18,8 @@ import threading
 
 from absl import flags
 
-from tpu_utils import cli, settings
-from tpu_utils.settings import setting
+from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import os
 import struct
 import zlib
 
-from tpu_utils import cli, settings
+from tpu_utils.command_line import cli, settings
 from tpu_utils.images.spec import Augmentation
 
 DATA_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'digits_data')

@@ -1,7 +1,8 @@
 """From the flags about data (`config.DataConfig`) to the input that the trainer reads."""
 import dataclasses
 
-from tpu_utils import config, settings
+from tpu_utils import config
+from tpu_utils.command_line import settings
 from tpu_utils.images import digits
 from tpu_utils.images.fake_input import FakeInput
 from tpu_utils.images.imagenet_input import ImageNetInput

@@ -6,7 +6,7 @@ crop depends on its seed and nothing else; images of a few pixels work.
 """
 import tensorflow as tf
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 from tpu_utils.images import autoaugment, functional, torch_augmentation
 from tpu_utils.images.spec import AUGMENTATIONS
 

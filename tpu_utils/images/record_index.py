@@ -16,7 +16,7 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils.progress import Progress
+from tpu_utils.command_line.progress import Progress
 
 _HEADER = struct.Struct('<QI')
 _FOOTER_BYTES = 4

@@ -13,7 +13,7 @@ import threading
 
 import tensorflow as tf
 
-from tpu_utils import cli
+from tpu_utils.command_line import cli
 from tpu_utils.images import data_service
 
 _SECONDS = 60

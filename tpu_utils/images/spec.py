@@ -1,7 +1,7 @@
 """What a model expects of an image: the record that training, evaluation and export all read."""
 import dataclasses
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 
 INTERPOLATIONS = ('bicubic', 'bilinear')
 CROPS = ('official', 'size_plus_32', 'whole')

@@ -22,7 +22,7 @@ import dataclasses
 import importlib
 import os
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 from tpu_utils.weights import assign
 
 # Source -> module of its reader, in the order in which `auto` tries them.

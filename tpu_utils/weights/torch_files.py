@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from tpu_utils import safe_pickle, torch_tensors
+from tpu_utils.weights import safe_pickle, torch_tensors
 
 _SUFFIXES = ('.pth', '.pt', '.bin', '.tar', '.ckpt', '.safetensors')
 _SAFETENSORS = '.safetensors'

@@ -3,7 +3,8 @@ import pytest
 from absl import flags
 
 from tests.tpu_utils.images import small_sets
-from tpu_utils import config, settings
+from tpu_utils import config
+from tpu_utils.command_line import settings
 from tpu_utils.images import digits, from_config
 from tpu_utils.images.fake_input import FakeInput
 from tpu_utils.images.spec import PreprocessSpec

@@ -12,9 +12,9 @@ import tarfile
 
 import tensorflow as tf
 
+from tpu_utils.command_line.progress import Progress
 from tpu_utils.images.preparation import labels
 from tpu_utils.images.sources import image_folder
-from tpu_utils.progress import Progress
 
 # What shards can be made of: what training reads, and what Pillow converts.
 READABLE = (*image_folder.READABLE, '.webp', '.tif', '.tiff')

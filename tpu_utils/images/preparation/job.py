@@ -5,10 +5,10 @@ import random
 
 import tensorflow as tf
 
+from tpu_utils.command_line.progress import Progress
 from tpu_utils.images import record_index, tfrecords
 from tpu_utils.images.preparation import collect, processes, shard
 from tpu_utils.images.sources import image_folder, manifest
-from tpu_utils.progress import Progress
 
 # At most so many shards of at least so many images: ImageNet then gets the official 1024 and 128.
 _DEFAULT_SHARDS = {'train': (1024, 512), 'validation': (128, 256)}

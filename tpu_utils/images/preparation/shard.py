@@ -8,7 +8,7 @@ import tempfile
 
 import tensorflow as tf
 
-from tpu_utils import cli
+from tpu_utils.command_line import cli
 from tpu_utils.images.preparation import collect, encoding
 from tpu_utils.images.sources.manifest import ShardRecord
 

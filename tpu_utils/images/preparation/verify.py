@@ -4,11 +4,11 @@ import os
 
 import tensorflow as tf
 
+from tpu_utils.command_line.progress import Progress
 from tpu_utils.images import record_index
 from tpu_utils.images.preparation import processes, shard
 from tpu_utils.images.sources import manifest
 from tpu_utils.images.sources.shards import IMAGENET_FORMAT
-from tpu_utils.progress import Progress
 
 
 def verify(data_dir, num_processes):

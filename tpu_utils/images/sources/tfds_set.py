@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder, registered
 
-from tpu_utils import cli, suggest
+from tpu_utils.command_line import cli, suggest
 from tpu_utils.images import record_index
 from tpu_utils.images.sources.interface import DataSet, ExampleFormat, ExampleRecords
 from tpu_utils.images.sources.part import Part

@@ -15,7 +15,7 @@ import re
 
 import numpy as np
 
-from tpu_utils import suggest
+from tpu_utils.command_line import suggest
 from tpu_utils.weights.assign import Rule
 from tpu_utils.weights.names import efficientnet_layers
 

@@ -1,0 +1,38 @@
+import numpy as np
+
+import resnext
+from tpu_utils.benchmarking import timing
+
+
+def test_contestants_take_turns_in_both_directions():
+  clock, order = [0.0], []
+
+  def contestant(name, seconds):
+    def run():
+      order.append(name)
+      clock[0] += seconds
+
+    return run
+
+  contestants = {'a': contestant('a', 1.0), 'b': contestant('b', 2.5), 'c': contestant('c', 9.0)}
+  times = timing.take_turns(contestants, 3, {'c': 1}, clock=lambda: clock[0])
+  assert times == {'a': [1.0] * 3, 'b': [2.5] * 3, 'c': [9.0]}
+  assert ''.join(order) == 'cba' + 'abc' + 'ba' + 'ab'  # The first round is not timed.
+
+
+def test_the_ratio_is_that_of_neighbours():
+  times = {'slow': [2, 20, 9], 'fast': [1, 10, 3]}
+  assert timing.ratio(times, 'slow', 'fast') == 2
+  assert timing.medians(times) == {'slow': 9, 'fast': 3}
+
+
+def test_training_step_trains_and_inference_does_not():
+  model = resnext.build_model('resnext-11-2x8d')
+  images, labels = np.zeros((2, 32, 32, 3), np.float32), np.eye(2, 10, dtype=np.float32)
+  before = model.get_weights()
+  timing.inference(model, images)()
+  assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
+  timing.training_step(model, images, labels)()
+  changed = [v.path for v, b in zip(model.weights, before, strict=True) if (v.numpy() != b).any()]
+  assert 'fc/bias' in changed
+  assert 'bn1/moving_mean' in changed

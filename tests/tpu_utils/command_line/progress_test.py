@@ -1,0 +1,45 @@
+"""Lines in a log, a bar on a terminal."""
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+
+from tpu_utils.command_line.progress import Progress
+
+
+def test_a_log_gets_a_line_now_and_then_and_the_last(capsys):
+  with Progress(3, 'train', line_seconds=1000) as progress:
+    for step in (1, 2, 3):
+      progress.update(step, loss=0.5)
+  assert capsys.readouterr().err == 'train step 3/3: loss 0.5\n'
+
+
+def test_lines_come_by_the_clock(capsys):
+  with Progress(3, 'eval', unit='batch', line_seconds=0) as progress:
+    progress.update(1)
+    progress.update(2)
+  assert capsys.readouterr().err == 'eval batch 1/3\neval batch 2/3\n'
+
+
+def test_lines_come_by_the_count(capsys):
+  with Progress(7, 'train', line_every=3) as progress:
+    for step in range(1, 8):
+      progress.update(step)
+  assert capsys.readouterr().err == 'train step 3/7\ntrain step 6/7\ntrain step 7/7\n'
+
+
+def test_a_terminal_gets_a_bar():
+  master, slave = pty.openpty()
+  fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0))
+  code = (
+    'from tpu_utils.command_line.progress import Progress\n'
+    'with Progress(4, "train", initial=2) as p: p.update(4, loss=0.25)'
+  )
+  subprocess.run([sys.executable, '-c', code], stderr=slave, check=True, timeout=60)
+  shown = os.read(master, 10000).decode()
+  os.close(slave)
+  assert '4/4' in shown
+  assert 'loss 0.25' in shown

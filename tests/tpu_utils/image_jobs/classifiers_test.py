@@ -1,0 +1,55 @@
+"""Classifiers from files of other programs."""
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tpu_utils.image_jobs import classifiers
+from tpu_utils.images.spec import PreprocessSpec
+
+SPEC = PreprocessSpec(224)
+
+
+def model(activation=None, classes=3, size=8):
+  inputs = keras.Input((size, size, 3))
+  x = keras.layers.GlobalAveragePooling2D()(inputs)
+  return keras.Model(inputs, keras.layers.Dense(classes, activation=activation)(x))
+
+
+def test_logits_become_probabilities_and_probabilities_stay():
+  logits = np.float32([[1, 2, 3], [1000, 0, 0]])
+  got = classifiers.probabilities(logits)
+  np.testing.assert_allclose(got, tf.nn.softmax(logits), rtol=1e-6)
+  np.testing.assert_array_equal(classifiers.probabilities(got), got)
+
+
+@pytest.mark.parametrize('activation', [None, 'softmax'])
+def test_keras_files_of_other_programs(tmp_path, activation):
+  original = model(activation)
+  original.save(tmp_path / 'm.keras')
+  classifier = classifiers.from_file(str(tmp_path / 'm.keras'), SPEC)
+  images = np.random.default_rng(0).uniform(0, 1, (2, 8, 8, 3)).astype(np.float32)
+  want = np.asarray(original(images))
+  want = want if activation else np.asarray(tf.nn.softmax(want))
+  np.testing.assert_allclose(classifier.predict(images), want, rtol=1e-5)
+  assert (classifier.num_classes, classifier.spec.image_size, classifier.class_names) == (3, 8, None)
+
+
+def test_what_maps_no_images_to_classes(tmp_path):
+  inputs = keras.Input((4,))
+  keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / 'm.keras')
+  with pytest.raises(ValueError, match='expected images of a fixed size'):
+    classifiers.from_file(str(tmp_path / 'm.keras'), SPEC)
+
+
+def test_saved_models_without_images(tmp_path):
+  module = tf.Module()
+  module.f = tf.function(lambda x: {'y': x}, input_signature=[tf.TensorSpec([None], tf.string)])
+  tf.saved_model.save(module, tmp_path / 'm', signatures={'text': module.f})
+  assert classifiers.is_program(str(tmp_path / 'm'))
+  with pytest.raises(ValueError, match='no signature that takes images.*it has text'):
+    classifiers.from_file(str(tmp_path / 'm'), SPEC)
+  (tmp_path / 'm' / 'saved_model.pb').write_bytes(b'cut off')
+  with pytest.raises(ValueError, match='cannot be read as a SavedModel') as error:
+    classifiers.from_file(str(tmp_path / 'm'), SPEC)
+  assert '\n' not in str(error.value)

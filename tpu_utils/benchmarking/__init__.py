@@ -1,0 +1,1 @@
+"""Timing in turn, peers in processes of their own, and what the trainer costs."""

@@ -1,0 +1,243 @@
+"""`python -m PACKAGE.eval_ckpt_main`: names what is on photographs, or measures a checkpoint's accuracy.
+
+Source: tensorflow/tpu, models/official/efficientnet/eval_ckpt_main.py and utils.py (`EvalCkptDriver`), whose flags
+are here. TensorFlow is imported only once the flags are known to be right.
+"""
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.settings import setting
+from tpu_utils.image_jobs import image_script, job_flags
+from tpu_utils.image_jobs.image_script import PRETRAINED
+from tpu_utils.images import class_names, spec
+from tpu_utils.weights import READERS
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig(settings.Checked):
+  """What is evaluated, and what it says."""
+
+  ckpt_dir: str = setting(
+    None,
+    'The checkpoint: --model_dir of a job, whose settings are taken over, and its best; a folder, prefix or file of any program '
+    'that tpu_utils.weights reads; a SavedModel or a .keras file; or `pretrained`, ImageNet weights from a package, '
+    'which models that have such take by default.',
+    type=str,
+  )
+  source: str = setting('auto', 'Whose checkpoint it is; auto: the file says.', choices=('auto', *READERS))
+  enable_ema: bool = setting(True, 'Take the moving averages where the checkpoint has them.')
+  runmode: str = setting(
+    None,
+    'examples: name what is on images. imagenet: measure top-1 and top-5 accuracy. By default the one for which '
+    'there are images.',
+    choices=('examples', 'imagenet'),
+    type=str,
+  )
+  batch_size: int = setting(16, 'Images at a time.', at_least=1)
+  output_json: str = setting(None, 'File for the results, as JSON.', type=str)
+  export_ckpt: str = setting(
+    None, 'Prefix to write the evaluated weights to, as an official TF1 checkpoint.', type=str
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExamplesConfig(settings.Checked):
+  """Photographs: IMAGE... behind the flags."""
+
+  example_img: str = setting(None, 'An image; the same as naming it behind the flags.', type=str)
+  labels_map_file: str = setting(
+    None, 'JSON file of {"0": "name of the first class", ...}; by default ImageNet\'s names.', type=str
+  )
+  picture: str = setting(None, 'Picture to draw: each photograph with its five likeliest classes.', type=str)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(settings.Checked):
+  """Images with known classes, and how they are prepared."""
+
+  imagenet_eval_glob: str = setting(
+    None, "Pattern of ImageNet's validation images, such as '/imagenet/ILSVRC2012*.JPEG'; taken in order.", type=str
+  )
+  imagenet_eval_label: str = setting(
+    None, 'File with the class of each of them, a line each, from 0.', type=str
+  )
+  data_dir: str = setting(
+    '', 'Instead: folder of TFRecord shards (validation-*), or of images in a folder for each class.'
+  )
+  dataset: str = setting(None, 'Instead: a set of TensorFlow Datasets.', type=str)
+  tfds_data_dir: str = setting(None, 'Where --dataset was prepared.', type=str)
+  eval_split: str = setting(None, '--dataset: the split to evaluate on.', type=str)
+  num_images: int = setting(5000, 'How many of the images; -1 for all.', at_least=-1)
+  num_label_classes: int = setting(None, 'Classes of the model; by default its own.', type=int, at_least=2)
+  include_background_label: bool = setting(
+    None, 'Whether class 0 of the model is the background; by default if it has 1001.', type=bool
+  )
+  advprop_preprocessing: bool = setting(False, 'Scale images as AdvProp checkpoints expect.')
+  crop_rule: str = setting(
+    None, 'Central crop; by default what the model was made for.', choices=spec.CROPS, type=str
+  )
+  interpolation: str = setting(
+    None, 'How images are resized; by default what the model was made for.', choices=spec.INTERPOLATIONS, type=str
+  )
+
+  def __post_init__(self):
+    super().__post_init__()
+    if bool(self.imagenet_eval_glob) != bool(self.imagenet_eval_label):
+      raise ValueError('--imagenet_eval_glob and --imagenet_eval_label go together: images, and their classes.')
+    if self.imagenet_eval_glob and (self.data_dir or self.dataset):
+      raise ValueError('--imagenet_eval_glob, --data_dir and --dataset name different images; give one.')
+
+  @property
+  def advprop(self):
+    """As training calls it."""
+    return self.advprop_preprocessing
+
+  @property
+  def has_images(self):
+    """Whether any were named."""
+    return bool(self.imagenet_eval_glob or self.data_dir or self.dataset)
+
+
+@dataclasses.dataclass(frozen=True)
+class Script:
+  """One paper's script.
+
+  Attributes:
+    training: the paper's `image_script.Script`, which knows the models.
+    has_pretrained: function(model name) -> whether a package has weights for it.
+  """
+
+  training: image_script.Script
+  has_pretrained: Callable = lambda name: False
+
+  @property
+  def configs(self):
+    """All groups of flags."""
+    return (EvalConfig, ExamplesConfig, self.training.own_configs[0], DataConfig)
+
+  def define_flags(self, flag_values):
+    """Defines the script's flags in `flag_values`, an `absl.flags.FlagValues`."""
+    for config_class in self.configs:
+      settings.define_flags(config_class, flag_values)
+
+  def run(self, values, photographs=()):
+    """Does what the parsed flags (`absl.flags.FlagValues`) say; `photographs` are the paths behind them.
+
+    Returns:
+      The results, as in `--output_json`.
+    """
+    what = settings.from_flags(EvalConfig, values)
+    examples = settings.from_flags(ExamplesConfig, values)
+    photographs = [*photographs, *filter(None, [examples.example_img])]
+    checkpoint = what.ckpt_dir or (PRETRAINED if self.has_pretrained(values.model_name) else None)
+    if checkpoint is None:
+      raise ValueError(f'--ckpt_dir is missing: there are no pretrained weights of {values.model_name}.')
+    is_digits = self._take_over(values, checkpoint)
+    data = settings.from_flags(DataConfig, values)
+    mode = what.runmode or ('imagenet' if data.has_images and not photographs else 'examples')
+    _check_images(mode, photographs, data, is_digits)
+
+    from tpu_utils.image_jobs import eval_images
+
+    classifier = self._classifier(values, data, what, checkpoint, is_digits)
+    background = data.include_background_label
+    if background is None:
+      background = classifier.num_classes == 1001
+    results = {'model_name': values.model_name, 'ckpt_dir': checkpoint, 'enable_ema': what.enable_ema}
+    if mode == 'examples':
+      names = names_of_classes(examples.labels_map_file, classifier, background, is_digits)
+      results['examples'] = eval_images.examples(
+        classifier, photographs, names, background, what.batch_size, examples.picture
+      )
+    else:
+      results |= eval_images.validation(classifier, data, background, what.batch_size)
+    if what.output_json:
+      _write_json(what.output_json, results)
+    return results
+
+  def _take_over(self, values, checkpoint):
+    """Takes the flags of a job of ours over; returns whether it learnt the embedded digits."""
+    from tpu_utils.image_jobs import checkpoint_models
+
+    job = checkpoint_models.flags_of_job(checkpoint)
+    if job is None:
+      return False
+    wanted = job_flags.for_configs(job, self.configs[2:], values)
+    for name in ('data_dir', 'dataset', 'tfds_data_dir', 'eval_split'):
+      wanted.pop(name, None)  # Which images to look at is for the user to say.
+    if job.get('advprop'):
+      wanted['advprop_preprocessing'] = True
+    settings.fill_in(values, wanted, f'As the job of {checkpoint}:')
+    return checkpoint_models.learnt_digits(job)
+
+  def _classifier(self, values, data, what, checkpoint, is_digits):
+    from tpu_utils import weights
+    from tpu_utils.image_jobs import checkpoint_models, classifiers
+
+    model_settings = settings.from_flags(self.training.own_configs[0], values)
+    network = self.training.describe(model_settings, values)
+    wanted = checkpoint_models.fitted_spec(network.spec, model_settings, data, is_digits)
+    if checkpoint != PRETRAINED and classifiers.is_program(checkpoint):
+      return classifiers.from_file(checkpoint, wanted)
+    model = checkpoint_models.load(
+      network,
+      model_settings,
+      wanted,
+      checkpoint,
+      num_classes=data.num_label_classes,
+      advprop=data.advprop,
+      source=what.source,
+      use_ema=what.enable_ema,
+    )
+    if what.export_ckpt:
+      weights.save_tf1(model, what.export_ckpt)
+    return classifiers.from_model(model, wanted)
+
+
+def _check_images(mode, photographs, data, is_digits):
+  if mode == 'examples' and not photographs:
+    raise ValueError(
+      'No images: name some behind the flags, as in `... photo.jpg`; or for accuracies give --data_dir, --dataset, '
+      'or --imagenet_eval_glob and --imagenet_eval_label.'
+    )
+  if mode == 'imagenet' and photographs:
+    raise ValueError(f'{photographs[0]!r} has no known class; --runmode=imagenet takes its images from --data_dir.')
+  if mode == 'imagenet' and not data.has_images and not is_digits:
+    raise ValueError(
+      '--runmode=imagenet needs images with known classes: --data_dir, --dataset, or --imagenet_eval_glob and '
+      '--imagenet_eval_label.'
+    )
+
+
+def names_of_classes(labels_map_file, classifier, background, is_digits):
+  """Names of the classes without the background.
+
+  Args:
+    labels_map_file: path, or None.
+    classifier: `classifiers.Classifier`.
+    background: whether its class 0 is the background.
+    is_digits: whether it learnt the embedded digits.
+  """
+  count = classifier.num_classes - background
+  if labels_map_file:
+    return class_names.read(labels_map_file, count)
+  if classifier.class_names:
+    return classifier.class_names[background:]
+  if is_digits:
+    from tpu_utils.images import digits
+
+    return list(digits.NAMES)
+  if count == 1000:
+    return class_names.imagenet()
+  return [f'class {number}' for number in range(count)]
+
+
+def _write_json(path, results):
+  scratch = f'{path}.writing'
+  with open(scratch, 'w', encoding='utf-8') as file:
+    json.dump(results, file, indent=2)
+    file.write('\n')
+  os.replace(scratch, path)

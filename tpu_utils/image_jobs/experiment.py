@@ -1,0 +1,254 @@
+"""Experiments that train many networks: the same job for each, results that outlive a stop, a table and a plot.
+
+Each network is a job of an `image_script.Script`, in a folder of its own below --model_dir. What came out is
+a line of `results.jsonl`; networks that have theirs are not trained again, and one that was stopped goes on
+from its checkpoint.
+"""
+import dataclasses
+import gc
+import io
+import json
+import os
+import statistics
+import time
+from collections.abc import Mapping
+
+from absl import flags
+
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.settings import setting
+
+# Flags of a job that may change from one start of an experiment to the next.
+_FREE = ('model_dir', 'seed', 'log_step_count_steps', 'skip_host_call')
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig(settings.Checked):
+  """Base of the experiments' own settings."""
+
+  runs: int = setting(
+    1, 'Times that each network is trained, from --seed on each time with the next; tables have the means.', at_least=1
+  )
+  dry_run: bool = setting(False, 'Print the networks with their sizes and costs, and train none.')
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+  """One network of an experiment.
+
+  Attributes:
+    name: of its folder and its lines in the results.
+    flags: {flag of the script: value} that make the network.
+    parameters: learnable numbers.
+    multiply_adds: of one image.
+  """
+
+  name: str
+  flags: Mapping
+  parameters: int
+  multiply_adds: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+  """What a network reached after its last step: means over its runs."""
+
+  error: float  # Top-1, percent.
+  deviation: float  # Standard deviation of the error between runs; 0 for one run.
+  cross_entropy: float
+  runs: int
+
+  @property
+  def error_text(self):
+    return f'{self.error:.2f}{self._spread}'
+
+  @property
+  def accuracy_text(self):
+    return f'{100 - self.error:.2f}{self._spread}'
+
+  @property
+  def _spread(self):
+    return f' +- {self.deviation:.2f}' if self.runs > 1 else ''
+
+
+class Experiment:
+  """Trains networks in a folder, one after the other.
+
+  Opens the data set, which like the script's preset for digits fills in flags that were not given.
+
+  Args:
+    script: the `image_script.Script` whose jobs they are, an `ExperimentConfig` among its configs.
+    values: its parsed flags.
+
+  Attributes:
+    config: that `ExperimentConfig`.
+
+  Raises:
+    ValueError: another mode than training, an export, or several workers; no such data.
+  """
+
+  def __init__(self, script, values):
+    if values.mode != 'train_and_eval':
+      raise ValueError(f'--mode={values.mode}: an experiment trains and evaluates; leave --mode out.')
+    if values.export_dir:
+      raise ValueError('--export_dir: an experiment exports none of its networks; leave it out.')
+    if values.strategy == 'multi_worker' or (values.strategy == 'auto' and os.environ.get('TF_CONFIG')):
+      # TensorFlow connects workers once in a process, and every network would connect them anew.
+      raise ValueError(
+        'An experiment trains many networks in one process, which several workers cannot; use one machine: '
+        'unset TF_CONFIG, or give --strategy=mirrored or --strategy=one_device.'
+      )
+    if not values.data_dir and not values.dataset:
+      settings.fill_in(values, script.digits, 'No --data_dir: the embedded handwritten digits')
+    self.script, self.values = script, values
+    (own,) = (c for c in script.configs if issubclass(c, ExperimentConfig))
+    self.config = settings.from_flags(own, values)
+
+    from tpu_utils.images import from_config
+
+    from_config.open_data(values, values.mode)
+
+  def scores(self, trials):
+    """Trains the networks that have no results yet.
+
+    Returns:
+      {name: `Score`} of all of them.
+
+    Raises:
+      ValueError: no folder, or one whose networks had other flags; training diverged.
+      cli.Interrupted: SIGTERM came; the state is saved.
+    """
+    self._claim_folder()
+    found = self._found()
+    missing = [job for job in self._jobs(trials) if job not in found]
+    by_name = {trial.name: trial for trial in trials}
+    start = time.monotonic()
+    for i, (name, seed) in enumerate(missing):
+      trial = by_name[name]
+      left = f'; about {_minutes((time.monotonic() - start) / i * (len(missing) - i))} left' if i else ''
+      print(f'\n[{i + 1} of {len(missing)} networks to train{left}] {name}, seed {seed}', flush=True)
+      self._train(trial, seed)
+    found = self._found()
+    return {trial.name: _score([found[job] for job in self._jobs([trial])]) for trial in trials}
+
+  def path(self, name):
+    """Path of a file beside the results."""
+    return os.path.join(self.values.model_dir, name)
+
+  def _jobs(self, trials):
+    first = self.values.seed
+    names = dict.fromkeys(trial.name for trial in trials)
+    return [(name, first + i) for name in names for i in range(self.config.runs)]
+
+  def _found(self):
+    """{(network, seed): its line of the results}."""
+    from tpu_utils import runner
+
+    lines = [json.loads(line) for line in runner.history_lines(self.path('results.jsonl'))]
+    return {(line['network'], line['seed']): line for line in lines}
+
+  def _train(self, trial, seed):
+    import keras
+
+    from tpu_utils import checkpoints, runner
+
+    model_dir = self.path(os.path.join('networks', f'{trial.name}-seed{seed}'))
+    start = time.monotonic()
+    self.script.run_as_given(
+      _flags_with(self.script, self.values, {**trial.flags, 'model_dir': model_dir, 'seed': seed})
+    )
+    *_, last = runner.history_lines(runner.history_path(model_dir))
+    line = {
+      'network': trial.name,
+      'seed': seed,
+      'parameters': trial.parameters,
+      'multiply_adds': trial.multiply_adds,
+      'seconds': round(time.monotonic() - start, 1),
+      **json.loads(last),
+    }
+    results = self.path('results.jsonl')
+    lines = [*runner.history_lines(results), json.dumps(line)]
+    checkpoints.write_text(results, '\n'.join(lines) + '\n')
+    keras.utils.clear_session()  # Or the networks would pile up in memory.
+    gc.collect()
+
+  def _claim_folder(self):
+    """Notes the flags that all networks share; a folder of others is refused."""
+    import tensorflow as tf
+
+    from tpu_utils import checkpoints, runner
+
+    if self.values.model_dir is None:
+      raise ValueError('--model_dir is missing: the folder for the networks and their results.')
+    configs = [c for c in self.script.configs if not issubclass(c, ExperimentConfig)]
+    values = settings.all_values(configs, self.values)
+    shared = {name: value for name, value in values.items() if name not in _FREE}
+    path = self.path('flags.json')
+    if tf.io.gfile.exists(path):
+      with tf.io.gfile.GFile(path) as f:
+        before = json.load(f)
+      for name, value in shared.items():
+        if before.get(name, value) != value:
+          raise ValueError(
+            f'--model_dir={self.values.model_dir} holds results with --{name}={before[name]}, not '
+            f'{value}: give the same flags, or another --model_dir.'
+          )
+    runner.prepare_model_dir(self.values.model_dir)
+    checkpoints.write_text(path, json.dumps(shared, indent=2) + '\n')
+
+
+def _flags_with(script, values, changes):
+  """New flag values of a script: those of `values`, with `changes`."""
+  own = flags.FlagValues()
+  script.define_flags(own)
+  own.mark_as_parsed()
+  for name in own:
+    value = changes.get(name, values[name].value)
+    # A preset leaves no other trace than another value.
+    given = name in changes or values[name].present or value != own[name].default
+    own[name].value, own[name].present = value, int(given)
+  return own
+
+
+def _score(results):
+  errors = [100 * (1 - result['top_1_accuracy']) for result in results]
+  return Score(
+    error=statistics.mean(errors),
+    deviation=statistics.stdev(errors) if len(errors) > 1 else 0.0,
+    cross_entropy=statistics.mean(result['cross_entropy'] for result in results),
+    runs=len(errors),
+  )
+
+
+def _minutes(seconds):
+  return f'{seconds / 60:.0f} min' if seconds > 90 else f'{seconds:.0f} s'
+
+
+def table(header, rows):
+  """Rows of texts and numbers as aligned text; the first column to the left, the others to the right."""
+  rows = [[str(cell) for cell in row] for row in (header, *rows)]
+  widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+  return '\n'.join(
+    '  '.join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
+    for row in rows
+  )
+
+
+def count(number):
+  """A number of parameters or multiply-adds in three digits or so: 25.0M, 4.23G."""
+  for unit, size in (('G', 1e9), ('M', 1e6), ('k', 1e3)):
+    if number >= size:
+      return f'{number / size:.{1 if number >= 10 * size else 2}f}{unit}'
+  return str(number)
+
+
+def save_figure(figure, path):
+  """Writes a matplotlib figure as PNG, whole or not at all."""
+  import tensorflow as tf
+
+  png = io.BytesIO()
+  figure.savefig(png, format='png', dpi=150, bbox_inches='tight')
+  scratch = f'{path}.writing'
+  with tf.io.gfile.GFile(scratch, 'wb') as f:
+    f.write(png.getvalue())
+  tf.io.gfile.rename(scratch, path, overwrite=True)

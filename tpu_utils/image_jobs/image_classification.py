@@ -1,0 +1,179 @@
+"""Training, evaluating and exporting an image classifier: what the papers' `main.py` scripts share."""
+import dataclasses
+
+import keras
+
+from tpu_utils import (
+  batch_norm,
+  checkpoints,
+  config,
+  distribute,
+  export,
+  job_setup,
+  optimizers,
+  runner,
+  schedules,
+)
+from tpu_utils.ema import ExponentialMovingAverage
+from tpu_utils.image_jobs import fine_tuning
+from tpu_utils.image_jobs.classification import classification_task
+from tpu_utils.images import preprocessing
+from tpu_utils.images.from_config import make_input
+from tpu_utils.trainer import Trainer
+
+
+def run(
+  build_model,
+  spec,
+  identity,
+  *,
+  hardware,
+  data,
+  dataset,
+  optimization,
+  job,
+  record,
+  tuning=None,
+  augmentation=None,
+  expected_replicas=None,
+):
+  """Does what `job.mode` says.
+
+  Args:
+    build_model: function(dtype_policy) -> keras.Model from `images` to logits.
+    spec: the model's `PreprocessSpec`.
+    identity: {flag: value} that make the model what it is; a model_dir of another one is refused.
+    hardware: a `config.HardwareConfig`.
+    data: a `config.DataConfig`.
+    dataset: the data set it means; see `images.from_config.open_data`.
+    optimization: a `config.OptimizationConfig`.
+    job: a `config.JobConfig`.
+    record: JSON-able dict for run.json.
+    tuning: a `config.FineTuningConfig`, whose `init_checkpoint` is a path; None to start afresh.
+    augmentation: `Augmentation` of training; None for what `make_input` takes for the data.
+    expected_replicas: stop if the strategy has another number of replicas; None for any.
+  """
+  training = job.mode in ('train', 'train_and_eval')
+  data = hold_out(data, job.eval_name)
+  strategy = job_setup.create_strategy(
+    hardware, training=training, expected_replicas=expected_replicas
+  )
+  job_setup.check_batches(
+    strategy.num_replicas_in_sync,
+    data.train_batch_size,
+    data.eval_batch_size,
+    optimization.gradient_accumulation_steps,
+  )
+  images = make_input(spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation)
+  keras.utils.set_random_seed(job.seed)
+  with strategy.scope():
+    model = build_model('mixed_bfloat16' if hardware.use_bfloat16 else None)
+    tuning = tuning or config.FineTuningConfig()
+    if training:
+      _start(model, tuning, job.model_dir, data)
+  print(f'{model.name}: {model.count_params():,} parameters')
+  factors = fine_tuning.learning_rate_factors(model, tuning.backbone_lr_factor)
+  trainer = make_trainer(strategy, model, data, optimization, job.train_steps, factors)
+  work = runner.Runner(
+    trainer,
+    job,
+    identity,
+    batch_size=data.train_batch_size,
+    steps_per_epoch=data.num_train_images / data.train_batch_size,
+    record={'strategy': distribute.describe(strategy), **record},
+  )
+  if training:
+    work.train(images, images if job.mode == 'train_and_eval' else None)
+  elif job.mode == 'eval':
+    work.follow(images)
+  elif not job.export_dir:
+    raise ValueError('--mode=export needs --export_dir, the folder to write to.')
+  if job.export_dir and distribute.is_chief(strategy):
+    export_best(work, spec, job.export_dir, job.export_to_tpu)
+
+
+def hold_out(data, eval_name=None):
+  """The `config.DataConfig` with the sizes that `holdout_shards` leaves, as in the official main.py.
+
+  The epochs of the schedule get shorter by the images held out. An evaluation with 'test' in its name is
+  on the validation set all the same.
+  """
+  if not data.holdout_shards:
+    return data
+  held_out = int(data.num_train_images * data.holdout_shards / 1024.0)
+  data = dataclasses.replace(data, num_train_images=data.num_train_images - held_out)
+  if eval_name and 'test' in eval_name:
+    return dataclasses.replace(data, holdout_shards=None)
+  return dataclasses.replace(data, num_eval_images=held_out)
+
+
+def _start(model, tuning, model_dir, data):
+  """Gives the model the weights to start from, unless the job goes on from its own."""
+  if tuning.init_checkpoint and not checkpoints.CheckpointManager(model_dir).steps():
+    report = fine_tuning.load(model, tuning.init_checkpoint, tuning.init_source, tuning.init_ema)
+    print(report.table())
+  fine_tuning.freeze(model, tuning.freeze)
+  if tuning.transfer:
+    fine_tuning.set_batch_norm_momentum(model, data.num_train_images / data.train_batch_size)
+
+
+def make_trainer(strategy, model, data, optimization, train_steps, learning_rate_factors=None):
+  """The `Trainer` of the official recipe for `model`, whose scope is `strategy`'s.
+
+  `learning_rate_factors` are those of `fine_tuning`; None for one learning rate.
+  """
+  replicas = strategy.num_replicas_in_sync
+  if optimization.optimizer == 'lars':
+    group = batch_norm.lars_replicas_per_group(
+      replicas, data.train_batch_size, optimization.batch_norm_batch_size
+    )
+  else:
+    group = batch_norm.official_replicas_per_group(replicas)
+  batch_norm.set_replicas_per_group(model, group)
+  decay = optimization.moving_average_decay
+  optimizer = optimizers.build_optimizer(optimization.optimizer, **_optimizer_settings(optimization))
+  optimizer.learning_rate_factors = learning_rate_factors or {}
+  return Trainer(
+    strategy,
+    model,
+    classification_task(
+      model,
+      label_smoothing=optimization.label_smoothing,
+      weight_decay=optimization.weight_decay,
+      decay_batch_norm=optimization.decay_batch_norm,
+      transposed=data.transpose_input,
+    ),
+    optimizer,
+    schedules.build_learning_rate(
+      optimization.base_learning_rate * data.train_batch_size / 256,
+      steps_per_epoch=data.num_train_images / data.train_batch_size,
+      lr_decay_type=optimization.lr_schedule,
+      decay_factor=optimization.lr_decay_factor,
+      decay_epochs=optimization.lr_decay_epoch,
+      total_steps=train_steps,
+      warmup_epochs=optimization.lr_warmup_epochs,
+      step_epochs=optimization.step_epochs,
+    ),
+    ema=ExponentialMovingAverage(decay) if decay > 0 else None,
+    clip_norm=optimization.gradient_clip_norm,
+    accumulation_steps=optimization.gradient_accumulation_steps,
+  )
+
+
+def _optimizer_settings(optimization):
+  settings = {} if optimization.optimizer == 'sgd' else {'momentum': optimization.momentum}
+  if optimization.optimizer == 'momentum':
+    settings['nesterov'] = optimization.nesterov
+  if optimization.optimizer == 'lars':
+    settings['weight_decay'] = optimization.lars_weight_decay
+    settings['epsilon'] = optimization.lars_epsilon
+  return settings
+
+
+def export_best(work, spec, export_dir, to_tpu=False):
+  """Exports the best checkpoint of the runner's model_dir, or the newest if none is archived."""
+  name = work.restore_best()
+  with work.trainer.averaged_weights() as model:
+    preprocess = preprocessing.eval_function(spec)
+    export.export(model, export_dir, preprocess, dataclasses.asdict(spec), to_tpu=to_tpu)
+  print(f'Exported {name} to {export_dir} (SavedModel and {export.KERAS_FILE}).')

@@ -1,0 +1,234 @@
+"""Torch files (`torch.save`) of containers and tensors, read without torch and safely.
+
+Both forms are read: the zip of torch >= 1.6, and the older one, in which the official files are
+written. Tensors stay in the file until `StoredTensor.read`, so a file of any size can be opened.
+
+Facts of the formats: a zip holds `NAME/data.pkl` and `NAME/data/KEY`, uncompressed. The older form
+is a row of pickles (magic number, protocol 1001, properties of the machine, the object, the keys of
+the storages) and then, in the order of the keys, the number of elements (int64) and the raw values
+of each storage. In the object's pickle a storage is a persistent id, ('storage', type, key, ...).
+"""
+
+import argparse
+import collections
+import dataclasses
+import io
+import os
+import struct
+import zipfile
+
+import numpy as np
+
+from tpu_utils.weights import safe_pickle
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_DTYPES = {
+  'DoubleStorage': '<f8', 'FloatStorage': '<f4', 'HalfStorage': '<f2', 'LongStorage': '<i8',
+  'IntStorage': '<i4', 'ShortStorage': '<i2', 'CharStorage': 'i1', 'ByteStorage': 'u1',
+  'BoolStorage': '?', 'BFloat16Storage': 'bfloat16',
+}  # fmt: skip
+_BFLOAT16 = 'bfloat16'  # Unknown to numpy: the upper half of a float32.
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredTensor:
+  """A tensor that is still in its file.
+
+  Attributes:
+    path: the file.
+    offset: where its storage's bytes begin; `skip` elements further the tensor begins.
+    elements: elements of the storage.
+    dtype: numpy dtype, as text; or 'bfloat16', which is read as float32.
+    skip, shape, strides: of the tensor in its storage, in elements.
+  """
+
+  path: str
+  offset: int
+  elements: int
+  dtype: str
+  skip: int
+  shape: tuple
+  strides: tuple
+
+  def read(self):
+    """The values: a numpy array of `shape`."""
+    if self.dtype == _BFLOAT16:
+      bits = dataclasses.replace(self, dtype='<u2').read()
+      return (bits.astype(np.uint32) << 16).view(np.float32)
+    dtype = np.dtype(self.dtype)
+    if 0 in self.shape:
+      return np.zeros(self.shape, dtype)
+    span = sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True)) + 1
+    if self.skip < 0 or min(self.strides, default=0) < 0 or self.skip + span > self.elements:
+      raise ValueError(
+        f'{self.path}: a tensor of shape {self.shape} and strides {self.strides} from element '
+        f'{self.skip} on leaves its storage of {self.elements} elements; the file is damaged.'
+      )
+    with open(self.path, 'rb') as file:
+      file.seek(self.offset + self.skip * dtype.itemsize)
+      data = file.read(span * dtype.itemsize)
+    if len(data) != span * dtype.itemsize:
+      raise ValueError(f'{self.path} ends inside a tensor of shape {self.shape}; it is cut off.')
+    flat = np.frombuffer(data, dtype)
+    strides = [stride * dtype.itemsize for stride in self.strides]
+    return np.lib.stride_tricks.as_strided(flat, self.shape, strides).copy(order='C')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Storage:
+  key: str
+  dtype: str
+  elements: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tensor:
+  """A tensor whose storage's place in the file is not yet known: a node of the unpickled object."""
+
+  storage: _Storage
+  skip: int
+  shape: tuple
+  strides: tuple
+
+
+class _StorageType:
+  def __init__(self, name):
+    self.name = name
+
+
+def _rebuild_tensor(storage, skip, shape, strides, *unused):
+  if not isinstance(storage, _Storage):
+    raise TypeError(f'a tensor on a {type(storage).__name__}')
+  return _Tensor(storage, skip, tuple(shape), tuple(strides))
+
+
+def _rebuild_parameter(tensor, *unused):
+  return tensor
+
+
+_ADMITTED = {
+  ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
+  ('torch._utils', '_rebuild_tensor'): _rebuild_tensor,
+  ('torch._utils', '_rebuild_parameter'): _rebuild_parameter,
+  ('torch', 'Size'): tuple,
+  # Programs keep their options beside the weights; a namespace is as harmless as a dictionary.
+  ('argparse', 'Namespace'): argparse.Namespace,
+  **{('torch', name): _StorageType(name) for name in _DTYPES},
+}
+
+
+class _TorchUnpickler(safe_pickle.PlainUnpickler):
+  def __init__(self, file, path):
+    super().__init__(file, path, _ADMITTED)
+    self.storages = {}
+
+  def persistent_load(self, pid):
+    kind, storage_type, key, _, elements, *view = pid
+    if kind != 'storage' or not isinstance(storage_type, _StorageType) or any(view):
+      raise TypeError(f'a stored object of kind {kind!r}')
+    storage = _Storage(str(key), _DTYPES[storage_type.name], int(elements))
+    return self.storages.setdefault(storage.key, storage)
+
+
+def load(path):
+  """The object in a torch file: plain containers and numbers, with `StoredTensor`s for tensors.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    tpu_utils.weights.safe_pickle.UnsafePickleError: the file names anything that could run code.
+    ValueError: no torch file, or a damaged one.
+  """
+  path = os.fspath(path)
+  if not os.path.isfile(path):
+    raise FileNotFoundError(f'{path} does not exist.')
+  with open(path, 'rb') as file:
+    is_zip = file.read(4) == b'PK\x03\x04'
+  value, offsets = _load_zip(path) if is_zip else _load_old(path)
+  return _place(value, path, offsets)
+
+
+def _load_zip(path):
+  """(object with `_Tensor`s, {storage key: offset in the file})."""
+  try:
+    with zipfile.ZipFile(path) as archive:
+      entries = {entry.filename: entry for entry in archive.infolist()}
+      pickles = [name for name in entries if name.rpartition('/')[2] == 'data.pkl']
+      if len(pickles) != 1:
+        raise ValueError(f'{path} is a zip without data.pkl; expected a file of torch.save.')
+      folder = pickles[0].rpartition('/')[0]
+      order = f'{folder}/byteorder'
+      if order in entries and archive.read(order).strip() != b'little':
+        raise ValueError(f'{path} is of a big-endian machine; expected little-endian values.')
+      unpickler = _TorchUnpickler(io.BytesIO(archive.read(pickles[0])), path)
+  except (zipfile.BadZipFile, EOFError) as error:
+    raise ValueError(f'{path} is no readable zip ({error}); it is damaged or cut off.') from None
+  value, offsets = safe_pickle.load_from(unpickler, path), {}
+  with open(path, 'rb') as file:
+    for key, storage in unpickler.storages.items():
+      entry = entries.get(f'{folder}/data/{key}')
+      size = storage.elements * _item_size(storage.dtype)
+      if entry is None or entry.compress_type != zipfile.ZIP_STORED or entry.file_size < size:
+        raise ValueError(f'{path}: storage {key} of {size} bytes is missing or cut off.')
+      offsets[key] = _content_offset(file, entry)
+  return value, offsets
+
+
+def _item_size(dtype):
+  return 2 if dtype == _BFLOAT16 else np.dtype(dtype).itemsize
+
+
+def _content_offset(file, entry):
+  """Where the bytes of a stored zip entry begin: behind its local header, name and extra field."""
+  file.seek(entry.header_offset + 26)
+  name, extra = struct.unpack('<HH', file.read(4))
+  return entry.header_offset + 30 + name + extra
+
+
+def _load_old(path):
+  """As `_load_zip`, for files written by torch < 1.6."""
+  with open(path, 'rb') as file:
+    if safe_pickle.load_from(safe_pickle.PlainUnpickler(file, path), path) != _MAGIC:
+      raise ValueError(f'{path} is a pickle, but no file of torch.save.')
+    protocol = safe_pickle.load_from(safe_pickle.PlainUnpickler(file, path), path)
+    machine = safe_pickle.load_from(safe_pickle.PlainUnpickler(file, path), path)
+    if protocol != 1001 or not machine.get('little_endian', False):
+      raise ValueError(f'{path}: protocol {protocol} of {machine}; expected 1001, little-endian.')
+    unpickler = _TorchUnpickler(file, path)
+    value = safe_pickle.load_from(unpickler, path)
+    keys = safe_pickle.load_from(safe_pickle.PlainUnpickler(file, path), path)
+    offsets, size = {}, os.path.getsize(path)
+    for key in map(str, keys):
+      storage, header = unpickler.storages.get(key), file.read(8)
+      if storage is None or header != struct.pack('<q', storage.elements):
+        raise ValueError(
+          f'{path}: storage {key} does not begin where it should; cut off or damaged.'
+        )
+      offsets[key] = file.tell()
+      file.seek(storage.elements * _item_size(storage.dtype), os.SEEK_CUR)
+    if file.tell() > size:
+      raise ValueError(f'{path}: {size} bytes long, expected {file.tell()}; the file is cut off.')
+  return value, offsets
+
+
+def _place(value, path, offsets):
+  """`value` with each `_Tensor` as a `StoredTensor` of the file."""
+  if isinstance(value, _Tensor):
+    storage = value.storage
+    if storage.key not in offsets:
+      raise ValueError(f'{path}: storage {storage.key} is missing; the file is damaged.')
+    return StoredTensor(
+      path,
+      offsets[storage.key],
+      storage.elements,
+      storage.dtype,
+      value.skip,
+      value.shape,
+      value.strides,
+    )
+  if isinstance(value, dict):
+    placed = collections.OrderedDict() if isinstance(value, collections.OrderedDict) else {}
+    placed.update((key, _place(item, path, offsets)) for key, item in value.items())
+    return placed
+  if isinstance(value, list | tuple):
+    return type(value)(_place(item, path, offsets) for item in value)
+  return value
