@@ -232,8 +232,11 @@ def test_training_pass_differs_by_drop_connect_and_dropout(name):
 
 @each_family
 def test_training_step_compiled_by_xla(name):
-  """The gradients of a TPU's compiler are those of the plain kernels, and no variable lacks one."""
-  model = tiny(name, survival_prob=0, dropout_rate=0)
+  """The gradients of a TPU's compiler are those of the plain kernels, and no variable lacks one.
+
+  In float64: rounding in float32 puts some value on the other side of a ReLU6's kink on some processors.
+  """
+  model = tiny(name, survival_prob=0, dropout_rate=0, dtype_policy='float64')
   images = golden.images(32)
 
   def gradients():
@@ -245,7 +248,7 @@ def test_training_step_compiled_by_xla(name):
   largest = max(float(tf.reduce_max(tf.abs(g))) for g in plain)
   assert largest > 0
   for variable, ours, theirs in zip(model.trainable_variables, plain, compiled, strict=True):
-    np.testing.assert_allclose(ours, theirs, atol=1e-4 * largest, err_msg=variable.path)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9 * largest, err_msg=variable.path)
 
 
 @each_family
