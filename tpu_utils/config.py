@@ -106,6 +106,10 @@ class DataConfig(Checked):
     True, 'Ship images as [height, width, channels, batch], the layout TPUs take without padding.'
   )
   use_cache: bool = setting(False, 'Keep the encoded training images in memory once they were read.')
+  decoded_cache_gb: float = setting(
+    0.0, 'Gigabytes of memory for decoded training images, which saves most of the work from the second epoch on; '
+    '0 for none.', at_least=0
+  )
   max_bad_records: int = setting(
     0, 'How many images that cannot be used a run may leave out, each named, before it stops.', at_least=0
   )
@@ -141,7 +145,11 @@ class DataConfig(Checked):
       )
 
   def _check_service(self):
-    for flag, off in (('use_cache', '--nouse_cache'), ('max_bad_records', '--max_bad_records=0')):
+    for flag, off in (
+      ('use_cache', '--nouse_cache'),
+      ('decoded_cache_gb', '--decoded_cache_gb=0'),
+      ('max_bad_records', '--max_bad_records=0'),
+    ):
       if self.tf_data_service is not None and getattr(self, flag):
         raise ValueError(
           f'--{flag} works only where the images are prepared in this process, and --tf_data_service has '

@@ -9,6 +9,8 @@ counts is the processors' time, so other programs disturb little, and the ratio 
 neighbouring turns. The images are ImageNet-like JPEGs: crops of the photographs in scikit-image and
 scikit-learn, or the first training images of --data_dir.
 
+`decoded` is the shards once all images are in --decoded_cache_gb, as from the second epoch on.
+
 The official order is our own plain re-creation (`official_order.py`) of tensorflow/tpu's operations in their
 order. torchvision (left out where it is not installed) reads the image folder: RandomResizedCrop bicubic,
 flip, its own version of the augmentation, DataLoader.
@@ -25,13 +27,13 @@ from absl import flags
 from tpu_utils.command_line import cli, settings, suggest
 from tpu_utils.command_line.settings import setting
 
-SOURCES = ('shards', 'folder', 'tfds', 'digits', 'fake')
+SOURCES = ('shards', 'decoded', 'folder', 'tfds', 'digits', 'fake')
 AUGMENTATIONS = ('none', 'autoaugment', 'randaugment', 'mixup', 'cutmix', 'random_erasing')
 PEERS = ('official', 'torchvision')
 
 _OFFICIAL_AUGMENTATIONS = ('none', 'autoaugment', 'randaugment', 'mixup')
 # What can read the same images as ours from this source.
-_PEERS_OF_SOURCE = {'shards': PEERS, 'folder': ('torchvision',)}
+_PEERS_OF_SOURCE = {'shards': PEERS, 'decoded': PEERS, 'folder': ('torchvision',)}
 _DIGITS_SIZE = 32  # Of 8 x 8 pixels more cannot be made.
 _MODULE = 'tpu_utils.images.benchmarking'
 
@@ -124,7 +126,8 @@ def _prepare(config, folder):
   if count < config.num_images:
     raise ValueError(f'{config.data_dir} has {count} training images; set --num_images to that or less.')
   data.write_shards(shards, photos)
-  places = {'shards': {'data_dir': shards}, 'folder': {'data_dir': photos}, 'digits': {}, 'fake': None}
+  places = {'folder': {'data_dir': photos}, 'digits': {}, 'fake': None}
+  places['shards'] = places['decoded'] = {'data_dir': shards}
   if 'tfds' in _names(config.sources):
     places['tfds'] = {'dataset': data.write_tfds(tfds, photos), 'tfds_data_dir': tfds}
   return places
@@ -146,6 +149,7 @@ def _contestant(name, config, source, augmentation, places):
       **common,
       'contestant': name,
       'data': places[source],
+      'num_cached_images': config.num_images if source == 'decoded' and name == 'ours' else 0,
       'image_size': _DIGITS_SIZE if source == 'digits' else config.image_size,
       'use_bfloat16': config.use_bfloat16,
       'transpose_input': config.transpose_input,

@@ -84,6 +84,7 @@ def make_input(spec, data, dataset, seed=0, use_bfloat16=False, augmentation=Non
     augmentation=_with_policies(augmentation or default, data),
     seed=seed,
     use_cache=data.use_cache,
+    decoded_cache_gb=data.decoded_cache_gb,
     max_bad_records=data.max_bad_records,
     tf_data_service=data.tf_data_service,
     num_parallel_calls=data.num_parallel_calls,

@@ -6,11 +6,13 @@ images may lie in any of the storages of `sources`.
 """
 import functools
 import itertools
+import sys
 
 import tensorflow as tf
 
 from tpu_utils.images import mixup, preprocessing, stream
 from tpu_utils.images.bad_records import BadRecords
+from tpu_utils.images.decoded_cache import DecodedCache
 from tpu_utils.images.service_client import DataService
 from tpu_utils.images.sources import open_dataset
 from tpu_utils.images.sources.part import Cached
@@ -36,6 +38,7 @@ class ImageNetInput:
     use_bfloat16: images in bfloat16 rather than float32.
     transpose_input: images as [height, width, 3, batch], which TPUs take without padding.
     use_cache: keep the encoded training images in memory once they were read.
+    decoded_cache_gb: gigabytes of memory for decoded training images (`DecodedCache`); 0 for none.
     max_bad_records: how many records that cannot be used are left out before it is an error. In training
       the next example stands in for one, so that every other stays where it was.
     tf_data_service: address of a tf.data service that prepares the training batches, or 'local'; see
@@ -60,6 +63,7 @@ class ImageNetInput:
     use_bfloat16=False,
     transpose_input=False,
     use_cache=False,
+    decoded_cache_gb=0.0,
     max_bad_records=0,
     tf_data_service=None,
     num_parallel_calls=tf.data.AUTOTUNE,
@@ -77,10 +81,12 @@ class ImageNetInput:
     self.use_bfloat16 = use_bfloat16
     self.transpose_input = transpose_input
     self.use_cache = use_cache
+    self.decoded_cache_gb = decoded_cache_gb
     self.service = DataService(tf_data_service) if tf_data_service else None
     self.num_parallel_calls = num_parallel_calls
     self.bad_records = BadRecords(max_bad_records, self._cause)
     self._sources = {}
+    self._decoded_cache = None
 
   @property
   def num_train_images(self):
@@ -231,10 +237,17 @@ class ImageNetInput:
     if split not in self._sources:
       source = self.data.open(split)
       self._check_some(source)
-      if split == 'train' and self.use_cache:
-        source = Cached(source)
+      if split == 'train':
+        source = self._kept_in_memory(source)
       self._sources[split] = source
     return self._sources[split]
+
+  def _kept_in_memory(self, source):
+    if self.decoded_cache_gb:
+      self._decoded_cache = DecodedCache(source, self.decoded_cache_gb)
+      fit = f'{self._decoded_cache.capacity:,} of {len(source):,}'
+      print(f'--decoded_cache_gb={self.decoded_cache_gb:g}: {fit} decoded training images fit.', file=sys.stderr)
+    return Cached(source) if self.use_cache else source
 
   def _check_some(self, source):
     """Finds at once what is wrong with all examples: features, labels, format."""
@@ -271,22 +284,24 @@ class ImageNetInput:
 
   def _example(self, source, position, number, data, seed=None):
     """Prepares one example; with a seed for training, without for evaluation."""
-    image_bytes, label = source.parse(number, data)
+    image, label = source.parse(number, data)
+    if seed is not None and self._decoded_cache is not None:
+      image = self._decoded_cache.decode(number, image)
     low, high = self._labels(source)
     return {
-      'images': self._image(image_bytes, seed),
+      'images': self._image(image, seed),
       'labels': tf.one_hot(label - self._lowest_label(source), self.num_label_classes),
       # An impossible position: it is found without any cost for each example.
       'position': tf.where((label >= low) & (label <= high), position, -1),
     }
 
-  def _image(self, image_bytes, seed):
+  def _image(self, image, seed):
     spec, augmentation = self.spec, self.augmentation
     settings = {'resize_method': spec.interpolation, 'crop': spec.crop}
     if seed is not None:
       settings |= {'seed': seed, 'padding_color': spec.mean_rgb, **augmentation.of_one_image()}
     image = preprocessing.preprocess_image(
-      image_bytes, seed is not None, self.use_bfloat16, spec.image_size, **settings
+      image, seed is not None, self.use_bfloat16, spec.image_size, **settings
     )
     probability = augmentation.random_erasing_prob
     if seed is None or not probability:
@@ -337,7 +352,7 @@ class ImageNetInput:
         "to the data's number of classes, or correct the record."
       )
     try:
-      tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
+      preprocessing.decode(image_bytes)
     except tf.errors.InvalidArgumentError:
       size = tf.strings.length(image_bytes)
       raise ValueError(

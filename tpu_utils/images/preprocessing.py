@@ -19,10 +19,10 @@ PAD_STREAM, JITTER_STREAM, LIGHTING_STREAM = range(16, 19)
 
 
 def preprocess_image(image_bytes, is_training=False, use_bfloat16=False, image_size=IMAGE_SIZE, **settings):
-  """Preprocesses one encoded image for training or evaluation.
+  """Preprocesses one image for training or evaluation.
 
   Args:
-    image_bytes: string scalar, the encoded image.
+    image_bytes: string scalar, the encoded image; or uint8 [height, width, 3], which `decode` gave.
     is_training: which of `preprocess_for_train` and `preprocess_for_eval` does it.
     use_bfloat16: gives bfloat16 rather than float32.
     image_size: height and width of the result, in pixels.
@@ -228,11 +228,20 @@ def center_crop_window(shape, image_size, crop='official'):
   return tf.concat([offset, tf.stack([side, side])], axis=0)
 
 
+def decode(image_bytes):
+  """The whole of an image: uint8 [height, width, 3].
+
+  Args:
+    image_bytes: string scalar; JPEG, PNG, BMP or GIF (its first frame). Grey images become RGB.
+  """
+  return tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
+
+
 def decode_and_crop(image_bytes, window, *inputs):
   """Decodes a window of an image: uint8 [height, width, 3]. Of a JPEG only that part is decoded.
 
   Args:
-    image_bytes: string scalar; JPEG, PNG, BMP or GIF (its first frame). Grey images become RGB.
+    image_bytes: as for `decode`; or what that gave, to be cropped.
     window: function(the image's shape, int32 [2]; *inputs) -> int32 [4]: y, x, height, width. Of the
       tensors around it, it may use `inputs` alone.
     *inputs: tensors.
@@ -243,10 +252,14 @@ def decode_and_crop(image_bytes, window, *inputs):
     return tf.io.decode_and_crop_jpeg(image_bytes, window(shape, *inputs), channels=3)
 
   def other(image_bytes, *inputs):
-    image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
+    return decoded(decode(image_bytes), *inputs)
+
+  def decoded(image, *inputs):
     y, x, height, width = tf.unstack(window(tf.shape(image)[:2], *inputs))
     return tf.ensure_shape(image[y : y + height, x : x + width], [None, None, 3])
 
+  if image_bytes.dtype != tf.string:
+    return decoded(image_bytes, *inputs)
   return functional.cond(tf.io.is_jpeg(image_bytes), jpeg, other, [image_bytes, *inputs])
 
 

@@ -77,7 +77,7 @@ def test_times_every_source_and_peer(tmp_path):
   found = {(source, augmentation): times for source, augmentation, times in benchmark.benchmark(config, str(tmp_path))}
   assert set(found) == {(source, 'none') for source in benchmark.SOURCES}
   for (source, _), times in found.items():
-    assert set(times) == ({'ours', 'official'} if source == 'shards' else {'ours'})
+    assert set(times) == ({'ours', 'official'} if source in ('shards', 'decoded') else {'ours'})
     assert all(seconds and min(seconds) > 0 for seconds in times.values())
 
 

@@ -74,15 +74,23 @@ def test_the_null_input(name):
 
 
 def test_settings_reach_the_input(folder):
-  values = parsed(f'--data_dir={folder}', '--use_cache', '--max_bad_records=2', '--train_batch_size=4', '--notranspose_input')
+  values = parsed(f'--data_dir={folder}', '--use_cache', '--decoded_cache_gb=0.5', '--max_bad_records=2', '--train_batch_size=4', '--notranspose_input')
   dataset, data = from_config.open_data(values, 'train')
   images = from_config.make_input(PreprocessSpec(8), data, dataset, seed=5, use_bfloat16=True)
-  assert (images.use_cache, images.bad_records.limit, images.seed) == (True, 2, 5)
+  assert (images.use_cache, images.decoded_cache_gb) == (True, 0.5)
+  assert (images.bad_records.limit, images.seed) == (2, 5)
   assert images.train_dataset().element_spec['images'].shape == [4, 8, 8, 3]
   assert images.augmentation.flip and images.num_label_classes == 3
 
 
-@pytest.mark.parametrize('flag, off', [('--use_cache', '--nouse_cache'), ('--max_bad_records=1', '--max_bad_records=0')])
+@pytest.mark.parametrize(
+  'flag, off',
+  [
+    ('--use_cache', '--nouse_cache'),
+    ('--decoded_cache_gb=1', '--decoded_cache_gb=0'),
+    ('--max_bad_records=1', '--max_bad_records=0'),
+  ],
+)
 def test_what_the_service_cannot_do(flag, off):
   with pytest.raises(ValueError, match=f'{flag.split("=")[0]} works only .* add {off}'):
     from_config.open_data(parsed(flag, '--tf_data_service=local'), 'train')

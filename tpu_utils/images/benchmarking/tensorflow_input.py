@@ -2,6 +2,7 @@
 
 Its argument is a JSON dict; see `batches`.
 """
+import itertools
 import json
 import sys
 
@@ -14,6 +15,7 @@ from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import open_dataset
 from tpu_utils.images.spec import Augmentation, PreprocessSpec
 
+_AMPLE_GB = 1000.0  # Memory is taken for the images there are.
 RANDAUGMENT = {'randaug_num_layers': 2, 'randaug_magnitude': 10}
 OURS = {
   'none': {},
@@ -32,9 +34,10 @@ OFFICIAL = {
 
 
 def batches(
-  contestant, augmentation, data, image_size, batch_size, use_bfloat16, transpose_input, num_parallel_calls, num_classes
-):
-  """The training dataset of a contestant.
+  contestant, augmentation, data, image_size, batch_size, use_bfloat16, transpose_input, num_parallel_calls,
+  num_classes, num_cached_images=0,
+):  # fmt: skip
+  """The training batches of a contestant: an iterator.
 
   Args:
     contestant: 'ours' or 'official'.
@@ -46,12 +49,14 @@ def batches(
     transpose_input: images as [height, width, 3, batch].
     num_parallel_calls: images prepared side by side.
     num_classes: width of the one-hot labels.
+    num_cached_images: how many images our input has decoded and in memory before the first batch.
   """
   if contestant == 'official':
-    return official_order.train_dataset(
+    dataset = official_order.train_dataset(
       data['data_dir'], image_size, batch_size, use_bfloat16, transpose_input,
       parallel_calls=num_parallel_calls, **OFFICIAL[augmentation],
     )  # fmt: skip
+    return iter(dataset)
   spec = PreprocessSpec(image_size)
   common = {
     'train_batch_size': batch_size,
@@ -60,16 +65,20 @@ def batches(
     'transpose_input': transpose_input,
   }
   if data is None:
-    return FakeInput(spec, eval_batch_size=batch_size, num_eval_images=batch_size, **common).train_dataset()
-  return ImageNetInput(
+    fake = FakeInput(spec, eval_batch_size=batch_size, num_eval_images=batch_size, **common)
+    return iter(fake.train_dataset())
+  images = ImageNetInput(
     open_dataset(**data),
     spec,
     augmentation=Augmentation(**OURS[augmentation]),
     num_parallel_calls=num_parallel_calls,
+    decoded_cache_gb=_AMPLE_GB if num_cached_images else 0,
     **common,
-  ).train_dataset()
+  )
+  made = iter(images.train_dataset())
+  return itertools.islice(made, -(-num_cached_images // batch_size), None)
 
 
 if __name__ == '__main__':
   tf.config.threading.set_intra_op_parallelism_threads(1)  # Threads that wait in loops would count as work.
-  serve(iter(batches(**json.loads(sys.argv[1]))))
+  serve(batches(**json.loads(sys.argv[1])))
