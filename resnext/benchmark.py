@@ -14,6 +14,7 @@ import sys
 
 from absl import flags
 
+from resnext import network_params
 from tpu_utils.benchmarking.peer_process import PeerProcess
 from tpu_utils.command_line import cli, settings, suggest
 from tpu_utils.command_line.settings import setting
@@ -47,6 +48,7 @@ class BenchmarkConfig(settings.Checked):
       suggest.check('--peers', peer, PEERS)
     if 'torchvision' in self.peer_list():
       suggest.check('--model_name with the peer torchvision', self.model_name, TORCHVISION)
+    network_params.from_name(self.model_name)  # A wrong name is told before TensorFlow is imported.
 
   def peer_list(self):
     return self.peers.split(',') if self.peers else []

@@ -57,14 +57,9 @@ DIGITS = {
 }
 
 
-def describe(model, values):
-  """The `image_script.Network` of one of the networks."""
-  return training.describe(model, values)
-
-
 SCRIPT = image_script.Script(
   (*training.SCRIPT.own_configs, CardinalityConfig),
-  describe,
+  training.describe,
   DIGITS,
   defaults={
     **training.IMAGENET, 'model_name': 'resnet-50', 'archive_ckpt': False, 'keep_checkpoint_max': 1,

@@ -36,9 +36,15 @@ class GroupedConv2D(keras.layers.Conv2D):
   ):
     if kwargs.pop('dilation_rate', (1, 1)) not in (1, (1, 1), [1, 1]):
       raise ValueError('GroupedConv2D has no dilation; leave dilation_rate out.')
-    kwargs['data_format'] = 'channels_last'
+    # The default of `keras.config.image_data_format` is for other layers.
+    data_format = kwargs.pop('data_format', None) or 'channels_last'
+    if data_format != 'channels_last':
+      raise ValueError(
+        f'GroupedConv2D takes [batch, height, width, channels]; data_format={data_format!r} is not made. '
+        'Leave data_format out.'
+      )
     super().__init__(
-      filters, kernel_size, groups=groups, strides=strides, padding=padding, **kwargs
+      filters, kernel_size, groups=groups, strides=strides, padding=padding, data_format=data_format, **kwargs
     )
     self.implementation = _checked(implementation)
 

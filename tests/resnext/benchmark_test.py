@@ -29,4 +29,6 @@ def test_bad_input():
     benchmark.BenchmarkConfig(peers='keras,torch')
   with pytest.raises(ValueError, match='peer torchvision'):
     benchmark.BenchmarkConfig('resnext-50-2x40d')
+  with pytest.raises(ValueError, match="Unknown model 'resnet50': did you mean resnet-50"):
+    benchmark.BenchmarkConfig('resnet50', peers='keras')
   assert benchmark.BenchmarkConfig('resnext-50-2x40d', peers='keras').peer_list() == ['keras']

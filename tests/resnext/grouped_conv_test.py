@@ -204,6 +204,8 @@ def test_set_implementation_reaches_every_layer():
     grouped_conv.set_implementation(model, 'block')
 
 
-def test_dilation_is_refused():
+def test_what_the_layer_does_not_do_is_refused():
   with pytest.raises(ValueError, match='no dilation'):
     resnext.GroupedConv2D(16, 3, 4, dilation_rate=2)
+  with pytest.raises(ValueError, match="data_format='channels_first'"):
+    resnext.GroupedConv2D(16, 3, 4, data_format='channels_first')

@@ -122,12 +122,12 @@ class Script:
       raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
     model, *_ = (settings.from_flags(c, values) for c in self.own_configs)
     _, optimization, tuning, job, hardware = (settings.from_flags(c, values) for c in _SHARED_CONFIGS)
+    network = self.describe(model, values)  # A wrong name is told before anything is opened.
 
     from tpu_utils.image_jobs import image_classification
     from tpu_utils.images import from_config
 
     dataset, data = from_config.open_data(values, job.mode)
-    network = self.describe(model, values)
     spec = _fitting_spec(network.spec, model, data)
     scaling = {'mean_rgb': spec.mean_rgb, 'stddev_rgb': spec.stddev_rgb} if data.advprop else {}
 

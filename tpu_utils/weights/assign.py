@@ -149,10 +149,24 @@ def _check_copies(path, rule, value, tensors):
 
 
 def _mismatch(model, path, missing, unexpected, misshapen):
+  start = f'{path} does not fit {model.name} ({len(model.weights)} variables), nothing was loaded. '
+  prefix = _prefix(missing, unexpected)
+  if prefix:
+    return (
+      f'{start}The {len(missing)} names that are missing are in the file with {prefix!r} before them, such as '
+      f'{prefix}{missing[0]}. Save it again without that.'
+    )
   kinds = (('missing', missing), ('unexpected', unexpected), ('wrong shape', misshapen))
   listed = '; '.join(f'{len(names)} {kind}: {", ".join(names)}' for kind, names in kinds if names)
   return (
-    f'{path} does not fit {model.name} ({len(model.weights)} variables), nothing was loaded. {listed}. '
-    'Build the model that the file was saved from, or name the layers to start anew with fresh= and '
-    'what the file may hold besides with unused=.'
+    f'{start}{listed}. Build the model that the file was saved from, or name the layers to start anew with '
+    'fresh= and what the file may hold besides with unused=.'
   )
+
+
+def _prefix(missing, unexpected):
+  """What stands before every name in the file, where nothing else is wrong with them; else ''."""
+  first = min(missing, default='')
+  prefixes = [name.removesuffix(first) for name in unexpected if first and name.endswith(first)]
+  wanted = set(unexpected)
+  return next((p for p in prefixes if p and wanted == {p + name for name in missing}), '')

@@ -52,6 +52,16 @@ def test_a_mismatch_leaves_the_model_as_it_was(model, change, message):
     np.testing.assert_array_equal(then, now)
 
 
+def test_a_prefix_of_all_names_is_told(model):
+  given = {f'backbone.{name}': value for name, value in tensors().items()}
+  with pytest.raises(ValueError, match=r"with 'backbone\.' before them, such as backbone\.net/dense/kernel") as error:
+    assign.assign(model, rules(), given, 'file')
+  assert 'unexpected' not in str(error.value)
+  # With anything else besides, the names say more.
+  with pytest.raises(ValueError, match=r'2 missing: .*3 unexpected: backbone\.net/dense/kernel, .*other'):
+    assign.assign(model, rules(), given | {'other': np.zeros(1)}, 'file')
+
+
 def test_every_leftover_is_named(model):
   extra = {f'net/extra_{i}': np.zeros(1) for i in range(30)}
   with pytest.raises(ValueError, match='30 unexpected: ') as error:

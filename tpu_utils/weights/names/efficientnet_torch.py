@@ -2,11 +2,13 @@
 
 'timm': `tf_efficientnet_*` and `efficientnet_*` of pytorch-image-models (timm/models/_efficientnet_blocks.py).
 'lukemelas': efficientnet_pytorch and the programs made after it, such as efficientnet_lite_pytorch.
-'torchvision': `efficientnet_b0` to `b7` (torchvision/models/efficientnet.py), with symmetric padding.
+'torchvision': `efficientnet_b0` to `b7` (torchvision/models/efficientnet.py), with symmetric padding and epsilon
+0.00001, from `b5` on 0.001.
 
 A state dict says nothing of a network's padding and of batch norm's epsilon, and timm has two networks under
 the same names: `tf_*` with TensorFlow's padding and 0.001, the others with symmetric padding and 0.00001.
-`check` refuses a file of the one kind for a model of the other when the file's name tells.
+`check` refuses a file of the one kind for a model of the other when the file's name tells. The other two dialects
+have one kind each.
 """
 import functools
 import json
@@ -48,6 +50,8 @@ _TIMM = {
 # How names begin that only one dialect has.
 _SIGNS = {'lukemelas': ('_conv_stem', '_blocks.', '_fc.'), 'torchvision': ('features.',)}
 _HUGGING_FACE = ('model.safetensors', 'pytorch_model.bin')
+# torchvision's largest have TensorFlow's epsilon beside their own padding.
+_TORCHVISION_LARGE = ('efficientnet-b5', 'efficientnet-b6', 'efficientnet-b7')
 # timm's names of networks: without `tf_` they have torch's padding.
 _TIMM_NAME = re.compile(r'(?:^|[/_.-])(tf_)?efficientnet_(?:b\d|l2|lite\d|e[sml]|em|cc_b\d)')
 
@@ -77,28 +81,38 @@ def torch_state_dict(model, dialect='timm'):
 
 
 def check(model, path, names):
-  """Raises ValueError where a file is of a network with another padding than the model's, as far as it tells.
+  """Raises ValueError where a file's network has another padding or epsilon than the model, as far as it tells.
 
   Args:
     model: the `keras.Model`.
     path: the file; named as timm names it, or in a folder with Hugging Face's `config.json`, it tells.
-    names: in the file; torchvision's tell, too.
+    names: in the file; those of the other dialects tell, too.
   """
-  if _dialect(names) == 'torchvision':
-    program, wants_symmetric = 'torchvision', True
-  else:
-    known = _TIMM_NAME.search(_program_name(path))
-    if not known:
-      return
-    program, wants_symmetric = f"timm's {known[0].lstrip('/_.-')}", not known[1]
-  if wants_symmetric == (model.get_layer('stem_conv2d').padding == 'valid'):
+  program, padding, epsilon = _program(path, names, model.name)
+  if program is None:
     return
-  want, have = ('symmetric', 'same') if wants_symmetric else ('same', 'symmetric')
-  epsilon = 1e-5 if wants_symmetric else 1e-3
+  found = 'symmetric' if model.get_layer('stem_conv2d').padding == 'valid' else 'same'
+  found_epsilon = model.get_layer('stem_tpu_batch_normalization').epsilon
+  if (found, found_epsilon) == (padding, epsilon):
+    return
   raise ValueError(
-    f'{path} is of {program}, which has padding {want!r}; {model.name} was built with {have!r}, nothing was loaded. '
-    f"Build it with padding='{want}', batch_norm_epsilon={epsilon:g}."
+    f'{path} is of {program}, which has padding {padding!r} and epsilon {epsilon:g} in its batch norms; {model.name} '
+    f"was built with {found!r} and {found_epsilon:g}, nothing was loaded. Build it with padding='{padding}', "
+    f'batch_norm_epsilon={epsilon:g}.'
   )
+
+
+def _program(path, names, model_name):
+  """(the program that a file is of, its padding, its epsilon); None three times where nothing tells."""
+  dialect = _dialect(names)
+  if dialect == 'torchvision':
+    return 'torchvision', 'symmetric', 1e-3 if model_name in _TORCHVISION_LARGE else 1e-5
+  if dialect == 'lukemelas':
+    return 'efficientnet_pytorch', 'same', 1e-3
+  known = _TIMM_NAME.search(_program_name(path))
+  if not known:
+    return None, None, None
+  return f"timm's {known[0].lstrip('/_.-')}", *(('same', 1e-3) if known[1] else ('symmetric', 1e-5))
 
 
 def normalization(path):

@@ -86,10 +86,31 @@ def test_padding_of_another_kind_is_refused(tmp_path):
     )
 
 
-def test_torchvision_pads_symmetrically(tmp_path):
+@pytest.mark.parametrize(('name', 'epsilon'), [('b0', '1e-05'), ('b4', '1e-05'), ('b5', '0.001')])
+def test_torchvision_pads_symmetrically(tmp_path, name, epsilon):
   torch_files.write(tmp_path / 'm.safetensors', state_dict('torchvision_efficientnet_b0'))
-  with pytest.raises(ValueError, match="is of torchvision, which has padding 'symmetric'"):
-    efficientnet.build_model('efficientnet-b0', image_size=32, weights=tmp_path / 'm.safetensors')
+  small = {'width_coefficient': 0.25, 'depth_coefficient': 0.1, 'image_size': 32}
+  message = f"is of torchvision, which has padding 'symmetric' .*with padding='symmetric', batch_norm_epsilon={epsilon}"
+  with pytest.raises(ValueError, match=message):
+    efficientnet.build_model(f'efficientnet-{name}', weights=tmp_path / 'm.safetensors', **small)
+
+
+def test_epsilon_of_another_kind_is_refused(tmp_path):
+  torch_files.write(tmp_path / 'm.safetensors', state_dict('torchvision_efficientnet_b0'))
+  with pytest.raises(ValueError, match="built with 'symmetric' and 0.001, nothing was loaded"):
+    efficientnet.build_model(
+      'efficientnet-b0', image_size=32, weights=tmp_path / 'm.safetensors', padding='symmetric'
+    )
+
+
+def test_names_count_more_than_the_name_of_the_file(tmp_path):
+  """efficientnet_lite_pytorch has timm's padding of the other name."""
+  path = tmp_path / 'efficientnet_lite0.safetensors'
+  torch_files.write(path, values(golden.read_json('pretrained_lite0_peer.json')['shapes']))
+  model = efficientnet.build_model('efficientnet-lite0', image_size=32)
+  weights.load(model, path)
+  with pytest.raises(ValueError, match="is of efficientnet_pytorch, which has padding 'same' and epsilon 0.001"):
+    weights.load(efficientnet.build_model('efficientnet-lite0', image_size=32, **SYMMETRIC), path)
 
 
 def test_unknown_dialect():
