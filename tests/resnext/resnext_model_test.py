@@ -6,7 +6,6 @@ import tensorflow as tf
 
 import resnext
 from tests.resnext import golden
-from tpu_utils import optimizers
 from tpu_utils.weights.names import resnext as names
 
 NETWORKS = [
@@ -130,20 +129,6 @@ def unbias(model, variable, initial, steps):
   count = 8 * height * width
   kept = 0.9**steps * initial
   variable.assign(kept + (variable.numpy() - kept) * count / (count - 1))
-
-
-def test_the_shared_optimizer_makes_the_official_update():
-  """The float32 optimizer of the training scripts, on the first steps, before rounding has grown."""
-  want = golden.read_npz('train_cifar_4x8d_lr0.001.npz')
-  model = resnext.build_model('resnext-29-4x8d', **golden.NOT_NORMALISED)
-  golden.set_weights(model)
-  optimizer = optimizers.build_optimizer('momentum', momentum=0.9, nesterov=True)
-  optimizer.build(model.trainable_variables)
-  for step in range(3):
-    loss, gradients = loss_and_gradients(model, step)
-    assert abs(loss - want['loss_f64'][step]) < 1e-3
-    decayed = [g + 1e-4 * v.numpy() for g, v in zip(gradients, model.trainable_variables, strict=True)]
-    optimizer.apply(decayed, 0.001)
 
 
 # What the goldens don't cover.

@@ -16,9 +16,10 @@ from tpu_utils.command_line import settings
 from tpu_utils.image_jobs import image_classification
 
 BATCH_SIZE = 8
-# Later on this untrained network has made rounding errors grow beyond the tolerance.
-STEPS = 3
-TOLERANCE = 1e-3
+# This untrained network makes rounding errors grow, on some processors more than on others: float32 is up to
+# 0.0005 off in the third step. A momentum of 0.8 makes 0.004 there, without Nesterov's step it is 0.2.
+TOLERANCES = (1e-5, 5e-4, 2.5e-3)
+STEPS = len(TOLERANCES)
 
 
 def _settings(*arguments):
@@ -66,6 +67,6 @@ def test_the_trainer_repeats_the_official_training(file, arguments):
   want = golden.read_npz(file)
   logs, squares = _train(*arguments)
   losses = [float(log['cross_entropy']) for log in logs]
-  np.testing.assert_allclose(losses, want['loss_f64'][:STEPS], rtol=0, atol=TOLERANCE)
+  assert (np.abs(losses - want['loss_f64'][:STEPS]) < TOLERANCES).all(), losses
   # What decays shows here and not in the losses: batch norm's share is a third.
   assert logs[0]['loss'] - logs[0]['cross_entropy'] == pytest.approx(1e-4 * squares, rel=1e-4)
