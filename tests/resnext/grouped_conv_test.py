@@ -208,3 +208,11 @@ def test_set_implementation_reaches_every_layer():
 def test_dilation_is_refused():
   with pytest.raises(ValueError, match='no dilation'):
     resnext.GroupedConv2D(16, 3, 4, dilation_rate=2)
+
+
+def test_a_bias_needs_no_kernel_that_only_some_machines_have():
+  """Fused with a BiasAdd, TensorFlow runs a grouped convolution through oneDNN alone."""
+  layer = resnext.GroupedConv2D(8, 3, 4, padding='same', implementation='cpu')
+  graph = tf.function(layer).get_concrete_function(tf.TensorSpec([1, 4, 4, 8])).graph
+  kinds = {op.type for op in graph.get_operations()}
+  assert 'BiasAdd' not in kinds and {'Conv2D', 'AddV2'} <= kinds
