@@ -46,14 +46,6 @@ class GroupedConv2D(keras.layers.Conv2D):
     """The Keras layer that computes the same, on a CPU much slower; see `export.with_builtin_layers`."""
     return keras.layers.Conv2D.from_config(self.get_config())
 
-  def call(self, inputs):
-    outputs = self.convolution_op(inputs, self.kernel)
-    if self.use_bias:
-      # Keras would make this a BiasAdd, which TensorFlow fuses with the convolution; and grouped it then runs
-      # only where there is oneDNN.
-      outputs = outputs + ops.reshape(self.bias, (1, 1, 1, -1))
-    return self.activation(outputs)
-
   def convolution_op(self, inputs, kernel):
     return grouped_conv(inputs, kernel, self.strides, self.padding, self.implementation)
 
