@@ -8,6 +8,7 @@ import dataclasses
 import math
 
 from efficientnet import efficientnet_model, model_builder_factory
+from tpu_utils.functional_model import height_and_width
 
 
 @dataclasses.dataclass
@@ -51,7 +52,7 @@ def count_connected(connect, image_size):
     connect: see `efficientnet_model.connect`.
     image_size: pixels a side, or (height, width).
   """
-  height, width = model_builder_factory.height_and_width(image_size)
+  height, width = height_and_width(image_size)
   scope = _CountingScope()
   connect(_Features((1, height, width, 3)), lambda name: scope)
   return scope.counts

@@ -2,7 +2,6 @@
 
 Source: tensorflow/tpu, models/official/efficientnet/model_builder_factory.py, whose function names are kept.
 """
-import numbers
 
 import keras
 
@@ -12,7 +11,7 @@ from efficientnet.edgetpu import efficientnet_edgetpu_builder
 from efficientnet.lite import efficientnet_lite_builder
 from efficientnet.tpu import efficientnet_x_builder
 from tpu_utils.command_line import suggest
-from tpu_utils.functional_model import functional_model
+from tpu_utils.functional_model import check_endpoints, functional_model, height_and_width
 from tpu_utils.images import spec
 
 # Every builder has PARAMS, MEAN_RGB, STDDEV_RGB, INTERPOLATION and get_model_params.
@@ -163,8 +162,7 @@ def feature_extractor(
   known = network.endpoints
   if endpoints is None:
     endpoints = [n for n in known if n.startswith('reduction_') and '/' not in n] + ['features']
-  for name in endpoints:
-    suggest.check('endpoint', name, [*known, *(n for n in head if n not in known)])
+  check_endpoints(endpoints, [*known, *(n for n in head if n not in known)])
   return functional_model(network.images, {name: known[name] for name in endpoints}, model_name)
 
 
@@ -211,15 +209,3 @@ class _Network:
         outputs
       )
     return functional_model(self.images, outputs, self.name)
-
-
-def height_and_width(image_size):
-  """(height, width) from a number of pixels a side, or from such a pair."""
-  pair = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size, image_size)
-  # Integral takes numpy's integers, too.
-  numbers_given = all(s is None or (isinstance(s, numbers.Integral) and s > 0) for s in pair)
-  if image_size is None or len(pair) != 2 or not numbers_given:
-    raise ValueError(
-      f'image_size={image_size!r} must be a positive number of pixels or a pair (height, width).'
-    )
-  return tuple(None if side is None else int(side) for side in pair)

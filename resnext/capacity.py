@@ -47,8 +47,10 @@ def equal_capacity_width(cardinality, channels=256, baseline_width=64, times=1):
   """The whole width d at which C paths come nearest to `times` the size of one path of `baseline_width`.
 
   Raises:
-    ValueError: there are so many paths that even one channel each is nearer to none.
+    ValueError: a cardinality below one, or there are so many paths that even one channel each is nearer to none.
   """
+  if cardinality < 1:
+    raise ValueError(f'cardinality={cardinality} must be at least 1, the block of one path.')
   size = times * block_parameters(1, baseline_width, channels)
   # 9 C d^2 + 2 channels C d = size
   linear = 2 * channels * cardinality

@@ -6,6 +6,7 @@ needs Keras.
 Source: arXiv 1611.05431, Tables 1 to 4; facebookresearch/ResNeXt, models/resnext.lua and opts.lua.
 """
 import dataclasses
+import numbers
 import re
 
 from tpu_utils.command_line import suggest
@@ -62,26 +63,27 @@ class NetworkParams:
   stddev_rgb: tuple = IMAGENET_STDDEV_RGB
 
   def __post_init__(self):
-    choices = (
-      ('stem', STEMS), ('block_form', BLOCK_FORMS), ('shortcut_type', SHORTCUT_TYPES)
-    )
-    for name, known in choices:
-      if getattr(self, name) not in known:
-        raise suggest.unknown_name(name, getattr(self, name), known)
+    for name, known in (('stem', STEMS), ('block_form', BLOCK_FORMS), ('shortcut_type', SHORTCUT_TYPES)):
+      suggest.check(name, getattr(self, name), known)
     for name in ('cardinality', 'base_width', 'stem_width', 'width'):
-      _check_positive(name, getattr(self, name))
-    if not self.stage_blocks:
-      raise ValueError('stage_blocks is empty; give the number of blocks of each stage, as (3, 4, 6, 3).')
+      _check_whole(name, getattr(self, name), at_least=1)
+    _check_whole('num_classes', self.num_classes, at_least=0)
+    for name in ('average_shortcut', 'preactivation', 'residual'):
+      if not isinstance(getattr(self, name), bool):
+        raise ValueError(f'{name}={getattr(self, name)!r} must be True or False.')
+    if not isinstance(self.stage_blocks, (tuple, list)) or not self.stage_blocks:
+      raise ValueError(
+        f'stage_blocks={self.stage_blocks!r} must hold the number of blocks of each stage, as (3, 4, 6, 3).'
+      )
     for count in self.stage_blocks:
-      _check_positive('stage_blocks', count)
+      _check_whole('stage_blocks', count, at_least=1)
     if self.path_width(0) < 1:
       raise ValueError(
         f'base_width={self.base_width} with width={self.width} leaves paths without channels: the '
         'width of a path is floor(width * base_width / 64).'
       )
     for name in ('mean_rgb', 'stddev_rgb'):
-      if len(getattr(self, name)) != 3:
-        raise ValueError(f'{name}={getattr(self, name)!r} must hold three numbers, one a channel.')
+      _check_channels(name, getattr(self, name))
     if not all(self.stddev_rgb):
       raise ValueError(f'stddev_rgb={self.stddev_rgb!r} must not hold a zero.')
 
@@ -108,9 +110,14 @@ class Block:
   inner_norms: tuple
 
 
-def _check_positive(name, value):
-  if not isinstance(value, int) or value < 1:
-    raise ValueError(f'{name}={value!r} must be a whole number, at least 1.')
+def _check_whole(name, value, at_least):
+  if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < at_least:
+    raise ValueError(f'{name}={value!r} must be a whole number, at least {at_least}.')
+
+
+def _check_channels(name, values):
+  if not hasattr(values, '__len__') or len(values) != 3 or not all(isinstance(v, numbers.Real) for v in values):
+    raise ValueError(f'{name}={values!r} must hold three numbers, one a channel.')
 
 
 def network_blocks(params):
@@ -195,6 +202,8 @@ def from_name(model_name, overrides=None):
   params = {'cardinality': cardinality, 'base_width': base_width}
   if deep:
     params |= {'stem': 'deep', 'average_shortcut': True}
+  if 'stem' in overrides:
+    suggest.check('stem', overrides['stem'], STEMS)
   stem = overrides.get('stem', 'imagenet' if depth in _IMAGENET_STAGES or deep else 'cifar')
   if stem == 'cifar':
     params |= _cifar_params(model_name, depth)

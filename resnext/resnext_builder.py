@@ -3,7 +3,7 @@ import keras
 
 from resnext import network_params, resnext_model
 from tpu_utils.command_line import suggest
-from tpu_utils.functional_model import functional_model
+from tpu_utils.functional_model import check_endpoints, functional_model, height_and_width
 from tpu_utils.images import spec
 
 
@@ -100,9 +100,7 @@ def feature_extractor(
   known = network.endpoints
   if endpoints is None:
     endpoints = [name for name in known if name.startswith('reduction_')] + ['features']
-  for name in endpoints:
-    if name not in known:
-      raise suggest.unknown_name('endpoint', name, known)
+  check_endpoints(endpoints, known)
   return network.model({name: known[name] for name in endpoints})
 
 
@@ -115,7 +113,7 @@ class _Network:
   def __init__(self, model_name, image_size, dtype_policy, overrides):
     self.name = model_name
     self._params = network_params.from_name(model_name, overrides)
-    height, width = _height_and_width(
+    height, width = height_and_width(
       self._params.image_size if image_size is None else image_size
     )
     self._dtype = dtype_policy or 'float32'
@@ -133,12 +131,3 @@ class _Network:
 
     model = self.model(list(self.endpoints.values())[-1])
     weights.load(model, path, fresh=() if with_classifier else (weights.classifier_of(model),))
-
-
-def _height_and_width(image_size):
-  pair = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-  if len(pair) != 2 or not all(side is None or (isinstance(side, int) and side > 0) for side in pair):
-    raise ValueError(
-      f'image_size={image_size!r} must be a positive number of pixels or a pair (height, width).'
-    )
-  return pair

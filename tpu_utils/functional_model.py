@@ -1,8 +1,11 @@
-"""Functional Keras models of any depth."""
+"""Functional Keras models of any depth, and what their builders ask of arguments."""
 import contextlib
+import numbers
 import sys
 
 import keras
+
+from tpu_utils.command_line import suggest
 
 _FRAMES = 20_000  # Three or so for each layer on the longest path.
 
@@ -33,3 +36,25 @@ def _recursion(frames):
     yield
   finally:
     sys.setrecursionlimit(limit)
+
+
+def height_and_width(image_size):
+  """(height, width) from a number of pixels a side, or from such a pair; None leaves a side open."""
+  pair = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+  # Integral takes numpy's integers, too; True is one of them.
+  sides_given = all(
+    s is None or (isinstance(s, numbers.Integral) and not isinstance(s, bool) and s > 0) for s in pair
+  )
+  if image_size is None or len(pair) != 2 or not sides_given:
+    raise ValueError(
+      f'image_size={image_size!r} must be a positive number of pixels or a pair (height, width).'
+    )
+  return tuple(None if side is None else int(side) for side in pair)
+
+
+def check_endpoints(endpoints, known):
+  """Raises ValueError unless `endpoints` is a list of some of the `known` names."""
+  if isinstance(endpoints, str) or not endpoints:
+    raise ValueError(f'endpoints={endpoints!r} must be a list of one name or more, as endpoints=[{list(known)[-1]!r}].')
+  for name in endpoints:
+    suggest.check('endpoint', name, known)

@@ -159,11 +159,6 @@ def test_feature_extractor_with_one_output():
     efficientnet.feature_extractor('efficientnet-b0', ['features'], features_only=True, **TINY)
 
 
-def test_image_size_may_be_numpys():
-  assert model_builder_factory.height_and_width(np.int64(32)) == (32, 32)
-  assert model_builder_factory.height_and_width(np.array([32, 64]).tolist()) == (32, 64)
-
-
 def test_feature_extractor_at_any_size():
   model = efficientnet.feature_extractor(
     'efficientnet-b0', image_size=(None, None), width_coefficient=0.25

@@ -32,6 +32,11 @@ def test_no_other_width_is_nearer(cardinality, baseline):
   assert capacity.equal_capacity_width(1, baseline_width=baseline) == baseline
 
 
+def test_a_block_has_a_path():
+  with pytest.raises(ValueError, match='cardinality=0 must be at least 1'):
+    capacity.equal_capacity_width(0)
+
+
 def run(*args):
   return subprocess.run(
     [sys.executable, '-m', 'resnext.capacity', *args], capture_output=True, text=True, check=False

@@ -1,6 +1,7 @@
 """Names and what they stand for; values out of range."""
 import dataclasses
 
+import numpy as np
 import pytest
 
 from resnext import network_params
@@ -52,10 +53,17 @@ def test_names_that_are_none(name, message):
     ({'block_form': 'd'}, "Unknown block_form 'd'"),
     ({'stem': 'cifar10'}, 'did you mean cifar'),
     ({'cardinality': 0}, 'cardinality=0 must be a whole number'),
-    ({'stage_blocks': ()}, 'stage_blocks is empty'),
+    ({'cardinality': True}, 'cardinality=True must be a whole number'),
+    ({'num_classes': -1}, 'num_classes=-1 must be a whole number, at least 0'),
+    ({'num_classes': '10'}, "num_classes='10' must be a whole number"),
+    ({'residual': 'no'}, "residual='no' must be True or False"),
+    ({'stage_blocks': ()}, r'stage_blocks=\(\) must hold'),
+    ({'stage_blocks': 3}, 'stage_blocks=3 must hold'),
     ({'stage_blocks': (3, 0)}, 'stage_blocks=0'),
     ({'width': 8, 'base_width': 4}, 'leaves paths without channels'),
     ({'mean_rgb': (1.0,)}, 'mean_rgb'),
+    ({'mean_rgb': 127.5}, 'mean_rgb=127.5 must hold three numbers'),
+    ({'mean_rgb': ('0', '0', '0')}, 'mean_rgb'),
     ({'stddev_rgb': (1.0, 0.0, 1.0)}, 'must not hold a zero'),
   ],
 )
@@ -63,6 +71,15 @@ def test_values_out_of_range(overrides, message):
   params = network_params.from_name('resnext-50-32x4d')
   with pytest.raises(ValueError, match=message):
     dataclasses.replace(params, **overrides)
+
+
+def test_a_wrong_stem_is_told_before_what_follows_from_it():
+  with pytest.raises(ValueError, match="Unknown stem 'imagnet': did you mean imagenet"):
+    network_params.from_name('resnext-29-8x64d', {'stem': 'imagnet'})
+
+
+def test_numpy_integers_are_whole_numbers():
+  assert network_params.from_name('resnet-50', {'cardinality': np.int64(4)}).cardinality == 4
 
 
 def test_widths_of_the_stages():

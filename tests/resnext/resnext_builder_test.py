@@ -22,6 +22,8 @@ def test_overrides_that_are_none():
     resnext.build_model('resnext-29-8x64d', pooling='avg')
   with pytest.raises(ValueError, match='image_size'):
     resnext.build_model('resnext-29-8x64d', image_size=0)
+  with pytest.raises(ValueError, match=r"endpoints='layer1' must be a list"):
+    resnext.feature_extractor('resnext-29-1x4d', endpoints='layer1')
 
 
 def test_model_without_top():
