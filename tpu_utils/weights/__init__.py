@@ -12,7 +12,8 @@ and each paper has a module in `names/` whose `NAME_MAPS` gives, for every sourc
     BUFFERS = ends of names in files that are no weights
     PREPARE = {source: function(tensors) -> tensors}, for what no rule for one variable can say
     MOVING_AVERAGES = False                     # its programs keep none
-    CLASSIFIER = start of the paths of the classifier, and CLASSIFIERS = starts of its names in files
+    CLASSIFIER = start of the paths of the classifier, and
+    classifiers(model) -> starts of its names in files of all sources
     check(model, path, source, names)           # raises where a file is for another network with the same names
     normalization(source, tensors, path)        # how the file's network scales images, or None
 
@@ -128,7 +129,7 @@ def _classifier_left_out(model, names):
   start = getattr(names, 'CLASSIFIER', None)
   if start is None or any(variable.path.startswith(start) for variable in model.weights):
     return ()
-  return (start, f'{model.name}/{start.replace("_", "/")}', *names.CLASSIFIERS)
+  return (start, *names.classifiers(model))
 
 
 def _normalise(model, names, source, content, path):

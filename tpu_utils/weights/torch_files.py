@@ -79,6 +79,10 @@ def write(path, tensors):
   """Writes {name: array} as a state dict; the ending of `path` decides between safetensors and torch.
 
   The file appears whole or not at all.
+
+  Raises:
+    OSError: it cannot be written.
+    ValueError: torch is needed and not installed.
   """
   path = os.fspath(path)
   unfinished = f'{path}.{os.getpid()}.tmp'
@@ -88,8 +92,11 @@ def write(path, tensors):
       safetensors.numpy.save_file(contiguous, unfinished)
     else:
       torch = _import_torch(path)
-      torch.save({k: torch.tensor(np.asarray(v)) for k, v in tensors.items()}, unfinished)
+      with open(unfinished, 'wb') as file:  # Which raises an OSError where it cannot; torch has its own.
+        torch.save({k: torch.tensor(np.asarray(v)) for k, v in tensors.items()}, file)
     os.replace(unfinished, path)
+  except safetensors.SafetensorError as error:
+    raise OSError(f'{path} cannot be written ({error}); look at its folder and the space there.') from error
   finally:
     if os.path.exists(unfinished):
       os.remove(unfinished)

@@ -98,6 +98,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
   assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_folder_that_is_not_there(tmp_path):
+  with pytest.raises(OSError, match=r'none/model\.safetensors cannot be written'):
+    torch_files.write(tmp_path / 'none' / 'model.safetensors', TENSORS)
+
+
 # torch's own format
 
 
@@ -123,6 +128,8 @@ def test_write(tmp_path, torch):
   torch_files.write(tmp_path / 'model.pth', TENSORS)
   loaded = torch.load(tmp_path / 'model.pth', weights_only=True)
   check({name: value.numpy() for name, value in loaded.items()})
+  with pytest.raises(FileNotFoundError):
+    torch_files.write(tmp_path / 'none' / 'model.pth', TENSORS)
 
 
 def test_sixteen_bits(tmp_path, torch):

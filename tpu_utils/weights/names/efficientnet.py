@@ -17,10 +17,14 @@ _SCOPES = re.compile(r'(stem|head|blocks_\d+)_(?:(se|space2depth)_)?(.+)')
 _COND_CONV = re.compile(r'(?:.+/)?(blocks_\d+)[_/]((?:depthwise_)?cond_conv2d)(?:_(\d+))?/(\w+)')
 CLASSIFIER = 'head_dense/'
 BUFFERS = efficientnet_keras.BUFFERS
-CLASSIFIERS = (*efficientnet_keras.CLASSIFIERS, *efficientnet_torch.CLASSIFIERS)
 _BATCH_NORM = 'tpu_batch_normalization'
 # The batch norm of the official code under --optimizer=lars has another name.
 _LARS_BATCH_NORM = 'batch_normalization'
+
+
+def classifiers(model):
+  """Starts of the classifier's names in files."""
+  return (f'{model.name}/head/dense/', *efficientnet_keras.CLASSIFIERS, *efficientnet_torch.CLASSIFIERS)
 
 
 def official_names(model):

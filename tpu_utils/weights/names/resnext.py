@@ -13,7 +13,6 @@ import numpy as np
 from tpu_utils.weights.assign import Rule
 
 CLASSIFIER = 'fc/'
-CLASSIFIERS = ('fc.',)
 _PATH_NUMBER = re.compile(r'_path(\d+)(?=_)')
 _BLOCK = re.compile(r'(layer\d+)_(\d+)_(.+)')
 _TORCH_VARIABLES = {
@@ -46,6 +45,11 @@ def torch_name(variable_path):
   layer = _BLOCK.sub(r'\1.\2.\3', layer)
   layer = re.sub(r'(downsample|^conv1)_(\d+)$', r'\1.\2', layer)
   return f'{layer}.{_TORCH_VARIABLES[variable]}'
+
+
+def classifiers(model):
+  """Starts of the classifier's names in files; the official Lua code's are positions."""
+  return ('fc.', f'{_lua_positions(model)("fc")}.')
 
 
 def torch(model, names):

@@ -63,6 +63,19 @@ def test_logits_with_weights_from_lua(name, network, form):
   assert golden.relative_error(model(want['input']), want['logits']) < 1e-5
 
 
+def test_a_model_without_classifier_takes_a_file_with_one(tmp_path):
+  """Torch's and Lua's."""
+  tensors = state_dict('cifar_resnext29_4x24d_c100')
+  torch_files.write(tmp_path / 'm.safetensors', tensors)
+  model = resnext.build_model('resnext-29-4x24d', num_classes=0, weights=tmp_path / 'm.safetensors')
+  np.testing.assert_array_equal(golden.to_torch(model.get_layer('conv1').kernel), tensors['conv1.weight'])
+  network = {'stage_blocks': (1, 1), 'cardinality': 2, 'base_width': 32, 'width': 4, 'stem_width': 8}
+  path = golden.FOLDER / 'tiny_resnext_nn.t7'
+  model = resnext.build_model('resnext-50-1x1d', num_classes=0, image_size=32, weights=path, **network)
+  want = golden.read_npz('tiny_resnext_nn_expected.npz')['param/conv1.weight']
+  np.testing.assert_array_equal(golden.to_torch(model.get_layer('conv1').kernel), want)
+
+
 def lua_network(model, paths):
   """The t7 file's object for a CIFAR network in form (b), nested as models/resnext.lua nests it.
 
