@@ -150,6 +150,7 @@ def _check_copies(path, rule, value, tensors):
 
 def _mismatch(model, path, missing, unexpected, misshapen):
   start = f'{path} does not fit {model.name} ({len(model.weights)} variables), nothing was loaded. '
+  missing = list(dict.fromkeys(missing))  # Several rules may take parts of one array.
   prefix = _prefix(missing, unexpected)
   if prefix:
     return (

@@ -62,6 +62,12 @@ def test_a_prefix_of_all_names_is_told(model):
     assign.assign(model, rules(), given | {'other': np.zeros(1)}, 'file')
 
 
+def test_an_array_that_several_rules_take_is_missing_once(model):
+  shared = {path: assign.Rule('both', part=i) for i, path in enumerate(SHAPES)}
+  with pytest.raises(ValueError, match='nothing was loaded. 1 missing: both. '):
+    assign.assign(model, shared, {}, 'file')
+
+
 def test_every_leftover_is_named(model):
   extra = {f'net/extra_{i}': np.zeros(1) for i in range(30)}
   with pytest.raises(ValueError, match='30 unexpected: ') as error:
