@@ -55,6 +55,7 @@ class GlobalParams:
     _check_range('dropout_rate', self.dropout_rate or 0, 0, 1)
     _check_range('survival_prob', self.survival_prob or 0, 0, 1)
     _check_range('batch_norm_momentum', self.batch_norm_momentum, 0, 1)
+    _check_range('batch_norm_epsilon', self.batch_norm_epsilon, 0, math.inf)
     _check_range('num_classes', self.num_classes or 0, 0, math.inf)
     for name in ('width_coefficient', 'depth_coefficient', 'depth_divisor'):
       _check_range(name, getattr(self, name) or 0, 0, math.inf)
