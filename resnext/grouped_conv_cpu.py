@@ -15,7 +15,7 @@ def grouped_conv(inputs, kernel, strides, padding):
 
   @tf.custom_gradient
   def convolve(inputs, kernel):
-    outputs = grouped_conv_ops.native(inputs, kernel, strides, padding)
+    outputs = _unfused(inputs, kernel, strides, padding)
 
     def gradient(upstream):
       return (
@@ -26,6 +26,16 @@ def grouped_conv(inputs, kernel, strides, padding):
     return outputs, gradient
 
   return convolve(tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel))
+
+
+def _unfused(inputs, kernel, strides, padding):
+  """The native operation, apart from the operations behind it.
+
+  TensorFlow fuses a convolution with the bias, batch norm and ReLU that follow, and a fused grouped one runs only
+  where there is oneDNN, which not every machine has. The operation between, which does nothing, prevents that.
+  """
+  outputs = grouped_conv_ops.native(inputs, kernel, strides, padding)
+  return tf.ensure_shape(outputs, outputs.shape)
 
 
 def _input_gradient(upstream, inputs, kernel, strides, padding):
