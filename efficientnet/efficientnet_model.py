@@ -27,8 +27,9 @@ class GlobalParams:
   `survival_prob` of None, 0 or 1 means no drop connect; the blocks go linearly from 1 to this value.
   `num_classes` of 0 leaves out the classifier. `relu_fn` is the name of a Keras activation.
   `fix_head_stem` exempts stem, head, first and last stage from scaling. `local_pooling` pools by a
-  window as large as the feature map, for TFLite. `padding` is 'same', TensorFlow's, which at stride 2 has the odd
-  pixel on the right and below, or 'symmetric', torch's (timm's `efficientnet_*` without `tf_`). `mean_rgb` and `stddev_rgb` are in units of 0..255.
+  window as large as the feature map, for TFLite. `padding` is 'same', TensorFlow's, which at stride 2 has
+  the odd pixel on the right and below, or 'symmetric', torch's (timm's `efficientnet_*` without `tf_`).
+  `mean_rgb` and `stddev_rgb` are in units of 0..255.
   """
 
   blocks_args: tuple = ()
