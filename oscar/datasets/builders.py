@@ -105,6 +105,8 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _generate_examples(self, folder, split):
     regions, count, units = self._read(folder, split, self.builder_config.region_dim)
+    if not count:
+      raise ValueError(f'{folder}: the split {split!r} of {self.name} is empty; nothing to prepare.')
     # Without Beam, TFDS sorts in memory what falls into each of 1,000 equal parts of all possible
     # keys: fill them evenly. Beam's own integers end at 2^63, and it sorts by what keys there are.
     step = 1 if self._use_beam else _KEYS // count

@@ -183,6 +183,12 @@ def test_folders_that_are_wrong(tmp_path):
     builders.prepare('vqa', str(tmp_path / 'empty'), str(tmp_path / 'out'))
 
 
+def test_an_empty_split_is_named(data, tmp_path):
+  (data / 'vqa' / 'train2014_qla_mrcnn.json').write_text('[]')
+  with pytest.raises(ValueError, match="vqa: the split 'train' of oscar_vqa is empty"):
+    builders.prepare('vqa', str(data / 'vqa'), str(tmp_path / 'out'))
+
+
 def test_regions_can_be_read_in_other_processes():
   corpus = pretrain_corpus.PretrainCorpus(str(loaders.DATA / 'pretrain' / 'pretrain.yaml'))
   for regions, key in (
