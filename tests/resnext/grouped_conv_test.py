@@ -1,4 +1,8 @@
 """Every implementation of grouped convolution against one convolution a group, and against Keras'."""
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -104,7 +108,8 @@ def test_layer_equals_keras_with_the_same_weights(implementation):
   results = []
   for layer in (ours, theirs):
 
-    @tf.function(jit_compile=implementation == 'native')
+    # By XLA where the gradient of TensorFlow's own grouped convolution is asked for.
+    @tf.function(jit_compile=implementation == 'native' or layer is theirs)
     def run(x, layer=layer):
       with tf.GradientTape() as tape:
         tape.watch(x)
@@ -207,3 +212,19 @@ def test_set_implementation_reaches_every_layer():
 def test_dilation_is_refused():
   with pytest.raises(ValueError, match='no dilation'):
     resnext.GroupedConv2D(16, 3, 4, dilation_rate=2)
+
+
+def test_runs_without_onednn():
+  """Where TensorFlow has no fused kernel for a grouped convolution: with a bias, batch norm and ReLU behind it."""
+  code = (
+    'import numpy as np, tensorflow as tf, resnext\n'
+    'from tpu_utils.export.folding import fold_batch_norm\n'
+    "model = resnext.build_model('resnext-11-2x4d', image_size=8)\n"
+    "images = np.zeros((1, 8, 8, 3), 'float32')\n"
+    'for m in (model, fold_batch_norm(model)):\n'
+    '  logits = tf.function(lambda x, m=m: m(x, training=False))(images)\n'
+    '  np.testing.assert_allclose(logits, model(images, training=False), atol=1e-5)\n'
+  )
+  environment = {**os.environ, 'TF_ENABLE_ONEDNN_OPTS': '0', 'PYTHONPATH': os.getcwd()}
+  done = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr[-2000:]

@@ -258,6 +258,7 @@ def decode_and_crop(image_bytes, window, *inputs):
     y, x, height, width = tf.unstack(window(tf.shape(image)[:2], *inputs))
     return tf.ensure_shape(image[y : y + height, x : x + width], [None, None, 3])
 
+  image_bytes = tf.convert_to_tensor(image_bytes)
   if image_bytes.dtype != tf.string:
     return decoded(image_bytes, *inputs)
   return functional.cond(tf.io.is_jpeg(image_bytes), jpeg, other, [image_bytes, *inputs])

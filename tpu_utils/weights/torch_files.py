@@ -3,10 +3,11 @@
 Files are data here: `torch_tensors` reads them, which builds tensors and plain containers and nothing else.
 Reading torch's own format needs no torch; writing it does.
 """
-import importlib
 import os
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 
 from tpu_utils.weights import safe_pickle, torch_tensors
 
@@ -54,8 +55,7 @@ def read(path, use_ema=True):
 
   Raises:
     FileNotFoundError: no such file.
-    ValueError: it can't be read, holds more than tensors and plain containers, or no tensors; or it
-      is a safetensors file and safetensors is not installed.
+    ValueError: it can't be read, holds more than tensors and plain containers, or no tensors.
   """
   path = _file(os.fspath(path))
   if not os.path.isfile(path):
@@ -85,9 +85,9 @@ def write(path, tensors):
   try:
     if path.endswith(_SAFETENSORS):
       contiguous = {name: np.asarray(value, order='C') for name, value in tensors.items()}
-      _import_extra('safetensors.numpy', path).save_file(contiguous, unfinished)
+      safetensors.numpy.save_file(contiguous, unfinished)
     else:
-      torch = _import_extra('torch', path)
+      torch = _import_torch(path)
       torch.save({k: torch.tensor(np.asarray(v)) for k, v in tensors.items()}, unfinished)
     os.replace(unfinished, path)
   finally:
@@ -95,18 +95,17 @@ def write(path, tensors):
       os.remove(unfinished)
 
 
-def _import_extra(module, path):
+def _import_torch(path):
   try:
-    return importlib.import_module(module)
+    import torch
   except ImportError as error:
-    package = module.split('.')[0]
     raise ValueError(
-      f'{path}: this file needs the package {package}, which is not installed; `pip install {package}`.'
+      f'{path}: torch writes this kind of file and is not installed; `pip install torch`, or write .safetensors.'
     ) from error
+  return torch
 
 
 def _read_safetensors(path):
-  safetensors = _import_extra('safetensors', path)
   try:
     with open(path, 'rb') as f:
       entries = safetensors.deserialize(f.read())

@@ -42,4 +42,4 @@ def test_bfloat16():
   for ours, theirs in zip(got, want, strict=True):
     assert ours.dtype == tf.bfloat16
     error = np.abs(tf.cast(ours, tf.float32) - theirs).max()
-    assert error < 0.1 * np.std(theirs)
+    assert error < 0.2 * np.std(theirs)

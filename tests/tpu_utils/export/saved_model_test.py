@@ -37,7 +37,8 @@ def exported(request, tmp_path_factory):
 
 def assert_close(model, actual, expected):
   """Within rounding: a graph's fused kernels round bfloat16 less often than the eager model."""
-  rounding = 1e-5 if model.get_layer('conv2d').compute_dtype == 'float32' else 2 ** -7
+  # bfloat16 has 8 bits; folded kernels are rounded elsewhere, and processors differ in what they keep in between.
+  rounding = 1e-5 if model.get_layer('conv2d').compute_dtype == 'float32' else 2 ** -5
   np.testing.assert_allclose(actual, expected, rtol=0, atol=rounding * np.abs(expected).max())
 
 

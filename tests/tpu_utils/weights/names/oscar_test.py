@@ -9,7 +9,6 @@ from tpu_utils import weights
 from tpu_utils.weights import torch_files
 from tpu_utils.weights.names import oscar as names
 
-pytest.importorskip('safetensors')
 CONFIG = oscar.OscarConfig(**golden_models.CONFIG)
 DECODER = 'cls.predictions.decoder.weight'
 
