@@ -179,13 +179,13 @@ class OscarConfig:
 
 def _typed(field, value):
   """The value as the field's type, which numbers of numpy and official 0, 1 and null become."""
-  if field.type is bool and (value is None or value in (0, 1)):
-    return bool(value)
-  if isinstance(value, bool) and field.type is not bool:
-    value = repr(value)  # No number, though Python counts it as one.
-  for kind, admitted in ((int, numbers.Integral), (float, numbers.Real), (str, str)):
-    if field.type is kind and isinstance(value, admitted):
-      return kind(value)
+  if field.type is bool:
+    if value is None or value in (0, 1):
+      return bool(value)
+  elif not isinstance(value, bool):  # Which Python counts as a number.
+    for kind, admitted in ((int, numbers.Integral), (float, numbers.Real), (str, str)):
+      if field.type is kind and isinstance(value, admitted):
+        return kind(value)
   expected = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'text'}[field.type]
   raise ValueError(f'{field.name}={value!r}: expected {expected}.')
 

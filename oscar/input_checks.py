@@ -29,11 +29,11 @@ def check_inputs(inputs, config, task):
     config: its `OscarConfig`.
     task: its task.
   """
-  if not isinstance(inputs, dict) or 'input_ids' not in inputs:
+  if not isinstance(inputs, dict) or inputs.get('input_ids') is None:
     raise ValueError("An OSCAR model takes a dict of inputs with the key 'input_ids'.")
   for name in inputs:
     suggest.check('OSCAR model input', name, [*_RANKS, *_OTHERS])
-  if 'masked_positions' in inputs and task not in ('pretrain', 'captioning'):
+  if inputs.get('masked_positions') is not None and task not in ('pretrain', 'captioning'):
     raise ValueError(f'masked_positions: the {task} model predicts no words; leave it out.')
   shapes = {k: tuple(keras.ops.shape(inputs[k])) for k in _RANKS if inputs.get(k) is not None}
   if task == 'nlvr2' and config.use_pair:

@@ -60,6 +60,12 @@ def test_a_model_checks_what_it_is_given():
     model(inputs(img_feats=np.zeros((2, 3, 20))))
 
 
+def test_inputs_that_are_none_are_as_if_left_out():
+  with pytest.raises(ValueError, match="key 'input_ids'"):
+    check_inputs({'input_ids': None}, TINY, 'vqa')
+  check_inputs({**inputs(), 'masked_positions': None, 'position_ids': None}, TINY, 'vqa')
+
+
 def test_a_mask_may_be_the_same_for_all():
   check_inputs(inputs(attention_mask=np.ones((1, 8))), TINY, 'vqa')
 
