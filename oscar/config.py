@@ -56,7 +56,7 @@ class OscarConfig:
     num_choice: (text, image) pairs of one NLVR2 example.
     use_pair: NLVR2 only: whether the pairs pass through the encoder one by one and their pooled
       outputs are joined; otherwise one sequence holds the regions of all images.
-    loss_type: 'bce', 'kl' or cross-entropy (any other value) in the classification tasks.
+    loss_type: of the classification tasks, see `oscar.losses.classification`.
     tie_weights: captioning only: whether the decoder is the word embedding (pre-training's always is).
     freeze_embedding: captioning only: whether the word embedding keeps still.
     label_smoothing, drop_worst_ratio, drop_worst_after: of the captioning loss (`oscar/losses.py`).
