@@ -29,17 +29,13 @@ def grouped_conv(inputs, kernel, strides, padding):
 
 
 def _unfused(inputs, kernel, strides, padding):
-  """The native operation, out of reach of the operations around it.
+  """The native operation, apart from the operations behind it.
 
-  TensorFlow fuses a convolution with the bias, batch norm and ReLU behind it, and a fused grouped one runs only
-  where there is oneDNN, which not every machine has.
+  TensorFlow fuses a convolution with the bias, batch norm and ReLU that follow, and a fused grouped one runs only
+  where there is oneDNN, which not every machine has. The operation between, which does nothing, prevents that.
   """
-
-  @tf.function(autograph=False, experimental_attributes={'_noinline': True})
-  def convolve(inputs, kernel):
-    return grouped_conv_ops.native(inputs, kernel, strides, padding)
-
-  return convolve(inputs, kernel)
+  outputs = grouped_conv_ops.native(inputs, kernel, strides, padding)
+  return tf.ensure_shape(outputs, outputs.shape)
 
 
 def _input_gradient(upstream, inputs, kernel, strides, padding):
