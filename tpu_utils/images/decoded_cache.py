@@ -19,7 +19,7 @@ class DecodedCache:
     gigabytes: memory for pixels, in units of 1e9 bytes.
 
   Attributes:
-    capacity: how many images are kept at most.
+    capacity: how many images are kept, and those in work besides when the last place is taken.
   """
 
   def __init__(self, source, gigabytes):

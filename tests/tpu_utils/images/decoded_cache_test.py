@@ -72,9 +72,11 @@ def test_halved_chroma_differs_in_the_outer_columns_of_a_window_at_most(tmp_path
 def test_whether_an_image_was_kept_cannot_be_seen(folder, kept):
   """Neither after a stop, when nothing is in memory, nor with room for a part of the images."""
   through = take(make_input(folder, 1).train_dataset(), 9)
-  part = make_input(folder, (kept + 0.5) * SIZE / 1e9)
+  part = make_input(folder, (kept + 0.5) * SIZE / 1e9, num_parallel_calls=3)
   assert_equal(take(part.train_dataset(), 9), through)
-  assert len(part._decoded_cache) == part._decoded_cache.capacity == kept
+  assert part._decoded_cache.capacity == kept
+  in_work = 2  # Besides the one that takes the last place.
+  assert kept <= len(part._decoded_cache) <= (kept and kept + in_work)
   assert_equal(take(make_input(folder, 1).train_dataset(None, 4), 5), through[4:])
 
 
