@@ -150,13 +150,14 @@ def help_text(doc, config_classes, flag_values):
   return '\n'.join(parts)
 
 
-def parse_flags(doc, config_classes, positional=False):
+def parse_flags(doc, config_classes, positional=False, elsewhere=None):
   """Returns the flags parser of a script: `--help` prints `help_text`; mistakes take one line.
 
   Args:
     doc: the script's docstring.
     config_classes: its groups of flags.
     positional: whether words that are no flags (files, say) may follow; `main(argv)` finds them in argv[1:].
+    elsewhere: {flag of the official script that this one does not have: what to do instead}.
   """
 
   def parse(argv):
@@ -166,6 +167,9 @@ def parse_flags(doc, config_classes, positional=False):
     try:
       rest = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as e:
+      instead = (elsewhere or {}).get(e.flagname)
+      if instead:
+        sys.exit(_complain(f'--{e.flagname} is a flag of the official script only: {instead}.'))
       sys.exit(_complain(suggest.unknown_name('flag', e.flagname, flags.FLAGS)))
     except flags.Error as e:
       sys.exit(_complain(f'{cli.one_line(e)} (--help explains the flags)'))

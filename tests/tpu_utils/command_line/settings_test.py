@@ -109,6 +109,14 @@ def test_the_official_flags_have_their_official_defaults():
   assert {name: ours.get(name, 'absent') for name in OFFICIAL_DEFAULTS} == OFFICIAL_DEFAULTS
 
 
+def test_flags_that_only_the_official_script_has(capsys):
+  with pytest.raises(SystemExit):
+    settings.parse_flags('', [], elsewhere={'do_train': 'leave it out'})(['prog', '--do_train'])
+  assert capsys.readouterr().err == (
+    'Error: --do_train is a flag of the official script only: leave it out.\n'
+  )
+
+
 def test_words_after_the_flags_where_the_script_takes_files():
   assert settings.parse_flags('', [], positional=True)(['prog', 'a.jpg', 'b.jpg'])[1:] == ['a.jpg', 'b.jpg']
   with pytest.raises(SystemExit):
