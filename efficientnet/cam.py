@@ -154,7 +154,7 @@ def _model_settings(name, checkpoint, job):
   """The `ModelConfig` of a name, or of the job that wrote the checkpoint."""
   if job is None:
     if name is None:
-      raise ValueError(f'{checkpoint} does not say of which model it is; give --model_name, too.')
+      raise ValueError(f'{checkpoint} is no --model_dir of a job, which would say of which model it is; give --model_name, too.')
     return training.ModelConfig(model_name=name)
   if name not in (None, job['model_name']):
     raise ValueError(f'--model_name={name}, but {checkpoint} is of {job["model_name"]}; leave --model_name out.')

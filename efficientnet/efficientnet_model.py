@@ -8,6 +8,7 @@ the official variable scopes with `/` written as `_`, so a layer's name gives it
 """
 import dataclasses
 import math
+import numbers
 
 import keras
 
@@ -26,8 +27,9 @@ class GlobalParams:
   `survival_prob` of None, 0 or 1 means no drop connect; the blocks go linearly from 1 to this value.
   `num_classes` of 0 leaves out the classifier. `relu_fn` is the name of a Keras activation.
   `fix_head_stem` exempts stem, head, first and last stage from scaling. `local_pooling` pools by a
-  window as large as the feature map, for TFLite. `padding` is 'same', TensorFlow's, which at stride 2 has the odd
-  pixel on the right and below, or 'symmetric', torch's (timm's `efficientnet_*` without `tf_`). `mean_rgb` and `stddev_rgb` are in units of 0..255.
+  window as large as the feature map, for TFLite. `padding` is 'same', TensorFlow's, which at stride 2 has
+  the odd pixel on the right and below, or 'symmetric', torch's (timm's `efficientnet_*` without `tf_`).
+  `mean_rgb` and `stddev_rgb` are in units of 0..255.
   """
 
   blocks_args: tuple = ()
@@ -55,8 +57,10 @@ class GlobalParams:
     _check_range('dropout_rate', self.dropout_rate or 0, 0, 1)
     _check_range('survival_prob', self.survival_prob or 0, 0, 1)
     _check_range('batch_norm_momentum', self.batch_norm_momentum, 0, 1)
-    _check_range('num_classes', self.num_classes or 0, 0, math.inf)
-    for name in ('width_coefficient', 'depth_coefficient', 'depth_divisor'):
+    _check_range('batch_norm_epsilon', self.batch_norm_epsilon, 0, math.inf)
+    _check_count('num_classes', self.num_classes or 0, 0)
+    _check_count('depth_divisor', self.depth_divisor, 1)
+    for name in ('width_coefficient', 'depth_coefficient'):
       _check_range(name, getattr(self, name) or 0, 0, math.inf)
     for name in ('mean_rgb', 'stddev_rgb'):
       if len(getattr(self, name)) != 3:
@@ -91,8 +95,10 @@ class BlockArgs:
   activation_fn: str | None = None
 
   def __post_init__(self):
-    if self.num_repeat < 1:
-      raise ValueError(f'num_repeat={self.num_repeat} of a block must be at least 1.')
+    for name in ('kernel_size', 'num_repeat', 'input_filters', 'output_filters', 'expand_ratio'):
+      _check_count(name, getattr(self, name), 1)
+    for stride in self.strides:
+      _check_count('stride', stride, 1)
     if self.conv_type not in (0, 1):
       raise ValueError(f'conv_type={self.conv_type} of a block must be 0 or 1.')
     if self.space2depth not in (0, 1, 2):
@@ -108,12 +114,19 @@ def _check_activation(name):
   try:
     keras.activations.get(name)
   except ValueError:
-    raise suggest.unknown_name('activation', name, dir(keras.activations)) from None
+    known = [n for n in dir(keras.activations) if not n.startswith('_')]
+    raise suggest.unknown_name('activation', name, known) from None
 
 
 def _check_range(name, value, low, high):
-  if not low <= value <= high:
-    raise ValueError(f'{name}={value!r} is out of range; it must be from {low} to {high}.')
+  if not isinstance(value, numbers.Real) or not low <= value <= high:
+    bounds = f'at least {low}' if high == math.inf else f'from {low} to {high}'
+    raise ValueError(f'{name}={value!r} is out of range; it must be a number {bounds}.')
+
+
+def _check_count(name, value, least):
+  if not isinstance(value, numbers.Integral) or value < least:
+    raise ValueError(f'{name}={value!r} is out of range; it must be a whole number, at least {least}.')
 
 
 # Compound scaling (Section 3.3): from stages to blocks.

@@ -81,7 +81,7 @@ def build_model(
       `pooling` its mean ('avg') or maximum ('max') over space, [batch, C].
     pooling: None, 'avg' or 'max'; only without top.
     features_only: the output of the last block, [batch, h, w, C], before the head.
-    pooled_features_only: the official endpoint `pooled_features`, before dropout and classifier.
+    pooled_features_only: the official endpoint `pooled_features`, before dropout and classifier, as [batch, C].
     **overrides: fields of `efficientnet_model.GlobalParams`, and `drop_connect_rate`.
 
   Returns:
@@ -107,7 +107,7 @@ def build_model(
   if features_only:
     return network.model('features')
   if pooled_features_only:
-    return network.model('pooled_features')
+    return network.pooled_model()
   if include_top:
     return network.model('head')
   return network.headless_model(pooling)
@@ -198,6 +198,13 @@ class _Network:
 
   def model(self, endpoint):
     outputs = self.endpoints[endpoint]
+    return functional_model(self.images, outputs, self.name)
+
+  def pooled_model(self):
+    """The mean over space as [batch, C]; with `local_pooling` the endpoint is [batch, 1, 1, C]."""
+    outputs = self.endpoints['pooled_features']
+    if len(outputs.shape) > 2:
+      outputs = keras.layers.Flatten(name='flat_pooled_features', dtype=outputs.dtype)(outputs)
     return functional_model(self.images, outputs, self.name)
 
   def headless_model(self, pooling):

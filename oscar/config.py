@@ -4,6 +4,8 @@ Source: microsoft/Oscar, `oscar/modeling/modeling_bert.py`, and the BERT configu
 """
 import dataclasses
 import json
+import math
+import numbers
 import os
 
 from tpu_utils.command_line import suggest
@@ -28,6 +30,9 @@ _SIZES = {
     'intermediate_size': 512,
   },
 }
+_SHARES = (
+  'hidden_dropout_prob', 'attention_probs_dropout_prob', 'label_smoothing', 'drop_worst_ratio'
+)  # fmt: skip
 # Keys of a `config.json` that would make another network, with the values that ours has.
 _ONLY = {
   'position_embedding_type': ('absolute',),
@@ -51,7 +56,7 @@ class OscarConfig:
     num_choice: (text, image) pairs of one NLVR2 example.
     use_pair: NLVR2 only: whether the pairs pass through the encoder one by one and their pooled
       outputs are joined; otherwise one sequence holds the regions of all images.
-    loss_type: 'bce', 'kl' or cross-entropy (any other value) in the classification tasks.
+    loss_type: of the classification tasks, see `oscar.losses.classification`.
     tie_weights: captioning only: whether the decoder is the word embedding (pre-training's always is).
     freeze_embedding: captioning only: whether the word embedding keeps still.
     label_smoothing, drop_worst_ratio, drop_worst_after: of the captioning loss (`oscar/losses.py`).
@@ -93,10 +98,8 @@ class OscarConfig:
   output_attentions: bool = False
 
   def __post_init__(self):
-    # Official files write 0, 1 or null for some of the booleans.
     for field in dataclasses.fields(self):
-      if field.type is bool:
-        object.__setattr__(self, field.name, bool(getattr(self, field.name)))
+      object.__setattr__(self, field.name, _typed(field, getattr(self, field.name)))
     _check_sizes(self)
     suggest.check('hidden_act', self.hidden_act, ACTIVATIONS)
     suggest.check('classifier', self.classifier, CLASSIFIERS)
@@ -119,8 +122,13 @@ class OscarConfig:
   @classmethod
   def from_name(cls, name, **overrides):
     """The configuration named 'base', 'large' or 'tiny', or that of a `config.json` or of its folder."""
+    if not isinstance(name, (str, os.PathLike)):
+      raise ValueError(
+        f'Configuration {name!r:.80}: expected an OscarConfig, one of {", ".join(_SIZES)}, or the path '
+        'of a config.json or of its folder.'
+      )
     if name in _SIZES:
-      return cls(**{**_SIZES[name], **overrides})
+      return cls(**_SIZES[name]).replace(**overrides)
     if os.path.exists(name):
       return cls.from_json(name, **overrides)
     raise suggest.unknown_name('configuration, file or folder', name, _SIZES)
@@ -137,7 +145,7 @@ class OscarConfig:
     try:
       with open(path, encoding='utf-8') as f:
         found = json.load(f)
-    except json.JSONDecodeError as e:
+    except ValueError as e:  # No JSON, or no text at all.
       raise ValueError(f'{path} is not JSON ({e}); expected a BERT configuration.') from e
     if not isinstance(found, dict) or 'hidden_size' not in found:
       raise ValueError(f"{path} is not a BERT configuration: no key 'hidden_size'.")
@@ -147,7 +155,7 @@ class OscarConfig:
     known = {field.name for field in dataclasses.fields(cls)}
     settings = {k: v for k, v in found.items() if k in known and v is not None}
     try:
-      return cls(**{**settings, **overrides})
+      return cls(**settings).replace(**overrides)
     except ValueError as e:
       raise ValueError(f'{path}: {e}') from e
 
@@ -169,20 +177,33 @@ class OscarConfig:
     return dataclasses.replace(self, **overrides)
 
 
+def _typed(field, value):
+  """The value as the field's type, which numbers of numpy and official 0, 1 and null become."""
+  if field.type is bool:
+    if value is None or value in (0, 1):
+      return bool(value)
+  elif not isinstance(value, bool):  # Which Python counts as a number.
+    for kind, admitted in ((int, numbers.Integral), (float, numbers.Real), (str, str)):
+      if field.type is kind and isinstance(value, admitted):
+        return kind(value)
+  expected = {bool: 'true or false', int: 'an integer', float: 'a number', str: 'text'}[field.type]
+  raise ValueError(f'{field.name}={value!r}: expected {expected}.')
+
+
 def _check_sizes(config):
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
     if field.type is int:
       smallest = 0 if field.name in ('img_feature_dim', 'drop_worst_after') else 1
-      if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
-        raise ValueError(f'{field.name}={value!r}: expected an integer of at least {smallest}.')
-    if field.type is float and not isinstance(value, (int, float)):
-      raise ValueError(f'{field.name}={value!r}: expected a number.')
+      if value < smallest:
+        raise ValueError(f'{field.name}={value}: expected an integer of at least {smallest}.')
+    if field.type is float and not 0 <= value < math.inf:
+      raise ValueError(f'{field.name}={value}: expected a number of at least 0.')
   if config.hidden_size % config.num_attention_heads:
     raise ValueError(
       f'hidden_size={config.hidden_size} is not a multiple of '
       f'num_attention_heads={config.num_attention_heads}.'
     )
-  for name in ('hidden_dropout_prob', 'attention_probs_dropout_prob', 'drop_worst_ratio'):
-    if not 0 <= getattr(config, name) < 1:
-      raise ValueError(f'{name}={getattr(config, name)!r}: expected a number in [0, 1).')
+  for name in _SHARES:
+    if getattr(config, name) >= 1:
+      raise ValueError(f'{name}={getattr(config, name)}: expected a number in [0, 1).')

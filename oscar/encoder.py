@@ -10,6 +10,7 @@ from keras import layers, ops
 from oscar.config import OscarConfig
 
 MASKED_SCORE = -10000.0  # Added to the scores of masked positions; the official code has no -inf.
+PAD_ID = 0  # The word whose embedding does not learn from being read, whatever the vocabulary.
 
 
 class Configured:
@@ -89,6 +90,8 @@ class TextEmbeddings(Configured, layers.Layer):
   def call(self, input_ids, token_type_ids=None, position_ids=None, training=None):
     """All [B, S] integers -> [B, S, hidden]."""
     words = self.word_embeddings(input_ids)
+    is_pad = ops.equal(input_ids, PAD_ID)[..., None]
+    words = ops.where(is_pad, ops.stop_gradient(words), words)
     if position_ids is None:
       positions = ops.cast(self.position_embeddings.embeddings, words.dtype)
       positions = positions[: ops.shape(words)[1]]

@@ -139,6 +139,8 @@ def decode(text, num_boxes, where='regions', dim=REGION_DIM, check_boxes=True):
     count = -1
   if count < 0:
     raise ValueError(f'{where}: {num_boxes!r} is no number of boxes; expected 0 or more.')
+  if not isinstance(text, (bytes, str)):
+    raise ValueError(f'{where}: the features are {text!r:.80}; expected base64 text.')
   try:
     data = binascii.a2b_base64(text, strict_mode=True)
   except ValueError as error:

@@ -1,5 +1,6 @@
 """Checks what is given to an OSCAR model, where a wrong shape can still be named."""
 import keras
+import numpy as np
 
 from tpu_utils.command_line import suggest
 
@@ -13,23 +14,26 @@ _RANKS = {
   'masked_positions': (2,),
 }
 _OTHERS = ('head_mask', 'encoder_history_states')
+# Inputs with one row for each example; other inputs may have one row for all.
+_OF_EXAMPLES = ('img_feats', 'masked_positions')
 
 
 def check_inputs(inputs, config, task):
   """Raises ValueError, in one line, unless the shapes of `inputs` fit each other and the model.
 
-  Only static shapes are looked at; a size that is unknown while tracing fits everything.
+  Only static shapes are looked at; a size that is unknown while tracing fits everything. Ids are
+  looked at where they are numpy arrays: from an accelerator they would have to be fetched.
 
   Args:
     inputs: the dict given to an `OscarModel`.
     config: its `OscarConfig`.
     task: its task.
   """
-  if not isinstance(inputs, dict) or 'input_ids' not in inputs:
+  if not isinstance(inputs, dict) or inputs.get('input_ids') is None:
     raise ValueError("An OSCAR model takes a dict of inputs with the key 'input_ids'.")
   for name in inputs:
     suggest.check('OSCAR model input', name, [*_RANKS, *_OTHERS])
-  if 'masked_positions' in inputs and task not in ('pretrain', 'captioning'):
+  if inputs.get('masked_positions') is not None and task not in ('pretrain', 'captioning'):
     raise ValueError(f'masked_positions: the {task} model predicts no words; leave it out.')
   shapes = {k: tuple(keras.ops.shape(inputs[k])) for k in _RANKS if inputs.get(k) is not None}
   if task == 'nlvr2' and config.use_pair:
@@ -37,7 +41,9 @@ def check_inputs(inputs, config, task):
   for name, shape in shapes.items():
     if len(shape) not in _RANKS[name]:
       raise ValueError(f'{name} has shape {shape}; expected rank {" or ".join(map(str, _RANKS[name]))}.')
+  _check_batch(shapes)
   _check_text(shapes, config)
+  _check_ids(inputs, config)
   regions = _check_regions(shapes, config)
   history = inputs.get('encoder_history_states')
   if history is not None:
@@ -60,6 +66,29 @@ def _without_choices(shapes, num_choice):
         '(text, image) pairs an example, or use_pair=False one sequence with all the regions.'
       )
   return {name: (shape[0], *shape[2:]) for name, shape in shapes.items()}
+
+
+def _check_batch(shapes):
+  batch = shapes['input_ids'][0]
+  for name, shape in shapes.items():
+    if not _fits(shape[0], batch) and (shape[0] != 1 or name in _OF_EXAMPLES):
+      raise ValueError(f'{name} has {shape[0]} examples, input_ids {batch}; expected the same.')
+
+
+def _check_ids(inputs, config):
+  limits = {
+    'input_ids': 'vocab_size',
+    'token_type_ids': 'type_vocab_size',
+    'position_ids': 'max_position_embeddings',
+  }
+  for name, setting in limits.items():
+    ids = inputs.get(name)
+    if not isinstance(ids, np.ndarray) or not ids.size:
+      continue
+    limit = getattr(config, setting)
+    if ids.min() < 0 or ids.max() >= limit:
+      wrong = ids.min() if ids.min() < 0 else ids.max()
+      raise ValueError(f'{name} hold {wrong}; expected 0 to {limit - 1} ({setting} is {limit}).')
 
 
 def _check_text(shapes, config):

@@ -173,7 +173,7 @@ def pair_layout(text_a, text_b, max_seq_length, special):
 
   Args:
     text_a: `Words`.
-    text_b: `Words`; where it is empty, the sequence is [CLS] a [SEP].
+    text_b: `Words`; where nothing of it is left, the sequence is [CLS] a [SEP].
     max_seq_length: tokens.
     special: `SpecialIds`.
 
@@ -181,23 +181,31 @@ def pair_layout(text_a, text_b, max_seq_length, special):
     `Layout`.
   """
   _check_length(max_seq_length, 4)
-  has_b = text_b.length > 0
   length_a, length_b = truncated_lengths(text_a.length, text_b.length, max_seq_length - 3)
-  length_a = tf.where(has_b, length_a, tf.minimum(text_a.length, max_seq_length - 2))
+  alone = tf.minimum(text_a.length, max_seq_length - 2)
+  length_a = tf.where(text_b.length > 0, length_a, alone)
   text_a, text_b = Words(text_a.ids, length_a), Words(text_b.ids, length_b)
-  return _lay_out(text_a, text_b, has_b, length_a + 2, max_seq_length, special)
+  return _lay_out(text_a, text_b, length_b > 0, length_a + 2, max_seq_length, special)
 
 
-def two_image_layouts(text_a, texts_b, max_seq_length, special):
+def two_image_layouts(text_a, texts_b, max_seq_length, special, with_tags=True):
   """The `Layout` of the same text with each of several tags in turn: NLVR2's pairs.
 
   As officially, what one pair cuts off the text stays off in the next.
+
+  Args:
+    text_a: `Words`.
+    texts_b: a `Words` for each image.
+    max_seq_length: tokens.
+    special: `SpecialIds`.
+    with_tags: False where no image has tags. The text then takes the room of the second [SEP], which
+      is otherwise kept free even beside an image whose tags are empty.
   """
   layouts = []
   for text_b in texts_b:
-    cut, _ = truncated_lengths(text_a.length, text_b.length, max_seq_length - 3)
-    alone = tf.minimum(text_a.length, max_seq_length - 2)
-    text_a = Words(text_a.ids, tf.where(text_b.length > 0, cut, alone))
+    if with_tags:
+      cut, _ = truncated_lengths(text_a.length, text_b.length, max_seq_length - 3)
+      text_a = Words(text_a.ids, cut)
     layouts.append(pair_layout(text_a, text_b, max_seq_length, special))
   return layouts
 
@@ -233,8 +241,8 @@ def caption_layout(caption, tags, max_seq_a_length, max_seq_length, special):
   _check_length(max_seq_length, max_seq_a_length)
   room = max_seq_length - max_seq_a_length - 1
   caption = Words(caption.ids, tf.minimum(caption.length, max_seq_a_length - 2))
-  tags = Words(tags.ids, tf.minimum(tags.length, max(room, 0)))
   has_b = (tags.length > 0) & (room >= 0)
+  tags = Words(tags.ids, tf.minimum(tags.length, max(room, 0)))
   start = tf.fill(tf.shape(caption.length), max_seq_a_length)
   return _lay_out(caption, tags, has_b, start, max_seq_length, special)
 

@@ -11,7 +11,7 @@ from keras import ops
 from tpu_utils.command_line import suggest
 
 IGNORED = -1  # Label of what is not to be predicted.
-LOSS_TYPES = ('bce', 'kl', 'xe', 'sfmx', 'bxe')
+LOSS_TYPES = ('bce', 'kl', 'xe', 'sfmx', 'bxe', 'x2')  # The last four mean the same.
 
 
 def mean(sum_and_weight):
@@ -46,9 +46,10 @@ def classification(logits, labels, loss_type, weights=None):
 
   Args:
     logits: [B, num_labels].
-    labels: [B, num_labels] scores for 'bce' and 'kl'; [B] or [B, 1] classes otherwise, or numbers if
+    labels: [B, num_labels] scores for 'bce' and 'kl'; else [B] or [B, 1] classes, or numbers if
       num_labels is 1 (regression: squared error, whatever the loss type).
-    loss_type: 'bce', 'kl', or one of the names of softmax cross-entropy: 'xe', 'sfmx', 'bxe'.
+    loss_type: 'bce', 'kl', or one of the official names of softmax cross-entropy: 'xe', 'sfmx',
+      'bxe', 'x2'. With classes as labels 'kl' is cross-entropy too, as in the NLVR2 pair model.
     weights: [B], 0 for rows that only fill up a batch; None for all ones.
 
   Returns:
@@ -60,7 +61,8 @@ def classification(logits, labels, loss_type, weights=None):
     return _weighed(ops.square(errors), weights)
   if loss_type == 'bce':
     return binary_cross_entropy(logits, labels, weights)
-  if loss_type == 'kl':
+  are_scores = len(labels.shape) == 2 and labels.shape[1] == logits.shape[1]
+  if loss_type == 'kl' and are_scores:
     return kl_divergence(logits, labels, weights)
   return cross_entropy(logits, labels, weights)
 

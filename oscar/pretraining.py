@@ -46,6 +46,7 @@ def run(model_settings, data, optimization, job, hardware, *, record, expected_r
     TERMS.unit,
   )
   options = _options(data)
+  training.check_checkpoint(model_settings)
   tokenizer = training.open_tokenizer(model_settings, data.data_dir)
   config = training.build_config(
     model_settings, tokenizer, num_contrast_classes=options.num_contrast_classes

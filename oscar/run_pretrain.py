@@ -82,6 +82,31 @@ CONFIGS = (
   script_settings.JobConfig,
   config.HardwareConfig,
 )
+_ONE_CORPUS = 'put both data sets into one corpus'
+_DEVICES = '--strategy chooses the devices'
+_PREPARED = 'give it to oscar.datasets.prepare, which reads the official files'
+# Flags of the official script that this one does not have, and what to do instead.
+ELSEWHERE = {
+  'bert_model': 'leave it out; there is no other kind of model',
+  'cache_dir': 'leave it out; nothing is downloaded',
+  'chunk_end_id': _PREPARED,
+  'chunk_start_id': _PREPARED,
+  'dataset_file': 'prepare the corpus (oscar.datasets.prepare), then name it by --data_dir and --train_split',
+  'do_train': 'leave it out; --mode says what to do, and training is the default',
+  'extra_dataset_file': _ONE_CORPUS,
+  'extra_loss_weight': _ONE_CORPUS,
+  'extra_textb_sample_mode': _ONE_CORPUS,
+  'from_scratch': 'leave out --init_checkpoint and give --config',
+  'gpu_ids': _DEVICES,
+  'img_feature_type': 'leave it out; regions of a detector are the only kind',
+  'local_rank': _DEVICES,
+  'no_cuda': _DEVICES,
+  'num_workers': 'leave it out; the input takes the cores that there are',
+  'on_memory': 'leave it out; texts are held in memory, regions are streamed',
+  'optim': 'leave it out; AdamW is the only optimizer, there too',
+  'use_gtlabels': _PREPARED,
+  'use_layernorm': 'leave it out, nothing reads it there; --use_img_layernorm is the one that counts',
+}
 
 
 def define_flags(values):
@@ -135,4 +160,4 @@ def main(argv):
 
 if __name__ == '__main__':
   define_flags(flags.FLAGS)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, CONFIGS)))
+  sys.exit(cli.run(main, settings.parse_flags(__doc__, CONFIGS, elsewhere=ELSEWHERE)))

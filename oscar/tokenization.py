@@ -1,10 +1,12 @@
 """BERT's WordPiece tokenizer, on the `tokenizers` library.
 
-Equal to `BertTokenizer` of pytorch-transformers 1.0, but for characters that are newer than the
-Unicode tables of `tokenizers`, and the Greek final sigma that Python's `lower` writes.
+Equal to `BertTokenizer` of pytorch-transformers 1.0, but for two rare marks that have changed their
+kind since the Unicode tables of `tokenizers` (U+166D, U+1734).
 """
 import json
 import os
+import re
+import unicodedata
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
@@ -25,6 +27,32 @@ _CLEAN_UP = (
   (" 've", "'ve"),
   (" 're", "'re"),
 )
+# Special tokens keep their letters, and brackets end a word for Python's `lower` as blanks do.
+_WORD_WITH_SIGMA = re.compile(r'[^\s\[\]]*\u03a3[^\s\[\]]*')
+
+
+class _Characters(dict):
+  """Table for `str.translate`: characters that the older tables of `tokenizers` take for others.
+
+  Filled as characters come: control characters, unassigned ones too, go; so do accents, if text
+  loses them; punctuation beyond ASCII stands alone.
+  """
+
+  def __init__(self, drops_accents):
+    super().__init__()
+    self._drops_accents = drops_accents
+
+  def __missing__(self, code):
+    character = chr(code)
+    category = unicodedata.category(character)
+    if category == 'Mn':
+      mended = '' if self._drops_accents else character
+    elif category[0] == 'C':
+      mended = character if character in '\t\n\r' else ''
+    else:
+      mended = f' {character} ' if category[0] == 'P' and code > 127 else character
+    self[code] = mended
+    return mended
 
 
 class Tokenizer:
@@ -62,6 +90,7 @@ class Tokenizer:
     self._tokenizer.decoder = decoders.WordPiece(cleanup=False)
     self._tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     self._add_tokens(added_tokens or {}, vocab_file)
+    self._characters = _Characters(drops_accents=do_lower_case)
     self._pieces = {i: piece for piece, i in self.vocab.items()}
     self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
       self.vocab[token] for token in SPECIAL_TOKENS
@@ -88,15 +117,16 @@ class Tokenizer:
 
   def tokenize(self, text):
     """The word pieces of a text."""
-    return self._tokenizer.encode(text, add_special_tokens=False).tokens
+    return self._tokenizer.encode(self._mended(text), add_special_tokens=False).tokens
 
   def encode(self, text):
     """The ids of a text's word pieces."""
-    return self._tokenizer.encode(text, add_special_tokens=False).ids
+    return self._tokenizer.encode(self._mended(text), add_special_tokens=False).ids
 
   def encode_batch(self, texts):
     """The ids of each of many texts; the library works on them in parallel."""
-    encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    texts = [self._mended(text) for text in texts]
+    encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     return [encoding.ids for encoding in encodings]
 
   def convert_tokens_to_ids(self, tokens):
@@ -137,6 +167,14 @@ class Tokenizer:
     pieces = sorted(self.vocab, key=self.vocab.get)
     with open(os.path.join(folder, _VOCAB_FILE), 'w', encoding='utf-8') as f:
       f.writelines(piece + '\n' for piece in pieces)
+
+  def _mended(self, text):
+    """The text with what `tokenizers` and Python's Unicode see differently done as Python does."""
+    if text.isascii():
+      return text
+    if self.do_lower_case:  # Only Python writes the final sigma at the end of a word.
+      text = _WORD_WITH_SIGMA.sub(lambda word: word[0].lower(), text)
+    return text.translate(self._characters)
 
   def _add_tokens(self, added_tokens, source):
     for token, i in sorted(added_tokens.items(), key=lambda item: item[1]):

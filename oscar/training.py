@@ -9,6 +9,16 @@ from tpu_utils.trainer import Trainer
 _CONFIG_FILES = ('config.json', 'bert_config.json')  # Hugging Face's and Google's names.
 
 
+def check_checkpoint(settings):
+  """Raises FileNotFoundError unless there is something at `init_checkpoint`, if that is given."""
+  path = settings.init_checkpoint
+  if path and not os.path.exists(path) and not os.path.exists(f'{path}.index'):
+    raise FileNotFoundError(
+      f'--init_checkpoint={path}: no file, no folder, no prefix of a TF1 checkpoint. Models are not '
+      'downloaded by name: give the path of one.'
+    )
+
+
 def open_tokenizer(settings, data_dir):
   """The vocabulary that the flags mean.
 

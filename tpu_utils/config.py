@@ -189,13 +189,13 @@ class OptimizationConfig(Checked):
   )
   lr_warmup_epochs: float = setting(5.0, 'Epochs of linear warm-up.', at_least=0)
   moving_average_decay: float = setting(
-    0.9999, 'Decay of the moving average of the weights, which evaluation uses; 0 for none.', at_least=0
+    0.9999, 'Decay of the moving average of the weights, which evaluation uses; 0 for none.', at_least=0, below=1
   )
   weight_decay: float = setting(
     1e-5, 'L2 coefficient, on all but batch-norm variables unless --decay_batch_norm.', at_least=0
   )
   decay_batch_norm: bool = setting(False, 'Weight decay on batch-norm variables, too, as in Torch.')
-  label_smoothing: float = setting(0.1, 'Label smoothing.', at_least=0)
+  label_smoothing: float = setting(0.1, 'Label smoothing.', at_least=0, below=1)
   lars_weight_decay: float = setting(1e-5, 'LARS: weight decay.', at_least=0)
   lars_epsilon: float = setting(0.0, 'LARS: epsilon.', at_least=0)
   batch_norm_batch_size: int = setting(

@@ -212,12 +212,22 @@ class AdamW(Optimizer):
     epsilon: added to the root.
     weight_decay: share of a variable taken off at a learning rate of one.
     skip: variables without weight decay; None: every norm's scale and offset and every bias.
+    correct_bias: False takes both means as they are, which start at zero (Google's BERT).
   """
 
   slots = {'m': 0.0, 'v': 0.0}
 
-  def __init__(self, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=0.01, skip=None):
+  def __init__(
+    self,
+    beta_1=0.9,
+    beta_2=0.999,
+    epsilon=1e-8,
+    weight_decay=0.01,
+    skip=None,
+    correct_bias=True,
+  ):
     super().__init__()
+    self.correct_bias = correct_bias
     self.beta_1 = _decay('beta_1', beta_1)
     self.beta_2 = _decay('beta_2', beta_2)
     self.epsilon = _at_least_zero('epsilon', epsilon)
@@ -246,6 +256,8 @@ class AdamW(Optimizer):
     )
     updates = tf.raw_ops.ReadVariableOp(resource=self._updates.handle, dtype=self._updates.dtype)
     updates = tf.cast(updates, tf.float32)
+    if not self.correct_bias:
+      return learning_rate, learning_rate * self.weight_decay
     # 1 - beta^t, by expm1 since the plain power loses five digits for beta near one and small t; with
     # beta as the kernel rounds it, so that the two cancel in the first update.
     rounded = (float(np.float32(beta)) for beta in (self.beta_1, self.beta_2))

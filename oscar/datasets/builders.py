@@ -105,6 +105,8 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _generate_examples(self, folder, split):
     regions, count, units = self._read(folder, split, self.builder_config.region_dim)
+    if not count:
+      raise ValueError(f'{folder}: the split {split!r} of {self.name} is empty; nothing to prepare.')
     # Without Beam, TFDS sorts in memory what falls into each of 1,000 equal parts of all possible
     # keys: fill them evenly. Beam's own integers end at 2^63, and it sorts by what keys there are.
     step = 1 if self._use_beam else _KEYS // count
@@ -351,6 +353,23 @@ class OscarPretrain(OfficialLayout):
 
   BUILDER_CONFIGS = [RegionConfig(name='documents', part='documents'), _region_config()]
 
+  def __init__(self, *, use_gtlabels=True, chunks=None, **kwargs):
+    """`use_gtlabels`, `chunks`: as for `pretrain_corpus.PretrainCorpus`."""
+    self._selection = {
+      'use_gtlabels': bool(use_gtlabels),
+      'chunks': None if chunks is None else [str(chunk) for chunk in chunks],
+    }
+    super().__init__(**kwargs)
+
+  def check_selection(self):
+    """Raises ValueError if the corpus was prepared with another selection than this builder's."""
+    found = self.info.metadata.get('selection', _ALL) if self.info.metadata else _ALL
+    if found != self._selection:
+      raise ValueError(
+        f'{self.data_path} was prepared with {found}, not with {self._selection}; take another '
+        'data_dir, or remove that folder.'
+      )
+
   def _splits(self, folder):
     return (name[:-5] for name in sorted(os.listdir(folder)) if name.endswith('.yaml'))
 
@@ -373,12 +392,18 @@ class OscarPretrain(OfficialLayout):
     }
 
   def _read(self, folder, split, dim):
-    corpus = pretrain_corpus.PretrainCorpus(os.path.join(folder, f'{split}.yaml'), dim=dim)
+    self.info.metadata['selection'] = self._selection
+    yaml_file = os.path.join(folder, f'{split}.yaml')
+    corpus = pretrain_corpus.PretrainCorpus(yaml_file, dim=dim, **self._selection)
     regions, count, units = _in_file_order(corpus.regions, _image_units(corpus))
     if self.builder_config.part != 'documents':
       return regions, count, units
     records = {unit.texts['image_id']: number for number, unit in enumerate(units)}
     return {}, sum(len(unit.texts['documents']) for unit in units), _document_units(corpus, records)
+
+
+# The selection of corpora that do not say theirs: there was no other.
+_ALL = {'use_gtlabels': True, 'chunks': None}
 
 
 def _document_units(corpus, records):
@@ -424,6 +449,7 @@ def prepare(
   region_dim=features.REGION_DIM,
   use_beam=False,
   download_config=None,
+  **selection,
 ):
   """Writes an official data set as TFRecords, if that is not yet done.
 
@@ -435,6 +461,8 @@ def prepare(
     region_dim: numbers a region.
     use_beam: read the images in an Apache Beam pipeline.
     download_config: `tfds.download.DownloadConfig`, for Beam's options; `manual_dir` is set here.
+    **selection: of the pre-training corpus, `use_gtlabels` and `chunks` as for
+      `pretrain_corpus.PretrainCorpus`. What is prepared already must have been made with the same.
 
   Returns:
     The builder, ready for `as_dataset`.
@@ -448,7 +476,11 @@ def prepare(
   known = [builtin.name for builtin in BUILDERS[name].BUILDER_CONFIGS]
   if part == 'documents' or config.name in known:  # TFDS wants these by name.
     config = part if part == 'documents' else config.name
-  builder = BUILDERS[name](data_dir=data_dir, config=config, use_beam=use_beam)
+  if selection and name != 'pretrain':
+    raise ValueError(f'{", ".join(selection)}: only the pre-training corpus has a choice, not {name}.')
+  builder = BUILDERS[name](data_dir=data_dir, config=config, use_beam=use_beam, **selection)
+  if builder.is_prepared() and selection:
+    builder.check_selection()
   if not builder.is_prepared():
     if manual_dir is None or not os.path.isdir(manual_dir):
       raise FileNotFoundError(

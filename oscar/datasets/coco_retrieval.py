@@ -51,7 +51,7 @@ class CocoRetrieval:
 
   def __init__(self, data_dir, split, image_keys=None, dim=features.REGION_DIM):
     self._data_dir = data_dir
-    self.captions = _read_lists(os.path.join(data_dir, f'{split}_captions.pt'))
+    self.captions = _read_captions(os.path.join(data_dir, f'{split}_captions.pt'))
     if image_keys is not None:
       self.captions = _subset(self.captions, os.path.join(data_dir, image_keys))
     self.image_ids = list(self.captions)
@@ -111,10 +111,16 @@ class CocoRetrieval:
           f'{path}: image {image_id!r} has {len(candidates.get(image_id, ()))} candidates, '
           f'expected at least {candidates_per_image}.'
         )
-      for owner, index in candidates[image_id][:candidates_per_image]:
-        if index >= len(self.captions.get(str(owner), ())):
+      for candidate in candidates[image_id][:candidates_per_image]:
+        if not isinstance(candidate, list | tuple) or len(candidate) != 2:
           raise ValueError(
-            f'{path}: image {image_id!r} names caption {index} of {owner!r}: no such.'
+            f'{path}: image {image_id!r} has the candidate {candidate!r:.80}; expected an image number '
+            'and the index of one of its captions.'
+          )
+        owner, index = candidate
+        if index not in range(len(self.captions.get(str(owner), ()))):
+          raise ValueError(
+            f'{path}: image {image_id!r} names caption {index!r} of {owner!r}: no such.'
           )
         pairs.append(Pair(image_id, str(owner), index, int(image_id == str(owner))))
     return pairs
@@ -126,6 +132,16 @@ class CocoRetrieval:
         'the number of captions per image.'
       )
     return count
+
+
+def _read_captions(path):
+  """{key as text: [caption]} of an official file."""
+  captions = _read_lists(path)
+  for key, texts in captions.items():
+    wrong = [text for text in texts if not isinstance(text, str)]
+    if wrong:
+      raise ValueError(f'{path}, key {key!r}: the caption {wrong[0]!r:.80} is no text.')
+  return captions
 
 
 def _read_lists(path):

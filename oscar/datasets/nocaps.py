@@ -51,7 +51,7 @@ class NoCaps(coco_caption.CocoCaption):
     where = f'{self._boxes.where(row)}, key {image_id!r}'
     found = self._boxes.json(row)
     records.tags(found, where)
-    rectangles = [records.field(item, 'rect', list, where) for item in found]
+    rectangles = [records.numbers(item, 'rect', where) for item in found]
     for rectangle in rectangles:
       if len(rectangle) != 4 or not (rectangle[0] <= rectangle[2] and rectangle[1] <= rectangle[3]):
         raise ValueError(

@@ -28,6 +28,34 @@ class PrepareConfig(settings.Checked):
     2054, 'Numbers a region, of which the last six are its box.', at_least=7
   )
   use_beam: bool = setting(False, 'Read the images in an Apache Beam pipeline.')
+  use_gtlabels: int = setting(
+    1, 'pretrain: whether tags are the annotated ones where an image has them.', choices=(0, 1)
+  )
+  chunk_start_id: int = setting(
+    -1, 'pretrain: the first chunk of data sets in chunks to take; -1 for all.', at_least=-1
+  )
+  chunk_end_id: int = setting(
+    -1, 'pretrain: the chunk behind the last one to take; -1 for all.', at_least=-1
+  )
+
+  def selection(self):
+    """The settings of `builders.prepare` that choose from the pre-training corpus."""
+    chunks = None
+    if self.chunk_start_id >= 0 or self.chunk_end_id >= 0:
+      chunks = range(self.chunk_start_id, self.chunk_end_id)
+      if not chunks or self.chunk_start_id < 0:
+        raise ValueError(
+          f'--chunk_start_id={self.chunk_start_id} --chunk_end_id={self.chunk_end_id} choose no chunk; '
+          'give a first one, from 0, and a larger one behind the last.'
+        )
+    if self.dataset == 'pretrain':
+      return {'use_gtlabels': bool(self.use_gtlabels), 'chunks': chunks}
+    if chunks or not self.use_gtlabels:
+      raise ValueError(
+        '--use_gtlabels, --chunk_start_id and --chunk_end_id are of --dataset=pretrain, not of '
+        f'--dataset={self.dataset}.'
+      )
+    return {}
 
 
 def main(argv):
@@ -37,13 +65,21 @@ def main(argv):
     if getattr(config, name) is None:
       raise ValueError(f'--{name} is missing.')
 
+  selection = config.selection()
+
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
   from oscar.datasets import builders
 
   logging.set_verbosity(logging.ERROR)  # TFDS warns of folders that it is about to fill.
   for part in ('documents', 'regions') if config.dataset == 'pretrain' else ('regions',):
     builder = builders.prepare(
-      config.dataset, config.manual_dir, config.data_dir, part, config.region_dim, config.use_beam
+      config.dataset,
+      config.manual_dir,
+      config.data_dir,
+      part,
+      config.region_dim,
+      config.use_beam,
+      **selection,
     )
     for split, info in builder.info.splits.items():
       print(

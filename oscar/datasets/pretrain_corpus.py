@@ -93,7 +93,7 @@ class PretrainCorpus:
     for row in range(len(self._corpus)):
       where = self._corpus.where(row)
       image_id, label_id, text_a = (self._corpus.text(row, column) for column in range(3))
-      name, chunk, key = split_image_id(image_id)
+      name, chunk, key = split_image_id(image_id, where)
       if name not in self._labels or (chunk and self._chunks and chunk not in self._chunks):
         continue
       if dataset_name(label_id) != name:
@@ -174,11 +174,11 @@ class _LabelFolder:
   def __init__(self, folder):
     self._folder = folder
     self._tags = tsv.TsvFile(os.path.join(folder, 'predictions_gt.tsv'))
-    self._tag_rows = records.read_json(os.path.join(folder, 'imageid2idx.json'))
+    self._tag_rows = records.read_index(os.path.join(folder, 'imageid2idx.json'))
     self._answers = None
     if os.path.exists(os.path.join(folder, 'QA_fileB.tsv')):
       self._answers = tsv.TsvFile(os.path.join(folder, 'QA_fileB.tsv'))
-      self._answer_rows = records.read_json(os.path.join(folder, 'QA_qaid2idx.json'))
+      self._answer_rows = records.read_index(os.path.join(folder, 'QA_qaid2idx.json'))
 
   def image(self, key, use_gtlabels, asked_by):
     """(tags, height, width) of an image."""
@@ -218,12 +218,12 @@ def dataset_name(some_id):
   return 'googlecc' if first == 'cc' else first
 
 
-def split_image_id(image_id):
-  """(data set, chunk or '', key) of an image id of the corpus."""
+def split_image_id(image_id, where='the corpus'):
+  """(data set, chunk or '', key) of an image id of the corpus; `where` it stands, for an error."""
   words, name = image_id.split('_'), dataset_name(image_id)
   if len(words) < (3 if name in CHUNKED else 2):
     raise ValueError(
-      f'image id {image_id!r} has {len(words)} words; expected data '
+      f'{where}: image id {image_id!r} has {len(words)} words; expected data '
       f'set{"_chunk" * (name in CHUNKED)}_key.'
     )
   return name, words[-2] if name in CHUNKED else '', words[-1]

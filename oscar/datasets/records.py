@@ -87,6 +87,23 @@ def field(record, name, kind, where):
   return value
 
 
+def numbers(record, name, where):
+  """`record[name]`, which must be a list of numbers."""
+  values = field(record, name, list, where)
+  for value in values:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+      raise ValueError(f'{where}: {name!r} holds {value!r:.80}, expected numbers.')
+  return values
+
+
+def read_index(path):
+  """{key: number} of an official index file: JSON of key to row or offset."""
+  index = read_json(path)
+  if not isinstance(index, dict) or not all(type(value) is int for value in index.values()):
+    raise ValueError(f'{path}: expected JSON of key to row number or offset.')
+  return index
+
+
 def tags(objects, where):
   """The text of an official list of objects: their classes in order, repeats kept."""
   if not isinstance(objects, list) or not all(isinstance(item, dict) for item in objects):

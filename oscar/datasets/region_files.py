@@ -76,13 +76,13 @@ class RegionTsv(RegionFile):
 
   def __init__(self, path, index=None, offsets=None, dim=features.REGION_DIM, check_boxes=True):
     if offsets is not None:
-      by_offset = _read_index(offsets)
+      by_offset = records.read_index(offsets)
       keys = sorted(by_offset, key=by_offset.get)
       self._tsv = tsv.TsvFile(path, np.array([by_offset[key] for key in keys], np.int64))
       places = {key: row for row, key in enumerate(keys)}
     else:
       self._tsv = tsv.TsvFile(path)
-      places = _read_index(index) if index is not None else row_of_key(self._tsv)
+      places = records.read_index(index) if index is not None else row_of_key(self._tsv)
     super().__init__(path, places, dim, check_boxes)
 
   def _read(self, key, row):
@@ -163,11 +163,3 @@ def row_of_key(file):
       raise ValueError(f'{file.where(row)}: key {key!r} comes again; row {rows[key]} has it too.')
     rows[key] = row
   return rows
-
-
-def _read_index(path):
-  """{key: number} of an official index file."""
-  index = records.read_json(path)
-  if not isinstance(index, dict) or not all(type(value) is int for value in index.values()):
-    raise ValueError(f'{path}: expected JSON of key to row number or offset.')
-  return index

@@ -97,10 +97,10 @@ def read_questions(path, label_of, answered, scored):
   """
   for number, row in enumerate(records.read_json_list(path)):
     where = f'{path} row {number}'
-    ids = records.field(row, 'an', list, where) if answered else []
+    ids = records.numbers(row, 'an', where) if answered else []
     if answered and not ids:
       continue
-    scores = records.field(row, 's', list, where) if ids and scored else [1.0] * len(ids)
+    scores = records.numbers(row, 's', where) if ids and scored else [1.0] * len(ids)
     if len(scores) != len(ids):
       raise ValueError(f'{where}: {len(ids)} answers, but {len(scores)} scores.')
     unknown = [answer for answer in ids if answer not in label_of]
@@ -111,11 +111,14 @@ def read_questions(path, label_of, answered, scored):
       )
     if 'img_id' not in row:
       raise ValueError(f"{where}: 'img_id' is missing; a question needs an image.")
+    question_id = row.get('q_id', 0)
+    if not str(question_id).isdecimal():
+      raise ValueError(f"{where}: 'q_id' is {question_id!r:.80}, expected a whole number.")
     yield Question(
       records.field(row, 'q', str, where),
       records.field(row, 'o', str, where).replace(';', ' ').strip(),
       str(row['img_id']),
-      int(row.get('q_id', 0)),
+      int(question_id),
       tuple(label_of[answer] for answer in ids),
       tuple(map(float, scores)),
     )

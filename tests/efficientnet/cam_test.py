@@ -75,6 +75,7 @@ def test_file_that_is_no_image(lite_job_dir, tmp_path):
 @pytest.mark.parametrize('arguments, said', [
   (['a.png'], '--model_name and --ckpt_dir are missing'),
   (['--model_name=efficientnet-b0'], 'No images'),
+  (['--ckpt_dir=no/such', 'a.png'], 'no/such is no --model_dir of a job'),
   (['--model_name=efficientnet-b0,efficientnet-b1', '--ckpt_dir=x', 'a.png'], '2 models and --ckpt_dir 1'),
 ])
 def test_mistakes_are_one_line(arguments, said):

@@ -133,6 +133,18 @@ def test_outputs_without_top():
     np.testing.assert_allclose(model(images), function(want['head_1x1'], axis=(1, 2)), rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize('name', ['efficientnet-b0', 'efficientnet-lite0'])
+def test_pooled_features_are_the_official_ones_as_rows(name):
+  full = efficientnet.build_model(name, image_size=64)
+  golden.set_weights(full, name)
+  model = efficientnet.build_model(name, image_size=64, pooled_features_only=True)
+  model.set_weights(full.get_weights()[:-2])  # All but the classifier's.
+  want = golden.read_npz(f'logits_{name}_S64.npz')['pooled_features']
+  found = model(golden.images(64), training=False)
+  assert found.shape == (2, 1280)
+  assert golden.relative_error(found, want) < 2e-4
+
+
 def test_no_classes_means_no_classifier():
   model = efficientnet.build_model('efficientnet-b0', image_size=32, num_classes=0)
   assert model.output.shape == (None, 1280)
@@ -301,6 +313,12 @@ def test_importing_the_package_imports_no_tensorflow():
     ('efficientnet-b0', {'image_size': -3}, 'image_size=-3'),
     ('efficientnet-b0', {'image_size': (1, 2, 3)}, r'image_size=\(1, 2, 3\)'),
     ('efficientnet-b0', {'image_size': 32.5}, r'image_size=32\.5'),
+    ('efficientnet-b0', {'batch_norm_epsilon': -1}, 'batch_norm_epsilon=-1'),
+    ('efficientnet-b0', {'batch_norm_epsilon': None}, 'batch_norm_epsilon=None.*number at least 0'),
+    ('efficientnet-b0', {'num_classes': 2.5}, r'num_classes=2\.5.*whole number'),
+    ('efficientnet-b0', {'depth_divisor': 0}, 'depth_divisor=0.*at least 1'),
+    ('efficientnet-b0', {'blocks_args': ['r1_k3_s00_e1_i32_o16']}, 'r1_k3_s00.*stride=0'),
+    ('efficientnet-b0', {'blocks_args': ['r1_k3_s11_e0_i32_o16']}, 'r1_k3_s11_e0.*expand_ratio=0'),
     ('efficientnet-b0', {'pooling': 'avg'}, 'include_top=False'),
     ('efficientnet-b0', {'pooling': 'mean', 'include_top': False}, 'avg'),
     ('efficientnet-b0', {'include_top': False, 'features_only': True}, 'exclude each other'),

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 import oscar
@@ -11,6 +12,19 @@ def test_sizes():
   base, large = oscar.OscarConfig.base(), oscar.OscarConfig.large(num_labels=3)
   assert (base.hidden_size, base.num_hidden_layers, base.img_feature_dim) == (768, 12, 2054)
   assert (large.hidden_size, large.num_attention_heads, large.num_labels) == (1024, 16, 3)
+
+
+def test_unknown_settings_and_things_that_are_no_configuration():
+  with pytest.raises(ValueError, match="'num_labls': did you mean num_labels"):
+    oscar.OscarConfig.base(num_labls=3)
+  with pytest.raises(ValueError, match=r"Configuration \{'hidden_size': 64\}: expected an OscarConfig"):
+    oscar.build_model({'hidden_size': 64}, 'vqa')
+
+
+def test_numbers_may_be_numpys():
+  config = oscar.OscarConfig.base(num_labels=np.int64(7), hidden_dropout_prob=np.float32(0.5))
+  assert config == oscar.OscarConfig.base(num_labels=7, hidden_dropout_prob=0.5)
+  json.dumps(config.to_dict())
 
 
 @pytest.mark.parametrize('as_folder', [False, True])
@@ -39,6 +53,9 @@ def test_files_that_are_no_configuration(tmp_path):
   path.write_text('{"hidden_size": 4')
   with pytest.raises(ValueError, match='config.json is not JSON'):
     oscar.OscarConfig.from_json(path)
+  path.write_bytes(b'\xff\xfe{}')
+  with pytest.raises(ValueError, match='config.json is not JSON'):
+    oscar.OscarConfig.from_json(path)
   path.write_text('[]')
   with pytest.raises(ValueError, match="no key 'hidden_size'"):
     oscar.OscarConfig.from_json(path)
@@ -56,6 +73,12 @@ def test_files_that_are_no_configuration(tmp_path):
     ({'num_hidden_layers': '3'}, 'expected an integer'),
     ({'num_labels': 0}, 'at least 1'),
     ({'hidden_dropout_prob': 1.0}, r'\[0, 1\)'),
+    ({'label_smoothing': 1}, r'\[0, 1\)'),
+    ({'layer_norm_eps': -1e-5}, 'at least 0'),
+    ({'layer_norm_eps': float('nan')}, 'layer_norm_eps=nan'),
+    ({'use_img_layernorm': 'no'}, "use_img_layernorm='no': expected true or false"),
+    ({'num_labels': True}, 'expected an integer'),
+    ({'hidden_act': ['gelu']}, 'expected text'),
   ],
 )
 def test_other_networks_are_refused_by_file_and_key(tmp_path, settings, message):

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import oscar
 from oscar.encoder import exact_gelu
@@ -78,6 +79,17 @@ def test_image_layer_norm_agrees_with_official_code(goldens):
   expected = golden_models.load('image_layernorm.npz')
   for name in ('sequence_output', 'pooled_output'):
     np.testing.assert_allclose(outputs[name], expected[f'encoder/{name}'], atol=1e-5, rtol=0)
+
+
+def test_reading_a_pad_teaches_nothing(model, goldens):
+  """Torch's `padding_idx` of the official word embedding, also where a pad is attended to."""
+  ids = goldens['input_ids'].copy()
+  ids[:, 2:4] = 0, 7
+  with tf.GradientTape() as tape:
+    loss = tf.reduce_sum(model({'input_ids': ids})['logits'][:, 0])
+  gradient = tape.gradient(loss, model.bert.embeddings.word_embeddings.embeddings.value)
+  norms = np.linalg.norm(tf.convert_to_tensor(gradient), axis=1)
+  assert norms[0] == 0 and norms[7] > 0
 
 
 def test_gelu_is_the_exact_one():

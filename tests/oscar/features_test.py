@@ -114,3 +114,9 @@ def test_other_mistakes():
   for count in ('many', -1, None):
     with pytest.raises(ValueError, match='no number of boxes'):
       features.decode(b'', count)
+
+
+@pytest.mark.parametrize('text', [None, 5])
+def test_features_that_are_no_text(text):
+  with pytest.raises(ValueError, match=f'f.tsv, image 7: the features are {text}; expected base64'):
+    features.decode(text, 1, 'f.tsv, image 7')

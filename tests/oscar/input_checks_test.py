@@ -32,6 +32,12 @@ def inputs(**changes):
       {'input_ids': np.zeros((2, 65)), 'token_type_ids': None},
       'has 65 positions, the model embeds 64',
     ),
+    ({'input_ids': np.full((2, 5), 400)}, r'input_ids hold 400; expected 0 to 399 \(vocab_size'),
+    ({'input_ids': np.full((2, 5), -1)}, 'input_ids hold -1; expected 0 to 399'),
+    ({'token_type_ids': np.full((2, 5), 2)}, 'token_type_ids hold 2; expected 0 to 1'),
+    ({'position_ids': np.full((2, 5), 64)}, 'position_ids hold 64; expected 0 to 63'),
+    ({'img_feats': np.zeros((1, 3, 26))}, 'img_feats has 1 examples, input_ids 2'),
+    ({'attention_mask': np.ones((3, 8))}, 'attention_mask has 3 examples, input_ids 2'),
     ({'token_type_ids': np.zeros((2, 4))}, 'token_type_ids has 4 positions, input_ids 5'),
     ({'img_feats': np.zeros((2, 3, 20))}, 'img_feats are 20 wide, the model takes 26'),
     ({'attention_mask': None}, 'need an attention_mask'),
@@ -52,6 +58,16 @@ def test_a_model_checks_what_it_is_given():
   model = oscar.build_model(TINY, 'vqa')
   with pytest.raises(ValueError, match='^img_feats are 20 wide'):
     model(inputs(img_feats=np.zeros((2, 3, 20))))
+
+
+def test_inputs_that_are_none_are_as_if_left_out():
+  with pytest.raises(ValueError, match="key 'input_ids'"):
+    check_inputs({'input_ids': None}, TINY, 'vqa')
+  check_inputs({**inputs(), 'masked_positions': None, 'position_ids': None}, TINY, 'vqa')
+
+
+def test_a_mask_may_be_the_same_for_all():
+  check_inputs(inputs(attention_mask=np.ones((1, 8))), TINY, 'vqa')
 
 
 def test_text_only_models_take_no_regions():

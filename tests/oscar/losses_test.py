@@ -38,6 +38,15 @@ def test_classification_agrees_with_official_code(heads, loss_type, logits, labe
   np.testing.assert_allclose(loss, heads[expected], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize('loss_type', ['kl', 'x2', 'sfmx', 'bxe'])
+def test_other_names_of_cross_entropy(loss_type):
+  """The official NLVR2 pair model takes 'kl', its script's default, for cross-entropy."""
+  logits, labels = np.array([[1.0, 2.0], [0.5, -1.0]], 'float32'), np.array([0, 1])
+  found = losses.mean(losses.classification(logits, labels, loss_type))
+  expected = losses.mean(losses.classification(logits, labels, 'xe'))
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_unknown_loss_type():
   with pytest.raises(ValueError, match="Unknown loss_type 'bcd': did you mean bce"):
     losses.classification(np.zeros((1, 2), 'float32'), np.zeros((1, 2)), 'bcd')

@@ -28,6 +28,12 @@ def test_flags_with_official_names_have_official_defaults():
     assert values[name].value == official[name]['default'], name
 
 
+def test_every_official_flag_works_or_is_answered():
+  official = json.loads((GOLDENS / 'pretrain_flags.json').read_text())
+  values = parsed()
+  assert set(official) - set(values) == set(run_pretrain.ELSEWHERE)
+
+
 def test_an_official_command_line_is_understood():
   values = parsed(
     '--use_b', '1', '--max_grad_norm', '10.0', '--gradient_accumulation_steps', '1',

@@ -1,4 +1,5 @@
 import json
+import pathlib
 import unicodedata
 
 import pytest
@@ -37,6 +38,36 @@ def test_decoding_agrees_with_official_code(tokenizer, case):
   if 'no_cleanup' in case:
     loose = tokenizer.decode(case['ids'], True, clean_up_tokenization_spaces=False)
     assert loose == case['no_cleanup']
+
+
+# What the official tokenizer gives where the tables of `tokenizers` are older than Python's: an
+# unassigned character, a new question mark, a new accent; a lone surrogate; Greek.
+LATER_UNICODE = {
+  'dog\u0378 a': ['dog', 'a'],
+  'dog\u061dcat': ['dog', '[UNK]', 'cat'],
+  'dog\u1ac1': ['dog'],
+  'a\ud800 dog': ['a', 'dog'],
+  '\u039f\u0394\u039f\u03a3 \u03a3\u0391\u03a3[MASK]\u0391\u03a3': [
+    '\u03bf\u03b4\u03bf\u03c2', '\u03c3\u03b1\u03c2', '[MASK]', '\u03b1\u03c2'
+  ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('text', LATER_UNICODE, ids=ascii)
+def test_characters_are_those_of_pythons_unicode(tmp_path, text):
+  expected = LATER_UNICODE[text]
+  greek = [piece for piece in expected if piece[0] > '\u0370']
+  path = tmp_path / 'vocab.txt'
+  path.write_text('\n'.join([pathlib.Path(VOCAB).read_text(), *greek]), encoding='utf-8')
+  tokenizer = oscar.Tokenizer(path)
+  assert tokenizer.tokenize(text) == expected
+  assert tokenizer.encode_batch([text, 'dog']) == [tokenizer.encode(text), tokenizer.encode('dog')]
+
+
+def test_cased_text_keeps_its_accents(tmp_path):
+  path = tmp_path / 'vocab.txt'
+  path.write_text(pathlib.Path(VOCAB).read_text() + 'A\u0301\n', encoding='utf-8')
+  assert oscar.Tokenizer(path, do_lower_case=False).tokenize('A\u0301') == ['A\u0301']
 
 
 def test_batches(tokenizer):

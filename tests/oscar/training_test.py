@@ -19,6 +19,16 @@ NO_DROPOUT = {'hidden_dropout_prob': 0.0, 'attention_probs_dropout_prob': 0.0}
 VOCAB = str(GOLDENS / 'vocab' / 'vocab.txt')
 
 
+def test_a_checkpoint_that_is_not_there(tmp_path):
+  prefix = tmp_path / 'bert_model.ckpt'
+  settings = script_settings.ModelConfig(init_checkpoint=str(prefix))
+  with pytest.raises(FileNotFoundError, match=r'--init_checkpoint=.*bert_model.ckpt: no file, no folder'):
+    training.check_checkpoint(settings)
+  (tmp_path / 'bert_model.ckpt.index').touch()
+  training.check_checkpoint(settings)
+  training.check_checkpoint(script_settings.ModelConfig())
+
+
 def optimization_settings(settings):
   return script_settings.OptimizationConfig(
     learning_rate=settings['lr'],

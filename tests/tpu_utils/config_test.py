@@ -9,7 +9,9 @@ def test_bigtable_is_refused_with_the_mend():
     config.DataConfig(bigtable_instance='table')
 
 
-@pytest.mark.parametrize('values', [{'optimizer': 'adam'}, {'lr_schedule': 'linear'}, {'label_smoothing': -1}])
+@pytest.mark.parametrize('values', [
+  {'optimizer': 'adam'}, {'lr_schedule': 'linear'}, {'label_smoothing': -1}, {'label_smoothing': 1},
+  {'moving_average_decay': 1.0}])
 def test_wrong_values_raise_at_once(values):
   with pytest.raises(ValueError, match=f'--{next(iter(values))}'):
     config.OptimizationConfig(**values)

@@ -182,6 +182,16 @@ def test_adamw_counts_its_updates_and_corrects_the_first_exactly():
   assert optimizer.variables['updates'].numpy() == 1
 
 
+def test_adamw_without_correction_starts_small():
+  variable = keras.Variable(np.zeros(1, np.float32), name='kernel')
+  settings = {'beta_1': 0.9, 'beta_2': 0.99, 'weight_decay': 0.5, 'epsilon': 0.0}
+  optimizer = optimizers.build_optimizer('adamw', correct_bias=False, **settings)
+  optimizer.build([variable])
+  optimizer.apply([tf.constant([3.0])], 0.25)
+  # m is a tenth of the gradient, the root of v too; then half of a quarter decays.
+  np.testing.assert_allclose(variable.numpy(), [-0.25 * (1 - 0.125)], rtol=1e-5)
+
+
 def test_adamw_leaves_the_chosen_variables_without_decay():
   variables, values, _ = variables_and_gradients()
   optimizer = optimizers.build_optimizer('adamw', weight_decay=0.5, skip=variables[:1])

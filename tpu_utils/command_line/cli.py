@@ -4,6 +4,8 @@ import sys
 
 from absl import app, flags, logging
 
+from tpu_utils.command_line.quiet_import import quiet_import
+
 EXIT_INTERRUPTED = 143  # 128 + SIGTERM: launchers start such a job again.
 
 
@@ -39,6 +41,7 @@ def quiet_tensorflow():
   """Keeps TensorFlow's own remarks out of the output. Call before TensorFlow is imported."""
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   logging.set_verbosity(logging.WARNING)
+  quiet_import('tensorflow')
 
 
 def one_line(error):

@@ -28,6 +28,7 @@ def setting(
   *,
   choices=None,
   at_least=None,
+  below=None,
   type=None,  # noqa: A002
   aliases=(),
 ):
@@ -38,6 +39,7 @@ def setting(
     help: one sentence for `--help`.
     choices: allowed values (None is always allowed when it is the default).
     at_least: smallest allowed number.
+    below: number that it must be less than.
     type: bool, int, float or str; needed only when the default is None.
     aliases: further names of the flag, such as the official ones.
   """
@@ -45,6 +47,7 @@ def setting(
     'help': help,
     'choices': choices,
     'at_least': at_least,
+    'below': below,
     'type': type or default.__class__,
     'aliases': aliases,
   }
@@ -102,11 +105,13 @@ class Checked:
       value = getattr(self, field.name)
       if value is None and field.default is None:
         continue
-      choices, at_least = field.metadata['choices'], field.metadata['at_least']
+      choices, at_least, below = (field.metadata[key] for key in ('choices', 'at_least', 'below'))
       if choices:
         suggest.check(f'value of --{field.name}', value, choices)
       if at_least is not None and not value >= at_least:
         raise ValueError(f'--{field.name}={value} must be at least {at_least}.')
+      if below is not None and not value < below:
+        raise ValueError(f'--{field.name}={value} must be below {below}.')
 
 
 def apply_preset(flag_values, preset):
@@ -145,13 +150,14 @@ def help_text(doc, config_classes, flag_values):
   return '\n'.join(parts)
 
 
-def parse_flags(doc, config_classes, positional=False):
+def parse_flags(doc, config_classes, positional=False, elsewhere=None):
   """Returns the flags parser of a script: `--help` prints `help_text`; mistakes take one line.
 
   Args:
     doc: the script's docstring.
     config_classes: its groups of flags.
     positional: whether words that are no flags (files, say) may follow; `main(argv)` finds them in argv[1:].
+    elsewhere: {flag of the official script that this one does not have: what to do instead}.
   """
 
   def parse(argv):
@@ -161,6 +167,9 @@ def parse_flags(doc, config_classes, positional=False):
     try:
       rest = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as e:
+      instead = (elsewhere or {}).get(e.flagname)
+      if instead:
+        sys.exit(_complain(f'--{e.flagname} is a flag of the official script only: {instead}.'))
       sys.exit(_complain(suggest.unknown_name('flag', e.flagname, flags.FLAGS)))
     except flags.Error as e:
       sys.exit(_complain(f'{cli.one_line(e)} (--help explains the flags)'))

@@ -189,9 +189,11 @@ def replace_directory(directory, write):
 
 
 def _check_replaceable(directory):
-  """Raises ValueError if `directory` holds anything but an export: it would be deleted."""
-  if not tf.io.gfile.isdir(directory):
+  """Raises ValueError if `directory` is or holds anything but an export: it would be deleted."""
+  if not tf.io.gfile.exists(directory):
     return
+  if not tf.io.gfile.isdir(directory):
+    raise ValueError(f'{directory}: expected a folder or nothing there, found a file; choose another folder.')
   names = tf.io.gfile.listdir(directory)
   if names and RECORD_FILE not in names:
     raise ValueError(

@@ -2,6 +2,7 @@
 import dataclasses
 import json
 import os
+import zipfile
 from collections.abc import Callable
 
 import keras
@@ -94,6 +95,8 @@ def probabilities(outputs):
 def _load_keras(path):
   if not os.path.isfile(path):
     raise FileNotFoundError(f'{path}: no such file.')
+  if path.endswith('.keras') and not zipfile.is_zipfile(path):
+    raise ValueError(f'{path} is no whole .keras file; copy it anew.')  # Keras would say that there is none.
   try:
     return keras.models.load_model(path, compile=False)
   except Exception as error:  # Whatever Keras meets in a file that is damaged or not its own.

@@ -22,7 +22,7 @@ def preprocess_image(image_bytes, is_training=False, use_bfloat16=False, image_s
   """Preprocesses one image for training or evaluation.
 
   Args:
-    image_bytes: string scalar, the encoded image; or uint8 [height, width, 3], which `decode` gave.
+    image_bytes: string scalar or bytes, the encoded image; or uint8 [height, width, 3], which `decode` gave.
     is_training: which of `preprocess_for_train` and `preprocess_for_eval` does it.
     use_bfloat16: gives bfloat16 rather than float32.
     image_size: height and width of the result, in pixels.

@@ -95,8 +95,10 @@ def _is_counter(name):
 def prefix_of(path):
   """The prefix of a checkpoint that is given as a prefix, a folder, or one of its files."""
   if tf.io.gfile.isdir(path):
-    prefix = tf.train.latest_checkpoint(path)
-    if prefix is None:
+    # Not tf.train.latest_checkpoint, which logs an error of its own where the named one is missing.
+    state = tf.train.get_checkpoint_state(path)
+    prefix = state.model_checkpoint_path if state else ''
+    if not tf.io.gfile.exists(prefix + '.index'):
       raise FileNotFoundError(
         f'{path}: no `checkpoint` file that names an existing checkpoint; give the prefix itself, '
         'such as .../model.ckpt-350000.'

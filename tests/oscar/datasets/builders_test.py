@@ -151,6 +151,28 @@ def test_pretraining(store):
   ]
 
 
+def test_a_selection_of_the_corpus_is_remembered(tmp_path):
+  arguments = 'pretrain', str(loaders.DATA / 'pretrain'), str(tmp_path), 'documents'
+  builder = builders.prepare(*arguments, use_gtlabels=False, chunks=range(1, 2))
+  reader = pretrain_corpus.PretrainCorpus(
+    str(loaders.DATA / 'pretrain' / 'pretrain.yaml'), use_gtlabels=False, chunks=[1]
+  )
+  found = {
+    (record['document_id'].decode(), record['text_b'].decode())
+    for record in tfds.as_numpy(builder.as_dataset(split='pretrain'))
+  }
+  assert found == {(document.document_id, document.text_b) for document in reader.documents()}
+  builders.prepare(*arguments, use_gtlabels=False, chunks=range(1, 2))
+  builders.prepare('pretrain', None, str(tmp_path), 'documents')  # To read what is there.
+  with pytest.raises(ValueError, match=r"was prepared with {'use_gtlabels': False, 'chunks': \['1'"):
+    builders.prepare(*arguments, use_gtlabels=True, chunks=None)
+
+
+def test_only_the_corpus_has_a_selection(tmp_path):
+  with pytest.raises(ValueError, match='use_gtlabels: only the pre-training corpus has a choice'):
+    builders.prepare('vqa', str(tmp_path), str(tmp_path), use_gtlabels=False)
+
+
 def test_records_are_checked_tfrecords(store):
   """A byte that changed in a shard is noticed when it is read."""
   builder, _ = built(store, 'coco_caption', 'coco_caption', 'train')
@@ -181,6 +203,12 @@ def test_folders_that_are_wrong(tmp_path):
   (tmp_path / 'empty' / 'some.txt').touch()
   with pytest.raises(FileNotFoundError, match='has none of the files of oscar_vqa'):
     builders.prepare('vqa', str(tmp_path / 'empty'), str(tmp_path / 'out'))
+
+
+def test_an_empty_split_is_named(data, tmp_path):
+  (data / 'vqa' / 'train2014_qla_mrcnn.json').write_text('[]')
+  with pytest.raises(ValueError, match="vqa: the split 'train' of oscar_vqa is empty"):
+    builders.prepare('vqa', str(data / 'vqa'), str(tmp_path / 'out'))
 
 
 def test_regions_can_be_read_in_other_processes():

@@ -1,5 +1,6 @@
 """Retrieval: against the official loader, and what is said of other files."""
 
+import json
 import random
 
 import pytest
@@ -87,3 +88,25 @@ def test_retrieval_lists(data):
     coco_retrieval.CocoRetrieval(folder, 'test', 'keys.tsv')
   with pytest.raises(region_files.UnknownImageError, match='predictions.tsv has no tags'):
     reader.tags('1')
+
+
+@pytest.mark.parametrize(
+  ('candidate', 'message'),
+  [
+    ([1], r'has the candidate \[1\]; expected an image number'),
+    (['475094', -1], "names caption -1 of '475094': no such"),
+    (['475094', '0'], "names caption '0' of '475094': no such"),
+  ],
+)
+def test_candidates_that_are_none(data, candidate, message):
+  folder = data / 'coco_ir'
+  reader = coco_retrieval.CocoRetrieval(folder, 'minival')
+  (folder / 'best.json').write_text(json.dumps({key: [candidate] for key in reader.image_ids}))
+  with pytest.raises(ValueError, match=f'best.json: image .* {message}'):
+    reader.candidate_pairs('best.json', 1)
+
+
+def test_captions_that_are_no_text(data):
+  (data / 'coco_ir' / 'val_captions.json').write_text('{"398288": ["A man.", 2]}')
+  with pytest.raises(ValueError, match="val_captions.pt, key '398288': the caption 2 is no text"):
+    coco_retrieval.CocoRetrieval(data / 'coco_ir', 'val')

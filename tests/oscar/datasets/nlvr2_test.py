@@ -20,7 +20,11 @@ def test_nlvr2(name, tokenizer, special):
     regions = [reader.regions[image] for image in statement.image_ids]
     if pair.endswith('1'):
       layouts = inputs.two_image_layouts(
-        text, [inputs.words([t], tokenizer) for t in tags], loaders.LENGTH, special
+        text,
+        [inputs.words([t], tokenizer) for t in tags],
+        loaders.LENGTH,
+        special,
+        with_tags=labels.endswith('1'),
       )
       made = [
         inputs.model_inputs(layout, *loaders.padded(rows))

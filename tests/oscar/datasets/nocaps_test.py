@@ -36,6 +36,13 @@ def test_constraint_boxes_that_are_none(data):
     nocaps.NoCaps(data / 'coco_caption' / 'test.yaml').constraint_boxes('316412')
 
 
+def test_corners_that_are_no_numbers(data):
+  path = data / 'coco_caption' / 'test.cbs_box.tsv'
+  path.write_text('316412\t[{"class": "a", "conf": 1, "rect": [null, 0, 1, 5]}]\n')
+  with pytest.raises(ValueError, match="row 0, key '316412': 'rect' holds None, expected numbers"):
+    nocaps.NoCaps(data / 'coco_caption' / 'test.yaml').constraint_boxes('316412')
+
+
 def test_every_file_of_the_constraints_is_needed(data):
   path = data / 'coco_caption' / 'test.yaml'
   path.write_text('feature: test.feature.tsv\n')

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from oscar.datasets import builders, prepare
 from tests.oscar import loaders
 
@@ -27,6 +29,17 @@ def test_both_parts_of_the_corpus_are_written(tmp_path):
   assert done.returncode == 0, done.stderr
   assert 'oscar_pretrain/documents/1.0.0 pretrain: 13 records, 1 shards' in done.stdout
   assert 'oscar_pretrain/regions_2054/1.0.0 pretrain: 10 records, 1 shards' in done.stdout
+
+
+def test_chunks_and_tags_of_the_corpus_are_chosen_by_the_official_flags():
+  config = prepare.PrepareConfig(use_gtlabels=0, chunk_start_id=2, chunk_end_id=4)
+  assert config.selection() == {'use_gtlabels': False, 'chunks': range(2, 4)}
+  assert prepare.PrepareConfig().selection() == {'use_gtlabels': True, 'chunks': None}
+  assert prepare.PrepareConfig(dataset='vqa').selection() == {}
+  with pytest.raises(ValueError, match='--chunk_start_id=3 --chunk_end_id=3 choose no chunk'):
+    prepare.PrepareConfig(chunk_start_id=3, chunk_end_id=3).selection()
+  with pytest.raises(ValueError, match='are of --dataset=pretrain, not of --dataset=vqa'):
+    prepare.PrepareConfig(dataset='vqa', use_gtlabels=0).selection()
 
 
 def test_mistakes_take_one_line(tmp_path):

@@ -94,3 +94,19 @@ def test_questions_need_their_answers(data):
     FileNotFoundError, match='is a question, but .*coco_labels has no QA_fileB.tsv'
   ):
     list(corpus(data).documents())
+
+
+def test_an_index_without_numbers(data):
+  loaders.edit(
+    data / 'pretrain/coco_labels/imageid2idx.json', lambda index: index.update({'398288': '0'})
+  )
+  with pytest.raises(ValueError, match='coco_labels/imageid2idx.json: expected JSON of key to row'):
+    corpus(data)
+
+
+def test_an_image_id_that_is_none(data):
+  path = data / 'pretrain' / 'corpus.tsv'
+  path.write_bytes(path.read_bytes() + b'coco\tcoco_398288\tA man.\n')
+  tsv.write_lineidx(path)
+  with pytest.raises(ValueError, match="corpus.tsv row [0-9]+: image id 'coco' has 1 words"):
+    list(corpus(data).documents())

@@ -54,6 +54,15 @@ def test_vqa_rows(data):
   loaders.edit(path, lambda rows: rows[0].update(img_id=5, q=7))
   with pytest.raises(ValueError, match="row 0: 'q' is 7, expected text"):
     vqa.Vqa(data / 'vqa', 'train')
+  loaders.edit(path, lambda rows: rows[0].update(an=[[0]]))
+  with pytest.raises(ValueError, match=r"row 0: 'an' holds \[0\], expected numbers"):
+    vqa.Vqa(data / 'vqa', 'train')
+  loaders.edit(path, lambda rows: rows[0].update(an=[0], s=[None]))
+  with pytest.raises(ValueError, match="row 0: 's' holds None, expected numbers"):
+    vqa.Vqa(data / 'vqa', 'train')
+  loaders.edit(path, lambda rows: rows[0].update(s=[1], q='what', q_id='7a'))
+  with pytest.raises(ValueError, match="row 0: 'q_id' is '7a', expected a whole number"):
+    vqa.Vqa(data / 'vqa', 'train')
   path.write_text(path.read_text()[:-20])
   with pytest.raises(ValueError, match='train2014_qla_mrcnn.json is no JSON'):
     vqa.Vqa(data / 'vqa', 'train')

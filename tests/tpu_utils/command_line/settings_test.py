@@ -14,7 +14,7 @@ class Cake(settings.Checked):
   """What to bake."""
 
   flavour: str = setting('plum', 'Its flavour.', choices=('plum', 'apple'))
-  layers: int = setting(2, 'How many layers.', at_least=1)
+  layers: int = setting(2, 'How many layers.', at_least=1, below=9)
   sugar: float = setting(None, 'Grams, if any.', type=float, at_least=0)
   iced: bool = setting(False, 'Whether iced.', aliases=('glazed',))
 
@@ -57,6 +57,7 @@ def test_an_alias_is_the_flag(values):
   [
     ('--flavour=aple', 'did you mean apple'),
     ('--layers=0', '--layers=0 must be at least 1'),
+    ('--layers=9', '--layers=9 must be below 9'),
     ('--sugar=-1', '--sugar=-1.0 must be at least 0'),
     ('--sugar=nan', '--sugar=nan must be at least 0'),
   ],
@@ -106,6 +107,14 @@ def test_the_official_flags_have_their_official_defaults():
   classes = (config.DataConfig, config.OptimizationConfig, config.JobConfig, config.HardwareConfig)
   ours = {field.name: field.default for c in classes for field in dataclasses.fields(c)}
   assert {name: ours.get(name, 'absent') for name in OFFICIAL_DEFAULTS} == OFFICIAL_DEFAULTS
+
+
+def test_flags_that_only_the_official_script_has(capsys):
+  with pytest.raises(SystemExit):
+    settings.parse_flags('', [], elsewhere={'do_train': 'leave it out'})(['prog', '--do_train'])
+  assert capsys.readouterr().err == (
+    'Error: --do_train is a flag of the official script only: leave it out.\n'
+  )
 
 
 def test_words_after_the_flags_where_the_script_takes_files():

@@ -247,6 +247,14 @@ def test_directory_of_other_files_is_not_deleted(tmp_path):
   assert (tmp_path / 'thesis.tex').read_text() == 'years of work'
 
 
+def test_file_is_not_deleted(tmp_path):
+  (tmp_path / 'thesis.tex').write_text('years of work')
+  with pytest.raises(ValueError, match='thesis.tex: expected a folder or nothing there, found a file'):
+    export.export(build_model(), tmp_path / 'thesis.tex', preprocess, PREPROCESSING)
+  assert (tmp_path / 'thesis.tex').read_text() == 'years of work'
+  assert os.listdir(tmp_path) == ['thesis.tex']
+
+
 def test_empty_directory_is_filled(tmp_path):
   export.export(build_model(), tmp_path, preprocess, PREPROCESSING)
   assert model_name(tmp_path) == 'tiny'

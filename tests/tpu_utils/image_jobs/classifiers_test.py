@@ -42,6 +42,12 @@ def test_what_maps_no_images_to_classes(tmp_path):
     classifiers.from_file(str(tmp_path / 'm.keras'), SPEC)
 
 
+def test_keras_file_that_is_none(tmp_path):
+  (tmp_path / 'm.keras').write_bytes(b'cut off')
+  with pytest.raises(ValueError, match='m.keras is no whole .keras file'):
+    classifiers.from_file(str(tmp_path / 'm.keras'), SPEC)
+
+
 def test_saved_models_without_images(tmp_path):
   module = tf.Module()
   module.f = tf.function(lambda x: {'y': x}, input_signature=[tf.TensorSpec([None], tf.string)])

@@ -179,14 +179,15 @@ def test_checkpoint_of_another_model(trained):
     weights.load(other, trained)
 
 
-def test_no_checkpoint(model, tmp_path):
+def test_no_checkpoint(model, tmp_path, caplog):
   with pytest.raises(FileNotFoundError, match='model.ckpt'):
     weights.load(model, tmp_path / 'model.ckpt')
   with pytest.raises(FileNotFoundError, match='model.ckpt-7.index'):
     weights.load(model, tmp_path / 'model.ckpt-7.index')
   (tmp_path / 'checkpoint').write_text('model_checkpoint_path: "gone"\n')
-  with pytest.raises(FileNotFoundError, match='checkpoint'):
+  with pytest.raises(FileNotFoundError, match='no `checkpoint` file that names an existing checkpoint'):
     weights.load(model, tmp_path)
+  assert not caplog.records
 
 
 def test_unknown_kind_of_file(model, tmp_path):
