@@ -10,8 +10,9 @@ import re
 import sys
 import tempfile
 
-# Information in the format of absl's C++ logging, and what that says of itself. Anything else is let through.
-_REMARK = re.compile(rb'I\d{4} |WARNING: All log messages before absl::InitializeLog')
+# Information in the format of absl's C++ logging, what that says of itself, and that there is no GPU, which counts as an
+# error there. Anything else is let through.
+_REMARK = re.compile(rb'I\d{4} |WARNING: All log messages before absl::InitializeLog|E\d{4} .*call to cuInit')
 
 
 def quiet_import(name):
