@@ -8,12 +8,13 @@
 import tensorflow as tf
 
 from resnext import grouped_conv_ops
+from tpu_utils.custom_gradient import custom_gradient
 
 
 def grouped_conv(inputs, kernel, strides, padding):
   """As `grouped_conv.grouped_conv`, for CPUs."""
 
-  @tf.custom_gradient
+  @custom_gradient
   def convolve(inputs, kernel):
     outputs = _unfused(inputs, kernel, strides, padding)
 

@@ -7,6 +7,8 @@ numbers gets its gradient as one sum of products over the feature map, on any de
 import tensorflow as tf
 from keras import ops
 
+from tpu_utils.custom_gradient import custom_gradient
+
 
 def depthwise_conv(inputs, kernel, strides, padding):
   """As `keras.ops.depthwise_conv` with channels last; the values are those of TensorFlow's operation.
@@ -22,7 +24,7 @@ def depthwise_conv(inputs, kernel, strides, padding):
   """
   settings = {'strides': (1, *strides, 1), 'padding': padding.upper()}
 
-  @tf.custom_gradient
+  @custom_gradient
   def apply(inputs, kernel):
     def gradient(upstream):
       inputs_gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
