@@ -208,6 +208,6 @@ def test_files_that_are_no_images_and_labels_that_are_none(checkpoint, labelled,
   with pytest.raises(ValueError, match='expected 0 to 2'):
     run(*shared, glob, f'--imagenet_eval_label={tmp_path}/labels.txt')
   (tmp_path / 'm.keras').write_bytes(b'PK')
-  with pytest.raises(ValueError, match='m.keras cannot be read as a .keras file') as error:
+  with pytest.raises(ValueError, match='m.keras is no whole .keras file') as error:
     run(f'--ckpt_dir={tmp_path}/m.keras', photographs=[COFFEE])
   assert '\n' not in str(error.value)
