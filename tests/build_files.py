@@ -1,82 +1,55 @@
 """Keeps the BUILD files equal to what the sources import.
 
-    python -m tests.build_files            # says what is wrong, target by target
-    python -m tests.build_files --write    # mends it
+    python -m tests.build_files            # prints how they differ, as a diff
+    python -m tests.build_files --write    # rewrites them
 
-One target a source file, named after it (`__init__.py`: after its folder). A target depends on the
-modules that its source imports anywhere in the file, gives to `lazy.attach`, or names in a string
-that is exactly a dotted module name (`python -m` in a subprocess, a registry). Packages from PyPI
-have no targets: Bazel runs the Python whose environment has them.
+One target a folder, named after it; it depends on the folders whose modules its sources import anywhere in
+a file, give to `lazy.attach`, or name in a string that is exactly a dotted module name (`python -m` in a
+subprocess, a registry). Packages from PyPI have no targets: Bazel runs the Python whose environment has them.
+
+Folders may not import one another in a circle. The one exception is a folder above others: what its
+subfolders need of it (`tpu_utils/files.py`), and what needs the subfolders (`tpu_utils/job.py`), are two
+layers. Such a folder has a second target, `base`, with the modules of the lower layer.
 """
 import argparse
 import ast
-import dataclasses
+import difflib
 import functools
 import graphlib
 import pathlib
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-RULES = ('py_library', 'py_binary', 'py_test')
 NO_DATA_SUFFIXES = ('.py', '.pyc', '.md', '.bzl')
-HEADER = """\
-# One target a source file; `python -m tests.build_files --write` brings them up to date.
-"""
+HEADER = '# One target a folder; `python -m tests.build_files --write` brings it up to date.\n'
 TOP_HEADER = HEADER + """\
 # Packages from PyPI are not targets: run Bazel in an environment that has them (see setup.py).
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class Target:
-  """One py_* rule. `reasons` says for each dependency where it comes from."""
-
-  package: str
-  name: str
-  rule: str
-  srcs: tuple[str, ...]
-  deps: tuple[str, ...] = ()
-  data: tuple[str, ...] = ()
-  size: str | None = None
-  reasons: dict[str, str] = dataclasses.field(default_factory=dict, compare=False)
-
-  @property
-  def label(self):
-    return f'//{self.package}:{self.name}'
-
-  def render(self):
-    lines = [f'{self.rule}(', f'    name = "{self.name}",']
-    if self.size:
-      lines.append(f'    size = "{self.size}",')
-    for attribute in ('srcs', 'data', 'deps'):
-      lines += _render_list(attribute, getattr(self, attribute))
-    return '\n'.join([*lines, ')', ''])
-
-
-def _render_list(attribute, values):
-  if not values:
-    return []
-  if len(values) == 1:
-    return [f'    {attribute} = ["{values[0]}"],']
-  return [f'    {attribute} = [', *(f'        "{value}",' for value in values), '    ],']
-
-
 class Tree:
-  """The sources and data files of a checkout, and the BUILD files that they ask for."""
+  """The sources and data files of a checkout, and the BUILD files that they ask for.
+
+  Attributes:
+    sources: paths of the Python files, relative to the root.
+    packages: their folders; '' is the root.
+    modules: {dotted name: path}.
+    data: {package: the files and folders directly in it that hold data}.
+  """
 
   def __init__(self, root=ROOT):
     self.root = pathlib.Path(root)
-    # Only packages: a virtual environment or a build folder in the checkout is none of ours.
+    # Only packages: a virtual environment or a build folder in the checkout is not part of the project.
     folders = sorted(path.parent for path in self.root.glob('*/__init__.py'))
     files = [*self.root.glob('*.py')]
     for folder in folders:
       files += [path for path in folder.rglob('*') if path.is_file() and not self._hidden(path)]
     paths = sorted(path.relative_to(self.root).as_posix() for path in files)
-    self.build_files = [path for path in files if path.name == 'BUILD']
+    self.build_files = [path for path in paths if pathlib.PurePath(path).name == 'BUILD']
     self.sources = [path for path in paths if path.endswith('.py')]
     self.packages = sorted({_folder(path) for path in self.sources} | {''})
     self.modules = {_module(path): path for path in self.sources}
-    self.data = {}  # Package -> the files and folders directly in it that hold data.
+    self.data = {}
     for path in paths:
       if not path.endswith(NO_DATA_SUFFIXES) and pathlib.PurePath(path).name != 'BUILD':
         package = next(f.as_posix() for f in pathlib.PurePath(path).parents
@@ -89,48 +62,41 @@ class Tree:
     return any(part.startswith('.') or part == '__pycache__' for part in parts)
 
   @functools.cached_property
-  def targets(self):
-    """{label: Target} that the sources ask for."""
-    targets = [self._target(path) for path in self.sources]
-    return {target.label: target for target in targets}
+  def syntax(self):
+    """{path: syntax tree} of the sources."""
+    return {path: self._parse(path) for path in self.sources}
 
-  def _target(self, path):
-    text = (self.root / path).read_text(encoding='utf-8')
+  def _parse(self, path):
     try:
-      syntax = ast.parse(text, path)
+      return ast.parse((self.root / path).read_text(encoding='utf-8'), path)
     except SyntaxError as error:
-      raise ValueError(f'{path}:{error.lineno}: {error.msg}; make it Python first.') from error
-    package = _folder(path)
-    is_test = path.endswith('_test.py')
-    reasons = {}
-    for module, line in sorted(self._named_modules(path, syntax), key=lambda found: found[1]):
-      if self.modules[module] != path:
-        label = _relative_label(_label(self.modules[module]), package)
-        reasons.setdefault(label, f'{path}:{line} names {module}')
-    for conftest in self._conftests(path) if is_test else ():
-      reasons.setdefault(_relative_label(_label(conftest), package), f'pytest loads {conftest}')
-    data = {_relative_label(f'//{owner}:data', package) for owner in self._data_packages(path, syntax)}
-    return Target(
-      package=package,
-      name=_label(path).rpartition(':')[2],
-      rule='py_test' if is_test else 'py_binary' if _is_script(path, syntax) else 'py_library',
-      srcs=(pathlib.PurePath(path).name,),
-      deps=tuple(sorted(reasons, key=_buildifier_order)),
-      data=tuple(sorted(data, key=_buildifier_order)),
-      size='large' if is_test and 'pytest.mark.slow' in text else None,
-      reasons=reasons,
-    )
+      raise ValueError(f'{path}:{error.lineno}: {error.msg}; fix the syntax first.') from error
 
-  def _conftests(self, path):
-    folders = [folder.as_posix() for folder in pathlib.PurePath(path).parents]
-    return [f'{folder}/conftest.py' for folder in folders
-            if f'{folder}/conftest.py' in self.sources]
+  @functools.cached_property
+  def imports(self):
+    """{path: {imported path: line that names it}} among the sources."""
+    found = {path: {} for path in self.sources}
+    for path in self.sources:
+      for module, line in self._named_modules(path):
+        if self.modules[module] != path:
+          found[path].setdefault(self.modules[module], line)
+      if path.endswith('_test.py'):
+        for folder in pathlib.PurePath(path).parents:
+          conftest = (folder / 'conftest.py').as_posix()
+          if conftest in self.sources:
+            found[path].setdefault(conftest, 1)  # pytest loads it.
+    return found
 
-  def _named_modules(self, path, syntax):
-    """Yields (module of ours, line) for whatever `path` imports or names."""
+  @property
+  def scripts(self):
+    """Paths of the programs: setup.py, and the files with an `if __name__ == '__main__'`."""
+    return [path for path in self.sources if _is_script(path, self.syntax[path])]
+
+  def _named_modules(self, path):
+    """Yields (module of the project, line) for every module that `path` imports or names."""
     own = _module(path)
     package = own if path.endswith('__init__.py') else own.rpartition('.')[0]
-    for node in ast.walk(syntax):
+    for node in ast.walk(self.syntax[path]):
       names = []
       if isinstance(node, ast.Import):
         names = [self._closest(alias.name) for alias in node.names]
@@ -142,49 +108,127 @@ class Tree:
       elif isinstance(node, ast.Call) and ast.unparse(node.func) == 'lazy.attach':
         names = [f'{package}.{value}' for value in _lazy_submodules(path, node)]
       elif isinstance(node, ast.Constant) and isinstance(node.value, str) and '.' in node.value:
-        names = [node.value] if node.value in self.modules else []
+        names = [node.value]
       yield from ((name, node.lineno) for name in names if name in self.modules)
 
   def _closest(self, name):
-    """`package.module.Class` -> `package.module`; '' for what is not in this tree."""
+    """`package.module.Class` -> `package.module`; '' for a name outside this tree."""
     while name and name not in self.modules:
       name = name.rpartition('.')[0]
     return name
 
-  def _data_packages(self, path, syntax):
-    """Packages whose data files `path` reads, as far as its string literals tell.
+  # ---- layers
+
+  @functools.cached_property
+  def base(self):
+    """{package: its modules of the lower layer, sorted paths}, for packages that need two layers.
+
+    These are packages whose subfolders import from them while they import from the subfolders. A module is of the
+    lower layer unless it reaches, through any imports, a subfolder that imports from the package.
+    """
+    reach = {path: self._reachable(path) for path in self.sources}
+    layers = {}
+    for package in self.packages:
+      own = [path for path in self.sources if _folder(path) == package]
+      below = [p for p in self.sources if _folder(p).startswith(f'{package}/') and package]
+      needed = {dep for path in below for dep in self.imports[path]} & set(own)
+      circular = {path for path in below if reach[path] & needed}
+      lower = sorted(path for path in own if not reach[path] & circular)
+      if needed and len(lower) < len(own):
+        layers[package] = lower
+    return layers
+
+  def _reachable(self, path):
+    seen, left = set(), [path]
+    while left:
+      new = self.imports[left.pop()].keys() - seen
+      seen |= new
+      left += new
+    return seen
+
+  def label(self, path):
+    """The label of the target that holds a source."""
+    package = _folder(path)
+    if path in self.base.get(package, ()):
+      return f'//{package}:base'
+    return f'//{package}:{_name_of(package)}'
+
+  @functools.cached_property
+  def targets(self):
+    """{label: its sources}."""
+    targets = {}
+    for path in self.sources:
+      targets.setdefault(self.label(path), []).append(path)
+    return targets
+
+  @functools.cached_property
+  def deps(self):
+    """{label: {label that it depends on: where that comes from}}."""
+    deps = {label: {} for label in self.targets}
+    for path, imported in self.imports.items():
+      for target, line in imported.items():
+        if self.label(target) != self.label(path):
+          reason = f'{path}:{line} names {_module(target)}'
+          deps[self.label(path)].setdefault(self.label(target), reason)
+    return deps
+
+  def circle(self):
+    """The labels of a circle of targets, or () when there is none."""
+    try:
+      graphlib.TopologicalSorter(self.deps).prepare()
+    except graphlib.CycleError as error:
+      return tuple(reversed(error.args[1]))
+    return ()
+
+  # ---- text
+
+  def render(self, package):
+    """The text of one BUILD file."""
+    is_test = package == 'tests' or package.startswith('tests/')
+    blocks = ['load("//tests:py_test.bzl", "py_tests")\n'] if is_test else []
+    blocks.append('package(default_visibility = ["//visibility:public"])\n')
+    if package == 'tests':
+      blocks.append('exports_files(["run_pytest.py"])  # Main of every py_tests.\n')
+    if package in self.data:
+      folders = [f'{entry}/**' if (self.root / package / entry).is_dir() else entry
+                 for entry in sorted(self.data[package])]
+      blocks.append(f'filegroup(\n    name = "data",\n    srcs = glob({_list(folders)}),\n)\n')
+    lower = self.base.get(package, [])
+    if lower:
+      files = [pathlib.PurePath(path).name for path in lower]
+      blocks.append(f'BASE = {_list(files, indent="")}\n')
+      blocks.append(self._target(package, f'//{package}:base', 'py_library', 'BASE'))
+    label = f'//{package}:{_name_of(package)}'
+    if label in self.targets:
+      # `tests/` itself has the macro's file as well, which is no Python source.
+      srcs = 'glob(["*.py"], exclude = BASE)' if lower else 'glob(["*.py"])'
+      blocks.append(self._target(package, label, 'py_tests' if is_test else 'py_library', srcs))
+    return (HEADER if package else TOP_HEADER) + '\n'.join(blocks)
+
+  def _target(self, package, label, rule, srcs):
+    lines = [f'{rule}(', f'    name = "{label.rpartition(":")[2]}",', f'    srcs = {srcs},']
+    data = {_shown(f'//{owner}:data', package) for owner in self._data_packages(label)}
+    for attribute, labels in (('data', data), ('deps', {_shown(d, package) for d in self.deps[label]})):
+      if labels:
+        lines.append(f'    {attribute} = {_list(sorted(labels, key=_buildifier_order))},')
+    return '\n'.join([*lines, ')', ''])
+
+  def _data_packages(self, label):
+    """Packages whose data files a target reads, as far as the string literals of its sources tell.
 
     The package's own sources, and those that import from it, name the file or folder that they
     read. Test data is also known by its folder's name alone: 'goldens'.
     """
-    parts = {
-      part
-      for node in ast.walk(syntax) if isinstance(node, ast.Constant) and isinstance(node.value, str)
-      for part in node.value.split('/')
-    }
-    imported = {_folder(self.modules[module]) for module, _ in self._named_modules(path, syntax)}
     for package, entries in self.data.items():
-      near = _folder(path) == package or package in imported
-      named = package.startswith('tests/') and pathlib.PurePath(package).name in parts
-      if named or (near and entries & parts):
-        yield package
-
-  def render(self, package):
-    """The text of one BUILD file."""
-    targets = [target for target in self.targets.values() if target.package == package]
-    blocks = []
-    if any(target.rule == 'py_test' for target in targets):
-      blocks.append('load("//tests:py_test.bzl", "py_test")\n')
-    blocks.append('package(default_visibility = ["//visibility:public"])\n')
-    if package == 'tests':
-      blocks.append('exports_files(["run_pytest.py"])  # Main of every py_test.\n')
-    if package in self.data:
-      folders = [f'{entry}/**' if (self.root / package / entry).is_dir() else entry
-                 for entry in sorted(self.data[package])]
-      globs = '\n'.join(_render_list('srcs', folders)).replace('= [', '= glob([').replace('],', ']),')
-      blocks.append(f'filegroup(\n    name = "data",\n{globs}\n)\n')
-    blocks += [target.render() for target in targets]
-    return (HEADER if package else TOP_HEADER) + '\n'.join(blocks)
+      for path in self.targets[label]:
+        parts = {part for node in ast.walk(self.syntax[path])
+                 if isinstance(node, ast.Constant) and isinstance(node.value, str)
+                 for part in node.value.split('/')}
+        near = package in {_folder(path), *map(_folder, self.imports[path])}
+        named = package.startswith('tests/') and pathlib.PurePath(package).name in parts
+        if named or (near and entries & parts):
+          yield package
+          break
 
 
 def _lazy_submodules(path, call):
@@ -199,132 +243,79 @@ def _lazy_submodules(path, call):
 
 
 def _is_script(path, syntax):
-  """Whether `path` is a program: setup.py, or a file with an `if __name__ == '__main__'`."""
   guards = [ast.unparse(node.test) for node in syntax.body if isinstance(node, ast.If)]
   return path == 'setup.py' or "__name__ == '__main__'" in guards
 
 
 def _folder(path):
-  return '' if '/' not in path else path.rpartition('/')[0]
+  return path.rpartition('/')[0]
 
 
 def _module(path):
   return path.removesuffix('.py').removesuffix('/__init__').replace('/', '.')
 
 
-def _label(path):
-  folder, stem = _folder(path), pathlib.PurePath(path).stem
-  return f'//{folder}:{pathlib.PurePath(folder).name if stem == "__init__" else stem}'
+def _name_of(package):
+  return package.rpartition('/')[2] or 'setup'
 
 
-def _relative_label(label, package):
+def _shown(label, package):
   """As buildifier writes it: `:name` in the same package, `//a/b` for `//a/b:b`."""
   folder, _, name = label[2:].partition(':')
   if folder == package:
     return f':{name}'
-  return f'//{folder}' if folder.rpartition('/')[2] == name else label
+  return f'//{folder}' if _name_of(folder) == name else label
 
 
 def _buildifier_order(label):
   return label.startswith('//'), label.replace(':', '!')
 
 
-def parse(path, package):
-  """Returns {label: Target} of the py_* rules in one BUILD file, which is Python-like enough."""
-  targets = []
-  for statement in ast.parse(path.read_text(encoding='utf-8'), str(path)).body:
-    call = getattr(statement, 'value', None)
-    if isinstance(call, ast.Call) and getattr(call.func, 'id', None) in RULES:
-      values = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-      lists = {name: tuple(values.pop(name, ())) for name in ('srcs', 'deps', 'data')}
-      targets.append(Target(package, rule=call.func.id, **values, **lists))
-  labels = [target.label for target in targets]
-  if len(set(labels)) != len(labels):
-    raise ValueError(f'{path}: expected each name once, found {sorted(labels)}; delete the copies.')
-  return dict(zip(labels, targets, strict=True))
+def _list(values, indent='    '):
+  if len(values) == 1:
+    return f'["{values[0]}"]'
+  return '\n'.join(['[', *(f'{indent}    "{value}",' for value in values), f'{indent}]'])
 
 
 def problems(root=ROOT):
-  """Returns what is wrong with the BUILD files, one message a fault, with the lines to put."""
+  """Returns one message for each BUILD file that is missing, left over or different, and for a circle."""
   tree = Tree(root)
-  messages = _misnamed(tree) + _cycles(tree)
+  messages = []
+  circle = tree.circle()
+  if circle:
+    steps = [f'{b} ({tree.deps[a][b]})' for a, b in zip(circle, circle[1:], strict=False)]
+    messages.append('These folders import one another in a circle; move what they share into a folder of '
+                    f'its own, or below: {" -> ".join([circle[0], *steps])}.')
   for package in tree.packages:
-    path = tree.root / package / 'BUILD'
-    if path.exists():
-      messages += _compare_package(tree, package, path)
-    else:
-      messages.append(f'{_name(path, root)} is missing; write\n{tree.render(package)}')
-  return messages + [f'{_name(path, root)}: no sources are left here; delete it.'
-                     for path in _stale(tree)]
+    name = f'{package}/BUILD'.lstrip('/')
+    path = tree.root / name
+    found = path.read_text(encoding='utf-8').splitlines() if path.exists() else []
+    wanted = tree.render(package).splitlines()
+    if found != wanted:
+      diff = difflib.unified_diff(found, wanted, name, 'from the imports', lineterm='', n=1)
+      messages.append('\n'.join([*diff, *_reasons(tree, package, set(wanted) - set(found))]))
+  return messages + [f'{path}: no sources are left here; delete it.' for path in _stale(tree)]
 
 
-def _compare_package(tree, package, path):
-  """Messages for one BUILD file: target by target, then whatever else differs in the text."""
-  expected = {label: t for label, t in tree.targets.items() if t.package == package}
-  found = parse(path, package)
-  messages = [f'{label} has no source; delete it, or name it after its file.'
-              for label in found if label not in expected]
-  for label, target in expected.items():
-    messages += _compare(target, found[label]) if label in found else [
-      f'{label} is missing from {_name(path, tree.root)}; put\n{target.render()}']
-  if not messages and path.read_text(encoding='utf-8') != tree.render(package):
-    messages.append(f'{_name(path, tree.root)}: the targets are right, but loads, data or form are '
-                    f'not; write\n{tree.render(package)}')
-  return messages
-
-
-def _name(path, root):
-  return path.relative_to(root).as_posix()
+def _reasons(tree, package, lines):
+  """For each added line that is a dependency, the import that asks for it."""
+  for label, deps in tree.deps.items():
+    if _folder(label[2:].replace(':', '/')) == package:
+      yield from (f'{_shown(dep, package)}: {reason}' for dep, reason in deps.items()
+                  if any(f'"{_shown(dep, package)}"' in line for line in lines))
 
 
 def _stale(tree):
-  return [path for path in tree.build_files if _folder(_name(path, tree.root)) not in tree.packages]
-
-
-def _compare(expected, found):
-  """Messages for one target that is there."""
-  messages = []
-  for attribute in ('rule', 'srcs', 'size'):
-    if getattr(expected, attribute) != getattr(found, attribute):
-      messages.append(f'{expected.label}: expected {attribute} {getattr(expected, attribute)!r}, '
-                      f'found {getattr(found, attribute)!r}.')
-  for attribute in ('deps', 'data'):
-    wanted, given = getattr(expected, attribute), getattr(found, attribute)
-    messages += [f'{expected.label}: {attribute} lacks "{label}"'
-                 f' ({expected.reasons.get(label, "its files are named in the source")}).'
-                 for label in wanted if label not in given]
-    messages += [f'{expected.label}: {attribute} has "{label}", which its source does not use.'
-                 for label in given if label not in wanted]
-  return messages
-
-
-def _misnamed(tree):
-  return [
-    f'{path}: a module may not be named as its folder, whose __init__.py has the target; rename it.'
-    for path in tree.sources if pathlib.PurePath(path).stem == pathlib.PurePath(_folder(path)).name
-  ]
-
-
-def _cycles(tree):
-  graph = {}
-  for label, target in tree.targets.items():
-    deps = [f'//{target.package}{dep}' if dep.startswith(':') else dep for dep in target.deps]
-    graph[label] = [dep if ':' in dep else f'{dep}:{dep.rpartition("/")[2]}' for dep in deps]
-  try:
-    graphlib.TopologicalSorter(graph).prepare()
-  except graphlib.CycleError as error:
-    return ['These modules import one another in a circle, which Bazel refuses; move what they '
-            f'share into a module of its own: {" -> ".join(reversed(error.args[1]))}.']
-  return []
+  return [path for path in tree.build_files if _folder(path) not in tree.packages]
 
 
 def write(root=ROOT):
-  """Writes the BUILD files anew, and deletes those of folders without sources."""
+  """Rewrites the BUILD files, and deletes those of folders without sources."""
   tree = Tree(root)
   for package in tree.packages:
     (tree.root / package / 'BUILD').write_text(tree.render(package), encoding='utf-8')
   for path in _stale(tree):
-    path.unlink()
+    (tree.root / path).unlink()
 
 
 def main():

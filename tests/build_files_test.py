@@ -1,4 +1,5 @@
 """The BUILD files say what the sources import; and the check sees each way of being wrong."""
+import ast
 import shutil
 import subprocess
 import sys
@@ -7,39 +8,10 @@ import pytest
 
 from tests import build_files
 
-
-def test_build_files_say_what_the_sources_import():
-  wrong = build_files.problems()
-  assert not wrong, '\n'.join(['', *wrong, '`python -m tests.build_files --write` mends this.'])
-
-
-def test_every_source_is_in_exactly_one_target():
-  """Asked of the files on disk, not of the generator."""
-  folders = [build_files.ROOT / package for package in PACKAGES]
-  sources = [build_files.ROOT / 'setup.py', *(p for f in folders for p in f.rglob('*.py'))]
-  listed = [
-    path.parent / source
-    for path in [build_files.ROOT / 'BUILD', *(p for f in folders for p in f.rglob('BUILD'))]
-    for target in build_files.parse(path, '').values()
-    for source in target.srcs
-  ]
-  assert sorted(listed) == sorted(sources)
-
-
-@pytest.mark.skipif(not shutil.which('bazel'), reason='Bazel is not installed')
-def test_bazel_loads_the_targets(tmp_path):
-  query = subprocess.run(
-    ['bazel', '--batch', f'--output_user_root={tmp_path}', 'query', 'kind(py_, //...)'],
-    cwd=build_files.ROOT, capture_output=True, text=True, check=False,
-  )
-  assert query.returncode == 0, query.stderr
-  assert set(query.stdout.split()) == set(build_files.Tree().targets)
-
-
 PACKAGES = ('efficientnet', 'resnext', 'oscar', 'tpu_utils', 'tests')
 SOURCES = {
   'setup.py': '',
-  'tools/__init__.py': "from tools import lazy\nlazy.attach(__name__, {'Saw': 'saw'})\n",
+  'tools/__init__.py': '',
   'tools/lazy.py': 'import json\n',
   'tools/saw.py': 'def cut():\n  from tools.wood import oak\n  return oak.Oak\n',
   'tools/wood/__init__.py': '',
@@ -47,16 +19,57 @@ SOURCES = {
   'tools/wood/grain/rings.csv': '1\n',
   'tools/wood/README.md': 'Wood.\n',
   'tools/main.py': "import tools.saw\nif __name__ == '__main__':\n  pass\n",
+  'house/__init__.py': "from tools import lazy\nlazy.attach(__name__, {'Door': 'door'})\n",
+  'house/door.py': 'import tools.wood.oak\n',
   'tests/__init__.py': '',
   'tests/conftest.py': '',
-  'tests/run_test.py': "import tools\nMODULE = 'tools.main'\nGOLDENS = 'tests/goldens/a.npy'\n",
+  'tests/run_test.py': "import house\nMODULE = 'tools.main'\nGOLDENS = 'tests/goldens/a.npy'\n",
   'tests/goldens/a.npy': '',
   'tests/goldens/make.py': '',
 }
 
 
+def test_build_files_say_what_the_sources_import():
+  wrong = build_files.problems()
+  assert not wrong, '\n'.join(['', *wrong, '`python -m tests.build_files --write` fixes this.'])
+
+
+def test_every_source_is_in_exactly_one_target():
+  """Asked of the files on disk and of their globs, not of the generator."""
+  for package in PACKAGES:
+    for folder in {path.parent for path in (build_files.ROOT / package).rglob('*.py')}:
+      text = (folder / 'BUILD').read_text()
+      base = next((ast.literal_eval(node.value) for node in ast.parse(text).body
+                   if isinstance(node, ast.Assign)), None)
+      assert text.count('glob(["*.py"]') == 1, folder
+      assert ('exclude = BASE' in text) == (base is not None), folder
+      assert all((folder / source).exists() for source in base or ()), folder
+
+
+def test_the_papers_do_not_import_one_another():
+  """Nor does anything in tpu_utils know a paper; oscar may use an image model (design, section 2)."""
+  tree = build_files.Tree()
+  folders = {path: path.split('/')[0] for path in tree.sources}
+  papers = {'efficientnet', 'resnext', 'oscar'}
+  for path, imported in tree.imports.items():
+    own = folders[path]
+    if own in papers or own == 'tpu_utils':
+      others = {folders[target] for target in imported} & papers - {own}
+      assert not others or own == 'oscar' and others <= {'efficientnet', 'resnext'}, path
+
+
+@pytest.mark.skipif(not shutil.which('bazel'), reason='Bazel is not installed')
+def test_bazel_loads_the_targets(tmp_path):
+  query = subprocess.run(
+    ['bazel', '--batch', f'--output_user_root={tmp_path}', 'query', 'kind(py_library, //...)'],
+    cwd=build_files.ROOT, capture_output=True, text=True, check=False,
+  )
+  assert query.returncode == 0, query.stderr
+  assert set(query.stdout.split()) == set(build_files.Tree().targets)
+
+
 @pytest.fixture
-def tree(tmp_path):
+def checkout(tmp_path):
   """A small checkout whose BUILD files are right."""
   for name, text in SOURCES.items():
     put(tmp_path, name, text)
@@ -76,96 +89,89 @@ def edit(root, name, old, new):
   (root / name).write_text(text.replace(old, new))
 
 
-def targets(root, package):
-  return build_files.parse(root / package / 'BUILD', package)
+def test_imports_become_deps(checkout):
+  deps = build_files.Tree(checkout).deps
+  assert set(deps['//tools:tools']) == {'//tools/wood:wood'}  # Imported in a function.
+  assert deps['//tools:base'] == {}  # json is not in the tree.
+  assert set(deps['//tools/wood:wood']) == {'//tools:base'}  # Relative.
+  assert set(deps['//house:house']) == {'//tools:base', '//tools/wood:wood'}
+  assert set(deps['//tests:tests']) == {'//house:house', '//tools:tools'}  # main: named in a string.
+  assert '    deps = [\n        "//house",\n        "//tools",\n    ],' in (checkout / 'tests/BUILD').read_text()
 
 
-def test_imports_become_deps(tree):
-  tools = targets(tree, 'tools')
-  assert tools['//tools:tools'].deps == (':lazy', ':saw')  # saw: named in lazy.attach.
-  assert tools['//tools:saw'].deps == ('//tools/wood:oak',)  # Imported in a function.
-  assert tools['//tools:lazy'].deps == ()  # json is not ours.
-  assert targets(tree, 'tools/wood')['//tools/wood:oak'].deps == ('//tools:lazy',)  # Relative.
-  run_test = targets(tree, 'tests')['//tests:run_test']
-  assert run_test.deps == (':conftest', '//tools', '//tools:main')  # main: named in a string.
+def test_a_folder_above_others_has_two_layers(checkout):
+  """The lower holds what the subfolder imports, the upper what imports the subfolder."""
+  assert build_files.Tree(checkout).base == {'tools': ['tools/__init__.py', 'tools/lazy.py']}
+  text = (checkout / 'tools/BUILD').read_text()
+  assert 'BASE = [\n    "__init__.py",\n    "lazy.py",\n]' in text
+  assert 'srcs = glob(["*.py"], exclude = BASE)' in text
 
 
-def test_kinds_of_rules_and_data(tree):
-  assert targets(tree, 'tools')['//tools:main'].rule == 'py_binary'
-  assert targets(tree, '')['//:setup'].rule == 'py_binary'
-  assert targets(tree, 'tests')['//tests:run_test'].rule == 'py_test'
-  assert targets(tree, 'tests')['//tests:run_test'].data == ('//tests/goldens:data',)
-  assert targets(tree, 'tools/wood')['//tools/wood:oak'].data == (':data',)
-  assert 'srcs = glob(["grain/**"])' in (tree / 'tools/wood/BUILD').read_text()
+def test_scripts_and_data(checkout):
+  assert build_files.Tree(checkout).scripts == ['setup.py', 'tools/main.py']
+  assert 'data = ["//tests/goldens:data"]' in (checkout / 'tests/BUILD').read_text()
+  assert 'data = [":data"]' in (checkout / 'tools/wood/BUILD').read_text()
+  assert 'srcs = glob(["grain/**"])' in (checkout / 'tools/wood/BUILD').read_text()
 
 
-@pytest.mark.parametrize('old, new, said', [
-  ('deps = ["//tools/wood:oak"],', '',
-   '//tools:saw: deps lacks "//tools/wood:oak" (tools/saw.py:2 names tools.wood.oak).'),
-  ('deps = ["//tools/wood:oak"],', 'deps = ["//tools/wood:oak", ":lazy"],',
-   '//tools:saw: deps has ":lazy", which its source does not use.'),
-  ('srcs = ["saw.py"]', 'srcs = ["saw.py", "lazy.py"]',
-   "//tools:saw: expected srcs ('saw.py',), found ('saw.py', 'lazy.py')."),
-  ('name = "saw"', 'name = "plane"', '//tools:saw is missing from tools/BUILD; put\npy_library('),
-  ('name = "saw"', 'name = "plane"', '//tools:plane has no source'),
-  ('py_binary(', 'py_library(', "//tools:main: expected rule 'py_binary', found 'py_library'."),
-  ('package(default', 'package(features', 'tools/BUILD: the targets are right, but loads'),
+@pytest.mark.parametrize('old, new', [
+  ('"//tools/wood"', '"//house"'),
+  ('name = "tools"', 'name = "plane"'),
+  ('package(default', 'package(features'),
 ])
-def test_wrong_target_is_named(tree, old, new, said):
-  edit(tree, 'tools/BUILD', old, new)
-  assert any(message.startswith(said) for message in build_files.problems(tree))
+def test_a_wrong_file_is_shown_as_a_diff(checkout, old, new):
+  edit(checkout, 'tools/BUILD', old, new)
+  message, = build_files.problems(checkout)
+  assert message.startswith('--- tools/BUILD')
+  removed = [line for line in message.splitlines() if line.startswith('-') and new in line]
+  added = [line for line in message.splitlines() if line.startswith('+') and old in line]
+  assert removed and added
 
 
-def test_new_source_is_reported_with_the_lines_to_put(tree):
-  put(tree, 'tools/axe.py', 'from tools import saw\n')
-  assert build_files.problems(tree) == [
-    '//tools:axe is missing from tools/BUILD; put\n'
-    'py_library(\n    name = "axe",\n    srcs = ["axe.py"],\n    deps = [":saw"],\n)\n'
-  ]
+def test_a_missing_dep_is_shown_with_the_import_that_asks_for_it(checkout):
+  put(checkout, 'tools/wood/pine.py', 'import house.door\n')
+  put(checkout, 'house/door.py', '')
+  message, *_ = [m for m in build_files.problems(checkout) if 'tools/wood/BUILD' in m]
+  assert '//house: tools/wood/pine.py:1 names house.door' in message
 
 
-def test_missing_and_left_over_build_files_are_reported(tree):
-  (tree / 'tools/wood/BUILD').rename(tree / 'tools/wood/grain/BUILD')
-  missing, left_over = build_files.problems(tree)
-  assert missing.startswith('tools/wood/BUILD is missing; write\n')
+def test_missing_and_left_over_build_files_are_reported(checkout):
+  (checkout / 'tools/wood/BUILD').rename(checkout / 'tools/wood/grain/BUILD')
+  missing, left_over = build_files.problems(checkout)
+  assert missing.startswith('--- tools/wood/BUILD')
   assert left_over.startswith('tools/wood/grain/BUILD: no sources are left here')
-  build_files.write(tree)
-  assert build_files.problems(tree) == []
+  build_files.write(checkout)
+  assert build_files.problems(checkout) == []
 
 
-def test_circle_of_imports_is_reported(tree):
-  put(tree, 'tools/lazy.py', 'def late():\n  import tools.saw\n')
-  build_files.write(tree)
-  circle, = build_files.problems(tree)
-  assert all(label in circle for label in ('//tools:saw', '//tools/wood:oak', '//tools:lazy'))
+def test_circle_of_folders_is_reported(checkout):
+  put(checkout, 'tools/wood/oak.py', 'def late():\n  import house.door\n')
+  build_files.write(checkout)
+  circle, = build_files.problems(checkout)
+  assert '//house:house' in circle
+  assert 'tools/wood/oak.py:2 names house.door' in circle
 
 
-def test_same_target_twice_is_refused(tree):
-  with (tree / 'tools/BUILD').open('a') as build_file:
-    build_file.write('py_library(name = "saw", srcs = ["saw.py"])\n')
-  with pytest.raises(ValueError, match='tools/BUILD: expected each name once'):
-    build_files.problems(tree)
+def test_circle_of_two_subfolders_is_no_matter_of_layers(checkout):
+  put(checkout, 'tools/metal/__init__.py', 'import tools.wood.oak\n')
+  put(checkout, 'tools/wood/oak.py', 'import tools.metal\n')
+  build_files.write(checkout)
+  assert any('in a circle' in message for message in build_files.problems(checkout))
 
 
-def test_module_named_as_its_folder_is_refused(tree):
-  put(tree, 'tools/wood/wood.py', '')
-  assert any(message.startswith('tools/wood/wood.py: a module may not be named as its folder')
-             for message in build_files.problems(tree))
+def test_lazy_names_must_be_readable(checkout):
+  edit(checkout, 'house/__init__.py', "{'Door': 'door'}", 'NAMES')
+  with pytest.raises(ValueError, match=r'house/__init__.py:2: expected a literal dict.*NAMES'):
+    build_files.problems(checkout)
 
 
-def test_lazy_names_must_be_readable(tree):
-  edit(tree, 'tools/__init__.py', "{'Saw': 'saw'}", 'NAMES')
-  with pytest.raises(ValueError, match=r'tools/__init__.py:2: expected a literal dict.*NAMES'):
-    build_files.problems(tree)
+def test_source_that_does_not_parse_is_named(checkout):
+  put(checkout, 'tools/saw.py', 'x = 1\n<<<<<<< HEAD\n')
+  with pytest.raises(ValueError, match='tools/saw.py:2: invalid syntax; fix the syntax first.'):
+    build_files.problems(checkout)
 
 
-def test_source_that_does_not_parse_is_named(tree):
-  put(tree, 'tools/saw.py', 'x = 1\n<<<<<<< HEAD\n')
-  with pytest.raises(ValueError, match='tools/saw.py:2: invalid syntax; make it Python first.'):
-    build_files.problems(tree)
-
-
-def test_command_line_says_that_all_is_well():
+def test_command_line_reports_that_all_is_well():
   run = subprocess.run([sys.executable, '-m', 'tests.build_files'], cwd=build_files.ROOT,
                        capture_output=True, text=True, check=False)
   assert run.returncode == 0, run.stdout

@@ -1,11 +1,23 @@
-"""py_test for test files of plain functions, which pytest runs."""
+"""py_tests: the tests of a folder, which pytest runs."""
 
-def py_test(name, srcs, **kwargs):
-    """As the native rule; `srcs` is the one test file."""
-    native.py_test(
-        name = name,
-        srcs = srcs + ["//tests:run_pytest.py"],
-        main = "//tests:run_pytest.py",
-        args = ["$(location %s)" % src for src in srcs],
-        **kwargs
-    )
+def py_tests(name, srcs, deps = [], data = []):
+    """A folder of tests, as a library that other tests may import and as a test that pytest runs.
+
+    Args:
+      name: the folder's name; the test is called `<name>_pytest`.
+      srcs: the folder's Python files.
+      deps: what they import.
+      data: files that they read.
+    """
+    native.py_library(name = name, srcs = srcs, deps = deps, data = data, testonly = True)
+    tests = [src for src in srcs if src.endswith("_test.py")]
+    if tests:
+        native.py_test(
+            name = name + "_pytest",
+            size = "enormous",
+            srcs = ["//tests:run_pytest.py"],
+            main = "//tests:run_pytest.py",
+            args = ["$(location %s)" % src for src in tests],
+            data = tests,
+            deps = [":" + name],
+        )
