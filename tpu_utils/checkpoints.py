@@ -12,6 +12,8 @@ import sys
 
 import tensorflow as tf
 
+from tpu_utils.errors import first_line
+
 METADATA = '_metadata'  # Key of a JSON string: what made the checkpoint.
 _PREFIX = 'model.ckpt-'
 _ARCHIVE = 'archive'
@@ -46,7 +48,7 @@ def write_tensors(prefix, values):
     for file in sorted(tf.io.gfile.listdir(scratch), key=lambda f: f.endswith('.index')):
       tf.io.gfile.rename(os.path.join(scratch, file), os.path.join(folder, file), overwrite=True)
   except tf.errors.OpError as e:
-    raise OSError(f'{prefix}: the checkpoint could not be written: {_first_line(e)}') from e
+    raise OSError(f'{prefix}: the checkpoint could not be written: {first_line(e)}') from e
   finally:
     if tf.io.gfile.exists(scratch):
       tf.io.gfile.rmtree(scratch)
@@ -69,7 +71,7 @@ def read(prefix, wanted=None):
       names = [name for name in names if name == METADATA or wanted(name)]
     values = {name: reader.get_tensor(name) for name in names}
   except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as e:
-    raise CheckpointError(f'{prefix}: not a whole checkpoint: {_first_line(e)}') from e
+    raise CheckpointError(f'{prefix}: not a whole checkpoint: {first_line(e)}') from e
   metadata = values.pop(METADATA, None)
   return values, json.loads(metadata) if metadata is not None else {}
 
@@ -249,11 +251,6 @@ def write_text(path, text):
   with tf.io.gfile.GFile(scratch, 'w') as f:
     f.write(text)
   tf.io.gfile.rename(scratch, path, overwrite=True)
-
-
-def _first_line(error):
-  lines = str(error).splitlines()
-  return lines[0] if lines else type(error).__name__
 
 
 def _listing(what, names, most=4):

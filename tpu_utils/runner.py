@@ -14,6 +14,7 @@ import tensorflow as tf
 from tpu_utils import checkpoints, distribute
 from tpu_utils.command_line import cli, interruption
 from tpu_utils.command_line.progress import Progress
+from tpu_utils.errors import first_line
 from tpu_utils.trainer import NonFiniteLossError
 
 _LOOP_SECONDS = 2.0  # The device returns to the host about this often, for progress and signals.
@@ -345,19 +346,13 @@ def _explained(images):
   except tf.errors.UnavailableError as e:
     raise ConnectionError(
       'a machine of the job does not answer any more. Start all workers again: they go on from the '
-      f'newest checkpoint. ({_cause(e)})'
+      f'newest checkpoint. ({first_line(e, marked="aborted by")})'
     ) from e
   except tf.errors.OpError as e:
     cause = images.explain(e)
     if cause is None:
       raise
     raise cause from e
-
-
-def _cause(error):
-  """The line of a graph's error that says what happened, without the traceback of the graph."""
-  lines = [line for line in error.message.splitlines() if line and not line[0].isspace()]
-  return next((line for line in lines if 'aborted by' in line), lines[0])
 
 
 def _write_scalars(writer, numbers, step):

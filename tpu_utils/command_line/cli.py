@@ -5,6 +5,7 @@ import sys
 from absl import app, flags, logging
 
 from tpu_utils.command_line.quiet_import import quiet_import
+from tpu_utils.errors import one_line
 
 EXIT_INTERRUPTED = 143  # 128 + SIGTERM: launchers start such a job again.
 
@@ -42,10 +43,3 @@ def quiet_tensorflow():
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   logging.set_verbosity(logging.WARNING)
   quiet_import('tensorflow')
-
-
-def one_line(error):
-  """The message of an exception as one line."""
-  if isinstance(error, OSError) and error.strerror and error.filename:
-    return f'{error.filename}: {error.strerror}'
-  return ' '.join(str(error).split())

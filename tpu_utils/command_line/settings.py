@@ -9,7 +9,7 @@ import textwrap
 
 from absl import flags
 
-from tpu_utils.command_line import cli
+from tpu_utils.errors import one_line
 from tpu_utils.names import check_name, unknown_name
 
 # Flags belong to the script that asks for them, not to this module.
@@ -173,7 +173,7 @@ def parse_flags(doc, config_classes, positional=False, elsewhere=None):
         sys.exit(_complain(f'--{e.flagname} is a flag of the official script only: {instead}.'))
       sys.exit(_complain(unknown_name('flag', e.flagname, flags.FLAGS)))
     except flags.Error as e:
-      sys.exit(_complain(f'{cli.one_line(e)} (--help explains the flags)'))
+      sys.exit(_complain(f'{one_line(e)} (--help explains the flags)'))
     if len(rest) > 1 and not positional:
       sys.exit(_complain(f'{rest[1]!r} is not a flag; flags are written --name=value.'))
     return rest

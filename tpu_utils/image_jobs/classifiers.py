@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tpu_utils.errors import first_line
 from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.names import unknown_name
 
@@ -100,7 +101,7 @@ def _load_keras(path):
   try:
     return keras.models.load_model(path, compile=False)
   except Exception as error:  # Whatever Keras meets in a file that is damaged or not its own.
-    raise ValueError(f'{path} cannot be read as a .keras file ({_first_line(error)}).') from error
+    raise ValueError(f'{path} cannot be read as a .keras file ({first_line(error)}).') from error
 
 
 def _load_saved_model(path):
@@ -108,7 +109,7 @@ def _load_saved_model(path):
   try:
     loaded = tf.saved_model.load(path)
   except (tf.errors.OpError, OSError, ValueError, RuntimeError) as error:
-    raise ValueError(f'{path} cannot be read as a SavedModel ({_first_line(error)}).') from error
+    raise ValueError(f'{path} cannot be read as a SavedModel ({first_line(error)}).') from error
   found = []
   for name, signature in loaded.signatures.items():
     (argument, tensor), *others = signature.structured_input_signature[1].items()
@@ -151,8 +152,3 @@ def _spec_of(record, spec):
   fields = {field.name for field in dataclasses.fields(PreprocessSpec)}
   said = {k: v for k, v in record.get('preprocessing', {}).items() if k in fields}
   return dataclasses.replace(spec, **said)
-
-
-def _first_line(error):
-  lines = str(error).strip().splitlines()
-  return lines[0] if lines else type(error).__name__

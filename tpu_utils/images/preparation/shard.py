@@ -8,7 +8,7 @@ import tempfile
 
 import tensorflow as tf
 
-from tpu_utils.command_line import cli
+from tpu_utils.errors import one_line
 from tpu_utils.images.preparation import collect, encoding
 from tpu_utils.images.sources.manifest import ShardRecord
 
@@ -99,7 +99,7 @@ def write(task):
       os.replace(beside, task.path)
   except (tf.errors.OpError, OSError) as e:
     # TensorFlow's errors don't survive the way between processes.
-    raise OSError(f'{task.path} cannot be written: {getattr(e, "message", None) or cli.one_line(e)}') from None
+    raise OSError(f'{task.path} cannot be written: {one_line(e)}') from None
   finally:
     if os.path.exists(beside):
       os.remove(beside)
@@ -126,7 +126,7 @@ def _write_records(task, path):
       try:
         record, kind = _record(image, task)
       except (encoding.UnusableImageError, OSError) as e:
-        left_out.append(f'{image}: {cli.one_line(e)}')
+        left_out.append(f'{image}: {one_line(e)}')
         continue
       writer.write(record)
       offsets.append(offsets[-1] + len(record) + 16)  # Length, data and two checksums.

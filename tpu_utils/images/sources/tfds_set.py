@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder, registered
 
-from tpu_utils.command_line import cli
+from tpu_utils.errors import one_line
 from tpu_utils.images import record_index
 from tpu_utils.images.sources.interface import DataSet, ExampleFormat, ExampleRecords
 from tpu_utils.images.sources.part import Part
@@ -132,7 +132,7 @@ class ArrayRecords:
       self._length = len(self._records)
     except RuntimeError as e:
       raise ValueError(
-        f'{os.path.dirname(paths[0])}: its ArrayRecord files cannot be read ({cli.one_line(e) or "cut off"}); '
+        f'{os.path.dirname(paths[0])}: its ArrayRecord files cannot be read ({one_line(e) or "cut off"}); '
         'copy or prepare them again.'
       ) from None
     self._folder = os.path.dirname(paths[0])
@@ -168,7 +168,7 @@ class ArrayRecords:
     try:
       return self._records[int(number)]
     except RuntimeError as e:
-      raise ValueError(f'{self.where(number)}: cannot be read ({cli.one_line(e)}).') from None
+      raise ValueError(f'{self.where(number)}: cannot be read ({one_line(e)}).') from None
 
   def where(self, number):
     """See `interface`."""
