@@ -2,7 +2,7 @@
 
 
 def one_line(error: BaseException) -> str:
-  """Returns the whole message of an exception as one line; an error of the system as `file: reason`."""
+  """Returns the whole message of an exception as one line; a system's error as `file: reason`."""
   if isinstance(error, OSError) and error.strerror and error.filename:
     return f'{error.filename}: {error.strerror}'
   return ' '.join(_message(error).split())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import checkpoints
+from tpu_utils import checkpoints, files
 from tpu_utils.errors import first_line
 
 _SHADOW = '/ExponentialMovingAverage'
@@ -63,7 +63,7 @@ def write(prefix, tensors, step):
   checkpoints.write_tensors(prefix, {**tensors, **shadows, 'global_step': np.asarray(step, np.int64)})
   folder, name = os.path.split(prefix)
   state = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
-  checkpoints.write_text(os.path.join(folder, 'checkpoint'), state)
+  files.write_text(os.path.join(folder, 'checkpoint'), state)
 
 
 def _source_names(names, prefix, use_ema):
