@@ -29,6 +29,7 @@ from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import experiment, image_script
 from tpu_utils.image_jobs.experiment import Trial
 from tpu_utils.names import check_name
+from tpu_utils.text_table import text_table
 
 # Equation 3: a step of phi doubles the cost.
 COST_OF_A_STEP = 2.0
@@ -309,7 +310,7 @@ def table(rows, scores, baseline, alpha_beta_gamma=None):
       *((score.accuracy_text, f'{score.cross_entropy:.4f}') if score else ('-', '-')),
       *((f'{paper[0]}G', paper[1]) if paper else ('-', '-')),
     ])  # fmt: skip
-  return experiment.table(header, lines)
+  return text_table(header, lines)
 
 
 def figure(searched, family, scores):

@@ -10,6 +10,7 @@ from tpu_utils.export import saved_model, tflite
 from tpu_utils.images import digits, preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import interface, open_dataset
+from tpu_utils.text_table import text_table
 
 _EVAL_BATCH = 8
 
@@ -150,8 +151,8 @@ def measure(model, contents, images, count):
 def table(results, known_classes=True):
   """`measure`'s results as text; top-1 only of `known_classes`, when the images are of the model's."""
   count = results['model'].images
-  lines = [f'{f"on {count} images":16}{"top-1":>9}{"same class":>13}{"largest change":>17}']
+  rows = []
   for name, result in results.items():
     right = f'{100 * result.right / count:.2f}%' if known_classes else '-'
-    lines.append(f'{name:16}{right:>9}{100 * result.unchanged / count:12.2f}%{result.change:17.4f}')
-  return '\n'.join(lines)
+    rows.append([name, right, f'{100 * result.unchanged / count:.2f}%', f'{result.change:.4f}'])
+  return text_table([f'on {count} images', 'top-1', 'same class', 'largest change'], rows)

@@ -219,16 +219,6 @@ def _minutes(seconds):
   return f'{seconds / 60:.0f} min' if seconds > 90 else f'{seconds:.0f} s'
 
 
-def table(header, rows):
-  """Rows of texts and numbers as aligned text; the first column to the left, the others to the right."""
-  rows = [[str(cell) for cell in row] for row in (header, *rows)]
-  widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-  return '\n'.join(
-    '  '.join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
-    for row in rows
-  )
-
-
 def count(number):
   """A number of parameters or multiply-adds in three digits or so: 25.0M, 4.23G."""
   for unit, size in (('G', 1e9), ('M', 1e6), ('k', 1e3)):

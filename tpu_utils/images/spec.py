@@ -47,6 +47,34 @@ def with_advprop(spec):
   return dataclasses.replace(spec, mean_rgb=(127.5,) * 3, stddev_rgb=(127.5,) * 3)
 
 
+def fitted(
+  spec: PreprocessSpec,
+  *,
+  image_size: int | None = None,
+  crop: str | None = None,
+  interpolation: str | None = None,
+  advprop: bool | None = False,
+  is_digits: bool = False,
+) -> PreprocessSpec:
+  """Returns a network's `PreprocessSpec` with the user's values in place of its own.
+
+  Args:
+    spec: the network's own.
+    image_size: pixels a side; None leaves the network's.
+    crop: one of CROPS; None leaves the network's.
+    interpolation: one of INTERPOLATIONS; None leaves the network's.
+    advprop: whether to scale as `with_advprop`.
+    is_digits: whether the images are the embedded digits, at 8 pixels too small to lose any by a crop.
+
+  Raises:
+    ValueError: a value is unknown.
+  """
+  crop = crop or ('whole' if is_digits else None)
+  given = {'image_size': image_size, 'crop': crop, 'interpolation': interpolation}
+  spec = dataclasses.replace(spec, **{name: value for name, value in given.items() if value})
+  return with_advprop(spec) if advprop else spec
+
+
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
   """What training does to an image beyond the `PreprocessSpec`. The defaults are the official ones.
