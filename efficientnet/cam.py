@@ -22,6 +22,7 @@ from efficientnet import main as training
 from efficientnet import pretrained
 from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.settings import setting
+from tpu_utils.images.spec import fitted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +108,6 @@ def maps_of(name, checkpoint, photographs, config):
     checkpoint_models,
     classifiers,
     eval_ckpt,
-    image_script,
     predictions,
   )
 
@@ -116,12 +116,13 @@ def maps_of(name, checkpoint, photographs, config):
   is_digits = checkpoint_models.learnt_digits(job)
   network = training.describe(model_settings, None)
   job = job or {}
-  spec = image_script.fitted_spec(
+  spec = fitted(
     network.spec,
     image_size=model_settings.input_image_size,
-    crop=job.get('crop_rule') or ('whole' if is_digits else None),
+    crop=job.get('crop_rule'),
     interpolation=job.get('interpolation'),
     advprop=job.get('advprop', False),
+    is_digits=is_digits,
   )
   images = predictions.read_images(photographs, spec)
   model = checkpoint_models.load(

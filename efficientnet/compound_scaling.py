@@ -24,10 +24,12 @@ from typing import NamedTuple
 from absl import flags
 
 from efficientnet import main as training
-from tpu_utils.command_line import cli, settings, suggest
+from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import experiment, image_script
 from tpu_utils.image_jobs.experiment import Trial
+from tpu_utils.names import check_name
+from tpu_utils.text_table import text_table
 
 # Equation 3: a step of phi doubles the cost.
 COST_OF_A_STEP = 2.0
@@ -60,7 +62,7 @@ def single_dimension(dimension, phi):
   Raises:
     ValueError: an unknown dimension.
   """
-  suggest.check('dimension', dimension, DIMENSIONS)
+  check_name('dimension', dimension, DIMENSIONS)
   factor = COST_OF_A_STEP**phi
   return Coefficients(1.0, 1.0, 1.0)._replace(
     **{dimension: factor if dimension == 'depth' else factor**0.5}
@@ -308,7 +310,7 @@ def table(rows, scores, baseline, alpha_beta_gamma=None):
       *((score.accuracy_text, f'{score.cross_entropy:.4f}') if score else ('-', '-')),
       *((f'{paper[0]}G', paper[1]) if paper else ('-', '-')),
     ])  # fmt: skip
-  return experiment.table(header, lines)
+  return text_table(header, lines)
 
 
 def figure(searched, family, scores):

@@ -12,8 +12,10 @@ import fnmatch
 
 from absl import flags
 
-from tpu_utils.command_line import cli, settings, suggest
+from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.settings import setting
+from tpu_utils.names import unknown_name
+from tpu_utils.text_table import text_table
 
 _PAPER = 'arXiv 1905.11946v5, Table 2'
 _ADVPROP = 'official README, AdvProp + AutoAugment'
@@ -66,7 +68,7 @@ def rows(pattern='*'):
   known = model_builder_factory.model_names()
   names = fnmatch.filter(known, pattern)
   if not names:
-    raise suggest.unknown_name('model_name', pattern, known)
+    raise unknown_name('model_name', pattern, known)
   listed = []
   for name in names:
     counts = counting.count(name)
@@ -80,12 +82,12 @@ def main(argv):
   del argv
   config = settings.from_flags(ModelsConfig, flags.FLAGS)
   listed = rows(config.model_name)
-  print(f'{"model":34}{"parameters":>12}{"multiply-adds":>17}{"pixels":>8}{"top-1":>8}  source')
-  for name, parameters, multiply_adds, size, top_1, source in listed:
-    accuracy = '-' if top_1 is None else f'{top_1:g}'
-    print(
-      f'{name:34}{parameters:12,}{multiply_adds:17,}{size:8}{accuracy:>8}  {source or "-"}'.rstrip()
-    )
+  header = ['model', 'parameters', 'multiply-adds', 'pixels', 'top-1', 'source']
+  lines = [
+    [name, f'{parameters:,}', f'{adds:,}', size, '-' if top_1 is None else f'{top_1:g}', source or '-']
+    for name, parameters, adds, size, top_1, source in listed
+  ]
+  print(text_table(header, lines, left_columns=(0, 5)))
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 # Kinds of positions: none (padding), caption or question, labels (tags), regions.
 _NONE, _C, _L, _R = range(4)
@@ -342,7 +342,7 @@ def model_inputs(layout, img_feats, num_regions, attention='CLR'):
   Raises:
     ValueError: unknown attention.
   """
-  suggest.check('attention', attention, _SEES)
+  check_name('attention', attention, _SEES)
   regions = tf.range(tf.shape(img_feats)[1])[None] < num_regions[:, None]
   kind = tf.concat([layout.kind, tf.where(regions, _R, _NONE)], axis=1)
   if attention == 'CLR':

@@ -1,8 +1,7 @@
 """From stage to stage: starting from the checkpoint of BERT or of another task, and writing one."""
-import json
 import os
 
-from tpu_utils import export, runner, weights
+from tpu_utils import export, files, weights
 
 # Layers that a checkpoint need not have: all heads; the pooler, which masked-word models of Hugging
 # Face leave out; the image embedding, which BERT does not have.
@@ -55,19 +54,13 @@ def save(model, tokenizer, folder, weights_file='model.safetensors'):
     ValueError: `folder` holds something else, or a package is missing.
     OSError: the files could not be written.
   """
-  record = {'model_name': model.name, 'task': model.task, 'versions': runner.versions()}
+  record = {'model_name': model.name, 'task': model.task, 'versions': files.versions()}
 
   def write(staged):
     model.config.to_json(os.path.join(staged, 'config.json'))
     tokenizer.save_vocabulary(staged)
-    _write_json(os.path.join(staged, 'tokenizer_config.json'), {'do_lower_case': tokenizer.do_lower_case})
+    files.write_json(os.path.join(staged, 'tokenizer_config.json'), {'do_lower_case': tokenizer.do_lower_case})
     weights.save_torch(model, os.path.join(staged, weights_file))
-    _write_json(os.path.join(staged, export.RECORD_FILE), record)
+    files.write_json(os.path.join(staged, export.RECORD_FILE), record)
 
-  export.replace_directory(folder, write)
-
-
-def _write_json(path, content):
-  with open(path, 'w', encoding='utf-8') as f:
-    json.dump(content, f, indent=2)
-    f.write('\n')
+  files.replace_folder(folder, write, marker=export.RECORD_FILE)

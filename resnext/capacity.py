@@ -13,6 +13,7 @@ import sys
 from absl import flags
 
 from tpu_utils.command_line import cli, settings
+from tpu_utils.text_table import text_table
 
 # Table 2: C -> (d, width of the grouped convolution).
 PAPER_TABLE_2 = {1: (64, 64), 2: (40, 80), 4: (24, 96), 8: (14, 112), 32: (4, 128)}
@@ -66,17 +67,18 @@ def equal_capacity_width(cardinality, channels=256, baseline_width=64, times=1):
 
 def table(cardinalities, channels=256, baseline_width=64):
   """Table 2 as text: for each cardinality d, C * d, parameters and multiply-adds, and the paper's d."""
-  lines = ['cardinality C  width d  C x d  parameters  multiply-adds  paper: d  C x d']
+  rows = []
   paper = PAPER_TABLE_2 if (channels, baseline_width) == (256, 64) else {}
   for cardinality in cardinalities:
     width = equal_capacity_width(cardinality, channels, baseline_width)
     parameters = block_parameters(cardinality, width, channels)
-    printed = '{:>9}{:>7}'.format(*paper.get(cardinality, ('-', '-')))
-    lines.append(
-      f'{cardinality:>13}{width:>9}{cardinality * width:>7}{parameters:>12,}'
-      f'{parameters * _PIXELS / 1e9:>14.3f}G{printed}'
-    )
-  return '\n'.join(lines)
+    multiply_adds = f'{parameters * _PIXELS / 1e9:.3f}G'
+    rows.append([
+      cardinality, width, cardinality * width, f'{parameters:,}', multiply_adds,
+      *paper.get(cardinality, ('-', '-')),
+    ])  # fmt: skip
+  header = ['cardinality C', 'width d', 'C x d', 'parameters', 'multiply-adds', 'paper: d', 'C x d']
+  return text_table(header, rows, left_columns=())
 
 
 def main(_):
@@ -86,4 +88,4 @@ def main(_):
 
 if __name__ == '__main__':
   settings.define_flags(CapacityConfig)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, (CapacityConfig,))))
+  sys.exit(cli.run(main, settings.parse_flags(__doc__, (CapacityConfig,)), uses_tensorflow=False))

@@ -25,6 +25,7 @@ from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import experiment, image_script
 from tpu_utils.image_jobs.experiment import Trial
+from tpu_utils.text_table import text_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +181,7 @@ class Networks:
         *((score.error_text, f'{score.cross_entropy:.4f}') if score else ('-', '-')),
         self.paper_error(name) or '-',
       ])  # fmt: skip
-    return experiment.table(header, rows)
+    return text_table(header, rows)
 
   def figure(self, scores):
     """Error against cardinality, and against cost."""

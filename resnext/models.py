@@ -12,6 +12,7 @@ from absl import flags
 
 from resnext import counts, network_params
 from tpu_utils.command_line import cli, settings
+from tpu_utils.text_table import text_table
 
 # Top-1 error in percent: ImageNet, one 224-pixel crop (Tables 3 and 4); CIFAR-10 (Table 7).
 # The paper's ResNet-200 is the pre-activated one, which has slightly fewer batch-norm parameters.
@@ -44,16 +45,15 @@ class ModelsConfig(settings.Checked):
 
 def table(names):
   """The listing as text."""
-  lines = ['model                  parameters  multiply-adds  image size  top-1 error in the paper']
+  rows = []
   for name in names:
     params = network_params.from_name(name)
     size = counts.network_counts(params)
     error = f'{PAPER_ERRORS[name]} %' if name in PAPER_ERRORS else '-'
-    lines.append(
-      f'{name:20}{size.parameters:>13,}{size.multiply_adds / 1e9:>14.3f}G'
-      f'{params.image_size:>12}{error:>26}'
-    )
-  return '\n'.join(lines)
+    multiply_adds = f'{size.multiply_adds / 1e9:.3f}G'
+    rows.append([name, f'{size.parameters:,}', multiply_adds, params.image_size, error])
+  header = ['model', 'parameters', 'multiply-adds', 'image size', 'top-1 error in the paper']
+  return text_table(header, rows)
 
 
 def main(_):
@@ -63,4 +63,4 @@ def main(_):
 
 if __name__ == '__main__':
   settings.define_flags(ModelsConfig)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, [ModelsConfig])))
+  sys.exit(cli.run(main, settings.parse_flags(__doc__, [ModelsConfig]), uses_tensorflow=False))

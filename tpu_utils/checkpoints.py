@@ -12,6 +12,9 @@ import sys
 
 import tensorflow as tf
 
+from tpu_utils import files
+from tpu_utils.errors import first_line
+
 METADATA = '_metadata'  # Key of a JSON string: what made the checkpoint.
 _PREFIX = 'model.ckpt-'
 _ARCHIVE = 'archive'
@@ -33,23 +36,19 @@ def write(prefix, values, metadata=None):
 def write_tensors(prefix, values):
   """Writes a tensor bundle of `values` {name: array or bytes}, as `write` does."""
   folder, name = os.path.split(prefix)
-  scratch = os.path.join(folder, f'.writing-{name}')
   names = sorted(values)
   try:
-    tf.io.gfile.makedirs(scratch)
-    tf.raw_ops.SaveV2(
-      prefix=os.path.join(scratch, name),
-      tensor_names=names,
-      shape_and_slices=[''] * len(names),
-      tensors=[tf.convert_to_tensor(values[n]) for n in names],
-    )
-    for file in sorted(tf.io.gfile.listdir(scratch), key=lambda f: f.endswith('.index')):
-      tf.io.gfile.rename(os.path.join(scratch, file), os.path.join(folder, file), overwrite=True)
-  except tf.errors.OpError as e:
-    raise OSError(f'{prefix}: the checkpoint could not be written: {_first_line(e)}') from e
-  finally:
-    if tf.io.gfile.exists(scratch):
-      tf.io.gfile.rmtree(scratch)
+    with files.scratch_folder(os.path.join(folder, f'.writing-{name}')) as scratch:
+      tf.raw_ops.SaveV2(
+        prefix=os.path.join(scratch, name),
+        tensor_names=names,
+        shape_and_slices=[''] * len(names),
+        tensors=[tf.convert_to_tensor(values[n]) for n in names],
+      )
+      for file in sorted(tf.io.gfile.listdir(scratch), key=lambda f: f.endswith('.index')):
+        tf.io.gfile.rename(os.path.join(scratch, file), os.path.join(folder, file), overwrite=True)
+  except (tf.errors.OpError, OSError) as e:
+    raise OSError(f'{prefix}: the checkpoint could not be written: {first_line(e)}') from e
 
 
 def read(prefix, wanted=None):
@@ -69,7 +68,7 @@ def read(prefix, wanted=None):
       names = [name for name in names if name == METADATA or wanted(name)]
     values = {name: reader.get_tensor(name) for name in names}
   except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as e:
-    raise CheckpointError(f'{prefix}: not a whole checkpoint: {_first_line(e)}') from e
+    raise CheckpointError(f'{prefix}: not a whole checkpoint: {first_line(e)}') from e
   metadata = values.pop(METADATA, None)
   return values, json.loads(metadata) if metadata is not None else {}
 
@@ -204,9 +203,9 @@ class CheckpointManager:
       print(f'{self.prefix(step)} is gone before it could be archived as the best.', file=sys.stderr)
       return False
     # From here on the new one is the best: `checkpoint` says which files count.
-    write_text(os.path.join(archive, 'checkpoint'), _state_text([step]))
-    write_text(os.path.join(archive, 'best_eval.txt'), json.dumps(results))
-    write_text(self._in_directory(_BEST_OBJECTIVE), f'{objective:f}')
+    files.write_text(os.path.join(archive, 'checkpoint'), _state_text([step]))
+    files.write_text(os.path.join(archive, 'best_eval.txt'), json.dumps(results))
+    files.write_text(self._in_directory(_BEST_OBJECTIVE), f'{objective:f}')
     for path in tf.io.gfile.glob(os.path.join(archive, f'{_PREFIX}*')):
       if not os.path.basename(path).startswith(f'{name}.'):
         tf.io.gfile.remove(path)
@@ -224,7 +223,7 @@ class CheckpointManager:
       # The index first: what is half deleted is no checkpoint any more.
       for path in sorted(tf.io.gfile.glob(f'{self.prefix(old)}.*'), key=lambda p: '.data' in p):
         tf.io.gfile.remove(path)
-    write_text(self._in_directory('checkpoint'), _state_text(steps[-self._keep :]))
+    files.write_text(self._in_directory('checkpoint'), _state_text(steps[-self._keep :]))
 
   def _in_directory(self, name):
     return os.path.join(self.directory, name)
@@ -241,19 +240,6 @@ def _state_text(steps):
   lines = [f'model_checkpoint_path: "{_PREFIX}{steps[-1]}"']
   lines += [f'all_model_checkpoint_paths: "{_PREFIX}{step}"' for step in steps]
   return '\n'.join(lines) + '\n'
-
-
-def write_text(path, text):
-  """Writes a small text file whole or not at all."""
-  scratch = f'{path}.writing'
-  with tf.io.gfile.GFile(scratch, 'w') as f:
-    f.write(text)
-  tf.io.gfile.rename(scratch, path, overwrite=True)
-
-
-def _first_line(error):
-  lines = str(error).splitlines()
-  return lines[0] if lines else type(error).__name__
 
 
 def _listing(what, names, most=4):

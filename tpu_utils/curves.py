@@ -1,40 +1,45 @@
 """Pictures of a job's curves, from the summaries in its model_dir."""
+import io
 import os
+from collections.abc import Sequence
 
-import tensorflow as tf
+from tpu_utils import files
 
 
-def read(folder):
-  """{tag: {step: value}} of the scalars in a folder's event files; of one step the last value.
+def read(folder: str) -> dict[str, dict[int, float]]:
+  """Reads the scalars in a folder's event files, up to where a kill cut them off.
 
-  A job that was killed has written some steps twice, the second time after it went on.
+  A job that was killed has written some steps twice, the second time after it resumed.
+
+  Returns:
+    {tag: {step: value}}, with the last value of each step; empty if there are no event files.
   """
-  found = {}
-  for path in sorted(tf.io.gfile.glob(os.path.join(folder, 'events.out.tfevents.*'))):
-    for event in _events(path):
-      for value in event.summary.value:
-        if value.HasField('tensor'):
-          points = found.setdefault(value.tag, {})
-          points[event.step] = float(tf.make_ndarray(value.tensor))
-  return found
+  from tensorboard.backend.event_processing import directory_watcher, event_accumulator
+  from tensorboard.util import tensor_util
 
-
-def _events(path):
-  """The events of a file, up to where a kill cut it off."""
+  everything = {event_accumulator.TENSORS: 0}
+  # Purging would drop the later steps where one is evaluated once more.
+  events = event_accumulator.EventAccumulator(folder, everything, purge_orphaned_data=False)
   try:
-    for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
-      yield tf.compat.v1.Event.FromString(record)
-  except tf.errors.DataLossError:
-    return
+    events.Reload()
+  except directory_watcher.DirectoryDeletedError:  # Or never there.
+    return {}
+  return {
+    tag: {e.step: float(tensor_util.make_ndarray(e.tensor_proto)) for e in events.Tensors(tag)}
+    for tag in events.Tags()[event_accumulator.TENSORS]
+  }
 
 
-def draw(model_dir, panels, path):
+def draw(model_dir: str, panels: Sequence[Sequence[str]], path: str) -> None:
   """Draws curves of training (lines) and evaluation (dots) side by side.
 
   Args:
     model_dir: the job's folder.
     panels: tags to draw, a sequence for each panel.
-    path: the PNG file to write; whole or not at all.
+    path: the PNG file to write, whole or not at all.
+
+  Raises:
+    OSError: the file cannot be written.
   """
   from matplotlib.figure import Figure  # Takes a second to import, and few calls need it.
 
@@ -50,7 +55,6 @@ def draw(model_dir, panels, path):
     if axes.lines:
       axes.legend(fontsize='small')
     axes.grid(alpha=0.3)
-  unfinished = f'{path}.writing'
-  with tf.io.gfile.GFile(unfinished, 'wb') as f:
-    figure.savefig(f, format='png', dpi=120)
-  tf.io.gfile.rename(unfinished, path, overwrite=True)
+  png = io.BytesIO()
+  figure.savefig(png, format='png', dpi=120)
+  files.write_bytes(path, png.getvalue())

@@ -4,7 +4,8 @@ import os
 
 import tensorflow as tf
 
-from tpu_utils.command_line import cli, suggest
+from tpu_utils.errors import first_line, one_line
+from tpu_utils.names import check_name
 
 STRATEGIES = ('auto', 'tpu', 'mirrored', 'multi_worker', 'one_device')
 
@@ -41,7 +42,7 @@ def create_strategy(
   Raises:
     ValueError: the name is unknown, or the strategy cannot be used (the message says why).
   """
-  suggest.check('value of --strategy', name, STRATEGIES)
+  check_name('value of --strategy', name, STRATEGIES)
   if name == 'auto':
     name = _automatic(tpu if use_tpu else None, several_workers)
   if name == 'tpu':
@@ -151,9 +152,9 @@ def _tpu_strategy(tpu, zone, project, job_name):
     tf.config.experimental_connect_to_cluster(resolver)
     tf.tpu.experimental.initialize_tpu_system(resolver)
   except tf.errors.NotFoundError as e:
-    raise ValueError(f'--tpu={tpu}: no TPU was found. {e.message.splitlines()[0]}') from e
+    raise ValueError(f'--tpu={tpu}: no TPU was found. {first_line(e)}') from e
   except (tf.errors.OpError, RuntimeError, ValueError) as e:
-    raise ValueError(f'--tpu={tpu} cannot be reached: {cli.one_line(e)}') from e
+    raise ValueError(f'--tpu={tpu} cannot be reached: {one_line(e)}') from e
   return tf.distribute.TPUStrategy(resolver)
 
 

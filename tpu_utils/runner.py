@@ -2,18 +2,16 @@
 import contextlib
 import dataclasses
 import datetime
-import json
 import os
-import platform
 import sys
 import time
 
-import keras
 import tensorflow as tf
 
-from tpu_utils import checkpoints, distribute
+from tpu_utils import checkpoints, distribute, files
 from tpu_utils.command_line import cli, interruption
 from tpu_utils.command_line.progress import Progress
+from tpu_utils.errors import first_line
 from tpu_utils.trainer import NonFiniteLossError
 
 _LOOP_SECONDS = 2.0  # The device returns to the host about this often, for progress and signals.
@@ -166,7 +164,7 @@ class Runner:
   def save(self):
     """Writes a checkpoint of the trainer's state at its step."""
     self.trainer.synchronize()
-    metadata = {**self.identity, 'step': self.trainer.step, 'versions': versions()}
+    metadata = {**self.identity, 'step': self.trainer.step, 'versions': files.versions()}
     self.checkpoints.save(self.trainer.step, self.trainer.variables(), metadata)
 
   def resume(self):
@@ -230,8 +228,7 @@ class Runner:
     if self._workers.is_chief:
       _write_scalars(self._writer(self._eval_folder()), results, step)
       # Last of all: what the history names is not evaluated again after a kill.
-      lines = [*self._history_lines(), json.dumps({'step': step, **results})]
-      checkpoints.write_text(self._history(), '\n'.join(lines) + '\n')
+      files.append_json_line(self._history(), {'step': step, **results})
     return results
 
   def follow(self, eval_input):
@@ -270,10 +267,7 @@ class Runner:
     self.evaluate(eval_input, progress)
 
   def _evaluated_steps(self):
-    return {json.loads(line)['step'] for line in self._history_lines()}
-
-  def _history_lines(self):
-    return history_lines(self._history())
+    return {line['step'] for line in files.read_json_lines(self._history())}
 
   def _eval_folder(self):
     return f'eval_{self.config.eval_name}' if self.config.eval_name else 'eval'
@@ -296,14 +290,6 @@ def history_path(model_dir, eval_folder='eval'):
   return os.path.join(model_dir, eval_folder, 'results.jsonl')
 
 
-def history_lines(path):
-  """The whole lines of a file of JSON objects; none if there is no such file."""
-  if not tf.io.gfile.exists(path):
-    return []
-  with tf.io.gfile.GFile(path) as f:
-    return [line for line in f.read().splitlines() if line.endswith('}')]
-
-
 def prepare_model_dir(model_dir):
   """Makes the folder and writes into it, to find out now and not at the first checkpoint.
 
@@ -320,21 +306,13 @@ def prepare_model_dir(model_dir):
     raise OSError(f'--model_dir={model_dir} cannot be written: {e.message}') from e
 
 
-def versions():
-  """Versions of what ran, for checkpoints and the record of the run."""
-  return {'tensorflow': tf.__version__, 'keras': keras.__version__, 'python': platform.python_version()}
-
-
 def write_run_record(model_dir, record):
   """Adds a start of the job to `run.json`: what ran, with which flags, parameters, versions."""
   path = os.path.join(model_dir, 'run.json')
-  starts = []
-  if tf.io.gfile.exists(path):
-    with tf.io.gfile.GFile(path) as f:
-      starts = json.load(f)['starts']
+  starts = files.read_json(path)['starts'] if tf.io.gfile.exists(path) else []
   now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
-  starts.append({'time': now, 'argv': sys.argv, 'versions': versions(), **record})
-  checkpoints.write_text(path, json.dumps({'starts': starts}, indent=2) + '\n')
+  starts.append({'time': now, 'argv': sys.argv, 'versions': files.versions(), **record})
+  files.write_json(path, {'starts': starts})
 
 
 @contextlib.contextmanager
@@ -345,19 +323,13 @@ def _explained(images):
   except tf.errors.UnavailableError as e:
     raise ConnectionError(
       'a machine of the job does not answer any more. Start all workers again: they go on from the '
-      f'newest checkpoint. ({_cause(e)})'
+      f'newest checkpoint. ({first_line(e, marked="aborted by")})'
     ) from e
   except tf.errors.OpError as e:
     cause = images.explain(e)
     if cause is None:
       raise
     raise cause from e
-
-
-def _cause(error):
-  """The line of a graph's error that says what happened, without the traceback of the graph."""
-  lines = [line for line in error.message.splitlines() if line and not line[0].isspace()]
-  return next((line for line in lines if 'aborted by' in line), lines[0])
 
 
 def _write_scalars(writer, numbers, step):

@@ -5,6 +5,7 @@ import os
 
 import yaml
 
+from tpu_utils.errors import one_line
 from tpu_utils.weights import safe_pickle, torch_tensors
 
 _WANTED = {str: 'text', int: 'a whole number', float: 'a number', list: 'a list', dict: 'an object'}
@@ -40,8 +41,7 @@ def read_yaml(path):
     try:
       value = yaml.safe_load(file)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-      reason = ' '.join(str(error).split())
-      raise ValueError(f'{path} is no YAML of plain values ({reason}).') from None
+      raise ValueError(f'{path} is no YAML of plain values ({one_line(error)}).') from None
   if not isinstance(value, dict):
     raise ValueError(f'{path}: expected lines of `name: value`, found {type(value).__name__}.')
   return value

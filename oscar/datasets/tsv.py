@@ -6,11 +6,14 @@ A row is read when it is asked for, so a file of any size needs 8 bytes of memor
     python -m oscar.datasets.tsv FILE.tsv ...     # (re)writes FILE.lineidx
 """
 
+import contextlib
 import json
 import os
 import sys
 
 import numpy as np
+
+from tpu_utils import files
 
 _CHUNK = 1 << 20
 _KEY_BYTES = 256
@@ -129,11 +132,14 @@ class TsvWriter:
 
   def __init__(self, path):
     self.path = os.fspath(path)
-    self._temporary = self.path + '.tmp'
     self._offsets = []
 
   def __enter__(self):
-    self._file = open(self._temporary, 'wb')
+    with contextlib.ExitStack() as stack:
+      scratch = stack.enter_context(files.replacing(self.path))
+      stack.push(self._write_lineidx)  # After the rows, before they get their name.
+      self._file = stack.enter_context(open(scratch, 'wb'))
+      self._stack = stack.pop_all()
     return self
 
   def write(self, *columns):
@@ -146,12 +152,12 @@ class TsvWriter:
     self._file.write(b'\t'.join(row) + b'\n')
 
   def __exit__(self, kind, value, trace):
-    self._file.close()
-    if kind is not None:
-      os.remove(self._temporary)
-      return
-    _write_offsets(self._offsets, lineidx_path(self.path))
-    os.replace(self._temporary, self.path)
+    return self._stack.__exit__(kind, value, trace)
+
+  def _write_lineidx(self, kind, value, trace):
+    del value, trace
+    if kind is None:
+      _write_offsets(self._offsets, lineidx_path(self.path))
 
 
 def lineidx_path(path):
@@ -202,9 +208,7 @@ def write_lineidx(path):
 
 
 def _write_offsets(offsets, path):
-  with open(path + '.tmp', 'w', encoding='ascii') as file:
-    file.writelines(f'{offset}\n' for offset in offsets)
-  os.replace(path + '.tmp', path)
+  files.write_text(path, ''.join(f'{offset}\n' for offset in offsets))
 
 
 if __name__ == '__main__':

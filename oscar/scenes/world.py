@@ -9,7 +9,6 @@ import os
 import pathlib
 import random
 import re
-import shutil
 import string
 
 import tensorflow_datasets as tfds
@@ -19,6 +18,7 @@ from oscar import features, region_features
 from oscar.datasets import builders
 from oscar.scenes import canvas, captions, detector, graph, layouts, questions, statements
 from oscar.tokenization import SPECIAL_TOKENS
+from tpu_utils import files
 
 NUM_TRAIN, NUM_VAL = 1500, 300
 DETECTOR_STEPS = 200
@@ -108,18 +108,14 @@ def build(
   found = _read_done(directory)
   if found and found['settings'] == settings:
     return World(directory, found['statistics'])
-  place, old = (f'{directory}.{name}-{os.getpid()}' for name in ('new', 'old'))
-  try:
-    statistics = _write(place, settings, log or (lambda message: None))
-    with open(os.path.join(place, _DONE), 'w', encoding='utf-8') as file:
-      json.dump({'settings': settings, 'statistics': statistics}, file, indent=2)
-    if os.path.exists(directory):
-      os.rename(directory, old)
-    os.rename(place, directory)
-  finally:
-    for folder in (place, old):
-      shutil.rmtree(folder, ignore_errors=True)
-  return World(directory, statistics)
+  done = {'settings': settings}
+
+  def write(place):
+    done['statistics'] = _write(place, settings, log or (lambda message: None))
+    files.write_json(os.path.join(place, _DONE), done)
+
+  files.replace_folder(directory, write, shared=True)
+  return World(directory, done['statistics'])
 
 
 def _read_done(directory):

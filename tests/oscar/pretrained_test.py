@@ -161,6 +161,6 @@ def test_saving_takes_no_other_folder_away(saved, tmp_path):
   model, folder = saved
   (tmp_path / 'notes').mkdir()
   (tmp_path / 'notes' / 'mine.txt').write_text('keep')
-  with pytest.raises(ValueError, match="notes: expected an earlier export .* 'mine.txt'"):
+  with pytest.raises(ValueError, match="notes: expected nothing there, .* 'mine.txt'"):
     pretrained.save(model, oscar.Tokenizer.from_folder(folder), str(tmp_path / 'notes'))
   assert (tmp_path / 'notes' / 'mine.txt').read_text() == 'keep'

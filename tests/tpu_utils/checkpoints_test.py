@@ -136,7 +136,7 @@ def test_a_kill_while_archiving_leaves_the_earlier_best(tmp_path, monkeypatch):
   def killed(*_):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(checkpoints, 'write_text', killed)  # After the copies, before they count.
+  monkeypatch.setattr(checkpoints.files, 'write_text', killed)  # After the copies, before they count.
   with pytest.raises(KeyboardInterrupt):
     manager.archive(2, 0.6, {'step': 2})
   monkeypatch.undo()

@@ -27,6 +27,22 @@ def test_a_file_that_a_kill_cut_off_is_read_up_to_there(tmp_path):
   assert curves.read(str(tmp_path)) == {'loss': {1: 3.0}}
 
 
+def test_a_step_that_is_evaluated_again_leaves_the_later_ones(tmp_path):
+  write(tmp_path, [(1, 3.0), (2, 2.0), (3, 1.0), (1, 2.5)])
+  assert curves.read(str(tmp_path)) == {'loss': {1: 2.5, 2: 2.0, 3: 1.0}}
+
+
+def test_no_events(tmp_path, capfd):
+  assert curves.read(str(tmp_path)) == {}
+  assert curves.read(str(tmp_path / 'none')) == {}
+  assert capfd.readouterr() == ('', '')
+
+
+def test_more_steps_than_tensorboard_shows(tmp_path):
+  write(tmp_path, [(step, 0.5) for step in range(1500)])
+  assert len(curves.read(str(tmp_path))['loss']) == 1500
+
+
 def test_the_picture_shows_the_curves(tmp_path):
   write(tmp_path, [(1, 3.0), (2, 2.0)])
   pictures = []

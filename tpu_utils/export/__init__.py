@@ -15,7 +15,6 @@ __all__ = [
   'constant_function',
   'export',
   'fold_batch_norm',
-  'replace_directory',
   'tflite',
   'with_builtin_layers',
 ]
@@ -28,7 +27,6 @@ __getattr__, __dir__ = lazy.attach(
     'constant_function': 'constants',
     'export': 'saved_model',
     'fold_batch_norm': 'folding',
-    'replace_directory': 'saved_model',
     'tflite': 'tflite',
     'with_builtin_layers': 'saved_model',
   },

@@ -1,15 +1,16 @@
 """Writes a model in several formats and says how accurate each is, on the same images."""
 import dataclasses
-import os
 
 import numpy as np
 import tensorflow as tf
 
+from tpu_utils import files
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.export import saved_model, tflite
 from tpu_utils.images import digits, preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import interface, open_dataset
+from tpu_utils.text_table import text_table
 
 _EVAL_BATCH = 8
 
@@ -97,7 +98,7 @@ def write(model, spec, images, what):
     )
     print(f'{what.output_saved_model_dir}: SavedModel and {saved_model.KERAS_FILE}')
   for variant, content in contents.items():
-    _write_file(variants[variant], content)
+    files.write_bytes(variants[variant], content, parents=True)
     print(f'{variants[variant]}: TFLite, {tflite.VARIANTS[variant]}, {len(content):,} bytes')
   if images is None:
     print('Accuracy not measured: no --data_dir and no --dataset.')
@@ -150,21 +151,8 @@ def measure(model, contents, images, count):
 def table(results, known_classes=True):
   """`measure`'s results as text; top-1 only of `known_classes`, when the images are of the model's."""
   count = results['model'].images
-  lines = [f'{f"on {count} images":16}{"top-1":>9}{"same class":>13}{"largest change":>17}']
+  rows = []
   for name, result in results.items():
     right = f'{100 * result.right / count:.2f}%' if known_classes else '-'
-    lines.append(f'{name:16}{right:>9}{100 * result.unchanged / count:12.2f}%{result.change:17.4f}')
-  return '\n'.join(lines)
-
-
-def _write_file(path, content):
-  """Writes a file whole or not at all."""
-  scratch = f'{path}.writing'
-  try:
-    if os.path.dirname(path):
-      tf.io.gfile.makedirs(os.path.dirname(path))
-    with tf.io.gfile.GFile(scratch, 'wb') as file:
-      file.write(content)
-    tf.io.gfile.rename(scratch, path, overwrite=True)
-  except tf.errors.OpError as e:
-    raise OSError(f'{path} cannot be written: {e.message}') from e
+    rows.append([name, right, f'{100 * result.unchanged / count:.2f}%', f'{result.change:.4f}'])
+  return text_table([f'on {count} images', 'top-1', 'same class', 'largest change'], rows)

@@ -15,14 +15,12 @@ Signatures, each with the outputs `classes` (int64 [batch]), `probabilities` and
 
 The directory is written beside its place and renamed, so an export is whole or it is not there.
 """
-import importlib.metadata
-import json
 import os
-import platform
 
 import keras
 import tensorflow as tf
 
+from tpu_utils import files
 from tpu_utils.export import serving, tpu
 from tpu_utils.export.folding import fold_batch_norm
 
@@ -62,7 +60,7 @@ def export(model, directory, preprocess, preprocessing, class_names=None, *, to_
     'preprocessing': dict(preprocessing),
     'num_classes': num_classes,
     'class_names': None if class_names is None else list(class_names),
-    'versions': _versions(),
+    'versions': files.versions(),
   }
 
   def write(staged):
@@ -71,10 +69,9 @@ def export(model, directory, preprocess, preprocessing, class_names=None, *, to_
     if to_tpu:
       tpu.write(folded, preprocess, os.path.join(staged, TPU_DIRECTORY))
     with_builtin_layers(model).save(os.path.join(staged, KERAS_FILE))
-    with tf.io.gfile.GFile(os.path.join(staged, RECORD_FILE), 'w') as record_file:
-      record_file.write(json.dumps(record, indent=2) + '\n')
+    files.write_json(os.path.join(staged, RECORD_FILE), record)
 
-  replace_directory(os.fspath(directory), write)
+  files.replace_folder(os.fspath(directory), write, marker=RECORD_FILE)
 
 
 def with_builtin_layers(model):
@@ -110,20 +107,6 @@ def _check_classifier(model):
   return shapes[0][1:], shapes[1][1]
 
 
-def _versions():
-  """Versions of what wrote the export; null for this package when it is not installed."""
-  try:
-    own = importlib.metadata.version('tpu-vision-reference')
-  except importlib.metadata.PackageNotFoundError:  # Run from a source tree.
-    own = None
-  return {
-    'tpu-vision-reference': own,
-    'python': platform.python_version(),
-    'tensorflow': tf.__version__,
-    'keras': keras.__version__,
-  }
-
-
 # ---- SavedModel
 
 
@@ -152,61 +135,3 @@ def _write_saved_model(model, preprocess, directory):
   servable = _Servable(model, preprocess)
   functions = {'images': servable.images, 'image_bytes': servable.image_bytes}
   tf.saved_model.save(servable, directory, serving.signatures(functions))
-
-
-# ---- Writing
-
-
-def replace_directory(directory, write):
-  """Calls `write(staged)` for a directory beside `directory`, then puts that in its place.
-
-  `write` must write a `RECORD_FILE`, by which the next export knows what it may delete.
-
-  Whatever goes wrong, `directory` is afterwards the old one or the new one. A process killed
-  between the two renames leaves it absent; the next export then first puts the old one back.
-  """
-  directory = directory.rstrip('/')
-  staged, previous = directory + '.incomplete', directory + '.previous'
-  try:
-    _put_back(previous, directory)
-    _check_replaceable(directory)
-    _remove(staged)
-    tf.io.gfile.makedirs(staged)
-    write(staged)
-    _remove(previous)
-    if tf.io.gfile.exists(directory):
-      tf.io.gfile.rename(directory, previous)
-    tf.io.gfile.rename(staged, directory)
-    _remove(previous)
-  except (tf.errors.OpError, OSError) as error:
-    raise OSError(
-      f'{directory}: the export could not be written ({getattr(error, "message", error)}); free '
-      'space, or choose a directory that you may write to.'
-    ) from error
-  finally:
-    _put_back(previous, directory)
-    _remove(staged)
-
-
-def _check_replaceable(directory):
-  """Raises ValueError if `directory` is or holds anything but an export: it would be deleted."""
-  if not tf.io.gfile.exists(directory):
-    return
-  if not tf.io.gfile.isdir(directory):
-    raise ValueError(f'{directory}: expected a folder or nothing there, found a file; choose another folder.')
-  names = tf.io.gfile.listdir(directory)
-  if names and RECORD_FILE not in names:
-    raise ValueError(
-      f'{directory}: expected an earlier export or nothing there, found a directory without '
-      f'{RECORD_FILE} that holds {names[0]!r}; it would be deleted, so choose another directory.'
-    )
-
-
-def _put_back(previous, directory):
-  if tf.io.gfile.exists(previous) and not tf.io.gfile.exists(directory):
-    tf.io.gfile.rename(previous, directory)
-
-
-def _remove(directory):
-  if tf.io.gfile.exists(directory):
-    tf.io.gfile.rmtree(directory)

@@ -1,7 +1,8 @@
 """A paper's model with the weights of a checkpoint, from what the flags say."""
 from tpu_utils import checkpoints, weights
-from tpu_utils.image_jobs import image_script, job_flags
+from tpu_utils.image_jobs import job_flags
 from tpu_utils.image_jobs.image_script import PRETRAINED
+from tpu_utils.images.spec import fitted
 
 
 def flags_of_job(checkpoint):
@@ -59,10 +60,11 @@ def fitted_spec(spec, model_settings, data, is_digits):
     data: flags with `crop_rule`, `interpolation` and `advprop`.
     is_digits: whether the images are the embedded digits, which are too small to lose a pixel.
   """
-  return image_script.fitted_spec(
+  return fitted(
     spec,
     image_size=model_settings.input_image_size,
-    crop=data.crop_rule or ('whole' if is_digits else None),
+    crop=data.crop_rule,
     interpolation=data.interpolation,
     advprop=data.advprop,
+    is_digits=is_digits,
   )

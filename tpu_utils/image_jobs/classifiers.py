@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils.command_line import suggest
+from tpu_utils.errors import first_line
 from tpu_utils.images.spec import PreprocessSpec
+from tpu_utils.names import unknown_name
 
 _SAVED_MODEL = 'saved_model.pb'
 _RECORD = 'export.json'  # Of our own exports.
@@ -100,7 +101,7 @@ def _load_keras(path):
   try:
     return keras.models.load_model(path, compile=False)
   except Exception as error:  # Whatever Keras meets in a file that is damaged or not its own.
-    raise ValueError(f'{path} cannot be read as a .keras file ({_first_line(error)}).') from error
+    raise ValueError(f'{path} cannot be read as a .keras file ({first_line(error)}).') from error
 
 
 def _load_saved_model(path):
@@ -108,7 +109,7 @@ def _load_saved_model(path):
   try:
     loaded = tf.saved_model.load(path)
   except (tf.errors.OpError, OSError, ValueError, RuntimeError) as error:
-    raise ValueError(f'{path} cannot be read as a SavedModel ({_first_line(error)}).') from error
+    raise ValueError(f'{path} cannot be read as a SavedModel ({first_line(error)}).') from error
   found = []
   for name, signature in loaded.signatures.items():
     (argument, tensor), *others = signature.structured_input_signature[1].items()
@@ -120,7 +121,7 @@ def _load_saved_model(path):
     if output is None and len(outputs) == 1:
       (output,) = outputs
     if output is None:
-      raise suggest.unknown_name(f'output of {path} among', 'probabilities', outputs)
+      raise unknown_name(f'output of {path} among', 'probabilities', outputs)
 
     def run(images, signature=signature, argument=argument, output=output, loaded=loaded):
       del loaded  # Kept alive with its variables.
@@ -151,8 +152,3 @@ def _spec_of(record, spec):
   fields = {field.name for field in dataclasses.fields(PreprocessSpec)}
   said = {k: v for k, v in record.get('preprocessing', {}).items() if k in fields}
   return dataclasses.replace(spec, **said)
-
-
-def _first_line(error):
-  lines = str(error).strip().splitlines()
-  return lines[0] if lines else type(error).__name__

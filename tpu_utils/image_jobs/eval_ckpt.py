@@ -4,10 +4,9 @@ Source: tensorflow/tpu, models/official/efficientnet/eval_ckpt_main.py and utils
 are here. TensorFlow is imported only once the flags are known to be right.
 """
 import dataclasses
-import json
-import os
 from collections.abc import Callable
 
+from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import image_script, job_flags
@@ -155,7 +154,7 @@ class Script:
     else:
       results |= eval_images.validation(classifier, data, background, what.batch_size)
     if what.output_json:
-      _write_json(what.output_json, results)
+      files.write_json(what.output_json, results)
     return results
 
   def _take_over(self, values, checkpoint):
@@ -233,11 +232,3 @@ def names_of_classes(labels_map_file, classifier, background, is_digits):
   if count == 1000:
     return class_names.imagenet()
   return [f'class {number}' for number in range(count)]
-
-
-def _write_json(path, results):
-  scratch = f'{path}.writing'
-  with open(scratch, 'w', encoding='utf-8') as file:
-    json.dump(results, file, indent=2)
-    file.write('\n')
-  os.replace(scratch, path)

@@ -7,7 +7,6 @@ from its checkpoint.
 import dataclasses
 import gc
 import io
-import json
 import os
 import statistics
 import time
@@ -15,6 +14,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
+from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.settings import setting
 
@@ -142,33 +142,29 @@ class Experiment:
 
   def _found(self):
     """{(network, seed): its line of the results}."""
-    from tpu_utils import runner
-
-    lines = [json.loads(line) for line in runner.history_lines(self.path('results.jsonl'))]
+    lines = files.read_json_lines(self.path('results.jsonl'))
     return {(line['network'], line['seed']): line for line in lines}
 
   def _train(self, trial, seed):
     import keras
 
-    from tpu_utils import checkpoints, runner
+    from tpu_utils import runner
 
     model_dir = self.path(os.path.join('networks', f'{trial.name}-seed{seed}'))
     start = time.monotonic()
     self.script.run_as_given(
       _flags_with(self.script, self.values, {**trial.flags, 'model_dir': model_dir, 'seed': seed})
     )
-    *_, last = runner.history_lines(runner.history_path(model_dir))
+    *_, last = files.read_json_lines(runner.history_path(model_dir))
     line = {
       'network': trial.name,
       'seed': seed,
       'parameters': trial.parameters,
       'multiply_adds': trial.multiply_adds,
       'seconds': round(time.monotonic() - start, 1),
-      **json.loads(last),
+      **last,
     }
-    results = self.path('results.jsonl')
-    lines = [*runner.history_lines(results), json.dumps(line)]
-    checkpoints.write_text(results, '\n'.join(lines) + '\n')
+    files.append_json_line(self.path('results.jsonl'), line)
     keras.utils.clear_session()  # Or the networks would pile up in memory.
     gc.collect()
 
@@ -176,7 +172,7 @@ class Experiment:
     """Notes the flags that all networks share; a folder of others is refused."""
     import tensorflow as tf
 
-    from tpu_utils import checkpoints, runner
+    from tpu_utils import runner
 
     if self.values.model_dir is None:
       raise ValueError('--model_dir is missing: the folder for the networks and their results.')
@@ -185,8 +181,7 @@ class Experiment:
     shared = {name: value for name, value in values.items() if name not in _FREE}
     path = self.path('flags.json')
     if tf.io.gfile.exists(path):
-      with tf.io.gfile.GFile(path) as f:
-        before = json.load(f)
+      before = files.read_json(path)
       for name, value in shared.items():
         if before.get(name, value) != value:
           raise ValueError(
@@ -194,7 +189,7 @@ class Experiment:
             f'{value}: give the same flags, or another --model_dir.'
           )
     runner.prepare_model_dir(self.values.model_dir)
-    checkpoints.write_text(path, json.dumps(shared, indent=2) + '\n')
+    files.write_json(path, shared)
 
 
 def _flags_with(script, values, changes):
@@ -224,16 +219,6 @@ def _minutes(seconds):
   return f'{seconds / 60:.0f} min' if seconds > 90 else f'{seconds:.0f} s'
 
 
-def table(header, rows):
-  """Rows of texts and numbers as aligned text; the first column to the left, the others to the right."""
-  rows = [[str(cell) for cell in row] for row in (header, *rows)]
-  widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-  return '\n'.join(
-    '  '.join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
-    for row in rows
-  )
-
-
 def count(number):
   """A number of parameters or multiply-adds in three digits or so: 25.0M, 4.23G."""
   for unit, size in (('G', 1e9), ('M', 1e6), ('k', 1e3)):
@@ -244,11 +229,6 @@ def count(number):
 
 def save_figure(figure, path):
   """Writes a matplotlib figure as PNG, whole or not at all."""
-  import tensorflow as tf
-
   png = io.BytesIO()
   figure.savefig(png, format='png', dpi=150, bbox_inches='tight')
-  scratch = f'{path}.writing'
-  with tf.io.gfile.GFile(scratch, 'wb') as f:
-    f.write(png.getvalue())
-  tf.io.gfile.rename(scratch, path, overwrite=True)
+  files.write_bytes(path, png.getvalue())

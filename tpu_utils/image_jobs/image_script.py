@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from tpu_utils import config
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.settings import setting
-from tpu_utils.images.spec import with_advprop
+from tpu_utils.images.spec import fitted
 
 # Flags that make any model what it is; a model_dir of others is refused.
 _IDENTITY = ('model_name', 'num_label_classes', 'advprop')
@@ -128,7 +128,14 @@ class Script:
     from tpu_utils.images import from_config
 
     dataset, data = from_config.open_data(values, job.mode)
-    spec = _fitting_spec(network.spec, model, data)
+    spec = fitted(
+      network.spec,
+      image_size=model.input_image_size,
+      crop=data.crop_rule,
+      interpolation=data.interpolation,
+      advprop=data.advprop,
+      is_digits=data.is_digits,
+    )
     scaling = {'mean_rgb': spec.mean_rgb, 'stddev_rgb': spec.stddev_rgb} if data.advprop else {}
 
     def build_model(dtype_policy):
@@ -176,21 +183,3 @@ def _resolved(tuning, network, model):
       f'--init_checkpoint={PRETRAINED}: no package has weights of {model.model_name}; give the path of a checkpoint.'
     )
   return dataclasses.replace(tuning, init_checkpoint=network.find_pretrained(model.model_name))
-
-
-def _fitting_spec(spec, model, data):
-  return fitted_spec(
-    spec,
-    image_size=model.input_image_size,
-    # At 8x8 pixels a central crop loses strokes.
-    crop=data.crop_rule or ('whole' if data.is_digits else None),
-    interpolation=data.interpolation,
-    advprop=data.advprop,
-  )
-
-
-def fitted_spec(spec, *, image_size=None, crop=None, interpolation=None, advprop=False):
-  """A network's `PreprocessSpec` with what the flags ask for in place of its own; None leaves its own."""
-  asked = {'image_size': image_size, 'crop': crop, 'interpolation': interpolation}
-  spec = dataclasses.replace(spec, **{name: value for name, value in asked.items() if value})
-  return with_advprop(spec) if advprop else spec

@@ -20,6 +20,7 @@ from absl import flags
 
 from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.settings import setting
+from tpu_utils.errors import one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _started(start, flag, value):
   try:
     return start()
   except (tf.errors.OpError, RuntimeError) as e:
-    raise ValueError(f'{flag}={value}: the server cannot start ({cli.one_line(e)}).') from None
+    raise ValueError(f'{flag}={value}: the server cannot start ({one_line(e)}).') from None
 
 
 def _split_address(flag, address):

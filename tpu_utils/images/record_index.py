@@ -16,7 +16,9 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
+from tpu_utils import files
 from tpu_utils.command_line.progress import Progress
+from tpu_utils.errors import one_line
 
 _HEADER = struct.Struct('<QI')
 _FOOTER_BYTES = 4
@@ -95,18 +97,15 @@ def save(index_path, offsets):
     counts=np.array([len(o) - 1 for o in offsets.values()], np.int64),
     offsets=np.concatenate(list(offsets.values())),
   )
-  beside = f'{index_path}.{os.getpid()}.tmp'
-  with tf.io.gfile.GFile(beside, 'wb') as file:
-    file.write(data.getvalue())
-  tf.io.gfile.rename(beside, index_path, overwrite=True)
+  files.write_bytes(index_path, data.getvalue(), shared=True)
 
 
 def _try_to_save(index_path, offsets):
   try:
     save(index_path, offsets)
-  except (OSError, tf.errors.OpError) as e:
+  except OSError as e:
     print(
-      f'{index_path} cannot be written ({getattr(e, "message", e)}): every start will scan the shards. '
+      f'{one_line(e)}; every start will scan the shards. '
       'Whoever may write there can run python -m tpu_utils.images.prepare --index.',
       file=sys.stderr,
     )

@@ -13,7 +13,7 @@ import threading
 
 import tensorflow as tf
 
-from tpu_utils.command_line import cli
+from tpu_utils.errors import one_line
 from tpu_utils.images import data_service
 
 _SECONDS = 60
@@ -93,7 +93,7 @@ class DataService:
       )
     if isinstance(result[0], Exception):
       # Without the names of TensorFlow's nodes around it.
-      cause = re.sub(r'\{\{.*?\}\} | \[Op:.*', '', cli.one_line(result[0]))
+      cause = re.sub(r'\{\{.*?\}\} | \[Op:.*', '', one_line(result[0]))
       raise ValueError(
         f'--tf_data_service={self.address}: {cause} (start the dispatcher with python -m '
         'tpu_utils.images.data_service, which tells it the addresses of its workers).'

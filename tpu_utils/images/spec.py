@@ -1,7 +1,7 @@
 """What a model expects of an image: the record that training, evaluation and export all read."""
 import dataclasses
 
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 INTERPOLATIONS = ('bicubic', 'bilinear')
 CROPS = ('official', 'size_plus_32', 'whole')
@@ -34,8 +34,8 @@ class PreprocessSpec:
   def __post_init__(self):
     if not isinstance(self.image_size, int) or self.image_size < 1:
       raise ValueError(f'image_size={self.image_size!r} must be a positive whole number of pixels.')
-    suggest.check('interpolation', self.interpolation, INTERPOLATIONS)
-    suggest.check('crop', self.crop, CROPS)
+    check_name('interpolation', self.interpolation, INTERPOLATIONS)
+    check_name('crop', self.crop, CROPS)
 
 
 def with_advprop(spec):
@@ -45,6 +45,34 @@ def with_advprop(spec):
   advprop_preprocessing.
   """
   return dataclasses.replace(spec, mean_rgb=(127.5,) * 3, stddev_rgb=(127.5,) * 3)
+
+
+def fitted(
+  spec: PreprocessSpec,
+  *,
+  image_size: int | None = None,
+  crop: str | None = None,
+  interpolation: str | None = None,
+  advprop: bool | None = False,
+  is_digits: bool = False,
+) -> PreprocessSpec:
+  """Returns a network's `PreprocessSpec` with the user's values in place of its own.
+
+  Args:
+    spec: the network's own.
+    image_size: pixels a side; None leaves the network's.
+    crop: one of CROPS; None leaves the network's.
+    interpolation: one of INTERPOLATIONS; None leaves the network's.
+    advprop: whether to scale as `with_advprop`.
+    is_digits: whether the images are the embedded digits, at 8 pixels too small to lose any by a crop.
+
+  Raises:
+    ValueError: a value is unknown.
+  """
+  crop = crop or ('whole' if is_digits else None)
+  given = {'image_size': image_size, 'crop': crop, 'interpolation': interpolation}
+  spec = dataclasses.replace(spec, **{name: value for name, value in given.items() if value})
+  return with_advprop(spec) if advprop else spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +124,7 @@ class Augmentation:
       if not getattr(self, name) >= 0:
         raise ValueError(f'{name}={getattr(self, name)!r} must be zero or more.')
     if self.augment_name is not None:
-      suggest.check('augment_name', self.augment_name, AUGMENTATIONS)
+      check_name('augment_name', self.augment_name, AUGMENTATIONS)
     if self.randaug_num_layers < 1:
       raise ValueError(f'randaug_num_layers={self.randaug_num_layers} must be at least 1.')
     for name in ('randaug_magnitude', 'mixup_alpha', 'cutmix_alpha'):

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from tpu_utils.errors import first_line
 from tpu_utils.images import record_index
 
 _MAX_BUFFER_BYTES = 16 * 2**20
@@ -153,7 +154,8 @@ class RecordFiles:
         f'{path}, record {number}: the data do not match their checksum; copy or prepare the file again.'
       ) from None
     except (tf.errors.OpError, StopIteration) as e:
-      raise ValueError(f'{path}, record {number}: cannot be read ({_brief(e)}).') from None
+      cause = first_line(e, default='the file has fewer records')
+      raise ValueError(f'{path}, record {number}: cannot be read ({cause}).') from None
 
   def _check_index(self, file):
     """Raises ValueError if the file is not the one that the index was made from."""
@@ -188,7 +190,3 @@ def _from_bytes(paths, begins, buffer_size):
     filenames=paths, compression_type='', buffer_size=buffer_size, byte_offsets=begins
   )
   return tf.data.experimental.from_variant(records, tf.TensorSpec([], tf.string))
-
-
-def _brief(error):
-  return str(getattr(error, 'message', error)).split('\n')[0] or 'the file has fewer records'

@@ -23,7 +23,7 @@ import dataclasses
 import importlib
 import os
 
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 from tpu_utils.weights import assign
 
 # Source -> module of its reader, in the order in which `auto` tries them.
@@ -82,7 +82,7 @@ def load(
   known = [name for name in READERS if name in names.NAME_MAPS or name in _OWN_NAMES]
   if source == 'auto':
     source = _recognise(path, known)
-  suggest.check('source', source, known)
+  check_name('source', source, known)
   use_ema = use_ema and getattr(names, 'MOVING_AVERAGES', True)
   content = tensors = _reader(source).read(path, use_ema=use_ema)
   buffers = getattr(names, 'BUFFERS', ())

@@ -10,6 +10,8 @@ import zipfile
 import h5py
 import numpy as np
 
+from tpu_utils.errors import first_line
+
 _SUFFIXES = ('.h5', '.hdf5', '.keras')
 _IN_ARCHIVE = 'model.weights.h5'
 
@@ -52,7 +54,7 @@ def read(path, use_ema=True):
       variables = _variables(path, file)
   except (OSError, zipfile.BadZipFile, KeyError, RuntimeError) as error:
     raise ValueError(
-      f'{path} cannot be read as a Keras file ({str(error).splitlines()[0]}); copy it anew.'
+      f'{path} cannot be read as a Keras file ({first_line(error)}); copy it anew.'
     ) from error
   if not variables:
     raise ValueError(f'{path} holds no layers with variables; expected the weights of a Keras model.')

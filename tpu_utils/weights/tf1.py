@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import checkpoints
+from tpu_utils import checkpoints, files
+from tpu_utils.errors import first_line
 
 _SHADOW = '/ExponentialMovingAverage'
 _OBJECT_GRAPH = '_CHECKPOINTABLE_OBJECT_GRAPH'
@@ -46,7 +47,7 @@ def read(path, use_ema=True):
   try:
     reader = tf.train.load_checkpoint(prefix)
   except READ_ERRORS as error:
-    raise ValueError(f'{prefix}.index cannot be read ({_first_line(error)}); copy it anew.') from error
+    raise ValueError(f'{prefix}.index cannot be read ({first_line(error)}); copy it anew.') from error
   names = list(reader.get_variable_to_shape_map())
   if _OBJECT_GRAPH in names:
     raise ValueError(
@@ -62,7 +63,7 @@ def write(prefix, tensors, step):
   checkpoints.write_tensors(prefix, {**tensors, **shadows, 'global_step': np.asarray(step, np.int64)})
   folder, name = os.path.split(prefix)
   state = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
-  checkpoints.write_text(os.path.join(folder, 'checkpoint'), state)
+  files.write_text(os.path.join(folder, 'checkpoint'), state)
 
 
 def _source_names(names, prefix, use_ema):
@@ -110,10 +111,6 @@ def prefix_of(path):
   return prefix
 
 
-def _first_line(error):
-  return str(error).split('\n')[0]
-
-
 class _Tensors(Mapping):
   """The wanted tensors of a checkpoint, read one at a time."""
 
@@ -128,7 +125,7 @@ class _Tensors(Mapping):
       return self._reader.get_tensor(source_name)
     except READ_ERRORS as error:
       raise ValueError(
-        f'{self._prefix}: {name} cannot be read ({_first_line(error)}); the .data file is cut off or '
+        f'{self._prefix}: {name} cannot be read ({first_line(error)}); the .data file is cut off or '
         'damaged, copy it anew.'
       ) from error
 

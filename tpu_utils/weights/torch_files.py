@@ -9,6 +9,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from tpu_utils import files
 from tpu_utils.weights import safe_pickle, torch_tensors
 
 _SUFFIXES = ('.pth', '.pt', '.bin', '.tar', '.ckpt', '.safetensors')
@@ -85,21 +86,21 @@ def write(path, tensors):
     ValueError: torch is needed and not installed.
   """
   path = os.fspath(path)
-  unfinished = f'{path}.{os.getpid()}.tmp'
   try:
-    if path.endswith(_SAFETENSORS):
-      contiguous = {name: np.asarray(value, order='C') for name, value in tensors.items()}
-      safetensors.numpy.save_file(contiguous, unfinished)
-    else:
-      torch = _import_torch(path)
-      with open(unfinished, 'wb') as file:  # Which raises an OSError where it cannot; torch has its own.
-        torch.save({k: torch.tensor(np.asarray(v)) for k, v in tensors.items()}, file)
-    os.replace(unfinished, path)
+    with files.replacing(path, shared=True) as scratch:
+      _write(path, tensors, scratch)
   except safetensors.SafetensorError as error:
     raise OSError(f'{path} cannot be written ({error}); look at its folder and the space there.') from error
-  finally:
-    if os.path.exists(unfinished):
-      os.remove(unfinished)
+
+
+def _write(path, tensors, scratch):
+  if path.endswith(_SAFETENSORS):
+    contiguous = {name: np.asarray(value, order='C') for name, value in tensors.items()}
+    safetensors.numpy.save_file(contiguous, scratch)
+  else:
+    torch = _import_torch(path)
+    with open(scratch, 'wb') as file:  # Which raises an OSError where it cannot; torch has its own.
+      torch.save({k: torch.tensor(np.asarray(v)) for k, v in tensors.items()}, file)
 
 
 def _import_torch(path):

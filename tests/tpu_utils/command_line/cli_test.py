@@ -29,7 +29,7 @@ SCRIPT = textwrap.dedent(
       raise KeyError('ours')
 
   settings.define_flags(Config)
-  cli.run(main, settings.parse_flags(__doc__, [Config]))
+  cli.run(main, settings.parse_flags(__doc__, [Config]), uses_tensorflow=False)
   '''
 )
 

@@ -11,7 +11,7 @@ LIBRARY = f'import os, sys\nos.write(2, {REMARKS + "E0000 broken" + chr(10)!r}.e
 
 def _import(tmp_path, library, then=''):
   (tmp_path / 'noisy.py').write_text(library)
-  code = f'from tpu_utils.command_line.quiet_import import quiet_import; quiet_import("noisy"); import noisy\n{then}'
+  code = f'from tpu_utils.command_line.quiet_import import import_quietly; import_quietly("noisy"); import noisy\n{then}'
   environment = {**os.environ, 'PYTHONPATH': f'{os.getcwd()}:{tmp_path}'}
   return subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=False)
 
@@ -30,6 +30,6 @@ def test_import_that_fails_says_all(tmp_path):
 
 @pytest.mark.parametrize('module', ['tensorflow', 'keras'])
 def test_tensorflow_says_nothing(module):
-  code = f'from tpu_utils.command_line import cli; cli.quiet_tensorflow(); import {module}, tensorflow'
+  code = f'from tpu_utils.command_line import cli; cli.import_tensorflow(); import {module}, tensorflow'
   found = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
   assert (found.returncode, found.stderr) == (0, '')

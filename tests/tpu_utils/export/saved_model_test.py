@@ -205,7 +205,7 @@ def test_full_disk_is_one_error_and_leaves_the_old_export(earlier):
   soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))  # No file may grow past this.
   try:
-    with pytest.raises(OSError, match=r'export: the export could not be written .*free space'):
+    with pytest.raises(OSError, match=r'export cannot be written .*free space'):
       export.export(build_model(name='later'), directory, preprocess, PREPROCESSING)
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -216,7 +216,7 @@ def test_full_disk_is_one_error_and_leaves_the_old_export(earlier):
 def test_killed_between_the_renames_gets_the_old_export_back(earlier):
   directory, before = earlier
   directory.rename(directory.with_suffix('.previous'))
-  (directory.with_suffix('.incomplete')).mkdir()
+  (directory.with_suffix('.writing')).mkdir()
   with pytest.raises(RuntimeError, match='no preprocessing'):
     export.export(build_model(name='later'), directory, _failing_preprocess, PREPROCESSING)
   assert read_tree(directory) == before
@@ -236,13 +236,13 @@ def _failing_preprocess(image_bytes):
 
 def test_parent_that_is_a_file_is_one_error(tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(OSError, match='file/export: the export could not be written'):
+  with pytest.raises(OSError, match='file/export cannot be written'):
     export.export(build_model(), tmp_path / 'file' / 'export', preprocess, PREPROCESSING)
 
 
 def test_directory_of_other_files_is_not_deleted(tmp_path):
   (tmp_path / 'thesis.tex').write_text('years of work')
-  with pytest.raises(ValueError, match="holds 'thesis.tex'.*choose another directory"):
+  with pytest.raises(ValueError, match="holds 'thesis.tex'.*choose another folder"):
     export.export(build_model(), tmp_path, preprocess, PREPROCESSING)
   assert (tmp_path / 'thesis.tex').read_text() == 'years of work'
 

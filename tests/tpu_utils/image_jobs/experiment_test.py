@@ -103,7 +103,6 @@ def test_bad_input_is_one_clear_line(arguments, message):
     opened(*arguments).scores(TRIALS)
 
 
-def test_table_and_counts():
-  assert experiment.table(['a', 'bcd'], [['long', 1], ['x', 12.5]]) == 'a      bcd\nlong     1\nx     12.5'
+def test_counts():
   counts = [25_028_904, 4_230_479_872, 999, 1000, 15_460_000]
   assert [experiment.count(n) for n in counts] == ['25.0M', '4.23G', '999', '1.00k', '15.5M']

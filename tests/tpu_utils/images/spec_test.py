@@ -21,3 +21,19 @@ def test_defaults_are_imagenets():
   got = spec.PreprocessSpec(224)
   assert got.mean_rgb == pytest.approx((123.675, 116.28, 103.53))
   assert got.stddev_rgb == pytest.approx((58.395, 57.12, 57.375))
+
+
+def test_fitted_replaces_what_is_given():
+  own = spec.PreprocessSpec(224, crop='size_plus_32')
+  assert spec.fitted(own) == own
+  assert spec.fitted(own, image_size=8, crop='whole', interpolation='bilinear') == (
+    spec.PreprocessSpec(8, interpolation='bilinear', crop='whole')
+  )
+  assert spec.fitted(own, advprop=True) == spec.with_advprop(own)
+  with pytest.raises(ValueError, match='bicubic, bilinear'):
+    spec.fitted(own, interpolation='cubic')
+
+
+@pytest.mark.parametrize(('crop', 'found'), [(None, 'whole'), ('official', 'official')])
+def test_digits_are_whole_unless_a_crop_is_given(crop, found):
+  assert spec.fitted(spec.PreprocessSpec(8), crop=crop, is_digits=True).crop == found

@@ -9,6 +9,8 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from tpu_utils.errors import first_line
+
 _QUALITY = 100  # As the official converter.
 
 
@@ -37,7 +39,7 @@ def official(data, keep_png=False):
     if kind == 'JPEG' and int(tf.io.extract_jpeg_shape(data)[2]) == 4:
       kind = 'CMYK JPEG'
   except (tf.errors.InvalidArgumentError, OSError, ValueError, SyntaxError) as e:
-    message = str(getattr(e, 'message', e)).split('[Op:')[0].split('}} ')[-1].split('\n')[0]
+    message = first_line(e).split('[Op:')[0].split('}} ')[-1]
     raise UnusableImageError(f'{kind} that cannot be decoded ({message.strip()})') from None
   height, width = pixels.shape[:2]
   if kind == 'JPEG' or (kind == 'PNG' and keep_png):

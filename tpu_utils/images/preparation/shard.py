@@ -8,7 +8,8 @@ import tempfile
 
 import tensorflow as tf
 
-from tpu_utils.command_line import cli
+from tpu_utils import files
+from tpu_utils.errors import one_line
 from tpu_utils.images.preparation import collect, encoding
 from tpu_utils.images.sources.manifest import ShardRecord
 
@@ -79,30 +80,19 @@ def write(task):
   Raises:
     OSError: it cannot be written; names the file.
   """
-  remote = '://' in task.output_dir
+  # Local in any case: it is read again for its checksum.
+  remote = files.is_remote(task.output_dir)
   folder = tempfile.gettempdir() if remote else notes_folder(task.output_dir)
-  beside = os.path.join(folder, f'{task.name}.{os.getpid()}.tmp')
-  try:
-    records, counts, left_out, converted = _write_records(task, beside)
+  with files.replacing(task.path, folder=folder, shared=True) as scratch:
+    records, counts, left_out, converted = _write_records(task, scratch)
     result = ShardResult(
-      ShardRecord(task.name, *size_and_checksum(beside), counts, task.fingerprint()),
+      ShardRecord(task.name, *size_and_checksum(scratch), counts, task.fingerprint()),
       records,
       tuple(left_out),
       dict(converted),
     )
     # The note comes first: a shard without one was not made here.
-    with tf.io.gfile.GFile(task.note_path, 'w') as file:
-      file.write(json.dumps(dataclasses.asdict(result)))
-    if remote:  # An object appears there when it is complete.
-      tf.io.gfile.copy(beside, task.path, overwrite=True)
-    else:
-      os.replace(beside, task.path)
-  except (tf.errors.OpError, OSError) as e:
-    # TensorFlow's errors don't survive the way between processes.
-    raise OSError(f'{task.path} cannot be written: {getattr(e, "message", None) or cli.one_line(e)}') from None
-  finally:
-    if os.path.exists(beside):
-      os.remove(beside)
+    files.write_json(task.note_path, dataclasses.asdict(result), indent=None)
   return result
 
 
@@ -126,7 +116,7 @@ def _write_records(task, path):
       try:
         record, kind = _record(image, task)
       except (encoding.UnusableImageError, OSError) as e:
-        left_out.append(f'{image}: {cli.one_line(e)}')
+        left_out.append(f'{image}: {one_line(e)}')
         continue
       writer.write(record)
       offsets.append(offsets[-1] + len(record) + 16)  # Length, data and two checksums.

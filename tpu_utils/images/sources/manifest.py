@@ -5,6 +5,8 @@ import os
 
 import tensorflow as tf
 
+from tpu_utils import files
+
 FILE_NAME = 'manifest.json'
 _FORMAT = 1
 
@@ -101,10 +103,7 @@ def save(data_dir, manifest):
     'left_out': manifest.left_out,
     'source': manifest.source,
   }
-  path = os.path.join(data_dir, FILE_NAME)
-  with tf.io.gfile.GFile(path + '.tmp', 'w') as file:
-    file.write(json.dumps(content, indent=1) + '\n')
-  tf.io.gfile.rename(path + '.tmp', path, overwrite=True)
+  files.write_json(os.path.join(data_dir, FILE_NAME), content, indent=1)
 
 
 def _shard(fields):

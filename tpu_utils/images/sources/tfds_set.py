@@ -9,10 +9,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder, registered
 
-from tpu_utils.command_line import cli, suggest
+from tpu_utils.errors import one_line
 from tpu_utils.images import record_index
 from tpu_utils.images.sources.interface import DataSet, ExampleFormat, ExampleRecords
 from tpu_utils.images.sources.part import Part
+from tpu_utils.names import check_name, unknown_name
 
 _EVAL_SPLITS = ('validation', 'test')  # In the order of preference.
 _FORMATS = ('tfrecord', 'array_record')
@@ -66,7 +67,7 @@ class TfdsSet(DataSet):
   def _eval_split(self, wanted):
     available = self._builder.info.splits
     if wanted:
-      suggest.check(f'split (--eval_split) of {self.name}', wanted, available)
+      check_name(f'split (--eval_split) of {self.name}', wanted, available)
       if wanted == 'train':
         raise ValueError(
           '--eval_split=train would evaluate on the training images; --holdout_fraction keeps some apart.'
@@ -131,7 +132,7 @@ class ArrayRecords:
       self._length = len(self._records)
     except RuntimeError as e:
       raise ValueError(
-        f'{os.path.dirname(paths[0])}: its ArrayRecord files cannot be read ({cli.one_line(e) or "cut off"}); '
+        f'{os.path.dirname(paths[0])}: its ArrayRecord files cannot be read ({one_line(e) or "cut off"}); '
         'copy or prepare them again.'
       ) from None
     self._folder = os.path.dirname(paths[0])
@@ -167,7 +168,7 @@ class ArrayRecords:
     try:
       return self._records[int(number)]
     except RuntimeError as e:
-      raise ValueError(f'{self.where(number)}: cannot be read ({cli.one_line(e)}).') from None
+      raise ValueError(f'{self.where(number)}: cannot be read ({one_line(e)}).') from None
 
   def where(self, number):
     """See `interface`."""
@@ -202,4 +203,4 @@ def _find(name, data_dir):
       f'--dataset={name} is not prepared in {data_dir}, which holds {", ".join(prepared) or "nothing"}; with '
       f'network access run: tfds build {plain} --data_dir={data_dir}'
     )
-  raise suggest.unknown_name('data set (--dataset)', name, {*prepared, *known})
+  raise unknown_name('data set (--dataset)', name, {*prepared, *known})

@@ -17,7 +17,7 @@ import re
 
 import numpy as np
 
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 from tpu_utils.weights.assign import Rule
 from tpu_utils.weights.names import efficientnet_layers
 
@@ -145,7 +145,7 @@ def _record(path):
 
 def _names(model, dialect):
   """{variable.path: (name, shape of the kernel that the layer applies)}."""
-  suggest.check('dialect', dialect, _LAYER_NAMES)
+  check_name('dialect', dialect, _LAYER_NAMES)
   places = efficientnet_layers.places(model)
   last_stage = max(place.stage for place in places.values() if place.block is not None)
   named = {}

@@ -1,0 +1,40 @@
+"""One line from an exception's message."""
+import pytest
+import tensorflow as tf
+
+from tpu_utils.errors import first_line, one_line
+
+GRAPH_ERROR = tf.errors.AbortedError(
+  None, None, 'Graph execution error:\n\nDetected at node x\n\n  File "a.py", line 1\n\nall_reduce aborted by task 1'
+)
+
+
+@pytest.mark.parametrize('error, text', [
+  (ValueError('two\n  lines; give another\n'), 'two lines; give another'),
+  (FileNotFoundError(2, 'No such file or directory', '/nowhere'), '/nowhere: No such file or directory'),
+  (OSError('disk is full'), 'disk is full'),
+  (tf.errors.NotFoundError(None, None, 'a.index:\nnot found'), 'a.index: not found'),
+  (ValueError(), ''),
+])
+def test_one_line_joins_the_message(error, text):
+  assert one_line(error) == text
+
+
+@pytest.mark.parametrize('error, text', [
+  (ValueError('\nbad magic number\nin file'), 'bad magic number'),
+  (ValueError('  indented\n    twice'), 'indented'),
+  (EOFError(), 'EOFError'),
+  (RuntimeError(' \n'), 'RuntimeError'),
+  (GRAPH_ERROR, 'Graph execution error:'),
+])
+def test_first_line_leaves_the_rest_out(error, text):
+  assert first_line(error) == text
+
+
+def test_first_line_of_no_message():
+  assert first_line(EOFError(), default='the file ends') == 'the file ends'
+
+
+def test_first_line_prefers_a_marked_line():
+  assert first_line(GRAPH_ERROR, marked='aborted by') == 'all_reduce aborted by task 1'
+  assert first_line(GRAPH_ERROR, marked='timed out') == 'Graph execution error:'

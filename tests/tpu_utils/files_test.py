@@ -1,0 +1,184 @@
+"""Writes that happen whole or not at all, JSON lines, versions; on local paths and through `tf.io.gfile`."""
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from tpu_utils import files
+
+
+@pytest.fixture(params=['local', 'remote'])
+def folder(request, tmp_path):
+  # TensorFlow's ram:// cannot rename folders.
+  return str(tmp_path) if request.param == 'local' else f'file://{tmp_path}'
+
+
+def tree(folder):
+  """{path below `folder`: contents} of all files."""
+  found = {}
+  for place, _, names in tf.io.gfile.walk(folder):
+    for name in names:
+      path = os.path.join(place, name)
+      with tf.io.gfile.GFile(path, 'rb') as file:
+        found[path.removeprefix(f'{folder}/')] = file.read()
+  return found
+
+
+def test_files_are_replaced(folder):
+  for content in ('old', 'new\u00e9\n'):
+    files.write_text(f'{folder}/a.txt', content)
+  files.write_bytes(f'{folder}/b', b'\x00\n')
+  files.write_json(f'{folder}/c.json', {'x': [1.5, None]})
+  assert tree(folder) == {
+    'a.txt': 'new\u00e9\n'.encode(), 'b': b'\x00\n',
+    'c.json': b'{\n  "x": [\n    1.5,\n    null\n  ]\n}\n',
+  }  # fmt: skip
+  assert files.read_json(f'{folder}/c.json') == {'x': [1.5, None]}
+
+
+@pytest.mark.parametrize('options', [{}, {'shared': True}])
+def test_a_failure_leaves_the_old_file(folder, options):
+  files.write_text(f'{folder}/a', 'old')
+  with pytest.raises(KeyError), files.replacing(f'{folder}/a', **options) as scratch:
+    files.write_text(scratch, 'half')
+    assert scratch.endswith('.writing') and tree(folder)['a'] == b'old'
+    raise KeyError
+  assert tree(folder) == {'a': b'old'}
+
+
+def test_a_local_scratch_file_for_a_remote_file(tmp_path, folder):
+  scratches = tmp_path / 'scratches'
+  scratches.mkdir()
+  with files.replacing(f'{folder}/a', folder=str(scratches)) as scratch:
+    assert os.path.dirname(scratch) == str(scratches)
+    pathlib.Path(scratch).write_text('new')
+  assert tree(folder)['a'] == b'new'
+  assert not list(scratches.iterdir())
+
+
+def test_processes_that_share_a_file_have_their_own_scratch_files():
+  with pytest.raises(KeyError), files.replacing('a', shared=True) as scratch:
+    assert scratch == f'a.{os.getpid()}.writing'
+    raise KeyError
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+  path = f'{tmp_path}/none/a'
+  with pytest.raises(OSError) as error:
+    files.write_text(path, 'x')
+  assert str(error.value) == f'{path} cannot be written: No such file or directory'
+  files.write_bytes(path, b'x', parents=True)
+  assert tree(str(tmp_path)) == {'none/a': b'x'}
+
+
+def test_a_full_disk(tmp_path):
+  files.write_text(tmp_path / 'a', 'old')
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))  # No file may grow past this.
+  try:
+    with pytest.raises(OSError, match='a cannot be written: File too large'):
+      files.write_bytes(tmp_path / 'a', bytes(1000))
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert tree(str(tmp_path)) == {'a': b'old'}
+
+
+def test_errors_of_a_remote_file_system_are_os_errors():
+  with pytest.raises(OSError, match='^none://x/a cannot be written: '):
+    files.write_text('none://x/a', 'x')
+
+
+def test_json_lines(folder):
+  path = f'{folder}/results.jsonl'
+  assert files.read_json_lines(path) == []
+  rows = [{'step': 1, 'loss': 0.1}, {'step': 2, 'loss': float('inf')}]
+  for row in rows:
+    files.append_json_line(path, row)
+  assert files.read_json_lines(path) == rows
+  files.write_text(path, tree(folder)['results.jsonl'].decode() + '{"step": 3, "lo')
+  assert files.read_json_lines(path) == rows
+  files.append_json_line(path, {'step': 3})
+  assert tree(folder)['results.jsonl'].decode().splitlines() == [
+    json.dumps(row) for row in [*rows, {'step': 3}]
+  ]
+
+
+# ---- Folders
+
+
+def fill(text):
+  def write(scratch):
+    files.write_text(f'{scratch}/mark', text)
+    tf.io.gfile.makedirs(f'{scratch}/sub')
+    files.write_text(f'{scratch}/sub/{text}', text)
+
+  return write
+
+
+@pytest.mark.parametrize('shared', [False, True])
+def test_folders_are_replaced(folder, shared):
+  for text in ('old', 'new'):
+    files.replace_folder(f'{folder}/deep/out/', fill(text), marker='mark', shared=shared)
+  assert tree(folder) == {'deep/out/mark': b'new', 'deep/out/sub/new': b'new'}
+
+
+@pytest.mark.parametrize('before', [True, False])
+def test_a_failure_leaves_the_old_folder(folder, before):
+  if before:
+    files.replace_folder(f'{folder}/out', fill('old'))
+  expected = tree(folder)
+
+  def write(scratch):
+    fill('new')(scratch)
+    assert scratch == f'{folder}/out.writing' and tf.io.gfile.exists(f'{folder}/out') == before
+    raise KeyError
+
+  with pytest.raises(KeyError):
+    files.replace_folder(f'{folder}/out', write)
+  assert tree(folder) == expected
+  assert not tf.io.gfile.exists(f'{folder}/out.writing')
+
+
+def test_the_leftovers_of_a_kill_between_the_renames(tmp_path):
+  for name, text in (('out.previous', 'old'), ('out.writing', 'half')):
+    (tmp_path / name).mkdir()
+    fill(text)(tmp_path / name)
+  with pytest.raises(OSError, match='out cannot be written .*disk is full.; free space'):
+    files.replace_folder(tmp_path / 'out', _fail_with(OSError('disk is full')))
+  assert tree(str(tmp_path)) == {'out/mark': b'old', 'out/sub/old': b'old'}
+
+
+def _fail_with(error):
+  def write(scratch):
+    raise error
+
+  return write
+
+
+def test_a_folder_without_the_marker_is_not_deleted(tmp_path):
+  (tmp_path / 'thesis.tex').write_text('years of work')
+  with pytest.raises(ValueError, match="holds 'thesis.tex' and no mark; choose another folder"):
+    files.replace_folder(tmp_path, fill('new'), marker='mark')
+  with pytest.raises(ValueError, match='thesis.tex: expected a folder or nothing there'):
+    files.replace_folder(tmp_path / 'thesis.tex', fill('new'), marker='mark')
+  assert tree(str(tmp_path)) == {'thesis.tex': b'years of work'}
+
+
+def test_local_paths_need_no_tensorflow(tmp_path):
+  code = (
+    'import sys; from tpu_utils import files; files.append_json_line(sys.argv[1], {}); '
+    'files.read_json_lines(sys.argv[1]); files.replace_folder(sys.argv[2], lambda folder: None); '
+    'assert "tensorflow" not in sys.modules'
+  )
+  subprocess.run([sys.executable, '-c', code, tmp_path / 'a', tmp_path / 'b'], check=True)
+
+
+def test_versions():
+  found = files.versions()
+  assert found['tensorflow'] == tf.__version__ and found['keras'] == tf.keras.__version__
+  assert found['python'] == sys.version.split()[0] and 'tpu-vision-reference' in found

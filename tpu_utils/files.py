@@ -1,0 +1,281 @@
+"""Files and folders that appear whole or not at all, JSON lines, and versions for records.
+
+Paths are local or remote (gs://...); local ones need no TensorFlow, which takes seconds to import.
+Unfinished files and folders have names that end in `.writing`.
+"""
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+
+from tpu_utils.errors import one_line
+
+_PACKAGE = 'tpu-vision-reference'
+
+
+class _Local:
+  """The functions of `tf.io.gfile` that are used here, for local paths."""
+
+  copy = staticmethod(lambda source, target, overwrite: shutil.copyfile(source, target))
+  exists = staticmethod(os.path.exists)
+  isdir = staticmethod(os.path.isdir)
+  listdir = staticmethod(os.listdir)
+  makedirs = staticmethod(lambda path: os.makedirs(path, exist_ok=True))
+  remove = staticmethod(os.remove)
+  rename = staticmethod(lambda source, target, overwrite=False: os.replace(source, target))
+  rmtree = staticmethod(shutil.rmtree)
+
+
+def is_remote(path: str) -> bool:
+  """Returns whether a path names another file system, such as gs://bucket/file."""
+  return '://' in path
+
+
+def _system(path):
+  if is_remote(path):
+    import tensorflow as tf
+
+    return tf.io.gfile
+  return _Local
+
+
+def _system_errors():
+  tf = sys.modules.get('tensorflow')
+  return (OSError, tf.errors.OpError) if tf else (OSError,)
+
+
+def _open(path, mode):
+  if is_remote(path):
+    return _system(path).GFile(path, mode)
+  return open(path, mode, encoding=None if 'b' in mode else 'utf-8')
+
+
+# ---- Whole files
+
+
+@contextlib.contextmanager
+def replacing(
+  path: str, *, folder: str | None = None, shared: bool = False, parents: bool = False
+) -> Iterator[str]:
+  """Yields a scratch path; after the body, the file there replaces `path`, unless an error came.
+
+  Args:
+    path: the file.
+    folder: folder for the scratch file, by default that of `path`. From a local folder to a remote
+      file it is copied.
+    shared: whether other processes may write the same file at the same time.
+    parents: whether to make the file's folder; otherwise it must exist.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
+  path = os.fspath(path)
+  scratch = _scratch(os.path.join(folder, os.path.basename(path)) if folder else path, shared)
+  try:
+    if parents and os.path.dirname(path):
+      _system(path).makedirs(os.path.dirname(path))
+    yield scratch
+    if is_remote(path) and not is_remote(scratch):
+      # An object appears there when it is complete.
+      _system(path).copy(scratch, path, overwrite=True)
+    else:
+      _system(path).rename(scratch, path, overwrite=True)
+  except _system_errors() as error:
+    if isinstance(error, OSError) and not error.strerror:
+      raise  # Explains itself.
+    raise OSError(f'{path} cannot be written: {_reason(error, scratch)}') from error
+  finally:
+    _remove_file(scratch)
+
+
+def write_bytes(path: str, content: bytes, **options: bool) -> None:
+  """Writes a file whole or not at all; `options` as for `replacing`.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
+  with replacing(path, **options) as scratch, _open(scratch, 'wb') as file:
+    file.write(content)
+
+
+def write_text(path: str, text: str) -> None:
+  """Writes a text file as UTF-8, whole or not at all.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
+  write_bytes(path, text.encode('utf-8'))
+
+
+def write_json(path: str, content: object, indent: int | None = 2) -> None:
+  """Writes a JSON file, whole or not at all.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
+  write_text(path, json.dumps(content, indent=indent) + '\n')
+
+
+def read_json(path: str) -> object:
+  """Reads a JSON file.
+
+  Raises:
+    OSError: it cannot be read.
+    ValueError: it is not JSON.
+  """
+  with _open(path, 'r') as file:
+    return json.loads(file.read())
+
+
+def _reason(error, path):
+  if getattr(error, 'strerror', None) and error.filename in (None, path):
+    return error.strerror
+  return one_line(error) or type(error).__name__  # Remote file systems leave some messages empty.
+
+
+# ---- JSON lines
+
+
+def read_json_lines(path: str) -> list:
+  """Reads a file with a JSON object on each line; a last line that is cut off is left out.
+
+  Returns:
+    The objects; an empty list if there is no such file.
+  """
+  return [json.loads(line) for line in _whole_lines(path)]
+
+
+def append_json_line(path: str, row: object) -> None:
+  """Appends an object as a line of its own; a line that was cut off makes room for it.
+
+  Raises:
+    OSError: the file cannot be written; it is as it was.
+  """
+  write_text(path, '\n'.join([*_whole_lines(path), json.dumps(row)]) + '\n')
+
+
+def _whole_lines(path):
+  if not _system(path).exists(path):
+    return []
+  with _open(path, 'r') as file:
+    return [line for line in file.read().splitlines() if line.endswith('}')]
+
+
+# ---- Whole folders
+
+
+def replace_folder(
+  folder: str, write: Callable, *, marker: str | None = None, shared: bool = False
+) -> None:
+  """Calls `write(scratch)` with an empty folder, which then replaces `folder`.
+
+  Whatever fails, `folder` is afterwards the old one or the new one. A process killed between the
+  two renames leaves it absent; the next call first puts the old one back (not if `shared`).
+
+  Args:
+    folder: local or remote folder; its parents are made.
+    write: function that fills the scratch folder.
+    marker: file by which a folder is known that may be deleted; None deletes any.
+    shared: whether other processes may write the same folder at the same time.
+
+  Raises:
+    ValueError: `folder` is a file, or holds files but not `marker`.
+    OSError: the files cannot be written.
+  """
+  folder = os.fspath(folder).rstrip('/')
+  system, scratch = _system(folder), _scratch(folder, shared)
+  previous = f'{scratch.removesuffix(".writing")}.previous'
+  try:
+    _put_back(previous, folder)
+    if marker:
+      _check_replaceable(folder, marker)
+    with scratch_folder(scratch):
+      write(scratch)
+      _remove_folder(previous)
+      if system.exists(folder):
+        system.rename(folder, previous)
+      system.rename(scratch, folder)
+    _remove_folder(previous)
+  except _system_errors() as error:
+    raise OSError(
+      f'{folder} cannot be written ({_reason(error, scratch)}); free space, or choose a folder '
+      'that you may write to.'
+    ) from error
+  finally:
+    _put_back(previous, folder)
+
+
+@contextlib.contextmanager
+def scratch_folder(folder: str) -> Iterator[str]:
+  """Makes an empty folder, deleting an earlier one, and deletes at the end what is still there."""
+  _remove_folder(folder)
+  _system(folder).makedirs(folder)
+  try:
+    yield folder
+  finally:
+    _remove_folder(folder)
+
+
+def _check_replaceable(folder, marker):
+  system = _system(folder)
+  if not system.exists(folder):
+    return
+  if not system.isdir(folder):
+    raise ValueError(
+      f'{folder}: expected a folder or nothing there, found a file; choose another folder.'
+    )
+  names = system.listdir(folder)
+  if names and marker not in names:
+    raise ValueError(
+      f'{folder}: expected nothing there, an empty folder or one with {marker}, to replace it; '
+      f'the folder holds {names[0]!r} and no {marker}; choose another folder.'
+    )
+
+
+def _scratch(path, shared):
+  return f'{path}.{os.getpid()}.writing' if shared else f'{path}.writing'
+
+
+def _put_back(previous, folder):
+  system = _system(folder)
+  if system.exists(previous) and not system.exists(folder):
+    system.rename(previous, folder)
+
+
+def _remove_folder(folder):
+  if _system(folder).exists(folder):
+    _system(folder).rmtree(folder)
+
+
+def _remove_file(path):
+  # A folder that cannot be reached was reported already.
+  with contextlib.suppress(*_system_errors()):
+    if _system(path).exists(path):
+      _system(path).remove(path)
+
+
+# ---- Versions
+
+
+def versions() -> dict:
+  """Returns the versions of what writes a checkpoint, an export or the record of a run.
+
+  This package's own is None when it runs from a source tree.
+  """
+  import keras
+  import tensorflow as tf
+
+  try:
+    own = importlib.metadata.version(_PACKAGE)
+  except importlib.metadata.PackageNotFoundError:
+    own = None
+  return {
+    _PACKAGE: own,
+    'python': platform.python_version(),
+    'tensorflow': tf.__version__,
+    'keras': keras.__version__,
+  }
