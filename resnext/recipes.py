@@ -157,9 +157,9 @@ TRANSFER = Recipe(
   name='transfer',
   script=_MAIN,
   paper=(
-    'Kornblith et al., arXiv 1805.08974, who search for the learning rate on each data set; 0.01 is '
-    "from the middle of their grid. --transfer also sets batch norm's momentum to max(1 - 10 / steps "
-    'per epoch, 0.9)'
+    'Kornblith et al., arXiv 1805.08974, who search for the learning rate on each data set; 0.01 '
+    "is from the middle of their grid. --transfer also sets batch norm's momentum to max(1 - 10 / "
+    'steps per epoch, 0.9)'
   ),
   settings={
     'optimizer': 'momentum',
@@ -173,13 +173,13 @@ TRANSFER = Recipe(
     'train_steps': 20000,
   },
   command=(
-    f'python -m {_MAIN} --recipe=transfer --transfer --dataset=cifar10 --init_checkpoint=CHECKPOINT '
-    '--model_dir=RUN'
+    f'python -m {_MAIN} --recipe=transfer --transfer --dataset=cifar10 '
+    '--init_checkpoint=CHECKPOINT --model_dir=RUN'
   ),
   expects='none: the paper has no transfer experiments',
   cost=(
-    'estimated: 2.8 hours on 8 M40 GPUs, by multiply-adds from the 0.95 seconds a step that Section '
-    '5.1 states for ResNeXt-101 (32x4d)'
+    'estimated: 2.8 hours on 8 M40 GPUs, by multiply-adds from the 0.95 seconds a step that '
+    'Section 5.1 of the paper states for ResNeXt-101 (32x4d)'
   ),
 )
 DIGITS = Recipe(

@@ -2,6 +2,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 import shlex
 
 PAPERS = pathlib.Path(__file__).parent / 'goldens' / 'papers'
@@ -62,14 +63,8 @@ def row_of(paper, name, **values):
 
 def numbers(text):
   """Returns the numbers of a text."""
-  words = text.replace(',', ' ').replace(';', ' ').replace('(', ' ').replace(')', ' ').split()
-  found = []
-  for word in words:
-    try:
-      found.append(float(word))
-    except ValueError:
-      pass
-  return found
+  found = re.findall(r'(?<![\w.-])\d+(?:\.\d+)?(?![\w.]*[a-zA-Z])', text)
+  return [float(number) for number in found]
 
 
 def readme_names(package):
@@ -77,4 +72,4 @@ def readme_names(package):
   text = (pathlib.Path(__file__).parents[1] / package / 'README.md').read_text()
   section = text.split('\n## Recipes\n')[1].split('\n## ')[0]
   cells = [line.split('|')[1] for line in section.splitlines() if line.startswith('| `')]
-  return [name.strip().strip('`') for cell in cells for name in cell.split(',')]
+  return [name for cell in cells for name in re.findall('`([a-z0-9_]+)`', cell)]

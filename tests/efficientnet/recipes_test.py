@@ -146,7 +146,8 @@ def test_expected_accuracies_are_those_of_the_official_readme(name, table, row):
     assert f'475 pixels {found.pop("L2-475")}, at 800 pixels {found.pop("L2")}' in expects
     assert all(f'{model} {value}' in expects for model, value in found.items())
   else:
-    assert expects.startswith(', '.join(f'{model} {value}' for model, value in found.items()) + ' %')
+    expected = ', '.join(f'{model} {value}' for model, value in found.items())
+    assert expects.startswith(f'{expected} %')
 
 
 @pytest.mark.parametrize(

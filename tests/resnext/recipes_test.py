@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from resnext import main, network_params
@@ -38,7 +40,8 @@ def test_every_recipe_but_the_digits_names_its_augmentation():
 @pytest.mark.parametrize('name', LIKE_IMAGENET)
 def test_imagenet_trains_for_the_steps_of_100_epochs(name):
   settings = RECIPES[name].settings
-  assert settings['train_steps'] * settings['train_batch_size'] / IMAGES == pytest.approx(100, abs=1e-3)
+  epochs = settings['train_steps'] * settings['train_batch_size'] / IMAGES
+  assert epochs == pytest.approx(100, abs=1e-3)
   images = settings.get('num_train_images', IMAGES)
   drops = [float(epoch) * images / IMAGES for epoch in settings['lr_step_epochs'].split(',')]
   assert drops == pytest.approx([30, 60, 90], abs=2e-3)
@@ -47,9 +50,9 @@ def test_imagenet_trains_for_the_steps_of_100_epochs(name):
 @pytest.mark.parametrize('name', [name for name in RECIPES if 'cifar' in name])
 def test_cifar_trains_for_300_epochs_at_a_rate_of_a_tenth(name):
   settings = RECIPES[name].settings
-  epochs = settings['train_batch_size'] / settings['num_train_images']
-  assert settings['train_steps'] * epochs == pytest.approx(300, abs=0.003)
-  assert settings['steps_per_eval'] == -(-settings['num_train_images'] // settings['train_batch_size'])
+  batch, images = settings['train_batch_size'], settings['num_train_images']
+  assert settings['train_steps'] * batch / images == pytest.approx(300, abs=0.003)
+  assert settings['steps_per_eval'] == math.ceil(images / batch)
   assert settings['base_learning_rate'] * settings['train_batch_size'] / 256 == 0.1
 
 
@@ -109,8 +112,10 @@ def test_expected_errors_are_those_of_the_papers_tables():
     assert text in RECIPES[name].expects
   for model in ('ResNeXt-50', 'ResNeXt-101'):
     row = recipe_checks.row_of('resnext', 'Table 6', model=model)
-    assert {row['top1_5k'], row['top5_5k']} <= set(recipe_checks.numbers(RECIPES['imagenet_5k'].expects))
-  for paths, names in ((8, ('cifar', 'cifar_preactivation')), (16, ('cifar_16x64d', 'cifar_torch'))):
+    found = recipe_checks.numbers(RECIPES['imagenet_5k'].expects)
+    assert {row['top1_5k'], row['top5_5k']} <= set(found)
+  names_of = {8: ('cifar', 'cifar_preactivation'), 16: ('cifar_16x64d', 'cifar_torch')}
+  for paths, names in names_of.items():
     row = recipe_checks.row_of('resnext', 'Table 7', model=f'ResNeXt-29 {paths}x64d')
     for name in names:
       assert f'{row["cifar10"]} %' in RECIPES[name].expects

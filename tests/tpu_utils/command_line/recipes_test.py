@@ -55,7 +55,7 @@ def test_a_derived_recipe_changes_only_what_is_given():
     ({'settings': {}}, 'small: settings is {}; give a mapping'),
     ({'settings': None}, 'small: settings is None'),
     ({'settings': {'--lr': 1}}, "'--lr' is no name of a flag; write it without dashes"),
-    ({'settings': {'sizes': [1, 2]}}, r'--sizes is \[1, 2\]; give a bool, a finite number or a text'),
+    ({'settings': {'sizes': [1, 2]}}, r'--sizes is \[1, 2\]; give a bool, a finite number or a'),
     ({'settings': {'lr': None}}, '--lr is None'),
     ({'settings': {'lr': float('nan')}}, '--lr is nan'),
     ({'command': 'python -m toy.other --recipe=small'}, 'must start with "python -m toy.main"'),
@@ -90,7 +90,8 @@ def test_the_table_fits_a_terminal_and_its_commands_can_be_pasted():
     paper='a source of many words ' * 20,
     cost='a week',
   )
-  text = recipes.table(recipes.by_name([recipe, _recipe(name='b', command='python -m toy.main --recipe=b')]))
+  other = _recipe(name='b', command='python -m toy.main --recipe=b')
+  text = recipes.table(recipes.by_name([recipe, other]))
   lines = text.splitlines()
   assert max(map(len, lines)) <= 100
   first, second = text.split('\n\n')
@@ -107,6 +108,7 @@ def test_the_table_fits_a_terminal_and_its_commands_can_be_pasted():
 
 @pytest.mark.parametrize('package', ['efficientnet', 'resnext', 'oscar'])
 def test_recipes_are_read_without_tensorflow(package):
-  program = f'import sys; import {package}.recipes; print({{"tensorflow", "keras"}} & set(sys.modules))'
-  found = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True)
-  assert found.stdout.strip() == 'set()'
+  program = f'import sys, {package}.recipes; print("tensorflow" in sys.modules)'
+  command = [sys.executable, '-c', program]
+  found = subprocess.run(command, capture_output=True, text=True, check=True)
+  assert found.stdout.strip() == 'False'
