@@ -165,7 +165,8 @@ def _check_compilable(cluster):
 def test_evaluation_and_what_surrounds_it_trace(tpu_strategy, not_run):
   trainer = _make_trainer(tpu_strategy, _small_model)
   batch = next(iter(tpu_strategy.distribute_datasets_from_function(_dataset_fn(trainer))))
-  functions = {Trainer._eval_batch: [batch], Trainer._swap: [], Trainer._add_to_seeds: []}
+  step = tf.constant(0, tf.int64)
+  functions = {Trainer._eval_batch: [batch, step], Trainer._swap: [], Trainer._add_to_seeds: []}
   for function, arguments in functions.items():
     _check_compilable(_cluster(_trace(trainer, function, *arguments)))
 
