@@ -84,8 +84,18 @@ def replica_rows(strategy: tf.distribute.Strategy, rows: Mapping, weights) -> di
   rows[_KEEP] = tf.cast(weights > 0, tf.int32)
   if not across_processes(strategy):
     return rows
+  return {name: _gathered(_collective(name, value)) for name, value in rows.items()}
+
+
+def _gathered(value):
+  """The values of all replicas, one after the other: [replicas * batch, ...]."""
+  # `all_gather` fails where every worker has a single replica ("destinations can not be empty").
   context = tf.distribute.get_replica_context()
-  return {name: context.all_gather(_collective(name, v), axis=0) for name, v in rows.items()}
+  place = tf.reshape(context.replica_id_in_sync_group, [1, 1])
+  shape = tf.concat([[context.num_replicas_in_sync], tf.shape(value)], axis=0)
+  own = tf.scatter_nd(place, value[tf.newaxis], shape)  # Zeros elsewhere.
+  together = context.all_reduce(tf.distribute.ReduceOp.SUM, own)
+  return tf.reshape(together, tf.concat([[-1], tf.shape(value)[1:]], axis=0))
 
 
 def _collective(name, value):
