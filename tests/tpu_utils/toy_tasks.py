@@ -1,4 +1,4 @@
-"""Toy tasks for `task_contract_test.py`, on any strategy; also one worker of its two-worker job.
+"""Toy tasks for `task_test.py`, on any strategy; also one worker of its two-worker job.
 
     python -m tests.tpu_utils.toy_tasks FOLDER
 
@@ -98,7 +98,9 @@ def reward_task():
 
   def rollout(model, batch, seed):
     logits = model(batch['images'], training=False)
-    actions = tf.random.stateless_categorical(logits, 1, seed, tf.int32)[:, 0]
+    # Gumbel's way: XLA has no `stateless_categorical`.
+    uniform = tf.random.stateless_uniform(tf.shape(logits), seed, minval=1e-9)
+    actions = tf.argmax(logits - tf.math.log(-tf.math.log(uniform)), -1, tf.int32)
     return {'actions': actions, 'contexts': tf.argmax(batch['images'], -1, tf.int32)}
 
   def reward(rows):
