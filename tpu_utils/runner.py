@@ -262,7 +262,7 @@ class Runner:
     with _explained(eval_input), bar:
       rows = self.trainer.predict(eval_input.eval_dataset, bar.update)
     lines = [
-      json.dumps(dict(zip(rows, map(_plain, row), strict=True)))
+      json.dumps(dict(zip(rows, row, strict=True)), default=_plain)
       for row in zip(*rows.values(), strict=True)
     ]
     if self._workers.is_chief:
@@ -396,9 +396,8 @@ def _cause(error):
 
 
 def _plain(value):
-  """A numpy value as JSON has it."""
-  value = value.tolist() if hasattr(value, 'tolist') else value
-  return value.decode() if isinstance(value, bytes) else value
+  """Converts what JSON lacks: numpy values and text as TensorFlow has it."""
+  return value.decode() if isinstance(value, bytes) else value.tolist()
 
 
 def _write_scalars(writer, numbers, step):
