@@ -1,12 +1,107 @@
-"""From the settings of OSCAR's scripts to a model, its vocabulary and its trainer."""
+"""The `Job` behind OSCAR's scripts: from the settings of a task to its model, vocabulary and trainer."""
+import dataclasses
 import os
+from collections.abc import Callable, Mapping, Sequence
 
 import oscar
 from oscar import modeling, optimization, pretrained
+from tpu_utils import job as jobs
 from tpu_utils import optimizers, schedules
 from tpu_utils.trainer import Trainer
 
 _CONFIG_FILES = ('config.json', 'bert_config.json')  # Hugging Face's and Google's names.
+# What makes the network what it is, in every task: a model_dir of another one is refused.
+_IDENTITY = (
+  'vocab_size', 'hidden_size', 'num_hidden_layers', 'num_attention_heads', 'intermediate_size',
+  'hidden_act', 'max_position_embeddings', 'img_feature_dim', 'use_img_layernorm',
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class OscarTask:
+  """What one task adds to what all of them share.
+
+  `data` is the task's own frozen dataclass of settings; it has `data_dir`, `max_seq_length`,
+  `train_batch_size` and `eval_batch_size`.
+
+  Attributes:
+    name: as for `oscar.build_model`.
+    objective: see `tpu_utils.job.Job`.
+    open_input: function(data, tokenizer, OscarConfig, seed) -> `tpu_utils.job.Input`.
+    learn: function(data, input, model) -> `tpu_utils.trainer.Task`.
+    config: function(data) -> settings of `OscarConfig` that the data ask for, as a dict.
+    identity: further settings of `OscarConfig` that make the network what it is.
+    evaluators: see `tpu_utils.job.Job`.
+    curves: see `tpu_utils.job.Job`.
+  """
+
+  name: str
+  objective: str
+  open_input: Callable
+  learn: Callable
+  config: Callable = lambda data: {}
+  identity: tuple[str, ...] = ()
+  evaluators: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
+  curves: Sequence[Sequence[str]] = ()
+
+
+def make_job(
+  task: OscarTask,
+  model_settings,
+  data,
+  optimization,
+  job,
+  hardware,
+  *,
+  record: Mapping,
+  expected_replicas: int | None = None,
+) -> jobs.Job:
+  """Returns the `Job` of a task.
+
+  Args:
+    task: what is learnt.
+    model_settings: a `script_settings.ModelConfig`.
+    data: the task's settings.
+    optimization: a `script_settings.OptimizationConfig`.
+    job: a `script_settings.JobConfig`.
+    hardware: a `tpu_utils.config.HardwareConfig`.
+    record: JSON-able dict for run.json.
+    expected_replicas: stop if the strategy has another number of replicas; None for any.
+
+  Raises:
+    ValueError: settings that do not fit each other; no vocabulary.
+    FileNotFoundError: no such checkpoint.
+  """
+  overrides = task.config(data)
+  check_checkpoint(model_settings)
+  tokenizer = open_tokenizer(model_settings, data.data_dir)
+  config = build_config(model_settings, tokenizer, **overrides)
+  _check_length(data, config)
+
+  def trainer(strategy, model, source):
+    learnt = task.learn(data, source, model)
+    return make_trainer(strategy, model, learnt, optimization, job.train_steps, job.seed)
+
+  names = (*_IDENTITY, *task.identity)
+  return jobs.Job(
+    settings=job,
+    hardware=hardware,
+    batches=jobs.Batches(
+      data.train_batch_size, data.eval_batch_size, optimization.gradient_accumulation_steps
+    ),
+    identity={'task': task.name, **{name: getattr(config, name) for name in names}},
+    run_info={**record, 'config': config.to_dict()},
+    unit='examples',
+    objective=task.objective,
+    open_input=lambda: task.open_input(data, tokenizer, config, job.seed),
+    build_model=lambda dtype_policy: build_model(config, task.name, model_settings, dtype_policy),
+    make_trainer=trainer,
+    export=lambda model, folder: pretrained.save(model, tokenizer, folder, job.export_file),
+    evaluators=task.evaluators,
+    divergence_hint='Lower --learning_rate, raise --warmup_steps or set --max_grad_norm.',
+    curves=task.curves,
+    expected_replicas=expected_replicas,
+  )
 
 
 def check_checkpoint(settings):
@@ -72,25 +167,23 @@ def build_config(settings, tokenizer, **overrides):
   return config
 
 
-def build_model(config, task, settings, use_bfloat16=False):
+def build_model(config, task, settings, dtype_policy=None):
   """The model of a task; call in the strategy's scope.
 
   Args:
     config: `OscarConfig`.
     task: as for `oscar.build_model`.
     settings: a `script_settings.ModelConfig`, for the weights to start from.
-    use_bfloat16: compute in bfloat16, with float32 variables.
+    dtype_policy: as for `oscar.build_model`.
   """
-  model = modeling.build_model(
-    config, task, dtype_policy='mixed_bfloat16' if use_bfloat16 else None
-  )
+  model = modeling.build_model(config, task, dtype_policy=dtype_policy)
   if settings.init_checkpoint:
     fresh = ('cls_seq_relationship',) if settings.fresh_contrast_head else ()
     print(pretrained.initialize(model, settings.init_checkpoint, fresh=fresh))
   return model
 
 
-def make_trainer(strategy, model, task, optimization_settings, train_steps):
+def make_trainer(strategy, model, task, optimization_settings, train_steps, seed=0) -> Trainer:
   """The `Trainer` with the official AdamW and schedule, for a model of `strategy`'s scope.
 
   Args:
@@ -99,6 +192,7 @@ def make_trainer(strategy, model, task, optimization_settings, train_steps):
     task: `tpu_utils.trainer.Task`.
     optimization_settings: a `script_settings.OptimizationConfig`.
     train_steps: steps of the whole training, which the learning rate ends with.
+    seed: of what a task samples.
   """
   settings = optimization_settings
   return Trainer(
@@ -120,7 +214,16 @@ def make_trainer(strategy, model, task, optimization_settings, train_steps):
     ),
     clip_norm=max(0.0, settings.max_grad_norm),
     accumulation_steps=settings.gradient_accumulation_steps,
+    seed=seed,
   )
+
+
+def _check_length(data, config):
+  if data.max_seq_length > config.max_position_embeddings:
+    raise ValueError(
+      f'--max_seq_length={data.max_seq_length} is longer than the '
+      f'{config.max_position_embeddings} positions of the model (max_position_embeddings); shorten it.'
+    )
 
 
 def _folder(checkpoint):
