@@ -143,7 +143,7 @@ def test_bad_files(tmp_path):
   with pytest.raises(ValueError, match=r'vocab.txt .* \[CLS\], \[SEP\], \[MASK\] missing among 3'):
     oscar.Tokenizer(str(path))
   path.write_bytes(b'\xff\xfe[PAD]')
-  with pytest.raises(ValueError, match='expected UTF-8'):
+  with pytest.raises(ValueError, match='cannot be read as a vocabulary, UTF-8'):
     oscar.Tokenizer(str(path))
   with pytest.raises(ValueError, match="'<tag>' has id 7; expected 400"):
     oscar.Tokenizer(VOCAB, added_tokens={'<tag>': 7})

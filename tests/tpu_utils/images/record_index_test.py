@@ -123,7 +123,7 @@ def test_a_damaged_index_is_made_anew(tmp_path, paths, damage, capsys):
     file.write(content[:-30] if damage == 'cut' else damage)
   for a, b in zip(record_index.load_or_scan(paths, index), expected, strict=True):
     np.testing.assert_array_equal(a, b)
-  assert f'{index} is damaged' in capsys.readouterr().err
+  assert f'{index} cannot be read as an index' in capsys.readouterr().err
   assert set(record_index.load(index)) == {'train-0', 'train-1', 'train-2'}
 
 

@@ -97,7 +97,7 @@ def test_any_bytes_give_a_value_or_one_kind_of_error(tmp_path_factory, data, sta
 def test_damage_is_named(tmp_path):
   whole = pickle.dumps({str(i): i for i in range(50)}, 2)
   (tmp_path / 'cut.pkl').write_bytes(whole[:-40])
-  with pytest.raises(ValueError, match='cut.pkl is no readable pickle .* cut off'):
+  with pytest.raises(ValueError, match='cut.pkl cannot be read as a pickle .*cut off'):
     safe_pickle.load(tmp_path / 'cut.pkl')
   with pytest.raises(FileNotFoundError, match='absent.pkl does not exist'):
     safe_pickle.load(tmp_path / 'absent.pkl')

@@ -5,6 +5,8 @@ import os
 
 import tensorflow as tf
 
+from tpu_utils.reading import reading
+
 FILE_NAME = 'manifest.json'
 _FORMAT = 1
 
@@ -70,10 +72,9 @@ def load(data_dir):
   path = os.path.join(data_dir, FILE_NAME)
   if not tf.io.gfile.exists(path):
     return None
-  with tf.io.gfile.GFile(path) as file:
-    text = file.read()
+  with reading(path, 'a manifest of prepared shards'), tf.io.gfile.GFile(path) as file:
+    content = json.loads(file.read())
   try:
-    content = json.loads(text)
     splits = {
       split: [_shard(shard) for shard in part['shards']] for split, part in content['splits'].items()
     }
