@@ -26,8 +26,8 @@ def reading(path, kind, foreign=False):
   Args:
     path: the file.
     kind: its format as the message shall say it, such as 'a zip file'.
-    foreign: whether all that runs inside is a library's: then every error is one of the contents. Around
-      our own parsing leave it out, so that programming errors stay visible.
+    foreign: whether any error inside comes from the contents, as around a call of a library. Around our
+      own parsing leave it out: a KeyError or TypeError there is our fault and stays visible.
 
   Raises:
     ValueError: the contents are damaged or of another format.

@@ -427,7 +427,7 @@ class TestVerify:
   def test_no_or_no_good_manifest(self, copy, capsys):
     for content in ('{', '[]', '{"format": 1}', '{"format": 9, "splits": {}}'):
       (copy / 'manifest.json').write_text(content)
-      with pytest.raises(ValueError, match='is no manifest of prepared shards'):
+      with pytest.raises(ValueError, match='cannot be read as a manifest of prepared shards'):
         verify.verify(str(copy), 1)
     (copy / 'manifest.json').unlink()
     assert 'has no manifest.json to verify by' in self.faults(copy, capsys)[0]

@@ -72,17 +72,15 @@ def load(data_dir):
   path = os.path.join(data_dir, FILE_NAME)
   if not tf.io.gfile.exists(path):
     return None
-  with reading(path, 'a manifest of prepared shards'), tf.io.gfile.GFile(path) as file:
+  # A name that is missing in it is damage, too.
+  with reading(path, 'a manifest of prepared shards', foreign=True), tf.io.gfile.GFile(path) as file:
     content = json.loads(file.read())
-  try:
     splits = {
       split: [_shard(shard) for shard in part['shards']] for split, part in content['splits'].items()
     }
     if content['format'] != _FORMAT:
       raise ValueError(f'its format is {content["format"]}, not {_FORMAT}')
     return Manifest(tuple(content['class_names']), splits, tuple(content['left_out']), content['source'])
-  except (ValueError, KeyError, TypeError, AttributeError) as e:
-    raise ValueError(f'{path} is no manifest of prepared shards ({e}); prepare the data again.') from None
 
 
 def save(data_dir, manifest):
