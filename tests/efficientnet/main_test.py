@@ -126,7 +126,7 @@ def test_sigterm_saves_and_leaves_with_a_message(finished, tmp_path):
 @pytest.mark.slow
 def test_eval_follows_a_model_dir_while_it_is_trained(tmp_path):
   # The evaluator keeps the archive; it comes first and waits.
-  evaluator = _start(f'--model_dir={tmp_path}', '--mode=eval', '--eval_timeout=200', *QUICK)
+  evaluator = _start(f'--model_dir={tmp_path}', '--mode=eval', '--eval_timeout=900', *QUICK)
   trainer = _start(f'--model_dir={tmp_path}', '--mode=train', *QUICK)
   assert script_jobs.finish(trainer)[0] == 0
   code, out, err = script_jobs.finish(evaluator)

@@ -104,8 +104,8 @@ def test_time_that_passes_between_turns_is_not_counted():
 
   with process.Contestant('tests.tpu_utils.images.busy_contestant', {}) as contestant:
     contestant.run(1)
-    time.sleep(1.5)
-    assert contestant.run(1) < 0.7
+    time.sleep(3)
+    assert contestant.run(1) < 2
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def command(*arguments):
 
 def run(*arguments):
   environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-  done = subprocess.run(command(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+  done = subprocess.run(command(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
   return done.returncode, done.stdout, done.stderr
 
 
@@ -272,13 +272,12 @@ class TestAStoppedRun:
     process = subprocess.Popen(
       command(*arguments, '--num_processes=2'), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while len(list(tmp_path.glob('train-*'))) < 3:
       assert process.poll() is None and time.monotonic() < deadline
       time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    time.sleep(3)  # Its workers notice.
+    process.communicate()  # Ends when its workers have noticed and ended, too: they have its output open.
     there = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('*-of-*')}
     assert 3 <= len(there) < 27 and not (tmp_path / 'manifest.json').exists()
     made = prepared(tmp_path, input_dir=str(photos), train_shards=21, validation_shards=6)
