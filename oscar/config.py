@@ -9,6 +9,7 @@ import numbers
 import os
 
 from tpu_utils.names import check_name, unknown_name
+from tpu_utils.reading import reading
 
 TASKS = ('pretrain', 'retrieval', 'captioning', 'vqa', 'gqa', 'nlvr2')
 ACTIVATIONS = ('gelu', 'relu', 'swish')
@@ -142,11 +143,8 @@ class OscarConfig:
     """
     if os.path.isdir(path):
       path = os.path.join(path, 'config.json')
-    try:
-      with open(path, encoding='utf-8') as f:
-        found = json.load(f)
-    except ValueError as e:  # No JSON, or no text at all.
-      raise ValueError(f'{path} is not JSON ({e}); expected a BERT configuration.') from e
+    with reading(path, 'the JSON of a BERT configuration'), open(path, encoding='utf-8') as f:
+      found = json.load(f)
     if not isinstance(found, dict) or 'hidden_size' not in found:
       raise ValueError(f"{path} is not a BERT configuration: no key 'hidden_size'.")
     for key, allowed in _ONLY.items():

@@ -11,6 +11,8 @@ import unicodedata
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
+from tpu_utils.reading import reading
+
 SPECIAL_TOKENS = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
 _VOCAB_FILE = 'vocab.txt'
 # What decoding tightens, in this order.
@@ -177,6 +179,9 @@ class Tokenizer:
     return text.translate(self._characters)
 
   def _add_tokens(self, added_tokens, source):
+    wrong = [token for token, i in added_tokens.items() if not isinstance(i, int)]
+    if wrong:
+      raise ValueError(f'{source}: the added token {wrong[0]!r} has no number as its id.')
     for token, i in sorted(added_tokens.items(), key=lambda item: item[1]):
       if i != len(self.vocab):
         raise ValueError(
@@ -187,11 +192,8 @@ class Tokenizer:
 
 
 def _read_vocab(path):
-  with open(path, encoding='utf-8') as f:
-    try:
-      vocab = {line.rstrip('\n'): i for i, line in enumerate(f)}
-    except UnicodeDecodeError as e:
-      raise ValueError(f'{path} is not a vocabulary: {e}; expected UTF-8, one piece a line.') from e
+  with reading(path, 'a vocabulary, UTF-8 with one piece a line'), open(path, encoding='utf-8') as f:
+    vocab = {line.rstrip('\n'): i for i, line in enumerate(f)}
   missing = [token for token in SPECIAL_TOKENS if token not in vocab]
   if missing:
     raise ValueError(
@@ -204,8 +206,8 @@ def _read_json(path):
   """The dict in a file; empty if there is no such file."""
   if not os.path.exists(path):
     return {}
-  with open(path, encoding='utf-8') as f:
-    try:
-      return json.load(f)
-    except json.JSONDecodeError as e:
-      raise ValueError(f'{path} is not JSON: {e}.') from e
+  with reading(path, 'JSON'), open(path, encoding='utf-8') as f:
+    content = json.load(f)
+  if not isinstance(content, dict):
+    raise ValueError(f'{path} holds a {type(content).__name__}; expected a JSON object.')
+  return content

@@ -4,8 +4,17 @@ import os
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
+import hypothesis
 import pytest
 import tensorflow as tf
+
+# Property tests try the same examples in every run, on every machine, however loaded it is. New ones are looked
+# for by `pytest -m hypothesis --hypothesis-profile=search`, which prints the line to reproduce what it finds.
+_SAME = {'database': None, 'deadline': None, 'suppress_health_check': [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile('same', derandomize=True, max_examples=50, **_SAME)
+hypothesis.settings.register_profile('search', print_blob=True, max_examples=400, **_SAME)
+hypothesis.settings.register_profile('long', print_blob=True, max_examples=2500, **_SAME)
+hypothesis.settings.load_profile('same')
 
 
 def pytest_configure(config):

@@ -10,7 +10,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def run(arguments, timeout=300):
+def run(arguments, timeout=900):
   """Runs one worker for each element and waits for all.
 
   Args:

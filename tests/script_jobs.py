@@ -10,6 +10,7 @@ from absl import flags
 from tpu_utils import checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+_SECONDS = 900  # For what takes half a minute: the machine may have other work.
 
 
 def start(*arguments):
@@ -26,7 +27,7 @@ def start(*arguments):
 
 def finish(process):
   """(exit code, standard output, standard error) of a started process."""
-  out, err = process.communicate(timeout=300)
+  out, err = process.communicate(timeout=_SECONDS)
   return process.returncode, out, err
 
 
@@ -44,13 +45,13 @@ def in_process(script, run, *arguments):
   run(values)
 
 
-def wait_for(condition, process, seconds=120):
+def wait_for(condition, process, seconds=_SECONDS):
   """Waits until `condition()`, while the process lives."""
   deadline = time.monotonic() + seconds
   while not condition():
     assert process.poll() is None, process.communicate()
     assert time.monotonic() < deadline, 'nothing happened in time'
-    time.sleep(0.05)
+    time.sleep(0.01)  # Short: what comes next may have to happen before the job ends.
 
 
 def values_at(model_dir, step):

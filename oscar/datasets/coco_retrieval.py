@@ -15,6 +15,7 @@ import os
 
 from oscar import features
 from oscar.datasets import records, region_files, tsv
+from tpu_utils.reading import reading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,10 +152,8 @@ def _read_lists(path):
     raise ValueError(f'{path}: expected a dictionary, found {type(values).__name__}.')
   lists = {}
   for key, value in values.items():
-    try:
+    with reading(f'{path}, key {key!r}', 'JSON'):
       value = json.loads(value) if isinstance(value, str) else value
-    except ValueError as error:
-      raise ValueError(f'{path}, key {key!r}: no JSON ({error}).') from None
     if not isinstance(value, list):
       raise ValueError(f'{path}, key {key!r}: expected a list, found {value!r:.80}.')
     lists[str(key)] = value

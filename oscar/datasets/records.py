@@ -5,7 +5,7 @@ import os
 
 import yaml
 
-from tpu_utils.errors import one_line
+from tpu_utils.reading import reading
 from tpu_utils.weights import safe_pickle, torch_tensors
 
 _WANTED = {str: 'text', int: 'a whole number', float: 'a number', list: 'a list', dict: 'an object'}
@@ -19,11 +19,8 @@ def read_json(path):
     ValueError: it is no JSON.
   """
   require_file(path)
-  with open(path, encoding='utf-8') as file:
-    try:
-      return json.load(file)
-    except ValueError as error:
-      raise ValueError(f'{path} is no JSON ({error}); it is damaged or cut off.') from None
+  with reading(path, 'JSON'), open(path, encoding='utf-8') as file:
+    return json.load(file)
 
 
 def read_json_list(path):
@@ -37,11 +34,8 @@ def read_json_list(path):
 def read_yaml(path):
   """The contents of an official dataset description: dict."""
   require_file(path)
-  with open(path, encoding='utf-8') as file:
-    try:
-      value = yaml.safe_load(file)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-      raise ValueError(f'{path} is no YAML of plain values ({one_line(error)}).') from None
+  with reading(path, 'YAML of plain values', foreign=True), open(path, encoding='utf-8') as file:
+    value = yaml.safe_load(file)
   if not isinstance(value, dict):
     raise ValueError(f'{path}: expected lines of `name: value`, found {type(value).__name__}.')
   return value

@@ -14,6 +14,7 @@ import sys
 import numpy as np
 
 from tpu_utils import files
+from tpu_utils.reading import reading
 
 _CHUNK = 1 << 20
 _KEY_BYTES = 256
@@ -91,14 +92,9 @@ class TsvFile:
     """One column of a row, parsed."""
     columns = self[row]
     text = self._decode(self._column(columns, row, column), row)
-    try:
+    place = f'{self.where(row)}, key {self._decode(columns[0], row)!r}: column {column}'
+    with reading(place, 'JSON'):
       return json.loads(text)
-    except ValueError as error:
-      key = self._decode(columns[0], row)
-      raise ValueError(
-        f'{self.where(row)}, key {key!r}: column {column} is no JSON ({error}); '
-        'the row is damaged or cut off.'
-      ) from None
 
   def where(self, row):
     """str: file and row, for an error."""
@@ -188,7 +184,7 @@ def read_lineidx(path, size):
   mend = 'Write it again: python -m oscar.datasets.tsv FILE.tsv'
   try:
     offsets = np.array(words, 'S20').astype(np.int64)
-  except ValueError as error:
+  except (ValueError, OverflowError) as error:
     raise ValueError(f'{path}: not a number ({error}); expected an offset a line. {mend}') from None
   if len(offsets) and not (offsets[0] == 0 and offsets[-1] < size and (np.diff(offsets) > 0).all()):
     raise ValueError(

@@ -51,10 +51,10 @@ def write(path, **settings):
 def test_files_that_are_no_configuration(tmp_path):
   path = tmp_path / 'config.json'
   path.write_text('{"hidden_size": 4')
-  with pytest.raises(ValueError, match='config.json is not JSON'):
+  with pytest.raises(ValueError, match='config.json cannot be read as the JSON of'):
     oscar.OscarConfig.from_json(path)
   path.write_bytes(b'\xff\xfe{}')
-  with pytest.raises(ValueError, match='config.json is not JSON'):
+  with pytest.raises(ValueError, match='config.json cannot be read as the JSON of'):
     oscar.OscarConfig.from_json(path)
   path.write_text('[]')
   with pytest.raises(ValueError, match="no key 'hidden_size'"):

@@ -3,7 +3,7 @@ import pathlib
 import unicodedata
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import oscar
@@ -116,7 +116,6 @@ LATIN = st.text(st.characters(min_codepoint=32, max_codepoint=0x17F, exclude_cat
 WORDS = st.lists(st.sampled_from(['A', 'dog', 'Skateboarders', "isn't", 'unwalked', 'café', '[x]']))
 
 
-@settings(deadline=None, max_examples=200)
 @given(st.one_of(LATIN, WORDS.map(' '.join)))
 def test_agrees_with_the_rules_written_out(text):
   assume(not any(token in text for token in CASES['special_ids']))
@@ -143,7 +142,7 @@ def test_bad_files(tmp_path):
   with pytest.raises(ValueError, match=r'vocab.txt .* \[CLS\], \[SEP\], \[MASK\] missing among 3'):
     oscar.Tokenizer(str(path))
   path.write_bytes(b'\xff\xfe[PAD]')
-  with pytest.raises(ValueError, match='expected UTF-8'):
+  with pytest.raises(ValueError, match='cannot be read as a vocabulary, UTF-8'):
     oscar.Tokenizer(str(path))
   with pytest.raises(ValueError, match="'<tag>' has id 7; expected 400"):
     oscar.Tokenizer(VOCAB, added_tokens={'<tag>': 7})

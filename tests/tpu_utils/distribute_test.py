@@ -32,7 +32,7 @@ def test_a_tpu_without_kernels_is_refused_without_the_network(tpu):
   with pytest.raises(ValueError, match=rf'--tpu={tpu}.*has no TPU kernels.*requirements-tpu.txt') as error:
     distribute.create_strategy(tpu=tpu)
   assert '\n' not in str(error.value)
-  assert time.monotonic() - start < 5
+  assert time.monotonic() - start < 60  # A lookup of the TPU would try for minutes.
 
 
 def test_use_tpu_false_looks_for_none():

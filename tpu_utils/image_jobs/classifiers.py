@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils.errors import first_line
 from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.names import unknown_name
+from tpu_utils.reading import reading
 
 _SAVED_MODEL = 'saved_model.pb'
 _RECORD = 'export.json'  # Of our own exports.
@@ -98,18 +98,14 @@ def _load_keras(path):
     raise FileNotFoundError(f'{path}: no such file.')
   if path.endswith('.keras') and not zipfile.is_zipfile(path):
     raise ValueError(f'{path} is no whole .keras file; copy it anew.')  # Keras would say that there is none.
-  try:
+  with reading(path, 'a .keras file', foreign=True):
     return keras.models.load_model(path, compile=False)
-  except Exception as error:  # Whatever Keras meets in a file that is damaged or not its own.
-    raise ValueError(f'{path} cannot be read as a .keras file ({first_line(error)}).') from error
 
 
 def _load_saved_model(path):
   """((input shape, output shape), function) of the signature that takes images."""
-  try:
+  with reading(path, 'a SavedModel', foreign=True):
     loaded = tf.saved_model.load(path)
-  except (tf.errors.OpError, OSError, ValueError, RuntimeError) as error:
-    raise ValueError(f'{path} cannot be read as a SavedModel ({first_line(error)}).') from error
   found = []
   for name, signature in loaded.signatures.items():
     (argument, tensor), *others = signature.structured_input_signature[1].items()
@@ -140,15 +136,15 @@ def _record(path):
   file_name = os.path.join(folder, _RECORD)
   if not tf.io.gfile.exists(file_name):
     return {}
-  with tf.io.gfile.GFile(file_name) as file:
-    try:
-      record = json.loads(file.read())
-    except ValueError as error:
-      raise ValueError(f'{file_name} is no JSON ({error}); export the model again.') from error
+  with reading(file_name, 'JSON'), tf.io.gfile.GFile(file_name) as file:
+    record = json.loads(file.read())
   return record if isinstance(record, dict) else {}
 
 
 def _spec_of(record, spec):
   fields = {field.name for field in dataclasses.fields(PreprocessSpec)}
-  said = {k: v for k, v in record.get('preprocessing', {}).items() if k in fields}
+  preprocessing = record.get('preprocessing', {})
+  if not isinstance(preprocessing, dict):
+    raise ValueError(f'The preprocessing in {_RECORD} is {preprocessing!r:.80}; expected an object.')
+  said = {k: v for k, v in preprocessing.items() if k in fields}
   return dataclasses.replace(spec, **said)

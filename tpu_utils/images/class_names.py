@@ -2,6 +2,8 @@
 import json
 import os
 
+from tpu_utils.reading import reading
+
 # WordNet's words for the 1,000 classes of ImageNet (ILSVRC 2012), in the order of their WordNet numbers.
 IMAGENET_FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'imagenet_labels.json')
 
@@ -22,11 +24,8 @@ def read(path, num_classes):
   """
   if not os.path.isfile(path):
     raise FileNotFoundError(f'{path}: no such file; --labels_map_file is a JSON file such as {IMAGENET_FILE}.')
-  with open(path, encoding='utf-8') as file:
-    try:
-      names = json.load(file)
-    except ValueError as error:
-      raise ValueError(f'{path} is no JSON ({error}); expected {{"0": "name", ...}}.') from error
+  with reading(path, 'JSON of {"0": "name", ...}'), open(path, encoding='utf-8') as file:
+    names = json.load(file)
   if not isinstance(names, dict):
     raise ValueError(f'{path} holds a {type(names).__name__}; expected {{"0": "name", ...}}.')
   wanted = [str(number) for number in range(num_classes)]

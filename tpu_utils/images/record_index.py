@@ -11,7 +11,6 @@ import io
 import os
 import struct
 import sys
-import zipfile
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +18,7 @@ import tensorflow as tf
 from tpu_utils import files
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.errors import one_line
+from tpu_utils.reading import reading
 
 _HEADER = struct.Struct('<QI')
 _FOOTER_BYTES = 4
@@ -70,17 +70,27 @@ def load(index_path):
   if not tf.io.gfile.exists(index_path):
     return {}
   try:
-    with tf.io.gfile.GFile(index_path, 'rb') as file:
-      data = io.BytesIO(file.read())
-    with np.load(data, allow_pickle=False) as index:
-      ends = np.cumsum(index['counts'] + 1)
-      offsets = np.split(index['offsets'], ends[:-1])
-      if ends[-1] != len(index['offsets']):
-        raise ValueError('its counts and offsets differ')
-      return dict(zip(index['names'].tolist(), offsets, strict=True))
-  except (ValueError, KeyError, IndexError, EOFError, OSError, zipfile.BadZipFile, tf.errors.OpError) as e:
-    print(f'{index_path} is damaged ({e}): the shards are scanned anew.', file=sys.stderr)
+    with reading(index_path, 'an index', foreign=True):
+      with tf.io.gfile.GFile(index_path, 'rb') as file:
+        data = io.BytesIO(file.read())
+      with np.load(data, allow_pickle=False) as index:
+        names, counts, offsets = (index[key] for key in ('names', 'counts', 'offsets'))
+    with reading(index_path, 'an index'):
+      return dict(zip(names.tolist(), _split(counts, offsets), strict=True))
+  except (ValueError, OSError) as e:
+    print(f'{e} Until then the shards are scanned.', file=sys.stderr)
     return {}
+
+
+def _split(counts, offsets):
+  """The offsets of each file."""
+  for numbers in (counts, offsets):
+    if numbers.ndim != 1 or numbers.dtype != np.int64 or numbers.min(initial=0) < 0:
+      raise ValueError('expected rows of whole numbers')
+  ends = np.cumsum(counts + 1)
+  if not len(ends) or ends[-1] != len(offsets):
+    raise ValueError('its counts and offsets differ')
+  return np.split(offsets, ends[:-1])
 
 
 def save(index_path, offsets):

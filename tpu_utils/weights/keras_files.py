@@ -10,10 +10,12 @@ import zipfile
 import h5py
 import numpy as np
 
-from tpu_utils.errors import first_line
+from tpu_utils.reading import reading
 
 _SUFFIXES = ('.h5', '.hdf5', '.keras')
 _IN_ARCHIVE = 'model.weights.h5'
+_MAX_RATIO = 1100  # Of sizes before and after compression, in zip and HDF5: deflate reaches 1,032.
+_SMALL = 2**20  # Bytes that may come from nothing: HDF5 stores no values that were never written.
 
 # Names of a layer's variables in the order in which Keras numbers them, by the kind of layer.
 _VARIABLES = {
@@ -49,13 +51,9 @@ def read(path, use_ema=True):
   path = os.fspath(path)
   if not os.path.isfile(path):
     raise FileNotFoundError(f'{path}: no such file.')
-  try:
-    with h5py.File(_open(path), 'r') as file:
-      variables = _variables(path, file)
-  except (OSError, zipfile.BadZipFile, KeyError, RuntimeError) as error:
-    raise ValueError(
-      f'{path} cannot be read as a Keras file ({first_line(error)}); copy it anew.'
-    ) from error
+  # Whatever is damaged, h5py's objects raise it, with the exceptions of Python's containers.
+  with reading(path, 'a Keras file', foreign=True), h5py.File(_open(path), 'r') as file:
+    variables = _variables(path, file)
   if not variables:
     raise ValueError(f'{path} holds no layers with variables; expected the weights of a Keras model.')
   return variables
@@ -66,7 +64,11 @@ def _open(path):
   if not path.endswith('.keras'):
     return path
   with zipfile.ZipFile(path) as archive:
-    return io.BytesIO(archive.read(_IN_ARCHIVE))
+    entry = archive.getinfo(_IN_ARCHIVE)
+    # What `deflate` can save at most; a size above it is damage, or made to fill the memory.
+    if entry.file_size > _MAX_RATIO * entry.compress_size + _SMALL:
+      raise ValueError(f'{entry.compress_size} bytes cannot hold the {entry.file_size} of {_IN_ARCHIVE}')
+    return io.BytesIO(archive.read(entry))
 
 
 def _variables(path, file):
@@ -89,7 +91,7 @@ def _numbered(path, layers):
       )
     arrays = [numbered[str(number)] for number in range(len(numbered))]
     for variable, array in zip(_variable_names(kind, len(arrays)), arrays, strict=True):
-      yield f'{_text(name)}/{variable}', np.asarray(array)
+      yield f'{_text(name)}/{variable}', _array(array)
 
 
 def _variable_names(kind, count):
@@ -109,7 +111,19 @@ def _named(layers):
     for name in group.attrs.get('weight_names', ()):
       variable = _text(name).rpartition('/')[2].partition(':')[0]
       variable = 'kernel' if variable == 'depthwise_kernel' else variable
-      yield f'{_text(layer)}/{variable}', np.asarray(group[_text(name)])
+      yield f'{_text(layer)}/{variable}', _array(group[_text(name)])
+
+
+def _array(dataset):
+  """The values of a dataset that stand in the file itself, in as many bytes as they need."""
+  if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in 'biuf':
+    raise ValueError(f'{dataset.name} holds no numbers')
+  if dataset.external or dataset.is_virtual:
+    raise ValueError(f'the values of {dataset.name} stand in other files')
+  stored = dataset.id.get_storage_size()
+  if dataset.nbytes > _MAX_RATIO * stored + _SMALL:
+    raise ValueError(f'{stored} bytes cannot hold {dataset.name}, which is {list(dataset.shape)}')
+  return np.asarray(dataset)
 
 
 def _text(name):

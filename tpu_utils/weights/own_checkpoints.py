@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tpu_utils import checkpoints
+from tpu_utils.reading import reading
 from tpu_utils.weights import tf1
 
 _WEIGHTS, _AVERAGES = 'model/', 'ema/'
@@ -13,10 +14,10 @@ def matches(path):
   if not tf1.matches(path):
     return False
   try:
-    reader = tf.train.load_checkpoint(tf1.prefix_of(path))
-  except (*tf1.READ_ERRORS, OSError):  # The reader of TF1's says what is wrong.
+    with reading(path, 'a checkpoint', foreign=True):
+      return tf.train.load_checkpoint(tf1.prefix_of(path)).has_tensor(checkpoints.METADATA)
+  except (ValueError, OSError):  # The reader of TF1's says what is wrong.
     return False
-  return reader.has_tensor(checkpoints.METADATA)
 
 
 def read(path, use_ema=True):

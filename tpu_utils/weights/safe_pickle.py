@@ -7,6 +7,9 @@ dictionaries, lists, text and numbers. This reader admits those and refuses the 
 import collections
 import os
 import pickle
+import pickletools
+
+from tpu_utils.reading import reading
 
 # By what Python 2 and Python 3 call them. Nothing here does anything but hold values.
 _ADMITTED = {
@@ -18,20 +21,9 @@ _ADMITTED = {
     for kind in (dict, list, set, frozenset, int, float, complex, bool)
   },
 }
-# What damaged or hostile pickles make the C unpickler raise.
-_DAMAGED = (
-  pickle.UnpicklingError,
-  EOFError,
-  KeyError,
-  IndexError,
-  AttributeError,
-  ImportError,
-  TypeError,
-  UnicodeDecodeError,
-  ValueError,
-  OverflowError,
-  MemoryError,
-)
+# Opcodes that number a value in the unpickler's memo, as far as a damaged number is large.
+_NUMBERS_A_VALUE = ('PUT', 'LONG_BINPUT')
+
 
 
 class PlainUnpickler(pickle.Unpickler):
@@ -45,6 +37,7 @@ class PlainUnpickler(pickle.Unpickler):
 
   def __init__(self, file, path, admitted=None):
     super().__init__(file, encoding='utf-8')
+    self._file = file
     self._path = path
     self._admitted = {**_ADMITTED, **(admitted or {})}
 
@@ -55,6 +48,25 @@ class PlainUnpickler(pickle.Unpickler):
         'text and numbers are read. Convert it to JSON on a machine that you may lose.'
       )
     return self._admitted[module, name]
+
+  def check_memo(self):
+    """Refuses pickles that would have gigabytes allocated for the numbers of their values.
+
+    Python's unpickler makes room for any number up to 2**32. Picklers count from 0 or 1, so no number is
+    above that of the opcodes.
+    """
+    start = self._file.tell()
+    for count, (opcode, number, _) in enumerate(pickletools.genops(_Forward(self._file))):
+      if opcode.name in _NUMBERS_A_VALUE and not 0 <= number <= count + 1:
+        raise ValueError(f'value {number} after {count} opcodes')
+    self._file.seek(start)
+
+
+class _Forward:
+  """A file without its position, which `genops` would ask for at every opcode."""
+
+  def __init__(self, file):
+    self.read, self.readline = file.read, file.readline
 
 
 class UnsafePickleError(ValueError):
@@ -76,12 +88,7 @@ def load(path):
 
 
 def load_from(unpickler, path):
-  """`unpickler.load()`, with one kind of error, that names `path`, for all kinds of damage."""
-  try:
+  """Calls `unpickler.load()`; all kinds of damage raise a ValueError that names `path`."""
+  with reading(path, 'a pickle', foreign=True):
+    unpickler.check_memo()
     return unpickler.load()
-  except UnsafePickleError:
-    raise
-  except _DAMAGED as error:
-    raise ValueError(
-      f'{path} is no readable pickle ({type(error).__name__}: {error}); it is damaged or cut off.'
-    ) from None

@@ -3,10 +3,13 @@
 The format holds a graph of numbers, strings, tables and objects of named classes. Everything is read as
 data; Lua functions in a file are skipped. Source: torch7, File.lua and generic/Tensor.c, Storage.c.
 """
+import math
 import os
 import struct
 
 import numpy as np
+
+from tpu_utils.reading import reading
 
 # Torch's tensor and storage classes by element, on the CPU and (`Cuda...`) from the GPU.
 _ELEMENTS = {
@@ -19,6 +22,8 @@ _STORAGES = {f'torch.{name}Storage': dtype for name, dtype in _ELEMENTS.items()}
 _NIL, _NUMBER, _STRING, _TABLE, _TORCH, _BOOLEAN, _FUNCTION, _OLD_RECURSIVE, _RECURSIVE = range(9)
 _PARAMETERS = ('weight', 'bias', 'running_mean', 'running_var')
 _MAX_DIMENSIONS = 16
+_MAX_REPEATED = 2**24
+_FORMAT = 'a binary Torch7 file'
 
 
 def matches(path):
@@ -48,7 +53,8 @@ def read(path, use_ema=True):
   if not os.path.isfile(path):
     raise FileNotFoundError(f'{path}: no such file.')
   root = load(path)
-  parameters = dict(_parameters(root, ()))
+  with reading(path, _FORMAT):
+    parameters = dict(_parameters(root, ()))
   if not parameters:
     raise ValueError(f'{path} holds no network with parameters, but {_describe(root)}.')
   return parameters
@@ -62,11 +68,8 @@ def load(path):
   size = os.path.getsize(path)
   if not size:
     raise ValueError(f'{path} is empty; expected a Torch7 file.')
-  reader = _Reader(np.memmap(path, np.uint8, 'r'), path)
-  try:
-    return reader.object()
-  except RecursionError as error:
-    raise ValueError(f'{path} is nested too deeply for a network; it is damaged.') from error
+  with reading(path, _FORMAT):
+    return _Reader(np.memmap(path, np.uint8, 'r'), path).object()
 
 
 class TorchObject:
@@ -93,7 +96,7 @@ def _parameters(module, position):
       yield f'{prefix}.{field}', _in_four_dimensions(value, fields) if field == 'weight' else value
   running_std = fields.get('running_std')
   if isinstance(running_std, np.ndarray) and fields.get('running_var') is None:
-    yield f'{prefix}.running_var', running_std ** -2.0 - fields.get('eps', 1e-5)
+    yield f'{prefix}.running_var', running_std ** -2.0 - _number(fields, 'eps', 1e-5)
   children = fields.get('modules')
   if isinstance(children, dict):
     for key in sorted(k for k in children if isinstance(k, float)):
@@ -103,8 +106,16 @@ def _parameters(module, position):
 def _in_four_dimensions(weight, fields):
   """A convolution's weight as [out, in / groups, height, width]; some classes store it as a matrix."""
   if weight.ndim == 2 and 'kW' in fields and 'kH' in fields:
-    return weight.reshape(weight.shape[0], -1, int(fields['kH']), int(fields['kW']))
+    height, width = (int(_number(fields, name)) for name in ('kH', 'kW'))
+    return weight.reshape(weight.shape[0], -1, height, width)
   return weight
+
+
+def _number(fields, name, default=None):
+  value = fields.get(name, default)
+  if not isinstance(value, float):
+    raise ValueError(f'{name} is a {type(value).__name__}, expected a number')
+  return value
 
 
 class _Reader:
@@ -189,7 +200,8 @@ class _Reader:
     if not isinstance(storage, np.ndarray) or min(*sizes, *strides, offset) < 0:
       raise self._damaged('a tensor without a valid storage')
     last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
-    if 0 in sizes or last >= storage.size:
+    # Repeated elements (a stride of 0) would grow without bound when somebody copies them.
+    if 0 in sizes or last >= storage.size or math.prod(sizes) > max(storage.size, _MAX_REPEATED):
       raise self._damaged(f'a tensor of {sizes} that reaches beyond its storage of {storage.size}')
     byte_strides = [stride * storage.itemsize for stride in strides]
     return np.lib.stride_tricks.as_strided(storage[offset:], sizes, byte_strides, writeable=False)

@@ -7,15 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from tpu_utils import checkpoints, files
-from tpu_utils.errors import first_line
+from tpu_utils.reading import reading
 
 _SHADOW = '/ExponentialMovingAverage'
 _OBJECT_GRAPH = '_CHECKPOINTABLE_OBJECT_GRAPH'
 # A file's part of a checkpoint: `.index` or `.data-00000-of-00001`.
 _PART = re.compile(r'\.(index|data-\d{5}-of-\d{5})$')
-
-# The reader turns some of TensorFlow's status codes into Python's own exceptions.
-READ_ERRORS = (tf.errors.OpError, ValueError, IndexError, RuntimeError)
 
 
 def matches(path):
@@ -44,11 +41,9 @@ def read(path, use_ema=True):
       while `use_ema`.
   """
   prefix = prefix_of(path)
-  try:
+  with reading(prefix, 'a TF1 checkpoint', foreign=True):
     reader = tf.train.load_checkpoint(prefix)
-  except READ_ERRORS as error:
-    raise ValueError(f'{prefix}.index cannot be read ({first_line(error)}); copy it anew.') from error
-  names = list(reader.get_variable_to_shape_map())
+    names = list(reader.get_variable_to_shape_map())
   if _OBJECT_GRAPH in names:
     raise ValueError(
       f'{prefix} is an object-based TF2 checkpoint; expected variables by name, as TF1 wrote them. '
@@ -97,7 +92,8 @@ def prefix_of(path):
   """The prefix of a checkpoint that is given as a prefix, a folder, or one of its files."""
   if tf.io.gfile.isdir(path):
     # Not tf.train.latest_checkpoint, which logs an error of its own where the named one is missing.
-    state = tf.train.get_checkpoint_state(path)
+    with reading(os.path.join(path, 'checkpoint'), 'text', foreign=True):
+      state = tf.train.get_checkpoint_state(path)
     prefix = state.model_checkpoint_path if state else ''
     if not tf.io.gfile.exists(prefix + '.index'):
       raise FileNotFoundError(
@@ -121,13 +117,8 @@ class _Tensors(Mapping):
 
   def __getitem__(self, name):
     source_name = self._source_names[name]
-    try:
+    with reading(self._prefix, 'a TF1 checkpoint', foreign=True):
       return self._reader.get_tensor(source_name)
-    except READ_ERRORS as error:
-      raise ValueError(
-        f'{self._prefix}: {name} cannot be read ({first_line(error)}); the .data file is cut off or '
-        'damaged, copy it anew.'
-      ) from error
 
   def __contains__(self, name):
     return name in self._source_names

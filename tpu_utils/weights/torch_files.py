@@ -10,6 +10,7 @@ import safetensors
 import safetensors.numpy
 
 from tpu_utils import files
+from tpu_utils.reading import reading
 from tpu_utils.weights import safe_pickle, torch_tensors
 
 _SUFFIXES = ('.pth', '.pt', '.bin', '.tar', '.ckpt', '.safetensors')
@@ -114,12 +115,10 @@ def _import_torch(path):
 
 
 def _read_safetensors(path):
-  try:
-    with open(path, 'rb') as f:
-      entries = safetensors.deserialize(f.read())
-  except safetensors.SafetensorError as error:
-    raise ValueError(f'{path} is no whole safetensors file ({error}); copy it anew.') from error
-  return {name: _array(path, name, **entry) for name, entry in entries}
+  with reading(path, 'a safetensors file', foreign=True), open(path, 'rb') as f:
+    entries = safetensors.deserialize(f.read())
+  with reading(path, 'a safetensors file'):
+    return {name: _array(path, name, **entry) for name, entry in entries}
 
 
 def _array(path, name, dtype, shape, data):
@@ -145,7 +144,7 @@ def _read_torch(path, use_ema):
     ) from error
   state_dict = _state_dict(path, content, use_ema)
   return {
-    name: value.read()
+    str(name): value.read()
     for name, value in state_dict.items()
     if isinstance(value, torch_tensors.StoredTensor)
   }

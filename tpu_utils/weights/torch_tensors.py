@@ -13,12 +13,14 @@ import argparse
 import collections
 import dataclasses
 import io
+import math
 import os
 import struct
 import zipfile
 
 import numpy as np
 
+from tpu_utils.reading import reading
 from tpu_utils.weights import safe_pickle
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -28,6 +30,11 @@ _DTYPES = {
   'BoolStorage': '?', 'BFloat16Storage': 'bfloat16',
 }  # fmt: skip
 _BFLOAT16 = 'bfloat16'  # Unknown to numpy: the upper half of a float32.
+_MAX_DIMENSIONS = 32
+# Views may repeat elements (`expand`); above this many only as many as their storage has.
+_MAX_REPEATED = 2**24
+_LOCAL_HEADER = b'PK\x03\x04'
+_ENCRYPTED = 1  # Flag of a zip entry.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +66,13 @@ class StoredTensor:
     if 0 in self.shape:
       return np.zeros(self.shape, dtype)
     span = sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True)) + 1
-    if self.skip < 0 or min(self.strides, default=0) < 0 or self.skip + span > self.elements:
+    count = math.prod(self.shape)
+    if self.skip + span > self.elements or count > max(self.elements, _MAX_REPEATED):
       raise ValueError(
         f'{self.path}: a tensor of shape {self.shape} and strides {self.strides} from element '
         f'{self.skip} on leaves its storage of {self.elements} elements; the file is damaged.'
       )
-    with open(self.path, 'rb') as file:
+    with reading(self.path, 'a file of torch.save'), open(self.path, 'rb') as file:
       file.seek(self.offset + self.skip * dtype.itemsize)
       data = file.read(span * dtype.itemsize)
     if len(data) != span * dtype.itemsize:
@@ -99,7 +107,13 @@ class _StorageType:
 def _rebuild_tensor(storage, skip, shape, strides, *unused):
   if not isinstance(storage, _Storage):
     raise TypeError(f'a tensor on a {type(storage).__name__}')
-  return _Tensor(storage, skip, tuple(shape), tuple(strides))
+  shape, strides = tuple(shape), tuple(strides)
+  numbers = (skip, *shape, *strides)
+  if not all(isinstance(number, int) and number >= 0 for number in numbers):
+    raise ValueError(f'a tensor of shape {shape} and strides {strides} from element {skip} on')
+  if len(shape) != len(strides) or len(shape) > _MAX_DIMENSIONS:
+    raise ValueError(f'a tensor of {len(shape)} dimensions with {len(strides)} strides')
+  return _Tensor(storage, skip, shape, strides)
 
 
 def _rebuild_parameter(tensor, *unused):
@@ -126,7 +140,9 @@ class _TorchUnpickler(safe_pickle.PlainUnpickler):
     kind, storage_type, key, _, elements, *view = pid
     if kind != 'storage' or not isinstance(storage_type, _StorageType) or any(view):
       raise TypeError(f'a stored object of kind {kind!r}')
-    storage = _Storage(str(key), _DTYPES[storage_type.name], int(elements))
+    if not isinstance(elements, int) or elements < 0:
+      raise ValueError(f'a storage of {elements!r} elements')
+    storage = _Storage(str(key), _DTYPES[storage_type.name], elements)
     return self.storages.setdefault(storage.key, storage)
 
 
@@ -142,35 +158,46 @@ def load(path):
   if not os.path.isfile(path):
     raise FileNotFoundError(f'{path} does not exist.')
   with open(path, 'rb') as file:
-    is_zip = file.read(4) == b'PK\x03\x04'
-  value, offsets = _load_zip(path) if is_zip else _load_old(path)
-  return _place(value, path, offsets)
+    is_zip = file.read(4) == _LOCAL_HEADER
+  with reading(path, 'a file of torch.save'):
+    value, offsets = _load_zip(path) if is_zip else _load_old(path)
+    return _place(value, path, offsets)
 
 
 def _load_zip(path):
-  """(object with `_Tensor`s, {storage key: offset in the file})."""
-  try:
-    with zipfile.ZipFile(path) as archive:
-      entries = {entry.filename: entry for entry in archive.infolist()}
-      pickles = [name for name in entries if name.rpartition('/')[2] == 'data.pkl']
-      if len(pickles) != 1:
-        raise ValueError(f'{path} is a zip without data.pkl; expected a file of torch.save.')
-      folder = pickles[0].rpartition('/')[0]
-      order = f'{folder}/byteorder'
-      if order in entries and archive.read(order).strip() != b'little':
-        raise ValueError(f'{path} is of a big-endian machine; expected little-endian values.')
-      unpickler = _TorchUnpickler(io.BytesIO(archive.read(pickles[0])), path)
-  except (zipfile.BadZipFile, EOFError) as error:
-    raise ValueError(f'{path} is no readable zip ({error}); it is damaged or cut off.') from None
+  """Returns (object with `_Tensor`s, {storage key: offset in the file})."""
+  with zipfile.ZipFile(path) as archive:
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    if len(entries) != len(archive.infolist()):
+      raise ValueError('two entries of its zip have the same name')
+    pickles = [name for name in entries if name.rpartition('/')[2] == 'data.pkl']
+    if len(pickles) != 1:
+      raise ValueError(f'{path} is a zip without data.pkl; expected a file of torch.save.')
+    folder = pickles[0].rpartition('/')[0]
+    order = f'{folder}/byteorder'
+    if order in entries and _content(archive, entries[order]).strip() != b'little':
+      raise ValueError(f'{path} is of a big-endian machine; expected little-endian values.')
+    unpickler = _TorchUnpickler(io.BytesIO(_content(archive, entries[pickles[0]])), path)
   value, offsets = safe_pickle.load_from(unpickler, path), {}
   with open(path, 'rb') as file:
     for key, storage in unpickler.storages.items():
       entry = entries.get(f'{folder}/data/{key}')
       size = storage.elements * _item_size(storage.dtype)
-      if entry is None or entry.compress_type != zipfile.ZIP_STORED or entry.file_size < size:
+      if entry is None or not _is_plain(entry) or entry.file_size < size:
         raise ValueError(f'{path}: storage {key} of {size} bytes is missing or cut off.')
       offsets[key] = _content_offset(file, entry)
   return value, offsets
+
+
+def _is_plain(entry):
+  """Whether the bytes of a zip entry stand in the file as they are; torch writes no others."""
+  return entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & _ENCRYPTED
+
+
+def _content(archive, entry):
+  if not _is_plain(entry):  # Not unpacked: a small file could grow without bound.
+    raise ValueError(f'{entry.filename} is compressed or encrypted, which torch.save never does')
+  return archive.read(entry)
 
 
 def _item_size(dtype):
@@ -179,8 +206,11 @@ def _item_size(dtype):
 
 def _content_offset(file, entry):
   """Where the bytes of a stored zip entry begin: behind its local header, name and extra field."""
-  file.seek(entry.header_offset + 26)
-  name, extra = struct.unpack('<HH', file.read(4))
+  file.seek(entry.header_offset)
+  header = file.read(30)
+  if not header.startswith(_LOCAL_HEADER):
+    raise ValueError(f'no entry of the zip begins at byte {entry.header_offset}')
+  name, extra = struct.unpack('<HH', header[26:])
   return entry.header_offset + 30 + name + extra
 
 
@@ -191,12 +221,15 @@ def _load_old(path):
       raise ValueError(f'{path} is a pickle, but no file of torch.save.')
     protocol = safe_pickle.load_from(safe_pickle.PlainUnpickler(file, path), path)
     machine = safe_pickle.load_from(safe_pickle.PlainUnpickler(file, path), path)
-    if protocol != 1001 or not machine.get('little_endian', False):
+    little = isinstance(machine, dict) and machine.get('little_endian', False)
+    if protocol != 1001 or not little:
       raise ValueError(f'{path}: protocol {protocol} of {machine}; expected 1001, little-endian.')
     unpickler = _TorchUnpickler(file, path)
     value = safe_pickle.load_from(unpickler, path)
     keys = safe_pickle.load_from(safe_pickle.PlainUnpickler(file, path), path)
     offsets, size = {}, os.path.getsize(path)
+    if not isinstance(keys, list):
+      raise ValueError(f'{path}: expected the list of its storages, found a {type(keys).__name__}.')
     for key in map(str, keys):
       storage, header = unpickler.storages.get(key), file.read(8)
       if storage is None or header != struct.pack('<q', storage.elements):

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from oscar.scenes import captions, graph
@@ -11,7 +11,6 @@ from tests.oscar.scenes import reader
 
 
 @given(st.integers(0, 2**32), st.sampled_from([captions.captions, captions.detailed]))
-@settings(max_examples=150, deadline=None)
 def test_captions_are_true(blocks, seed, make):
   rng = random.Random(seed)
   scene = graph.sample(rng, 'key', blocks)

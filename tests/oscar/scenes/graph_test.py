@@ -4,14 +4,13 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from oscar.scenes import graph
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
 def test_things_lie_apart_and_inside(blocks, seed):
   scene = graph.sample(random.Random(seed), 'key', blocks)
   assert len(scene.things) in graph.COUNTS

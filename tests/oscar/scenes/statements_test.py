@@ -4,7 +4,7 @@ import collections
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from oscar.scenes import graph, statements
@@ -12,7 +12,6 @@ from tests.oscar.scenes import reader
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
 def test_labels_are_right(blocks, seed):
   rng = random.Random(seed)
   scenes = {str(number): graph.sample(rng, str(number), blocks) for number in range(8)}

@@ -36,7 +36,7 @@ SCRIPT = textwrap.dedent(
 
 def _run(*arguments):
   command = [sys.executable, '-c', SCRIPT, *arguments]
-  return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+  return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_a_terminal_gets_a_bar():
     'from tpu_utils.command_line.progress import Progress\n'
     'with Progress(4, "train", initial=2) as p: p.update(4, loss=0.25)'
   )
-  subprocess.run([sys.executable, '-c', code], stderr=slave, check=True, timeout=60)
+  subprocess.run([sys.executable, '-c', code], stderr=slave, check=True, timeout=600)
   shown = os.read(master, 10000).decode()
   os.close(slave)
   assert '4/4' in shown

@@ -1,4 +1,8 @@
 """A model that starts from other weights: what is loaded, what is new, what stays as it is."""
+import contextlib
+import functools
+import io
+
 import keras
 import numpy as np
 import pytest
@@ -29,6 +33,20 @@ def job(tmp_path_factory):
   folder = tmp_path_factory.mktemp('job')
   run(f'--model_dir={folder}', '--train_steps=2', *QUICK)
   return folder
+
+
+@pytest.fixture(scope='module')
+def begun(job, tmp_path_factory):
+  """Function(part) -> (model_dir, output) of a job of one step that starts from `job` with a frozen part."""
+
+  @functools.cache
+  def begin(part):
+    folder, out = tmp_path_factory.mktemp(part), io.StringIO()
+    with contextlib.redirect_stdout(out):
+      run(f'--init_checkpoint={job}', f'--freeze={part}', f'--model_dir={folder}', '--train_steps=1', *QUICK)
+    return folder, out.getvalue()
+
+  return begin
 
 
 def run(*arguments):
@@ -67,12 +85,12 @@ def test_nothing_that_fits(job):
 
 
 @pytest.mark.parametrize('part', ['none', 'bn', 'backbone'])
-def test_what_is_frozen_stays_to_the_bit(job, tmp_path, part, capsys):
-  run(f'--init_checkpoint={job}', f'--freeze={part}', f'--model_dir={tmp_path}', '--train_steps=1', *QUICK)
-  assert '  missing     0' in capsys.readouterr().out
+def test_what_is_frozen_stays_to_the_bit(job, begun, part):
+  folder, out = begun(part)
+  assert '  missing     0' in out
   start = {v.path: v for v in build(10).weights}
   averages = checkpoints.read(str(job / 'model.ckpt-2'))[0]
-  after = weights_at(tmp_path, 1)
+  after = weights_at(folder, 1)
   moved = {path for path in start if not np.array_equal(after[path], averages[f'ema/{path}'])}
   batch_norm = {path for path in start if 'batch_normalization' in path}
   head = {'head_dense/kernel', 'head_dense/bias'}
@@ -84,12 +102,12 @@ def test_what_is_frozen_stays_to_the_bit(job, tmp_path, part, capsys):
     assert 'blocks_0_depthwise_conv2d/kernel' in moved
 
 
-def test_a_job_that_goes_on_keeps_its_own_weights(job, tmp_path, capsys):
-  run(f'--init_checkpoint={job}', f'--model_dir={tmp_path}', '--train_steps=1', *QUICK)
-  capsys.readouterr()
-  run('--init_checkpoint=/gone', f'--model_dir={tmp_path}', '--train_steps=2', *QUICK)
+def test_a_job_that_goes_on_keeps_its_own_weights(begun, capsys):
+  folder, out = begun('none')
+  assert 'Weights of' in out
+  run('--init_checkpoint=/gone', f'--model_dir={folder}', '--train_steps=2', *QUICK)
   assert 'Weights of' not in capsys.readouterr().out
-  assert (tmp_path / 'model.ckpt-2.index').exists()
+  assert (folder / 'model.ckpt-2.index').exists()
 
 
 def test_a_resnext_from_a_torch_file(tmp_path, capsys):

@@ -131,7 +131,6 @@ any_image = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
 
 
 @pytest.mark.parametrize('name', OPS)
-@hypothesis.settings(deadline=None, max_examples=25)
 @hypothesis.given(image=any_image, level=st.floats(0, 30), sign=st.sampled_from([1, -1]), data=st.data())
 def test_any_image_of_any_size(name, image, level, sign, data):
   argument = autoaugment.level_to_argument(name, level, **CONSTANTS['randaugment'])

@@ -150,7 +150,6 @@ def test_the_test_policy_moves_and_equalizes():
   assert any((got == image.numpy()).all() for image in moved)
 
 
-@hypothesis.settings(deadline=None, max_examples=30)
 @hypothesis.given(
   image=st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
     lambda size: arrays.arrays(np.uint8, (*size, 3))

@@ -21,7 +21,7 @@ def test_another_labels_map(tmp_path):
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
-    ('{"0": "cat"', 'is no JSON'),
+    ('{"0": "cat"', 'cannot be read as JSON'),
     ('["cat", "dog"]', 'holds a list; expected {"0"'),
     ('{"0": "cat"}', 'names 1 classes, without 1, and the model has 2'),
     ('{"1": "cat", "2": "dog"}', 'names 2 classes, without 0, and the model has 2'),

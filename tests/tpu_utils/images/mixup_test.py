@@ -181,7 +181,6 @@ def test_random_erasing_of_tiny_images(size):
     assert erased(number, size).shape == size
 
 
-@hypothesis.settings(deadline=None, max_examples=40)
 @hypothesis.given(
   images=st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9)).flatmap(
     lambda shape: arrays.arrays(np.uint8, (*shape, 3))

@@ -28,7 +28,7 @@ def command(*arguments):
 
 def run(*arguments):
   environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-  done = subprocess.run(command(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+  done = subprocess.run(command(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
   return done.returncode, done.stdout, done.stderr
 
 
@@ -272,13 +272,12 @@ class TestAStoppedRun:
     process = subprocess.Popen(
       command(*arguments, '--num_processes=2'), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while len(list(tmp_path.glob('train-*'))) < 3:
       assert process.poll() is None and time.monotonic() < deadline
       time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    time.sleep(3)  # Its workers notice.
+    process.communicate()  # Ends when its workers have noticed and ended, too: they have its output open.
     there = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('*-of-*')}
     assert 3 <= len(there) < 27 and not (tmp_path / 'manifest.json').exists()
     made = prepared(tmp_path, input_dir=str(photos), train_shards=21, validation_shards=6)
@@ -427,7 +426,7 @@ class TestVerify:
   def test_no_or_no_good_manifest(self, copy, capsys):
     for content in ('{', '[]', '{"format": 1}', '{"format": 9, "splits": {}}'):
       (copy / 'manifest.json').write_text(content)
-      with pytest.raises(ValueError, match='is no manifest of prepared shards'):
+      with pytest.raises(ValueError, match='cannot be read as a manifest of prepared shards'):
         verify.verify(str(copy), 1)
     (copy / 'manifest.json').unlink()
     assert 'has no manifest.json to verify by' in self.faults(copy, capsys)[0]

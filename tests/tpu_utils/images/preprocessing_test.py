@@ -165,7 +165,6 @@ any_image = st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1
 )
 
 
-@hypothesis.settings(deadline=None, max_examples=30)
 @hypothesis.given(
   image=any_image,
   encode=st.sampled_from([tf.io.encode_png, tf.io.encode_jpeg]),

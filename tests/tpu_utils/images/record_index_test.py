@@ -44,7 +44,6 @@ def test_offsets_are_where_the_records_are(tmp_path):
     assert data[begin + 12 : begin + 12 + len(record)] == record
 
 
-@hypothesis.settings(max_examples=60, deadline=None)
 @hypothesis.given(
   lengths=st.lists(st.integers(0, 40), min_size=1, max_size=30), chunk=st.integers(1, 100)
 )
@@ -56,7 +55,6 @@ def test_reading_in_chunks_finds_the_same(tmp_path_factory, lengths, chunk):
     np.testing.assert_array_equal(record_index.record_offsets(path, chunk_bytes), expected)
 
 
-@hypothesis.settings(max_examples=200, deadline=None)
 @hypothesis.given(data=st.binary(max_size=60), keep=st.integers(0, 60))
 def test_any_bytes_are_records_or_one_clear_line(tmp_path_factory, data, keep):
   """Arbitrary bytes after `keep` bytes of a good file."""
@@ -123,7 +121,7 @@ def test_a_damaged_index_is_made_anew(tmp_path, paths, damage, capsys):
     file.write(content[:-30] if damage == 'cut' else damage)
   for a, b in zip(record_index.load_or_scan(paths, index), expected, strict=True):
     np.testing.assert_array_equal(a, b)
-  assert f'{index} is damaged' in capsys.readouterr().err
+  assert f'{index} cannot be read as an index' in capsys.readouterr().err
   assert set(record_index.load(index)) == {'train-0', 'train-1', 'train-2'}
 
 

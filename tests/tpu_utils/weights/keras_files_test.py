@@ -1,4 +1,6 @@
 """Files that Keras wrote, in all of its formats, and files that are something else."""
+import zipfile
+
 import h5py
 import keras
 import numpy as np
@@ -74,3 +76,34 @@ def test_layers_without_names(tmp_path):
     file['layers/conv2d/vars/0'] = np.zeros(3)
   with pytest.raises(ValueError, match='no names of layers.*save it again'):
     keras_files.read(tmp_path / 'm.weights.h5')
+
+
+def test_values_that_the_file_does_not_hold(tmp_path):
+  """Huge arrays that were never written, values in other files, and what is no number."""
+  path = tmp_path / 'm.weights.h5'
+  other = tmp_path / 'secret'
+  other.write_bytes(bytes(64))
+
+  def rejected(match, **settings):
+    with h5py.File(path, 'w') as file:
+      file.create_dataset('layers/dense/vars/0', **settings)
+      file['layers/dense/vars'].attrs['name'] = 'top'
+    with pytest.raises(ValueError, match=match) as error:
+      keras_files.read(path)
+    assert 'm.weights.h5 cannot be read as a Keras file' in str(error.value)
+
+  rejected('0 bytes cannot hold .*1099511627776', shape=(2**40,), dtype='f4', chunks=(1024,))
+  rejected('stand in other files', shape=(4,), dtype='f4', external=[(str(other), 0, 64)])
+  rejected('holds no numbers', data=[b'text'])
+
+
+def test_an_archive_that_would_fill_the_memory(tmp_path):
+  path = tmp_path / 'm.keras'
+  with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+    archive.writestr('model.weights.h5', b'')
+  data = bytearray(path.read_bytes())
+  size = data.index(b'PK\x01\x02') + 24
+  data[size : size + 4] = b'\xff\xff\xff\x7f'
+  path.write_bytes(data)
+  with pytest.raises(ValueError, match='m.keras cannot be read as a Keras file .*cannot hold the 2147483647'):
+    keras_files.read(path)

@@ -59,7 +59,7 @@ def test_cut_off_safetensors(tmp_path):
   path = tmp_path / 'model.safetensors'
   torch_files.write(path, TENSORS)
   path.write_bytes(path.read_bytes()[:-5])
-  with pytest.raises(ValueError, match='model.safetensors is no whole safetensors file'):
+  with pytest.raises(ValueError, match='model.safetensors cannot be read as a safetensors file'):
     torch_files.read(path)
 
 

@@ -6,6 +6,7 @@ import os
 import tensorflow as tf
 
 from tpu_utils import files
+from tpu_utils.reading import reading
 
 FILE_NAME = 'manifest.json'
 _FORMAT = 1
@@ -72,18 +73,15 @@ def load(data_dir):
   path = os.path.join(data_dir, FILE_NAME)
   if not tf.io.gfile.exists(path):
     return None
-  with tf.io.gfile.GFile(path) as file:
-    text = file.read()
-  try:
-    content = json.loads(text)
+  # A name that is missing in it is damage, too.
+  with reading(path, 'a manifest of prepared shards', foreign=True), tf.io.gfile.GFile(path) as file:
+    content = json.loads(file.read())
     splits = {
       split: [_shard(shard) for shard in part['shards']] for split, part in content['splits'].items()
     }
     if content['format'] != _FORMAT:
       raise ValueError(f'its format is {content["format"]}, not {_FORMAT}')
     return Manifest(tuple(content['class_names']), splits, tuple(content['left_out']), content['source'])
-  except (ValueError, KeyError, TypeError, AttributeError) as e:
-    raise ValueError(f'{path} is no manifest of prepared shards ({e}); prepare the data again.') from None
 
 
 def save(data_dir, manifest):

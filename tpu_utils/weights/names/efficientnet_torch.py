@@ -18,6 +18,7 @@ import re
 import numpy as np
 
 from tpu_utils.names import check_name
+from tpu_utils.reading import reading
 from tpu_utils.weights.assign import Rule
 from tpu_utils.weights.names import efficientnet_layers
 
@@ -135,11 +136,8 @@ def _record(path):
   record = os.path.join(folder, 'config.json')
   if os.path.basename(path) not in _HUGGING_FACE and not os.path.isdir(path) or not os.path.isfile(record):
     return {}
-  with open(record, encoding='utf-8') as file:
-    try:
-      content = json.load(file)
-    except ValueError as error:
-      raise ValueError(f'{record} is no JSON ({error}); copy it anew, or take it away.') from error
+  with reading(record, 'JSON'), open(record, encoding='utf-8') as file:
+    content = json.load(file)
   return content if isinstance(content, dict) else {}
 
 

@@ -79,7 +79,6 @@ def test_unusable(data, message):
 SEEDS = [encoded(2, kind=kind, mode=mode) for kind, mode in (('JPEG', 'RGB'), ('PNG', 'RGB'), ('GIF', 'P'), ('BMP', 'RGB'), ('TIFF', 'RGB'))]
 
 
-@hypothesis.settings(max_examples=150, deadline=None)
 @hypothesis.given(st.sampled_from(SEEDS), st.integers(0, 400), st.binary(max_size=12))
 @hypothesis.example(SEEDS[-1], 32, b'\1')  # 65,548 pixels wide, says the header.
 def test_damaged_bytes_are_refused_or_decodable(good, place, damage):

@@ -41,7 +41,6 @@ def parse(data):
   return image.numpy(), int(label)
 
 
-@hypothesis.settings(max_examples=200, deadline=None)
 @hypothesis.given(any_example)
 def test_any_example_is_parsed_or_refused(data):
   features = tf.train.Example.FromString(data).features.feature
@@ -59,7 +58,6 @@ def test_any_example_is_parsed_or_refused(data):
     assert label == (features['image/class/label'].int64_list.value or [-1])[0]
 
 
-@hypothesis.settings(max_examples=200, deadline=None)
 @hypothesis.given(st.binary(max_size=200), st.integers(0, 200))
 def test_any_bytes_are_parsed_or_refused(data, keep):
   """Arbitrary bytes after the beginning of a good record."""
@@ -71,7 +69,6 @@ def test_any_bytes_are_parsed_or_refused(data, keep):
   assert isinstance(image, bytes) and -(2**63) <= label < 2**63
 
 
-@hypothesis.settings(max_examples=50, deadline=None)
 @hypothesis.given(st.binary(max_size=100), st.integers(-(2**63), 2**63 - 1))
 def test_what_was_written_is_read(encoded, label):
   assert parse(small_sets.example(encoded, label)) == (encoded, label)

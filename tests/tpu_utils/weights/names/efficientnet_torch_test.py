@@ -132,7 +132,7 @@ def test_record_of_hugging_face_beside_the_weights(tmp_path):
   normalised = np.asarray(model.get_layer('normalization')(np.full((1, 32, 32, 3), 255.0)))
   np.testing.assert_allclose(normalised[0, 0, 0], [2, 1, 1], rtol=1e-6)
   (tmp_path / 'config.json').write_text('{"architecture": ')
-  with pytest.raises(ValueError, match='config.json is no JSON'):
+  with pytest.raises(ValueError, match='config.json cannot be read as JSON'):
     weights.load(model, tmp_path)
 
 

@@ -1,0 +1,35 @@
+"""Damaged files of strangers give values or one line that names the file, whatever the damage."""
+import random
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests import damage
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """Function(name) -> (folder, {path: contents}) of a reader's files."""
+  written = {}
+
+  def write(name):
+    if name not in written:
+      folder = tmp_path_factory.mktemp(name)
+      damage.READERS[name].write(folder)
+      written[name] = folder, {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+    return written[name]
+
+  return write
+
+
+@pytest.mark.parametrize('name', damage.READERS)
+def test_whole_files_are_read(whole, name):
+  damage.READERS[name].read(whole(name)[0])
+
+
+@pytest.mark.parametrize('name', damage.READERS)
+@given(seed=st.integers(0, 2**32))
+@example(seed=0)
+def test_damaged_files_give_values_or_one_line(whole, name, seed):
+  damage.check(damage.READERS[name], *whole(name), random.Random(seed))
