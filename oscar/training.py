@@ -86,7 +86,7 @@ def build_model(config, task, settings, use_bfloat16=False):
   )
   if settings.init_checkpoint:
     fresh = ('cls_seq_relationship',) if settings.fresh_contrast_head else ()
-    print(pretrained.initialize(model, settings.init_checkpoint, fresh=fresh))
+    print(pretrained.initialize(model, settings.init_checkpoint, keep_initial=fresh))
   return model
 
 

@@ -1,8 +1,8 @@
 """Names of EfficientNet's variables in files of `keras.applications`, and the normalisation in them."""
 import numpy as np
 
-from tpu_utils.weights.assign import Rule
-from tpu_utils.weights.names import efficientnet_layers
+from efficientnet.checkpoint_names import layer_places
+from tpu_utils.weights.name_map import Rule
 
 CLASSIFIERS = ('predictions/',)
 # Ends of the variables that say how images are scaled. Their layer has no fixed name: it may be normalization_1.
@@ -21,24 +21,25 @@ _PARTS = {
 }
 
 
-def keras(model, names):
-  """Rules for weights of `keras.applications`; their names of layers are the same in every format."""
+def rules(model, names):
+  """Returns {variable.path: `Rule`} for weights of `keras.applications`; their names of layers are the same in every format."""
   del names
-  places = efficientnet_layers.places(model)
-  rules = {}
+  places = layer_places.places(model)
+  found = {}
   for variable in model.weights:
     layer, _, name = variable.path.rpartition('/')
-    rules[variable.path] = Rule(f'{_layer_name(places[layer], model.name)}/{name}')
-  return rules
+    found[variable.path] = Rule(f'{_layer_name(places[layer], model.name)}/{name}')
+  return found
 
 
-def normalization(tensors):
-  """(mean_rgb, stddev_rgb), on the 0..255 scale, that a file's network subtracts and divides by; or None.
+def normalization(tensors, path):
+  """Returns (mean_rgb, stddev_rgb), on the 0..255 scale, that a file's network subtracts and divides by; or None.
 
   keras.applications scales by 1 / 255 and normalises by the variables in the file. The published weights have
   ImageNet's standard deviations where the variances should be, and the published network divides by their roots once
   more (keras/src/applications/efficientnet.py); these values are taken for that.
   """
+  del path
   values = [[tensors[name] for name in tensors if name.endswith(end)] for end in BUFFERS[:2]]
   if [len(found) for found in values] != [1, 1]:
     return None

@@ -17,9 +17,9 @@ import re
 
 import numpy as np
 
+from efficientnet.checkpoint_names import layer_places
 from tpu_utils.names import check_name
-from tpu_utils.weights.assign import Rule
-from tpu_utils.weights.names import efficientnet_layers
+from tpu_utils.weights.name_map import Rule
 
 CLASSIFIERS = ('classifier.', '_fc.')  # How the names of the classifier begin.
 
@@ -56,8 +56,8 @@ _TORCHVISION_LARGE = ('efficientnet-b5', 'efficientnet-b6', 'efficientnet-b7')
 _TIMM_NAME = re.compile(r'(?:^|[/_.-])(tf_)?efficientnet_(?:b\d|l2|lite\d|e[sml]|em|cc_b\d)')
 
 
-def torch(model, names):
-  """Rules for a state dict of any dialect, told by its names."""
+def rules(model, names):
+  """Returns {variable.path: `Rule`} for a state dict of any dialect, told by its names."""
   return {
     path: Rule(name, functools.partial(_from_torch, shape=shape, path=path))
     for path, (name, shape) in _names(model, _dialect(names)).items()
@@ -72,7 +72,7 @@ def _dialect(names):
 
 
 def torch_state_dict(model, dialect='timm'):
-  """{name: array} of all variables of a model, as `load_state_dict` of that dialect's network takes it."""
+  """Returns {name: array} of all variables of a model, as `load_state_dict` of that dialect's network takes it."""
   named = _names(model, dialect)
   values = {variable.path: np.asarray(variable) for variable in model.weights}
   return {
@@ -115,8 +115,9 @@ def _program(path, names, model_name):
   return f"timm's {known[0].lstrip('/_.-')}", *(('same', 1e-3) if known[1] else ('symmetric', 1e-5))
 
 
-def normalization(path):
-  """(mean_rgb, stddev_rgb), on the 0..255 scale, in Hugging Face's record beside a file; or None."""
+def normalization(tensors, path):
+  """Returns (mean_rgb, stddev_rgb), on the 0..255 scale, in Hugging Face's record beside a file; or None."""
+  del tensors
   settings = _record(path).get('pretrained_cfg')
   scaling = [settings.get(key) for key in ('mean', 'std')] if isinstance(settings, dict) else []
   if not scaling or not all(isinstance(v, list) and len(v) == 3 for v in scaling):
@@ -146,7 +147,7 @@ def _record(path):
 def _names(model, dialect):
   """{variable.path: (name, shape of the kernel that the layer applies)}."""
   check_name('dialect', dialect, _LAYER_NAMES)
-  places = efficientnet_layers.places(model)
+  places = layer_places.places(model)
   last_stage = max(place.stage for place in places.values() if place.block is not None)
   named = {}
   for layer in model.layers:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import efficientnet
+from efficientnet.checkpoint_names import torch_dialects
 from tests.efficientnet import golden
 from tests.goldens import weights as golden_weights
 from tpu_utils import weights
 from tpu_utils.weights import torch_files
-from tpu_utils.weights.names import efficientnet_torch
 
 SYMMETRIC = {'padding': 'symmetric', 'batch_norm_epsilon': 1e-5}
 # timm's network -> ours, and the settings that a state dict does not hold.
@@ -51,7 +51,7 @@ def test_logits(tmp_path, name):
   images = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
   want = golden.read_npz('torch_peers.npz')[f'{name}/logits']
   assert golden.relative_error(model(images), want) < 2e-4
-  back = efficientnet_torch.torch_state_dict(model, dialect_of(name))
+  back = torch_dialects.torch_state_dict(model, dialect_of(name))
   assert set(back) == {key for key in tensors if not key.endswith('num_batches_tracked')}
   for key, value in back.items():
     np.testing.assert_array_equal(value, tensors[key])
@@ -116,7 +116,7 @@ def test_names_count_more_than_the_name_of_the_file(tmp_path):
 def test_unknown_dialect():
   model = efficientnet.build_model('efficientnet-b0', image_size=32, width_coefficient=0.25)
   with pytest.raises(ValueError, match='Unknown dialect .tim.: did you mean timm'):
-    efficientnet_torch.torch_state_dict(model, 'tim')
+    torch_dialects.torch_state_dict(model, 'tim')
 
 
 def test_record_of_hugging_face_beside_the_weights(tmp_path):

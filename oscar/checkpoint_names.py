@@ -9,11 +9,9 @@ import re
 
 import numpy as np
 
-from tpu_utils.weights.assign import Rule
+from tpu_utils.weights.name_map import NameMap, Rule, Source
 
-BUFFERS = ('embeddings.position_ids', 'embeddings.token_type_ids')  # Constants in newer BERT files.
-MOVING_AVERAGES = False  # BERT's and OSCAR's programs keep none.
-
+_BUFFERS = ('embeddings.position_ids', 'embeddings.token_type_ids')  # Constants in newer BERT files.
 # Parts of torch names that hold an underscore themselves.
 _COMPOUND = (
   'word_embeddings',
@@ -48,8 +46,8 @@ def tf1_name(path):
   return name if _last(path) == 'embeddings' else f'{name}/{_last(path)}'
 
 
-def torch(model, names):
-  """Rules for a torch file: today's names, or the first ones (gamma, beta), `bert.` or not before."""
+def torch_rules(model, names):
+  """Returns rules for a torch file: today's names, or the first ones (gamma, beta), `bert.` or not before."""
   names = set(names)
   base_model = not any(name.startswith('bert.') for name in names)
 
@@ -65,8 +63,8 @@ def torch(model, names):
   return _rules(model, names, spelt, lambda path: _last(path) == 'kernel')
 
 
-def tf1(model, names):
-  """Rules for a checkpoint of Google's BERT, whose kernels are [in, out] but for the contrast head's."""
+def tf1_rules(model, names):
+  """Returns rules for a checkpoint of Google's BERT, whose kernels are [in, out] but for the contrast head's."""
   return _rules(model, names, tf1_name, lambda path: path == 'cls_seq_relationship/kernel')
 
 
@@ -99,4 +97,11 @@ def _last(path):
   return path.rsplit('/', 1)[1]
 
 
-NAME_MAPS = {'torch': torch, 'oscar': torch, 'bert': torch, 'tf1': tf1}
+_TORCH = Source(torch_rules, format='torch', buffers=_BUFFERS)
+
+NAME_MAP = NameMap(
+  # 'oscar' and 'bert' are torch files under the names of their makers.
+  sources={'torch': _TORCH, 'oscar': _TORCH, 'bert': _TORCH, 'tf1': Source(tf1_rules)},
+  moving_averages=False,
+  torch_state_dict=torch_state_dict,
+)

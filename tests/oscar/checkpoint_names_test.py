@@ -4,10 +4,10 @@ import pytest
 import tensorflow as tf
 
 import oscar
+from oscar import checkpoint_names as names
 from tests.oscar import golden_models
 from tpu_utils import weights
 from tpu_utils.weights import torch_files
-from tpu_utils.weights.names import oscar as names
 
 CONFIG = oscar.OscarConfig(**golden_models.CONFIG)
 DECODER = 'cls.predictions.decoder.weight'
@@ -64,7 +64,7 @@ def test_round_trip(tmp_path, source):
   report = weights.load(model, path, source)
   assert_golden(model)
   assert len(report.loaded) == len(model.weights)
-  assert not report.fresh
+  assert not report.kept
   assert not report.unused
 
 
@@ -90,7 +90,7 @@ def test_names_of_a_base_model(tmp_path):
   model = golden_models.build('vqa')
   for variable in model.bert.weights:
     variable.assign(np.zeros(variable.shape))
-  weights.load(model, save(tmp_path, first_names(tensors)), fresh=['classifier'])
+  weights.load(model, save(tmp_path, first_names(tensors)), keep_initial=['classifier'])
   assert_golden(model)
 
 
@@ -147,7 +147,7 @@ def test_google_checkpoint(tmp_path):
   for variable in model.weights:
     if 'img_embedding' not in variable.path:
       variable.assign(np.zeros(variable.shape))
-  weights.load(model, prefix, fresh=['bert/img_embedding'])
+  weights.load(model, prefix, keep_initial=['bert/img_embedding'])
   assert_golden(model)
 
 
@@ -178,10 +178,10 @@ def test_a_file_that_does_not_fit_changes_nothing(tmp_path, change, message):
 def test_two_contrast_classes_do_not_fit_three(tmp_path):
   path = save(tmp_path, state_dict())
   model = oscar.build_model(CONFIG, 'pretrain', num_contrast_classes=3)
-  with pytest.raises(ValueError, match=r'cls.seq_relationship.weight \[2, 48\] .*\[48, 3\].*fresh='):
+  with pytest.raises(ValueError, match=r'cls.seq_relationship.weight \[2, 48\] .*\[48, 3\].*keep_initial='):
     weights.load(model, path)
   head = model.cls_seq_relationship.kernel.numpy().copy()
-  report = weights.load(model, path, fresh=['cls_seq_relationship'])
+  report = weights.load(model, path, keep_initial=['cls_seq_relationship'])
   np.testing.assert_array_equal(model.cls_seq_relationship.kernel.numpy(), head)
-  assert report.fresh == ('cls_seq_relationship/kernel', 'cls_seq_relationship/bias')
+  assert report.kept == ('cls_seq_relationship/kernel', 'cls_seq_relationship/bias')
   assert set(report.unused) == {'cls.seq_relationship.weight', 'cls.seq_relationship.bias'}

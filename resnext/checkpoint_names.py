@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from tpu_utils.weights.assign import Rule
+from tpu_utils.weights.name_map import NameMap, Rule, Source
 
 CLASSIFIER = 'fc/'
 _PATH_NUMBER = re.compile(r'_path(\d+)(?=_)')
@@ -47,13 +47,13 @@ def torch_name(variable_path):
   return f'{layer}.{_TORCH_VARIABLES[variable]}'
 
 
-def classifiers(model):
-  """Starts of the classifier's names in files; the official Lua code's are positions."""
+def classifier_names(model):
+  """Returns prefixes of the classifier's names in files; the official Lua code's are positions."""
   return ('fc.', f'{_lua_positions(model)("fc")}.')
 
 
-def torch(model, names):
-  """Rules for a state dict of torchvision or timm."""
+def torch_rules(model, names):
+  """Returns rules for a state dict of torchvision or timm."""
   del names
   return _rules(model, torch_name)
 
@@ -70,8 +70,8 @@ def torch_state_dict(model):
   return {torch_name(path): _to_torch(path, value) for path, value in merged.items()}
 
 
-def t7(model, names):
-  """Rules for a network that the official Lua code saved, behind `merge_lua_paths`."""
+def t7_rules(model, names):
+  """Returns rules for a network that the official Lua code saved, after `merge_lua_paths`."""
   del names
   position = _lua_positions(model)
 
@@ -107,9 +107,6 @@ def merge_lua_paths(tensors):
 # stage.block.1.1 is the body; then the table of paths, a path, and a layer of it.
 _LUA_PATH = re.compile(r'(\d+\.\d+\.1\.1)\.1\.(\d+)\.(\d+\.\w+)')
 _LUA_BEHIND_PATHS = re.compile(r'(\d+\.\d+\.1\.1)\.([34])\.(\w+)')
-
-NAME_MAPS = {'torch': torch, 't7': t7}
-PREPARE = {'t7': merge_lua_paths}
 
 
 def _rules(model, name_of):
@@ -187,3 +184,10 @@ _PREACTIVATED_BLOCK = _positions('1.1', '1.2', 'bn1', 'conv1', 'bn2', 'conv2', '
 # The first block of a stage has norm and ReLU before the pair, behind the stem it has none.
 _FIRST_BLOCK = _positions('3.1', '3.2', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3', bn1='1')
 _UNACTIVATED_BLOCK = _positions('1.1', '1.2', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3')
+
+NAME_MAP = NameMap(
+  sources={'torch': Source(torch_rules), 't7': Source(t7_rules, prepare=merge_lua_paths)},
+  classifier=CLASSIFIER,
+  classifier_names=classifier_names,
+  torch_state_dict=torch_state_dict,
+)

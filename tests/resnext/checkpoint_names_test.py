@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import resnext
+from resnext import checkpoint_names as names
 from tests.goldens import weights as golden_weights
 from tests.resnext import golden
 from tests.tpu_utils.weights import t7_test
 from tpu_utils import weights
 from tpu_utils.weights import torch_files
-from tpu_utils.weights.names import resnext as names
 
 
 def state_dict(file):
@@ -137,7 +137,7 @@ def test_lua_networks_in_form_b_load_into_every_form(tmp_path, form):
 def test_positions_in_the_official_networks(network, name):
   want = golden.read_json('lua_index_map.json')['maps'][network]
   model = resnext.build_model(name, image_size=64)
-  rules = names.t7(model, [])
+  rules = names.t7_rules(model, [])
   for variable in model.weights:
     module, _, field = names.torch_name(variable.path).rpartition('.')
     assert rules[variable.path].name == f'{want[module]}.{field}'
@@ -149,7 +149,7 @@ def test_positions_in_pre_activated_networks():
     model = resnext.build_model(
       'resnext-11-2x8d', image_size=32, stage_blocks=(2, 2), preactivation=True, stem=stem
     )
-    rules = {path: rule.name for path, rule in names.t7(model, []).items()}
+    rules = {path: rule.name for path, rule in names.t7_rules(model, []).items()}
     if activated:
       assert rules['layer1_0_conv1/kernel'] == f'{first}.1.1.1.1.weight'
       assert rules['layer1_0_conv3/kernel'] == f'{first}.1.1.1.7.weight'

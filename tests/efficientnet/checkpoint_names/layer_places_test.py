@@ -2,7 +2,7 @@
 import pytest
 
 import efficientnet
-from tpu_utils.weights.names import efficientnet_layers
+from efficientnet.checkpoint_names import layer_places
 
 REPEATS = (1, 2, 2, 3, 3, 4, 1)
 
@@ -10,7 +10,7 @@ REPEATS = (1, 2, 2, 3, 3, 4, 1)
 @pytest.mark.parametrize('width', [0.1, 0.25])
 def test_stages_of_narrow_networks(width):
   model = efficientnet.build_model('efficientnet-b0', num_classes=2, image_size=32, width_coefficient=width)
-  found = efficientnet_layers.places(model)
+  found = layer_places.places(model)
   numbers = {(place.block, place.stage, place.index) for place in found.values() if place.block is not None}
   want = [(stage, index) for stage, count in enumerate(REPEATS) for index in range(count)]
   assert sorted(numbers) == [(block, *place) for block, place in enumerate(want)]
@@ -18,7 +18,7 @@ def test_stages_of_narrow_networks(width):
 
 def test_parts_of_a_block():
   model = efficientnet.build_model('efficientnet-b0', num_classes=2, image_size=32, width_coefficient=0.25)
-  found = efficientnet_layers.places(model)
+  found = layer_places.places(model)
   assert found['blocks_0_conv2d'].part == 'project'
   assert found['blocks_1_conv2d'].part == 'expand'
   assert found['blocks_1_se_conv2d_1'].part == 'se_expand'
