@@ -26,7 +26,7 @@ class Mismatch:
     return bool(self.missing or self.unexpected or self.misshapen)
 
   def text(self, most: int | None = None) -> str:
-    """Returns one line, '1 missing: a; 2 unexpected: b, c'; with `most`, so many names of a kind."""
+    """Returns '1 missing: a; 2 unexpected: b, c'; with `most`, at most so many names of a kind."""
     kinds = {
       'missing': self.missing, 'unexpected': self.unexpected, 'wrong shape': self.misshapen,
     }  # fmt: skip
@@ -59,12 +59,11 @@ def assign(
       variable has been changed.
   """
   names, shapes = names or {}, shapes or {}
-  misshapen = []
-  for key, variable in variables.items():
-    if key in values and tuple(values[key].shape) != tuple(variable.shape):
-      found, wanted = list(shapes.get(key, values[key].shape)), list(variable.shape)
-      name = names.get(key, key)
-      misshapen.append(f'{name} is {found}, not {wanted}' if name == key else f'{name} {found} for {key} {wanted}')
+  misshapen = [
+    _misshapen(names.get(key, key), shapes.get(key, values[key].shape), key, variable.shape)
+    for key, variable in variables.items()
+    if key in values and tuple(values[key].shape) != tuple(variable.shape)
+  ]
   # Several variables may be slices of one array, which is missing once.
   missing = dict.fromkeys(names.get(key, key) for key in variables if key not in values)
   mismatch = Mismatch(tuple(missing), tuple(unexpected), tuple(misshapen))
@@ -72,6 +71,11 @@ def assign(
     raise error(mismatch)
   for key, variable in variables.items():
     variable.assign(values[key])
+
+
+def _misshapen(name, found, key, wanted):
+  found, wanted = list(found), list(wanted)
+  return f'{name} is {found}, not {wanted}' if name == key else f'{name} {found} for {key} {wanted}'
 
 
 def _listed(names, most):

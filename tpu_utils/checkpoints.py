@@ -99,8 +99,8 @@ def assign(
 
   def error(mismatch):
     return CheckpointError(
-      f'{source} does not fit this model and optimizer: {mismatch.text(most=4)}. Give the flags it was '
-      'trained with.'
+      f'{source} does not fit this model and optimizer: {mismatch.text(most=4)}. Give the flags it '
+      'was trained with.'
     )
 
   unexpected = sorted(values.keys() - variables.keys()) if exact else ()

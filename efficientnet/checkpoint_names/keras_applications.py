@@ -1,11 +1,19 @@
-"""Names of EfficientNet's variables in files of `keras.applications`, and the normalisation in them."""
+"""Names of EfficientNet's variables in files of `keras.applications`, and their normalisation."""
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from efficientnet.checkpoint_names import layer_places
 from tpu_utils.weights.name_map import Rule
 
-CLASSIFIERS = ('predictions/',)
-# Ends of the variables that say how images are scaled. Their layer has no fixed name: it may be normalization_1.
+if TYPE_CHECKING:
+  import keras
+
+CLASSIFIERS = ('predictions/',)  # Prefixes of the classifier's names.
+# Suffixes of the variables that scale images. The name of their layer varies (normalization_1).
 BUFFERS = ('/mean', '/variance', '/count')
 
 _IMAGENET_STDDEV = (0.229, 0.224, 0.225)
@@ -21,8 +29,12 @@ _PARTS = {
 }
 
 
-def rules(model, names):
-  """Returns {variable.path: `Rule`} for weights of `keras.applications`; their names of layers are the same in every format."""
+def rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
+  """Returns {variable.path: `Rule`}; the names are the same in all of Keras' formats.
+
+  Raises:
+    ValueError: `keras.applications` has no such network.
+  """
   del names
   places = layer_places.places(model)
   found = {}
@@ -32,12 +44,15 @@ def rules(model, names):
   return found
 
 
-def normalization(tensors, path):
-  """Returns (mean_rgb, stddev_rgb), on the 0..255 scale, that a file's network subtracts and divides by; or None.
+def normalization(
+  tensors: Mapping[str, np.ndarray], path: str
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+  """Returns (mean_rgb, stddev_rgb) in [0, 255] by which a file's network normalises, or None.
 
-  keras.applications scales by 1 / 255 and normalises by the variables in the file. The published weights have
-  ImageNet's standard deviations where the variances should be, and the published network divides by their roots once
-  more (keras/src/applications/efficientnet.py); these values are taken for that.
+  keras.applications scales by 1 / 255 and normalises by the variables in the file. The published
+  weights have ImageNet's standard deviations where variances belong, and the published network
+  divides by their roots once more (keras/src/applications/efficientnet.py). Such values are read as
+  standard deviations.
   """
   del path
   values = [[tensors[name] for name in tensors if name.endswith(end)] for end in BUFFERS[:2]]

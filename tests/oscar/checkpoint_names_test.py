@@ -1,4 +1,4 @@
-"""Files of the programs that save BERT and OSCAR, made from the golden weights under their names."""
+"""Files of the programs that save BERT and OSCAR, made from the golden weights."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -25,7 +25,7 @@ def save(tmp_path, tensors):
 
 
 def assert_golden(model):
-  """Checks every variable of a model against the golden weights; they are a function of the name."""
+  """Checks every variable of a model against the golden weights, a function of the name."""
   for variable in model.weights:
     transposed = variable.path.endswith('kernel')
     shape = variable.shape[::-1] if transposed else variable.shape
@@ -51,7 +51,8 @@ def test_export_has_the_official_names_and_layout():
     **official['variants']['tiny/pretrain_c3/noln']['head'],
   }
   assert {k: list(v.shape) for k, v in exported.items()} == expected
-  np.testing.assert_array_equal(exported[DECODER], exported['bert.embeddings.word_embeddings.weight'])
+  words = exported['bert.embeddings.word_embeddings.weight']
+  np.testing.assert_array_equal(exported[DECODER], words)
   kernel = exported['bert.encoder.layer.1.intermediate.dense.weight']
   expected = golden_models.value('bert.encoder.layer.1.intermediate.dense.weight', (96, 48))
   np.testing.assert_array_equal(kernel, expected)
@@ -178,7 +179,8 @@ def test_a_file_that_does_not_fit_changes_nothing(tmp_path, change, message):
 def test_two_contrast_classes_do_not_fit_three(tmp_path):
   path = save(tmp_path, state_dict())
   model = oscar.build_model(CONFIG, 'pretrain', num_contrast_classes=3)
-  with pytest.raises(ValueError, match=r'cls.seq_relationship.weight \[2, 48\] .*\[48, 3\].*keep_initial='):
+  message = r'cls.seq_relationship.weight \[2, 48\] .*\[48, 3\].*keep_initial='
+  with pytest.raises(ValueError, match=message):
     weights.load(model, path)
   head = model.cls_seq_relationship.kernel.numpy().copy()
   report = weights.load(model, path, keep_initial=['cls_seq_relationship'])

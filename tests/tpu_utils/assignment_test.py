@@ -36,7 +36,9 @@ def test_sets_none_if_one_does_not_fit():
   assert all(v.value is None for v in variables.values())
   mismatch = caught.value.args[0]
   assert mismatch.missing == ('both',)  # One array of two variables.
-  assert mismatch.text() == '1 missing: both; 3 unexpected: x, y, z; 1 wrong shape: b is [3], not [2]'
+  assert mismatch.text() == (
+    '1 missing: both; 3 unexpected: x, y, z; 1 wrong shape: b is [3], not [2]'
+  )
   assert '3 unexpected: x and 2 more;' in mismatch.text(most=1)
 
 

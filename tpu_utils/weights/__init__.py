@@ -10,7 +10,8 @@ a `NameMap` of them.
 from tpu_utils import lazy
 
 __all__ = [
-  'NameMap', 'READERS', 'Report', 'Rule', 'Source', 'classifier_of', 'load', 'register', 'save_tf1', 'save_torch',
+  'NameMap', 'READERS', 'Report', 'Rule', 'Source', 'classifier_of', 'load', 'register', 'save_tf1',
+  'save_torch',
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy.attach(

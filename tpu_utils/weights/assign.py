@@ -109,7 +109,7 @@ def _check_rules(model, rules):
 
 
 def _absent(model, rules, tensors, keep_initial, allow_missing):
-  """Returns paths of variables to keep: named by the caller, or of optional layers that the file lacks."""
+  """Returns paths to keep: those in `keep_initial`, and `allow_missing` layers not in the file."""
   paths = [variable.path for variable in model.weights]
   given = {path.rpartition('/')[0] for path in paths if rules[path].name in tensors}
   return [
@@ -148,8 +148,8 @@ def _check_copies(path, rule, value, tensors):
   for name in rule.copies:
     if name in tensors and not np.array_equal(tensors[name], value):
       raise ValueError(
-        f'{path}: {name} differs from {rule.name}, and they are one variable of this model; nothing '
-        'was loaded. Build the model with the two untied.'
+        f'{path}: {name} differs from {rule.name}, and they are one variable of this model; '
+        'nothing was loaded. Build the model with the two untied.'
       )
 
 
@@ -159,12 +159,12 @@ def _error(model, path, mismatch):
   prefix = _prefix(missing, mismatch.unexpected)
   if prefix:
     return ValueError(
-      f'{start}The {len(missing)} names that are missing are in the file with {prefix!r} before them, such as '
-      f'{prefix}{missing[0]}. Save it again without that.'
+      f'{start}The {len(missing)} names that are missing are in the file with {prefix!r} before '
+      f'them, such as {prefix}{missing[0]}. Save it again without that.'
     )
   return ValueError(
-    f'{start}{mismatch.text()}. Build the model that the file was saved from, or name the layers to leave as '
-    'initialised with keep_initial= and what else the file may hold with allow_unused=.'
+    f'{start}{mismatch.text()}. Build the model that the file was saved from, or name the layers '
+    'to leave as initialised with keep_initial= and what else the file may hold with allow_unused=.'
   )
 
 

@@ -96,7 +96,9 @@ def load(
     reinit_on_mismatch,
   )
   scaling = names.normalization(content, path) if names and names.normalization else None
-  return report if scaling is None else dataclasses.replace(report, remark=_normalise(model, scaling))
+  if scaling is None:
+    return report
+  return dataclasses.replace(report, remark=_normalise(model, scaling))
 
 
 def classifier_of(model: keras.Model) -> str:
@@ -112,7 +114,7 @@ def classifier_of(model: keras.Model) -> str:
 
 
 def _formats(name_map):
-  """Returns {source: format} of the sources for a model, in the order in which `auto` tries them."""
+  """Returns {source: format} for a model, in the order in which `auto` tries them."""
   formats = {name: name for name in READERS if name in _OWN_FORMATS or name in name_map.sources}
   return formats | {name: source.format or name for name, source in name_map.sources.items()}
 
@@ -122,7 +124,9 @@ def _recognise(path, formats):
     if importlib.import_module(READERS[file_format]).matches(path):
       return source
   if not os.path.exists(path):
-    raise FileNotFoundError(f'{path}: no checkpoint there, neither a file, a folder nor a TF1 prefix.')
+    raise FileNotFoundError(
+      f'{path}: no checkpoint there, neither a file, a folder nor a TF1 prefix.'
+    )
   raise ValueError(
     f'{path}: cannot tell which program wrote this; name it, source= one of: {", ".join(formats)}.'
   )
@@ -142,8 +146,8 @@ def _rules(model, source, names, tensors, path):
     return {p: Rule(p) for p in paths}
   if names is None:
     raise ValueError(
-      f'{path} does not fit {model.name}: it has none of the {len(paths)} variables, nothing was loaded; '
-      f'they are called like {paths[0]}. Build the model that the file was saved from.'
+      f'{path} does not fit {model.name}: it has none of the {len(paths)} variables, nothing was '
+      f'loaded; they are called like {paths[0]}. Build the model that the file was saved from.'
     )
   return names.rules(model, list(tensors))
 

@@ -68,7 +68,10 @@ def test_normalisation_of_the_file_replaces_the_models(tmp_path):
 @pytest.mark.parametrize('in_file', [IMAGENET_STDDEV, np.square(IMAGENET_STDDEV)])
 def test_the_published_variances_are_standard_deviations(in_file):
   """Both say ImageNet's: what the published files hold, and what a variance should be."""
-  tensors = {'normalization_1/mean': np.float32(IMAGENET_MEAN), 'normalization_1/variance': np.float32(in_file)}
+  tensors = {
+    'normalization_1/mean': np.float32(IMAGENET_MEAN),
+    'normalization_1/variance': np.float32(in_file),
+  }
   mean, stddev = keras_applications.normalization(tensors, 'm.h5')
   np.testing.assert_allclose(mean, np.multiply(255, IMAGENET_MEAN), rtol=1e-6)
   np.testing.assert_allclose(stddev, np.multiply(255, IMAGENET_STDDEV), rtol=1e-6)

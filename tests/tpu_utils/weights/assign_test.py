@@ -36,7 +36,10 @@ def test_transform_comes_before_the_shape_check(model):
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    ({'net/dense/kernel': np.zeros((2, 3))}, r'wrong shape: net/dense/kernel \[2, 3\] for .*\[3, 2\]'),
+    (
+      {'net/dense/kernel': np.zeros((2, 3))},
+      r'wrong shape: net/dense/kernel \[2, 3\] for .*\[3, 2\]',
+    ),
     ({'net/other': np.zeros(1)}, '1 unexpected: net/other'),
     ({'net/dense/bias': None}, '1 missing: net/dense/bias'),
   ],
@@ -54,11 +57,13 @@ def test_a_mismatch_leaves_the_model_as_it_was(model, change, message):
 
 def test_a_prefix_of_all_names_is_told(model):
   given = {f'backbone.{name}': value for name, value in tensors().items()}
-  with pytest.raises(ValueError, match=r"with 'backbone\.' before them, such as backbone\.net/dense/kernel") as error:
+  message = r"with 'backbone\.' before them, such as backbone\.net/dense/kernel"
+  with pytest.raises(ValueError, match=message) as error:
     assign.assign(model, rules(), given, 'file')
   assert 'unexpected' not in str(error.value)
   # With anything else besides, the names say more.
-  with pytest.raises(ValueError, match=r'2 missing: .*3 unexpected: backbone\.net/dense/kernel, .*other'):
+  message = r'2 missing: .*3 unexpected: backbone\.net/dense/kernel, .*other'
+  with pytest.raises(ValueError, match=message):
     assign.assign(model, rules(), given | {'other': np.zeros(1)}, 'file')
 
 
@@ -115,7 +120,8 @@ def test_initial_variables_keep_their_values_whatever_the_file_has(model):
   assert (report.loaded, report.kept) == (('dense/kernel',), ('dense/bias',))
   assert report.unused == ('net/dense/bias',)
   assert str(report) == (
-    'file: 1 variables loaded; 1 kept as they were: dense/bias; 1 unused in the file: net/dense/bias.'
+    'file: 1 variables loaded; 1 kept as they were: dense/bias; '
+    '1 unused in the file: net/dense/bias.'
   )
 
 

@@ -25,7 +25,8 @@ def test_a_package_registers_its_names_when_it_is_imported(model_name, package):
 
 
 def test_models_of_no_family():
-  with pytest.raises(ValueError, match="called 'mlp', .*one of: .*efficientnet.*Import the package") as error:
+  message = "called 'mlp', .*one of: .*efficientnet.*Import the package"
+  with pytest.raises(ValueError, match=message) as error:
     name_map.name_map_of(types.SimpleNamespace(name='mlp'))
   assert '\n' not in str(error.value)
 
