@@ -189,12 +189,12 @@ class _Network:
     """Loads a checkpoint; where the classifier is cut off, its own may be of any size, or missing."""
     if path is None:
       return
-    from tpu_utils import weights  # Models without a checkpoint need no reader.
+    from tpu_utils.weights import classifier_of, load  # Models without a checkpoint need no reader.
 
     if path == pretrained.PRETRAINED:
       path = pretrained.find(self.name)
     model = self.model('head')
-    weights.load(model, path, fresh=() if with_classifier else (weights.classifier_of(model),))
+    load(model, path, keep_initial=() if with_classifier else (classifier_of(model),))
 
   def model(self, endpoint):
     outputs = self.endpoints[endpoint]

@@ -179,7 +179,7 @@ def build_model(config, task, settings, dtype_policy=None):
   model = modeling.build_model(config, task, dtype_policy=dtype_policy)
   if settings.init_checkpoint:
     fresh = ('cls_seq_relationship',) if settings.fresh_contrast_head else ()
-    print(pretrained.initialize(model, settings.init_checkpoint, fresh=fresh))
+    print(pretrained.initialize(model, settings.init_checkpoint, keep_initial=fresh))
   return model
 
 

@@ -37,9 +37,9 @@ def build_model(config_or_name, task, weights=None, dtype_policy=None, name=None
   name = name or f'oscar_{task}'
   model = OscarModel(config, task, dtype=dtype_policy or 'float32', name=name)
   if weights is not None:
-    from tpu_utils import weights as checkpoints
+    from tpu_utils.weights import load
 
-    checkpoints.load(model, weights)
+    load(model, weights)
   return model
 
 

@@ -1,5 +1,5 @@
 """Which variables the official AdamW leaves without weight decay."""
-from tpu_utils.weights.names import oscar as names
+from oscar import checkpoint_names as names
 
 # Parts of official names; microsoft/Oscar has this list in each of its scripts.
 _NO_DECAY = ('bias', 'LayerNorm.weight')

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from resnext import checkpoint_names as names
 from tpu_utils.names import unknown_name
-from tpu_utils.weights.names import resnext as names
 
 _AGGREGATES = {'sum': keras.layers.Add, 'concatenate': keras.layers.Concatenate}
 
