@@ -8,7 +8,7 @@ from keras import ops
 from oscar import heads
 from oscar.config import TASKS, OscarConfig
 from oscar.encoder import Configured, OscarEncoder
-from oscar.input_checks import check_inputs
+from oscar.input.checks import check_inputs
 from tpu_utils.command_line import suggest
 
 

@@ -4,7 +4,8 @@ import os
 
 import keras
 
-from oscar import masking, pretrain_input, pretrained, training
+from oscar import checkpoints, training
+from oscar.input.pretrain import PretrainInput, PretrainOptions
 from oscar.pretrain_task import OBJECTIVE, pretrain_task
 from tpu_utils import curves, distribute, job_setup, runner
 
@@ -87,18 +88,18 @@ def export_best(work, tokenizer, job):
   """Exports the best checkpoint of the runner's model_dir, or the newest if none is archived."""
   name = work.restore_best()
   with work.trainer.averaged_weights() as model:
-    pretrained.save(model, tokenizer, job.export_dir, job.export_file)
+    checkpoints.save(model, tokenizer, job.export_dir, job.export_file)
   print(f'Exported {name} to {job.export_dir} ({job.export_file}, config.json, vocab.txt).')
 
 
 def _options(data):
-  """The `masking.PretrainOptions` of a `DataConfig`; words are predicted where they are masked only."""
-  names = [field.name for field in dataclasses.fields(masking.PretrainOptions)]
+  """The `PretrainOptions` of a `DataConfig`; words are predicted where they are masked only."""
+  names = [field.name for field in dataclasses.fields(PretrainOptions)]
   given = {name: getattr(data, name) for name in names if hasattr(data, name)}
   for name in ('use_b', 'mask_loss_for_unmatched'):
     given[name] = bool(given[name])
   try:
-    return masking.PretrainOptions(gather_masked=True, **given)
+    return PretrainOptions(gather_masked=True, **given)
   except ValueError as e:
     raise ValueError(f'--{e}') from e
 
@@ -112,7 +113,7 @@ def _check_length(options, config):
 
 
 def _open_data(data, tokenizer, options, config, seed):
-  return pretrain_input.PretrainInput(
+  return PretrainInput(
     data.data_dir,
     tokenizer,
     options,

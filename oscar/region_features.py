@@ -28,8 +28,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from oscar import features
-from oscar.datasets import records, region_files, tsv
+from oscar.datasets import features, records, region_files, tsv
 from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.settings import setting
 
@@ -74,7 +73,7 @@ class Regions:
   """What a detector says of an image.
 
   Attributes:
-    features: float32 [n, D + 6], see `oscar.features`.
+    features: float32 [n, D + 6], see `oscar.datasets.features`.
     tags: n texts, the classes.
     scores: float32 [n], the classes' probabilities.
     width, height: pixels of the image.

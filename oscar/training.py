@@ -2,7 +2,7 @@
 import os
 
 import oscar
-from oscar import modeling, optimization, pretrained
+from oscar import checkpoints, modeling, optimization
 from tpu_utils import optimizers, schedules
 from tpu_utils.trainer import Trainer
 
@@ -86,7 +86,7 @@ def build_model(config, task, settings, use_bfloat16=False):
   )
   if settings.init_checkpoint:
     fresh = ('cls_seq_relationship',) if settings.fresh_contrast_head else ()
-    print(pretrained.initialize(model, settings.init_checkpoint, fresh=fresh))
+    print(checkpoints.initialize(model, settings.init_checkpoint, fresh=fresh))
   return model
 
 

@@ -17,10 +17,10 @@ import os
 import numpy as np
 import tensorflow_datasets as tfds
 
-from oscar import features
 from oscar.datasets import (
   coco_caption,
   coco_retrieval,
+  features,
   gqa,
   nlvr2,
   nocaps,

@@ -10,8 +10,8 @@ from PIL import Image
 
 import efficientnet
 import resnext
-from oscar import features, region_features
-from oscar.datasets import coco_retrieval, region_files, tsv
+from oscar import region_features
+from oscar.datasets import coco_retrieval, features, region_files, tsv
 from tests.oscar import loaders
 from tpu_utils import weights
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import oscar
-from oscar import losses, pretrained, script_settings, training
+from oscar import checkpoints, losses, script_settings, training
 from tests.oscar import golden_models
 from tests.oscar.golden_models import GOLDENS
 from tpu_utils.trainer import Task
@@ -97,7 +97,7 @@ def compare(variable, expected):
 def checkpoint(tmp_path):
   """An export of the golden pre-training model."""
   folder = str(tmp_path / 'checkpoint')
-  pretrained.save(golden_models.build('pretrain'), oscar.Tokenizer(VOCAB, do_lower_case=False), folder)
+  checkpoints.save(golden_models.build('pretrain'), oscar.Tokenizer(VOCAB, do_lower_case=False), folder)
   return folder
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from oscar import inputs, masking
+from oscar.input import layouts, masking, pretrain_batch, texts
 from tests.oscar import plain
 
 GOLDENS = pathlib.Path(__file__).parents[1] / 'goldens' / 'oscar'
 STEP = json.loads((GOLDENS / 'pretraining_data_step.json').read_text())
 DOCS = STEP['datasets'][0]['docs']
 QA = [i for i, doc in enumerate(DOCS) if 'qa' in doc[0].split('_')]
-SPECIAL = inputs.SpecialIds(0, 1, 2, 3, 4, 400)
+SPECIAL = texts.SpecialIds(0, 1, 2, 3, 4, 400)
 FIELDS = {
   'input_ids': 'input_ids', 'attention_mask': 'input_mask', 'token_type_ids': 'segment_ids',
   'masked_lm_labels': 'lm_label_ids',
@@ -28,9 +28,9 @@ FIELDS = {
 @pytest.fixture(scope='module')
 def documents(tokenizer):
   images = [doc[0].split('|')[0] for doc in DOCS]
-  return masking.Documents(
-    inputs.TokenTable.of([doc[1] for doc in DOCS], tokenizer),
-    inputs.TokenTable.of([doc[2] for doc in DOCS], tokenizer),
+  return pretrain_batch.Documents(
+    texts.TokenTable.of([doc[1] for doc in DOCS], tokenizer),
+    texts.TokenTable.of([doc[2] for doc in DOCS], tokenizer),
     tf.constant([images.index(image) for image in images]),
     tf.constant(QA, tf.int64),
     tf.constant([i in QA for i in range(len(DOCS))]),
@@ -40,8 +40,8 @@ def documents(tokenizer):
 def settings_of(case):
   """(official arguments, `PretrainOptions`) of a setting of the reference data."""
   args = {**STEP['base_args'], **case['overrides'], 'max_seq_length': case['seq_len']}
-  names = {field.name for field in dataclasses.fields(masking.PretrainOptions)}
-  return args, masking.PretrainOptions(**{k: v for k, v in args.items() if k in names})
+  names = {field.name for field in dataclasses.fields(pretrain_batch.PretrainOptions)}
+  return args, pretrain_batch.PretrainOptions(**{k: v for k, v in args.items() if k in names})
 
 
 class Served:
@@ -74,8 +74,8 @@ def test_batches_equal_the_plain_step_for_equal_draws(case, tokenizer, documents
   batch = 300
   index = rng.integers(0, len(DOCS), batch)
   regions = rng.integers(0, 4, batch)
-  draws = rng.random([batch, masking.pretrain_draws(options)])
-  made = masking.pretrain_batch(
+  draws = rng.random([batch, pretrain_batch.pretrain_draws(options)])
+  made = pretrain_batch.pretrain_batch(
     documents,
     tf.constant(index),
     tf.constant(draws),
@@ -118,7 +118,7 @@ def test_contrast_has_the_official_distribution(case, tokenizer, documents):
   args, options = settings_of(case)
   n, index = 20_000, 7  # A question, so that every mode has its say.
   draws = tf.random.stateless_uniform([n, 12], [3, 4], dtype=tf.float64)
-  text_a, text_b, label, mismatch = masking.contrast(
+  text_a, text_b, label, mismatch = pretrain_batch.contrast(
     documents, tf.fill([n], tf.constant(index, tf.int64)), draws, options
   )
   random.seed(0)
@@ -136,8 +136,8 @@ def test_contrast_has_the_official_distribution(case, tokenizer, documents):
   ]
 
   def named(texts):
-    words = inputs.words(texts, tokenizer)
-    return _names(inputs.Words(words.ids, tf.minimum(words.length, options.max_seq_length - 2)))
+    words = texts.words(texts, tokenizer)
+    return _names(texts.Words(words.ids, tf.minimum(words.length, options.max_seq_length - 2)))
 
   for ours, theirs in (
     (_outcomes(label, mismatch), _outcomes(*np.transpose([r[3:] for r in reference]))),
@@ -210,8 +210,8 @@ def test_captions_equal_the_plain_step_for_equal_draws(mask_prob, most, tokenize
   captions = [doc[1] for doc in DOCS]
   chosen = [captions[i] for i in rng.integers(0, len(captions), batch)]
   draws = rng.random([batch, masking.caption_draws(length, most)])
-  tags = inputs.words(['dog'] * batch, tokenizer)
-  layout = inputs.caption_layout(inputs.words(chosen, tokenizer), tags, 12, length, SPECIAL)
+  tags = texts.words(['dog'] * batch, tokenizer)
+  layout = layouts.caption_layout(texts.words(chosen, tokenizer), tags, 12, length, SPECIAL)
   made, masked_pos, masked_ids = masking.mask_caption(
     layout, tf.constant(draws), SPECIAL, mask_prob, most
   )
@@ -238,7 +238,7 @@ def test_masked_positions_are_the_labelled_ones():
 
 
 def test_hardly_any_example_has_more_masked_words_than_are_kept():
-  options = masking.PretrainOptions(max_seq_length=35, gather_masked=True)
+  options = pretrain_batch.PretrainOptions(max_seq_length=35, gather_masked=True)
   tail = sum(math.comb(33, k) * 0.15**k * 0.85 ** (33 - k) for k in range(21, 34))
   assert options.max_masked == 20 and tail < 1e-7
 
@@ -277,4 +277,4 @@ def test_draws_are_uniform():
 )
 def test_impossible_options_are_refused(options):
   with pytest.raises(ValueError, match=next(iter(options))):
-    masking.PretrainOptions(**options)
+    pretrain_batch.PretrainOptions(**options)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oscar import features
+from oscar.datasets import features
 
 DATA = pathlib.Path(__file__).parents[1] / 'goldens' / 'oscar' / 'dataset'
 
