@@ -13,7 +13,7 @@ from oscar.input import layouts, texts
 from oscar.input.regions import pad_regions
 from tests.oscar import plain
 
-GOLDENS = pathlib.Path(__file__).parents[1] / 'goldens' / 'oscar'
+GOLDENS = pathlib.Path(__file__).parents[2] / 'goldens' / 'oscar'
 CAPTIONS = json.loads((GOLDENS / 'caption_tensorizer.json').read_text())
 STEP = json.loads((GOLDENS / 'pretraining_data_step.json').read_text())
 SPECIAL = texts.SpecialIds(0, 1, 2, 3, 4, 400)
@@ -35,12 +35,12 @@ def test_a_vocabulary_of_another_language_is_noticed(tokenizer):
 
 
 def test_token_table_rows(tokenizer):
-  texts = ['a man riding a horse', '', 'two dogs', 'a man riding a horse', '']
-  table = texts.TokenTable.of(texts, tokenizer)
+  lines = ['a man riding a horse', '', 'two dogs', 'a man riding a horse', '']
+  table = texts.TokenTable.of(lines, tokenizer)
   rows = table.rows(tf.constant([4, 2, 0, 1], tf.int64), 4)
   np.testing.assert_array_equal(rows.length, [0, 3, 4, 0])
   for row, text, length in zip(
-    rows.ids.numpy(), ['', texts[2], texts[0], ''], rows.length, strict=True
+    rows.ids.numpy(), ['', lines[2], lines[0], ''], rows.length, strict=True
   ):
     expected = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text))[:4]
     np.testing.assert_array_equal(row[: int(length)], expected)

@@ -49,7 +49,7 @@ def assert_equal(one, other):
 def nothing_drawn(monkeypatch):
   """Draws for which no text is wrong and no word masked."""
 
-  def draw(seed, stream, position, batch, count):
+  def draw(seed, host, position, batch, count):
     return tf.fill([batch, count], tf.constant(0.99, tf.float64))
 
   monkeypatch.setattr(masking, 'uniform', draw)
@@ -151,7 +151,7 @@ def test_hosts_share_the_documents(data_dir, tokenizer, nothing_drawn):
 
 
 def test_hosts_draw_differently():
-  one, other = (masking.uniform(0, stream, tf.constant(5, tf.int64), 2, 9) for stream in (0, 1))
+  one, other = (masking.uniform(0, host, tf.constant(5, tf.int64), 2, 9) for host in (0, 1))
   assert not np.any(np.isin(one, other))
 
 

@@ -36,9 +36,9 @@ class PlainDetector:
   labels = graph.DIGITS
 
   def __call__(self, images):
-    chances = np.zeros((len(images), 10), np.float32)
-    chances[np.arange(len(images)), np.asarray(images).sum(axis=(1, 2, 3)).astype(int) % 10] = 0.9
-    return np.tile(images.mean(axis=(1, 2, 3))[:, None], (1, 2048)) / 255, chances
+    probabilities = np.zeros((len(images), 10), np.float32)
+    probabilities[np.arange(len(images)), np.asarray(images).sum(axis=(1, 2, 3)).astype(int) % 10] = 0.9
+    return np.tile(images.mean(axis=(1, 2, 3))[:, None], (1, 2048)) / 255, probabilities
 
   def save(self, path):
     open(path, 'wb').close()
