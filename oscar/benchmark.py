@@ -74,13 +74,13 @@ def our_contestants(config, batch, one_thread=False):
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
-  from oscar import modeling, script_settings, training
-  from oscar.pretrain_task import pretrain_task
+  from oscar import job, modeling, script_settings
+  from oscar.tasks.pretrain import pretrain_task
 
   strategy = tf.distribute.OneDeviceStrategy('CPU:0')
   with strategy.scope():
     model = modeling.build_model(config, 'pretrain')
-  trainer = training.make_trainer(
+  trainer = job.make_trainer(
     strategy, model, pretrain_task(), script_settings.OptimizationConfig(), train_steps=10**6
   )
   dataset = tf.data.Dataset.from_tensors(batch).repeat()

@@ -128,7 +128,7 @@ def run(values):
   model, data, optimization, job, hardware = (settings.from_flags(c, values) for c in CONFIGS)
 
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
-  from oscar import pretraining
+  from oscar.tasks import pretrain
 
   if on_scenes:
     from oscar import scenes
@@ -136,7 +136,7 @@ def run(values):
     world = scenes.build(SCENES_DIR, log=print)
     data = dataclasses.replace(data, data_dir=world.data_dir)
     model = dataclasses.replace(model, vocab_file=model.vocab_file or world.vocab_file)
-  pretraining.run(
+  pretrain.run(
     model,
     data,
     optimization,

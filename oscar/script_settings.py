@@ -99,9 +99,10 @@ class JobConfig(config.JobConfig):
 
   mode: str = setting(
     'train_and_eval',
-    'train; eval (follows --model_dir as checkpoints appear); train_and_eval; export (writes the '
+    'train; eval (follows --model_dir as checkpoints appear); train_and_eval; predict (writes what the '
+    'best checkpoint of --model_dir predicts, where the task predicts anything); export (writes the '
     'best checkpoint of --model_dir to --export_dir).',
-    choices=('train_and_eval', 'train', 'eval', 'export'),
+    choices=('train_and_eval', 'train', 'eval', 'predict', 'export'),
   )
   model_dir: str = setting(
     None,

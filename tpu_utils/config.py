@@ -270,9 +270,10 @@ class JobConfig(Checked):
 
   mode: str = setting(
     'train_and_eval',
-    'train; eval (follows --model_dir as checkpoints appear); train_and_eval; export (writes the '
+    'train; eval (follows --model_dir as checkpoints appear); train_and_eval; predict (writes what the '
+    'best checkpoint of --model_dir predicts, where the task predicts anything); export (writes the '
     'best checkpoint of --model_dir as a SavedModel and a .keras file).',
-    choices=('train_and_eval', 'train', 'eval', 'export'),
+    choices=('train_and_eval', 'train', 'eval', 'predict', 'export'),
   )
   model_dir: str = setting(
     None, 'Folder of checkpoints, summaries and the record of the run. A stopped job goes on here.', type=str
@@ -294,6 +295,9 @@ class JobConfig(Checked):
   )
   use_async_checkpointing: bool = setting(False, 'Write checkpoints while training goes on.')
   skip_host_call: bool = setting(False, 'Write no training summaries.')
+  predict_file: str = setting(
+    None, 'mode=predict: file for the JSON lines; by default predict.jsonl in --model_dir.', type=str
+  )
   export_dir: str = setting(None, 'Folder for the SavedModel and the .keras file.', type=str)
   export_to_tpu: bool = setting(
     False, 'Write a SavedModel for TPUs, too (tags serve and serve,tpu), to tpu/ in --export_dir.'

@@ -1,4 +1,6 @@
-"""Accuracy as sums and counts, which add up over batches and replicas."""
+"""Accuracy as sums and counts, which add up over batches and replicas; metrics put together."""
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 
@@ -38,3 +40,15 @@ def in_top_k(logits, classes, k):
   larger = tf.math.count_nonzero(logits > own[:, tf.newaxis], axis=-1)
   finite = tf.reduce_all(tf.math.is_finite(logits), axis=-1)
   return tf.logical_and(larger < k, finite)
+
+
+def merged(results: Mapping, more: Mapping, source: str) -> dict[str, float]:
+  """Returns {name: float} of both.
+
+  Raises:
+    ValueError: `more`, which comes from `source`, has a name that is taken.
+  """
+  taken = sorted(results.keys() & more.keys())
+  if taken:
+    raise ValueError(f'{source}: the metric {taken[0]!r} is there already; give it another name.')
+  return {**results, **{name: float(value) for name, value in more.items()}}

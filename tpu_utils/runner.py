@@ -1,40 +1,23 @@
 """A job around the trainer: resume, train, evaluate, checkpoint, follow; progress and summaries."""
 import contextlib
-import dataclasses
 import datetime
 import json
 import os
 import platform
 import sys
 import time
+from collections.abc import Callable, Mapping
 
 import keras
 import tensorflow as tf
 
-from tpu_utils import checkpoints, distribute
+from tpu_utils import checkpoints, distribute, metrics
 from tpu_utils.command_line import cli, interruption
 from tpu_utils.command_line.progress import Progress
-from tpu_utils.trainer import NonFiniteLossError
+from tpu_utils.trainer import NonFiniteLossError, Trainer
 
 _LOOP_SECONDS = 2.0  # The device returns to the host about this often, for progress and signals.
 _POLL_SECONDS = 2.0  # mode=eval looks for a new checkpoint this often.
-
-
-@dataclasses.dataclass(frozen=True)
-class Terms:
-  """What a kind of job calls its things; the defaults are those of image classification.
-
-  Attributes:
-    unit: what batches hold, for the speed.
-    objective: the metric that the best checkpoint is best in; the larger the better.
-    against_divergence: what the user may do when the loss is not finite.
-  """
-
-  unit: str = 'images'
-  objective: str = 'top_1_accuracy'  # As in the official code.
-  against_divergence: str = (
-    'Lower --base_learning_rate, warm up longer or set --gradient_clip_norm.'
-  )
 
 
 class Runner:
@@ -46,23 +29,40 @@ class Runner:
     identity: JSON-able dict of what the model is; a model_dir of another identity is refused.
     batch_size: global training batch size, for the speed.
     steps_per_epoch: for the summaries' current_epoch.
-    record: JSON-able dict for run.json; None for no such file.
-    terms: `Terms` of the kind of job.
+    unit: what batches hold, for the speed.
+    objective: the metric that the best checkpoint is best in; the larger the better.
+    divergence_hint: what the user may do when the loss is not finite.
+    evaluators: see `job.Job`.
+    run_info: JSON-able dict for run.json; None for no such file.
   """
 
   def __init__(
-    self, trainer, config, identity, *, batch_size, steps_per_epoch, record=None, terms=None
+    self,
+    trainer: Trainer,
+    config,
+    identity: Mapping,
+    *,
+    batch_size: int,
+    steps_per_epoch: float,
+    unit: str,
+    objective: str,
+    divergence_hint: str = '',
+    evaluators: Mapping[str, Callable] | None = None,
+    run_info: Mapping | None = None,
   ):
     self.trainer = trainer
     self.config = config
     self.identity = identity
     self._batch_size = batch_size
     self._steps_per_epoch = steps_per_epoch
-    self._record = record
-    self._terms = terms or Terms()
+    self._unit = unit
+    self._objective = objective
+    self._divergence_hint = divergence_hint
+    self._evaluators = evaluators or {}
+    self._run_info = run_info
     self._workers = distribute.Workers(trainer.strategy)
     self._writers = {}
-    follows = config.mode in ('eval', 'export')
+    follows = config.mode in ('eval', 'predict', 'export')
     self.checkpoints = checkpoints.CheckpointManager(
       config.model_dir,
       config.keep_checkpoint_max,
@@ -91,8 +91,8 @@ class Runner:
     if self._workers.is_chief:
       prepare_model_dir(self.config.model_dir)
     self.resume()
-    if self._workers.is_chief and self._record is not None:
-      write_run_record(self.config.model_dir, self._record)  # Only now: a refused job did not run here.
+    if self._workers.is_chief and self._run_info is not None:
+      write_run_info(self.config.model_dir, self._run_info)  # Only now: a refused job did not run here.
     trainer, last = self.trainer, self.config.train_steps
     if eval_input is not None and self._due(trainer.step, self.config.steps_per_eval):
       self._evaluate_once(eval_input)  # The job was stopped between a checkpoint and its evaluation.
@@ -134,11 +134,11 @@ class Runner:
       newest = self.checkpoints.steps()[-1:]
       kept = f'step {newest[0]} is kept in {self.config.model_dir}' if newest else 'nothing was saved yet'
       raise NonFiniteLossError(
-        f'{e} Training stopped; {kept}. {self._terms.against_divergence}'
+        f'{e} Training stopped; {kept}. {self._divergence_hint}'.rstrip()
       ) from e
     seconds = time.monotonic() - start
     speed = steps * self._batch_size / seconds
-    unit, objective = self._terms.unit, self._terms.objective
+    unit, objective = self._unit, self._objective
     logs |= {
       f'{unit}_per_second': speed, 'current_epoch': trainer.step / self._steps_per_epoch
     }
@@ -202,7 +202,7 @@ class Runner:
     if prefix is None:
       steps = self.checkpoints.steps()
       if not steps:
-        raise ValueError(f'--model_dir={self.config.model_dir} holds no checkpoint to export.')
+        raise ValueError(f'--model_dir={self.config.model_dir} holds no checkpoint.')
       prefix = self.checkpoints.prefix(steps[-1])
     self.restore(prefix)
     return os.path.basename(prefix)
@@ -218,21 +218,56 @@ class Runner:
   # ---- evaluation
 
   def evaluate(self, eval_input, progress=None):
-    """Evaluates the checkpoint of this step, archives it if it is the best, and notes the results."""
+    """Evaluates the checkpoint of this step, archives it if it is the best, and notes the results.
+
+    Raises:
+      ValueError: two sources give the same metric, or none gives the objective.
+    """
     bar = Progress(getattr(eval_input, 'num_eval_batches', None), 'eval', unit='batch')
     with _explained(eval_input), bar:
       results = self.trainer.evaluate(eval_input.eval_dataset, bar.update)
+      for name, evaluator in self._evaluators.items():
+        results = metrics.merged(results, evaluator(self.trainer, eval_input), f'evaluator {name}')
     step = self.trainer.step
     text = ', '.join(f'{name} {value:.4f}' for name, value in results.items())
     (progress or bar).say(f'Evaluation at step {step}: {text}')
-    if self.config.archive_ckpt:
-      self._archive.archive(step, results[self._terms.objective], results)
+    if self.config.archive_ckpt and self._workers.is_chief:
+      self._archive.archive(step, self._objective_of(results), results)
     if self._workers.is_chief:
       _write_scalars(self._writer(self._eval_folder()), results, step)
       # Last of all: what the history names is not evaluated again after a kill.
       lines = [*self._history_lines(), json.dumps({'step': step, **results})]
       checkpoints.write_text(self._history(), '\n'.join(lines) + '\n')
     return results
+
+  def _objective_of(self, results):
+    if self._objective not in results:
+      raise ValueError(
+        f'the evaluation has no metric {self._objective!r}, which the best checkpoint is chosen by; '
+        f'it has {", ".join(results)}.'
+      )
+    return results[self._objective]
+
+  def predict(self, eval_input, path: str) -> int:
+    """Writes the predictions of the evaluation split as JSON lines, whole or not at all.
+
+    Args:
+      eval_input: has `eval_dataset(input_context)` and `explain(error)`.
+      path: the file to write; an object for each example, in the order of the data set.
+
+    Returns:
+      The number of examples.
+    """
+    bar = Progress(getattr(eval_input, 'num_eval_batches', None), 'predict', unit='batch')
+    with _explained(eval_input), bar:
+      rows = self.trainer.predict(eval_input.eval_dataset, bar.update)
+    lines = [
+      json.dumps(dict(zip(rows, row, strict=True)), default=_plain)
+      for row in zip(*rows.values(), strict=True)
+    ]
+    if self._workers.is_chief:
+      checkpoints.write_text(path, ''.join(f'{line}\n' for line in lines))
+    return len(lines)
 
   def follow(self, eval_input):
     """mode=eval: evaluates each checkpoint as it appears, until train_steps or eval_timeout."""
@@ -325,7 +360,7 @@ def versions():
   return {'tensorflow': tf.__version__, 'keras': keras.__version__, 'python': platform.python_version()}
 
 
-def write_run_record(model_dir, record):
+def write_run_info(model_dir, run_info):
   """Adds a start of the job to `run.json`: what ran, with which flags, parameters, versions."""
   path = os.path.join(model_dir, 'run.json')
   starts = []
@@ -333,7 +368,7 @@ def write_run_record(model_dir, record):
     with tf.io.gfile.GFile(path) as f:
       starts = json.load(f)['starts']
   now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
-  starts.append({'time': now, 'argv': sys.argv, 'versions': versions(), **record})
+  starts.append({'time': now, 'argv': sys.argv, 'versions': versions(), **run_info})
   checkpoints.write_text(path, json.dumps({'starts': starts}, indent=2) + '\n')
 
 
@@ -358,6 +393,11 @@ def _cause(error):
   """The line of a graph's error that says what happened, without the traceback of the graph."""
   lines = [line for line in error.message.splitlines() if line and not line[0].isspace()]
   return next((line for line in lines if 'aborted by' in line), lines[0])
+
+
+def _plain(value):
+  """Converts what JSON lacks: numpy values and text as TensorFlow has it."""
+  return value.decode() if isinstance(value, bytes) else value.tolist()
 
 
 def _write_scalars(writer, numbers, step):

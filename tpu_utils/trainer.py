@@ -12,13 +12,16 @@ What Keras leaves wrong under a strategy is put right here:
 - Keras gives every replica the same random seeds; here each replica's seeds are set apart.
 """
 import contextlib
-import dataclasses
+import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import optimizers
+from tpu_utils import distribute, metrics, optimizers
+from tpu_utils.rollout import with_rewards
+from tpu_utils.rows import RowCollector, replica_rows
+from tpu_utils.task import Task
 
 # Replica r draws from the streams of seed + r * _SEED_STRIDE (a prime, so streams do not meet soon).
 _SEED_STRIDE = 1_000_003
@@ -26,27 +29,6 @@ _SEED_STRIDE = 1_000_003
 
 class NonFiniteLossError(ValueError):
   """Training diverged."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-  """What is learnt: functions of the model's outputs and the batch, called in replica context.
-
-  Attributes:
-    losses: {name: function(outputs, batch) -> (sum, weight)}; a term of the loss is the sum over the
-      global batch divided by the weight over the global batch, and the terms are added up.
-    metrics: {name: function(outputs, batch) -> (sum, weight)}, likewise averaged; `evaluate` calls
-      them together with the losses, training only those of `train_metrics`.
-    train_metrics: names of the metrics to follow while training.
-    regularization: function() -> scalar added to the loss once (not once a replica), or None.
-    prepare: function(batch) -> batch, first thing in a step (for example to undo a transposition).
-  """
-
-  losses: Mapping[str, Callable]
-  metrics: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
-  train_metrics: tuple[str, ...] = ()
-  regularization: Callable | None = None
-  prepare: Callable = lambda batch: batch
 
 
 class Trainer:
@@ -64,19 +46,21 @@ class Trainer:
     ema: a `tpu_utils.ema.ExponentialMovingAverage`, not yet built, or None.
     clip_norm: clip the summed gradient to this global norm; 0 for never.
     accumulation_steps: split each replica's batch into this many parts, one after the other.
+    seed: of what `task.rollout` samples.
   """
 
   def __init__(
     self,
-    strategy,
+    strategy: tf.distribute.Strategy,
     model,
-    task,
+    task: Task,
     optimizer=None,
-    learning_rate=None,
+    learning_rate: Callable | None = None,
     *,
     ema=None,
-    clip_norm=0.0,
-    accumulation_steps=1,
+    clip_norm: float = 0.0,
+    accumulation_steps: int = 1,
+    seed: int = 0,
   ):
     self.strategy = strategy
     self.model = model
@@ -87,6 +71,8 @@ class Trainer:
     self._learning_rate = learning_rate
     self._clip_norm = clip_norm
     self._accumulation_steps = accumulation_steps
+    self._seed = seed
+    self._averaged = False  # Whether the model holds its moving averages now.
     self._trainable = [v.value for v in model.trainable_variables]
     self._statistics_differ = False  # Between replicas, since the last `synchronize`.
     self._seeds = seed_states(model)
@@ -122,13 +108,15 @@ class Trainer:
   def averaged_weights(self):
     """Within this context the model holds its moving averages (if there are any)."""
     self.synchronize()
-    if self.ema is None:
+    if self.ema is None or self._averaged:
       yield self.model
       return
     self._swap()
+    self._averaged = True
     try:
       yield self.model
     finally:
+      self._averaged = False
       self._swap()
 
   # ---- training
@@ -150,7 +138,8 @@ class Trainer:
         after it were taken all the same: a device that is asked after each step stands still.
     """
     self._statistics_differ = self.strategy.num_replicas_in_sync > 1
-    good, totals, rate, wait = self._train_loop(
+    loop = self._train_loop if self.task.rollout is None else self._rollout_loop
+    good, totals, rate, wait = loop(
       iterator, tf.constant(self.step, tf.int64), tf.constant(steps, tf.int64)
     )
     if good < steps:
@@ -183,10 +172,30 @@ class Trainer:
       done += 1
     return good, totals, rate, wait
 
+  def step_fn(self, element_spec: Mapping, *, training: bool = True, jit_compile=None):
+    """Returns the `tf.function(batch, step)` of one replica's step, to be traced or compiled alone.
+
+    It runs under the strategy, which should have a single replica.
+
+    Args:
+      element_spec: that of a data set of one replica's batches; for a task with a rollout with the
+        entries of `rollout` and `reward`, too.
+      training: the training step, which returns its (names, 2) sums of logs; otherwise the
+        evaluation step, which returns its sums and the rows that `task.summarize` needs.
+      jit_compile: as for `tf.function`.
+    """
+    step_fn = self._train_step if training else self._eval_step
+
+    def step(batch, step):
+      return self.strategy.run(step_fn, args=(batch, step))
+
+    signature = [dict(element_spec), tf.TensorSpec([], tf.int64)]
+    return tf.function(step, input_signature=signature, jit_compile=jit_compile)
+
   def _train_step(self, batch, step):
     """Replica context: one update from this replica's batch; returns its (names, 2) sums of logs."""
     context = tf.distribute.get_replica_context()
-    gradients, logs = self._accumulate(self.task.prepare(batch), context)
+    gradients, logs = self._accumulate(self.task.prepare(batch), step, context)
     gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
     if self._clip_norm:
       gradients, norm = optimizers.clip_by_global_norm(gradients, self._clip_norm)
@@ -198,27 +207,28 @@ class Trainer:
     share = 1 / context.num_replicas_in_sync  # The norm is the same on each replica.
     return tf.concat([logs[:1], _stack([(norm * share, share)]), logs[1:]], axis=0)
 
-  def _accumulate(self, batch, context):
+  def _accumulate(self, batch, step, context):
     """Replica context: gradients and logs of the batch, taken in `accumulation_steps` parts."""
     parts = self._accumulation_steps
     if parts == 1:
-      return self._gradients(batch, context)
+      return self._gradients(batch, step, context)
     batch = {name: _split(name, value, parts) for name, value in batch.items()}
     gradients, logs = None, 0.0
     # Unrolled: a strategy's reductions (of loss weights, of batch statistics) can't stand in a loop.
     for i in range(parts):
-      part, part_logs = self._gradients({name: value[i] for name, value in batch.items()}, context)
+      own = {name: value[i] for name, value in batch.items()}
+      part, part_logs = self._gradients(own, step, context)
       gradients = part if gradients is None else [a + b for a, b in zip(gradients, part, strict=True)]
       logs += part_logs
     return [g / parts for g in gradients], logs
 
-  def _gradients(self, batch, context):
+  def _gradients(self, batch, step, context):
     """Replica context: this replica's share of the gradient of the global loss, and its logs."""
     replicas = context.num_replicas_in_sync
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       tape.watch(self._trainable)
       outputs = self.model(self._model_inputs(batch), training=True)
-      terms = [loss(outputs, batch) for loss in self.task.losses.values()]
+      terms = [loss(outputs, batch, step) for loss in self.task.losses.values()]
       weights = context.all_reduce(
         tf.distribute.ReduceOp.SUM, tf.stack([tf.cast(weight, tf.float32) for _, weight in terms])
       )
@@ -229,12 +239,45 @@ class Trainer:
         loss += self.task.regularization() / replicas
     gradients = tape.gradient(loss, self._trainable, unconnected_gradients='zero')
     gradients = [tf.convert_to_tensor(g) for g in gradients]  # Embeddings give IndexedSlices.
-    metrics = [self.task.metrics[name](outputs, batch) for name in self.task.train_metrics]
-    return gradients, _stack([(loss, 1 / replicas), *terms, *metrics])
+    followed = [self.task.metrics[name](outputs, batch, step) for name in self.task.train_metrics]
+    return gradients, _stack([(loss, 1 / replicas), *terms, *followed])
+
+  # ---- training with a reward
+
+  def _rollout_loop(self, iterator, first_step, steps):
+    """`_train_loop` with the host's reward between rollout and update of each step."""
+    good, totals, wait = 0, 0.0, 0.0
+    for done in range(int(steps)):
+      step = first_step + done
+      asked = time.monotonic()
+      batch = next(iterator)
+      wait += time.monotonic() - asked
+      rollout = self._rollout(batch, step)
+      batch = with_rewards(self.strategy, batch, rollout, self.task.reward)
+      logs = self._one_step(batch, step).numpy()
+      good += int(good == done and np.isfinite(logs[:2, 0]).all())  # Loss and gradient norm.
+      totals += logs
+    return good, totals, self._learning_rate(step), wait
+
+  @tf.function(reduce_retracing=True)
+  def _rollout(self, batch, step):
+    return self.strategy.run(self._rollout_step, args=(batch, step))
+
+  def _rollout_step(self, batch, step):
+    """Replica context."""
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    seed = tf.random.experimental.stateless_fold_in(tf.constant([self._seed, 0]), step)
+    seed = tf.random.experimental.stateless_fold_in(seed, replica)
+    return self.task.rollout(self.model, self.task.prepare(batch), seed)
+
+  @tf.function(reduce_retracing=True)
+  def _one_step(self, batch, step):
+    logs = self.strategy.run(self._train_step, args=(batch, step))
+    return self.strategy.reduce(tf.distribute.ReduceOp.SUM, logs, axis=None)
 
   # ---- evaluation
 
-  def evaluate(self, dataset_fn, progress=None):
+  def evaluate(self, dataset_fn: Callable, progress: Callable | None = None) -> dict[str, float]:
     """Evaluates the moving averages (or the weights, without any) on one pass over a data set.
 
     Args:
@@ -244,36 +287,87 @@ class Trainer:
 
     Returns:
       {name: mean} of the losses and metrics, and the regularization if the task has one; 'loss' is the
-      sum of the loss terms and regularization.
+      sum of the loss terms and regularization. On the chief also what `task.summarize` says.
+
+    Raises:
+      ValueError: the data set is empty, or `summarize` uses the name of a mean.
     """
     penalties = [] if self.task.regularization is None else ['regularization']
     names = [*self.task.losses, *self.task.metrics, *penalties]
     totals = np.zeros([len(names), 2], np.float64)
+    collector = RowCollector(self.strategy)
+    step = tf.constant(self.step, tf.int64)
     with self.averaged_weights():
-      dataset = self.strategy.distribute_datasets_from_function(dataset_fn)
+      dataset = self.strategy.distribute_datasets_from_function(collector.watch(dataset_fn))
       for done, batch in enumerate(dataset, start=1):
-        totals += self._eval_batch(batch).numpy()
+        sums, rows = self._eval_batch(batch, step)
+        totals += sums.numpy()
+        if rows:
+          collector.add(rows)
         if progress:
           progress(done)
     if not totals[:, 1].any():
       raise ValueError('the evaluation set is empty.')
     means = _means(names, totals)
-    return {'loss': sum(means[name] for name in [*self.task.losses, *penalties]), **means}
+    means = {'loss': sum(means[name] for name in [*self.task.losses, *penalties]), **means}
+    if self.task.summarize is None or not distribute.is_chief(self.strategy):
+      return means
+    return metrics.merged(means, self.task.summarize(collector.rows()), 'Task.summarize')
 
   @tf.function(reduce_retracing=True)
-  def _eval_batch(self, batch):
-    sums = self.strategy.run(self._eval_step, args=(batch,))
-    return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+  def _eval_batch(self, batch, step):
+    sums, rows = self.strategy.run(self._eval_step, args=(batch, step))
+    return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None), rows
 
-  def _eval_step(self, batch):
-    """Replica context: the (names, 2) sums of the losses and metrics of one replica's batch."""
+  def _eval_step(self, batch, step):
+    """Replica context: (names, 2) sums of the losses and metrics of one replica's batch, and rows."""
     batch = self.task.prepare(batch)
     outputs = self.model(self._model_inputs(batch), training=False)
     functions = [*self.task.losses.values(), *self.task.metrics.values()]
-    sums = [function(outputs, batch) for function in functions]
+    sums = [function(outputs, batch, step) for function in functions]
     if self.task.regularization is not None:
       sums.append((self.task.regularization(), 1))
-    return _stack(sums)
+    return _stack(sums), {} if self.task.summarize is None else self._rows(outputs, batch)
+
+  def predict(
+    self, dataset_fn: Callable, progress: Callable | None = None
+  ) -> dict[str, np.ndarray]:
+    """Predicts with the moving averages (or the weights, without any) in one pass over a data set.
+
+    Args:
+      dataset_fn: as for `evaluate`; what only the losses and metrics need may be missing.
+      progress: called with the number of batches done, or None.
+
+    Returns:
+      {name: [rows, ...]} of what `task.predict` gives for each example, in the order of the data
+      set, without the rows that only fill up batches; on every worker.
+
+    Raises:
+      ValueError: the task has no predictions.
+    """
+    if self.task.predict is None:
+      raise ValueError('this task has no predictions: its Task.predict is missing.')
+    collector = RowCollector(self.strategy)
+    with self.averaged_weights():
+      dataset = self.strategy.distribute_datasets_from_function(collector.watch(dataset_fn))
+      for done, batch in enumerate(dataset, start=1):
+        collector.add(self._predict_batch(batch))
+        if progress:
+          progress(done)
+    return collector.rows()
+
+  @tf.function(reduce_retracing=True)
+  def _predict_batch(self, batch):
+    return self.strategy.run(self._predict_step, args=(batch,))
+
+  def _predict_step(self, batch):
+    """Replica context."""
+    batch = self.task.prepare(batch)
+    return self._rows(self.model(self._model_inputs(batch), training=False), batch)
+
+  def _rows(self, outputs, batch):
+    """Replica context."""
+    return replica_rows(self.strategy, self.task.predict(outputs, batch), batch.get('weights'))
 
   # ---- replicas
 

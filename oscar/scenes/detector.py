@@ -80,7 +80,8 @@ def train(inks, seed, steps):
     detector = Detector()
 
   def cross_entropy(name):
-    def loss(outputs, batch):
+    def loss(outputs, batch, step):
+      del step
       per_example = losses.softmax_cross_entropy(batch[name], outputs[name])
       return tf.reduce_sum(per_example), tf.cast(tf.size(per_example), tf.float32)
 

@@ -286,7 +286,8 @@ def train_steps(strategy, steps=3, **dropout):
     return tf.data.Dataset.from_tensor_slices(batch).repeat().batch(size, drop_remainder=True)
 
   def term(name):
-    def loss(outputs, batch):
+    def loss(outputs, batch, step):
+      del step
       terms = losses.pretraining(outputs, batch['masked_lm_labels'], batch['next_sentence_label'])
       return terms[name]
 

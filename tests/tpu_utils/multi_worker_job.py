@@ -101,7 +101,15 @@ def make_runner(strategy, model_dir, norm=False, **settings):
     **settings,
   }
   job = config.JobConfig(model_dir=str(model_dir), **settings)
-  return runner.Runner(trainer, job, {'model_name': 'tiny'}, batch_size=BATCH_SIZE, steps_per_epoch=4)
+  return runner.Runner(
+    trainer,
+    job,
+    {'model_name': 'tiny'},
+    batch_size=BATCH_SIZE,
+    steps_per_epoch=4,
+    unit='images',
+    objective='top_1_accuracy',
+  )
 
 
 def values(trainer):

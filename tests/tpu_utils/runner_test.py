@@ -16,6 +16,7 @@ from tpu_utils.optimizers import build_optimizer
 from tpu_utils.trainer import NonFiniteLossError, Trainer
 
 IDENTITY = {'model_name': 'tiny'}
+OBJECTIVE = 'top_1_accuracy'
 
 
 class _Input:
@@ -54,7 +55,7 @@ class _Input:
     del error
 
 
-def _runner(model_dir, units=8, identity=None, **settings):
+def _runner(model_dir, units=8, identity=None, evaluators=None, **settings):
   settings = {
     'train_steps': 12, 'steps_per_eval': 6, 'save_checkpoints_steps': 3, 'iterations_per_loop': 2,
     **settings,
@@ -75,7 +76,17 @@ def _runner(model_dir, units=8, identity=None, **settings):
     ema=ExponentialMovingAverage(0.9),
   )
   job = config.JobConfig(model_dir=str(model_dir), **settings)
-  return runner.Runner(trainer, job, identity or IDENTITY, batch_size=4, steps_per_epoch=4)
+  return runner.Runner(
+    trainer,
+    job,
+    identity or IDENTITY,
+    batch_size=4,
+    steps_per_epoch=4,
+    unit='images',
+    objective=OBJECTIVE,
+    divergence_hint='Lower --base_learning_rate.',
+    evaluators=evaluators,
+  )
 
 
 def _weights(work):
@@ -139,9 +150,9 @@ def test_a_kill_between_evaluation_and_archive_loses_no_best_checkpoint(tmp_path
 def test_the_best_checkpoint_and_its_results_are_kept(tmp_path):
   work = _runner(tmp_path)
   work.train(_Input(), _Input())
-  best = max(_history(tmp_path), key=lambda entry: (entry[runner.Terms().objective], entry['step']))
+  best = max(_history(tmp_path), key=lambda entry: (entry[OBJECTIVE], entry['step']))
   assert work.checkpoints.best().endswith(f'model.ckpt-{best["step"]}')
-  assert work.checkpoints.best_objective() == pytest.approx(best[runner.Terms().objective], abs=1e-6)
+  assert work.checkpoints.best_objective() == pytest.approx(best[OBJECTIVE], abs=1e-6)
 
 
 def test_an_evaluation_between_two_checkpoints_is_archived_whole(tmp_path):
@@ -222,7 +233,7 @@ def test_summaries_hold_what_the_readme_promises(tmp_path):
 
 def test_the_run_record_grows_with_each_start(tmp_path):
   for number in (1, 2):
-    runner.write_run_record(str(tmp_path), {'flags': {'seed': number}})
+    runner.write_run_info(str(tmp_path), {'flags': {'seed': number}})
   starts = json.loads((tmp_path / 'run.json').read_text())['starts']
   assert [start['flags']['seed'] for start in starts] == [1, 2]
   assert starts[0]['versions']['tensorflow'] == tf.__version__

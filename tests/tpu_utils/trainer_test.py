@@ -27,12 +27,14 @@ def _model(dropout=0.0, batch_norm_layer=True):
 
 
 def _task(model, weight_decay=0.0):
-  def cross_entropy(logits, batch):
+  def cross_entropy(logits, batch, step):
+    del step
     per_example = losses.softmax_cross_entropy(batch['labels'], logits)
     weights = batch.get('weights', tf.ones_like(per_example))
     return tf.reduce_sum(weights * per_example), tf.reduce_sum(weights)
 
-  def accuracy(logits, batch):
+  def accuracy(logits, batch, step):
+    del step
     right = tf.cast(tf.argmax(logits, -1) == tf.argmax(batch['labels'], -1), tf.float32)
     weights = batch.get('weights', tf.ones_like(right))
     return tf.reduce_sum(weights * right), tf.reduce_sum(weights)

@@ -12,6 +12,7 @@ from tensorflow.python.framework import function_def_to_graph, kernels
 from tensorflow.python.tpu import tpu_system_metadata
 
 import efficientnet
+from tests.tpu_utils import toy_tasks
 from tpu_utils import batch_norm, config
 from tpu_utils.image_jobs import image_classification
 from tpu_utils.trainer import Trainer
@@ -165,9 +166,30 @@ def _check_compilable(cluster):
 def test_evaluation_and_what_surrounds_it_trace(tpu_strategy, not_run):
   trainer = _make_trainer(tpu_strategy, _small_model)
   batch = next(iter(tpu_strategy.distribute_datasets_from_function(_dataset_fn(trainer))))
-  functions = {Trainer._eval_batch: [batch], Trainer._swap: [], Trainer._add_to_seeds: []}
+  step = tf.constant(0, tf.int64)
+  functions = {Trainer._eval_batch: [batch, step], Trainer._swap: [], Trainer._add_to_seeds: []}
   for function, arguments in functions.items():
     _check_compilable(_cluster(_trace(trainer, function, *arguments)))
+
+
+def test_predictions_and_rollouts_trace(tpu_strategy, not_run):
+  def first(dataset_fn):
+    return next(iter(tpu_strategy.distribute_datasets_from_function(dataset_fn)))
+
+  trainer = toy_tasks.make_trainer(tpu_strategy, toy_tasks.recall_task())
+  batch, step = first(toy_tasks.Pairs().eval_dataset), tf.constant(0, tf.int64)
+  _check_compilable(_cluster(_trace(trainer, Trainer._predict_batch, batch)))
+  _check_compilable(_cluster(_trace(trainer, Trainer._eval_batch, batch, step)))
+  trainer = toy_tasks.make_trainer(tpu_strategy, toy_tasks.reward_task(), units=3)
+  batch = first(toy_tasks.contexts)
+  _check_compilable(_cluster(_trace(trainer, Trainer._rollout, batch, step)))
+  rolled = {name: _per_core(tpu_strategy, [32 // CORES]) for name in ('actions', 'contexts')}
+  rolled['reward'] = _per_core(tpu_strategy, [32 // CORES], tf.float32)
+  _check_compilable(_cluster(_trace(trainer, Trainer._one_step, {**batch, **rolled}, step)))
+
+
+def _per_core(strategy, shape, dtype=tf.int32):
+  return strategy.experimental_distribute_values_from_function(lambda _: tf.zeros(shape, dtype))
 
 
 def test_statistics_are_averaged_in_spite_of_xla(tpu_strategy, not_run):

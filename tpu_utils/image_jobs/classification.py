@@ -17,13 +17,15 @@ def classification_task(model, *, label_smoothing=0.0, weight_decay=0.0, decay_b
     transposed: whether images come as [height, width, channels, batch].
   """
 
-  def cross_entropy(logits, batch):
+  def cross_entropy(logits, batch, step):
+    del step
     weights = _weights(batch)
     per_example = losses.softmax_cross_entropy(batch['labels'], logits, label_smoothing)
     return tf.reduce_sum(weights * per_example), tf.reduce_sum(weights)
 
   def accuracy(k):
-    def top_k(logits, batch):
+    def top_k(logits, batch, step):
+      del step
       sums = metrics.classification_sums(logits, batch['labels'], _weights(batch))
       return sums[f'top_{k}'], sums['count']
 

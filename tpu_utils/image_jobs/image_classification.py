@@ -1,19 +1,11 @@
-"""Training, evaluating and exporting an image classifier: what the papers' `main.py` scripts share."""
+"""Training, evaluating and exporting an image classifier: the `Job` behind the papers' `main.py`."""
 import dataclasses
 
 import keras
+import tensorflow as tf
 
-from tpu_utils import (
-  batch_norm,
-  checkpoints,
-  config,
-  distribute,
-  export,
-  job_setup,
-  optimizers,
-  runner,
-  schedules,
-)
+from tpu_utils import batch_norm, checkpoints, config, export, optimizers, schedules
+from tpu_utils import job as jobs
 from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.image_jobs import fine_tuning
 from tpu_utils.image_jobs.classification import classification_task
@@ -21,8 +13,16 @@ from tpu_utils.images import preprocessing
 from tpu_utils.images.from_config import make_input
 from tpu_utils.trainer import Trainer
 
+OBJECTIVE = 'top_1_accuracy'  # As in the official code.
+_CURVES = (('loss', 'cross_entropy'), ('top_1_accuracy', 'top_5_accuracy'))
 
-def run(
+
+def run(build_model, spec, identity, **settings) -> None:
+  """Does what the job's mode says; see `make_job` for the arguments."""
+  jobs.run(make_job(build_model, spec, identity, **settings))
+
+
+def make_job(
   build_model,
   spec,
   identity,
@@ -36,8 +36,8 @@ def run(
   tuning=None,
   augmentation=None,
   expected_replicas=None,
-):
-  """Does what `job.mode` says.
+) -> jobs.Job:
+  """Returns the `Job` of a classifier.
 
   Args:
     build_model: function(dtype_policy) -> keras.Model from `images` to logits.
@@ -53,46 +53,51 @@ def run(
     augmentation: `Augmentation` of training; None for what `make_input` takes for the data.
     expected_replicas: stop if the strategy has another number of replicas; None for any.
   """
-  training = job.mode in ('train', 'train_and_eval')
   data = hold_out(data, job.eval_name)
-  strategy = job_setup.create_strategy(
-    hardware, training=training, expected_replicas=expected_replicas
-  )
-  job_setup.check_batches(
-    strategy.num_replicas_in_sync,
-    data.train_batch_size,
-    data.eval_batch_size,
-    optimization.gradient_accumulation_steps,
-  )
-  images = make_input(spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation)
-  keras.utils.set_random_seed(job.seed)
-  with strategy.scope():
-    model = build_model('mixed_bfloat16' if hardware.use_bfloat16 else None)
-    tuning = tuning or config.FineTuningConfig()
+  tuning = tuning or config.FineTuningConfig()
+  training = job.mode in ('train', 'train_and_eval')
+
+  def build(dtype_policy):
+    model = build_model(dtype_policy)
     if training:
       _start(model, tuning, job.model_dir, data)
-  print(f'{model.name}: {model.count_params():,} parameters')
-  factors = fine_tuning.learning_rate_factors(model, tuning.backbone_lr_factor)
-  trainer = make_trainer(strategy, model, data, optimization, job.train_steps, factors)
-  work = runner.Runner(
-    trainer,
-    job,
-    identity,
-    batch_size=data.train_batch_size,
-    steps_per_epoch=data.num_train_images / data.train_batch_size,
-    record={'strategy': distribute.describe(strategy), **record},
+    return model
+
+  def trainer(strategy, model, images):
+    del images
+    factors = fine_tuning.learning_rate_factors(model, tuning.backbone_lr_factor)
+    return make_trainer(strategy, model, data, optimization, job.train_steps, factors)
+
+  def export_model(model, folder):
+    preprocess = preprocessing.eval_function(spec)
+    export.export(model, folder, preprocess, dataclasses.asdict(spec), to_tpu=job.export_to_tpu)
+
+  return jobs.Job(
+    settings=job,
+    hardware=hardware,
+    batches=jobs.Batches(
+      data.train_batch_size,
+      data.eval_batch_size,
+      optimization.gradient_accumulation_steps,
+      data.num_train_images,
+    ),
+    identity=identity,
+    run_info=record,
+    unit='images',
+    objective=OBJECTIVE,
+    open_input=lambda: make_input(
+      spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation
+    ),
+    build_model=build,
+    make_trainer=trainer,
+    export=export_model,
+    divergence_hint='Lower --base_learning_rate, warm up longer or set --gradient_clip_norm.',
+    curves=_CURVES,
+    expected_replicas=expected_replicas,
   )
-  if training:
-    work.train(images, images if job.mode == 'train_and_eval' else None)
-  elif job.mode == 'eval':
-    work.follow(images)
-  elif not job.export_dir:
-    raise ValueError('--mode=export needs --export_dir, the folder to write to.')
-  if job.export_dir and distribute.is_chief(strategy):
-    export_best(work, spec, job.export_dir, job.export_to_tpu)
 
 
-def hold_out(data, eval_name=None):
+def hold_out(data: config.DataConfig, eval_name: str | None = None) -> config.DataConfig:
   """The `config.DataConfig` with the sizes that `holdout_shards` leaves, as in the official main.py.
 
   The epochs of the schedule get shorter by the images held out. An evaluation with 'test' in its name is
@@ -117,7 +122,14 @@ def _start(model, tuning, model_dir, data):
     fine_tuning.set_batch_norm_momentum(model, data.num_train_images / data.train_batch_size)
 
 
-def make_trainer(strategy, model, data, optimization, train_steps, learning_rate_factors=None):
+def make_trainer(
+  strategy: tf.distribute.Strategy,
+  model: keras.Model,
+  data: config.DataConfig,
+  optimization: config.OptimizationConfig,
+  train_steps: int,
+  learning_rate_factors=None,
+) -> Trainer:
   """The `Trainer` of the official recipe for `model`, whose scope is `strategy`'s.
 
   `learning_rate_factors` are those of `fine_tuning`; None for one learning rate.
@@ -168,12 +180,3 @@ def _optimizer_settings(optimization):
     settings['weight_decay'] = optimization.lars_weight_decay
     settings['epsilon'] = optimization.lars_epsilon
   return settings
-
-
-def export_best(work, spec, export_dir, to_tpu=False):
-  """Exports the best checkpoint of the runner's model_dir, or the newest if none is archived."""
-  name = work.restore_best()
-  with work.trainer.averaged_weights() as model:
-    preprocess = preprocessing.eval_function(spec)
-    export.export(model, export_dir, preprocess, dataclasses.asdict(spec), to_tpu=to_tpu)
-  print(f'Exported {name} to {export_dir} (SavedModel and {export.KERAS_FILE}).')

@@ -9,7 +9,7 @@ from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import open_dataset
 from tpu_utils.images.spec import Augmentation
 
-_SPLITS_READ = {'train': ['train'], 'eval': ['validation'], 'train_and_eval': ['train', 'validation'], 'export': []}
+_SPLITS_READ = {'train': ['train'], 'eval': ['validation'], 'train_and_eval': ['train', 'validation'], 'predict': ['validation'], 'export': []}
 _COUNTS = {'train': 'num_train_images', 'validation': 'num_eval_images'}
 
 

@@ -2,6 +2,7 @@
 import pytest
 
 from tpu_utils import config
+from tpu_utils import job as jobs
 from tpu_utils.image_jobs import image_classification
 
 
@@ -20,3 +21,21 @@ def test_an_evaluation_called_test_is_on_the_validation_set():
 @pytest.mark.parametrize('data', [config.DataConfig(), config.DataConfig(holdout_shards=0)])
 def test_nothing_held_out_changes_nothing(data):
   assert image_classification.hold_out(data) is data
+
+
+def test_the_job_of_the_settings():
+  job = image_classification.make_job(
+    build_model=None,
+    spec=None,
+    identity={'model_name': 'tiny'},
+    hardware=config.HardwareConfig(),
+    data=config.DataConfig(holdout_shards=20),
+    dataset=None,
+    optimization=config.OptimizationConfig(gradient_accumulation_steps=4),
+    job=config.JobConfig(mode='train'),
+    record={'flags': {}},
+    expected_replicas=8,
+  )
+  assert job.batches == jobs.Batches(2048, 64, 4, 1281167 - 25022)
+  assert (job.unit, job.objective, job.expected_replicas) == ('images', 'top_1_accuracy', 8)
+  assert job.trains and job.run_info == {'flags': {}} and not job.evaluators

@@ -1,22 +1,22 @@
 import pytest
 
-from tpu_utils import config, job_setup
+from tpu_utils import config, job
 
 
 def test_the_strategy_of_the_flags(capsys):
   hardware = config.HardwareConfig(strategy='one_device')
-  strategy = job_setup.create_strategy(hardware, training=True, expected_replicas=1)
+  strategy = job.create_strategy(hardware, training=True, expected_replicas=1)
   assert strategy.num_replicas_in_sync == 1
   assert 'OneDeviceStrategy, 1 replica' in capsys.readouterr().out
   with pytest.raises(ValueError, match='--num_replicas=8, but this job has .*1 replica'):
-    job_setup.create_strategy(hardware, training=True, expected_replicas=8)
+    job.create_strategy(hardware, training=True, expected_replicas=8)
 
 
 def test_batches_that_do_not_divide():
-  job_setup.check_batches(2, 8, 4, accumulation_steps=2)
+  job.check_batches(2, job.Batches(8, 4, accumulation_steps=2))
   with pytest.raises(ValueError, match='--train_batch_size=7 does not divide .* take 6 or 8'):
-    job_setup.check_batches(2, 7, 4, 1)
+    job.check_batches(2, job.Batches(7, 4))
   with pytest.raises(ValueError, match='--eval_batch_size=1 does not divide .* take 2 or 2'):
-    job_setup.check_batches(2, 8, 1, 1)
+    job.check_batches(2, job.Batches(8, 1))
   with pytest.raises(ValueError, match='=3 does not divide the 4 sentences .* --train_batch_size=8'):
-    job_setup.check_batches(2, 8, 4, 3, 'sentences')
+    job.check_batches(2, job.Batches(8, 4, 3), 'sentences')

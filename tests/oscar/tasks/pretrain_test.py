@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from oscar.pretrain_task import pretrain_task
+from oscar.tasks.pretrain import pretrain_task
 from tests.oscar import golden_models
 from tpu_utils.optimizers import build_optimizer
 from tpu_utils.trainer import Trainer

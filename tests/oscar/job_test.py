@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import oscar
-from oscar import checkpoints, losses, script_settings, training
+from oscar import checkpoints, job, losses, script_settings
 from tests.oscar import golden_models
 from tests.oscar.golden_models import GOLDENS
 from tpu_utils.trainer import Task
@@ -23,10 +23,10 @@ def test_a_checkpoint_that_is_not_there(tmp_path):
   prefix = tmp_path / 'bert_model.ckpt'
   settings = script_settings.ModelConfig(init_checkpoint=str(prefix))
   with pytest.raises(FileNotFoundError, match=r'--init_checkpoint=.*bert_model.ckpt: no file, no folder'):
-    training.check_checkpoint(settings)
+    job.check_checkpoint(settings)
   (tmp_path / 'bert_model.ckpt.index').touch()
-  training.check_checkpoint(settings)
-  training.check_checkpoint(script_settings.ModelConfig())
+  job.check_checkpoint(settings)
+  job.check_checkpoint(script_settings.ModelConfig())
 
 
 def optimization_settings(settings):
@@ -41,7 +41,8 @@ def optimization_settings(settings):
 
 
 def classification_task():
-  def loss(outputs, batch):
+  def loss(outputs, batch, step):
+    del step
     return losses.classification(outputs['logits'], batch['targets'], 'bce')
 
   return Task(losses={'bce': loss})
@@ -62,7 +63,7 @@ def test_the_trainer_goes_the_official_way(mode):
   strategy = tf.distribute.OneDeviceStrategy('CPU:0')
   with strategy.scope():
     model = golden_models.build('vqa', num_labels=7, classifier='mlp', cls_hidden_scale=3, **NO_DROPOUT)
-  trainer = training.make_trainer(
+  trainer = job.make_trainer(
     strategy, model, classification_task(), settings, run['settings']['T']
   )
   batches = list(steps_of(z, len(run['steps'])))
@@ -103,42 +104,42 @@ def checkpoint(tmp_path):
 
 def test_the_vocabulary_is_beside_the_checkpoint_or_with_the_data(checkpoint, tmp_path):
   beside = script_settings.ModelConfig(init_checkpoint=f'{checkpoint}/model.safetensors')
-  assert not training.open_tokenizer(beside, '').do_lower_case
-  assert training.open_tokenizer(dataclasses.replace(beside, do_lower_case=True), '').do_lower_case
-  with_data = training.open_tokenizer(script_settings.ModelConfig(), str(GOLDENS / 'vocab'))
+  assert not job.open_tokenizer(beside, '').do_lower_case
+  assert job.open_tokenizer(dataclasses.replace(beside, do_lower_case=True), '').do_lower_case
+  with_data = job.open_tokenizer(script_settings.ModelConfig(), str(GOLDENS / 'vocab'))
   assert with_data.do_lower_case and len(with_data) == 400
   with pytest.raises(ValueError, match='No vocabulary: .* has no vocab.txt; .*--vocab_file'):
-    training.open_tokenizer(script_settings.ModelConfig(), str(tmp_path))
+    job.open_tokenizer(script_settings.ModelConfig(), str(tmp_path))
 
 
 def test_the_configuration_of_the_flags(checkpoint):
   tokenizer = oscar.Tokenizer(VOCAB)
   settings = script_settings.ModelConfig
-  config = training.build_config(settings(config='tiny'), tokenizer)
+  config = job.build_config(settings(config='tiny'), tokenizer)
   assert (config.vocab_size, config.hidden_size) == (400, 128)
-  config = training.build_config(
+  config = job.build_config(
     settings(init_checkpoint=checkpoint, drop_out=0.3), tokenizer, num_contrast_classes=3
   )
   assert config == oscar.OscarConfig(
     **golden_models.CONFIG, hidden_dropout_prob=0.3, num_contrast_classes=3
   )
   with pytest.raises(ValueError, match='config.*file.* folder'):
-    training.build_config(settings(config='huge'), tokenizer)
+    job.build_config(settings(config='huge'), tokenizer)
 
 
 def test_a_vocabulary_that_is_too_large_for_the_checkpoint(checkpoint, tmp_path):
   path = tmp_path / 'vocab.txt'
   path.write_text(pathlib.Path(VOCAB).read_text() + 'more\n')
   with pytest.raises(ValueError, match='401 pieces, the model 400'):
-    training.build_config(
+    job.build_config(
       script_settings.ModelConfig(init_checkpoint=checkpoint), oscar.Tokenizer(str(path))
     )
 
 
 def test_two_classes_into_three_only_when_asked(checkpoint, capsys):
   settings = script_settings.ModelConfig(init_checkpoint=checkpoint)
-  config = training.build_config(settings, oscar.Tokenizer(VOCAB), num_contrast_classes=3)
+  config = job.build_config(settings, oscar.Tokenizer(VOCAB), num_contrast_classes=3)
   with pytest.raises(ValueError, match='cls.seq_relationship.weight'):
-    training.build_model(config, 'pretrain', settings)
-  training.build_model(config, 'pretrain', dataclasses.replace(settings, fresh_contrast_head=True))
+    job.build_model(config, 'pretrain', settings)
+  job.build_model(config, 'pretrain', dataclasses.replace(settings, fresh_contrast_head=True))
   assert 'cls_seq_relationship/kernel' in capsys.readouterr().out

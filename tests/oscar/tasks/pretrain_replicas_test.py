@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 import oscar
-from oscar import modeling, script_settings, training
+from oscar import job, modeling, script_settings
 from oscar.datasets import builders
 from oscar.input import pretrain, pretrain_batch
-from oscar.pretrain_task import pretrain_task
+from oscar.tasks.pretrain import pretrain_task
 from tests.oscar import loaders
 
 OPTIONS = pretrain_batch.PretrainOptions(
@@ -38,7 +38,7 @@ def train(source, strategy, steps=4, dtype_policy=None, **settings):
   keras.utils.set_random_seed(0)
   with strategy.scope():
     model = modeling.build_model(oscar.OscarConfig(**SMALL), 'pretrain', dtype_policy=dtype_policy)
-  trainer = training.make_trainer(
+  trainer = job.make_trainer(
     strategy, model, pretrain_task(), script_settings.OptimizationConfig(**settings), train_steps=8
   )
   iterator = trainer.train_iterator(lambda context: source.train_dataset(context, 0))
@@ -81,7 +81,7 @@ def test_parts_of_a_batch_count_as_official_micro_batches(source, one):
     rows = {name: value[half] for name, value in batch.items()}
     outputs = model({name: rows[name] for name in names})
     task = pretrain_task()
-    terms.append([float(total / weight) for total, weight in (f(outputs, rows) for f in task.losses.values())])
+    terms.append([float(total / weight) for total, weight in (f(outputs, rows, 0) for f in task.losses.values())])
   np.testing.assert_allclose(logs['loss'], np.sum(np.mean(terms, axis=0)), rtol=1e-5)
 
 

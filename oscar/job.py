@@ -1,0 +1,255 @@
+"""The `Job` behind OSCAR's scripts: from the settings of a task to its model, vocabulary and trainer."""
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+import oscar
+from oscar import checkpoints, modeling
+from tpu_utils import job as jobs
+from tpu_utils import optimizers, schedules
+from tpu_utils.trainer import Trainer
+from tpu_utils.weights.names import oscar as names
+
+_CONFIG_FILES = ('config.json', 'bert_config.json')  # Hugging Face's and Google's names.
+# Parts of the official names of variables without weight decay, listed in each official script.
+_NO_DECAY = ('bias', 'LayerNorm.weight')
+# What makes the network what it is, in every task: a model_dir of another one is refused.
+_IDENTITY = (
+  'vocab_size', 'hidden_size', 'num_hidden_layers', 'num_attention_heads', 'intermediate_size',
+  'hidden_act', 'max_position_embeddings', 'img_feature_dim', 'use_img_layernorm',
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class OscarTask:
+  """What one task adds to what all of them share.
+
+  `data` is the task's own frozen dataclass of settings; it has `data_dir`, `max_seq_length`,
+  `train_batch_size` and `eval_batch_size`.
+
+  Attributes:
+    name: as for `oscar.build_model`.
+    objective: see `tpu_utils.job.Job`.
+    open_input: function(data, tokenizer, OscarConfig, seed) -> `tpu_utils.job.Input`.
+    learn: function(data, input, model) -> `tpu_utils.trainer.Task`.
+    config: function(data) -> settings of `OscarConfig` that the data ask for, as a dict.
+    identity: further settings of `OscarConfig` that make the network what it is.
+    evaluators: see `tpu_utils.job.Job`.
+    curves: see `tpu_utils.job.Job`.
+  """
+
+  name: str
+  objective: str
+  open_input: Callable
+  learn: Callable
+  config: Callable = lambda data: {}
+  identity: tuple[str, ...] = ()
+  evaluators: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
+  curves: Sequence[Sequence[str]] = ()
+
+
+def make_job(
+  task: OscarTask,
+  model_settings,
+  data,
+  optimization,
+  job,
+  hardware,
+  *,
+  record: Mapping,
+  expected_replicas: int | None = None,
+) -> jobs.Job:
+  """Returns the `Job` of a task.
+
+  Args:
+    task: what is learnt.
+    model_settings: a `script_settings.ModelConfig`.
+    data: the task's settings.
+    optimization: a `script_settings.OptimizationConfig`.
+    job: a `script_settings.JobConfig`.
+    hardware: a `tpu_utils.config.HardwareConfig`.
+    record: JSON-able dict for run.json.
+    expected_replicas: stop if the strategy has another number of replicas; None for any.
+
+  Raises:
+    ValueError: settings that do not fit each other; no vocabulary.
+    FileNotFoundError: no such checkpoint.
+  """
+  overrides = task.config(data)
+  check_checkpoint(model_settings)
+  tokenizer = open_tokenizer(model_settings, data.data_dir)
+  config = build_config(model_settings, tokenizer, **overrides)
+  _check_length(data, config)
+
+  def trainer(strategy, model, source):
+    learnt = task.learn(data, source, model)
+    return make_trainer(strategy, model, learnt, optimization, job.train_steps, job.seed)
+
+  names = (*_IDENTITY, *task.identity)
+  return jobs.Job(
+    settings=job,
+    hardware=hardware,
+    batches=jobs.Batches(
+      data.train_batch_size, data.eval_batch_size, optimization.gradient_accumulation_steps
+    ),
+    identity={'task': task.name, **{name: getattr(config, name) for name in names}},
+    run_info={**record, 'config': config.to_dict()},
+    unit='examples',
+    objective=task.objective,
+    open_input=lambda: task.open_input(data, tokenizer, config, job.seed),
+    build_model=lambda dtype_policy: build_model(config, task.name, model_settings, dtype_policy),
+    make_trainer=trainer,
+    export=lambda model, folder: checkpoints.save(model, tokenizer, folder, job.export_file),
+    evaluators=task.evaluators,
+    divergence_hint='Lower --learning_rate, raise --warmup_steps or set --max_grad_norm.',
+    curves=task.curves,
+    expected_replicas=expected_replicas,
+  )
+
+
+def check_checkpoint(settings):
+  """Raises FileNotFoundError unless there is something at `init_checkpoint`, if that is given."""
+  path = settings.init_checkpoint
+  if path and not os.path.exists(path) and not os.path.exists(f'{path}.index'):
+    raise FileNotFoundError(
+      f'--init_checkpoint={path}: no file, no folder, no prefix of a TF1 checkpoint. Models are not '
+      'downloaded by name: give the path of one.'
+    )
+
+
+def open_tokenizer(settings, data_dir):
+  """The vocabulary that the flags mean.
+
+  Args:
+    settings: a `script_settings.ModelConfig`.
+    data_dir: folder of the data, which may have a vocab.txt.
+
+  Returns:
+    A `Tokenizer`.
+
+  Raises:
+    ValueError: there is none, or what is there is no vocabulary of BERT.
+  """
+  if settings.vocab_file:
+    places = [settings.vocab_file]
+  else:
+    places = [folder for folder in (_folder(settings.init_checkpoint), data_dir) if folder]
+  for place in places:
+    path = os.path.join(place, 'vocab.txt') if os.path.isdir(place) else place
+    if os.path.isfile(path):
+      folder = os.path.dirname(path)
+      if os.path.basename(path) == 'vocab.txt':
+        return oscar.Tokenizer.from_folder(folder, settings.do_lower_case)
+      return oscar.Tokenizer(path, settings.do_lower_case is not False)
+  raise ValueError(
+    f'No vocabulary: {" and ".join(places) or "the working directory"} has no vocab.txt; name one '
+    'with --vocab_file.'
+  )
+
+
+def build_config(settings, tokenizer, **overrides):
+  """The `OscarConfig` that the flags mean, for texts of `tokenizer`.
+
+  A named configuration takes the size of the vocabulary; that of a file or of a checkpoint says its
+  own, which the vocabulary must fit.
+
+  Args:
+    settings: a `script_settings.ModelConfig`.
+    tokenizer: the `Tokenizer`.
+    **overrides: further settings of `OscarConfig`.
+
+  Raises:
+    ValueError: no such configuration, or the vocabulary is too large for it.
+  """
+  overrides = {**settings.overrides(), **overrides}
+  name = settings.config or _config_beside(settings.init_checkpoint) or 'base'
+  if not os.path.exists(name) and not settings.init_checkpoint:
+    overrides['vocab_size'] = len(tokenizer)
+  config = oscar.OscarConfig.from_name(name, **overrides)
+  tokenizer.check_vocab_size(config.vocab_size)
+  return config
+
+
+def build_model(config, task, settings, dtype_policy=None):
+  """The model of a task; call in the strategy's scope.
+
+  Args:
+    config: `OscarConfig`.
+    task: as for `oscar.build_model`.
+    settings: a `script_settings.ModelConfig`, for the weights to start from.
+    dtype_policy: as for `oscar.build_model`.
+  """
+  model = modeling.build_model(config, task, dtype_policy=dtype_policy)
+  if settings.init_checkpoint:
+    fresh = ('cls_seq_relationship',) if settings.fresh_contrast_head else ()
+    print(checkpoints.initialize(model, settings.init_checkpoint, fresh=fresh))
+  return model
+
+
+def make_trainer(strategy, model, task, optimization_settings, train_steps, seed=0) -> Trainer:
+  """The `Trainer` with the official AdamW and schedule, for a model of `strategy`'s scope.
+
+  Args:
+    strategy: `tf.distribute.Strategy`.
+    model: `OscarModel`.
+    task: `tpu_utils.trainer.Task`.
+    optimization_settings: a `script_settings.OptimizationConfig`.
+    train_steps: steps of the whole training, which the learning rate ends with.
+    seed: of what a task samples.
+  """
+  settings = optimization_settings
+  return Trainer(
+    strategy,
+    model,
+    task,
+    optimizers.build_optimizer(
+      'adamw',
+      epsilon=settings.adam_epsilon,
+      weight_decay=settings.weight_decay,
+      skip=undecayed(model),
+    ),
+    schedules.build_linear(
+      settings.learning_rate,
+      train_steps,
+      settings.warmup_steps,
+      settings.schedule_order,
+      decay=settings.scheduler == 'linear',
+    ),
+    clip_norm=max(0.0, settings.max_grad_norm),
+    accumulation_steps=settings.gradient_accumulation_steps,
+    seed=seed,
+  )
+
+
+def _check_length(data, config):
+  if data.max_seq_length > config.max_position_embeddings:
+    raise ValueError(
+      f'--max_seq_length={data.max_seq_length} is longer than the '
+      f'{config.max_position_embeddings} positions of the model (max_position_embeddings); shorten it.'
+    )
+
+
+def undecayed(model) -> list:
+  """Returns the trainable variables that the official AdamW leaves without weight decay.
+
+  The rule goes by the official name. So the layer norm inside the NLVR2 classifier, which is named
+  `classifier.2.weight` there, does decay.
+  """
+  return [
+    variable
+    for variable in model.trainable_variables
+    if any(part in names.torch_name(variable.path) for part in _NO_DECAY)
+  ]
+
+
+def _folder(checkpoint):
+  """The folder of a checkpoint, given as the folder, a file or a prefix; None without one."""
+  if not checkpoint:
+    return None
+  return checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint) or '.'
+
+
+def _config_beside(checkpoint):
+  folder = _folder(checkpoint)
+  paths = [os.path.join(folder, name) for name in _CONFIG_FILES] if folder else []
+  return next((path for path in paths if os.path.isfile(path)), None)

@@ -1,0 +1,1 @@
+"""OSCAR's tasks, one a file: its input, losses, metrics and evaluators."""

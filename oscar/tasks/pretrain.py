@@ -1,0 +1,118 @@
+"""Pre-training: masked words and the contrast of matched and wrong texts.
+
+Source: paper arXiv 2004.06165, section 3; microsoft/Oscar, `BertImgForPreTraining`.
+"""
+import dataclasses
+
+import tensorflow as tf
+
+from oscar import job as oscar_job
+from oscar import losses
+from oscar.input.pretrain import PretrainInput, PretrainOptions
+from tpu_utils import job as jobs
+from tpu_utils.trainer import Task
+
+OBJECTIVE = 'masked_accuracy'
+
+
+def run(
+  model_settings, data, optimization, job, hardware, *, record, expected_replicas=None
+) -> None:
+  """Does what `job.mode` says.
+
+  Args:
+    model_settings: a `script_settings.ModelConfig`.
+    data: a `run_pretrain.DataConfig`.
+    optimization: a `script_settings.OptimizationConfig`.
+    job: a `script_settings.JobConfig`.
+    hardware: a `tpu_utils.config.HardwareConfig`.
+    record: JSON-able dict for run.json.
+    expected_replicas: stop if the strategy has another number of replicas; None for any.
+  """
+  jobs.run(
+    oscar_job.make_job(
+      TASK, model_settings, data, optimization, job, hardware, record=record,
+      expected_replicas=expected_replicas,
+    )  # fmt: skip
+  )
+
+
+def pretrain_task() -> Task:
+  """The `Task`: the sum of both mean losses, and the share of words and contrasts that are right.
+
+  Batches are those of `PretrainInput`; labels of -1 and rows of weight 0 count nothing.
+  """
+
+  def loss(name):
+    def term(outputs, batch, step):
+      del step
+      return losses.pretraining(
+        outputs, batch['masked_lm_labels'], batch['next_sentence_label'], batch.get('weights')
+      )[name]
+
+    return term
+
+  def accuracy(scores, labels):
+    return lambda outputs, batch, step: _right(outputs[scores], batch[labels], batch.get('weights'))
+
+  return Task(
+    losses={name: loss(name) for name in ('masked_lm_loss', 'next_sentence_loss')},
+    metrics={
+      OBJECTIVE: accuracy('prediction_scores', 'masked_lm_labels'),
+      'contrast_accuracy': accuracy('seq_relationship_score', 'next_sentence_label'),
+    },
+    train_metrics=(OBJECTIVE, 'contrast_accuracy'),
+  )
+
+
+def _right(scores, labels, weights):
+  """(weight of the labels whose class has the highest score, weight of all labels but -1).
+
+  Args:
+    scores: [B, ..., classes].
+    labels: [B, ...] integers.
+    weights: [B], or None for all ones.
+  """
+  labels = tf.reshape(tf.cast(labels, tf.int32), tf.shape(scores)[:-1])
+  counted = tf.cast(labels != losses.IGNORED, tf.float32)
+  if weights is not None:
+    counted *= tf.reshape(weights, [-1] + [1] * (len(scores.shape) - 2))
+  right = tf.cast(tf.argmax(scores, axis=-1, output_type=tf.int32) == labels, tf.float32)
+  return tf.reduce_sum(right * counted), tf.reduce_sum(counted)
+
+
+def _options(data):
+  """The `PretrainOptions` of a `DataConfig`; words are predicted where they are masked only."""
+  names = [field.name for field in dataclasses.fields(PretrainOptions)]
+  given = {name: getattr(data, name) for name in names if hasattr(data, name)}
+  for name in ('use_b', 'mask_loss_for_unmatched'):
+    given[name] = bool(given[name])
+  try:
+    return PretrainOptions(gather_masked=True, **given)
+  except ValueError as e:
+    raise ValueError(f'--{e}') from e
+
+
+def _open_input(data, tokenizer, config, seed):
+  return PretrainInput(
+    data.data_dir,
+    tokenizer,
+    _options(data),
+    train_batch_size=data.train_batch_size,
+    eval_batch_size=data.eval_batch_size,
+    train_split=data.train_split,
+    eval_split=data.eval_split,
+    region_dim=config.img_feature_dim,
+    seed=seed,
+  )
+
+
+TASK = oscar_job.OscarTask(
+  name='pretrain',
+  objective=OBJECTIVE,
+  open_input=_open_input,
+  learn=lambda data, source, model: pretrain_task(),
+  config=lambda data: {'num_contrast_classes': _options(data).num_contrast_classes},
+  identity=('num_contrast_classes',),
+  curves=(('masked_lm_loss', 'next_sentence_loss'), (OBJECTIVE, 'contrast_accuracy')),
+)

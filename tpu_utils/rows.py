@@ -1,0 +1,107 @@
+"""Rows of predictions: gathered from replicas and hosts, in the order of the data set."""
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+_KEEP = '_keep'  # 0 for the rows that only fill up a batch.
+_GATHERED = (tf.float16, tf.float32, tf.float64, tf.int32, tf.int64)  # Types that collectives take.
+
+
+class RowCollector:
+  """Collects the rows that the replicas predict in one pass over a data set.
+
+  An input pipeline (host) reads one contiguous share of the data set, and gives its batches to its
+  replicas in turn; so the order of the data set is that of the pipelines, then steps, then replicas.
+
+  Args:
+    strategy: the `tf.distribute.Strategy`.
+  """
+
+  def __init__(self, strategy: tf.distribute.Strategy):
+    self._strategy = strategy
+    self._pipelines = 1
+    self._chunks = []  # [step][replica]: {name: array}
+
+  def watch(self, dataset_fn: Callable) -> Callable:
+    """Returns `dataset_fn`, with its calls noted: they know the number of pipelines."""
+
+    def watched(context):
+      self._pipelines = context.num_input_pipelines
+      return dataset_fn(context)
+
+    return watched
+
+  def add(self, rows: Mapping) -> None:
+    """Adds the rows of one step, as `strategy.run` of `replica_rows` returned them."""
+    local = {
+      name: [np.asarray(v) for v in self._strategy.experimental_local_results(value)]
+      for name, value in rows.items()
+    }
+    if across_processes(self._strategy):  # Each process has those of all replicas.
+      replicas = self._strategy.num_replicas_in_sync
+      local = {name: np.split(values[0], replicas) for name, values in local.items()}
+    columns = zip(*local.values(), strict=True)
+    self._chunks.append([dict(zip(local, column, strict=True)) for column in columns])
+
+  def rows(self) -> dict[str, np.ndarray]:
+    """Returns {name: [rows, ...]} of all rows but those that only fill up batches."""
+    ordered = []
+    replicas = len(self._chunks[0]) if self._chunks else 0
+    each = replicas // self._pipelines
+    for pipeline in range(self._pipelines):
+      for step in self._chunks:
+        ordered += step[pipeline * each : (pipeline + 1) * each]
+    kept = [chunk[_KEEP] > 0 for chunk in ordered]
+    names = [name for name in (ordered[0] if ordered else ()) if name != _KEEP]
+    return {
+      name: np.concatenate([c[name][keep] for c, keep in zip(ordered, kept, strict=True)])
+      for name in names
+    }
+
+
+def across_processes(strategy: tf.distribute.Strategy) -> bool:
+  """Whether the strategy's replicas belong to several processes."""
+  return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def replica_rows(strategy: tf.distribute.Strategy, rows: Mapping, weights) -> dict:
+  """Returns the rows of this replica, or where there are several processes, of all replicas.
+
+  To be called in replica context. A process of a multi-worker job can read its own replicas alone,
+  so the others' rows are gathered here; every other strategy's process reads those of all replicas.
+
+  Args:
+    strategy: the `tf.distribute.Strategy`.
+    rows: {name: [batch, ...]}.
+    weights: [batch], 0 for rows that only fill up the batch; None if there are no such rows.
+  """
+  if not rows:
+    raise ValueError('Task.predict returned no columns; it must return {name: [batch, ...]}.')
+  rows = {name: tf.convert_to_tensor(value) for name, value in rows.items()}
+  if weights is None:
+    weights = tf.ones(tf.shape(next(iter(rows.values())))[:1])
+  rows[_KEEP] = tf.cast(weights > 0, tf.int32)
+  if not across_processes(strategy):
+    return rows
+  return {name: _gathered(_collective(name, value)) for name, value in rows.items()}
+
+
+def _gathered(value):
+  """The values of all replicas, one after the other: [replicas * batch, ...]."""
+  # `all_gather` fails where every worker has a single replica ("destinations can not be empty").
+  context = tf.distribute.get_replica_context()
+  place = tf.reshape(context.replica_id_in_sync_group, [1, 1])
+  shape = tf.concat([[context.num_replicas_in_sync], tf.shape(value)], axis=0)
+  own = tf.scatter_nd(place, value[tf.newaxis], shape)  # Zeros elsewhere.
+  together = context.all_reduce(tf.distribute.ReduceOp.SUM, own)
+  return tf.reshape(together, tf.concat([[-1], tf.shape(value)[1:]], axis=0))
+
+
+def _collective(name, value):
+  """The value in a type that collectives take."""
+  if value.dtype in _GATHERED:
+    return value
+  if value.dtype == tf.string:
+    raise ValueError(f'Task.predict: {name} is text, which workers cannot gather; return numbers.')
+  return tf.cast(value, tf.float32 if value.dtype.is_floating else tf.int32)
