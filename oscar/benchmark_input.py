@@ -44,8 +44,7 @@ class BenchmarkConfig(settings.Checked):
 
 def make_corpus(folder, num_images, texts_per_image, seed=0):
   """Writes a corpus of random words and features in the official layout, and its vocabulary."""
-  from oscar import features
-  from oscar.datasets import tsv
+  from oscar.datasets import features, tsv
 
   rng = np.random.default_rng(seed)
   # Word pieces of two to eight letters, so that a word takes one or two of them.
@@ -194,13 +193,13 @@ def _ours(folder, prepared):
   import tensorflow as tf
 
   import oscar
-  from oscar import masking, pretrain_input
+  from oscar.input.pretrain import PretrainInput, PretrainOptions
 
   tf.config.threading.set_intra_op_parallelism_threads(1)
   tf.config.threading.set_inter_op_parallelism_threads(1)
-  options = masking.PretrainOptions(max_seq_length=_SEQ, max_img_seq_length=_REGIONS)
+  options = PretrainOptions(max_seq_length=_SEQ, max_img_seq_length=_REGIONS)
   tokenizer = oscar.Tokenizer(os.path.join(folder, 'vocab.txt'))
-  source = pretrain_input.PretrainInput(prepared, tokenizer, options, train_batch_size=_BATCH)
+  source = PretrainInput(prepared, tokenizer, options, train_batch_size=_BATCH)
   threads = tf.data.Options()
   threads.threading.private_threadpool_size = 1
   return iter(source.train_dataset().with_options(threads))

@@ -13,7 +13,7 @@ MASKED_SCORE = -10000.0  # Added to the scores of masked positions; the official
 PAD_ID = 0  # The word whose embedding does not learn from being read, whatever the vocabulary.
 
 
-class Configured:
+class OscarLayerMixin:
   """Mixin of the layers and models made from an `OscarConfig`: they save it and build parts by it.
 
   Every variable's shape follows from the configuration, so layers build their parts without looking
@@ -69,7 +69,7 @@ def exact_gelu(x):
 
 
 @keras.saving.register_keras_serializable('oscar')
-class TextEmbeddings(Configured, layers.Layer):
+class TextEmbeddings(OscarLayerMixin, layers.Layer):
   """Sum of word, position and segment embeddings, layer norm, dropout."""
 
   def __init__(self, config, **kwargs):
@@ -106,7 +106,7 @@ class TextEmbeddings(Configured, layers.Layer):
 
 
 @keras.saving.register_keras_serializable('oscar')
-class EncoderLayer(Configured, layers.Layer):
+class EncoderLayer(OscarLayerMixin, layers.Layer):
   """Self-attention and feed-forward block, each followed by a residual sum and a layer norm."""
 
   def __init__(self, config, **kwargs):
@@ -174,7 +174,7 @@ class EncoderLayer(Configured, layers.Layer):
 
 
 @keras.saving.register_keras_serializable('oscar')
-class OscarEncoder(Configured, layers.Layer):
+class OscarEncoder(OscarLayerMixin, layers.Layer):
   """Words and tags, then regions, through the BERT layers; the official `BertImgModel`.
 
   Regions have neither position nor segment embedding, and a layer norm only if the configuration

@@ -7,11 +7,11 @@ pytorch-transformers 1.0.
 import keras
 from keras import layers, ops
 
-from oscar.encoder import Configured, activation
+from oscar.encoder import OscarLayerMixin, activation
 
 
 @keras.saving.register_keras_serializable('oscar')
-class PredictionHead(Configured, layers.Layer):
+class PredictionHead(OscarLayerMixin, layers.Layer):
   """Scores of all words: dense, activation, layer norm, decoder [vocabulary, hidden] and bias.
 
   With `tied` the decoder is the word embedding, which the caller passes; otherwise an own variable.
@@ -52,7 +52,7 @@ def classifier(owner, inputs, norm=False):
   """The layers from pooled outputs to logits: one dense layer, or two with a relu between.
 
   Args:
-    owner: the model (`encoder.Configured`) that the layers are for.
+    owner: the model (`encoder.OscarLayerMixin`) that the layers are for.
     inputs: width of the pooled outputs.
     norm: whether a layer norm follows the relu; the official NLVR2 pair head has it in models with
       image layer norm.

@@ -4,12 +4,15 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 import oscar
-from oscar import modeling, optimization, pretrained
+from oscar import checkpoint_names as names
+from oscar import checkpoints, modeling
 from tpu_utils import job as jobs
 from tpu_utils import optimizers, schedules
 from tpu_utils.trainer import Trainer
 
 _CONFIG_FILES = ('config.json', 'bert_config.json')  # Hugging Face's and Google's names.
+# Parts of the official names of variables without weight decay, listed in each official script.
+_NO_DECAY = ('bias', 'LayerNorm.weight')
 # What makes the network what it is, in every task: a model_dir of another one is refused.
 _IDENTITY = (
   'vocab_size', 'hidden_size', 'num_hidden_layers', 'num_attention_heads', 'intermediate_size',
@@ -96,7 +99,7 @@ def make_job(
     open_input=lambda: task.open_input(data, tokenizer, config, job.seed),
     build_model=lambda dtype_policy: build_model(config, task.name, model_settings, dtype_policy),
     make_trainer=trainer,
-    export=lambda model, folder: pretrained.save(model, tokenizer, folder, job.export_file),
+    export=lambda model, folder: checkpoints.save(model, tokenizer, folder, job.export_file),
     evaluators=task.evaluators,
     divergence_hint='Lower --learning_rate, raise --warmup_steps or set --max_grad_norm.',
     curves=task.curves,
@@ -179,7 +182,7 @@ def build_model(config, task, settings, dtype_policy=None):
   model = modeling.build_model(config, task, dtype_policy=dtype_policy)
   if settings.init_checkpoint:
     fresh = ('cls_seq_relationship',) if settings.fresh_contrast_head else ()
-    print(pretrained.initialize(model, settings.init_checkpoint, keep_initial=fresh))
+    print(checkpoints.initialize(model, settings.init_checkpoint, keep_initial=fresh))
   return model
 
 
@@ -203,7 +206,7 @@ def make_trainer(strategy, model, task, optimization_settings, train_steps, seed
       'adamw',
       epsilon=settings.adam_epsilon,
       weight_decay=settings.weight_decay,
-      skip=optimization.undecayed(model),
+      skip=undecayed(model),
     ),
     schedules.build_linear(
       settings.learning_rate,
@@ -224,6 +227,19 @@ def _check_length(data, config):
       f'--max_seq_length={data.max_seq_length} is longer than the '
       f'{config.max_position_embeddings} positions of the model (max_position_embeddings); shorten it.'
     )
+
+
+def undecayed(model) -> list:
+  """Returns the trainable variables that the official AdamW leaves without weight decay.
+
+  The rule goes by the official name. So the layer norm inside the NLVR2 classifier, which is named
+  `classifier.2.weight` there, does decay.
+  """
+  return [
+    variable
+    for variable in model.trainable_variables
+    if any(part in names.torch_name(variable.path) for part in _NO_DECAY)
+  ]
 
 
 def _folder(checkpoint):

@@ -7,8 +7,8 @@ from keras import ops
 
 from oscar import heads
 from oscar.config import TASKS, OscarConfig
-from oscar.encoder import Configured, OscarEncoder
-from oscar.input_checks import check_inputs
+from oscar.encoder import OscarEncoder, OscarLayerMixin
+from oscar.input.checks import check_inputs
 from tpu_utils.names import check_name
 
 
@@ -44,7 +44,7 @@ def build_model(config_or_name, task, weights=None, dtype_policy=None, name=None
 
 
 @keras.saving.register_keras_serializable('oscar')
-class OscarModel(Configured, keras.Model):
+class OscarModel(OscarLayerMixin, keras.Model):
   """An OSCAR encoder (`model.bert`) with the head of `task`.
 
   The input is a dict; B examples, S text tokens (words, then tags), R regions:

@@ -28,8 +28,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from oscar import features
-from oscar.datasets import records, region_files, tsv
+from oscar.datasets import features, records, region_files, tsv
 from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.settings import setting
 
@@ -74,7 +73,7 @@ class Regions:
   """What a detector says of an image.
 
   Attributes:
-    features: float32 [n, D + 6], see `oscar.features`.
+    features: float32 [n, D + 6], see `oscar.datasets.features`.
     tags: n texts, the classes.
     scores: float32 [n], the classes' probabilities.
     width, height: pixels of the image.
@@ -181,12 +180,12 @@ def extract(items, model, labels):
       )
     ends = np.cumsum([len(c) for c in crops])[:-1]
     parts = zip(group, np.split(appearance, ends), np.split(probabilities, ends), strict=True)
-    for (where, image, boxes), looks, chances in parts:
+    for (where, image, boxes), appearance, probabilities in parts:
       height, width = image.shape[:2]
       yield Regions(
-        features=features.join(looks, boxes, width, height, where),
-        tags=tuple(labels[i] for i in chances.argmax(axis=1)),
-        scores=chances.max(axis=1).astype(np.float32),
+        features=features.join(appearance, boxes, width, height, where),
+        tags=tuple(labels[i] for i in probabilities.argmax(axis=1)),
+        scores=probabilities.max(axis=1).astype(np.float32),
         width=width,
         height=height,
       )
@@ -240,14 +239,14 @@ class Network:
         'resnext-50-32x4d.'
       )
     self.image_size = model.input.shape[1]
-    looks, logits = model.output['avgpool'], model.output['fc']
+    appearance, logits = model.output['avgpool'], model.output['fc']
     if tag_model_name is not None:
       package = efficientnet if tag_model_name.startswith('efficientnet') else resnext
       tagger = package.build_model(tag_model_name, num_classes=tag_classes, weights=tag_weights)
       resize = keras.layers.Resizing(*tagger.input.shape[1:3], name='resize')
       logits = tagger(resize(model.input))
-    chances = keras.layers.Softmax(name='probabilities', dtype='float32')(logits)
-    self._model = keras.Model(model.input, (looks, chances), name='regions')
+    probabilities = keras.layers.Softmax(name='probabilities', dtype='float32')(logits)
+    self._model = keras.Model(model.input, (appearance, probabilities), name='regions')
 
   def __call__(self, images):
     """(appearance [n, 2048], probabilities [n, classes]) of float32 [n, size, size, 3]."""

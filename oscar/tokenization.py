@@ -61,7 +61,7 @@ class Tokenizer:
   """Turns text into ids of word pieces, and back.
 
   Special tokens such as `[MASK]` inside a text stay whole. Texts get neither `[CLS]` nor `[SEP]`:
-  `oscar/inputs.py` puts the parts of an input together.
+  `oscar/input/layouts.py` puts the parts of an input together.
 
   Attributes:
     vocab: {piece: id}.

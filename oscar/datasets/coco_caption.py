@@ -13,8 +13,7 @@ Source: microsoft/Oscar, oscar/run_captioning.py, CaptionTSVDataset.
 import dataclasses
 import os
 
-from oscar import features
-from oscar.datasets import records, region_files, tsv
+from oscar.datasets import features, records, region_files, tsv
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,7 @@ import dataclasses
 import json
 import os
 
-from oscar import features
-from oscar.datasets import records, region_files, tsv
+from oscar.datasets import features, records, region_files, tsv
 from tpu_utils.reading import reading
 
 

@@ -9,8 +9,7 @@ Source: microsoft/Oscar, oscar/run_gqa.py and oscar/utils/task_utils.py.
 
 import os
 
-from oscar import features
-from oscar.datasets import region_files, vqa
+from oscar.datasets import features, region_files, vqa
 from tpu_utils.names import check_name
 
 # Split -> (question file of the balanced questions, of all questions, whether answers are known).

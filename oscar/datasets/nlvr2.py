@@ -9,8 +9,7 @@ Source: microsoft/Oscar, oscar/run_nlvr.py and oscar/utils/task_utils.py.
 import dataclasses
 import os
 
-from oscar import features
-from oscar.datasets import records, region_files
+from oscar.datasets import features, records, region_files
 from tpu_utils.names import check_name
 
 SPLITS = {

@@ -11,8 +11,7 @@ import dataclasses
 
 import numpy as np
 
-from oscar import features
-from oscar.datasets import coco_caption, records, region_files, tsv
+from oscar.datasets import coco_caption, features, records, region_files, tsv
 
 _FILES = ('cbs_box', 'cbs_constraint', 'cbs_tokenforms', 'cbs_hierarchy')
 

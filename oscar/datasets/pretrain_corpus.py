@@ -19,8 +19,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 
-from oscar import features
-from oscar.datasets import records, region_files, tsv
+from oscar.datasets import features, records, region_files, tsv
 from tpu_utils.names import check_name
 
 CHUNKED = ('googlecc', 'sbu', 'oi', 'objects365', 'tagoi')

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from oscar import features
-from oscar.datasets import records, tsv
+from oscar.datasets import features, records, tsv
 from tpu_utils.weights import torch_tensors
 
 
@@ -71,7 +70,7 @@ class RegionTsv(RegionFile):
       the rows.
     offsets: the JSON file of {key: byte offset}, the official `..._offset_map.json`, instead.
     dim: numbers a region.
-    check_boxes: as in `oscar.features.check`.
+    check_boxes: as in `oscar.datasets.features.check`.
   """
 
   def __init__(self, path, index=None, offsets=None, dim=features.REGION_DIM, check_boxes=True):

@@ -10,8 +10,8 @@ import json
 import os
 import pickle
 
-from oscar import features, region_features
-from oscar.datasets import tsv
+from oscar import region_features
+from oscar.datasets import features, tsv
 from oscar.scenes import words
 from oscar.scenes.graph import DIGITS, Scene
 

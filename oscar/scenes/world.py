@@ -14,8 +14,8 @@ import string
 import tensorflow_datasets as tfds
 from PIL import Image as Picture
 
-from oscar import features, region_features
-from oscar.datasets import builders
+from oscar import region_features
+from oscar.datasets import builders, features
 from oscar.scenes import canvas, captions, detector, graph, layouts, questions, statements
 from oscar.tokenization import SPECIAL_TOKENS
 from tpu_utils import files

@@ -7,7 +7,8 @@ import dataclasses
 import tensorflow as tf
 
 from oscar import job as oscar_job
-from oscar import losses, masking, pretrain_input
+from oscar import losses
+from oscar.input.pretrain import PretrainInput, PretrainOptions
 from tpu_utils import job as jobs
 from tpu_utils.trainer import Task
 
@@ -81,19 +82,19 @@ def _right(scores, labels, weights):
 
 
 def _options(data):
-  """The `masking.PretrainOptions` of a `DataConfig`; words are predicted where they are masked only."""
-  names = [field.name for field in dataclasses.fields(masking.PretrainOptions)]
+  """The `PretrainOptions` of a `DataConfig`; words are predicted where they are masked only."""
+  names = [field.name for field in dataclasses.fields(PretrainOptions)]
   given = {name: getattr(data, name) for name in names if hasattr(data, name)}
   for name in ('use_b', 'mask_loss_for_unmatched'):
     given[name] = bool(given[name])
   try:
-    return masking.PretrainOptions(gather_masked=True, **given)
+    return PretrainOptions(gather_masked=True, **given)
   except ValueError as e:
     raise ValueError(f'--{e}') from e
 
 
 def _open_input(data, tokenizer, config, seed):
-  return pretrain_input.PretrainInput(
+  return PretrainInput(
     data.data_dir,
     tokenizer,
     _options(data),

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 import oscar
-from oscar import inputs
+from oscar.input import texts
 from tests.oscar import loaders
 
 
@@ -16,7 +16,7 @@ def tokenizer():
 
 @pytest.fixture(scope='session')
 def special(tokenizer):
-  return inputs.special_ids(tokenizer)
+  return texts.special_ids(tokenizer)
 
 
 @pytest.fixture

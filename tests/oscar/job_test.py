@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import oscar
 from oscar import checkpoint_names as names
-from oscar import job, losses, pretrained, script_settings
+from oscar import checkpoints, job, losses, script_settings
 from tests.oscar import golden_models
 from tests.oscar.golden_models import GOLDENS
 from tpu_utils.trainer import Task
@@ -98,7 +98,7 @@ def compare(variable, expected):
 def checkpoint(tmp_path):
   """An export of the golden pre-training model."""
   folder = str(tmp_path / 'checkpoint')
-  pretrained.save(golden_models.build('pretrain'), oscar.Tokenizer(VOCAB, do_lower_case=False), folder)
+  checkpoints.save(golden_models.build('pretrain'), oscar.Tokenizer(VOCAB, do_lower_case=False), folder)
   return folder
 
 

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from oscar import inputs
+from oscar.input.regions import pad_regions
 from tests.oscar import plain
 
 GOLDENS = pathlib.Path(__file__).parents[1] / 'goldens' / 'oscar'
@@ -17,7 +17,7 @@ LENGTH, REGIONS = 20, 3  # max_seq_length and max_img_seq_length of the items.
 
 def padded(regions, count=REGIONS):
   """A batch of one: padded regions and their number."""
-  rows, number = inputs.pad_regions(tf.constant(regions), count)
+  rows, number = pad_regions(tf.constant(regions), count)
   return rows[None], number[None]
 
 

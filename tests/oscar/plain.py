@@ -1,6 +1,6 @@
 """The data steps one example at a time, with Python's `random` in the order of the official code.
 
-These are what the batched versions of `oscar/inputs.py` and `oscar/masking.py` are compared with.
+These are what the batched versions of `oscar.input` are compared with.
 They are checked themselves, number by number, against what the official code gave.
 """
 

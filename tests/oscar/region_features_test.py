@@ -10,8 +10,8 @@ from PIL import Image
 
 import efficientnet
 import resnext
-from oscar import features, region_features
-from oscar.datasets import coco_retrieval, region_files, tsv
+from oscar import region_features
+from oscar.datasets import coco_retrieval, features, region_files, tsv
 from tests.oscar import loaders
 from tpu_utils import weights
 
@@ -27,8 +27,8 @@ class Mean:
 
   def __call__(self, images):
     mean = np.asarray(images).mean(axis=(1, 2))
-    chances = np.exp(mean / 50)
-    return np.tile(mean, (1, 683))[:, :2048], chances / chances.sum(axis=1, keepdims=True)
+    probabilities = np.exp(mean / 50)
+    return np.tile(mean, (1, 683))[:, :2048], probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
 def extract(items, labels=('red', 'green', 'blue')):
@@ -96,9 +96,9 @@ def test_boxes_that_are_none(boxes, message):
 def test_features_that_are_none():
   class Broken(Mean):
     def __call__(self, images):
-      looks, chances = super().__call__(images)
-      looks[1, 7] = np.nan
-      return looks, chances
+      appearance, probabilities = super().__call__(images)
+      appearance[1, 7] = np.nan
+      return appearance, probabilities
 
   with pytest.raises(ValueError, match='second: region 0 holds nan at number 7'):
     list(
@@ -197,14 +197,14 @@ def test_a_network_gives_its_pooled_features_and_its_classes(checkpoint):
   path, model = checkpoint
   network = region_features.Network('resnext-50-2x4d', path, 5, image_size=32)
   images = RNG.integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
-  looks, chances = network(images)
+  appearance, probabilities = network(images)
   pooled = resnext.build_model(
     'resnext-50-2x4d', num_classes=5, image_size=32, weights=path, include_top=False, pooling='avg'
   )
-  np.testing.assert_allclose(looks, pooled(images).numpy(), atol=1e-5)
+  np.testing.assert_allclose(appearance, pooled(images).numpy(), atol=1e-5)
   logits = model(images).numpy()
-  np.testing.assert_array_equal(chances.argmax(axis=1), logits.argmax(axis=1))
-  np.testing.assert_allclose(chances.sum(axis=1), 1, rtol=1e-5)
+  np.testing.assert_array_equal(probabilities.argmax(axis=1), logits.argmax(axis=1))
+  np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
 def test_another_classifier_may_give_the_tags(checkpoint, tmp_path, monkeypatch):
@@ -215,10 +215,10 @@ def test_another_classifier_may_give_the_tags(checkpoint, tmp_path, monkeypatch)
     'resnext-50-2x4d', path, 5, 32, 'efficientnet-b0', None, tag_classes=3
   )
   images = RNG.integers(0, 256, (1, 32, 32, 3)).astype(np.float32)
-  looks, chances = network(images)
-  assert looks.shape == (1, 2048) and chances.shape == (1, 3)
+  appearance, probabilities = network(images)
+  assert appearance.shape == (1, 2048) and probabilities.shape == (1, 3)
   expected = np.exp(tagger(images).numpy().astype(np.float64))
-  np.testing.assert_allclose(chances, expected / expected.sum(), rtol=1e-4)
+  np.testing.assert_allclose(probabilities, expected / expected.sum(), rtol=1e-4)
 
 
 def test_a_network_of_another_width_is_refused():

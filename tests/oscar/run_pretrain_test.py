@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import oscar
-from oscar import pretrained, run_pretrain
+from oscar import checkpoints, run_pretrain
 from oscar.datasets import builders
 from tests import script_jobs
 from tests.oscar import loaders
@@ -83,7 +83,7 @@ def test_the_export_starts_another_stage(finished, folder, tmp_path):
   for variable in model.trainable_variables:
     np.testing.assert_array_equal(variable.numpy(), values[f'model/{variable.path}'], variable.path)
   assert len(oscar.Tokenizer.from_folder(export)) == 400
-  report = pretrained.initialize(oscar.build_model(export, 'vqa', num_labels=3), export)
+  report = checkpoints.initialize(oscar.build_model(export, 'vqa', num_labels=3), export)
   assert report.kept == ('classifier/kernel', 'classifier/bias')
   in_process(folder, tmp_path, '--mode=train', '--train_steps=2', f'--init_checkpoint={export}')
   words = 'model/bert/embeddings/word_embeddings/embeddings'

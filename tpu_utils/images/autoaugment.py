@@ -8,7 +8,7 @@ with one switch rather than with a row of conditions that all have to be passed.
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils.images import augment_ops, functional
+from tpu_utils.images import augment_ops, branches
 from tpu_utils.names import check_name
 
 MAX_LEVEL = 10.0
@@ -197,5 +197,5 @@ def _apply_drawn(names, image, choice, argument, draws):
 
     return apply
 
-  branches = [branch(name) for name in names] + [lambda image, *_: tf.identity(image)]
-  return functional.switch_case(choice, branches, [image, argument, draws])
+  operations = [branch(name) for name in names] + [lambda image, *_: tf.identity(image)]
+  return branches.switch_case(choice, operations, [image, argument, draws])

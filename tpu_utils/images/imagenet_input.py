@@ -1,7 +1,7 @@
 """Images of a data set as batches for training and evaluation.
 
 Source: tensorflow/tpu, models/official/efficientnet/imagenet_input.py. Unlike it, the order is a function of
-the seed (`order.py`), a stopped job goes on at the very next example, evaluation drops no image, and the
+the seed (`tpu_utils/order.py`), a stopped job goes on at the very next example, evaluation drops no image, and the
 images may lie in any of the storages of `sources`.
 """
 import functools
@@ -15,7 +15,7 @@ from tpu_utils.images.bad_records import BadRecords
 from tpu_utils.images.decoded_cache import DecodedCache
 from tpu_utils.images.service_client import DataService
 from tpu_utils.images.sources import open_dataset
-from tpu_utils.images.sources.part import Cached
+from tpu_utils.images.sources.slices import Cached
 from tpu_utils.images.spec import Augmentation
 
 # No function in here has Python control flow over tensors, and looking for it takes seconds.
@@ -306,7 +306,7 @@ class ImageNetInput:
     probability = augmentation.random_erasing_prob
     if seed is None or not probability:
       return image
-    erase_seed = preprocessing.stream(seed, preprocessing.ERASE_STREAM)
+    erase_seed = preprocessing.fold_in(seed, preprocessing.ERASE_STREAM)
     return mixup.random_erasing(image, probability, spec.mean_rgb, erase_seed)
 
   def _mix(self, batch, pipelines, pipeline):
@@ -318,7 +318,7 @@ class ImageNetInput:
       batch['labels'],
       self.augmentation.mixup_alpha,
       self.augmentation.cutmix_alpha,
-      preprocessing.stream(seed, preprocessing.MIX_STREAM),
+      preprocessing.fold_in(seed, preprocessing.MIX_STREAM),
     )
     return batch | {'images': images, 'labels': labels}
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpu_utils.images import augment_ops
-from tpu_utils.images.preprocessing import stream
+from tpu_utils.images.preprocessing import fold_in
 
 # The usual settings of random erasing, those of torchvision.
 ERASED_AREA = (0.02, 0.33)
@@ -36,7 +36,7 @@ def mix_batch(images, labels, mixup_alpha, cutmix_alpha, seed):
   if not mixup_alpha:
     return cutmix(images, labels, cutmix_alpha, seed)
   return tf.cond(
-    tf.random.stateless_uniform([], stream(seed, _CHOICE_STREAM)) < 0.5,
+    tf.random.stateless_uniform([], fold_in(seed, _CHOICE_STREAM)) < 0.5,
     lambda: mixup(images, labels, mixup_alpha, seed),
     lambda: cutmix(images, labels, cutmix_alpha, seed),
   )
@@ -84,7 +84,7 @@ def cutmix(images, labels, alpha, seed):
   share = sample_beta(alpha, [batch], seed)
   sizes = tf.constant([[height, width]], tf.float32)
   half = tf.cast(sizes * tf.sqrt(share)[:, tf.newaxis], tf.int32) // 2
-  place = tf.random.stateless_uniform([batch, 2], stream(seed, _PLACE_STREAM))
+  place = tf.random.stateless_uniform([batch, 2], fold_in(seed, _PLACE_STREAM))
   center = tf.cast(place * sizes, tf.int32)
   first = tf.maximum(center - half, 0)
   last = tf.minimum(center + half, [height, width])
@@ -146,9 +146,9 @@ def sample_beta(alpha, shape, seed):
   # Of two gamma variates x and y, x / (x + y). At a small alpha both may be 0 in float32, so what is drawn
   # is their logarithms: a variate of alpha is one of alpha + 1 times u ** (1 / alpha).
   shape = tf.concat([[2], shape], axis=0)
-  larger = tf.random.stateless_gamma(shape, stream(seed, _GAMMA_STREAM), alpha=alpha + 1.0)
+  larger = tf.random.stateless_gamma(shape, fold_in(seed, _GAMMA_STREAM), alpha=alpha + 1.0)
   tiny = np.finfo(np.float32).tiny
-  uniform = tf.random.stateless_uniform(shape, stream(seed, _UNIFORM_STREAM), tiny)
+  uniform = tf.random.stateless_uniform(shape, fold_in(seed, _UNIFORM_STREAM), tiny)
   x, y = tf.unstack(tf.math.log(larger) + tf.math.log(uniform) / alpha)
   return tf.sigmoid(x - y)
 

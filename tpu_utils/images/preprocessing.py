@@ -6,14 +6,14 @@ crop depends on its seed and nothing else; images of a few pixels work.
 """
 import tensorflow as tf
 
-from tpu_utils.images import autoaugment, functional, torch_augmentation
+from tpu_utils.images import autoaugment, branches, torch_augmentation
 from tpu_utils.images.spec import AUGMENTATIONS
 from tpu_utils.names import check_name
 
 IMAGE_SIZE = 224
 CROP_FRACTION = 0.875
 
-# Streams of randomness of one example; see `stream`. Mixing takes several, from MIX_STREAM on.
+# Streams of randomness of one example; see `fold_in`. Mixing takes several, from MIX_STREAM on.
 CROP_STREAM, FLIP_STREAM, AUGMENT_STREAM, ERASE_STREAM, MIX_STREAM = range(5)
 PAD_STREAM, JITTER_STREAM, LIGHTING_STREAM = range(16, 19)
 
@@ -82,7 +82,7 @@ def preprocess_for_train(
 
   def window(shape, seed):
     drawn, found = _random_window(
-      random_crop, shape, stream(seed, CROP_STREAM), area_range, aspect_ratio_range
+      random_crop, shape, fold_in(seed, CROP_STREAM), area_range, aspect_ratio_range
     )
     return tf.where(found, drawn, center_crop_window(shape, image_size, crop))
 
@@ -91,15 +91,15 @@ def preprocess_for_train(
     # Mirrored only after the cast, when there are fewer bytes to move.
     image = to_uint8(image) if augment_name else tf.cast(image, dtype)
   if flip:
-    image = _flip(image, stream(seed, FLIP_STREAM))
+    image = _flip(image, fold_in(seed, FLIP_STREAM))
   if random_crop == 'padded':
-    image = torch_augmentation.pad_and_crop(image, padding, padding_color, stream(seed, PAD_STREAM))
+    image = torch_augmentation.pad_and_crop(image, padding, padding_color, fold_in(seed, PAD_STREAM))
   if color_jitter:
-    image = torch_augmentation.color_jitter(image, color_jitter, stream(seed, JITTER_STREAM))
+    image = torch_augmentation.color_jitter(image, color_jitter, fold_in(seed, JITTER_STREAM))
   if lighting:
-    image = torch_augmentation.lighting(image, lighting, stream(seed, LIGHTING_STREAM))
+    image = torch_augmentation.lighting(image, lighting, fold_in(seed, LIGHTING_STREAM))
   if augment_name:
-    augment_seed = stream(seed, AUGMENT_STREAM)
+    augment_seed = fold_in(seed, AUGMENT_STREAM)
     image = _augment(image, augment_name, randaug_num_layers, randaug_magnitude, augment_seed)
   return tf.cast(image, dtype)
 
@@ -107,7 +107,7 @@ def preprocess_for_train(
 def _flip(image, seed):
   """Mirrors half of the images: those that tf.image.stateless_random_flip_left_right does."""
   mirrored = tf.random.stateless_uniform([], seed) < 0.5
-  return functional.cond(mirrored, lambda image: tf.reverse(image, [1]), tf.identity, [image])
+  return branches.cond(mirrored, lambda image: tf.reverse(image, [1]), tf.identity, [image])
 
 
 def _augment(image, augment_name, randaug_num_layers, randaug_magnitude, seed):
@@ -165,18 +165,18 @@ def eval_function(spec):
   return preprocess
 
 
-def stream(seed, number):
-  """The seed of one of the independent random draws (crop, flip, ...) that an example needs.
+def fold_in(seed, purpose):
+  """Returns the seed of one of the independent random draws (crop, flip, ...) that an example needs.
 
   Args:
     seed: int64 [2], the example's.
-    number: which draw.
+    purpose: number of the draw: `CROP_STREAM`, `FLIP_STREAM`, ...
 
   Returns:
     int64 [2].
   """
   # An odd constant with well-mixed bits keeps the streams of neighbouring seeds apart.
-  return seed + tf.constant([number * 0x1E3779B97F4A7C15 % 2**62, 0], tf.int64)
+  return seed + tf.constant([purpose * 0x1E3779B97F4A7C15 % 2**62, 0], tf.int64)
 
 
 def random_crop_window(shape, seed, area_range, aspect_ratio_range):
@@ -261,7 +261,7 @@ def decode_and_crop(image_bytes, window, *inputs):
   image_bytes = tf.convert_to_tensor(image_bytes)
   if image_bytes.dtype != tf.string:
     return decoded(image_bytes, *inputs)
-  return functional.cond(tf.io.is_jpeg(image_bytes), jpeg, other, [image_bytes, *inputs])
+  return branches.cond(tf.io.is_jpeg(image_bytes), jpeg, other, [image_bytes, *inputs])
 
 
 def resize_image(image, image_size, method=None):

@@ -5,7 +5,7 @@ float32 on the 0..255 scale (there 0..1) and, as there, not clipped.
 """
 import tensorflow as tf
 
-from tpu_utils.images import functional
+from tpu_utils.images import branches
 
 _ATTEMPTS = 10
 _GREY = (0.299, 0.587, 0.114)
@@ -82,7 +82,7 @@ def color_jitter(image, strength, seed):
   ]
   order = tf.argsort(draws[3:])
   for place in range(len(blends)):
-    image = functional.switch_case(order[place], blends, [image, shares])
+    image = branches.switch_case(order[place], blends, [image, shares])
   return image
 
 

@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from oscar import features
 from oscar.datasets import (
   builders,
   coco_caption,
   coco_retrieval,
+  features,
   gqa,
   nlvr2,
   nocaps,
@@ -23,7 +23,8 @@ from oscar.datasets import (
   tsv,
   vqa,
 )
-from tests.oscar import features_test, loaders
+from tests.oscar import loaders
+from tests.oscar.datasets import features_test
 
 
 @pytest.fixture(scope='module')

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from oscar import inputs
 from oscar.datasets import coco_caption, tsv
+from oscar.input import layouts, texts
 from tests.oscar import loaders
 
 
@@ -16,10 +16,10 @@ def test_captioning(with_tags, tokenizer, special):
   assert len(cases) == len(reader.captions)
   for caption, case in zip(reader.captions, cases, strict=True):
     assert caption.image_id == case['key']
-    tags = inputs.words([reader.tags(caption.image_id) if with_tags else ''], tokenizer)
-    words = inputs.words([caption.caption], tokenizer)
-    layout = inputs.caption_layout(words, tags, 14, 24 if with_tags else 14, special)
-    made = inputs.model_inputs(layout, *loaders.padded(reader.regions[case['key']]), 'caption')
+    tags = texts.words([reader.tags(caption.image_id) if with_tags else ''], tokenizer)
+    words = texts.words([caption.caption], tokenizer)
+    layout = layouts.caption_layout(words, tags, 14, 24 if with_tags else 14, special)
+    made = layouts.model_inputs(layout, *loaders.padded(reader.regions[case['key']]), 'caption')
     ids, mask, segments, regions, masked_pos, masked_ids = case['out']
     # The same words masked as there; which ones those are is drawn (tested in masking_test).
     masked_pos = np.array(masked_pos)

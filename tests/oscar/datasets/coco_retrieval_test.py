@@ -5,17 +5,17 @@ import random
 
 import pytest
 
-from oscar import inputs
 from oscar.datasets import coco_retrieval, region_files
+from oscar.input import layouts, texts
 from tests.oscar import loaders, plain
 
 
 def retrieval_inputs(reader, caption, image_id, attention, with_tags, tokenizer, special):
-  tags = inputs.words([reader.tags(image_id) if with_tags else ''], tokenizer)
-  layout = inputs.retrieval_layout(
-    inputs.words([caption], tokenizer), tags, loaders.LENGTH, special
+  tags = texts.words([reader.tags(image_id) if with_tags else ''], tokenizer)
+  layout = layouts.retrieval_layout(
+    texts.words([caption], tokenizer), tags, loaders.LENGTH, special
   )
-  return inputs.model_inputs(layout, *loaders.padded(reader.regions[image_id]), attention)
+  return layouts.model_inputs(layout, *loaders.padded(reader.regions[image_id]), attention)
 
 
 @pytest.mark.parametrize(

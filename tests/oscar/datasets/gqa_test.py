@@ -2,8 +2,8 @@
 
 import pytest
 
-from oscar import inputs
 from oscar.datasets import gqa, region_files
+from oscar.input import layouts, texts
 from tests.oscar import loaders
 
 
@@ -13,9 +13,9 @@ def test_gqa(name, tokenizer, special):
   reader = gqa.Gqa(loaders.DATA / 'gqa', split)
   assert len(reader.questions) == len(loaders.OUTPUTS[name])
   for question, item in zip(reader.questions, loaders.OUTPUTS[name], strict=True):
-    text = inputs.words([question.question], tokenizer), inputs.words([question.tags], tokenizer)
-    layout = inputs.pair_layout(*text, loaders.LENGTH, special)
-    made = inputs.model_inputs(layout, *loaders.padded(reader.regions[question.image_id]))
+    text = texts.words([question.question], tokenizer), texts.words([question.tags], tokenizer)
+    layout = layouts.pair_layout(*text, loaders.LENGTH, special)
+    made = layouts.model_inputs(layout, *loaders.padded(reader.regions[question.image_id]))
     loaders.check(item, made, item[1], item[5])
     assert [question.answers[0] if question.answers else 0] == item[3] == item[4]
     if split == 'test':

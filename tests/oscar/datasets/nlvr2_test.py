@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from oscar import inputs
 from oscar.datasets import nlvr2
+from oscar.input import layouts, texts
 from tests.oscar import loaders
 
 
@@ -15,28 +15,28 @@ def test_nlvr2(name, tokenizer, special):
   reader = nlvr2.Nlvr2(loaders.DATA / 'nlvr2', split)
   assert len(reader.statements) == len(loaders.OUTPUTS[name])
   for statement, item in zip(reader.statements, loaders.OUTPUTS[name], strict=True):
-    text = inputs.words([statement.statement], tokenizer)
+    text = texts.words([statement.statement], tokenizer)
     tags = statement.tags if labels.endswith('1') else ('', '')
     regions = [reader.regions[image] for image in statement.image_ids]
     if pair.endswith('1'):
-      layouts = inputs.two_image_layouts(
+      pairs = layouts.two_image_layouts(
         text,
-        [inputs.words([t], tokenizer) for t in tags],
+        [texts.words([t], tokenizer) for t in tags],
         loaders.LENGTH,
         special,
         with_tags=labels.endswith('1'),
       )
       made = [
-        inputs.model_inputs(layout, *loaders.padded(rows))
-        for layout, rows in zip(layouts, regions, strict=True)
+        layouts.model_inputs(layout, *loaders.padded(rows))
+        for layout, rows in zip(pairs, regions, strict=True)
       ]
       joined = {key: tf.concat([one[key] for one in made], 0)[None] for key in made[0]}
       loaders.check(item, joined, item[1], item[4])
       assert statement.label == item[3]
     else:
-      both = inputs.words([' '.join(tags).strip()], tokenizer)
-      layout = inputs.pair_layout(text, both, loaders.LENGTH, special)
-      made = inputs.model_inputs(
+      both = texts.words([' '.join(tags).strip()], tokenizer)
+      layout = layouts.pair_layout(text, both, loaders.LENGTH, special)
+      made = layouts.model_inputs(
         layout, *loaders.padded(np.concatenate(regions), 2 * loaders.REGIONS)
       )
       loaders.check(item, made, item[1], item[4])

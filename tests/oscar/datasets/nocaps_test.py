@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from oscar import inputs
 from oscar.datasets import nocaps
+from oscar.input import layouts, texts
 from tests.oscar import loaders
 
 
@@ -14,9 +14,9 @@ def test_captions_to_generate(with_tags, tokenizer, special):
   cases = loaders.OUTPUTS[f'captioning/test/od={with_tags}']
   assert [case['key'] for case in cases] == reader.image_ids
   for case in cases:
-    tags = inputs.words([reader.tags(case['key']) if with_tags else ''], tokenizer)
-    layout = inputs.generation_layout(tags, 10, 20 if with_tags else 10, special)
-    made = inputs.model_inputs(layout, *loaders.padded(reader.regions[case['key']]), 'caption')
+    tags = texts.words([reader.tags(case['key']) if with_tags else ''], tokenizer)
+    layout = layouts.generation_layout(tags, 10, 20 if with_tags else 10, special)
+    made = layouts.model_inputs(layout, *loaders.padded(reader.regions[case['key']]), 'caption')
     loaders.check(case['out'], made, case['out'][1], case['out'][3])
 
 

@@ -8,9 +8,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from oscar import features
-from oscar.datasets import region_files, tsv
-from tests.oscar import features_test
+from oscar.datasets import features, region_files, tsv
+from tests.oscar.datasets import features_test
 
 DATA = pathlib.Path(__file__).parents[2] / 'goldens' / 'oscar' / 'dataset'
 

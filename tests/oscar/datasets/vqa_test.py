@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from oscar import inputs
 from oscar.datasets import vqa
+from oscar.input import layouts, texts
 from tests.oscar import loaders
 
 
@@ -23,9 +23,9 @@ def test_vqa(name, tokenizer, special):
   assert len(reader.questions) == len(loaders.OUTPUTS[name])
   for question, item in zip(reader.questions, loaders.OUTPUTS[name], strict=True):
     tags = question.tags if processor == 'vqa_text' else ''
-    text = inputs.words([question.question], tokenizer), inputs.words([tags], tokenizer)
-    layout = inputs.pair_layout(*text, loaders.LENGTH, special)
-    made = inputs.model_inputs(layout, *loaders.padded(reader.regions[question.image_id]))
+    text = texts.words([question.question], tokenizer), texts.words([tags], tokenizer)
+    layout = layouts.pair_layout(*text, loaders.LENGTH, special)
+    made = layouts.model_inputs(layout, *loaders.padded(reader.regions[question.image_id]))
     loaders.check(item, made, item[1], item[5])
     assert [question.answers[0] if question.answers else 0] == item[3]
     np.testing.assert_array_equal(target(question, len(reader.answers)), np.float32(item[4]))

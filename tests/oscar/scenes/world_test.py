@@ -9,17 +9,19 @@ import pytest
 from PIL import Image
 
 import oscar
-from oscar import features, masking, pretrain_input, region_features
+from oscar import region_features
 from oscar.datasets import (
   builders,
   coco_caption,
   coco_retrieval,
+  features,
   gqa,
   nlvr2,
   nocaps,
   pretrain_corpus,
   vqa,
 )  # fmt: skip
+from oscar.input import pretrain, pretrain_batch
 from oscar.scenes import canvas, detector, gallery, graph, layouts, world
 from tests.oscar.scenes import reader
 
@@ -34,9 +36,9 @@ class PlainDetector:
   labels = graph.DIGITS
 
   def __call__(self, images):
-    chances = np.zeros((len(images), 10), np.float32)
-    chances[np.arange(len(images)), np.asarray(images).sum(axis=(1, 2, 3)).astype(int) % 10] = 0.9
-    return np.tile(images.mean(axis=(1, 2, 3))[:, None], (1, 2048)) / 255, chances
+    probabilities = np.zeros((len(images), 10), np.float32)
+    probabilities[np.arange(len(images)), np.asarray(images).sum(axis=(1, 2, 3)).astype(int) % 10] = 0.9
+    return np.tile(images.mean(axis=(1, 2, 3))[:, None], (1, 2048)) / 255, probabilities
 
   def save(self, path):
     open(path, 'wb').close()
@@ -165,10 +167,10 @@ def test_the_vocabulary_has_all_words(small):
 
 def test_pretraining_reads_it(small):
   tokenizer = oscar.Tokenizer(small.vocab_file)
-  options = masking.PretrainOptions(
+  options = pretrain_batch.PretrainOptions(
     max_seq_length=35, max_img_seq_length=6, texta_false_prob=0.25, textb_sample_mode=1
   )
-  source = pretrain_input.PretrainInput(
+  source = pretrain.PretrainInput(
     small.data_dir, tokenizer, options, train_batch_size=64, eval_batch_size=16
   )
   assert source.num_train_examples == 13 * 12 and source.num_eval_examples == 13 * 6

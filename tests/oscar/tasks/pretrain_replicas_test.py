@@ -5,12 +5,13 @@ import pytest
 import tensorflow as tf
 
 import oscar
-from oscar import job, masking, modeling, pretrain_input, script_settings
+from oscar import job, modeling, script_settings
 from oscar.datasets import builders
+from oscar.input import pretrain, pretrain_batch
 from oscar.tasks.pretrain import pretrain_task
 from tests.oscar import loaders
 
-OPTIONS = masking.PretrainOptions(
+OPTIONS = pretrain_batch.PretrainOptions(
   max_seq_length=18, max_img_seq_length=3, texta_false_prob=0.25, gather_masked=True
 )
 SMALL = {
@@ -25,7 +26,7 @@ def source(tmp_path_factory, tokenizer):
   folder = str(tmp_path_factory.mktemp('pretrain'))
   for part in ('documents', 'regions'):
     builders.prepare('pretrain', str(loaders.DATA / 'pretrain'), folder, part)
-  return pretrain_input.PretrainInput(
+  return pretrain.PretrainInput(
     folder, tokenizer, OPTIONS, train_batch_size=8, eval_batch_size=8, train_split='pretrain',
     eval_split='pretrain',
   )  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpu_utils.images import digits, order
+from tpu_utils.images import digits, stream
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import open_dataset
 from tpu_utils.images.spec import Augmentation, PreprocessSpec
@@ -112,7 +112,7 @@ class TestTraining:
 
   def test_goes_on_within_and_after_a_window(self, tmp_path):
     """More images than a window holds."""
-    records = [example(png(n % 256), n % 256 + 1) for n in range(order.WINDOW + 500)]
+    records = [example(png(n % 256), n % 256 + 1) for n in range(stream.WINDOW + 500)]
     write_shards(tmp_path, 'train', [records[:1000], records[1000:]])
 
     def dataset(start_step):

@@ -12,7 +12,7 @@ from tensorflow_datasets.core import read_only_builder, registered
 from tpu_utils.errors import one_line
 from tpu_utils.images import record_index
 from tpu_utils.images.sources.interface import DataSet, ExampleFormat, ExampleRecords
-from tpu_utils.images.sources.part import Part
+from tpu_utils.images.sources.slices import Slice
 from tpu_utils.names import check_name, unknown_name
 
 _EVAL_SPLITS = ('validation', 'test')  # In the order of preference.
@@ -81,7 +81,7 @@ class TfdsSet(DataSet):
       return source
     # The shards of TFDS are in random order, so the last ones are as good as any.
     cut = len(source) - min(max(round(self._holdout_fraction * len(source)), 1), len(source) - 1)
-    return Part(source, 0, cut) if split == 'train' else Part(source, cut, len(source))
+    return Slice(source, 0, cut) if split == 'train' else Slice(source, cut, len(source))
 
   def _read(self, stored, split):
     info = self._builder.info

@@ -8,11 +8,12 @@ import pytest
 import tensorflow as tf
 
 import oscar
-from oscar import inputs, masking, pretrain_input
 from oscar.datasets import builders, pretrain_corpus
+from oscar.input import masking, pretrain, pretrain_batch
+from oscar.input.regions import pad_regions
 from tests.oscar import loaders, plain
 
-OPTIONS = masking.PretrainOptions(max_seq_length=18, max_img_seq_length=3)
+OPTIONS = pretrain_batch.PretrainOptions(max_seq_length=18, max_img_seq_length=3)
 
 
 @pytest.fixture(scope='module')
@@ -24,7 +25,7 @@ def data_dir(tmp_path_factory):
 
 
 def build(data_dir, tokenizer, options=OPTIONS, batch=4, **kwargs):
-  return pretrain_input.PretrainInput(
+  return pretrain.PretrainInput(
     data_dir, tokenizer, options, train_batch_size=batch, eval_batch_size=batch,
     train_split='pretrain', eval_split='pretrain', **kwargs,
   )  # fmt: skip
@@ -48,7 +49,7 @@ def assert_equal(one, other):
 def nothing_drawn(monkeypatch):
   """Draws for which no text is wrong and no word masked."""
 
-  def draw(seed, stream, position, batch, count):
+  def draw(seed, host, position, batch, count):
     return tf.fill([batch, count], tf.constant(0.99, tf.float64))
 
   monkeypatch.setattr(masking, 'uniform', draw)
@@ -66,7 +67,7 @@ def test_every_document_is_the_official_one(data_dir, tokenizer, nothing_drawn):
     tensors = plain.convert(
       *tokens, 0, 0, min(len(regions), 3), tokenizer.vocab, options, mask=False
     )
-    padded, _ = inputs.pad_regions(tf.constant(regions), 3)
+    padded, _ = pad_regions(tf.constant(regions), 3)
     expected.append((tensors['input_ids'], tensors['input_mask'], padded.numpy().tolist()))
   found = rows(list(build(data_dir, tokenizer).eval_dataset().as_numpy_iterator()))
   real = found['weights'] == 1
@@ -150,7 +151,7 @@ def test_hosts_share_the_documents(data_dir, tokenizer, nothing_drawn):
 
 
 def test_hosts_draw_differently():
-  one, other = (masking.uniform(0, stream, tf.constant(5, tf.int64), 2, 9) for stream in (0, 1))
+  one, other = (masking.uniform(0, host, tf.constant(5, tf.int64), 2, 9) for host in (0, 1))
   assert not np.any(np.isin(one, other))
 
 
@@ -162,7 +163,7 @@ def test_evaluation_is_the_same_every_time(data_dir, tokenizer):
 
 
 def test_shapes_are_static(data_dir, tokenizer):
-  options = masking.PretrainOptions(max_seq_length=18, max_img_seq_length=3, gather_masked=True)
+  options = pretrain_batch.PretrainOptions(max_seq_length=18, max_img_seq_length=3, gather_masked=True)
   spec = build(data_dir, tokenizer, options).train_dataset().element_spec
   shapes = {name: tuple(value.shape) for name, value in spec.items()}
   assert shapes == {
@@ -173,7 +174,7 @@ def test_shapes_are_static(data_dir, tokenizer):
 
 
 def test_the_model_takes_a_batch(data_dir, tokenizer):
-  options = masking.PretrainOptions(max_seq_length=18, max_img_seq_length=3, gather_masked=True)
+  options = pretrain_batch.PretrainOptions(max_seq_length=18, max_img_seq_length=3, gather_masked=True)
   (batch,) = take(build(data_dir, tokenizer, options).train_dataset(), 1)
   config = oscar.OscarConfig(
     vocab_size=400,
@@ -197,7 +198,7 @@ def test_counts(data_dir, tokenizer):
 def test_what_is_missing_is_named(data_dir, tokenizer, tmp_path):
   with pytest.raises(FileNotFoundError, match='oscar_pretrain/documents.* is not yet in'):
     build(str(tmp_path), tokenizer).train_dataset()
-  made = pretrain_input.PretrainInput(data_dir, tokenizer, OPTIONS, train_batch_size=2)
+  made = pretrain.PretrainInput(data_dir, tokenizer, OPTIONS, train_batch_size=2)
   with pytest.raises(ValueError, match="has no split 'train'; it has pretrain"):
     made.train_dataset()
   with pytest.raises(ValueError, match='10 images for 11 hosts'):
@@ -214,7 +215,7 @@ def test_wrong_texts_from_questions_need_questions(data, tmp_path, tokenizer):
     builders.prepare('pretrain', str(data / 'pretrain'), str(tmp_path / 'out'), part)
   with pytest.raises(ValueError, match='textb_sample_mode=2 takes wrong texts from questions'):
     build(
-      str(tmp_path / 'out'), tokenizer, masking.PretrainOptions(textb_sample_mode=2)
+      str(tmp_path / 'out'), tokenizer, pretrain_batch.PretrainOptions(textb_sample_mode=2)
     ).train_dataset()
 
 
@@ -236,7 +237,7 @@ def test_a_damaged_record_is_named(data, tmp_path, tokenizer):
 
 def test_documents_are_taken_record_by_record(data_dir, tokenizer):
   builder = builders.prepare('pretrain', None, data_dir, 'documents')
-  documents, record = pretrain_input.read_documents(builder, 'pretrain', tokenizer)
+  documents, record = pretrain.read_documents(builder, 'pretrain', tokenizer)
   assert (np.diff(record) >= 0).all() and len(record) == 13
   cases = json.loads((loaders.GOLDENS / 'pretraining_data_step.json').read_text())['datasets'][0][
     'docs'

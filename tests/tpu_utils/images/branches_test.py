@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpu_utils.images import functional
+from tpu_utils.images import branches
 
 BRANCHES = [lambda x, n: x + n, lambda x, n: x * n, lambda x, n: tf.reverse(x, [0]) - n]
 
@@ -13,7 +13,7 @@ def expected(index, x, n):
 
 
 def chosen(index, x, n):
-  return functional.switch_case(index, BRANCHES, [x, n])
+  return branches.switch_case(index, BRANCHES, [x, n])
 
 
 @pytest.mark.parametrize('index', range(3))
@@ -28,8 +28,8 @@ def test_calls_the_chosen_branch_eagerly_and_in_a_dataset(index):
 
 def test_cond():
   both = [lambda x: x + 1, lambda x: x - 1]
-  in_graph = tf.function(lambda p, x: functional.cond(p, *both, [x]), autograph=False)
-  for run in (in_graph, lambda p, x: functional.cond(p, *both, [x])):
+  in_graph = tf.function(lambda p, x: branches.cond(p, *both, [x]), autograph=False)
+  for run in (in_graph, lambda p, x: branches.cond(p, *both, [x])):
     assert [int(run(tf.constant(p), tf.constant(5))) for p in (True, False)] == [6, 4]
 
 

@@ -1,9 +1,9 @@
-"""Sources made of other sources: a part of one, and one that is kept in memory."""
+"""Sources made of other sources: a slice of one, and one that is kept in memory."""
 import tensorflow as tf
 
 
-class _Around:
-  """What a source that wraps another leaves as it is."""
+class _Wrapper:
+  """Base of a source that wraps another: takes over what it does not change."""
 
   def __init__(self, source):
     self._source = source
@@ -12,7 +12,7 @@ class _Around:
     self.lowest_label = source.lowest_label
 
 
-class Part(_Around):
+class Slice(_Wrapper):
   """The examples first <= n < last of a source, numbered from 0.
 
   Args:
@@ -47,7 +47,7 @@ class Part(_Around):
     return self._source.where(number + self._first)
 
 
-class Cached(_Around):
+class Cached(_Wrapper):
   """A source whose data stay in memory once they were read: as much of it as the data take in storage.
 
   The order of reading is not touched by it, so a job that goes on reads its next examples from storage

@@ -1,4 +1,4 @@
-"""Tensors from text, tags and regions: against the official loaders and the plain rules."""
+"""Sequences and masks from text, tags and regions: against the official loaders and the plain rules."""
 
 import json
 import pathlib
@@ -9,37 +9,38 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oscar import inputs
+from oscar.input import layouts, texts
+from oscar.input.regions import pad_regions
 from tests.oscar import plain
 
-GOLDENS = pathlib.Path(__file__).parents[1] / 'goldens' / 'oscar'
+GOLDENS = pathlib.Path(__file__).parents[2] / 'goldens' / 'oscar'
 CAPTIONS = json.loads((GOLDENS / 'caption_tensorizer.json').read_text())
 STEP = json.loads((GOLDENS / 'pretraining_data_step.json').read_text())
-SPECIAL = inputs.SpecialIds(0, 1, 2, 3, 4, 400)
+SPECIAL = texts.SpecialIds(0, 1, 2, 3, 4, 400)
 
 
 def words(*rows):
   """`Words` of lists of ids."""
   ids = tf.ragged.constant(rows, dtype=tf.int32, ragged_rank=1)
-  return inputs.Words(ids.to_tensor(), tf.cast(ids.row_lengths(), tf.int32))
+  return texts.Words(ids.to_tensor(), tf.cast(ids.row_lengths(), tf.int32))
 
 
 def test_special_ids(tokenizer):
-  assert inputs.special_ids(tokenizer) == SPECIAL
+  assert texts.special_ids(tokenizer) == SPECIAL
 
 
 def test_a_vocabulary_of_another_language_is_noticed(tokenizer):
   with pytest.raises(ValueError, match='captions: the vocabulary does not know'):
-    inputs.tokenize(['ξένη γλώσσα ἐστίν', 'a man'], tokenizer, 'captions')
+    texts.tokenize(['ξένη γλώσσα ἐστίν', 'a man'], tokenizer, 'captions')
 
 
 def test_token_table_rows(tokenizer):
-  texts = ['a man riding a horse', '', 'two dogs', 'a man riding a horse', '']
-  table = inputs.TokenTable.of(texts, tokenizer)
+  lines = ['a man riding a horse', '', 'two dogs', 'a man riding a horse', '']
+  table = texts.TokenTable.of(lines, tokenizer)
   rows = table.rows(tf.constant([4, 2, 0, 1], tf.int64), 4)
   np.testing.assert_array_equal(rows.length, [0, 3, 4, 0])
   for row, text, length in zip(
-    rows.ids.numpy(), ['', texts[2], texts[0], ''], rows.length, strict=True
+    rows.ids.numpy(), ['', lines[2], lines[0], ''], rows.length, strict=True
   ):
     expected = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text))[:4]
     np.testing.assert_array_equal(row[: int(length)], expected)
@@ -52,7 +53,7 @@ def test_token_table_rows(tokenizer):
 )
 def test_truncated_lengths_are_those_of_taking_off_one_by_one(lengths, limit):
   a, b = np.array(lengths, np.int32).T
-  kept_a, kept_b = inputs.truncated_lengths(tf.constant(a), tf.constant(b), limit)
+  kept_a, kept_b = layouts.truncated_lengths(tf.constant(a), tf.constant(b), limit)
   expected = [plain.truncate(range(x), range(y), limit) for x, y in lengths]
   np.testing.assert_array_equal(kept_a, [len(x) for x, _ in expected])
   np.testing.assert_array_equal(kept_b, [len(y) for _, y in expected])
@@ -66,7 +67,7 @@ def test_truncated_lengths_are_those_of_taking_off_one_by_one(lengths, limit):
   length=st.integers(4, 24),
 )
 def test_pair_layout_is_the_plain_one(rows, length):
-  layout = inputs.pair_layout(
+  layout = layouts.pair_layout(
     *map(lambda side: words(*side), zip(*rows, strict=True)), length, SPECIAL
   )
   vocab = {i: i for i in range(400)} | {'[CLS]': 2, '[SEP]': 3}
@@ -86,9 +87,9 @@ def test_pair_layout_is_the_plain_one(rows, length):
 
 def test_layouts_are_the_same_inside_a_dataset():
   text_a, text_b = words([5, 6, 7, 8], [9]), words([], [10, 11])
-  eager = inputs.pair_layout(text_a, text_b, 8, SPECIAL)
+  eager = layouts.pair_layout(text_a, text_b, 8, SPECIAL)
   dataset = tf.data.Dataset.from_tensors((text_a, text_b))
-  mapped = next(iter(dataset.map(lambda a, b: inputs.pair_layout(a, b, 8, SPECIAL))))
+  mapped = next(iter(dataset.map(lambda a, b: layouts.pair_layout(a, b, 8, SPECIAL))))
   for one, other in zip(eager, mapped, strict=True):
     np.testing.assert_array_equal(one, other)
 
@@ -99,21 +100,21 @@ def test_caption_layouts_and_masks(case, tokenizer):
   arrays = np.load(GOLDENS / 'caption_tensorizer.npz')
   for item in (item for item in CAPTIONS if item['case'] == case):
     prefix = f'{item["tag"]}/{case}'
-    tags = inputs.words([item['od_labels'] or ''], tokenizer)
+    tags = texts.words([item['od_labels'] or ''], tokenizer)
     if item['is_train']:
-      caption = inputs.words([item['caption']], tokenizer)
-      layout = inputs.caption_layout(
+      caption = texts.words([item['caption']], tokenizer)
+      layout = layouts.caption_layout(
         caption, tags, item['max_seq_a_length'], item['max_seq_length'], SPECIAL
       )
       kept = arrays[f'{prefix}/masked_pos'] == 0
     else:
-      layout = inputs.generation_layout(
+      layout = layouts.generation_layout(
         tags, item['max_seq_a_length'], item['max_seq_length'], SPECIAL
       )
       kept = np.ones(item['max_seq_length'], bool)
     regions = arrays[f'img_feats_in/{case}']
-    padded, count = inputs.pad_regions(tf.constant(regions), item['max_img_seq_length'])
-    made = inputs.model_inputs(layout, padded[None], count[None], 'caption')
+    padded, count = pad_regions(tf.constant(regions), item['max_img_seq_length'])
+    made = layouts.model_inputs(layout, padded[None], count[None], 'caption')
     np.testing.assert_array_equal(made['attention_mask'][0], arrays[f'{prefix}/attention_mask'])
     np.testing.assert_array_equal(made['token_type_ids'][0], arrays[f'{prefix}/segment_ids'])
     np.testing.assert_array_equal(made['input_ids'][0][kept], arrays[f'{prefix}/input_ids'][kept])
@@ -122,30 +123,30 @@ def test_caption_layouts_and_masks(case, tokenizer):
 
 
 def test_generation_keeps_the_tags_at_their_training_positions():
-  np.testing.assert_array_equal(inputs.generation_position_ids(3, 5, 6), [0, 1, 2, 5, 6, 7])
-  np.testing.assert_array_equal(inputs.generation_position_ids(4, 2, 6), [0, 1, 2, 3, 4, 5])
+  np.testing.assert_array_equal(layouts.generation_position_ids(3, 5, 6), [0, 1, 2, 5, 6, 7])
+  np.testing.assert_array_equal(layouts.generation_position_ids(4, 2, 6), [0, 1, 2, 3, 4, 5])
 
 
 def test_unknown_attention_lists_the_choices():
-  layout = inputs.pair_layout(words([5]), words([6]), 6, SPECIAL)
+  layout = layouts.pair_layout(words([5]), words([6]), 6, SPECIAL)
   with pytest.raises(ValueError, match="attention 'RC': .* CL, CLR, CR, LR, caption"):
-    inputs.model_inputs(layout, tf.zeros([1, 2, 8]), tf.constant([1]), 'RC')
+    layouts.model_inputs(layout, tf.zeros([1, 2, 8]), tf.constant([1]), 'RC')
 
 
 def test_sequences_longer_than_the_positions_are_named():
-  inputs.check_positions(511, 512)
+  layouts.check_positions(511, 512)
   with pytest.raises(ValueError, match='reach position 512, the model embeds 512'):
-    inputs.check_positions(512, 512)
+    layouts.check_positions(512, 512)
 
 
 def test_a_second_text_of_which_nothing_is_left_has_no_separator():
-  layout = inputs.pair_layout(words([5, 6]), words([7, 8, 9]), 4, SPECIAL)
+  layout = layouts.pair_layout(words([5, 6]), words([7, 8, 9]), 4, SPECIAL)
   np.testing.assert_array_equal(layout.input_ids[0], [2, 5, 3, 0])
   np.testing.assert_array_equal(layout.token_type_ids[0], [0, 0, 0, 0])
 
 
 def test_tags_of_a_caption_without_room_keep_their_separator():
-  layout = inputs.caption_layout(words([5]), words([6, 7]), 4, 5, SPECIAL)
+  layout = layouts.caption_layout(words([5]), words([6, 7]), 4, 5, SPECIAL)
   np.testing.assert_array_equal(layout.input_ids[0], [2, 5, 3, 0, 3])
   np.testing.assert_array_equal(layout.token_type_ids[0], [0, 0, 0, 0, 1])
 
@@ -156,17 +157,17 @@ def test_tags_of_a_caption_without_room_keep_their_separator():
 def test_pairs_keep_room_for_tags_even_beside_an_image_without(with_tags, first):
   """What `tensorize_example_pair` of the official run_nlvr.py gives."""
   text, tags = words([5, 6, 7, 8, 9]), [words([]), words([20] if with_tags else [])]
-  left, right = inputs.two_image_layouts(text, tags, 6, SPECIAL, with_tags)
+  left, right = layouts.two_image_layouts(text, tags, 6, SPECIAL, with_tags)
   np.testing.assert_array_equal(left.input_ids[0], first)
   np.testing.assert_array_equal(right.input_ids[0], [2, 5, 6, 3, 20, 3] if with_tags else first)
 
 
 def test_a_sequence_without_room_for_text_is_refused():
   with pytest.raises(ValueError, match='expected at least 4'):
-    inputs.pair_layout(words([5]), words([6]), 3, SPECIAL)
+    layouts.pair_layout(words([5]), words([6]), 3, SPECIAL)
 
 
 def test_a_caption_that_fills_the_sequence_leaves_no_tags():
-  layout = inputs.retrieval_layout(words(range(5, 15)), words([20, 21]), 8, SPECIAL)
+  layout = layouts.retrieval_layout(words(range(5, 15)), words([20, 21]), 8, SPECIAL)
   np.testing.assert_array_equal(layout.input_ids[0], [2, 5, 6, 7, 8, 9, 10, 3])
   np.testing.assert_array_equal(layout.token_type_ids[0], np.zeros(8))

@@ -7,7 +7,7 @@ import pytest
 
 import oscar
 from oscar import checkpoint_names as names
-from oscar import pretrained
+from oscar import checkpoints
 from tests.oscar import golden_models
 from tests.oscar.golden_models import GOLDENS
 from tpu_utils import weights
@@ -29,7 +29,7 @@ def pretrained_file(tmp_path):
 
 def test_from_pretraining_to_a_task_reports_what_the_official_code_does(pretrained_file):
   model = oscar.build_model(CONFIG, 'vqa', **MLP)
-  report = pretrained.initialize(model, pretrained_file)
+  report = checkpoints.initialize(model, pretrained_file)
   official = OFFICIAL['pretrain_into_vqa_mlp3']
   assert sorted(map(names.torch_name, report.kept)) == sorted(official['missing_keys'])
   assert sorted(report.unused) == sorted(official['unexpected_keys'])
@@ -42,7 +42,7 @@ def test_from_pretraining_to_a_task_reports_what_the_official_code_does(pretrain
 
 def test_from_pretraining_to_captioning(pretrained_file):
   model = oscar.build_model(CONFIG, 'captioning')
-  report = pretrained.initialize(model, pretrained_file)
+  report = checkpoints.initialize(model, pretrained_file)
   assert not report.kept
   assert set(report.unused) == {'cls.seq_relationship.weight', 'cls.seq_relationship.bias'}
 
@@ -52,8 +52,8 @@ def test_two_classes_into_three_only_when_asked(pretrained_file):
   assert 'size mismatch for cls.seq_relationship' in OFFICIAL['pretrain_c2_into_c3']['error_msgs'][0]
   model = oscar.build_model(CONFIG, 'pretrain', num_contrast_classes=3)
   with pytest.raises(ValueError, match='cls.seq_relationship.weight'):
-    pretrained.initialize(model, pretrained_file)
-  report = pretrained.initialize(model, pretrained_file, keep_initial=['cls_seq_relationship'])
+    checkpoints.initialize(model, pretrained_file)
+  report = checkpoints.initialize(model, pretrained_file, keep_initial=['cls_seq_relationship'])
   assert report.kept == ('cls_seq_relationship/kernel', 'cls_seq_relationship/bias')
 
 
@@ -63,12 +63,12 @@ def test_the_encoder_must_be_whole(tmp_path, pretrained_file):
   path = str(tmp_path / 'cut.safetensors')
   torch_files.write(path, left_out)
   with pytest.raises(ValueError, match='2 missing: bert.encoder.layer.1.output.dense'):
-    pretrained.initialize(oscar.build_model(CONFIG, 'vqa'), path)
+    checkpoints.initialize(oscar.build_model(CONFIG, 'vqa'), path)
   # Half a head is no head either.
   del tensors['cls.predictions.transform.dense.bias']
   torch_files.write(path, tensors)
   with pytest.raises(ValueError, match='1 missing: cls.predictions.transform.dense.bias'):
-    pretrained.initialize(oscar.build_model(CONFIG, 'pretrain'), path)
+    checkpoints.initialize(oscar.build_model(CONFIG, 'pretrain'), path)
 
 
 @pytest.mark.parametrize('as_folder', [False, True])
@@ -118,7 +118,7 @@ def test_real_bert(minilm):
   for row, expected in zip(ids, z['ids'], strict=True):
     assert row == expected[: len(row)].tolist()
   model = oscar.build_model(str(minilm), 'retrieval', img_feature_dim=0)
-  report = pretrained.initialize(model, minilm)
+  report = checkpoints.initialize(model, minilm)
   assert report.kept == ('classifier/kernel', 'classifier/bias')
   outputs = model({'input_ids': z['ids'], 'attention_mask': z['mask']})
   np.testing.assert_allclose(outputs['sequence_output'][:, 0], z['first'], atol=2e-5, rtol=0)
@@ -128,7 +128,7 @@ def test_real_bert(minilm):
 def test_real_bert_starts_pretraining(minilm, tmp_path):
   shutil.copy(minilm / 'config.json', tmp_path)
   model = oscar.build_model(str(tmp_path), 'pretrain')
-  report = pretrained.initialize(model, minilm)
+  report = checkpoints.initialize(model, minilm)
   assert len(report.loaded) == 103
   assert report.kept[:2] == ('bert/img_embedding/kernel', 'bert/img_embedding/bias')
 
@@ -138,9 +138,9 @@ def saved(tmp_path):
   """(model, folder) of an export, in which an earlier one was."""
   tokenizer = oscar.Tokenizer(str(GOLDENS / 'vocab' / 'vocab.txt'), do_lower_case=False)
   folder = str(tmp_path / 'export')
-  pretrained.save(oscar.build_model(CONFIG, 'pretrain'), tokenizer, folder)
+  checkpoints.save(oscar.build_model(CONFIG, 'pretrain'), tokenizer, folder)
   model = golden_models.build('pretrain', num_contrast_classes=3)
-  pretrained.save(model, tokenizer, folder)
+  checkpoints.save(model, tokenizer, folder)
   return model, folder
 
 
@@ -162,5 +162,5 @@ def test_saving_takes_no_other_folder_away(saved, tmp_path):
   (tmp_path / 'notes').mkdir()
   (tmp_path / 'notes' / 'mine.txt').write_text('keep')
   with pytest.raises(ValueError, match="notes: expected nothing there, .* 'mine.txt'"):
-    pretrained.save(model, oscar.Tokenizer.from_folder(folder), str(tmp_path / 'notes'))
+    checkpoints.save(model, oscar.Tokenizer.from_folder(folder), str(tmp_path / 'notes'))
   assert (tmp_path / 'notes' / 'mine.txt').read_text() == 'keep'

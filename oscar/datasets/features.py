@@ -78,7 +78,7 @@ def check(regions, where='regions', dim=REGION_DIM, check_boxes=True):
     raise ValueError(
       f'{where}: regions are {regions.shape[1]} numbers wide, expected {dim} '
       f'({dim - len(GEOMETRY)} of appearance, then {", ".join(GEOMETRY)}); '
-      'oscar.features.join appends the geometry to bare features.'
+      'oscar.datasets.features.join appends the geometry to bare features.'
     )
   if regions.dtype != np.float32:
     raise ValueError(f'{where}: regions are {regions.dtype}, expected float32.')

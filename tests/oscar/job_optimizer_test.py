@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from oscar import checkpoint_names as names
-from oscar import losses, optimization
+from oscar import job, losses
 from tests.oscar import golden_models
 from tpu_utils import optimizers, schedules
 
@@ -30,7 +30,7 @@ def test_trajectory_equals_the_official_one(mode):
   settings = run['settings']
   model = golden_models.build('vqa', num_labels=7, classifier='mlp', cls_hidden_scale=3)
   variables = model.trainable_variables
-  skip = optimization.undecayed(model)
+  skip = job.undecayed(model)
   optimizer = optimizers.build_optimizer(
     'adamw', epsilon=settings['eps'], weight_decay=settings['wd'], skip=skip
   )
@@ -72,6 +72,6 @@ def compare(variable, expected):
 
 def test_the_norm_in_the_pair_classifier_decays():
   model = golden_models.build('nlvr2', classifier='mlp', use_img_layernorm=True)
-  skipped = {v.path for v in optimization.undecayed(model)}
+  skipped = {v.path for v in job.undecayed(model)}
   assert 'classifier_2/gamma' not in skipped
   assert {'classifier_2/beta', 'bert/LayerNorm/gamma', 'bert/pooler_dense/bias'} <= skipped

@@ -1,4 +1,4 @@
-"""From what the flags say to the data set they mean."""
+"""Opens the data set that the flags mean."""
 import os
 
 import tensorflow as tf
@@ -11,7 +11,7 @@ from tpu_utils.images.sources.shards import Shards
 def open_dataset(
   data_dir='', dataset=None, tfds_data_dir=None, eval_split=None, holdout_shards=None, holdout_fraction=None
 ):
-  """The data set that the flags of these names mean.
+  """Returns the data set that the flags of these names mean.
 
   Args:
     data_dir: folder of TFRecord shards or of images; empty, and no `dataset`: the embedded digits.

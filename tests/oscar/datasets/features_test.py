@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oscar import features
+from oscar.datasets import features
 
-DATA = pathlib.Path(__file__).parents[1] / 'goldens' / 'oscar' / 'dataset'
+DATA = pathlib.Path(__file__).parents[2] / 'goldens' / 'oscar' / 'dataset'
 
 
 def regions(count=2, dim=features.REGION_DIM, seed=0):

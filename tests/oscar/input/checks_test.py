@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import oscar
-from oscar.input_checks import check_inputs
+from oscar.input.checks import check_inputs
 from tests.oscar.golden_models import CONFIG
 
 TINY = oscar.OscarConfig(**CONFIG)

@@ -1,0 +1,337 @@
+"""Batches from prepared records: streamed, shuffled, resumable to the example.
+
+A record is an image (or a pair of images) with all its examples: texts, questions or captions. Texts are
+tokenized once and stay in memory; the images are streamed, each read once an epoch for all its
+examples. Order and random draws are functions of the seed and the position of the example, so a
+resumed job continues with the very next example.
+
+A task subclasses `RecordInput` and says how to open a split:
+
+    class VqaInput(record_input.RecordInput):
+      def open_split(self, name):
+        questions, tags, labels, counts = ...       # Of all examples, record by record.
+        def make_batch(rows):
+          layout = layouts.pair_layout(
+            questions.rows(rows.example, 128), tags.rows(rows.example, 128), 128, special
+          )
+          inputs = layouts.model_inputs(layout, *rows.regions['regions'])
+          return inputs | {'labels': tf.gather(labels, rows.example)}
+        return record_input.Split(RegionRecords(builder, name), counts, make_batch)
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from oscar.datasets import features
+from oscar.input import batching, masking
+from oscar.input.regions import decode_regions
+from tpu_utils.images import tfrecords
+from tpu_utils.order import ShuffledOrder
+
+BLOCK = 8  # Records that lie together; 3 MB of images with 50 regions.
+WINDOW = 64  # Blocks that are shuffled together; 200 MB of images with 50 regions.
+_READS_AHEAD = 8  # Blocks of records read in parallel.
+_PADDING = -1  # Number of the example in rows that only fill up a batch.
+
+# No function in here has Python control flow over tensors, and looking for it takes seconds.
+_without_autograph = tf.autograph.experimental.do_not_convert
+
+
+class Rows(NamedTuple):
+  """The rows of a batch, as `Split.make_batch` gets them.
+
+  Attributes:
+    example: int64 [batch], number of each example, counted over the records of the split.
+    regions: {field of the records: (float32 [batch, max_img_seq_length, dim], padded; int32 [batch],
+      how many regions are real)}.
+    draws: float64 [batch, num_draws] in [0, 1), random numbers of each example.
+  """
+
+  example: tf.Tensor
+  regions: dict[str, tuple[tf.Tensor, tf.Tensor]]
+  draws: tf.Tensor
+
+
+class RegionRecords:
+  """The image regions that the records of a split hold.
+
+  Args:
+    builder: TFDS builder of the prepared records.
+    split: name of the split.
+    region_dim: numbers in a region.
+    fields: names of the records' fields of regions.
+
+  Attributes:
+    region_dim: numbers in a region.
+    fields: names of the fields.
+
+  Raises:
+    ValueError: there is no such split, or its first record is damaged.
+  """
+
+  def __init__(
+    self,
+    builder: Any,
+    split: str,
+    region_dim: int = features.REGION_DIM,
+    fields: Sequence[str] = ('regions',),
+  ):
+    check_split(builder, split)
+    self.region_dim, self.fields = region_dim, tuple(fields)
+    self._files = tfrecords.RecordFiles(map(str, builder.info.splits[split].filepaths))
+    self._features = {name: tf.io.FixedLenFeature([], tf.string) for name in self.fields}
+    self.check(0)
+
+  def __len__(self) -> int:
+    return len(self._files)
+
+  def check(self, number: int) -> None:
+    """Raises ValueError, naming file and record, if a record is damaged."""
+    data = tf.io.parse_single_example(self._files.read_one(number), self._features)
+    for name in self.fields:
+      regions = np.frombuffer(data[name].numpy(), np.float32).reshape(-1, self.region_dim)
+      features.check(regions, self._files.where(number), self.region_dim)
+
+  def read(self, blocks: tf.data.Dataset, count: tf.Tensor) -> tf.data.Dataset:
+    """Reads the regions of records, still encoded, `count` records at a time.
+
+    Encoded they are many small pieces of memory, which are used again and again; the memory of a
+    decoded window would be requested from the system each time, which costs as much as copying it.
+
+    Args:
+      blocks: dataset of (first, last), the records first <= r < last.
+      count: int64 scalar.
+
+    Returns:
+      Dataset of tuples of string [count], one for each of `fields`.
+    """
+    records = blocks.interleave(
+      self._files.stream,
+      cycle_length=_READS_AHEAD,
+      block_length=BLOCK,
+      num_parallel_calls=_READS_AHEAD,
+      deterministic=True,
+    )
+
+    def parse(data):
+      parsed = tf.io.parse_example(data, self._features)
+      return tuple(parsed[name] for name in self.fields)
+
+    return records.batch(count).map(parse)
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """The examples of a split.
+
+  Attributes:
+    records: the records, which hold the images.
+    counts: int64 [records], how many examples each record has.
+    make_batch: called with `Rows`, inside a dataset; returns the model's inputs and labels,
+      {name: tensor [batch, ...]}. The numbers of its rows that only fill up a batch are 0.
+    num_draws: random numbers that `make_batch` takes for an example.
+  """
+
+  records: RegionRecords
+  counts: np.ndarray
+  make_batch: Callable[[Rows], dict[str, tf.Tensor]]
+  num_draws: int = 0
+
+
+class RecordInput:
+  """Batches of a task's training and evaluation split; a subclass defines `open_split`.
+
+  Args:
+    train_batch_size: over all replicas.
+    eval_batch_size: over all replicas.
+    train_split: name of the split to train on.
+    eval_split: name of the split to evaluate on.
+    max_img_seq_length: regions of an image that the model gets, further ones are cut off.
+    seed: decides the order of training and all random draws.
+    window: blocks of `BLOCK` records that are held in memory and shuffled together.
+
+  Raises (also the methods):
+    ValueError: bad data; one line that names the file and, where it is one, the record.
+  """
+
+  def __init__(
+    self,
+    *,
+    train_batch_size: int | None = None,
+    eval_batch_size: int | None = None,
+    train_split: str = 'train',
+    eval_split: str = 'val',
+    max_img_seq_length: int = 50,
+    seed: int = 0,
+    window: int = WINDOW,
+  ):
+    self.train_batch_size = train_batch_size
+    self.eval_batch_size = eval_batch_size
+    self.train_split = train_split
+    self.eval_split = eval_split
+    self.max_img_seq_length = max_img_seq_length
+    self.seed = seed
+    self._window = window
+    self._splits = {}
+
+  def open_split(self, name: str) -> Split:
+    """Opens a split; called once for each name, on first use."""
+    raise NotImplementedError
+
+  @property
+  def num_train_examples(self) -> int:
+    """Examples in an epoch of training, over all hosts."""
+    return int(self._split(self.train_split).counts.sum())
+
+  @property
+  def num_eval_examples(self) -> int:
+    """Examples in an evaluation, over all hosts."""
+    return int(self._split(self.eval_split).counts.sum())
+
+  @_without_autograph
+  def train_dataset(
+    self, context: tf.distribute.InputContext | None = None, start_step: int = 0
+  ) -> tf.data.Dataset:
+    """Returns the endless training batches of one input pipeline (host).
+
+    Args:
+      context: place among the pipelines; None for one pipeline and one replica.
+      start_step: training steps already taken; the dataset begins with the batch after them.
+
+    Returns:
+      Dataset of what `Split.make_batch` returns, for one replica's batch. Consecutive batches belong
+      to the pipeline's replicas in turn.
+    """
+    context = context or tf.distribute.InputContext()
+    split = self._split(self.train_split)
+    first, last = _share(len(split.records), context)
+    order = ShuffledOrder(
+      first, last, self.seed, block=BLOCK, window=self._window, counts=split.counts
+    )
+    batch_size = context.get_per_replica_batch_size(self.train_batch_size)
+    start = start_step * batch_size * _local_replicas(context)
+    number, skipped = order.window_at(start)
+
+    def read(number):
+      window = order.window(number)
+      blocks = tf.data.Dataset.from_tensor_slices((window.first, window.last))
+      regions = split.records.read(blocks, tf.reduce_sum(window.last - window.first))
+      return regions.map(lambda *regions: (window.example, window.slot, regions))
+
+    # While one window is used up the next is read.
+    windows = tf.data.Dataset.counter(number).flat_map(read).prefetch(1)
+    dataset = batching.batches(windows, batch_size, skipped)
+    return self._finish(dataset, split, start, batch_size, context)
+
+  @_without_autograph
+  def eval_dataset(self, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+    """Returns the evaluation batches of one input pipeline (host), the same every time.
+
+    Args:
+      context: as for `train_dataset`.
+
+    Returns:
+      Dataset as for training, with each example once and 'weights' float32 [batch]. Rows of weight 0
+      fill up the end, so that all pipelines and all their replicas get equally many batches.
+    """
+    context = context or tf.distribute.InputContext()
+    split = self._split(self.eval_split)
+    records, counts = split.records, split.counts
+    first, last = _share(len(records), context)
+    batch_size = context.get_per_replica_batch_size(self.eval_batch_size)
+    shares = [_share(len(records), context, p) for p in range(context.num_input_pipelines)]
+    largest = max(int(counts[slice(*share)].sum()) for share in shares)
+    num_batches = -(-largest // (batch_size * _local_replicas(context))) * _local_replicas(context)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    missing = num_batches * batch_size - int(starts[last] - starts[first])
+    blocks = tf.data.Dataset.range(first, last, BLOCK).map(
+      lambda b: (b, tf.minimum(b + BLOCK, last))
+    )
+
+    def window(numbers, regions):
+      slot = tf.repeat(tf.range(tf.size(numbers, tf.int64)), tf.gather(counts, numbers))
+      begins, ends = tf.gather(starts, numbers), tf.gather(starts, numbers + 1)
+      return tf.ragged.range(begins, ends).flat_values, slot, regions
+
+    numbers = tf.data.Dataset.range(first, last).batch(BLOCK)
+    windows = tf.data.Dataset.zip(numbers, records.read(blocks, BLOCK)).map(window)
+    zeros = tf.zeros([missing], tf.int64)
+    nothing = tuple(tf.constant(['']) for _ in records.fields)
+    padding = tf.data.Dataset.from_tensors((zeros + _PADDING, zeros, nothing))
+    dataset = batching.batches(windows.concatenate(padding), batch_size)
+    return self._finish(dataset, split, 0, batch_size, context, weighted=True)
+
+  def explain(self, error: Exception) -> ValueError | None:
+    """Finds the damaged record that caused an error of a dataset.
+
+    Args:
+      error: what reading a dataset raised.
+
+    Returns:
+      A ValueError of one line that names file and record; None if no record is damaged.
+    """
+    if not isinstance(error, tf.errors.DataLossError | tf.errors.InvalidArgumentError):
+      return None
+    for split in self._splits.values():
+      for number in range(len(split.records)):
+        try:
+          split.records.check(number)
+        except ValueError as cause:
+          return cause
+    return None
+
+  def _split(self, name):
+    """Returns the `Split` of a name, opened on first use."""
+    if name not in self._splits:
+      self._splits[name] = self.open_split(name)
+    return self._splits[name]
+
+  def _finish(self, dataset, split, start, batch_size, context, weighted=False):
+    """Turns batches of (example, encoded regions of each field) into the task's batches."""
+    host, width = context.input_pipeline_id, split.num_draws
+
+    def finish(number, rows):
+      example, *data = rows
+      position = start + number * batch_size
+      if width:
+        draws = masking.uniform(self.seed, host, position, batch_size, width)
+      else:
+        draws = tf.zeros([batch_size, 0], tf.float64)
+      weights = {'weights': tf.cast(example != _PADDING, tf.float32)} if weighted else {}
+      decoded = (
+        decode_regions(x, self.max_img_seq_length, split.records.region_dim) for x in data
+      )
+      regions = dict(zip(split.records.fields, decoded, strict=True))
+      return weights | split.make_batch(Rows(tf.maximum(example, 0), regions, draws))
+
+    dataset = dataset.enumerate().map(finish, tf.data.AUTOTUNE, deterministic=True)
+    options = tf.data.Options()
+    options.deterministic = True
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def check_split(builder: Any, split: str) -> None:
+  """Raises ValueError, listing the splits, if a TFDS builder has no split of that name."""
+  if split not in builder.info.splits:
+    raise ValueError(
+      f'{builder.info.full_name} has no split {split!r}; it has {", ".join(builder.info.splits)}.'
+    )
+
+
+def _local_replicas(context):
+  return context.num_replicas_in_sync // context.num_input_pipelines
+
+
+def _share(num_records, context, pipeline=None):
+  """Returns the records (first, last), first <= r < last, that an input pipeline reads."""
+  pipelines = context.num_input_pipelines
+  pipeline = context.input_pipeline_id if pipeline is None else pipeline
+  if num_records < pipelines:
+    raise ValueError(
+      f'{num_records} images for {pipelines} hosts; each needs one. Use fewer hosts.'
+    )
+  return num_records * pipeline // pipelines, num_records * (pipeline + 1) // pipelines

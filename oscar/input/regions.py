@@ -1,0 +1,39 @@
+"""Image regions at a fixed number: cut off or padded with zeros."""
+
+import tensorflow as tf
+
+
+def pad_regions(regions: tf.Tensor, max_img_seq_length: int) -> tuple[tf.Tensor, tf.Tensor]:
+  """Pads or cuts one image's regions to a fixed number.
+
+  Args:
+    regions: float32 [regions, dim].
+    max_img_seq_length: how many to keep or pad to with zeros.
+
+  Returns:
+    (float32 [max_img_seq_length, dim], int32: how many are real).
+  """
+  kept = regions[:max_img_seq_length]
+  count = tf.shape(kept)[0]
+  padded = tf.pad(kept, [[0, max_img_seq_length - count], [0, 0]])
+  return tf.ensure_shape(padded, [max_img_seq_length, regions.shape[1]]), count
+
+
+def decode_regions(
+  data: tf.Tensor, max_img_seq_length: int, dim: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Decodes the stored regions of a batch and pads them.
+
+  Args:
+    data: string [batch], the bytes of float32 [regions, dim].
+    max_img_seq_length: how many regions to keep or pad to with zeros.
+    dim: numbers in a region.
+
+  Returns:
+    (float32 [batch, max_img_seq_length, dim], int32 [batch]: how many are real).
+  """
+  # One operation decodes, cuts off and pads.
+  regions = tf.io.decode_raw(data, tf.float32, fixed_length=max_img_seq_length * dim * 4)
+  count = tf.minimum(tf.strings.length(data) // (dim * 4), max_img_seq_length)
+  shape = [max_img_seq_length, dim]
+  return tf.ensure_shape(tf.reshape(regions, [-1, *shape]), [data.shape[0], *shape]), count
