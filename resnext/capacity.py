@@ -8,11 +8,9 @@ parameters, and as many multiply-adds at each pixel.
 """
 import dataclasses
 import math
-import sys
 
-from absl import flags
-
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
 
 # Table 2: C -> (d, width of the grouped convolution).
 PAPER_TABLE_2 = {1: (64, 64), 2: (40, 80), 4: (24, 96), 8: (14, 112), 32: (4, 128)}
@@ -79,11 +77,14 @@ def table(cardinalities, channels=256, baseline_width=64):
   return '\n'.join(lines)
 
 
-def main(_):
-  config = settings.from_flags(CapacityConfig, flags.FLAGS)
+def run(resolved: settings.Resolved):
+  """Prints Table 2."""
+  (config,) = resolved
   print(table(config.cardinality_list(), config.channels, config.baseline_width))
 
 
+SCRIPT = Script(__doc__, (CapacityConfig,), run)
+
+
 if __name__ == '__main__':
-  settings.define_flags(CapacityConfig)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, (CapacityConfig,))))
+  SCRIPT.main()

@@ -12,9 +12,11 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from tpu_utils import config
 from tpu_utils.command_line import settings
+from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import image_script
 
@@ -69,6 +71,33 @@ class Score:
   @property
   def _spread(self):
     return f' +- {self.deviation:.2f}' if self.runs > 1 else ''
+
+
+def own_recipes(
+  recipes: Mapping[str, Recipe], module: str, changes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Recipe]:
+  """Makes the recipes of an experiment from those of the training script that it repeats.
+
+  Args:
+    recipes: of the training script.
+    module: the experiment's script.
+    changes: {name of a recipe: {flag: value} in place of its own}; others are left out.
+  """
+  own = {}
+  for name, settings_changed in changes.items():
+    recipe = recipes[name]
+    own[name] = dataclasses.replace(
+      recipe,
+      script=module,
+      settings={**recipe.settings, **settings_changed},
+      command=f'python -m {module} --recipe={name}' + (
+        '' if name == image_script.DIGITS else ' --data_dir=DATA --model_dir=DIR'
+      ),
+      expects='the tables of the experiment',
+      measured=None,
+      cost='as many trainings as the experiment has networks; --dry_run lists them',
+    )
+  return own
 
 
 class Experiment:
