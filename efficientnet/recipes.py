@@ -1,11 +1,11 @@
 """Every published training recipe for EfficientNets that can be named, with its source.
 
-`imagenet` holds the defaults of the official script (tensorflow/tpu, models/official/efficientnet at
-7dc921f), which are those of `efficientnet.main` too. Both versions of the paper use AutoAugment and an
-initial learning rate of 0.256, twice the official script's: the rate that its rule gives to a batch of
-4096 images. They differ from each other in stochastic depth and in held-out images. The official
-repository has no recipe for LARS, and no training code for AdvProp and Noisy Student, whose
-checkpoints can only be evaluated.
+`imagenet` holds the defaults of the official script (tensorflow/tpu, models/official/efficientnet
+at 7dc921f), which are those of `efficientnet.main` too. Both versions of the paper use
+AutoAugment and an initial learning rate of 0.256, twice the official script's: the rate that its
+rule gives to a batch of 4096 images. They differ from each other in stochastic depth and in
+held-out images. The official repository has no recipe for LARS, and no training code for AdvProp
+and Noisy Student, whose checkpoints can only be evaluated.
 """
 from tpu_utils.command_line.recipes import Recipe, by_name
 
@@ -30,8 +30,8 @@ def _cost(**models):
   """Estimates the training time of {label: billions of multiply-adds per image}."""
   times = ', '.join(f'{label} {_days(madds)}' for label, madds in models.items())
   return (
-    f'estimated for 350 epochs on a TPU v2-8: {times}, by multiply-adds from the 23 hours for B0 that '
-    'arXiv 2011.00071 states'
+    f'estimated for 350 epochs on a TPU v2-8: {times}, by multiply-adds from the 23 hours for B0 '
+    'that arXiv 2011.00071 states'
   )
 
 
@@ -96,9 +96,10 @@ PAPER = PAPER_V1.with_settings(
     'holdout_shards': 20,  # 25,022 images, which choose the checkpoint.
   },
   paper=(
-    'arXiv 1905.11946v5, Section 5.2; batch size, epochs, label smoothing and moving averages, which '
-    "it leaves out, from main.py. Training reports the held-out images' accuracy; the paper's is that of "
-    "ImageNet's validation images"
+    'arXiv 1905.11946v5, Section 5.2; batch size, epochs, label smoothing and moving averages, '
+    'which '
+    "it leaves out, from main.py. Training reports the held-out images' accuracy; the paper's is "
+    "that of ImageNet's validation images"
   ),
   expects=(
     'B0 77.1, B1 79.1, B2 80.1, B3 81.6, B4 82.9, B5 83.6, B6 84.0, B7 84.3 % top-1 '
@@ -201,8 +202,8 @@ NOISY_STUDENT = Recipe(
   },
   command=_command('noisy_student', '--ckpt_dir=CHECKPOINT --data_dir=IMAGENET', _EVAL),
   expects=(
-    'L2 at 475 pixels 88.2, at 800 pixels 88.4; at their own sizes B0 78.8, B1 81.5, B2 82.4, B3 84.1, '
-    'B4 85.3, B5 86.1, B6 86.4, B7 86.9 % top-1 (official README, NoisyStudent + RA)'
+    'L2 at 475 pixels 88.2, at 800 pixels 88.4; at their own sizes B0 78.8, B1 81.5, B2 82.4, B3 '
+    '84.1, B4 85.3, B5 86.1, B6 86.4, B7 86.9 % top-1 (official README, NoisyStudent + RA)'
   ),
   cost='estimated: 50,000 images of 168 billion multiply-adds each; not timed',
 )
@@ -210,8 +211,9 @@ TRANSFER = Recipe(
   name='transfer',
   script=_MAIN,
   paper=(
-    'arXiv 1905.11946, Section 5.3, which takes the settings of Kornblith et al. (arXiv 1805.08974). '
-    'They search for the learning rate on each data set; 0.01 is from the middle of their grid. '
+    'arXiv 1905.11946, Section 5.3, which takes the settings of Kornblith et al. (arXiv '
+    '1805.08974). They search for the learning rate on each data set; 0.01 is from the middle of '
+    'their grid. '
     "--transfer also sets batch norm's momentum to max(1 - 10 / steps per epoch, 0.9)"
   ),
   settings={
@@ -230,8 +232,8 @@ TRANSFER = Recipe(
   ),
   expects='CIFAR-10: B0 98.1, B7 98.9 %; CIFAR-100: B0 88.1, B7 91.7 % (paper, Table 5)',
   cost=(
-    'estimated: 16 minutes for B0 on a TPU v2-8: 20,000 steps of 256 images are 4 epochs of ImageNet, '
-    'of which arXiv 2011.00071 states 350 in 23 hours'
+    'estimated: 16 minutes for B0 on a TPU v2-8: 20,000 steps of 256 images are 4 epochs of '
+    'ImageNet, of which arXiv 2011.00071 states 350 in 23 hours'
   ),
 )
 DIGITS = Recipe(

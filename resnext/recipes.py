@@ -1,7 +1,8 @@
 """Every published training recipe for ResNeXts that can be named, with its source.
 
-`imagenet` is the default of `resnext.main`. Official code: facebookresearch/ResNeXt at 1f59a2c. The
-paper's appendix, the README and train.lua contradict one another on CIFAR, so each has a recipe.
+`imagenet` is the default of `resnext.main`. Official code: facebookresearch/ResNeXt at 1f59a2c.
+The paper's appendix, the README and train.lua contradict one another on CIFAR, so each has a
+recipe.
 """
 from tpu_utils.command_line.recipes import Recipe, by_name
 
@@ -18,8 +19,8 @@ def _command(name):
 def _cifar_cost(multiply_adds):
   total = 3 * multiply_adds * 1e9 * 300 * 50000
   return (
-    f'estimated: {total:.1e} multiply-adds, 3 times the forward pass of {multiply_adds:.2f} billion for each '
-    'image of 300 epochs; stated: 8 GPUs (README); not timed'
+    f'estimated: {total:.1e} multiply-adds, 3 times the forward pass of {multiply_adds:.2f} '
+    'billion for each image of 300 epochs; stated: 8 GPUs (README); not timed'
   )
 
 
@@ -50,21 +51,21 @@ IMAGENET = Recipe(
   command=_command('imagenet'),
   expects='ResNeXt-50 (32x4d) 22.2 % top-1 error (paper, Table 3; README)',
   cost=(
-    'estimated: 2.9 days on 8 M40 GPUs, by multiply-adds from the 0.95 seconds a step that Section 5.1 '
-    'states for ResNeXt-101 (32x4d)'
+    'estimated: 2.9 days on 8 M40 GPUs, by multiply-adds from the 0.95 seconds a step that Section '
+    '5.1 states for ResNeXt-101 (32x4d)'
   ),
 )
 IMAGENET_101 = IMAGENET.with_settings(
   'imagenet_101',
   {'model_name': 'resnext-101-32x4d'},
-  paper=f'arXiv 1611.05431, Sections 4 and 5.1; otherwise as `imagenet`',
+  paper='arXiv 1611.05431, Sections 4 and 5.1; otherwise as `imagenet`',
   expects='ResNeXt-101 (32x4d) 21.2 % top-1, 5.6 % top-5 error (paper, Tables 3 and 4; README)',
   cost='estimated: 5.5 days on 8 M40 GPUs, from the 0.95 seconds a step that Section 5.1 states',
 )
 IMAGENET_101_64X4D = IMAGENET.with_settings(
   'imagenet_101_64x4d',
   {'model_name': 'resnext-101-64x4d'},
-  paper=f'arXiv 1611.05431, Sections 4 and 5.1; otherwise as `imagenet`',
+  paper='arXiv 1611.05431, Sections 4 and 5.1; otherwise as `imagenet`',
   expects='ResNeXt-101 (64x4d) 20.4 % top-1, 5.3 % top-5 error (paper, Tables 4 and 5; README)',
   cost='stated: 10 days on 8 M40 GPUs, 1.7 seconds a step (Section 5.1)',
 )
@@ -74,15 +75,16 @@ IMAGENET_5K = IMAGENET.with_settings(
   {
     'num_label_classes': 5000,
     'num_train_images': 6_800_000,
-    'lr_step_epochs': '5.652,11.304,16.957',  # After 30, 60 and 90 epochs' worth of ImageNet-1K's steps.
+    'lr_step_epochs': '5.652,11.304,16.957',  # The steps of 30, 60 and 90 epochs of ImageNet-1K.
   },
   paper=(
-    'arXiv 1611.05431, Section 5.2: 6.8 million images of 5,000 classes, as many mini-batches as for '
-    'ImageNet-1K. The set is the authors\' choice from ImageNet-22K, not published as a list here'
+    'arXiv 1611.05431, Section 5.2: 6.8 million images of 5,000 classes, as many mini-batches as '
+    'for ImageNet-1K. The set is the authors\' choice from ImageNet-22K, not published as a list '
+    'here'
   ),
   expects=(
-    'ResNeXt-50 (32x4d), 5K-way 42.3 % top-1, 16.8 % top-5 error; ResNeXt-101 (32x4d) 40.1 and 15.1 % '
-    '(paper, Table 6)'
+    'ResNeXt-50 (32x4d), 5K-way 42.3 % top-1, 16.8 % top-5 error; ResNeXt-101 (32x4d) 40.1 and '
+    '15.1 % (paper, Table 6)'
   ),
   cost='estimated: 2.9 days on 8 M40 GPUs, as `imagenet`: the same number of steps',
 )
@@ -118,7 +120,8 @@ CIFAR100 = CIFAR.with_settings(
   {'num_label_classes': 100},
   paper='arXiv 1611.05431, Section 5.4 and appendix A',
   expects=(
-    'ResNeXt-29 (8x64d) 17.77 %, (16x64d) 17.31 % error on CIFAR-100, mean of 10 runs (paper, Table 7)'
+    'ResNeXt-29 (8x64d) 17.77 %, (16x64d) 17.31 % error on CIFAR-100, mean of 10 runs (paper, '
+    'Table 7)'
   ),
   cost=_cifar_cost(5.39),
 )
@@ -127,8 +130,8 @@ CIFAR_TORCH = CIFAR_16X64D.with_settings(
   {'lr_step_epochs': '147,222'},  # epoch / 300 > 0.49 and > 0.74, epochs counted from 1.
   paper=f'{_OFFICIAL}, the CIFAR command of README.md and the schedule of train.lua',
   expects=(
-    'none printed for this schedule; the paper has 3.58 % error for ResNeXt-29 (16x64d) on CIFAR-10 '
-    '(Table 7)'
+    'none printed for this schedule; the paper has 3.58 % error for ResNeXt-29 (16x64d) on '
+    'CIFAR-10 (Table 7)'
   ),
   cost=_cifar_cost(10.69),
 )
@@ -143,8 +146,8 @@ CIFAR_PREACTIVATION = CIFAR.with_settings(
     'iterations_per_loop': 196,
   },
   paper=(
-    f'{_OFFICIAL}, README.md: the CIFAR numbers of the paper come from pre-activation blocks and a batch '
-    'of 256, which appendix A contradicts; its learning rate of 0.1 is kept'
+    f'{_OFFICIAL}, README.md: the CIFAR numbers of the paper come from pre-activation blocks and a '
+    'batch of 256, which appendix A contradicts; its learning rate of 0.1 is kept'
   ),
   expects='ResNeXt-29 (8x64d) 3.65 % error on CIFAR-10, mean of 10 runs (paper, Table 7)',
   cost=_cifar_cost(5.39),
@@ -219,8 +222,8 @@ RECIPES = by_name((
 _TORCH = {'random_crop': 'torch', 'color_jitter': 0.4, 'lighting': 0.1}  # datasets/imagenet.lua.
 _PADDED = {'random_crop': 'padded', 'padding': 4}  # datasets/cifar10.lua.
 
-# {recipe: arguments of `tpu_utils.images.spec.Augmentation`}, for which there are no flags. The digits
-# are not here: they take the augmentation of their data set.
+# {recipe: arguments of `tpu_utils.images.spec.Augmentation`}, for which there are no flags. Without
+# the digits, which take the augmentation of their data set.
 AUGMENTATIONS = {
   name: _PADDED if 'cifar' in name else _TORCH
   for name in RECIPES

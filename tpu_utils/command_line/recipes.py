@@ -1,7 +1,7 @@
 """Training recipes as data: a record per published way to train or evaluate a model.
 
-Each paper's package has a `recipes.py` with its records; the scripts take one by `--recipe=NAME` and
-print all of them with `--recipe=list`. Imports no TensorFlow.
+Each paper's package has a `recipes.py` with its records; the scripts take one by `--recipe=NAME`
+and print all of them with `--recipe=list`. Imports no TensorFlow.
 """
 import dataclasses
 import math
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 WIDTH = 100  # Columns of `table`.
 
-_TEXTS = ('script', 'paper', 'command', 'expects', 'cost')
+_TEXTS = ('script', 'paper', 'command', 'expects')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +44,15 @@ class Recipe:
   def __post_init__(self):
     if not isinstance(self.name, str) or not re.fullmatch('[a-z][a-z0-9_]*', self.name):
       raise ValueError(
-        f'Recipe name {self.name!r} must be lower-case letters, digits and underscores, a letter first.'
+        f'Recipe name {self.name!r} must be lower-case letters, digits and underscores, and begin '
+        'with a letter.'
       )
     for field in _TEXTS:
       value = getattr(self, field)
       if not isinstance(value, str) or not value.strip():
-        raise ValueError(f'Recipe {self.name}: {field} is {value!r}; give a text that is not empty.')
+        raise ValueError(f'Recipe {self.name}: {field} is {value!r}; give a non-empty text.')
     if self.measured is not None and not self.measured.strip():
-      raise ValueError(f'Recipe {self.name}: measured is empty; give None where nothing was measured.')
+      raise ValueError(f'Recipe {self.name}: measured is empty; give None for no measurement.')
     object.__setattr__(self, 'settings', types.MappingProxyType(_checked(self.name, self.settings)))
     self._check_command()
 
@@ -150,7 +151,7 @@ def _block(recipe):
     ('source', recipe.paper),
     ('expects', recipe.expects),
     ('measured', recipe.measured or 'not by this project'),
-    ('cost', recipe.cost),
+    ('cost', recipe.cost or 'unknown'),
   )
   lines = [recipe.name]
   for label, text in rows:
