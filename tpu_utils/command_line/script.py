@@ -54,8 +54,8 @@ def named_choice(flags_given: Mapping[str, Any], recipe: Recipe | None) -> Choic
 
 
 def named_origin(recipe: Recipe) -> str:
-  """Describes a recipe as the origin of values."""
-  return f'--recipe={recipe.name}' + (f' ({recipe.paper})' if recipe.paper else '')
+  """Describes a recipe as the origin of values; `--recipe=list` has its source."""
+  return f'--recipe={recipe.name}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +259,7 @@ def _print_page(text):
 def _nobody_reads():
   """Whether the reader of standard output is gone, which then leads nowhere."""
   try:
-    sys.stdout.flush()
+    print(flush=True)  # A flush alone succeeds where the error has emptied the buffer.
   except BrokenPipeError:
     # Python flushes once more when it ends, and would complain.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

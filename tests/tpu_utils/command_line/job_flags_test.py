@@ -1,11 +1,11 @@
 """The record of a job gives its flags to whoever reads its checkpoints."""
 import json
-import types
 
 import pytest
+import tensorflow as tf
 
+from tpu_utils.command_line import job_flags
 from tpu_utils.config import DataConfig
-from tpu_utils.image_jobs import job_flags
 
 
 def write(folder, content):
@@ -31,9 +31,24 @@ def test_damaged_records(tmp_path, content):
   assert '\n' not in str(error.value)
 
 
-def test_only_what_differs_and_what_the_settings_have():
-  names = [field for field in DataConfig.__dataclass_fields__]
-  values = {name: types.SimpleNamespace(value=None) for name in names}
-  values['advprop'].value = True
-  job = {'advprop': True, 'crop_rule': 'whole', 'interpolation': None, 'optimizer': 'sgd'}
-  assert job_flags.for_configs(job, [DataConfig], values) == {'crop_rule': 'whole'}
+def test_remote_folders(tmp_path):
+  with tf.io.gfile.GFile('ram://job_flags/run.json', 'w') as file:
+    file.write(json.dumps({'starts': [{'flags': {'a': 1}}]}))
+  assert job_flags.of_checkpoint('ram://job_flags/model.ckpt-3') == {'a': 1}
+  assert job_flags.of_checkpoint('ram://nowhere/model.ckpt-3') is None
+
+
+def test_those_that_the_settings_have():
+  job = {'advprop': True, 'crop_rule': None, 'data_dir': 'there', 'optimizer': 'sgd'}
+  assert job_flags.facts(job, [DataConfig]) == {'data_dir': 'there', 'crop_rule': None, 'advprop': True}
+  assert 'data_dir' not in job_flags.facts(job, [DataConfig], without=job_flags.DATA_NAMES)
+
+
+@pytest.mark.parametrize('flags, learnt', [
+  (None, False),
+  ({'data_dir': '', 'dataset': None}, True),
+  ({'data_dir': '/imagenet', 'dataset': None}, False),
+  ({'data_dir': '', 'dataset': 'cifar10'}, False),
+])
+def test_whether_a_job_learnt_the_digits(flags, learnt):
+  assert job_flags.learnt_digits(flags) is learnt
