@@ -44,9 +44,7 @@ def _test_command(script, name):
   return f'python -m {script} --recipe={name} --eval_model_dir=CHECKPOINT --data_dir=DATA'
 
 
-# -------------------------------------------------------------------- Retrieval of images and texts
-
-_DECIDING = {  # Defaults of every fine-tuning script.
+_OPTIMIZATION = {  # Defaults of every fine-tuning script.
   'adam_epsilon': 1e-8,
   'max_grad_norm': 1.0,
   'warmup_steps': 0,
@@ -57,7 +55,7 @@ RETRIEVAL_BASE = Recipe(
   script='oscar.run_retrieval',
   paper=f'{_ZOO}, Image Text Retrieval; appendix A has 40 epochs in batches of 256',
   settings={
-    **_DECIDING,
+    **_OPTIMIZATION,
     'do_train': True,
     'do_lower_case': True,
     'evaluate_during_training': True,
@@ -69,6 +67,10 @@ RETRIEVAL_BASE = Recipe(
     'att_mask_type': 'CLR',
     'max_seq_length': 70,
     'max_img_seq_length': 50,
+    'img_feature_type': 'frcnn',
+    'img_feature_dim': 2054,
+    'use_img_layernorm': 1,
+    'img_layer_norm_eps': 1e-12,
     'per_gpu_train_batch_size': 32,
     'num_train_epochs': 30,
     'save_steps': 5000,
@@ -132,14 +134,12 @@ RETRIEVAL_TEST_5K = RETRIEVAL_TEST_1K.with_settings(
   cost='evaluation: estimated 125 million pairs of image and text; not timed',
 )
 
-# ------------------------------------------------------------------------------------- Captioning
-
 CAPTIONING_BASE = Recipe(
   name='captioning_base',
   script='oscar.run_captioning',
   paper=f'{_ZOO}, Image Captioning, step 1; appendix A has 40 epochs in batches of 256',
   settings={
-    **_DECIDING,
+    **_OPTIMIZATION,
     'do_train': True,
     'do_lower_case': True,
     'evaluate_during_training': True,
@@ -147,6 +147,8 @@ CAPTIONING_BASE = Recipe(
     'max_seq_length': 70,
     'max_seq_a_length': 40,
     'max_img_seq_length': 50,
+    'img_feature_type': 'frcnn',
+    'img_feature_dim': 2054,
     'mask_prob': 0.15,
     'max_masked_tokens': 3,
     'per_gpu_train_batch_size': 64,
@@ -261,8 +263,6 @@ CAPTIONING_TEST = Recipe(
   cost='evaluation: 5,000 images; not timed',
 )
 
-# ----------------------------------------------------------------------------------------- NoCaps
-
 # NoCaps allows no other captions than COCO's, so that training starts from BERT.
 NOCAPS_BASE = CAPTIONING_BASE.with_settings(
   'nocaps_base',
@@ -317,14 +317,12 @@ NOCAPS_TEST = CAPTIONING_TEST.with_settings(
   cost='evaluation: 4,500 images; not timed',
 )
 
-# --------------------------------------------------------------------------- Questions, statements
-
 VQA_BASE = Recipe(
   name='vqa_base',
   script='oscar.run_vqa',
   paper=f'{_ZOO}, VQA; appendix A has batches of 128, which are 4 GPUs',
   settings={
-    **_DECIDING,
+    **_OPTIMIZATION,
     'do_train': True,
     'do_lower_case': True,
     'evaluate_during_training': True,
@@ -387,7 +385,7 @@ GQA_BASE = Recipe(
   script='oscar.run_gqa',
   paper=f'{_ZOO}, GQA; appendix A has batches of 128',
   settings={
-    **_DECIDING,
+    **_OPTIMIZATION,
     'do_train': True,
     'do_lower_case': True,
     'evaluate_during_training': True,
@@ -430,7 +428,7 @@ NLVR2_BASE = Recipe(
   script='oscar.run_nlvr',
   paper=f'{_ZOO}, NLVR2; appendix A has learning rates of 2e-5, 3e-5 or 5e-5 and batches of 72',
   settings={
-    **_DECIDING,
+    **_OPTIMIZATION,
     'do_train': True,
     'do_lower_case': True,
     'evaluate_during_training': True,
@@ -483,4 +481,5 @@ VINVL_NLVR2_LARGE = NLVR2_LARGE.with_settings(
   cost=NLVR2_LARGE.cost,
 )
 
+# All of the above, in order.
 RECIPES = by_name(value for value in list(globals().values()) if isinstance(value, Recipe))

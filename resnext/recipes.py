@@ -75,7 +75,7 @@ IMAGENET_5K = IMAGENET.with_settings(
   {
     'num_label_classes': 5000,
     'num_train_images': 6_800_000,
-    'lr_step_epochs': '5.652,11.304,16.957',  # The steps of 30, 60 and 90 epochs of ImageNet-1K.
+    'lr_step_epochs': '5.6522,11.3044,16.9566',  # The steps of 30, 60 and 90 epochs of ImageNet-1K.
   },
   paper=(
     'arXiv 1611.05431, Section 5.2: 6.8 million images of 5,000 classes, as many mini-batches as '
@@ -152,6 +152,36 @@ CIFAR_PREACTIVATION = CIFAR.with_settings(
   expects='ResNeXt-29 (8x64d) 3.65 % error on CIFAR-10, mean of 10 runs (paper, Table 7)',
   cost=_cifar_cost(5.39),
 )
+# The paper has no transfer experiments; --transfer means the same for every image classifier here.
+TRANSFER = Recipe(
+  name='transfer',
+  script=_MAIN,
+  paper=(
+    'Kornblith et al., arXiv 1805.08974, who search for the learning rate on each data set; 0.01 '
+    "is from the middle of their grid. --transfer also sets batch norm's momentum to max(1 - 10 / "
+    'steps per epoch, 0.9)'
+  ),
+  settings={
+    'optimizer': 'momentum',
+    'nesterov': True,
+    'base_learning_rate': 0.01,
+    'lr_schedule': 'cosine',
+    'lr_warmup_epochs': 0.0,
+    'label_smoothing': 0.0,
+    'moving_average_decay': 0.0,
+    'train_batch_size': 256,
+    'train_steps': 20000,
+  },
+  command=(
+    f'python -m {_MAIN} --recipe=transfer --transfer --dataset=cifar10 '
+    '--init_checkpoint=CHECKPOINT --model_dir=RUN'
+  ),
+  expects='none: the paper has no transfer experiments',
+  cost=(
+    'estimated: 2.8 hours on 8 M40 GPUs, by multiply-adds from the 0.95 seconds a step that '
+    'Section 5.1 of the paper states for ResNeXt-101 (32x4d)'
+  ),
+)
 DIGITS = Recipe(
   name='digits',
   script=_MAIN,
@@ -178,6 +208,7 @@ DIGITS = Recipe(
   },
   command='python -m resnext.main --recipe=digits',
   expects='at least 97 % top-1',
+  measured='98.59 % top-1 on the 355 held-out images, seed 0',
   cost='estimated: about two minutes on two CPU cores',
 )
 # For a network of its full size that starts from weights trained on other data.
@@ -215,6 +246,7 @@ RECIPES = by_name((
   CIFAR100,
   CIFAR_TORCH,
   CIFAR_PREACTIVATION,
+  TRANSFER,
   DIGITS,
   DIGITS_TUNED,
 ))
