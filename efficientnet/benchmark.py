@@ -15,10 +15,9 @@ import dataclasses
 import importlib.util
 import time
 
-from absl import flags
-
 from tpu_utils.benchmarking.peer_process import PeerProcess
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.names import check_name
 
@@ -132,10 +131,8 @@ def trainer_benchmark(config):
   from tpu_utils.benchmarking import trainer_benchmark as shared
   from tpu_utils.config import DataConfig, OptimizationConfig
 
-  digits = {
-    config_class: {f.name: job.DIGITS[f.name] for f in dataclasses.fields(config_class) if f.name in job.DIGITS}
-    for config_class in (job.ModelConfig, DataConfig, OptimizationConfig)
-  }
+  digits = job.SCRIPT.resolve({'recipe': 'digits'})
+  model, data = digits.get(job.ModelConfig), digits.get(DataConfig)
 
   def own_model():
     return model_builder_factory.build_model(config.model_name, image_size=config.image_size)
@@ -143,9 +140,9 @@ def trainer_benchmark(config):
   def digits_model():
     return model_builder_factory.build_model(
       'efficientnet-b0',
-      num_classes=job.DIGITS['num_label_classes'],
-      image_size=job.DIGITS['input_image_size'],
-      **job.ModelConfig(**digits[job.ModelConfig]).overrides(),
+      num_classes=data.num_label_classes,
+      image_size=model.input_image_size,
+      **model.overrides(),
     )
 
   def compare(build_model, data, optimization, turns):
@@ -158,16 +155,16 @@ def trainer_benchmark(config):
     config.model_name: compare(own_model, own_data, OptimizationConfig(), turns=1),
     'digits': compare(
       digits_model,
-      DataConfig(**digits[DataConfig]),
-      OptimizationConfig(**digits[OptimizationConfig] | {'lr_schedule': 'exponential'}),
+      data,
+      dataclasses.replace(digits.get(OptimizationConfig), lr_schedule='exponential'),
       turns=10,  # Its steps are so short that they take more of them.
     ),
   }
 
 
-def main(argv):
-  del argv
-  config = settings.from_flags(BenchmarkConfig, flags.FLAGS)
+def run(resolved: settings.Resolved):
+  """Times the contestants and prints their ratios."""
+  (config,) = resolved
   print(f'{config.model_name}, batch {config.batch_size}, median of {config.rounds} rounds')
   if config.compare == 'trainer':
     _print_trainer(trainer_benchmark(config))
@@ -201,6 +198,8 @@ def _print_trainer(results):
     print(f'{model:15} the trainer takes {ratio:.3f} times as long as a bare step')
 
 
+SCRIPT = Script(__doc__, (BenchmarkConfig,), run)
+
+
 if __name__ == '__main__':
-  settings.define_flags(BenchmarkConfig)
-  cli.run(main, settings.parse_flags(__doc__, [BenchmarkConfig]))
+  SCRIPT.main()

@@ -13,15 +13,16 @@ The picture has a row for each photograph and a column for each model, red where
 Zhou et al., Learning Deep Features for Discriminative Localization, arXiv 1512.04150, Section 2.
 """
 import dataclasses
-import sys
+from collections.abc import Sequence
 
 import numpy as np
-from absl import flags
 
 from efficientnet import main as training
 from efficientnet import pretrained
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import job_flags, settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
+from tpu_utils.image_jobs.image_script import PRETRAINED
 from tpu_utils.images.spec import fitted
 
 
@@ -111,14 +112,14 @@ def maps_of(name, checkpoint, photographs, config):
     predictions,
   )
 
-  job = checkpoint_models.flags_of_job(checkpoint)
-  model_settings = _model_settings(name, checkpoint, job)
-  is_digits = checkpoint_models.learnt_digits(job)
-  network = training.describe(model_settings, None)
+  job = None if checkpoint == PRETRAINED else job_flags.of_checkpoint(checkpoint)
+  model_config = _model_config(name, checkpoint, job)
+  is_digits = job_flags.learnt_digits(job)
+  model_spec = training.resolve_model(model_config)
   job = job or {}
   spec = fitted(
-    network.spec,
-    image_size=model_settings.input_image_size,
+    model_spec.spec,
+    image_size=model_config.input_image_size,
     crop=job.get('crop_rule'),
     interpolation=job.get('interpolation'),
     advprop=job.get('advprop', False),
@@ -126,8 +127,8 @@ def maps_of(name, checkpoint, photographs, config):
   )
   images = predictions.read_images(photographs, spec)
   model = checkpoint_models.load(
-    network,
-    model_settings,
+    model_spec,
+    model_config,
     spec,
     checkpoint,
     num_classes=job.get('num_label_classes'),
@@ -151,7 +152,7 @@ def maps_of(name, checkpoint, photographs, config):
   return found
 
 
-def _model_settings(name, checkpoint, job):
+def _model_config(name, checkpoint, job):
   """The `ModelConfig` of a name, or of the job that wrote the checkpoint."""
   if job is None:
     if name is None:
@@ -202,9 +203,9 @@ def _displayed(image):
   return np.clip(image / 255.0, 0.0, 1.0)
 
 
-def main(argv):
-  config = settings.from_flags(CamConfig, flags.FLAGS)
-  photographs = argv[1:]
+def run(resolved: settings.Resolved, photographs: Sequence[str]):
+  """Draws the maps of photographs, given by their paths."""
+  (config,) = resolved
   models = config.models()
   if not photographs:
     raise ValueError('No images: name some behind the flags, as in `... photo.jpg`.')
@@ -212,6 +213,8 @@ def main(argv):
   print(f'Drawn to {config.picture}.')
 
 
+SCRIPT = Script(__doc__, (CamConfig,), run, words=True)
+
+
 if __name__ == '__main__':
-  settings.define_flags(CamConfig)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, [CamConfig], positional=True)))
+  SCRIPT.main()

@@ -18,13 +18,12 @@ when the same command is given again.
 """
 import dataclasses
 import itertools
-import sys
 from typing import NamedTuple
 
-from absl import flags
-
 from efficientnet import main as training
-from tpu_utils.command_line import cli, settings
+from efficientnet.recipes import RECIPES as TRAINING_RECIPES
+from tpu_utils import config
+from tpu_utils.command_line import settings
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import experiment, image_script
 from tpu_utils.image_jobs.experiment import Trial
@@ -144,14 +143,12 @@ class ScalingConfig(experiment.ExperimentConfig):
     return phis
 
   @property
-  def given(self):
+  def chosen(self):
     """(alpha, beta, gamma) if they are not to be searched, else None."""
     return None if self.alpha is None else (self.alpha, self.beta, self.gamma)
 
 
-# What `--data_dir` left empty stands for: the embedded digits, learnt on a laptop.
-DIGITS = {
-  **training.DIGITS,
+_DIGITS = {
   'model_dir': 'runs/compound-scaling',
   # Few filters on many pixels: with fewer pixels rounding alone would decide what a resolution costs.
   'width_coefficient': 0.25,
@@ -160,6 +157,9 @@ DIGITS = {
   'steps_per_eval': 110,
   'grid_tolerance': 0.05,
 }
+RECIPES = experiment.own_recipes(
+  TRAINING_RECIPES, 'efficientnet.compound_scaling', {'imagenet': {}, 'transfer': {}, 'digits': _DIGITS}
+)
 # Tables 3 and 7: {baseline: {(how, phi): (multiply-adds in billions, top-1 accuracy)}}.
 PAPER = {
   'efficientnet-b0': {
@@ -190,25 +190,21 @@ class ModelConfig(training.ModelConfig):
   )
 
 
-def describe(model, values):
-  """The `image_script.Network` of a scaled baseline."""
-  del values
+def resolve_model(model: ModelConfig) -> image_script.ModelSpec:
+  """Resolves a scaled baseline."""
   from efficientnet import scaling_bases
 
   params = scaling_bases.get_params(model.model_name, model.overrides())
-  return image_script.Network(
+  return image_script.ModelSpec(
     build_model=scaling_bases.build_model,
     spec=scaling_bases.get_preprocess_spec(model.model_name),
     identity=('width_coefficient', 'depth_coefficient', 'input_image_size'),
-    record={'global_params': dataclasses.asdict(params)},
+    run_info={'global_params': dataclasses.asdict(params)},
   )
 
 
-SCRIPT = image_script.Script(
-  (ModelConfig, ScalingConfig),
-  describe,
-  DIGITS,
-  defaults={'archive_ckpt': False, 'keep_checkpoint_max': 1},
+TRAINING = image_script.Training(
+  (ModelConfig, ScalingConfig), resolve_model, exports_digits=False
 )
 
 
@@ -223,18 +219,18 @@ class Row:
 
 
 class Baseline:
-  """What is scaled."""
+  """The network that is scaled, from the settings of the experiment."""
 
-  def __init__(self, values):
+  def __init__(self, resolved: settings.Resolved):
     from efficientnet import scaling_bases
 
-    self._model = settings.from_flags(ModelConfig, values)
+    self._model = resolved.get(ModelConfig)
     self.name = self._model.model_name
     params = scaling_bases.get_params(self.name, self._model.overrides())
     native = scaling_bases.get_preprocess_spec(self.name).image_size
-    self._pixels = values.input_image_size or native
+    self._pixels = self._model.input_image_size or native
     self._depth, self._width = params.depth_coefficient or 1.0, params.width_coefficient or 1.0
-    self._num_classes = values.num_label_classes
+    self._num_classes = resolved.get(config.DataConfig).num_label_classes
     # Only of these does the paper say what scaling makes of them.
     self._is_papers = (self._depth, self._width, self._pixels) == (1.0, 1.0, native)
 
@@ -333,17 +329,17 @@ def figure(searched, family, scores):
   return plot
 
 
-def run(values):
-  """Does what the parsed flags (`absl.flags.FlagValues`) say; returns (alpha, beta, gamma)."""
-  work = experiment.Experiment(SCRIPT, values)
-  config = work.config
-  baseline = Baseline(values)
+def run(resolved: settings.Resolved) -> tuple[float, float, float]:
+  """Runs the search and the scaling, prints the tables; returns (alpha, beta, gamma)."""
+  trials = experiment.Experiment(resolved, TRAINING.run_job)
+  options = trials.config
+  baseline = Baseline(trials.resolved)
   searched, scores = [], {}
-  chosen = config.given
+  chosen = options.chosen
   if chosen is None:
-    searched = baseline.step_1(config)
-    if not config.dry_run:
-      scores = work.scores([row.trial for row in searched])
+    searched = baseline.step_1(options)
+    if not options.dry_run:
+      scores = trials.scores([row.trial for row in searched])
       searched.sort(key=lambda row: (scores[row.trial.name].error, scores[row.trial.name].cross_entropy))
       chosen = tuple(best(searched, scores).coefficients)
     print(f'\nSTEP 1: {baseline.name} scaled once, phi = 1\n{table(searched, scores, baseline)}')
@@ -351,21 +347,24 @@ def run(values):
     chosen = (PAPER_ALPHA, PAPER_BETA, PAPER_GAMMA)
     print('\nNothing was trained to choose from; the paper\'s coefficients are taken.')
   print('\nalpha = {:g}, beta = {:g}, gamma = {:g}'.format(*chosen))
-  family = baseline.step_2(config, chosen)
-  if not config.dry_run:
-    scores |= work.scores([row.trial for row in family])
+  family = baseline.step_2(options, chosen)
+  if not options.dry_run:
+    scores |= trials.scores([row.trial for row in family])
   print(f'\nSTEP 2: {baseline.name} scaled by phi\n{table(family, scores, baseline, chosen)}')
-  if not config.dry_run:
-    experiment.save_figure(figure(searched, family, scores), work.path('compound_scaling.png'))
-    print(f'\nResults: {work.path("results.jsonl")}; plot: {work.path("compound_scaling.png")}')
+  if not options.dry_run:
+    experiment.save_figure(figure(searched, family, scores), trials.path('compound_scaling.png'))
+    print(f'\nResults: {trials.path("results.jsonl")}; plot: {trials.path("compound_scaling.png")}')
   return chosen
 
 
-def main(argv):
-  del argv
-  run(flags.FLAGS)
+SCRIPT = TRAINING.script(
+  __doc__,
+  'efficientnet.compound_scaling',
+  RECIPES,
+  run=run,
+  defaults={'archive_ckpt': False, 'keep_checkpoint_max': 1},
+)
 
 
 if __name__ == '__main__':
-  SCRIPT.define_flags(flags.FLAGS)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, SCRIPT.configs)))
+  SCRIPT.main()

@@ -11,22 +11,14 @@
 
 Prints the five likeliest classes of each image, or the accuracies; --output_json keeps them.
 """
-import sys
-
-from absl import flags
-
 from efficientnet import main as training
 from efficientnet import pretrained
-from tpu_utils.command_line import cli, settings
+from efficientnet.recipes import RECIPES
 from tpu_utils.image_jobs import eval_ckpt
 
-SCRIPT = eval_ckpt.Script(training.SCRIPT, pretrained.PACKAGES.__contains__)
-
-
-def main(argv):
-  SCRIPT.run(flags.FLAGS, argv[1:])
+EVALUATION = eval_ckpt.Evaluation(training.TRAINING, pretrained.PACKAGES.__contains__)
+SCRIPT = EVALUATION.script(__doc__, 'efficientnet.eval_ckpt_main', RECIPES)
 
 
 if __name__ == '__main__':
-  SCRIPT.define_flags(flags.FLAGS)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, SCRIPT.configs, positional=True)))
+  SCRIPT.main()

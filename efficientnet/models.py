@@ -10,9 +10,8 @@ builds them. Accuracy is ImageNet top-1 in percent as published, with its source
 import dataclasses
 import fnmatch
 
-from absl import flags
-
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.names import unknown_name
 from tpu_utils.text_table import text_table
@@ -78,9 +77,9 @@ def rows(pattern='*'):
   return listed
 
 
-def main(argv):
-  del argv
-  config = settings.from_flags(ModelsConfig, flags.FLAGS)
+def run(resolved: settings.Resolved):
+  """Prints the list."""
+  (config,) = resolved
   listed = rows(config.model_name)
   header = ['model', 'parameters', 'multiply-adds', 'pixels', 'top-1', 'source']
   lines = [
@@ -90,6 +89,8 @@ def main(argv):
   print(text_table(header, lines, left_columns=(0, 5)))
 
 
+SCRIPT = Script(__doc__, (ModelsConfig,), run)
+
+
 if __name__ == '__main__':
-  settings.define_flags(ModelsConfig)
-  cli.run(main, settings.parse_flags(__doc__, [ModelsConfig]))
+  SCRIPT.main()

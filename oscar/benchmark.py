@@ -21,9 +21,8 @@ import os
 import tempfile
 import time
 
-from absl import flags
-
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 
 _LABELLED = 0.15  # Share of the words that are masked.
@@ -126,9 +125,9 @@ def benchmark(settings):
       }
 
 
-def main(argv):
-  del argv
-  config = settings.from_flags(BenchmarkConfig, flags.FLAGS)
+def run(resolved: settings.Resolved):
+  """Times the contestants and prints their ratios."""
+  (config,) = resolved
   results = benchmark(config)
 
   from tpu_utils.benchmarking import timing
@@ -145,6 +144,8 @@ def main(argv):
     print(f'{kind:16} {peer} takes {timing.ratio(times, peer, "ours"):.2f} times as long as ours')
 
 
+SCRIPT = Script(__doc__, (BenchmarkConfig,), run)
+
+
 if __name__ == '__main__':
-  settings.define_flags(BenchmarkConfig)
-  cli.run(main, settings.parse_flags(__doc__, [BenchmarkConfig]))
+  SCRIPT.main()

@@ -16,15 +16,14 @@ import json
 import os
 import random
 import statistics
-import sys
 import tempfile
 import time
 import unicodedata
 
 import numpy as np
-from absl import flags
 
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 
 _SPECIAL = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
@@ -205,9 +204,9 @@ def _ours(folder, prepared):
   return iter(source.train_dataset().with_options(threads))
 
 
-def main(argv):
-  del argv
-  config = settings.from_flags(BenchmarkConfig, flags.FLAGS)
+def run(resolved: settings.Resolved):
+  """Times both inputs and prints their ratio."""
+  (config,) = resolved
   with tempfile.TemporaryDirectory() as folder:
     from oscar.datasets import builders
 
@@ -238,6 +237,8 @@ def main(argv):
   )
 
 
+SCRIPT = Script(__doc__, (BenchmarkConfig,), run)
+
+
 if __name__ == '__main__':
-  settings.define_flags(BenchmarkConfig)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, [BenchmarkConfig])))
+  SCRIPT.main()

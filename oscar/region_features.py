@@ -22,14 +22,14 @@ import dataclasses
 import itertools
 import json
 import os
-import sys
+from collections.abc import Sequence
 
 import numpy as np
-from absl import flags
 from PIL import Image
 
 from oscar.datasets import features, records, region_files, tsv
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 
 _BATCH = 64
@@ -367,15 +367,14 @@ def _items(boxes):
       yield where, np.asarray(picture.convert('RGB')), of_image
 
 
-def main(argv):
-  config = settings.from_flags(RegionConfig, flags.FLAGS)
-  network = settings.from_flags(NetworkConfig, flags.FLAGS)
+def run(resolved: settings.Resolved, paths: Sequence[str]):
+  """Extracts features from image files, or checks a file of features."""
+  config, network = resolved
   if config.check:
     print('{}: {} images, {} regions, nothing wrong'.format(
       config.check, *check_file(config.check, config.region_dim)
     ))  # fmt: skip
     return
-  paths = argv[1:]
   if not paths:
     raise ValueError('No image is given; write its file behind the flags, or --check=FILE.tsv.')
   needed = {'output': config.output, 'weights': network.weights, 'labels': network.labels}
@@ -394,9 +393,8 @@ def main(argv):
   print(f'{config.output}: features and tags of {len(rows)} images')
 
 
+SCRIPT = Script(__doc__, (RegionConfig, NetworkConfig), run, words=True)
+
+
 if __name__ == '__main__':
-  settings.define_flags(RegionConfig)
-  settings.define_flags(NetworkConfig)
-  sys.exit(
-    cli.run(main, settings.parse_flags(__doc__, [RegionConfig, NetworkConfig], positional=True))
-  )
+  SCRIPT.main()

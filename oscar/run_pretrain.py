@@ -14,13 +14,15 @@ A stopped job goes on where it stopped when the same command is given again.
 """
 import dataclasses
 import os
-import sys
-
-from absl import flags
+from collections.abc import Mapping
+from typing import Any
 
 from oscar import script_settings
-from tpu_utils import config
-from tpu_utils.command_line import cli, settings
+from oscar.recipes import RECIPES
+from tpu_utils import config, files
+from tpu_utils.command_line import job_flags, settings
+from tpu_utils.command_line.recipes import Recipe
+from tpu_utils.command_line.script import Choice, Script, named_origin
 from tpu_utils.command_line.settings import setting
 
 
@@ -56,26 +58,9 @@ class DataConfig(settings.Checked):
   )
 
 
-# What `--data_dir` left empty stands for.
 SCENES_DIR = 'runs/scenes'
-SCENES = {
-  'model_dir': 'runs/oscar-scenes',
-  'config': 'tiny',
-  'max_seq_length': 35,
-  'max_img_seq_length': 6,
-  'texta_false_prob': 0.25,
-  'textb_sample_mode': 1,
-  'train_batch_size': 64,
-  'eval_batch_size': 64,
-  'train_steps': 1500,
-  'steps_per_eval': 300,
-  'iterations_per_loop': 50,
-  'log_step_count_steps': 50,
-  'learning_rate': 1e-3,
-  'warmup_steps': 100,
-  'max_grad_norm': 1.0,
-}
-CONFIGS = (
+SCENES = 'scenes'  # Name of the recipe without --data_dir.
+GROUPS = (
   script_settings.ModelConfig,
   DataConfig,
   script_settings.OptimizationConfig,
@@ -109,55 +94,83 @@ ELSEWHERE = {
 }
 
 
-def define_flags(values):
-  """Defines the script's flags in `values`, an `absl.flags.FlagValues`."""
-  for config_class in CONFIGS:
-    if config_class is config.HardwareConfig:
-      settings.define_flags(config_class, values, use_bfloat16=False)  # The official code is float32.
-    else:
-      settings.define_flags(config_class, values)
+_READING_MODES = ('eval', 'export', 'predict')
 
 
-def run(values):
-  """Does what the parsed flags (`absl.flags.FlagValues`) say."""
-  on_scenes = not values.data_dir
-  if on_scenes:
-    settings.fill_in(values, _scenes_preset(values), 'No --data_dir: scenes of handwritten digits')
-  if values.model_dir is None:
+def check(resolved: settings.Resolved):
+  """Checks the folders that the settings name, without TensorFlow.
+
+  Raises:
+    ValueError: one is missing.
+  """
+  if resolved.get(script_settings.JobConfig).model_dir is None:
     raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
-  model, data, optimization, job, hardware = (settings.from_flags(c, values) for c in CONFIGS)
+  files.check_folder('data_dir', resolved.get(DataConfig).data_dir)
+
+
+def run(resolved: settings.Resolved):
+  """Runs the job that the settings describe: training, evaluation or export."""
+  model, data, optimization, job, hardware = resolved
+  if resolved.origin:
+    print(resolved.preset_text())
 
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
   from oscar.tasks import pretrain
 
-  if on_scenes:
+  if not data.data_dir:
     from oscar import scenes
 
     world = scenes.build(SCENES_DIR, log=print)
     data = dataclasses.replace(data, data_dir=world.data_dir)
     model = dataclasses.replace(model, vocab_file=model.vocab_file or world.vocab_file)
   pretrain.run(
-    model,
-    data,
-    optimization,
-    job,
-    hardware,
-    record={'flags': settings.all_values(CONFIGS, values)},
-    expected_replicas=hardware.num_replicas if values['num_replicas'].present else None,
+    model, data, optimization, job, hardware, record={'flags': resolved.as_dict()}
   )
 
 
-def _scenes_preset(values):
-  if values.mode == 'eval':
-    return SCENES  # The training that it follows exports; two would write over each other.
-  return {**SCENES, 'export_dir': os.path.join(values.model_dir or SCENES['model_dir'], 'export')}
+def _choose(given: Mapping[str, Any], recipe: Recipe | None) -> Choice:
+  """Chooses the recipe by the data: without any, the scenes."""
+  facts = _facts_of_job(given)
+  origin = named_origin(recipe) if recipe else ''
+  if not given.get('data_dir', facts.get('data_dir')):
+    if recipe is not None and recipe.name != SCENES:
+      raise ValueError(
+        f'--recipe={recipe.name} needs --data_dir; without it, leave --recipe out to learn the scenes.'
+      )
+    if recipe is None:
+      recipe, origin = RECIPES[SCENES], 'No --data_dir: scenes of handwritten digits'
+  if recipe is None:
+    return Choice(facts=facts)
+  preset = recipe.settings
+  if recipe.name == SCENES and given.get('mode') != 'eval':
+    # The training that an evaluation follows exports; two would write over each other.
+    model_dir = given.get('model_dir') or preset['model_dir']
+    preset = {**preset, 'export_dir': os.path.join(model_dir, 'export')}
+  return Choice(recipe, preset, origin, facts)
 
 
-def main(argv):
-  del argv
-  run(flags.FLAGS)
+def _facts_of_job(given):
+  """Returns the settings that a job's own record knows, for modes that only read its checkpoints."""
+  if given.get('mode') not in _READING_MODES or not given.get('model_dir'):
+    return {}
+  job = job_flags.of_checkpoint(given['model_dir']) or {}
+  without = ('data_dir', 'train_split', 'eval_split') if given.get('data_dir') else ()
+  return job_flags.facts(job, GROUPS[:3], without)
+
+
+SCRIPT = Script(
+  __doc__,
+  GROUPS,
+  run,
+  elsewhere=ELSEWHERE,
+  defaults={'use_bfloat16': False},  # The official code is float32.
+  module='oscar.run_pretrain',
+  recipes=RECIPES,
+  default_recipe='pretrain',
+  choose=_choose,
+  check=check,
+)
 
 
 if __name__ == '__main__':
-  define_flags(flags.FLAGS)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, CONFIGS, elsewhere=ELSEWHERE)))
+  SCRIPT.main()

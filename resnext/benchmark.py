@@ -10,13 +10,11 @@ two libraries crash each other in one. Keras compiles each of its grouped convol
 minutes for a step on a CPU; hence --keras_rounds.
 """
 import dataclasses
-import sys
-
-from absl import flags
 
 from resnext import network_params
 from tpu_utils.benchmarking.peer_process import PeerProcess
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.names import check_name
 
@@ -93,8 +91,9 @@ def _take_turns(train, infer, config):
   }
 
 
-def main(_):
-  config = settings.from_flags(BenchmarkConfig, flags.FLAGS)
+def run(resolved: settings.Resolved):
+  """Times the contestants and prints their ratios."""
+  (config,) = resolved
   print(f'{config.model_name}, batch {config.batch_size}, median of {config.rounds} rounds')
   for kind, seconds in benchmark(config).items():
     for name, median in seconds.items():
@@ -104,6 +103,8 @@ def main(_):
       print(f'{kind:15} {name} takes {seconds[name] / seconds["ours"]:.2f} times as long as ours')
 
 
+SCRIPT = Script(__doc__, (BenchmarkConfig,), run)
+
+
 if __name__ == '__main__':
-  settings.define_flags(BenchmarkConfig)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, [BenchmarkConfig])))
+  SCRIPT.main()

@@ -8,11 +8,9 @@ parameters, and as many multiply-adds at each pixel.
 """
 import dataclasses
 import math
-import sys
 
-from absl import flags
-
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.text_table import text_table
 
 # Table 2: C -> (d, width of the grouped convolution).
@@ -81,11 +79,14 @@ def table(cardinalities, channels=256, baseline_width=64):
   return text_table(header, rows, left_columns=())
 
 
-def main(_):
-  config = settings.from_flags(CapacityConfig, flags.FLAGS)
+def run(resolved: settings.Resolved):
+  """Prints Table 2."""
+  (config,) = resolved
   print(table(config.cardinality_list(), config.channels, config.baseline_width))
 
 
+SCRIPT = Script(__doc__, (CapacityConfig,), run, uses_tensorflow=False)
+
+
 if __name__ == '__main__':
-  settings.define_flags(CapacityConfig)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, (CapacityConfig,)), uses_tensorflow=False))
+  SCRIPT.main()

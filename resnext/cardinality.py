@@ -15,14 +15,11 @@ paths. Each is trained by `resnext.main`, whose flags these are. A stopped exper
 stopped when the same command is given again.
 """
 import dataclasses
-import sys
-
-from absl import flags
 
 from resnext import capacity, counts, models, network_params
 from resnext import main as training
-from tpu_utils.command_line import cli, settings
-from tpu_utils.command_line.settings import setting
+from tpu_utils import config
+from tpu_utils.command_line.settings import Resolved, setting
 from tpu_utils.image_jobs import experiment, image_script
 from tpu_utils.image_jobs.experiment import Trial
 from tpu_utils.text_table import text_table
@@ -44,9 +41,7 @@ class CardinalityConfig(experiment.ExperimentConfig):
     return capacity.CapacityConfig(cardinalities=self.cardinalities).cardinality_list()
 
 
-# What `--data_dir` left empty stands for: the embedded digits, learnt on a laptop.
-DIGITS = {
-  **training.DIGITS,
+_DIGITS = {
   'model_dir': 'runs/resnext-cardinality',
   'model_name': 'resnet-11',
   # Five epochs, three times: after ten, networks of any cardinality make one or two mistakes in 355 images.
@@ -56,15 +51,21 @@ DIGITS = {
   'lr_step_epochs': '4',
   'runs': 3,
 }
-
-
-SCRIPT = image_script.Script(
-  (*training.SCRIPT.own_configs, CardinalityConfig),
-  training.describe,
-  DIGITS,
-  defaults={
-    **training.IMAGENET, 'model_name': 'resnet-50', 'archive_ckpt': False, 'keep_checkpoint_max': 1,
+RECIPES = experiment.own_recipes(
+  training.RECIPES,
+  'resnext.cardinality',
+  {
+    'imagenet': {'model_name': 'resnet-50'},
+    'cifar': {'model_name': 'resnet-29'},
+    'transfer': {},
+    'digits': _DIGITS,
   },
+)
+TRAINING = image_script.Training(
+  (training.ModelConfig, CardinalityConfig),
+  training.resolve_model,
+  training.augmentation,
+  exports_digits=False,
 )
 
 
@@ -130,20 +131,20 @@ def _count(name, overrides, image_size=None):
 
 
 class Networks:
-  """The networks of an experiment and what the tables say of them."""
+  """The networks of an experiment and their rows in the tables."""
 
-  def __init__(self, values):
-    config = settings.from_flags(CardinalityConfig, values)
-    model = settings.from_flags(training.ModelConfig, values)
+  def __init__(self, resolved: Resolved):
+    options, model = resolved.get(CardinalityConfig), resolved.get(training.ModelConfig)
     for name in ('cardinality', 'base_width'):
       if getattr(model, name) is not None:
         raise ValueError(f'--{name} is what the experiment varies; leave it out, and see --cardinalities.')
-    self._overrides = {**model.overrides(), 'num_classes': values.num_label_classes}
-    self._image_size = values.input_image_size
-    self.equal = equal_names(model.model_name, config.cardinality_list())
+    num_classes = resolved.get(config.DataConfig).num_label_classes
+    self._overrides = {**model.overrides(), 'num_classes': num_classes}
+    self._image_size = model.input_image_size
+    self.equal = equal_names(model.model_name, options.cardinality_list())
     most = max(self.equal)
     self.doubled = {'plain': self.equal[1], f'{most} paths, as costly': self.equal[most]}
-    if config.doubled:
+    if options.doubled:
       self.doubled |= doubled_names(model.model_name, most, self._overrides)
 
   def trials(self):
@@ -209,27 +210,28 @@ class Networks:
     return figure
 
 
-def run(values):
-  """Does what the parsed flags (`absl.flags.FlagValues`) say; returns {network: `experiment.Score`}."""
-  if values.recipe == 'cifar' and (values.data_dir or values.dataset):
-    settings.fill_in(values, {**training.CIFAR, 'model_name': 'resnet-29'}, 'The recipe for CIFAR')
-  work = experiment.Experiment(SCRIPT, values)
-  networks = Networks(values)
-  if work.config.dry_run:
+def run(resolved: Resolved) -> dict[str, experiment.Score]:
+  """Runs the experiment and prints its tables; returns {network: `experiment.Score`}."""
+  trials = experiment.Experiment(resolved, TRAINING.run_job)
+  networks = Networks(trials.resolved)
+  if trials.config.dry_run:
     print(networks.text({}))
     return {}
-  scores = work.scores(networks.trials())
+  scores = trials.scores(networks.trials())
   print(f'\n{networks.text(scores)}')
-  experiment.save_figure(networks.figure(scores), work.path('cardinality.png'))
-  print(f'\nResults: {work.path("results.jsonl")}; plot: {work.path("cardinality.png")}')
+  experiment.save_figure(networks.figure(scores), trials.path('cardinality.png'))
+  print(f'\nResults: {trials.path("results.jsonl")}; plot: {trials.path("cardinality.png")}')
   return scores
 
 
-def main(argv):
-  del argv
-  run(flags.FLAGS)
+SCRIPT = TRAINING.script(
+  __doc__,
+  'resnext.cardinality',
+  RECIPES,
+  run=run,
+  defaults={'archive_ckpt': False, 'keep_checkpoint_max': 1},
+)
 
 
 if __name__ == '__main__':
-  SCRIPT.define_flags(flags.FLAGS)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, SCRIPT.configs)))
+  SCRIPT.main()

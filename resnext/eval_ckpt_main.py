@@ -8,21 +8,11 @@
 
 Prints the five likeliest classes of each image, or the accuracies; --output_json keeps them.
 """
-import sys
-
-from absl import flags
-
 from resnext import main as training
-from tpu_utils.command_line import cli, settings
 from tpu_utils.image_jobs import eval_ckpt
 
-SCRIPT = eval_ckpt.Script(training.SCRIPT)
-
-
-def main(argv):
-  SCRIPT.run(flags.FLAGS, argv[1:])
+SCRIPT = eval_ckpt.Evaluation(training.TRAINING).script(__doc__, 'resnext.eval_ckpt_main')
 
 
 if __name__ == '__main__':
-  SCRIPT.define_flags(flags.FLAGS)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, SCRIPT.configs, positional=True)))
+  SCRIPT.main()

@@ -11,22 +11,11 @@
 
 TFLite files take pixels, [batch, height, width, 3] in [0, 255], and give probabilities.
 """
-import sys
-
-from absl import flags
-
 from resnext import main as training
-from tpu_utils.command_line import cli, settings
-from tpu_utils.export import script
+from tpu_utils.image_jobs import export_ckpt
 
-SCRIPT = script.Script(training.SCRIPT)
-
-
-def main(argv):
-  del argv
-  SCRIPT.run(flags.FLAGS)
+SCRIPT = export_ckpt.Export(training.TRAINING).script(__doc__)
 
 
 if __name__ == '__main__':
-  SCRIPT.define_flags(flags.FLAGS)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, SCRIPT.configs)))
+  SCRIPT.main()

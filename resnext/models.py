@@ -6,12 +6,10 @@
 The second command is for any other network: its size and cost.
 """
 import dataclasses
-import sys
-
-from absl import flags
 
 from resnext import counts, network_params
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.text_table import text_table
 
 # Top-1 error in percent: ImageNet, one 224-pixel crop (Tables 3 and 4); CIFAR-10 (Table 7).
@@ -56,11 +54,14 @@ def table(names):
   return text_table(header, rows)
 
 
-def main(_):
-  config = settings.from_flags(ModelsConfig, flags.FLAGS)
+def run(resolved: settings.Resolved):
+  """Prints the list."""
+  (config,) = resolved
   print(table([config.model_name] if config.model_name else network_params.model_names()))
 
 
+SCRIPT = Script(__doc__, (ModelsConfig,), run, uses_tensorflow=False)
+
+
 if __name__ == '__main__':
-  settings.define_flags(ModelsConfig)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, [ModelsConfig]), uses_tensorflow=False))
+  SCRIPT.main()

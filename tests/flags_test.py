@@ -1,52 +1,94 @@
 """Flags stay in the scripts, and a script answers `--help` before TensorFlow could have started."""
 import ast
 import os
+import pathlib
 import resource
 import subprocess
 import sys
 
 import pytest
 
-from tests import build_files
-
-TREE = build_files.Tree()
-PROGRAM = [path for path in TREE.sources if not path.startswith('tests/') and path != 'setup.py']
-SCRIPTS = [  # Programs with flags; all run through tpu_utils/command_line/cli.py.
-  f'{target.package}/{target.srcs[0]}'
-  for target in TREE.targets.values()
-  if target.rule == 'py_binary'
-  and not target.package.startswith('tests')
-  and any(dep.endswith(':cli') for dep in target.deps)
-]
-PACKAGES = [path.removesuffix('/__init__.py') for path in PROGRAM if path.endswith('__init__.py')]
-
-# What reads the command line on behalf of every script.
-FLAG_READERS = {'tpu_utils/command_line/cli.py', 'tpu_utils/command_line/settings.py'}
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGES = ('efficientnet', 'oscar', 'resnext', 'tpu_utils')
+PROGRAM = sorted(
+  path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob('*.py')
+)
+TEXTS = {path: (ROOT / path).read_text(encoding='utf-8') for path in PROGRAM}
+# Programs with flags; `Script.main` runs all of them.
+SCRIPTS = [path for path, text in TEXTS.items() if '\n  SCRIPT.main()\n' in text]
+FOLDERS = [path.removesuffix('/__init__.py') for path in PROGRAM if path.endswith('__init__.py')]
+# The one place that parses flags.
+COMMAND_LINE = 'tpu_utils/command_line/'
 
 
 def test_there_are_scripts_and_packages():
-  assert 'efficientnet/main.py' in SCRIPTS
-  assert {'efficientnet', 'tpu_utils'} <= set(PACKAGES)
+  assert {'efficientnet/main.py', 'oscar/run_pretrain.py', 'tpu_utils/images/prepare.py'} <= set(SCRIPTS)
+  assert {'efficientnet', 'tpu_utils'} <= set(FOLDERS)
 
 
-@pytest.mark.parametrize('path', sorted({*PROGRAM} - {*SCRIPTS} - FLAG_READERS))
-def test_library_code_reads_no_flags(path):
-  syntax = ast.parse((TREE.root / path).read_text(encoding='utf-8'))
-  lines = [
-    node.lineno for node in ast.walk(syntax)
-    if 'FLAGS' in (getattr(node, 'id', None), getattr(node, 'attr', None))
-    or isinstance(node, ast.ImportFrom) and any(alias.name == 'FLAGS' for alias in node.names)
+def _names(node):
+  """Yields the names that a node of the syntax imports, reads, takes as an argument or accesses."""
+  if isinstance(node, ast.Import):
+    yield from (alias.name for alias in node.names)
+  elif isinstance(node, ast.ImportFrom):
+    yield node.module or ''
+    yield from (f'{node.module}.{alias.name}' for alias in node.names)
+  for attribute in ('id', 'attr', 'arg'):
+    value = getattr(node, attribute, None)
+    if isinstance(value, str):
+      yield value
+
+
+def _is_of_flags(name):
+  return name.split('.')[0] == 'absl' or name.split('.')[-1] in (
+    'FLAGS', 'FlagValues', 'flag_values', 'flag_values_dict',
+  )  # fmt: skip
+
+
+@pytest.mark.parametrize('path', [path for path in PROGRAM if not path.startswith(COMMAND_LINE)])
+def test_nothing_outside_the_command_line_sees_flags(path):
+  found = [
+    f'{path}:{node.lineno} {name}'
+    for node in ast.walk(ast.parse(TEXTS[path]))
+    for name in _names(node)
+    if _is_of_flags(name)
   ]
-  assert not lines, f'{path}:{lines[0]} uses FLAGS; take an argument, and read the flag in main().'
+  assert not found, f'{found[0]}: take the settings, which tpu_utils.command_line.script resolves.'
+
+
+# Of `command_line` itself only these two know absl: parsing, and its loud logging.
+@pytest.mark.parametrize('path', [path for path in PROGRAM if path.startswith(COMMAND_LINE)])
+def test_one_place_parses_flags(path):
+  uses = any(_is_of_flags(name) for node in ast.walk(ast.parse(TEXTS[path])) for name in _names(node))
+  assert uses == (path in (f'{COMMAND_LINE}script.py', f'{COMMAND_LINE}cli.py'))
+
+
+def _imported(path):
+  return [
+    name for node in ast.walk(ast.parse(TEXTS[path])) if isinstance(node, ast.Import | ast.ImportFrom)
+    for name in _names(node)
+  ]
+
+
+# Scripts, and what makes scripts for several papers.
+_SCRIPT_MAKERS = {
+  f'tpu_utils/image_jobs/{name}.py' for name in ('image_script', 'eval_ckpt', 'export_ckpt')
+}
+
+
+@pytest.mark.parametrize('path', [path for path in PROGRAM if not path.startswith(COMMAND_LINE)])
+def test_only_scripts_know_the_script(path):
+  if 'tpu_utils.command_line.script' in _imported(path):
+    assert path in SCRIPTS or path in _SCRIPT_MAKERS
 
 
 def run(*arguments):
   """Returns what a Python process printed, the modules that it imported, and its CPU seconds."""
   before = resource.getrusage(resource.RUSAGE_CHILDREN)
   process = subprocess.run(
-    [sys.executable, '-X', 'importtime', *arguments], cwd=TREE.root, check=False,
-    env={**os.environ, 'PYTHONPATH': str(TREE.root)}, capture_output=True, text=True,
-  )
+    [sys.executable, '-X', 'importtime', *arguments], cwd=ROOT, check=False,
+    env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True, text=True,
+  )  # fmt: skip
   after = resource.getrusage(resource.RUSAGE_CHILDREN)
   assert process.returncode == 0, process.stderr[-2000:]
   imported = {line.rpartition('|')[2].strip() for line in process.stderr.splitlines()}
@@ -64,8 +106,52 @@ def test_help_is_quick(path, as_module):
   assert seconds < 2
 
 
+def _fails(*arguments):
+  """Returns what a process printed that failed, and whether it imported TensorFlow."""
+  process = subprocess.run(
+    [sys.executable, '-X', 'importtime', '-m', *arguments], cwd=ROOT, check=False,
+    env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True, text=True,
+  )  # fmt: skip
+  assert process.returncode == 1
+  lines = process.stderr.splitlines()
+  errors = [line for line in lines if not line.startswith('import time:')]
+  imported = {line.rpartition('|')[2].strip() for line in lines}
+  assert not imported & {'tensorflow', 'keras'}
+  assert process.stdout == ''
+  (error,) = errors
+  return error
+
+
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
+    (['efficientnet.main', '--optimizer=adam'], "Unknown value of --optimizer 'adam'"),
+    (['resnext.main', '--recipe=imagnet'], "Unknown recipe 'imagnet': did you mean imagenet"),
+    (['efficientnet.main', '--data_dir=/nowhere', '--model_dir=x'], '--data_dir=/nowhere does not exist'),
+    (['oscar.run_pretrain', '--data_dir=/nowhere', '--model_dir=x'], '--data_dir=/nowhere does not exist'),
+    (['oscar.run_pretrain', '--scheduler=linaer'], 'did you mean linear'),
+    (['resnext.cardinality', '--data_dir=/nowhere', '--model_dir=x'], '--data_dir=/nowhere does not exist'),
+    (['efficientnet.main', '--bigtable_table=x'], 'TensorFlow 2 has no Bigtable client'),
+    (['resnext.main', '--data_format=channels_last'], '--data_format is a flag of the official script only'),
+    (['efficientnet.main', '--num_replicas=8'], 'the strategy knows how many replicas there are'),
+  ],
+)
+def test_mistakes_are_told_before_presets_are_printed_and_tensorflow_is_loaded(arguments, message):
+  error = _fails(*arguments)
+  assert error.startswith('Error: ') and message in error
+
+
+@pytest.mark.parametrize('module', ['efficientnet.main', 'resnext.main', 'oscar.run_pretrain'])
+@pytest.mark.parametrize('argument', ['--recipe=list', '--recipe='])
+def test_recipes_are_listed_without_tensorflow(module, argument):
+  printed, imported, _ = run('-m', module, argument)
+  assert not imported & {'tensorflow', 'keras'}
+  assert f'python -m {module} --recipe=' in printed
+  assert all(word in printed for word in ('source', 'expects', 'cost', 'command'))
+
+
 def test_packages_import_without_tensorflow():
-  names = [path.replace('/', '.') for path in PACKAGES]
+  names = [path.replace('/', '.') for path in FOLDERS]
   _, imported, _ = run('-c', f'import {", ".join(names)}')
   assert {*names} <= imported
   assert not imported & {'tensorflow', 'keras'}

@@ -5,8 +5,6 @@ import subprocess
 import sys
 import time
 
-from absl import flags
-
 from tpu_utils import checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -31,18 +29,9 @@ def finish(process):
   return process.returncode, out, err
 
 
-def in_process(script, run, *arguments):
-  """The work of an `image_script.Script` in this process, with flags of its own.
-
-  Args:
-    script: the `Script`.
-    run: function(flag values); what the script's `main` does with them.
-    *arguments: as on the command line.
-  """
-  values = flags.FlagValues()
-  script.define_flags(values)
-  values(['main', *arguments])
-  run(values)
+def in_process(script, *arguments):
+  """Runs a `Script` in this process, with flags of its own; returns what it returns."""
+  return script.call(arguments)
 
 
 def wait_for(condition, process, seconds=_SECONDS):

@@ -27,12 +27,6 @@ class HardwareConfig(Checked):
   tpu_zone: str = setting(None, 'GCE zone of the Cloud TPU.', type=str)
   gcp_project: str = setting(None, 'Project of the Cloud TPU.', type=str)
   tpu_job_name: str = setting(None, 'Name of the worker job of the TPU cluster.', type=str)
-  num_replicas: int = setting(
-    32,
-    'Number of replicas the settings were chosen for. The strategy knows the real number; when you '
-    'set this flag and the two differ, the job stops before it trains.',
-    at_least=1,
-  )
   use_bfloat16: bool = setting(True, 'Compute in bfloat16 (variables stay float32).')
 
 
@@ -118,31 +112,12 @@ class DataConfig(Checked):
     'tpu_utils/images/data_service.py), or `local` to try it in this process.', type=str
   )
   num_parallel_calls: int = setting(64, 'Threads that decode and augment on each host.', at_least=1)
-  data_format: str = setting(
-    'channels_last',
-    'Only channels_last: XLA chooses the layout on TPU and GPU by itself.',
-    choices=('channels_last',),
-  )
-  bigtable_instance: str = setting(
-    None, 'Not supported: Cloud Bigtable input left TensorFlow with version 1.', type=str
-  )
-  bigtable_project: str = setting(None, 'See --bigtable_instance.', type=str)
-  bigtable_table: str = setting('imagenet', 'See --bigtable_instance.')
-  bigtable_train_prefix: str = setting('train_', 'See --bigtable_instance.')
-  bigtable_eval_prefix: str = setting('validation_', 'See --bigtable_instance.')
-  bigtable_column_family: str = setting('tfexample', 'See --bigtable_instance.')
-  bigtable_column_qualifier: str = setting('example', 'See --bigtable_instance.')
 
   def __post_init__(self):
     super().__post_init__()
     if self.holdout_fraction is not None and not 0 < self.holdout_fraction < 1:
       raise ValueError(f'--holdout_fraction={self.holdout_fraction} must lie between 0 and 1.')
     self._check_service()
-    if self.bigtable_instance is not None:
-      raise ValueError(
-        f'--bigtable_instance={self.bigtable_instance!r}: TensorFlow 2 has no Bigtable client; '
-        'write the table to TFRecord shards and give their folder as --data_dir.'
-      )
 
   def _check_service(self):
     for flag, off in (

@@ -54,6 +54,33 @@ def _open(path, mode):
   return open(path, mode, encoding=None if 'b' in mode else 'utf-8')
 
 
+def is_folder(path: str) -> bool:
+  """Returns whether a path is a folder, local or remote."""
+  return _system(path).isdir(path)
+
+
+def check_folder(flag: str, path: str) -> None:
+  """Checks that the local folder named by a flag exists; remote ones are checked when read.
+
+  Raises:
+    ValueError: there is no such folder.
+  """
+  if path and not is_remote(path) and not os.path.isdir(path):
+    found = 'is not a folder' if os.path.exists(path) else 'does not exist'
+    raise ValueError(f'--{flag}={path} {found}; give an existing folder.')
+
+
+def read_text(path: str) -> str | None:
+  """Reads a text file; returns None if it does not exist."""
+  if not _system(path).exists(path):
+    return None
+  if is_remote(path):
+    with _open(path, 'rb') as file:
+      return file.read().decode('utf-8', errors='replace')
+  with open(path, encoding='utf-8', errors='replace') as file:
+    return file.read()
+
+
 # ---- Whole files
 
 

@@ -7,11 +7,10 @@ Texts are held in memory, region features are not. What is already prepared stay
 """
 
 import dataclasses
-import sys
+import logging
 
-from absl import flags, logging
-
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 
 DATASETS = ('pretrain', 'coco_caption', 'nocaps', 'coco_retrieval', 'vqa', 'gqa', 'nlvr2')
@@ -58,9 +57,9 @@ class PrepareConfig(settings.Checked):
     return {}
 
 
-def main(argv):
-  del argv
-  config = settings.from_flags(PrepareConfig, flags.FLAGS)
+def run(resolved: settings.Resolved):
+  """Prepares the data set and prints what was written."""
+  (config,) = resolved
   for name in ('manual_dir', 'data_dir'):
     if getattr(config, name) is None:
       raise ValueError(f'--{name} is missing.')
@@ -70,7 +69,7 @@ def main(argv):
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
   from oscar.datasets import builders
 
-  logging.set_verbosity(logging.ERROR)  # TFDS warns of folders that it is about to fill.
+  logging.getLogger('absl').setLevel(logging.ERROR)  # TFDS warns of folders that it will fill.
   for part in ('documents', 'regions') if config.dataset == 'pretrain' else ('regions',):
     builder = builders.prepare(
       config.dataset,
@@ -87,6 +86,8 @@ def main(argv):
       )
 
 
+SCRIPT = Script(__doc__, (PrepareConfig,), run)
+
+
 if __name__ == '__main__':
-  settings.define_flags(PrepareConfig)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, [PrepareConfig])))
+  SCRIPT.main()

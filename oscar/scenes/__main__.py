@@ -8,11 +8,10 @@ What is already made stays as it is. See oscar/scenes/README.md for what is in t
 """
 
 import dataclasses
-import sys
+import logging
 
-from absl import flags, logging
-
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 
 
@@ -36,15 +35,14 @@ class PictureConfig(settings.Checked):
   num_shown: int = setting(8, 'How many scenes.', at_least=1)
 
 
-def main(argv):
-  del argv
-  config = settings.from_flags(SceneConfig, flags.FLAGS)
-  shown = settings.from_flags(PictureConfig, flags.FLAGS)
+def run(resolved: settings.Resolved):
+  """Makes the world and draws some of it."""
+  config, shown = resolved
 
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
   from oscar.scenes import gallery, world
 
-  logging.set_verbosity(logging.ERROR)  # TFDS warns of folders that it is about to fill.
+  logging.getLogger('absl').setLevel(logging.ERROR)  # TFDS warns of folders that it will fill.
   made = world.build(
     config.output_dir, config.seed, config.num_train, config.num_val, config.detector_steps, print
   )
@@ -55,7 +53,8 @@ def main(argv):
     print(f'{shown.picture}: {shown.num_shown} scenes of {shown.split}')
 
 
+SCRIPT = Script(__doc__, (SceneConfig, PictureConfig), run)
+
+
 if __name__ == '__main__':
-  settings.define_flags(SceneConfig)
-  settings.define_flags(PictureConfig)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, [SceneConfig, PictureConfig])))
+  SCRIPT.main()

@@ -17,11 +17,7 @@ PAPERS = ('--alpha=1.2', '--beta=1.1', '--gamma=1.15')
 
 
 def run(*arguments):
-  found = []
-  script_jobs.in_process(
-    compound_scaling.SCRIPT, lambda values: found.append(compound_scaling.run(values)), *arguments
-  )
-  return found[0]
+  return script_jobs.in_process(compound_scaling.SCRIPT, *arguments)
 
 
 def rows(text):

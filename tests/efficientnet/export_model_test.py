@@ -4,7 +4,6 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
 
 from efficientnet import export_model
 from tests import script_jobs
@@ -13,10 +12,7 @@ from tpu_utils import export, weights
 
 
 def run(*arguments):
-  values = flags.FlagValues()
-  export_model.SCRIPT.define_flags(values)
-  values(['export_model', *map(str, arguments)])
-  export_model.SCRIPT.run(values)
+  export_model.SCRIPT.call([*map(str, arguments)])
 
 
 def test_all_files_of_a_job_on_the_digits(lite_job_dir, tmp_path, capsys):

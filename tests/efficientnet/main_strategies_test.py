@@ -20,7 +20,7 @@ QUICK = (
 
 
 def _in_process(*arguments):
-  script_jobs.in_process(main.SCRIPT, main.SCRIPT.run, *QUICK, *arguments)
+  script_jobs.in_process(main.SCRIPT, *QUICK, *arguments)
 
 
 class _LikeTwoHosts:
@@ -116,7 +116,6 @@ def test_one_worker_exports(workers):
   [
     (['--train_batch_size=15'], '--train_batch_size=15 does not divide among 2 replicas; take 14 or 16.'),
     (['--eval_batch_size=1'], '--eval_batch_size=1 does not divide among 2 replicas; take 2 or 2.'),
-    (['--num_replicas=8'], '--num_replicas=8, but this job has MirroredStrategy, 2 replicas;'),
   ],
 )
 def test_what_does_not_fit_the_replicas_is_one_line(tmp_path, two_devices, arguments, message):

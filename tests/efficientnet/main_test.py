@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
 
 from efficientnet import main
 from tests import script_jobs
+from tpu_utils import config
 from tpu_utils.images import digits
 
 # A job of seconds: the digits preset with a smaller network, and a checkpoint every other step.
@@ -25,7 +25,7 @@ def _start(*arguments):
 
 
 def _in_process(*arguments):
-  script_jobs.in_process(main.SCRIPT, main.SCRIPT.run, *arguments)
+  script_jobs.in_process(main.SCRIPT, *arguments)
 
 
 def _values(model_dir, step=24):
@@ -43,13 +43,8 @@ def finished(tmp_path_factory):
 
 def test_the_preset_exports_beside_the_checkpoints(tmp_path):
   """Not into the working directory, over the export of another run."""
-  for arguments, folder in (([f'--model_dir={tmp_path}'], str(tmp_path)), ([], 'runs/efficientnet-digits')):
-    values = flags.FlagValues()
-    main.SCRIPT.define_flags(values)
-    values(['main', '--train_batch_size=0', *arguments])
-    with pytest.raises(ValueError, match='train_batch_size'):  # Flags are filled in, nothing has begun.
-      main.SCRIPT.run(values)
-    assert values.export_dir == f'{folder}/export'
+  for given, folder in (({'model_dir': str(tmp_path)}, str(tmp_path)), ({}, 'runs/efficientnet-digits')):
+    assert main.SCRIPT.resolve(given).get(config.JobConfig).export_dir == f'{folder}/export'
 
 
 def test_the_preset_says_what_it_fills_in_and_keeps_what_was_given(finished):
@@ -134,6 +129,23 @@ def test_export_alone_writes_the_same_model(finished, tmp_path):
   for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
     np.testing.assert_array_equal(a, b)
   assert (tmp_path / 'export' / 'tpu' / 'saved_model.pb').exists()
+
+
+def test_a_job_needs_no_flags_of_its_model_to_be_read(finished, tmp_path):
+  """`QUICK` has a smaller network than the recipe for the digits."""
+  model_dir, _ = finished
+  _in_process(f'--model_dir={model_dir}', '--mode=export', f'--export_dir={tmp_path}/export')
+  first, second = (
+    keras.models.load_model(folder / 'export' / 'model.keras') for folder in (model_dir, tmp_path)
+  )
+  for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+    np.testing.assert_array_equal(a, b)
+  _in_process(f'--model_dir={model_dir}', '--mode=eval', '--eval_name=again', '--noarchive_ckpt')
+  again, before = (
+    json.loads((model_dir / name / 'results.jsonl').read_text().splitlines()[-1])
+    for name in ('eval_again', 'eval')
+  )
+  assert again == before
 
 
 def test_the_script_runs_by_its_path_and_help_is_quick():

@@ -47,7 +47,7 @@ def start(*args):
 
 
 def in_process(*args):
-  script_jobs.in_process(run_pretrain, run_pretrain.run, *arguments(*args))
+  script_jobs.in_process(run_pretrain.SCRIPT, *arguments(*args))
 
 
 @pytest.fixture(scope='module')
@@ -122,6 +122,30 @@ def test_eval_and_export_alone(finished, folder, tmp_path, capsys):
   in_process(folder, model_dir, '--mode=export', f'--export_dir={tmp_path}/export')
   for name in ('model.safetensors', 'config.json', 'vocab.txt'):
     assert (tmp_path / 'export' / name).read_bytes() == (model_dir / 'export' / name).read_bytes()
+
+
+def test_a_job_needs_no_flags_of_its_model_to_be_read(finished, tmp_path):
+  """Of the model, the corpus and the contrast, which has three classes for this job."""
+  model_dir, _ = finished
+  script_jobs.in_process(
+    run_pretrain.SCRIPT, f'--model_dir={model_dir}', '--mode=export', f'--export_dir={tmp_path}/export'
+  )
+  name = 'model.safetensors'
+  assert (tmp_path / 'export' / name).read_bytes() == (model_dir / 'export' / name).read_bytes()
+
+
+def test_the_recipe_is_chosen_by_the_data(tmp_path):
+  def chosen(**given):
+    resolved = run_pretrain.SCRIPT.resolve(given)
+    flags = resolved.as_dict()
+    return resolved.recipe, flags['config'], flags['export_dir']
+
+  assert chosen() == ('scenes', 'tiny', 'runs/oscar-scenes/export')
+  assert chosen(model_dir='x', config='base') == ('scenes', 'base', 'x/export')
+  assert chosen(mode='eval', model_dir=str(tmp_path)) == ('scenes', 'tiny', None)
+  assert chosen(data_dir='x') == ('pretrain', None, None)
+  with pytest.raises(ValueError, match='--recipe=pretrain needs --data_dir'):
+    chosen(recipe='pretrain')
 
 
 def test_another_model_is_refused(finished, folder):

@@ -1,6 +1,5 @@
 """The experiment on cardinality: which networks it trains, and a small one run to its end."""
 import pytest
-from absl import flags
 
 from resnext import cardinality
 from tests import script_jobs
@@ -14,9 +13,7 @@ QUICK = (
 
 
 def run(*arguments):
-  found = []
-  script_jobs.in_process(cardinality.SCRIPT, lambda values: found.append(cardinality.run(values)), *arguments)
-  return found[0]
+  return script_jobs.in_process(cardinality.SCRIPT, *arguments)
 
 
 def test_the_networks_of_table_3():
@@ -57,17 +54,26 @@ def test_a_dry_run_prints_the_papers_numbers(capsys):
 
 
 def test_the_papers_errors_stand_beside_the_papers_networks_alone():
-  def networks(*arguments):
-    values = flags.FlagValues()
-    cardinality.SCRIPT.define_flags(values)
-    values(['main', *arguments])
-    return cardinality.Networks(values)
+  def networks(**given):
+    return cardinality.Networks(cardinality.SCRIPT.resolve({'data_dir': 'x', **given}))
 
   assert networks().paper_error('resnext-50-32x4d') == 22.2
   assert networks().paper_error('resnext-50-64x4d') is None
-  assert networks('--width=32').paper_error('resnext-50-32x4d') is None
-  assert networks('--input_image_size=160').paper_error('resnext-50-32x4d') is None
-  assert networks('--num_label_classes=10').paper_error('resnext-50-32x4d') is None
+  assert networks(width=32).paper_error('resnext-50-32x4d') is None
+  assert networks(input_image_size=160).paper_error('resnext-50-32x4d') is None
+  assert networks(num_label_classes=10).paper_error('resnext-50-32x4d') is None
+
+
+def test_the_recipes_are_those_of_the_training_with_plain_networks():
+  def settings(**given):
+    resolved = cardinality.SCRIPT.resolve(given)
+    return {name: resolved.as_dict()[name] for name in ('model_name', 'weight_decay', 'archive_ckpt')}
+
+  assert settings(data_dir='x') == {'model_name': 'resnet-50', 'weight_decay': 1e-4, 'archive_ckpt': False}
+  assert settings(data_dir='x', recipe='cifar') == {
+    'model_name': 'resnet-29', 'weight_decay': 5e-4, 'archive_ckpt': False,
+  }  # fmt: skip
+  assert settings()['model_name'] == 'resnet-11'
 
 
 def test_a_small_experiment(tmp_path, capsys):

@@ -3,7 +3,6 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
 import resnext
 from resnext import eval_ckpt_main
@@ -18,10 +17,8 @@ def test_a_photograph(tmp_path):
   model = resnext.build_model('resnext-29-2x4d', image_size=32)
   path = tmp_path / 'm.safetensors'
   weights.save_torch(model, path)
-  values = flags.FlagValues()
-  eval_ckpt_main.SCRIPT.define_flags(values)
-  values(['eval_ckpt_main', '--model_name=resnext-29-2x4d', f'--ckpt_dir={path}'])
-  found = eval_ckpt_main.SCRIPT.run(values, [COFFEE])['examples'][COFFEE]
+  results = eval_ckpt_main.SCRIPT.call(['--model_name=resnext-29-2x4d', f'--ckpt_dir={path}', COFFEE])
+  found = results['examples'][COFFEE]
   images = predictions.read_images([COFFEE], PreprocessSpec(32, crop='whole'))
   row = tf.nn.softmax(model(images)).numpy()[0]
   np.testing.assert_allclose([g['probability'] for g in found], np.sort(row)[::-1][:5], atol=1e-5)

@@ -1,7 +1,6 @@
 """A torch state dict of a ResNeXt as a SavedModel and as a TFLite file."""
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
 import resnext
 from resnext import export_model
@@ -16,14 +15,11 @@ def test_state_dict_to_files(tmp_path):
   model = resnext.build_model('resnext-20-2x32d', num_classes=10, image_size=16, **SETTINGS)
   with_random_statistics(model)
   weights.save_torch(model, tmp_path / 'model.safetensors')
-  values = flags.FlagValues()
-  export_model.SCRIPT.define_flags(values)
-  values([
-    'export_model', '--model_name=resnext-20-2x32d', '--input_image_size=16', '--num_label_classes=10',
+  export_model.SCRIPT.call([
+    '--model_name=resnext-20-2x32d', '--input_image_size=16', '--num_label_classes=10',
     '--width=8', '--stem_width=8', f'--ckpt_dir={tmp_path / "model.safetensors"}', '--noquantize',
     f'--output_tflite={tmp_path / "model.tflite"}', f'--output_saved_model_dir={tmp_path / "saved"}',
   ])  # fmt: skip
-  export_model.SCRIPT.run(values)
   images = np.random.default_rng(0).uniform(0, 255, (3, 16, 16, 3)).astype(np.float32)
   expected = model(images, training=False).numpy()
   served = tf.saved_model.load(str(tmp_path / 'saved')).signatures['images'](images=images)

@@ -17,14 +17,12 @@ QUICK = (
 
 
 def _in_process(*arguments):
-  script_jobs.in_process(main.SCRIPT, main.run, *QUICK, *arguments)
+  script_jobs.in_process(main.SCRIPT, *QUICK, *arguments)
 
 
 def _settings(*arguments):
   """{flag: value} of a job, read without running it."""
-  found = {}
-  script_jobs.in_process(main.SCRIPT, lambda values: found.update(values.flag_values_dict()), *arguments)
-  return found
+  return main.SCRIPT.resolve(main.SCRIPT.parse(arguments)[0]).as_dict()
 
 
 @pytest.fixture(scope='module')
@@ -75,35 +73,34 @@ def test_the_defaults_are_the_official_recipe():
   assert {name: found[name] for name in expected} == expected
 
 
-def test_the_recipe_for_cifar_fills_in_what_was_left_out(capsys):
-  values = {}
-
-  def fill_in(parsed):
-    with pytest.raises(ValueError, match='--model_dir is missing'):
-      main.run(parsed)
-    values.update(parsed.flag_values_dict())
-
-  script_jobs.in_process(main.SCRIPT, fill_in, '--recipe=cifar', '--data_dir=x', '--train_steps=7')
-  assert values['train_steps'] == 7
-  assert values['base_learning_rate'] * values['train_batch_size'] / 256 == 0.1
-  assert (values['weight_decay'], values['lr_step_epochs']) == (5e-4, '150,225')
-  assert 'The recipe for CIFAR, with' in capsys.readouterr().out
+def test_the_recipe_for_cifar_fills_in_what_was_left_out():
+  found = _settings('--recipe=cifar', '--data_dir=x', '--train_steps=7')
+  assert found['train_steps'] == 7
+  assert found['base_learning_rate'] * found['train_batch_size'] / 256 == 0.1
+  assert (found['weight_decay'], found['lr_step_epochs']) == (5e-4, '150,225')
+  text = main.SCRIPT.resolve({'recipe': 'cifar', 'data_dir': 'x', 'train_steps': 7}).preset_text()
+  assert text.startswith('--recipe=cifar, with\n  --') and '--model_name=resnext-29-8x64d' in text
+  assert '--train_steps' not in text and '--optimizer' not in text  # Given, and as ever.
 
 
 def test_the_recipe_decides_the_augmentation():
-  model = main.ModelConfig(model_name='resnext-29-1x8d')
+  def augmentation(**given):
+    return main.augmentation(main.SCRIPT.resolve(given))
 
-  def described(*arguments):
-    found = []
-    script_jobs.in_process(main.SCRIPT, lambda values: found.append(main.describe(model, values)), *arguments)
-    return found[0]
-
-  assert described().augmentation is None  # Digits have their own.
-  imagenet = described('--data_dir=x').augmentation
+  assert augmentation() is None  # Digits have their own.
+  imagenet = augmentation(data_dir='x')
   assert (imagenet.random_crop, imagenet.color_jitter, imagenet.lighting) == ('torch', 0.4, 0.1)
-  cifar = described('--data_dir=x', '--recipe=cifar')
-  assert (cifar.augmentation.random_crop, cifar.augmentation.padding) == ('padded', 4)
-  assert cifar.spec.crop == 'whole'
+  assert augmentation(data_dir='x', transfer=True) == imagenet
+  cifar = augmentation(dataset='x', recipe='cifar')
+  assert (cifar.random_crop, cifar.padding, cifar.color_jitter) == ('padded', 4, 0.0)
+  model = main.ModelConfig(model_name='resnext-29-1x8d')
+  assert main.resolve_model(model).spec.crop == 'whole'
+
+
+def test_transfer_on_the_settings_of_kornblith_et_al():
+  found = _settings('--transfer', '--data_dir=x')
+  assert (found['lr_schedule'], found['base_learning_rate'], found['train_steps']) == ('cosine', 0.01, 20000)
+  assert found == {**_settings('--recipe=transfer', '--data_dir=x')}
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,11 @@ real thing, from the settings that `resnext.main` reads.
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
 
 import resnext
 from resnext import main
 from tests.resnext import golden
 from tpu_utils import config
-from tpu_utils.command_line import settings
 from tpu_utils.image_jobs import image_classification
 
 BATCH_SIZE = 8
@@ -24,11 +22,8 @@ STEPS = len(TOLERANCES)
 
 def _settings(*arguments):
   """(DataConfig, OptimizationConfig) of a command line."""
-  values = flags.FlagValues()
-  main.SCRIPT.define_flags(values)
-  values(['main', *arguments])
-  classes = (config.DataConfig, config.OptimizationConfig)
-  return [settings.from_flags(config_class, values) for config_class in classes]
+  resolved = main.SCRIPT.resolve({'data_dir': 'x', **main.SCRIPT.parse(arguments)[0]})
+  return [resolved.get(group) for group in (config.DataConfig, config.OptimizationConfig)]
 
 
 def _batches():

@@ -182,3 +182,24 @@ def test_versions():
   found = files.versions()
   assert found['tensorflow'] == tf.__version__ and found['keras'] == tf.keras.__version__
   assert found['python'] == sys.version.split()[0] and 'tpu-vision-reference' in found
+
+
+def test_folders_that_do_not_exist(tmp_path):
+  (tmp_path / 'file').write_text('x')
+  files.check_folder('data_dir', str(tmp_path))
+  files.check_folder('data_dir', '')
+  files.check_folder('data_dir', 'gs://bucket/unknown')  # Checked when it is read.
+  with pytest.raises(ValueError, match='--data_dir=.*/none does not exist; give an existing folder'):
+    files.check_folder('data_dir', str(tmp_path / 'none'))
+  with pytest.raises(ValueError, match='--data_dir=.*/file is not a folder'):
+    files.check_folder('data_dir', str(tmp_path / 'file'))
+
+
+def test_reading_local_and_remote_text(tmp_path):
+  (tmp_path / 'file').write_text('local')
+  with tf.io.gfile.GFile('ram://files_test_text/file', 'w') as file:
+    file.write('remote')
+  for folder, content in ((str(tmp_path), 'local'), ('ram://files_test_text', 'remote')):
+    assert files.read_text(f'{folder}/file') == content
+    assert files.read_text(f'{folder}/none') is None
+    assert files.is_folder(folder) and not files.is_folder(f'{folder}/file')

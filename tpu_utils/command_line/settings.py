@@ -1,26 +1,16 @@
-"""Frozen dataclasses whose fields are a script's flags: one place for default, type, help and check.
+"""Settings: frozen dataclasses, one field a flag, with one place for default, type, help and check.
 
-A script's `main.py` calls `define_flags` at import and `from_flags` in `main`; nothing else reads
-flags. This module imports neither TensorFlow nor Keras, so that `--help` answers at once.
+A script's values come from several sources, strongest first: the flags that the user gave, facts
+found in the data or in the record of a job, presets, recipes, defaults. `resolve` merges them once;
+everything below the scripts gets the dataclasses. Nothing here knows how flags are parsed (see
+`script`), and neither TensorFlow nor Keras is imported, so that `--help` answers at once.
 """
 import dataclasses
-import sys
 import textwrap
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from absl import flags
-
-from tpu_utils.errors import one_line
-from tpu_utils.names import check_name, unknown_name
-
-# Flags belong to the script that asks for them, not to this module.
-flags.disclaim_key_flags()
-
-_DEFINE = {
-  bool: flags.DEFINE_bool,
-  int: flags.DEFINE_integer,
-  float: flags.DEFINE_float,
-  str: flags.DEFINE_string,
-}
+from tpu_utils.names import check_name
 
 
 def setting(
@@ -55,8 +45,8 @@ def setting(
   return dataclasses.field(default=default, metadata=metadata)
 
 
-def part(config_class, names, doc, **others):
-  """A class of some of the settings of `config_class`: for a script that needs no others.
+def subset(config_class, names, doc, **others):
+  """Returns a class with some of the settings of `config_class`, for a script that needs no others.
 
   Args:
     config_class: a dataclass of settings.
@@ -76,30 +66,14 @@ def part(config_class, names, doc, **others):
   )
 
 
-def define_flags(config_class, flag_values=flags.FLAGS, **defaults):
-  """Defines one flag for each field of `config_class`; `defaults` replaces single defaults."""
-  for field in dataclasses.fields(config_class):
-    define = _DEFINE[field.metadata['type']]
-    default = defaults.get(field.name, field.default)
-    define(field.name, default, field.metadata['help'], flag_values=flag_values)
-    for alias in field.metadata['aliases']:
-      flags.DEFINE_alias(alias, field.name, flag_values=flag_values)
-
-
-def from_flags(config_class, flag_values):
-  """Builds `config_class` from parsed flags; its checks name the flag and the nearest values."""
-  names = [field.name for field in dataclasses.fields(config_class)]
-  return config_class(**{name: flag_values[name].value for name in names})
-
-
-def all_values(config_classes, flag_values):
-  """{flag: value} of all the flags of these classes, for the record of a run."""
-  fields = [field for c in config_classes for field in dataclasses.fields(c)]
-  return {field.name: flag_values[field.name].value for field in fields}
-
-
 class Checked:
-  """Base of the settings classes: checks choices and bounds when an instance is made."""
+  """Base of the settings classes: checks choices and bounds when an instance is made.
+
+  Attributes:
+    given: names of the settings that the user gave; see `resolve`.
+  """
+
+  given = frozenset()
 
   def __post_init__(self):
     for field in dataclasses.fields(self):
@@ -115,32 +89,137 @@ class Checked:
         raise ValueError(f'--{field.name}={value} must be below {below}.')
 
 
-def apply_preset(flag_values, preset):
-  """Gives every flag of `preset` that the user did not set its preset value.
+class Resolved(tuple):
+  """One instance of each group of settings, in the order of the groups; see `resolve`.
+
+  Attributes:
+    groups: the settings classes.
+    flags: {name: value} of the user.
+    presets: mappings, strongest first.
+    facts: {name: value} found in the data or in the record of a job.
+    recipe: name of the recipe, None for scripts without recipes.
+    origin: where the first preset comes from, for people; empty for the defaults.
+  """
+
+  def __new__(
+    cls,
+    groups: Iterable[type],
+    flags: Mapping[str, Any],
+    presets: Iterable[Mapping[str, Any]] = (),
+    facts: Mapping[str, Any] | None = None,
+    *,
+    recipe: str | None = None,
+    origin: str = '',
+  ):
+    groups, presets, facts = tuple(groups), tuple(presets), dict(facts or {})
+    known = [field.name for group in groups for field in dataclasses.fields(group)]
+    for name in (name for source in (flags, facts, *presets) for name in source):
+      check_name('setting', name, known)
+    merged = _merge(groups, (flags, facts, *presets))
+    self = super().__new__(cls, [_instance(group, merged, flags) for group in groups])
+    self.groups, self.flags, self.presets, self.facts = groups, dict(flags), presets, facts
+    self.recipe, self.origin = recipe, origin
+    return self
+
+  def get(self, group: type) -> Any:
+    """Returns the instance of a settings class or of a class derived from it."""
+    return next(instance for instance in self if isinstance(instance, group))
+
+  def as_dict(self) -> dict[str, Any]:
+    """Returns {flag: value} of all groups, and `recipe` if there is one, for the record of a run."""
+    merged = _merge(self.groups, (self.flags, self.facts, *self.presets))
+    return merged if self.recipe is None else {**merged, 'recipe': self.recipe}
+
+  def with_facts(self, facts: Mapping[str, Any]) -> 'Resolved':
+    """Resolves again with further facts, which replace earlier ones of the same name."""
+    return self._again(self.flags, {**self.facts, **facts})
+
+  def with_flags(self, flags: Mapping[str, Any]) -> 'Resolved':
+    """Resolves again as if the user had given these flags, too."""
+    return self._again({**self.flags, **flags}, self.facts)
+
+  def _again(self, flags, facts):
+    return Resolved(
+      self.groups, flags, self.presets, facts, recipe=self.recipe, origin=self.origin
+    )
+
+  def changes(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of the facts that `with_facts` would give another value."""
+    before = self.as_dict()
+    after = _merge(self.groups, (self.flags, facts, self.facts, *self.presets))
+    return {name: after[name] for name in facts if after[name] != before[name]}
+
+  def preset_text(self) -> str:
+    """Describes the first preset: its origin, and the values that it gives; empty without one."""
+    if not self.origin:
+      return ''
+    merged = self.as_dict()
+    others = _merge(self.groups, (self.flags, self.facts, *self.presets[1:]))
+    changed = {name: merged[name] for name in self.presets[0] if merged[name] != others[name]}
+    return f'{self.origin}, with\n  {as_flags(changed)}' if changed else f'{self.origin}.'
+
+
+def resolve(
+  groups: Iterable[type],
+  flags: Mapping[str, Any],
+  presets: Iterable[Mapping[str, Any]] = (),
+  facts: Mapping[str, Any] | None = None,
+) -> Resolved:
+  """Merges the sources of a script's settings: flags, then facts, presets in order, defaults.
+
+  Args:
+    groups: the settings classes.
+    flags: {name: value} of exactly the values that the user gave.
+    presets: {name: value}, strongest first: a preset, then a recipe.
+    facts: {name: value} found in the data, or in the record of the job that wrote a checkpoint.
 
   Returns:
-    The {flag: value} that were filled in, in the preset's order.
+    `Resolved`, a tuple of one frozen instance a group. `instance.given` holds the names of the
+    values that the user gave; it takes no part in equality and `repr`.
+
+  Raises:
+    ValueError: a value that its setting does not allow, or a name that no group has.
   """
-  filled = {name: value for name, value in preset.items() if not flag_values[name].present}
-  for name, value in filled.items():
-    flag_values[name].value = value
-  return filled
+  return Resolved(groups, flags, presets, facts)
 
 
-def fill_in(flag_values, preset, why):
-  """`apply_preset`, and says on standard output what was filled in and why."""
-  filled = apply_preset(flag_values, preset)
-  print(f'{why}, with')
-  print('  ' + ' '.join(f'--{name}={value}' for name, value in filled.items()))
+def _merge(groups, sources):
+  """Returns {name: value} of all fields; the first source that has a name wins."""
+  merged = {}
+  for field in (field for group in groups for field in dataclasses.fields(group)):
+    source = next((source for source in sources if field.name in source), None)
+    merged[field.name] = field.default if source is None else source[field.name]
+  return merged
 
 
-def help_text(doc, config_classes, flag_values):
-  """The `--help` page: the script's docstring, then the flags in the groups of the dataclasses."""
+def _instance(group, merged, flags):
+  names = [field.name for field in dataclasses.fields(group)]
+  instance = group(**{name: merged[name] for name in names})
+  object.__setattr__(instance, 'given', frozenset(name for name in names if name in flags))
+  return instance
+
+
+def as_flags(values: Mapping[str, Any]) -> str:
+  """Formats {flag: value} as on a command line."""
+  return ' '.join(f'--{name}={value}' for name, value in values.items())
+
+
+def help_text(
+  doc: str, groups: Iterable[type], presets: Iterable[Mapping[str, Any]] = ()
+) -> str:
+  """Returns the `--help` page: the script's docstring, then the flags by group.
+
+  Args:
+    doc: the script's docstring.
+    groups: the settings classes.
+    presets: {flag: value} that replace defaults, strongest first.
+  """
   parts = [textwrap.dedent(doc or '').strip(), '']
-  for config_class in config_classes:
-    parts += [f'{config_class.__doc__.splitlines()[0]}', '']
-    for field in dataclasses.fields(config_class):
-      default = flag_values[field.name].default
+  for group in groups:
+    parts += [f'{group.__doc__.splitlines()[0]}', '']
+    for field in dataclasses.fields(group):
+      source = next((preset for preset in presets if field.name in preset), {})
+      default = source.get(field.name, field.default)
       shown = '' if default is None else f'={default}'
       choices = field.metadata['choices']
       text = field.metadata['help'] + (f' One of {", ".join(map(str, choices))}.' if choices else '')
@@ -149,38 +228,3 @@ def help_text(doc, config_classes, flag_values):
       parts += textwrap.wrap(text, 96, initial_indent='      ', subsequent_indent='      ')
     parts.append('')
   return '\n'.join(parts)
-
-
-def parse_flags(doc, config_classes, positional=False, elsewhere=None):
-  """Returns the flags parser of a script: `--help` prints `help_text`; mistakes take one line.
-
-  Args:
-    doc: the script's docstring.
-    config_classes: its groups of flags.
-    positional: whether words that are no flags (files, say) may follow; `main(argv)` finds them in argv[1:].
-    elsewhere: {flag of the official script that this one does not have: what to do instead}.
-  """
-
-  def parse(argv):
-    if any(argument in ('--help', '-h', '-help', '--helpfull') for argument in argv[1:]):
-      print(help_text(doc, config_classes, flags.FLAGS))
-      sys.exit(0)
-    try:
-      rest = flags.FLAGS(argv)
-    except flags.UnrecognizedFlagError as e:
-      instead = (elsewhere or {}).get(e.flagname)
-      if instead:
-        sys.exit(_complain(f'--{e.flagname} is a flag of the official script only: {instead}.'))
-      sys.exit(_complain(unknown_name('flag', e.flagname, flags.FLAGS)))
-    except flags.Error as e:
-      sys.exit(_complain(f'{one_line(e)} (--help explains the flags)'))
-    if len(rest) > 1 and not positional:
-      sys.exit(_complain(f'{rest[1]!r} is not a flag; flags are written --name=value.'))
-    return rest
-
-  return parse
-
-
-def _complain(message):
-  print(f'Error: {message}', file=sys.stderr)
-  return 1

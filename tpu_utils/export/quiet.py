@@ -1,18 +1,21 @@
 """Silence while TensorFlow's exporters work."""
 import contextlib
+import logging
 import warnings
-
-from absl import logging
 
 
 @contextlib.contextmanager
 def quiet():
-  """Without their advice to callers: they deprecate what has no successor in the installed versions."""
-  verbosity = logging.get_verbosity()
-  logging.set_verbosity(logging.ERROR)
+  """Holds back their advice to callers: it deprecates what has no successor in the installed versions."""
+  # absl's logger, by which TensorFlow's Python code warns, and the root, whose level it takes in scripts.
+  loggers = [logging.getLogger('absl'), logging.getLogger()]
+  levels = [logger.level for logger in loggers]
+  for logger in loggers:
+    logger.setLevel(logging.ERROR)
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore', UserWarning)
       yield
   finally:
-    logging.set_verbosity(verbosity)
+    for logger, level in zip(loggers, levels, strict=True):
+      logger.setLevel(level)

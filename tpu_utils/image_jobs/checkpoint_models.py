@@ -1,28 +1,17 @@
-"""A paper's model with the weights of a checkpoint, from what the flags say."""
+"""A paper's model with the weights of a checkpoint, from settings."""
 from tpu_utils import checkpoints, weights
-from tpu_utils.image_jobs import job_flags
 from tpu_utils.image_jobs.image_script import PRETRAINED
 from tpu_utils.images.spec import fitted
 
 
-def flags_of_job(checkpoint):
-  """{flag: value} of the job that wrote a checkpoint; None if it is not one of ours."""
-  return None if checkpoint == PRETRAINED else job_flags.of_checkpoint(checkpoint)
-
-
-def learnt_digits(job):
-  """Whether a job, as `flags_of_job` gives it, learnt the embedded digits."""
-  return job is not None and not job.get('data_dir') and not job.get('dataset')
-
-
 def load(
-  network, model_settings, spec, checkpoint, *, num_classes=None, advprop=False, source='auto', use_ema=True
+  model_spec, model_config, spec, checkpoint, *, num_classes=None, advprop=False, source='auto', use_ema=True
 ):
   """Builds the model and loads its weights; prints what was loaded.
 
   Args:
-    network: `image_script.Network`.
-    model_settings: `image_script.ModelConfig`, of which the network was described.
+    model_spec: `image_script.ModelSpec`.
+    model_config: `image_script.ModelConfig` that it was resolved from.
     spec: `PreprocessSpec` of its images.
     checkpoint: what `weights.load` reads, 'pretrained', or the --model_dir of a job, of which the best checkpoint
       is taken.
@@ -38,12 +27,12 @@ def load(
     ValueError, OSError: the checkpoint cannot be read or does not fit.
   """
   scaling = {'mean_rgb': spec.mean_rgb, 'stddev_rgb': spec.stddev_rgb} if advprop else {}
-  model = network.build_model(
-    model_settings.model_name,
+  model = model_spec.build_model(
+    model_config.model_name,
     num_classes=num_classes,
     image_size=spec.image_size,
     weights=PRETRAINED if checkpoint == PRETRAINED else None,
-    **model_settings.overrides(),
+    **model_config.overrides(),
     **scaling,
   )
   if checkpoint != PRETRAINED:
@@ -51,18 +40,18 @@ def load(
   return model
 
 
-def fitted_spec(spec, model_settings, data, is_digits):
-  """The `PreprocessSpec` of a network, with what the flags ask for in place of its own.
+def fitted_spec(spec, model_config, data, is_digits):
+  """Returns the `PreprocessSpec` of a network, with the given settings in place of its own.
 
   Args:
     spec: the network's own.
-    model_settings: `image_script.ModelConfig`.
-    data: flags with `crop_rule`, `interpolation` and `advprop`.
+    model_config: `image_script.ModelConfig`.
+    data: settings with `crop_rule`, `interpolation` and `advprop`.
     is_digits: whether the images are the embedded digits, which are too small to lose a pixel.
   """
   return fitted(
     spec,
-    image_size=model_settings.input_image_size,
+    image_size=model_config.input_image_size,
     crop=data.crop_rule,
     interpolation=data.interpolation,
     advprop=data.advprop,

@@ -4,12 +4,14 @@ Source: tensorflow/tpu, models/official/efficientnet/eval_ckpt_main.py and utils
 are here. TensorFlow is imported only once the flags are known to be right.
 """
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tpu_utils import files
-from tpu_utils.command_line import settings
+from tpu_utils.command_line import job_flags, settings
+from tpu_utils.command_line.recipes import Recipe
+from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs import image_script, job_flags
+from tpu_utils.image_jobs import image_script
 from tpu_utils.image_jobs.image_script import PRETRAINED
 from tpu_utils.images import class_names, spec
 from tpu_utils.weights import READERS
@@ -17,7 +19,7 @@ from tpu_utils.weights import READERS
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig(settings.Checked):
-  """What is evaluated, and what it says."""
+  """Which checkpoint is evaluated, and how."""
 
   ckpt_dir: str = setting(
     None,
@@ -101,99 +103,113 @@ class DataConfig(settings.Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class Script:
-  """One paper's script.
+class Evaluation:
+  """What one paper adds to the shared evaluation script.
 
   Attributes:
-    training: the paper's `image_script.Script`, which knows the models.
+    training: the paper's `image_script.Training`, which knows the models.
     has_pretrained: function(model name) -> whether a package has weights for it.
   """
 
-  training: image_script.Script
+  training: image_script.Training
   has_pretrained: Callable = lambda name: False
 
-  @property
-  def configs(self):
-    """All groups of flags."""
-    return (EvalConfig, ExamplesConfig, self.training.own_configs[0], DataConfig)
+  def script(self, doc: str, module: str, recipes: Mapping[str, Recipe] | None = None) -> Script:
+    """Makes the script; see `Script` for the arguments."""
+    return Script(
+      doc=doc,
+      groups=(EvalConfig, ExamplesConfig, self.training.model_groups[0], DataConfig),
+      run=self.evaluate,
+      words=True,
+      module=module,
+      recipes=recipes or {},
+    )
 
-  def define_flags(self, flag_values):
-    """Defines the script's flags in `flag_values`, an `absl.flags.FlagValues`."""
-    for config_class in self.configs:
-      settings.define_flags(config_class, flag_values)
+  def evaluate(self, resolved: settings.Resolved, photographs=()):
+    """Names the classes of photographs, or measures accuracy.
 
-  def run(self, values, photographs=()):
-    """Does what the parsed flags (`absl.flags.FlagValues`) say; `photographs` are the paths behind them.
+    Args:
+      resolved: the settings.
+      photographs: paths of images that the command line names.
 
     Returns:
       The results, as in `--output_json`.
     """
-    what = settings.from_flags(EvalConfig, values)
-    examples = settings.from_flags(ExamplesConfig, values)
+    config, examples, model, _ = resolved
     photographs = [*photographs, *filter(None, [examples.example_img])]
-    checkpoint = what.ckpt_dir or (PRETRAINED if self.has_pretrained(values.model_name) else None)
+    pretrained = PRETRAINED if self.has_pretrained(model.model_name) else None
+    checkpoint = config.ckpt_dir or pretrained
     if checkpoint is None:
-      raise ValueError(f'--ckpt_dir is missing: there are no pretrained weights of {values.model_name}.')
-    is_digits = self._take_over(values, checkpoint)
-    data = settings.from_flags(DataConfig, values)
-    mode = what.runmode or ('imagenet' if data.has_images and not photographs else 'examples')
+      raise ValueError(
+        f'--ckpt_dir is missing: there are no pretrained weights of {model.model_name}.'
+      )
+    job = None if checkpoint == PRETRAINED else job_flags.of_checkpoint(checkpoint)
+    resolved, taken_over = _like_job(resolved, job)
+    is_digits = job_flags.learnt_digits(job)
+    *_, data = resolved
+    mode = config.runmode or ('imagenet' if data.has_images and not photographs else 'examples')
     _check_images(mode, photographs, data, is_digits)
+    image_script.check_data_folder(data)
+    for text in (resolved.preset_text(), taken_over and f'As the job of {checkpoint}, with\n  {taken_over}'):
+      if text:
+        print(text)
 
     from tpu_utils.image_jobs import eval_images
 
-    classifier = self._classifier(values, data, what, checkpoint, is_digits)
+    classifier = self._classifier(resolved, checkpoint, is_digits)
     background = data.include_background_label
     if background is None:
       background = classifier.num_classes == 1001
-    results = {'model_name': values.model_name, 'ckpt_dir': checkpoint, 'enable_ema': what.enable_ema}
+    results = {
+      'model_name': resolved[2].model_name, 'ckpt_dir': checkpoint, 'enable_ema': config.enable_ema,
+    }  # fmt: skip
     if mode == 'examples':
       names = names_of_classes(examples.labels_map_file, classifier, background, is_digits)
       results['examples'] = eval_images.examples(
-        classifier, photographs, names, background, what.batch_size, examples.picture
+        classifier, photographs, names, background, config.batch_size, examples.picture
       )
     else:
-      results |= eval_images.validation(classifier, data, background, what.batch_size)
-    if what.output_json:
-      files.write_json(what.output_json, results)
+      results |= eval_images.validation(classifier, data, background, config.batch_size)
+    if config.output_json:
+      files.write_json(config.output_json, results)
     return results
 
-  def _take_over(self, values, checkpoint):
-    """Takes the flags of a job of ours over; returns whether it learnt the embedded digits."""
-    from tpu_utils.image_jobs import checkpoint_models
-
-    job = checkpoint_models.flags_of_job(checkpoint)
-    if job is None:
-      return False
-    wanted = job_flags.for_configs(job, self.configs[2:], values)
-    for name in ('data_dir', 'dataset', 'tfds_data_dir', 'eval_split'):
-      wanted.pop(name, None)  # Which images to look at is for the user to say.
-    if job.get('advprop'):
-      wanted['advprop_preprocessing'] = True
-    settings.fill_in(values, wanted, f'As the job of {checkpoint}:')
-    return checkpoint_models.learnt_digits(job)
-
-  def _classifier(self, values, data, what, checkpoint, is_digits):
+  def _classifier(self, resolved, checkpoint, is_digits):
     from tpu_utils import weights
     from tpu_utils.image_jobs import checkpoint_models, classifiers
 
-    model_settings = settings.from_flags(self.training.own_configs[0], values)
-    network = self.training.describe(model_settings, values)
-    wanted = checkpoint_models.fitted_spec(network.spec, model_settings, data, is_digits)
+    config, _, model_config, data = resolved
+    model_spec = self.training.resolve_model(model_config)
+    wanted = checkpoint_models.fitted_spec(model_spec.spec, model_config, data, is_digits)
     if checkpoint != PRETRAINED and classifiers.is_program(checkpoint):
       return classifiers.from_file(checkpoint, wanted)
     model = checkpoint_models.load(
-      network,
-      model_settings,
+      model_spec,
+      model_config,
       wanted,
       checkpoint,
       num_classes=data.num_label_classes,
       advprop=data.advprop,
-      source=what.source,
-      use_ema=what.enable_ema,
+      source=config.source,
+      use_ema=config.enable_ema,
     )
-    if what.export_ckpt:
-      weights.save_tf1(model, what.export_ckpt)
+    if config.export_ckpt:
+      weights.save_tf1(model, config.export_ckpt)
     return classifiers.from_model(model, wanted)
+
+
+def _like_job(resolved, job):
+  """Takes the settings of a job over, but not its images, which are for the user to name.
+
+  Returns:
+    (settings, text of the flags that changed).
+  """
+  if job is None:
+    return resolved, ''
+  facts = job_flags.facts(job, resolved.groups[2:], without=job_flags.DATA_NAMES)
+  if job.get('advprop'):
+    facts['advprop_preprocessing'] = True
+  return resolved.with_facts(facts), settings.as_flags(resolved.changes(facts))
 
 
 def _check_images(mode, photographs, data, is_digits):

@@ -1,6 +1,6 @@
 """Experiments that train many networks: the same job for each, results that outlive a stop, a table and a plot.
 
-Each network is a job of an `image_script.Script`, in a folder of its own below --model_dir. What came out is
+Each network is a job of an `image_script.Training`, in a folder of its own below --model_dir. Its result is
 a line of `results.jsonl`; networks that have theirs are not trained again, and one that was stopped goes on
 from its checkpoint.
 """
@@ -10,16 +10,17 @@ import io
 import os
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from absl import flags
-
-from tpu_utils import files
+from tpu_utils import config, files
 from tpu_utils.command_line import settings
+from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.settings import setting
+from tpu_utils.image_jobs import image_script
 
 # Flags of a job that may change from one start of an experiment to the next.
-_FREE = ('model_dir', 'seed', 'log_step_count_steps', 'skip_host_call')
+_FREE = ('model_dir', 'seed', 'log_step_count_steps', 'skip_host_call', 'recipe')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,42 +72,73 @@ class Score:
     return f' +- {self.deviation:.2f}' if self.runs > 1 else ''
 
 
+def own_recipes(
+  recipes: Mapping[str, Recipe], module: str, changes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Recipe]:
+  """Makes the recipes of an experiment from those of the training script that it repeats.
+
+  Args:
+    recipes: of the training script.
+    module: the experiment's script.
+    changes: {name of a recipe: {flag: value} in place of its own}; others are left out.
+  """
+  own = {}
+  for name, settings_changed in changes.items():
+    recipe = recipes[name]
+    own[name] = dataclasses.replace(
+      recipe,
+      script=module,
+      settings={**recipe.settings, **settings_changed},
+      command=f'python -m {module} --recipe={name}' + (
+        '' if name == image_script.DIGITS else ' --data_dir=DATA --model_dir=DIR'
+      ),
+      expects='the tables of the experiment',
+      measured=None,
+      cost='as many trainings as the experiment has networks; --dry_run lists them',
+    )
+  return own
+
+
 class Experiment:
   """Trains networks in a folder, one after the other.
 
-  Opens the data set, which like the script's preset for digits fills in flags that were not given.
+  Opens the data set, which gives the settings that the user did not.
 
   Args:
-    script: the `image_script.Script` whose jobs they are, an `ExperimentConfig` among its configs.
-    values: its parsed flags.
+    resolved: the settings of the script, an `ExperimentConfig` among them.
+    train: function(Resolved) that runs one job.
 
   Attributes:
     config: that `ExperimentConfig`.
+    resolved: the settings with the facts of the data.
 
   Raises:
     ValueError: another mode than training, an export, or several workers; no such data.
   """
 
-  def __init__(self, script, values):
-    if values.mode != 'train_and_eval':
-      raise ValueError(f'--mode={values.mode}: an experiment trains and evaluates; leave --mode out.')
-    if values.export_dir:
+  def __init__(self, resolved: settings.Resolved, train: Callable):
+    job, hardware = resolved.get(config.JobConfig), resolved.get(config.HardwareConfig)
+    if job.mode != 'train_and_eval':
+      raise ValueError(f'--mode={job.mode}: an experiment trains and evaluates; leave --mode out.')
+    if job.export_dir:
       raise ValueError('--export_dir: an experiment exports none of its networks; leave it out.')
-    if values.strategy == 'multi_worker' or (values.strategy == 'auto' and os.environ.get('TF_CONFIG')):
+    workers = hardware.strategy == 'auto' and os.environ.get('TF_CONFIG')
+    if hardware.strategy == 'multi_worker' or workers:
       # TensorFlow connects workers once in a process, and every network would connect them anew.
       raise ValueError(
         'An experiment trains many networks in one process, which several workers cannot; use one machine: '
         'unset TF_CONFIG, or give --strategy=mirrored or --strategy=one_device.'
       )
-    if not values.data_dir and not values.dataset:
-      settings.fill_in(values, script.digits, 'No --data_dir: the embedded handwritten digits')
-    self.script, self.values = script, values
-    (own,) = (c for c in script.configs if issubclass(c, ExperimentConfig))
-    self.config = settings.from_flags(own, values)
+    image_script.check_data_folder(resolved.get(config.DataConfig))
+    if resolved.origin:
+      print(resolved.preset_text())
 
     from tpu_utils.images import from_config
 
-    from_config.open_data(values, values.mode)
+    self.config = resolved.get(ExperimentConfig)
+    _, self.resolved = from_config.with_data(resolved, job.mode)
+    self._job = self.resolved.get(config.JobConfig)
+    self._train_job = train
 
   def scores(self, trials):
     """Trains the networks that have no results yet.
@@ -133,10 +165,10 @@ class Experiment:
 
   def path(self, name):
     """Path of a file beside the results."""
-    return os.path.join(self.values.model_dir, name)
+    return os.path.join(self._job.model_dir, name)
 
   def _jobs(self, trials):
-    first = self.values.seed
+    first = self._job.seed
     names = dict.fromkeys(trial.name for trial in trials)
     return [(name, first + i) for name in names for i in range(self.config.runs)]
 
@@ -152,9 +184,8 @@ class Experiment:
 
     model_dir = self.path(os.path.join('networks', f'{trial.name}-seed{seed}'))
     start = time.monotonic()
-    self.script.run_as_given(
-      _flags_with(self.script, self.values, {**trial.flags, 'model_dir': model_dir, 'seed': seed})
-    )
+    flags = {**trial.flags, 'model_dir': model_dir, 'seed': seed}
+    self._train_job(self.resolved.with_flags(flags))
     *_, last = files.read_json_lines(runner.history_path(model_dir))
     line = {
       'network': trial.name,
@@ -174,35 +205,22 @@ class Experiment:
 
     from tpu_utils import runner
 
-    if self.values.model_dir is None:
+    if self._job.model_dir is None:
       raise ValueError('--model_dir is missing: the folder for the networks and their results.')
-    configs = [c for c in self.script.configs if not issubclass(c, ExperimentConfig)]
-    values = settings.all_values(configs, self.values)
-    shared = {name: value for name, value in values.items() if name not in _FREE}
+    own = {field.name for field in dataclasses.fields(self.config)}
+    flags = self.resolved.as_dict()
+    shared = {name: value for name, value in flags.items() if name not in {*_FREE, *own}}
     path = self.path('flags.json')
     if tf.io.gfile.exists(path):
       before = files.read_json(path)
       for name, value in shared.items():
         if before.get(name, value) != value:
           raise ValueError(
-            f'--model_dir={self.values.model_dir} holds results with --{name}={before[name]}, not '
+            f'--model_dir={self._job.model_dir} holds results with --{name}={before[name]}, not '
             f'{value}: give the same flags, or another --model_dir.'
           )
-    runner.prepare_model_dir(self.values.model_dir)
+    runner.prepare_model_dir(self._job.model_dir)
     files.write_json(path, shared)
-
-
-def _flags_with(script, values, changes):
-  """New flag values of a script: those of `values`, with `changes`."""
-  own = flags.FlagValues()
-  script.define_flags(own)
-  own.mark_as_parsed()
-  for name in own:
-    value = changes.get(name, values[name].value)
-    # A preset leaves no other trace than another value.
-    given = name in changes or values[name].present or value != own[name].default
-    own[name].value, own[name].present = value, int(given)
-  return own
 
 
 def _score(results):

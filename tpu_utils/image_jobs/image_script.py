@@ -1,14 +1,18 @@
-"""From the command line to a job: what the papers' `main.py` scripts for image classifiers share.
+"""From the command line to a job: the training script that the papers' image classifiers share.
 
-TensorFlow is imported only once the flags are known to be right, so that `--help` and mistakes are
-answered at once.
+TensorFlow is imported only once the settings are known to be right, so that `--help` and mistakes
+are answered at once.
 """
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from tpu_utils import config
-from tpu_utils.command_line import settings
+from tpu_utils import config, files
+from tpu_utils.command_line import job_flags, settings
+from tpu_utils.command_line.recipes import Recipe
+from tpu_utils.command_line.script import Choice, Script, named_origin
 from tpu_utils.command_line.settings import setting
 from tpu_utils.images.spec import fitted
 
@@ -17,119 +21,145 @@ _IDENTITY = ('model_name', 'num_label_classes', 'advprop')
 
 PRETRAINED = 'pretrained'  # In place of a checkpoint: ImageNet weights from a package.
 
-# Section 5.3 of EfficientNet's paper takes the settings of Kornblith et al. (arXiv 1805.08974); the
-# learning rate, which they search for each data set, is from the middle of their grid.
-TRANSFER = {
-  'optimizer': 'momentum',
-  'nesterov': True,
-  'base_learning_rate': 0.01,
-  'lr_schedule': 'cosine',
-  'lr_warmup_epochs': 0.0,
-  'label_smoothing': 0.0,
-  'moving_average_decay': 0.0,
-  'train_batch_size': 256,
-  'train_steps': 20000,
-}
+DIGITS, DIGITS_TUNED, TRANSFER = 'digits', 'digits_tuned', 'transfer'  # Names of recipes.
 
-_SHARED_CONFIGS = (
+_SHARED_GROUPS = (
   config.DataConfig,
   config.OptimizationConfig,
   config.FineTuningConfig,
   config.JobConfig,
   config.HardwareConfig,
 )
+# Settings of a job that whoever reads its checkpoints takes over, beyond the model's own groups.
+_OF_JOB = (
+  *job_flags.DATA_NAMES, 'num_label_classes', 'advprop', 'crop_rule', 'interpolation',
+)  # fmt: skip
+_READING_MODES = ('eval', 'export', 'predict')
+_BIGTABLE = 'TensorFlow 2 has no Bigtable client; write the table to TFRecord shards for --data_dir'
+# Flags of the official script that this one does not have, and what to do instead.
+ELSEWHERE = {
+  'bigtable_instance': _BIGTABLE,
+  'bigtable_project': _BIGTABLE,
+  'bigtable_table': _BIGTABLE,
+  'bigtable_train_prefix': _BIGTABLE,
+  'bigtable_eval_prefix': _BIGTABLE,
+  'bigtable_column_family': _BIGTABLE,
+  'bigtable_column_qualifier': _BIGTABLE,
+  'data_format': 'leave it out; XLA chooses the layout on TPU and GPU by itself',
+  'num_replicas': 'leave it out; the strategy knows how many replicas there are',
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(settings.Checked):
-  """Which network: base of the papers' settings, whose other fields are their models' overrides."""
+  """Which network: base of the papers' settings, whose other fields override their models'."""
 
   model_name: str = setting(None, 'The model; a wrong name lists the nearest.', type=str)
   input_image_size: int = setting(
     None, 'Pixels a side; by default what the model was made for.', type=int, at_least=1
   )
 
-  def overrides(self):
-    """The settings that replace the model's own."""
+  def overrides(self) -> dict[str, Any]:
+    """Returns the settings that replace the model's own."""
     own = [field.name for field in dataclasses.fields(self)][2:]
-    values = {name: getattr(self, name) for name in own}
-    return {name: value for name, value in values.items() if value is not None}
+    pairs = {name: getattr(self, name) for name in own}
+    return {name: value for name, value in pairs.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
-  """What a paper's package says of the network that the flags describe.
+class ModelSpec:
+  """A paper's description of the network that the settings name.
 
   Attributes:
     build_model: function(model_name, num_classes=, image_size=, dtype_policy=, **overrides) ->
       keras.Model from `images` to logits.
     spec: its `PreprocessSpec`.
-    identity: names of the flags that, with its name and classes, make the model what it is.
-    record: JSON-able dict for run.json.
-    augmentation: `Augmentation` of training; None for what the data ask for.
-    find_pretrained: function(model_name) -> path of ImageNet weights; ValueError where there are none.
+    identity: names of the settings that, with its name and classes, make the model what it is.
+    run_info: JSON-able dict for run.json.
+    find_pretrained: function(model_name) -> path of ImageNet weights; ValueError without any.
   """
 
   build_model: Callable
-  spec: object
+  spec: Any
   identity: tuple
-  record: Mapping
-  augmentation: object = None
+  run_info: Mapping
   find_pretrained: Callable | None = None
 
 
+def _no_augmentation(resolved):
+  """Leaves the augmentation to the data set."""
+  del resolved
+
+
 @dataclasses.dataclass(frozen=True)
-class Script:
-  """One paper's training script.
+class Training:
+  """What one paper adds to the shared training script.
 
   Attributes:
-    own_configs: the paper's groups of flags, its `ModelConfig` first.
-    describe: function(ModelConfig, parsed flags) -> `Network`; may import TensorFlow.
-    digits: {flag: value} that `--data_dir` left empty stands for: the embedded digits, learnt on a laptop.
-    defaults: {flag: value} where the paper's recipe differs from EfficientNet's.
-    tuned_digits: as `digits`, for a network of full size that starts from weights of other data.
+    model_groups: the paper's settings classes, its `ModelConfig` first.
+    resolve_model: function(ModelConfig) -> `ModelSpec`; may import TensorFlow.
+    augmentation: function(Resolved) -> `Augmentation` of training, None for that of the data.
+    exports_digits: whether the recipes of the digits export their model, below --model_dir.
   """
 
-  own_configs: tuple
-  describe: Callable
-  digits: Mapping
-  defaults: Mapping = dataclasses.field(default_factory=dict)
-  tuned_digits: Mapping = dataclasses.field(default_factory=dict)
+  model_groups: tuple
+  resolve_model: Callable
+  augmentation: Callable = _no_augmentation
+  exports_digits: bool = True
 
-  @property
-  def configs(self):
-    """All groups of flags."""
-    return (*self.own_configs, *_SHARED_CONFIGS)
+  def script(
+    self,
+    doc: str,
+    module: str,
+    recipes: Mapping[str, Recipe],
+    run: Callable | None = None,
+    defaults: Mapping[str, Any] | None = None,
+  ) -> Script:
+    """Makes the script.
 
-  def define_flags(self, flag_values):
-    """Defines the script's flags in `flag_values`, an `absl.flags.FlagValues`."""
-    for config_class in self.configs:
-      names = [field.name for field in dataclasses.fields(config_class)]
-      defaults = {name: value for name, value in self.defaults.items() if name in names}
-      settings.define_flags(config_class, flag_values, **defaults)
+    Args:
+      doc: its docstring.
+      module: its name for `python -m`.
+      recipes: 'imagenet' (the default), 'digits' and 'transfer' among them.
+      run: function(Resolved) in place of `train`.
+      defaults: {flag: value} in place of the settings' own defaults.
+    """
+    return Script(
+      doc=doc,
+      groups=(*self.model_groups, *_SHARED_GROUPS),
+      run=run or self.train,
+      elsewhere=ELSEWHERE,
+      defaults=defaults or {},
+      module=module,
+      recipes=recipes,
+      default_recipe='imagenet',
+      choose=functools.partial(self._choose, recipes),
+      check=check,
+    )
 
-  def run(self, values):
-    """Does what the parsed flags (`absl.flags.FlagValues`) say."""
-    if not values.data_dir and not values.dataset:
-      settings.fill_in(values, self._digits_preset(values), 'No --data_dir: the embedded handwritten digits')
-    elif values.transfer:
-      settings.fill_in(values, TRANSFER, '--transfer')
-    self.run_as_given(values)
+  def train(self, resolved: settings.Resolved):
+    """Runs the job that the settings describe, after saying where their values come from."""
+    self.run_job(resolved, announce=True)
 
-  def run_as_given(self, values):
-    """`run` without the preset for digits."""
-    if values.model_dir is None:
-      raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
-    model, *_ = (settings.from_flags(c, values) for c in self.own_configs)
-    _, optimization, tuning, job, hardware = (settings.from_flags(c, values) for c in _SHARED_CONFIGS)
-    network = self.describe(model, values)  # A wrong name is told before anything is opened.
+  def run_job(self, resolved: settings.Resolved, announce: bool = False):
+    """Runs the job that the settings describe: training, evaluation or export."""
+    check(resolved)
+    job = resolved.get(config.JobConfig)
+    needs_data = not _knows_classes(resolved)
+    model = resolved[0]
+    model_spec = self.resolve_model(model)  # A wrong name is reported before anything is opened.
+    if announce and resolved.origin:
+      print(resolved.preset_text())
 
     from tpu_utils.image_jobs import image_classification
     from tpu_utils.images import from_config
 
-    dataset, data = from_config.open_data(values, job.mode)
+    dataset = None
+    if needs_data:
+      dataset, resolved = from_config.with_data(resolved, job.mode)
+    data = resolved.get(config.DataConfig)
     spec = fitted(
-      network.spec,
+      model_spec.spec,
       image_size=model.input_image_size,
       crop=data.crop_rule,
       interpolation=data.interpolation,
@@ -139,7 +169,7 @@ class Script:
     scaling = {'mean_rgb': spec.mean_rgb, 'stddev_rgb': spec.stddev_rgb} if data.advprop else {}
 
     def build_model(dtype_policy):
-      return network.build_model(
+      return model_spec.build_model(
         model.model_name,
         num_classes=data.num_label_classes,
         image_size=spec.image_size,
@@ -148,38 +178,110 @@ class Script:
         **scaling,
       )
 
+    flags = resolved.as_dict()
     image_classification.run(
       build_model,
       spec,
-      {name: values[name].value for name in (*_IDENTITY, *network.identity)},
-      hardware=hardware,
+      {name: flags[name] for name in (*_IDENTITY, *model_spec.identity)},
+      hardware=resolved.get(config.HardwareConfig),
       data=data,
       dataset=dataset,
-      optimization=optimization,
+      optimization=resolved.get(config.OptimizationConfig),
       job=job,
-      tuning=_resolved(tuning, network, model),
-      augmentation=network.augmentation,
-      expected_replicas=hardware.num_replicas if values['num_replicas'].present else None,
-      record={'flags': settings.all_values(self.configs, values), **network.record},
+      tuning=_resolve_tuning(resolved.get(config.FineTuningConfig), model_spec, model),
+      augmentation=self.augmentation(resolved),
+      record={'flags': flags, **model_spec.run_info},
     )
 
-  def _digits_preset(self, values):
-    tuned = values.init_checkpoint is not None or values.transfer
-    digits = self.tuned_digits if tuned else self.digits
-    if values.mode == 'eval':
-      return digits  # The training that it follows exports; two would write over each other.
-    # Beside the checkpoints, wherever those go: never over the export of another run.
-    return {**digits, 'export_dir': os.path.join(values.model_dir or digits['model_dir'], 'export')}
+  def _choose(self, recipes, given, recipe):
+    """Chooses the recipe by the data: without any, the digits."""
+    facts = self._facts_of_job(given)
+    name = recipe.name if recipe else None
+    transfer = given.get('transfer', False) or name == TRANSFER
+    origin = named_origin(recipe) if recipe else '--transfer' if transfer else ''
+    preset = {}
+    if not any(given.get(name, facts.get(name)) for name in ('data_dir', 'dataset')):
+      if name not in (None, DIGITS, DIGITS_TUNED, TRANSFER):
+        raise ValueError(
+          f'--recipe={name} needs --data_dir or --dataset; without both, leave --recipe out to learn '
+          'the embedded digits.'
+        )
+      if name in (None, TRANSFER):
+        tuned = transfer or given.get('init_checkpoint') is not None
+        recipe = recipes[DIGITS_TUNED if tuned and DIGITS_TUNED in recipes else DIGITS]
+        origin = 'No --data_dir: the embedded handwritten digits'
+    elif transfer:
+      recipe = recipe or recipes[TRANSFER]
+      preset = recipes[TRANSFER].settings
+    if recipe is None:
+      return Choice(facts=facts)
+    preset = {**self._with_export(recipe, given), **preset}
+    if transfer:
+      preset['transfer'] = True
+    return Choice(recipe, preset, origin, facts)
+
+  def _with_export(self, recipe, given):
+    """Adds an export below the checkpoints, wherever those go: never over that of another run."""
+    if not self.exports_digits or recipe.name not in (DIGITS, DIGITS_TUNED):
+      return recipe.settings
+    if given.get('mode') == 'eval':
+      # The training that an evaluation follows exports; two would write over each other.
+      return recipe.settings
+    model_dir = given.get('model_dir') or recipe.settings['model_dir']
+    return {**recipe.settings, 'export_dir': os.path.join(model_dir, 'export')}
+
+  def _facts_of_job(self, given):
+    """Returns the settings that a job's own record knows, for modes that only read its checkpoints."""
+    if given.get('mode') not in _READING_MODES or not given.get('model_dir'):
+      return {}
+    job = job_flags.of_checkpoint(given['model_dir']) or {}
+    without = job_flags.DATA_NAMES if given.get('data_dir') or given.get('dataset') else ()
+    groups = (*self.model_groups, config.OptimizationConfig)
+    of_job = {name: job[name] for name in _OF_JOB if name in job and name not in without}
+    return {**job_flags.facts(job, groups), **of_job}
 
 
-def _resolved(tuning, network, model):
-  """The `FineTuningConfig` with the path of the weights in place of `pretrained`, and no word on what flags say."""
+def check(resolved: settings.Resolved):
+  """Checks the folders that the settings name, without TensorFlow.
+
+  Raises:
+    ValueError: one is missing.
+  """
+  if resolved.get(config.JobConfig).model_dir is None:
+    raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
+  if not _knows_classes(resolved):
+    check_data_folder(resolved.get(config.DataConfig))
+
+
+def _knows_classes(resolved):
+  """Whether the job is an export whose number of classes is known without looking at data."""
+  known = {*resolved.flags, *resolved.facts}
+  return resolved.get(config.JobConfig).mode == 'export' and 'num_label_classes' in known
+
+
+def check_data_folder(data: Any):
+  """Checks that the local folder of images that the settings name exists.
+
+  Args:
+    data: settings with `data_dir` and `dataset`.
+
+  Raises:
+    ValueError: it does not.
+  """
+  if not getattr(data, 'is_fake', False):
+    files.check_folder('data_dir', data.data_dir)
+
+
+def _resolve_tuning(tuning, model_spec, model):
+  """Replaces 'pretrained' by the path of the weights; a given batch_norm_momentum stays."""
   if model.overrides().get('batch_norm_momentum') is not None:
-    tuning = dataclasses.replace(tuning, transfer=False)  # Which would set that, and nothing else from here on.
+    # `transfer` would set it, and nothing else from here on.
+    tuning = dataclasses.replace(tuning, transfer=False)
   if tuning.init_checkpoint != PRETRAINED:
     return tuning
-  if network.find_pretrained is None:
+  if model_spec.find_pretrained is None:
     raise ValueError(
-      f'--init_checkpoint={PRETRAINED}: no package has weights of {model.model_name}; give the path of a checkpoint.'
+      f'--init_checkpoint={PRETRAINED}: no package has weights of {model.model_name}; give the path '
+      'of a checkpoint.'
     )
-  return dataclasses.replace(tuning, init_checkpoint=network.find_pretrained(model.model_name))
+  return dataclasses.replace(tuning, init_checkpoint=model_spec.find_pretrained(model.model_name))

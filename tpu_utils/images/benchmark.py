@@ -19,12 +19,10 @@ import contextlib
 import dataclasses
 import importlib.util
 import os
-import sys
 import tempfile
 
-from absl import flags
-
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.names import check_name
 
@@ -168,8 +166,9 @@ def _without_missing_peers(config):
   return dataclasses.replace(config, peers=','.join(p for p in peers if p != 'torchvision'))
 
 
-def main(_):
-  config = _without_missing_peers(settings.from_flags(BenchmarkConfig, flags.FLAGS))
+def run(resolved: settings.Resolved):
+  """Times the contestants and prints their ratios."""
+  config = _without_missing_peers(*resolved)
   from tpu_utils.benchmarking import timing
 
   print(
@@ -186,6 +185,8 @@ def main(_):
         print(line, flush=True)
 
 
+SCRIPT = Script(__doc__, (BenchmarkConfig,), run)
+
+
 if __name__ == '__main__':
-  settings.define_flags(BenchmarkConfig)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, [BenchmarkConfig])))
+  SCRIPT.main()

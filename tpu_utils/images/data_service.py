@@ -13,12 +13,10 @@ Who can reach these ports can read what the service reads: keep them inside a tr
 """
 import dataclasses
 import socket
-import sys
 import threading
 
-from absl import flags
-
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.errors import one_line
 
@@ -116,9 +114,9 @@ def _free_port():
     return s.getsockname()[1]
 
 
-def main(argv):
-  del argv
-  config = settings.from_flags(ServiceConfig, flags.FLAGS)
+def run(resolved: settings.Resolved):
+  """Serves until the process is stopped."""
+  (config,) = resolved
   if config.role == 'dispatcher':
     server = start_dispatcher(config.port, config.workers.split(','))
     print(f'tf.data service: dispatcher of {config.workers} at port {config.port}', flush=True)
@@ -129,6 +127,8 @@ def main(argv):
   del server
 
 
+SCRIPT = Script(__doc__, (ServiceConfig,), run)
+
+
 if __name__ == '__main__':
-  settings.define_flags(ServiceConfig)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, [ServiceConfig])))
+  SCRIPT.main()

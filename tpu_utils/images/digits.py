@@ -13,7 +13,7 @@ import os
 import struct
 import zlib
 
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.images.spec import Augmentation
 
 DATA_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'digits_data')
@@ -117,11 +117,15 @@ def _png(pixels):
   )
 
 
-def main(argv):
-  del argv
+def run(resolved):
+  """Writes the shards."""
+  del resolved
   build(DATA_DIR)
   print(f'Wrote {sum(NUM_SHARDS.values())} shards to {DATA_DIR}')
 
 
+SCRIPT = Script(__doc__, (), run)
+
+
 if __name__ == '__main__':
-  cli.run(main, settings.parse_flags(__doc__, []))
+  SCRIPT.main()

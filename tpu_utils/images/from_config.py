@@ -1,5 +1,6 @@
-"""From the flags about data (`config.DataConfig`) to the input that the trainer reads."""
+"""From the settings of data (`config.DataConfig`) to the input that the trainer reads."""
 import dataclasses
+from typing import Any
 
 from tpu_utils import config
 from tpu_utils.command_line import settings
@@ -9,29 +10,29 @@ from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import open_dataset
 from tpu_utils.images.spec import Augmentation
 
-_SPLITS_READ = {'train': ['train'], 'eval': ['validation'], 'train_and_eval': ['train', 'validation'], 'predict': ['validation'], 'export': []}
+_SPLITS_READ = {
+  'train': ['train'], 'eval': ['validation'], 'train_and_eval': ['train', 'validation'],
+  'predict': ['validation'], 'export': [],
+}  # fmt: skip
 _COUNTS = {'train': 'num_train_images', 'validation': 'num_eval_images'}
 
 
-def open_data(flag_values, mode):
-  """Opens the data set, and lets it fill in the flags about its size that were not given.
-
-  Prints what it filled in. No tensor is made, so the strategy can be made afterwards.
+def open_data(data: config.DataConfig, mode: str) -> tuple[Any, dict[str, int]]:
+  """Opens the data set. No tensor is made, so the strategy can be made afterwards.
 
   Args:
-    flag_values: parsed flags, those of `DataConfig` among them.
+    data: the settings.
     mode: the job's.
 
   Returns:
-    (data set, DataConfig). The data set is None where none is read: the null input, and an export for which
-    the number of classes was given.
+    (data set, {setting: value} found in it). The data set is None where none is read: the null input,
+    and an export for which the user gave the number of classes.
 
   Raises:
-    ValueError: there are no such data, or they do not fit the flags.
+    ValueError: there are no such data, or they do not fit the settings.
   """
-  data = settings.from_flags(config.DataConfig, flag_values)
-  if data.is_fake or (mode == 'export' and flag_values['num_label_classes'].present):
-    return None, data
+  if data.is_fake or (mode == 'export' and 'num_label_classes' in data.given):
+    return None, {}
   dataset = open_dataset(
     data.data_dir,
     data.dataset,
@@ -40,20 +41,42 @@ def open_data(flag_values, mode):
     data.holdout_shards,
     data.holdout_fraction,
   )
-  found = {_COUNTS[split]: len(dataset.open(split)) for split in _SPLITS_READ[mode]}
+  splits = _SPLITS_READ.get(mode, [])
+  found = {_COUNTS[split]: len(dataset.open(split)) for split in splits}
   if dataset.num_classes:
     found['num_label_classes'] = dataset.num_classes
-  news = {name: value for name, value in found.items() if value != flag_values[name].value}
-  filled = settings.apply_preset(flag_values, news)
-  if filled:
-    print(f'{dataset.name}: ' + ' '.join(f'--{name}={value}' for name, value in filled.items()))
-  data = settings.from_flags(config.DataConfig, flag_values)
-  if dataset.num_classes and data.num_label_classes < dataset.num_classes:
+  return dataset, found
+
+
+def with_data(resolved: settings.Resolved, mode: str) -> tuple[Any, settings.Resolved]:
+  """Opens the data set of a script, and takes its sizes over where neither user nor job gave any.
+
+  Prints what it takes over.
+
+  Args:
+    resolved: settings, a `config.DataConfig` among them.
+    mode: the job's.
+
+  Returns:
+    (data set or None as of `open_data`, settings).
+
+  Raises:
+    ValueError: there are no such data, or they do not fit the settings.
+  """
+  dataset, found = open_data(resolved.get(config.DataConfig), mode)
+  # What the job of a checkpoint had stays: its model may have a background class, say.
+  found = {name: value for name, value in found.items() if name not in resolved.facts}
+  changes = resolved.changes(found)
+  if changes:
+    print(f'{dataset.name}: {settings.as_flags(changes)}')
+  resolved = resolved.with_facts(found)
+  num_classes = resolved.get(config.DataConfig).num_label_classes
+  if dataset is not None and dataset.num_classes and num_classes < dataset.num_classes:
     raise ValueError(
-      f'--num_label_classes={data.num_label_classes}, but {dataset.name} has {dataset.num_classes} classes; '
+      f'--num_label_classes={num_classes}, but {dataset.name} has {dataset.num_classes} classes; '
       'leave the flag out.'
     )
-  return dataset, data
+  return dataset, resolved
 
 
 def make_input(spec, data, dataset, seed=0, use_bfloat16=False, augmentation=None):

@@ -16,11 +16,9 @@ Images that cannot be decoded, or whose name tells another class, are named, and
 """
 import dataclasses
 import os
-import sys
 
-from absl import flags
-
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 
 
@@ -82,9 +80,9 @@ class PrepareConfig(settings.Checked):
       raise ValueError('--validation_labels needs --validation, the flat folder or tar file it is about.')
 
 
-def main(argv):
-  del argv
-  config = settings.from_flags(PrepareConfig, flags.FLAGS)
+def run(resolved: settings.Resolved):
+  """Writes shards, or checks or indexes them, and prints their contents."""
+  (config,) = resolved
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
   from tpu_utils.images.preparation import job, verify
 
@@ -101,6 +99,8 @@ def main(argv):
     )
 
 
+SCRIPT = Script(__doc__, (PrepareConfig,), run)
+
+
 if __name__ == '__main__':
-  settings.define_flags(PrepareConfig)
-  sys.exit(cli.run(main, settings.parse_flags(__doc__, [PrepareConfig])))
+  SCRIPT.main()

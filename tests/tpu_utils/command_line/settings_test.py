@@ -1,12 +1,12 @@
-"""Dataclasses as flags."""
+"""How a user's values, facts, presets and defaults become frozen dataclasses."""
 import dataclasses
 
 import pytest
-from absl import flags
 
 from tpu_utils import config
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.settings import setting
+from tpu_utils.image_jobs import image_script
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,67 +19,120 @@ class Cake(settings.Checked):
   iced: bool = setting(False, 'Whether iced.', aliases=('glazed',))
 
 
-@pytest.fixture
-def values():
-  """A fresh set of flags in place of the process's."""
-  return flags.FlagValues()
+@dataclasses.dataclass(frozen=True)
+class Oven(settings.Checked):
+  """How to bake it."""
+
+  degrees: int = setting(180, 'How hot.', at_least=50)
 
 
-def test_flags_give_the_dataclass(values):
-  settings.define_flags(Cake, values, layers=3)
-  values(['prog', '--flavour=apple', '--sugar=1.5', '--iced'])
-  assert settings.from_flags(Cake, values) == Cake('apple', 3, 1.5, True)
+GROUPS = (Cake, Oven)
 
 
-def test_part_of_the_settings(values):
-  new = setting('plum', 'Its taste.', choices=('plum', 'apple'))
-  part = settings.part(Cake, ('flavour', 'layers'), 'How it looks.', layers=None, flavour=new)
-  settings.define_flags(part, values)
-  values(['prog', '--flavour=apple'])
-  found = settings.from_flags(part, values)
-  assert (found.flavour, found.layers) == ('apple', None) and not hasattr(found, 'iced')
-  page = settings.help_text('', [part], values)
-  assert page.splitlines()[2] == 'How it looks.' and 'Its taste.' in page and 'Its flavour.' not in page
-  with pytest.raises(ValueError, match='did you mean apple'):
-    part(flavour='aple')
+def test_defaults_in_the_order_of_the_groups():
+  cake, oven = settings.resolve(GROUPS, {})
+  assert (cake, oven) == (Cake(), Oven())
+  assert settings.resolve((Oven, Cake), {}) == (Oven(), Cake())
 
 
-def test_an_alias_is_the_flag(values):
-  settings.define_flags(Cake, values)
-  values(['prog', '--glazed'])
-  assert settings.from_flags(Cake, values).iced
-  assert not settings.apply_preset(values, {'iced': False})  # It counts as given.
-  assert '--iced=False, --glazed\n' in settings.help_text('', [Cake], values)
+def test_the_user_wins_then_facts_presets_in_order_and_defaults():
+  sources = {
+    'flags': {'layers': 2},
+    'facts': {'layers': 3, 'sugar': 1.5},
+    'presets': [
+      {'layers': 4, 'sugar': 2.5, 'flavour': 'apple'},
+      {'layers': 5, 'sugar': 3.5, 'flavour': 'plum', 'iced': True},
+    ],
+  }
+  resolved = settings.resolve(GROUPS, **sources)
+  assert resolved == (Cake('apple', 2, 1.5, True), Oven())
+  assert resolved.as_dict() == {
+    'flavour': 'apple', 'layers': 2, 'sugar': 1.5, 'iced': True, 'degrees': 180,
+  }  # fmt: skip
+
+
+def test_none_counts_as_a_value():
+  (cake,) = settings.resolve((Cake,), {}, [{'sugar': None}, {'sugar': 2.0}])
+  assert cake.sugar is None
+
+
+def test_an_instance_remembers_what_the_user_gave():
+  # Given, though it equals the default.
+  cake, oven = settings.resolve(GROUPS, {'layers': 2}, [{'flavour': 'apple'}], {'degrees': 200})
+  assert (cake.given, oven.given) == ({'layers'}, set())
+  assert cake == Cake('apple', 2) and 'given' not in repr(cake)
+  assert 'given' not in dataclasses.asdict(cake)
+  assert Cake(layers=3).given == set()  # Made by hand, nobody gave anything.
+
+
+@pytest.mark.parametrize('source', ['flags', 'presets', 'facts'])
+def test_a_name_of_no_group_is_refused_wherever_it_comes_from(source):
+  sources = {'flags': {}, 'presets': [], 'facts': {}}
+  sources[source] = [{'layer': 1}] if source == 'presets' else {'layer': 1}
+  with pytest.raises(ValueError, match="Unknown setting 'layer': did you mean layers"):
+    settings.resolve(GROUPS, **sources)
 
 
 @pytest.mark.parametrize(
-  'argument, message',
+  'given, message',
   [
-    ('--flavour=aple', 'did you mean apple'),
-    ('--layers=0', '--layers=0 must be at least 1'),
-    ('--layers=9', '--layers=9 must be below 9'),
-    ('--sugar=-1', '--sugar=-1.0 must be at least 0'),
-    ('--sugar=nan', '--sugar=nan must be at least 0'),
+    ({'flavour': 'aple'}, "--flavour 'aple': did you mean apple"),
+    ({'layers': 0}, '--layers=0 must be at least 1'),
+    ({'layers': 9}, '--layers=9 must be below 9'),
+    ({'sugar': -1.0}, '--sugar=-1.0 must be at least 0'),
+    ({'sugar': float('nan')}, '--sugar=nan must be at least 0'),
   ],
 )
-def test_values_out_of_range_name_the_flag(values, argument, message):
-  settings.define_flags(Cake, values)
-  values(['prog', argument])
+def test_values_out_of_range_name_the_flag(given, message):
   with pytest.raises(ValueError, match=message):
-    settings.from_flags(Cake, values)
+    settings.resolve(GROUPS, given)
 
 
-def test_a_preset_fills_what_the_user_left_out(values):
-  settings.define_flags(Cake, values)
-  values(['prog', '--layers=2'])  # Given, though it equals the default.
-  assert settings.apply_preset(values, {'flavour': 'apple', 'layers': 5}) == {'flavour': 'apple'}
-  assert settings.from_flags(Cake, values) == Cake('apple', 2)
+def test_facts_come_later():
+  before = settings.resolve(GROUPS, {'layers': 2}, [{'sugar': 5.0}])
+  facts = {'layers': 7, 'sugar': 1.0, 'degrees': 180}
+  assert before.changes(facts) == {'sugar': 1.0}  # One is given, the other as it was.
+  after = before.with_facts(facts)
+  assert (after.get(Cake).layers, after.get(Cake).sugar) == (2, 1.0)
+  assert before.get(Cake).sugar == 5.0
+  assert after.with_facts({'degrees': 90}).facts == {**facts, 'degrees': 90}
 
 
-def test_help_tells_default_meaning_and_choices(values):
-  settings.define_flags(Cake, values, flavour='apple')
-  page = settings.help_text('Bakes.', [Cake], values)
-  for part in ('Bakes.', 'What to bake.', '--flavour=apple', 'Its flavour. One of plum, apple.', '--sugar\n'):
+def test_further_flags():
+  before = settings.resolve(GROUPS, {'layers': 2}, [], {'degrees': 200})
+  cake, oven = before.with_flags({'layers': 3, 'degrees': 90})
+  assert (cake.layers, oven.degrees) == (3, 90) and oven.given == {'degrees'}
+
+
+def test_the_preset_is_told_by_what_it_changes():
+  preset = {'layers': 4, 'flavour': 'apple', 'sugar': 1.0, 'degrees': 180}
+  resolved = settings.Resolved(GROUPS, {'layers': 2}, [preset], origin='Baked as usual')
+  assert resolved.preset_text() == 'Baked as usual, with\n  --flavour=apple --sugar=1.0'
+  assert settings.resolve(GROUPS, {}, [preset]).preset_text() == ''
+
+
+def test_the_recipe_is_recorded():
+  assert settings.Resolved(GROUPS, {}, recipe='plain').with_facts({}).as_dict()['recipe'] == 'plain'
+  assert 'recipe' not in settings.resolve(GROUPS, {}).as_dict()
+
+
+def test_subset_of_the_settings():
+  new = setting('plum', 'Its taste.', choices=('plum', 'apple'))
+  subset = settings.subset(Cake, ('flavour', 'layers'), 'How it looks.', layers=None, flavour=new)
+  (found,) = settings.resolve((subset,), {'flavour': 'apple'})
+  assert (found.flavour, found.layers) == ('apple', None) and not hasattr(found, 'iced')
+  page = settings.help_text('', [subset])
+  assert page.splitlines()[2] == 'How it looks.' and 'Its taste.' in page and 'Its flavour.' not in page
+  with pytest.raises(ValueError, match='did you mean apple'):
+    subset(flavour='aple')
+
+
+def test_help_tells_default_meaning_and_choices():
+  page = settings.help_text('Bakes.', [Cake], [{'flavour': 'apple'}])
+  for part in (
+    'Bakes.', 'What to bake.', '--flavour=apple', 'Its flavour. One of plum, apple.', '--sugar\n',
+    '--iced=False, --glazed\n',
+  ):  # fmt: skip
     assert part in page
 
 
@@ -91,33 +144,27 @@ OFFICIAL_DEFAULTS = {
   'train_steps': 218949, 'train_batch_size': 2048, 'eval_batch_size': 64, 'batch_norm_batch_size': 128,
   'num_train_images': 1281167, 'num_eval_images': 50000, 'steps_per_eval': 6255, 'eval_timeout': None,
   'skip_host_call': False, 'iterations_per_loop': 1251, 'num_parallel_calls': 64,
-  'bigtable_project': None, 'bigtable_instance': None, 'bigtable_table': 'imagenet',
-  'bigtable_train_prefix': 'train_', 'bigtable_eval_prefix': 'validation_',
-  'bigtable_column_family': 'tfexample', 'bigtable_column_qualifier': 'example',
-  'data_format': 'channels_last', 'num_label_classes': 1000, 'transpose_input': True,
+  'num_label_classes': 1000, 'transpose_input': True,
   'use_bfloat16': True, 'export_dir': None, 'export_to_tpu': False, 'base_learning_rate': 0.016,
   'lr_decay_epoch': 2.4, 'moving_average_decay': 0.9999, 'weight_decay': 1e-5, 'label_smoothing': 0.1,
   'mixup_alpha': 0.0, 'log_step_count_steps': 64, 'use_cache': False, 'use_async_checkpointing': False,
   'optimizer': 'rmsprop', 'lr_schedule': 'exponential', 'lr_decay_factor': 0.97, 'lr_warmup_epochs': 5,
-  'lars_weight_decay': 1e-5, 'lars_epsilon': 0.0, 'num_replicas': 32,
+  'lars_weight_decay': 1e-5, 'lars_epsilon': 0.0,
 }  # fmt: skip
+
+
+# Official flags without a use here.
+DEAD = {
+  'bigtable_project', 'bigtable_instance', 'bigtable_table', 'bigtable_train_prefix', 'bigtable_eval_prefix',
+  'bigtable_column_family', 'bigtable_column_qualifier', 'data_format', 'num_replicas',
+}  # fmt: skip
+
+
+def test_the_dead_official_flags_are_answered():
+  assert set(image_script.ELSEWHERE) == DEAD
 
 
 def test_the_official_flags_have_their_official_defaults():
   classes = (config.DataConfig, config.OptimizationConfig, config.JobConfig, config.HardwareConfig)
   ours = {field.name: field.default for c in classes for field in dataclasses.fields(c)}
   assert {name: ours.get(name, 'absent') for name in OFFICIAL_DEFAULTS} == OFFICIAL_DEFAULTS
-
-
-def test_flags_that_only_the_official_script_has(capsys):
-  with pytest.raises(SystemExit):
-    settings.parse_flags('', [], elsewhere={'do_train': 'leave it out'})(['prog', '--do_train'])
-  assert capsys.readouterr().err == (
-    'Error: --do_train is a flag of the official script only: leave it out.\n'
-  )
-
-
-def test_words_after_the_flags_where_the_script_takes_files():
-  assert settings.parse_flags('', [], positional=True)(['prog', 'a.jpg', 'b.jpg'])[1:] == ['a.jpg', 'b.jpg']
-  with pytest.raises(SystemExit):
-    settings.parse_flags('', [])(['prog', 'a.jpg'])

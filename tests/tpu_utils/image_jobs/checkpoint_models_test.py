@@ -1,8 +1,4 @@
-"""Which checkpoint of a job is taken, and what is known of the job."""
-import json
-
-import pytest
-
+"""Which checkpoint of a job is taken."""
 from efficientnet import main as training
 from tests.efficientnet import lite_job
 from tpu_utils.image_jobs import checkpoint_models
@@ -13,8 +9,8 @@ def load(directory):
     'efficientnet-lite0', width_coefficient=lite_job.FLAGS['width_coefficient'],
     depth_coefficient=lite_job.FLAGS['depth_coefficient'],
   )  # fmt: skip
-  network = training.describe(settings, None)
-  return checkpoint_models.load(network, settings, lite_job.SPEC, str(directory), num_classes=10)
+  model_spec = training.resolve_model(settings)
+  return checkpoint_models.load(model_spec, settings, lite_job.SPEC, str(directory), num_classes=10)
 
 
 def test_the_best_checkpoint_of_a_job_is_taken(tmp_path, capsys):
@@ -25,20 +21,3 @@ def test_the_best_checkpoint_of_a_job_is_taken(tmp_path, capsys):
   assert (loaded == best.get_layer('head_dense').kernel.numpy()).all()
   assert (loaded != newest.get_layer('head_dense').kernel.numpy()).any()
   assert 'variables loaded' in capsys.readouterr().out
-
-
-@pytest.mark.parametrize('flags, learnt', [
-  ({'data_dir': '', 'dataset': None}, True),
-  ({'data_dir': '/imagenet', 'dataset': None}, False),
-  ({'data_dir': '', 'dataset': 'cifar10'}, False),
-])
-def test_what_a_job_learnt(tmp_path, flags, learnt):
-  (tmp_path / 'run.json').write_text(json.dumps({'starts': [{'flags': flags}]}))
-  job = checkpoint_models.flags_of_job(str(tmp_path))
-  assert job == flags and checkpoint_models.learnt_digits(job) is learnt
-
-
-def test_no_job(tmp_path):
-  for checkpoint in ('pretrained', str(tmp_path)):
-    job = checkpoint_models.flags_of_job(checkpoint)
-    assert job is None and not checkpoint_models.learnt_digits(job)

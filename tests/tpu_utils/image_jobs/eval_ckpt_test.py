@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
 
 import efficientnet
 from efficientnet import eval_ckpt_main, main
@@ -22,10 +21,7 @@ SMALL = ('--model_name=efficientnet-b0', '--width_coefficient=0.25', '--depth_co
 
 
 def run(*arguments, photographs=()):
-  values = flags.FlagValues()
-  eval_ckpt_main.SCRIPT.define_flags(values)
-  values(['eval_ckpt_main', *arguments])
-  return eval_ckpt_main.SCRIPT.run(values, photographs)
+  return eval_ckpt_main.SCRIPT.call([*arguments, *photographs])
 
 
 @pytest.fixture(scope='module')
@@ -132,7 +128,7 @@ def test_accuracy_from_tfrecords(checkpoint, labelled, tmp_path):
 
 def test_a_job_of_ours_needs_no_flags(tmp_path, capsys):
   script_jobs.in_process(
-    main.SCRIPT, main.SCRIPT.run, f'--model_dir={tmp_path}', '--export_dir=', '--train_steps=2', '--mode=train',
+    main.SCRIPT, f'--model_dir={tmp_path}', '--export_dir=', '--train_steps=2', '--mode=train',
     '--width_coefficient=0.25', '--depth_coefficient=0.25', '--train_batch_size=16', '--iterations_per_loop=2',
   )
   results = run(f'--ckpt_dir={tmp_path}', '--runmode=imagenet', '--num_images=100')

@@ -3,10 +3,10 @@ import json
 
 import keras
 import pytest
-from absl import flags
 
 from tpu_utils import runner
 from tpu_utils.command_line import cli
+from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.image_jobs import experiment, image_script
 from tpu_utils.image_jobs.experiment import Experiment, ExperimentConfig, Trial
 from tpu_utils.images.spec import PreprocessSpec
@@ -26,21 +26,28 @@ def build_model(model_name, num_classes, image_size, dtype_policy):
   return keras.Model(images, keras.layers.Dense(num_classes, name='fc')(x), name=model_name)
 
 
-def describe(model, values):
-  return image_script.Network(build_model, PreprocessSpec(8), identity=(), record={})
+def resolve_model(model):
+  return image_script.ModelSpec(build_model, PreprocessSpec(8), identity=(), run_info={})
 
 
-SCRIPT = image_script.Script(
-  (image_script.ModelConfig, ExperimentConfig), describe, DIGITS, defaults={'model_name': 'base'}
+def recipe(name, settings):
+  return Recipe(
+    name=name, script='small.main', paper='none', settings=settings, cost='seconds',
+    command=f'python -m small.main --recipe={name}', expects='nothing', measured='nothing',
+  )  # fmt: skip
+
+
+RECIPES = {'imagenet': recipe('imagenet', {'model_name': 'base'}), 'digits': recipe('digits', DIGITS)}
+TRAINING = image_script.Training(
+  (image_script.ModelConfig, ExperimentConfig), resolve_model, exports_digits=False
 )
+SCRIPT = TRAINING.script('Trains.', 'small.main', RECIPES)
 TRIALS = [Trial(name, {'model_name': name}, 1930, 1920) for name in ('first', 'second')]
 
 
 def opened(*arguments):
-  values = flags.FlagValues()
-  SCRIPT.define_flags(values)
-  values(['main', *arguments])
-  return Experiment(SCRIPT, values)
+  given, _ = SCRIPT.parse(arguments)
+  return Experiment(SCRIPT.resolve(given), TRAINING.run_job)
 
 
 def lines(folder):
@@ -101,6 +108,14 @@ def test_a_killed_experiment_goes_on(tmp_path, monkeypatch):
 def test_bad_input_is_one_clear_line(arguments, message):
   with pytest.raises(ValueError, match=message):
     opened(*arguments).scores(TRIALS)
+
+
+def test_recipes_of_a_training_script_for_an_experiment():
+  own = experiment.own_recipes(RECIPES, 'small.experiment', {'digits': {'train_steps': 1, 'runs': 3}})
+  assert list(own) == ['digits']
+  assert own['digits'].settings == {**DIGITS, 'train_steps': 1, 'runs': 3}
+  assert own['digits'].script == 'small.experiment' and own['digits'].measured is None
+  assert own['digits'].command == 'python -m small.experiment --recipe=digits'
 
 
 def test_counts():

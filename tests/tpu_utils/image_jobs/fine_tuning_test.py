@@ -50,7 +50,7 @@ def begun(job, tmp_path_factory):
 
 
 def run(*arguments):
-  script_jobs.in_process(main.SCRIPT, main.SCRIPT.run, '--export_dir=', *arguments)
+  script_jobs.in_process(main.SCRIPT, '--export_dir=', *arguments)
 
 
 def weights_at(folder, step):
@@ -115,7 +115,7 @@ def test_a_resnext_from_a_torch_file(tmp_path, capsys):
   source = resnext.build_model('resnext-11-2x4d', num_classes=100, image_size=16)
   weights.save_torch(source, tmp_path / 'm.safetensors')
   script_jobs.in_process(
-    resnext_main.SCRIPT, resnext_main.SCRIPT.run, f'--init_checkpoint={tmp_path}/m.safetensors', '--freeze=backbone',
+    resnext_main.SCRIPT, f'--init_checkpoint={tmp_path}/m.safetensors', '--freeze=backbone',
     '--model_name=resnext-11-2x4d', '--input_image_size=16', '--train_batch_size=16', '--train_steps=1', '--mode=train',
     '--export_dir=', f'--model_dir={tmp_path}/run',
   )
@@ -187,7 +187,7 @@ def test_a_missing_package_and_a_paper_without(tmp_path, monkeypatch):
     run('--model_name=efficientnet-lite0', '--init_checkpoint=pretrained', f'--model_dir={tmp_path}')
   with pytest.raises(ValueError, match='no package has weights of resnext-20-8x8d'):
     script_jobs.in_process(
-      resnext_main.SCRIPT, resnext_main.SCRIPT.run, '--init_checkpoint=pretrained', f'--model_dir={tmp_path}',
+      resnext_main.SCRIPT, '--init_checkpoint=pretrained', f'--model_dir={tmp_path}',
       '--model_name=resnext-20-8x8d',
     )
 

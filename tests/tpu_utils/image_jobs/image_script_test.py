@@ -1,9 +1,13 @@
-"""What the flags of an image classifier's script make of the model's preprocessing record."""
+"""What the settings of an image classifier's script make of recipes, jobs and preprocessing records."""
+import dataclasses
+import json
+
 import keras
 import numpy as np
 import pytest
-from absl import flags
 
+from tpu_utils import config
+from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.image_jobs import image_classification, image_script
 from tpu_utils.images.spec import PreprocessSpec
 
@@ -17,25 +21,44 @@ def build_model(model_name, num_classes, image_size, dtype_policy, mean_rgb=(10.
   return keras.Model(images, keras.layers.GlobalAveragePooling2D()(scale(images)), name=model_name)
 
 
-def describe(model, values):
-  return image_script.Network(build_model, RECORD, identity=(), record={})
+def resolve_model(model):
+  return image_script.ModelSpec(build_model, RECORD, identity=(), run_info={'made': 'here'})
+
+
+def recipe(name, **values):
+  return Recipe(
+    name=name, script='mean.main', paper='none', settings=values, cost='seconds',
+    command=f'python -m mean.main --recipe={name}', expects='nothing',
+  )  # fmt: skip
+
+
+RECIPES = {
+  'imagenet': recipe('imagenet', model_name='mean', optimizer='momentum'),
+  'long': recipe('long', train_steps=10**6),
+  'transfer': recipe('transfer', optimizer='sgd', train_steps=20),
+  'digits': recipe('digits', model_dir='runs/mean', train_steps=9, num_label_classes=10),
+  'digits_tuned': recipe('digits_tuned', model_dir='runs/tuned', train_steps=3, num_label_classes=10),
+}
+TRAINING = image_script.Training((image_script.ModelConfig,), resolve_model)
+SCRIPT = TRAINING.script('Trains.', 'mean.main', RECIPES)
 
 
 @pytest.fixture
-def run(monkeypatch):
-  """function(*arguments) -> what the job gets: (build_model, spec, identity)."""
-  script = image_script.Script((image_script.ModelConfig,), describe, digits={}, defaults={'model_name': 'mean'})
+def job(monkeypatch):
+  """function(*arguments) -> what the job gets: ((build_model, spec, identity), others by name)."""
 
   def run(*arguments):
     jobs = []
-    monkeypatch.setattr(image_classification, 'run', lambda *job, **_: jobs.append(job))
-    values = flags.FlagValues()
-    script.define_flags(values)
-    values(['main', '--model_dir=there', *arguments])
-    script.run(values)
+    monkeypatch.setattr(image_classification, 'run', lambda *job, **others: jobs.append((job, others)))
+    SCRIPT.call(['--model_dir=there', *arguments])
     return jobs[0]
 
   return run
+
+
+@pytest.fixture
+def run(job):
+  return lambda *arguments: job(*arguments)[0]
 
 
 def test_the_record_is_the_models_unless_flags_say_otherwise(run):
@@ -65,3 +88,90 @@ def test_advprop_scales_in_the_record_and_in_the_model(run):
 def test_wrong_names_list_the_nearest(run, flag, near):
   with pytest.raises(ValueError, match=f'--{flag.split("=")[0]}.*{near}'):
     run('--data_dir=fake', f'--{flag}')
+
+
+def test_the_recipe_is_chosen_by_the_data():
+  def chosen(**given):
+    resolved = SCRIPT.resolve(given)
+    return resolved.recipe, resolved.get(config.JobConfig).train_steps
+
+  assert chosen() == ('digits', 9)
+  assert chosen(init_checkpoint='x') == chosen(transfer=True) == ('digits_tuned', 3)
+  assert chosen(recipe='transfer') == ('digits_tuned', 3)
+  assert chosen(recipe='digits', init_checkpoint='x') == ('digits', 9)
+  assert chosen(data_dir='x') == ('imagenet', 218949)
+  assert chosen(dataset='x', recipe='long') == ('long', 10**6)
+  assert chosen(data_dir='x', transfer=True) == chosen(data_dir='x', recipe='transfer') == ('transfer', 20)
+  assert chosen(data_dir='x', transfer=True, train_steps=7) == ('transfer', 7)
+  with pytest.raises(ValueError, match='--recipe=long needs --data_dir or --dataset'):
+    chosen(recipe='long')
+
+
+@pytest.mark.parametrize('given', [{'transfer': True}, {'recipe': 'transfer'}])
+def test_transfer_is_a_flag_and_a_recipe(given):
+  for data in ({}, {'data_dir': 'x'}):
+    assert SCRIPT.resolve({**given, **data}).get(config.FineTuningConfig).transfer
+  resolved = SCRIPT.resolve({'data_dir': 'x', **given})
+  assert resolved.get(config.OptimizationConfig).optimizer == 'sgd'
+  both = SCRIPT.resolve({'data_dir': 'x', 'transfer': True, 'recipe': 'long'})
+  assert both.recipe == 'long' and both.get(config.JobConfig).train_steps == 20
+
+
+def test_digits_export_beside_the_checkpoints():
+  def export_dir(**given):
+    return SCRIPT.resolve(given).get(config.JobConfig).export_dir
+
+  assert export_dir() == 'runs/mean/export'
+  assert export_dir(model_dir='there') == 'there/export'
+  assert export_dir(model_dir='there', export_dir='mine') == 'mine'
+  assert export_dir(mode='eval') is None
+  assert export_dir(data_dir='x') is None
+
+
+def test_the_record_of_a_run_has_all_flags(job):
+  record = job('--data_dir=fake', '--train_steps=5')[1]['record']
+  flags = record['flags']
+  assert record['made'] == 'here'
+  assert (flags['train_steps'], flags['optimizer'], flags['recipe']) == (5, 'momentum', 'imagenet')
+  names = [field.name for group in SCRIPT.groups for field in dataclasses.fields(group)]
+  assert set(flags) == {*names, 'recipe'}
+
+
+def write_job(folder, **flags):
+  (folder / 'run.json').write_text(json.dumps({'starts': [{'flags': flags}]}))
+
+
+@pytest.mark.parametrize('mode', ['eval', 'export'])
+def test_readers_of_a_job_take_its_model_and_data_over(tmp_path, job, mode):
+  write_job(
+    tmp_path, model_name='other', input_image_size=12, num_label_classes=77, data_dir='fake', dataset=None,
+    advprop=True, moving_average_decay=0.0, train_steps=5, old_flag=1,
+  )  # fmt: skip
+  arguments = (f'--model_dir={tmp_path}', f'--mode={mode}')
+  (_, spec, identity), others = job(*arguments)
+  assert identity == {'model_name': 'other', 'num_label_classes': 77, 'advprop': True}
+  assert (spec.image_size, spec.stddev_rgb) == (12, (127.5,) * 3)
+  assert others['data'].data_dir == 'fake' and others['optimization'].moving_average_decay == 0
+  assert others['job'].train_steps == 218949  # How long it trained is not asked.
+  # What the user gives counts.
+  (_, spec, identity), _ = job(*arguments, '--input_image_size=9', '--noadvprop')
+  assert spec.image_size == 9 and not identity['advprop']
+
+
+def test_other_images_than_the_jobs(tmp_path):
+  write_job(tmp_path, model_name='other', data_dir='gs://there', eval_split='x', num_label_classes=7)
+  given = {'model_dir': str(tmp_path), 'mode': 'eval', 'data_dir': 'fake'}
+  data = SCRIPT.resolve(given).get(config.DataConfig)
+  assert (data.data_dir, data.eval_split, data.num_label_classes) == ('fake', None, 7)
+
+
+def test_a_job_on_digits_keeps_its_model_without_flags(tmp_path):
+  """Without its record the recipe for the digits would say another one."""
+  write_job(tmp_path, model_name='other', input_image_size=None, data_dir='', dataset=None)
+  resolved = SCRIPT.resolve({'model_dir': str(tmp_path), 'mode': 'export'})
+  assert resolved[0].model_name == 'other' and resolved.recipe == 'digits'
+
+
+def test_training_takes_nothing_from_an_older_job(tmp_path):
+  write_job(tmp_path, model_name='other')
+  assert SCRIPT.resolve({'model_dir': str(tmp_path)})[0].model_name == 'mean'

@@ -1,6 +1,5 @@
 """From flags to inputs: which data, how many, how many classes."""
 import pytest
-from absl import flags
 
 from tests.tpu_utils.images import small_sets
 from tpu_utils import config
@@ -15,11 +14,15 @@ def folder(tmp_path_factory):
   return small_sets.image_folder(tmp_path_factory.mktemp('folder'))
 
 
-def parsed(*arguments):
-  values = flags.FlagValues()
-  settings.define_flags(config.DataConfig, values)
-  values(['main', *arguments])
-  return values
+def given(facts=None, **flags):
+  """The settings of a user who gave these flags."""
+  return settings.resolve((config.DataConfig,), flags, facts=facts)
+
+
+def with_data(mode, **flags):
+  """(data set, DataConfig) with what was found in the data."""
+  dataset, resolved = from_config.with_data(given(**flags), mode)
+  return dataset, resolved[0]
 
 
 def counts(data):
@@ -27,40 +30,55 @@ def counts(data):
 
 
 def test_the_data_tell_their_counts(folder, capsys):
-  values = parsed(f'--data_dir={folder}')
-  _, data = from_config.open_data(values, 'train_and_eval')
-  assert counts(data) == (37, 23, 3) == (values.num_train_images, values.num_eval_images, values.num_label_classes)
+  _, data = with_data('train_and_eval', data_dir=str(folder))
+  assert counts(data) == (37, 23, 3)
   assert capsys.readouterr().out == (
     f'{folder}: --num_train_images=37 --num_eval_images=23 --num_label_classes=3\n'
   )
 
 
 def test_what_was_given_stays(folder, capsys):
-  _, data = from_config.open_data(parsed(f'--data_dir={folder}', '--num_train_images=99', '--num_label_classes=5'), 'train')
+  _, data = with_data('train', data_dir=str(folder), num_train_images=99, num_label_classes=5)
   assert counts(data) == (99, 50000, 5)
   assert not capsys.readouterr().out
 
 
-@pytest.mark.parametrize('mode, expected', [('train', (37, 50000, 3)), ('eval', (1281167, 23, 3)), ('export', (1281167, 50000, 3))])
+def test_what_the_job_of_a_checkpoint_had_stays(folder):
+  resolved = given({'num_label_classes': 4}, data_dir=str(folder))
+  _, resolved = from_config.with_data(resolved, 'eval')
+  assert counts(resolved[0]) == (1281167, 23, 4)
+
+
+@pytest.mark.parametrize(
+  'mode, expected',
+  [
+    ('train', (37, 50000, 3)), ('eval', (1281167, 23, 3)), ('export', (1281167, 50000, 3)),
+    ('predict', (1281167, 23, 3)),
+  ],
+)  # fmt: skip
 def test_only_what_the_mode_needs_is_read(folder, mode, expected):
-  assert counts(from_config.open_data(parsed(f'--data_dir={folder}'), mode)[1]) == expected
+  assert counts(with_data(mode, data_dir=str(folder))[1]) == expected
+
+
+def test_facts_are_data(folder):
+  dataset, found = from_config.open_data(config.DataConfig(data_dir=str(folder)), 'train')
+  assert found == {'num_train_images': 37, 'num_label_classes': 3} and dataset.num_classes == 3
 
 
 def test_an_export_of_known_classes_needs_no_data():
-  dataset, data = from_config.open_data(parsed('--data_dir=/no/where', '--num_label_classes=7'), 'export')
+  dataset, data = with_data('export', data_dir='/no/where', num_label_classes=7)
   assert dataset is None and data.num_label_classes == 7
   with pytest.raises(ValueError, match='/no/where is no folder'):
-    from_config.open_data(parsed('--data_dir=/no/where'), 'export')
+    with_data('export', data_dir='/no/where')
 
 
 def test_fewer_classes_than_the_data(folder):
   with pytest.raises(ValueError, match=f'--num_label_classes=2, but {folder} has 3 classes; leave the flag out'):
-    from_config.open_data(parsed(f'--data_dir={folder}', '--num_label_classes=2'), 'train')
+    with_data('train', data_dir=str(folder), num_label_classes=2)
 
 
 def test_digits():
-  values = parsed('--num_label_classes=10')
-  dataset, data = from_config.open_data(values, 'train_and_eval')
+  dataset, data = with_data('train_and_eval', num_label_classes=10)
   assert counts(data) == (digits.NUM_TRAIN_IMAGES, digits.NUM_EVAL_IMAGES, 10)
   images = from_config.make_input(PreprocessSpec(8), data, dataset)
   assert images.augmentation == digits.AUGMENTATION
@@ -68,14 +86,16 @@ def test_digits():
 
 @pytest.mark.parametrize('name', ['fake', 'null'])
 def test_the_null_input(name):
-  dataset, data = from_config.open_data(parsed(f'--data_dir={name}'), 'train_and_eval')
+  dataset, data = with_data('train_and_eval', data_dir=name)
   assert counts(data) == (1281167, 50000, 1000)
   assert isinstance(from_config.make_input(PreprocessSpec(8), data, dataset), FakeInput)
 
 
 def test_settings_reach_the_input(folder):
-  values = parsed(f'--data_dir={folder}', '--use_cache', '--decoded_cache_gb=0.5', '--max_bad_records=2', '--train_batch_size=4', '--notranspose_input')
-  dataset, data = from_config.open_data(values, 'train')
+  dataset, data = with_data(
+    'train', data_dir=str(folder), use_cache=True, decoded_cache_gb=0.5, max_bad_records=2,
+    train_batch_size=4, transpose_input=False,
+  )  # fmt: skip
   images = from_config.make_input(PreprocessSpec(8), data, dataset, seed=5, use_bfloat16=True)
   assert (images.use_cache, images.decoded_cache_gb) == (True, 0.5)
   assert (images.bad_records.limit, images.seed) == (2, 5)
@@ -84,18 +104,18 @@ def test_settings_reach_the_input(folder):
 
 
 @pytest.mark.parametrize(
-  'flag, off',
+  'flag, value, off',
   [
-    ('--use_cache', '--nouse_cache'),
-    ('--decoded_cache_gb=1', '--decoded_cache_gb=0'),
-    ('--max_bad_records=1', '--max_bad_records=0'),
+    ('use_cache', True, '--nouse_cache'),
+    ('decoded_cache_gb', 1.0, '--decoded_cache_gb=0'),
+    ('max_bad_records', 1, '--max_bad_records=0'),
   ],
 )
-def test_what_the_service_cannot_do(flag, off):
-  with pytest.raises(ValueError, match=f'{flag.split("=")[0]} works only .* add {off}'):
-    from_config.open_data(parsed(flag, '--tf_data_service=local'), 'train')
+def test_what_the_service_cannot_do(flag, value, off):
+  with pytest.raises(ValueError, match=f'--{flag} works only .* add {off}'):
+    given(tf_data_service='local', **{flag: value})
 
 
 def test_fractions_are_fractions():
   with pytest.raises(ValueError, match='--holdout_fraction=1.0 must lie between 0 and 1'):
-    from_config.open_data(parsed('--holdout_fraction=1'), 'train')
+    given(holdout_fraction=1.0)

@@ -1,14 +1,16 @@
 """`python -m PACKAGE.export_model`: a checkpoint as SavedModel, `.keras` and TFLite, and how good each is.
 
-TensorFlow is imported only once the flags are known to be right.
+TensorFlow is imported only once the settings are known to be right.
 """
 import dataclasses
 import os
 
 from tpu_utils import config
-from tpu_utils.command_line import settings
+from tpu_utils.command_line import job_flags, settings
+from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs import image_script, job_flags
+from tpu_utils.image_jobs import image_script
+from tpu_utils.image_jobs.image_script import PRETRAINED
 from tpu_utils.names import check_name
 
 _VARIANTS = ('float32', 'float16', 'dynamic_range', 'int8')
@@ -16,7 +18,7 @@ _VARIANTS = ('float32', 'float16', 'dynamic_range', 'int8')
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig(settings.Checked):
-  """What is exported, and where to."""
+  """Which checkpoint is exported, and where to."""
 
   ckpt_dir: str = setting(
     None,
@@ -68,7 +70,7 @@ class ExportConfig(settings.Checked):
     return {name: f'{stem}.{name}{ending}' for name in names}
 
 
-DataConfig = settings.part(
+DataConfig = settings.subset(
   config.DataConfig,
   (
     'data_dir',
@@ -92,71 +94,71 @@ DataConfig = settings.part(
 
 
 @dataclasses.dataclass(frozen=True)
-class Script:
-  """One paper's script: `training` is its training script, which knows the models."""
+class Export:
+  """The shared export script for one paper; `training` knows the models."""
 
-  training: image_script.Script
+  training: image_script.Training
 
-  @property
-  def configs(self):
-    """All groups of flags."""
-    return (ExportConfig, *self.training.own_configs, DataConfig)
+  def script(self, doc: str) -> Script:
+    """Makes the script with its docstring."""
+    groups = (ExportConfig, self.training.model_groups[0], DataConfig)
+    return Script(doc=doc, groups=groups, run=self.export)
 
-  def define_flags(self, flag_values):
-    """Defines the script's flags in `flag_values`, an `absl.flags.FlagValues`."""
-    for config_class in self.configs:
-      settings.define_flags(config_class, flag_values)
-
-  def run(self, values):
-    """Does what the parsed flags (`absl.flags.FlagValues`) say."""
-    what = settings.from_flags(ExportConfig, values)
-    _check_complete(what)
-
-    from tpu_utils.export import model_files
-    from tpu_utils.image_jobs import checkpoint_models
-
-    job = checkpoint_models.flags_of_job(what.ckpt_dir)
-    if job is not None:
-      _take_over(values, job, self.configs[1:])
-    if what.image_size:
-      values['input_image_size'].value = what.image_size
-    model_settings = settings.from_flags(self.training.own_configs[0], values)
-    data = settings.from_flags(DataConfig, values)
+  def export(self, resolved: settings.Resolved):
+    """Writes the files that the settings ask for, and measures them."""
+    config = resolved[0]
+    _check_complete(config)
+    job = None if config.ckpt_dir == PRETRAINED else job_flags.of_checkpoint(config.ckpt_dir)
+    resolved, taken_over = _like_job(resolved, job)
+    if config.image_size:
+      resolved = resolved.with_flags({'input_image_size': config.image_size})
+    _, model_config, data = resolved
     has_images = bool(data.data_dir or data.dataset)
-    is_digits = checkpoint_models.learnt_digits(job) and not has_images
-    if 'int8' in what.variants() and not (has_images or is_digits):
+    is_digits = job_flags.learnt_digits(job) and not has_images
+    if 'int8' in config.variants() and not (has_images or is_digits):
       raise ValueError(
         'An int8 file needs images to measure the ranges of its numbers on: give --data_dir or --dataset; or '
         '--noquantize for a float32 file.'
       )
-    network = self.training.describe(model_settings, values)
-    spec = checkpoint_models.fitted_spec(network.spec, model_settings, data, is_digits)
+    image_script.check_data_folder(data)
+    if taken_over:
+      print(f'As the job of --ckpt_dir, with\n  {taken_over}')
+
+    from tpu_utils.export import model_files
+    from tpu_utils.image_jobs import checkpoint_models
+
+    model_spec = self.training.resolve_model(model_config)
+    spec = checkpoint_models.fitted_spec(model_spec.spec, model_config, data, is_digits)
     model = checkpoint_models.load(
-      network,
-      model_settings,
+      model_spec,
+      model_config,
       spec,
-      what.ckpt_dir,
+      config.ckpt_dir,
       num_classes=data.num_label_classes,
       advprop=data.advprop,
-      use_ema=what.enable_ema,
+      use_ema=config.enable_ema,
     )
     images = model_files.Images(data, spec, model.output_shape[-1]) if has_images or is_digits else None
-    model_files.write(model, spec, images, what)
+    model_files.write(model, spec, images, config)
 
 
-def _check_complete(what):
-  if what.ckpt_dir is None:
+def _check_complete(config):
+  if config.ckpt_dir is None:
     raise ValueError(
       '--ckpt_dir is missing: the checkpoint to export, for example --ckpt_dir=runs/NAME of a job of main.py.'
     )
-  if not what.output_saved_model_dir and not what.output_tflite:
+  if not config.output_saved_model_dir and not config.output_tflite:
     raise ValueError('Nothing to write: give --output_saved_model_dir, --output_tflite or both.')
 
 
-def _take_over(values, job, configs):
-  wanted = job_flags.for_configs(job, configs, values)
-  if values['data_dir'].present or values['dataset'].present:
-    # Other images than the job's: none of what chose those.
-    for name in ('data_dir', 'dataset', 'tfds_data_dir', 'eval_split', 'holdout_fraction'):
-      wanted.pop(name, None)
-  settings.fill_in(values, wanted, 'As the job of --ckpt_dir')
+def _like_job(resolved, job):
+  """Takes the settings of a job over, those of its images too unless the user named others.
+
+  Returns:
+    (settings, text of the flags that changed).
+  """
+  if job is None:
+    return resolved, ''
+  others = resolved.flags.keys() & {'data_dir', 'dataset'}
+  facts = job_flags.facts(job, resolved.groups[1:], job_flags.DATA_NAMES if others else ())
+  return resolved.with_facts(facts), settings.as_flags(resolved.changes(facts))

@@ -1,0 +1,54 @@
+"""The record of a job gives its flags to whoever reads its checkpoints."""
+import json
+
+import pytest
+import tensorflow as tf
+
+from tpu_utils.command_line import job_flags
+from tpu_utils.config import DataConfig
+
+
+def write(folder, content):
+  (folder / 'run.json').write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize('path', ['', 'model.ckpt-3', 'archive', 'archive/model.ckpt-3'])
+def test_flags_of_the_last_start(tmp_path, path):
+  (tmp_path / 'archive').mkdir()
+  write(tmp_path, {'starts': [{'flags': {'a': 1}}, {'flags': {'a': 2}}]})
+  assert job_flags.of_checkpoint(str(tmp_path / path)) == {'a': 2}
+
+
+def test_no_job(tmp_path):
+  assert job_flags.of_checkpoint(str(tmp_path / 'x' / 'model.ckpt')) is None
+
+
+@pytest.mark.parametrize('content', [[], {}, {'starts': []}, {'starts': [{'flags': 3}]}])
+def test_damaged_records(tmp_path, content):
+  write(tmp_path, content)
+  with pytest.raises(ValueError, match='run.json: expected the record of a job') as error:
+    job_flags.of_checkpoint(str(tmp_path))
+  assert '\n' not in str(error.value)
+
+
+def test_remote_folders(tmp_path):
+  with tf.io.gfile.GFile('ram://job_flags/run.json', 'w') as file:
+    file.write(json.dumps({'starts': [{'flags': {'a': 1}}]}))
+  assert job_flags.of_checkpoint('ram://job_flags/model.ckpt-3') == {'a': 1}
+  assert job_flags.of_checkpoint('ram://nowhere/model.ckpt-3') is None
+
+
+def test_those_that_the_settings_have():
+  job = {'advprop': True, 'crop_rule': None, 'data_dir': 'there', 'optimizer': 'sgd'}
+  assert job_flags.facts(job, [DataConfig]) == {'data_dir': 'there', 'crop_rule': None, 'advprop': True}
+  assert 'data_dir' not in job_flags.facts(job, [DataConfig], without=job_flags.DATA_NAMES)
+
+
+@pytest.mark.parametrize('flags, learnt', [
+  (None, False),
+  ({'data_dir': '', 'dataset': None}, True),
+  ({'data_dir': '/imagenet', 'dataset': None}, False),
+  ({'data_dir': '', 'dataset': 'cifar10'}, False),
+])
+def test_whether_a_job_learnt_the_digits(flags, learnt):
+  assert job_flags.learnt_digits(flags) is learnt

@@ -1,0 +1,212 @@
+"""Command lines: what is parsed, which recipe applies, and what a process prints and returns."""
+import dataclasses
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.recipes import Recipe
+from tpu_utils.command_line.script import Choice, Script
+
+PROGRAM = textwrap.dedent(
+  '''
+  """Does this and that."""
+  import dataclasses
+  from tpu_utils.command_line import cli, settings
+  from tpu_utils.command_line.script import Script
+
+  @dataclasses.dataclass(frozen=True)
+  class Config(settings.Checked):
+    """What to do."""
+    task: str = settings.setting('nothing', 'The task.')
+    times: int = settings.setting(1, 'How often.', at_least=0)
+
+  def run(resolved):
+    (config,) = resolved
+    print('working')
+    task = config.task
+    if task == 'value':
+      raise ValueError('records.tfrecord: two\\nlines; give another')
+    if task == 'file':
+      open('/does/not/exist')
+    if task == 'stop':
+      raise cli.Interrupted('Stopped at step 3.')
+    if task == 'defect':
+      raise KeyError('ours')
+    for line in range(100000 if task == 'talk' else 0):
+      print(line)
+
+  Script(__doc__ + ' Much more.' * 20000, (Config,), run).main()
+  '''
+)
+
+
+def _run(*arguments):
+  command = [sys.executable, '-c', PROGRAM, *arguments]
+  return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+  'argument, code, out, text',
+  [
+    ('--task=value', 1, 'working\n', 'Error: records.tfrecord: two lines; give another\n'),
+    ('--task=file', 1, 'working\n', 'Error: /does/not/exist: No such file or directory\n'),
+    ('--task=stop', 143, 'working\n', 'Stopped at step 3.\n'),
+    ('--times=-1', 1, '', 'Error: --times=-1 must be at least 0.\n'),
+    ('word', 1, '', "Error: 'word' is not a flag; flags are written --name=value.\n"),
+  ],
+)
+def test_a_users_mistake_is_one_line(argument, code, out, text):
+  result = _run(argument)
+  assert (result.returncode, result.stdout, result.stderr) == (code, out, text)
+
+
+def test_success_prints_no_error():
+  result = _run('--task=nothing')
+  assert (result.returncode, result.stdout, result.stderr) == (0, 'working\n', '')
+
+
+@pytest.mark.parametrize('arguments', [['--task=defect'], ['--task=value', '--traceback']])
+def test_defects_keep_their_traceback(arguments):
+  result = _run(*arguments)
+  assert result.returncode != 0
+  assert 'Traceback' in result.stderr
+
+
+def test_help_explains_and_succeeds():
+  result = _run('--help')
+  assert result.returncode == 0
+  assert 'Does this and that.' in result.stdout
+  assert '--task=nothing' in result.stdout
+
+
+@pytest.mark.parametrize('argument, code', [('--help', 0), ('--task=talk', 141)])
+def test_a_reader_that_leaves_ends_it_quietly(argument, code):
+  """As `... | head -1` does."""
+  process = subprocess.Popen(
+    [sys.executable, '-c', PROGRAM, argument], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+  )
+  process.stdout.readline()
+  process.stdout.close()
+  with process.stderr:
+    err = process.stderr.read()
+  assert (process.wait(60), err) == (code, '')
+
+
+@dataclasses.dataclass(frozen=True)
+class Cake(settings.Checked):
+  """What to bake."""
+
+  flavour: str = settings.setting('plum', 'Its flavour.', choices=('plum', 'apple'))
+  layers: int = settings.setting(2, 'How many layers.', at_least=1)
+  sugar: float = settings.setting(None, 'Grams, if any.', type=float)
+  iced: bool = settings.setting(False, 'Whether iced.', aliases=('glazed',))
+
+
+def recipe(name, script='bakery.main', **values):
+  return Recipe(
+    name=name, script=script, paper='a cook book', settings=values, cost='an hour',
+    command=f'python -m {script} --recipe={name}', expects='a good cake',
+  )  # fmt: skip
+
+
+RECIPES = {
+  'plain': recipe('plain', layers=3),
+  'feast': recipe('feast', layers=5, iced=True),
+  'bread': recipe('bread', 'bakery.bread', layers=1),
+}
+
+
+def bakery(**changes):
+  script = Script('Bakes.', (Cake,), lambda resolved: resolved, module='bakery.main')
+  return dataclasses.replace(script, **changes)
+
+
+def with_recipes(**changes):
+  return bakery(**{'recipes': RECIPES, 'default_recipe': 'plain', **changes})
+
+
+def test_exactly_what_the_user_gave_is_parsed():
+  given, words = bakery().parse(['--flavour=apple', '--layers', '2', '--iced', '--sugar=1'])
+  assert (given, words) == ({'flavour': 'apple', 'layers': 2, 'iced': True, 'sugar': 1.0}, [])
+  assert bakery().parse([]) == ({}, [])
+  assert bakery().parse(['--noiced'])[0] == {'iced': False}
+  assert bakery().parse(['--glazed'])[0] == {'iced': True}
+
+
+def test_call_runs_with_resolved_settings():
+  (cake,) = bakery(defaults={'layers': 7}).call(['--flavour=apple'])
+  assert cake == Cake('apple', 7) and cake.given == {'flavour'}
+
+
+@pytest.mark.parametrize(
+  'argument, message',
+  [
+    ('--flavor=plum', "Unknown flag 'flavor': did you mean flavour"),
+    ('--layers=two', 'layers.*--help explains the flags'),
+    ('--glaced', 'did you mean glazed'),
+    ('a.jpg', "'a.jpg' is not a flag"),
+    ('--do_train', '--do_train is a flag of the official script only: leave it out.'),
+    ('--nodo_train', '--nodo_train is a flag of the official script only'),
+  ],
+)
+def test_wrong_command_lines(argument, message):
+  with pytest.raises(ValueError, match=message):
+    bakery(elsewhere={'do_train': 'leave it out'}).parse([argument])
+
+
+def test_words_after_the_flags_where_the_script_takes_files():
+  script = bakery(words=True, run=lambda resolved, words: (resolved[0].layers, words))
+  assert script.call(['--layers=4', 'a.jpg', 'b.jpg']) == (4, ['a.jpg', 'b.jpg'])
+
+
+def test_the_default_recipe_applies_unless_another_is_named():
+  script = with_recipes()
+  default, named = script.resolve(), script.resolve({'recipe': 'feast', 'iced': False})
+  assert (default[0].layers, default.recipe, default.origin) == (3, 'plain', '')
+  assert (named[0].layers, named[0].iced, named.recipe) == (5, False, 'feast')
+  assert named.preset_text() == '--recipe=feast, with\n  --layers=5'
+
+
+def test_other_recipes_stand_on_the_default_one():
+  recipes = {**RECIPES, 'apple': recipe('apple', flavour='apple')}
+  (cake,) = with_recipes(recipes=recipes, defaults={'layers': 9, 'sugar': 1.0}).resolve({'recipe': 'apple'})
+  assert (cake.flavour, cake.layers, cake.sugar) == ('apple', 3, 1.0)
+
+
+def test_a_script_chooses_by_the_flags():
+  def choose(given, named):
+    assert named is None
+    return Choice(RECIPES['feast'], {'layers': 6}, 'No flour', {'sugar': 2.0}) if given.get('iced') else Choice()
+
+  script = with_recipes(choose=choose)
+  assert script.resolve({}).recipe == 'plain'
+  chosen = script.resolve({'iced': True})
+  assert (chosen[0].layers, chosen[0].sugar, chosen.recipe, chosen.origin) == (6, 2.0, 'feast', 'No flour')
+
+
+@pytest.mark.parametrize(
+  'name, message',
+  [
+    ('feats', "Unknown recipe 'feats': did you mean feast"),
+    ('bread', '--recipe=bread belongs to another script: python -m bakery.bread --recipe=bread'),
+  ],
+)
+def test_recipes_that_it_does_not_have(name, message):
+  with pytest.raises(ValueError, match=message):
+    with_recipes().resolve({'recipe': name})
+
+
+def test_help_shows_the_defaults_of_the_recipe():
+  page = with_recipes().help_text()
+  assert '--layers=3' in page and '--recipe=plain' in page and 'plain, feast' in page
+  assert '--recipe' not in bakery().help_text()
+
+
+def test_the_list_of_recipes():
+  listing = with_recipes().recipes_text()
+  assert listing.index('plain') < listing.index('feast') and 'bread' not in listing
+  for part in ('a cook book', 'a good cake', 'an hour', 'python -m bakery.main --recipe=feast'):
+    assert part in listing

@@ -1,0 +1,61 @@
+"""The flags of a job, from the record in its `--model_dir`, for scripts that read its checkpoints."""
+import dataclasses
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from tpu_utils import files
+
+_RECORD = 'run.json'
+# Which images a job reads. Whoever names other images takes none of these over.
+DATA_NAMES = (
+  'data_dir', 'dataset', 'tfds_data_dir', 'eval_split', 'holdout_shards', 'holdout_fraction',
+)  # fmt: skip
+
+
+def of_checkpoint(path: str) -> dict[str, Any] | None:
+  """Returns {flag: value} of the job that wrote a checkpoint; None without the record of a job.
+
+  Args:
+    path: `--model_dir`, a folder in it, or a checkpoint in one of them.
+
+  Raises:
+    ValueError: there is a record, and it is damaged.
+  """
+  folder = path if files.is_folder(path) else os.path.dirname(path)
+  # The best checkpoint is in a folder of its own.
+  for place in (folder, os.path.dirname(folder.rstrip('/'))):
+    content = files.read_text(os.path.join(place, _RECORD))
+    if content is not None:
+      return _flags(os.path.join(place, _RECORD), content)
+  return None
+
+
+def _flags(path, content):
+  try:
+    return dict(json.loads(content)['starts'][-1]['flags'])
+  except (ValueError, KeyError, IndexError, TypeError):
+    raise ValueError(
+      f'{path}: expected the record of a job, found something else; use a copy of the checkpoint '
+      'without this file, and give the flags of the model.'
+    ) from None
+
+
+def facts(
+  job: Mapping[str, Any], groups: Iterable[type], without: Collection[str] = ()
+) -> dict[str, Any]:
+  """Returns those of a job's flags that settings classes have.
+
+  Args:
+    job: {flag: value}.
+    groups: the settings classes.
+    without: names to leave out.
+  """
+  names = [field.name for group in groups for field in dataclasses.fields(group)]
+  return {name: job[name] for name in names if name in job and name not in without}
+
+
+def learnt_digits(job: Mapping[str, Any] | None) -> bool:
+  """Whether a job, as of `of_checkpoint`, learnt the embedded digits."""
+  return job is not None and not job.get('data_dir') and not job.get('dataset')

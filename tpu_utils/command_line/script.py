@@ -1,0 +1,279 @@
+"""The one `Script`: from a command line to settings and to the function that does the work.
+
+Flags are parsed by absl, here and nowhere else; see `settings` for how their values are merged with
+recipes and facts. TensorFlow is not imported before the settings are known to be right.
+"""
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from absl import app, flags
+
+from tpu_utils.command_line import cli, recipes, settings
+from tpu_utils.command_line.recipes import Recipe
+from tpu_utils.errors import one_line
+from tpu_utils.names import unknown_name
+
+# Flags belong to the script that asks for them, not to this module.
+flags.disclaim_key_flags()
+
+_DEFINE = {
+  bool: flags.DEFINE_bool,
+  int: flags.DEFINE_integer,
+  float: flags.DEFINE_float,
+  str: flags.DEFINE_string,
+}
+_HELP = ('--help', '-h', '-help', '--helpfull')
+_RECIPE_HELP = 'Settings to start from, which all flags override; --recipe=list describes each.'
+_EXIT_CLOSED_PIPE = 141  # 128 + SIGPIPE, as of programs that the signal ends.
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+  """The presets and facts of a command line, beyond the script's default recipe.
+
+  Attributes:
+    recipe: the recipe that is run; None for the script's default.
+    settings: {flag: value} in place of the recipe's settings; None for those.
+    origin: where they come from, for people; empty if there is nothing to say.
+    facts: {flag: value} from the record of a job.
+  """
+
+  recipe: Recipe | None = None
+  settings: Mapping[str, Any] | None = None
+  origin: str = ''
+  facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def named_choice(flags_given: Mapping[str, Any], recipe: Recipe | None) -> Choice:
+  """Chooses the recipe that the user named, else the default."""
+  del flags_given
+  return Choice(recipe, origin=named_origin(recipe)) if recipe else Choice()
+
+
+def named_origin(recipe: Recipe) -> str:
+  """Describes a recipe as the origin of values; `--recipe=list` has its source."""
+  return f'--recipe={recipe.name}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Script:
+  """A program with flags.
+
+  Attributes:
+    doc: its docstring, the head of `--help`.
+    groups: its settings classes; each field is a flag.
+    run: function(Resolved) that does the work, or function(Resolved, words) if it takes `words`.
+    words: whether words that are no flags (files, say) may follow the flags.
+    elsewhere: {flag of the official script that this one does not have: what to do instead}.
+    defaults: {flag: value} in place of the settings' own defaults, weaker than any recipe.
+    module: its name for `python -m`, which recipes name.
+    recipes: {name: `Recipe`}; without any there is no `--recipe`.
+    default_recipe: name of the recipe that applies when none is named, and below all others.
+    choose: function({flag: value} of the user, named `Recipe` or None) -> `Choice`.
+    check: function(Resolved) that raises ValueError for mistakes that can be seen without
+      TensorFlow, before it is imported.
+    uses_tensorflow: whether to import TensorFlow before `run`, without its remarks.
+  """
+
+  doc: str
+  groups: tuple
+  run: Callable
+  words: bool = False
+  elsewhere: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  module: str = ''
+  recipes: Mapping[str, Recipe] = dataclasses.field(default_factory=dict)
+  default_recipe: str = ''
+  choose: Callable = named_choice
+  check: Callable = lambda resolved: None
+  uses_tensorflow: bool = True
+
+  def main(self):
+    """Runs the script as a process and exits; a user's mistake is one line and exit code 1.
+
+    Library code raises `ValueError` and `OSError` for what a user can fix (unknown names,
+    unreadable files); `--traceback` shows where one came from. Every other exception is a defect
+    and keeps its traceback.
+    """
+    app.run(self._run_guarded, flags_parser=self._parse_guarded)
+
+  def call(self, arguments: Sequence[str]) -> Any:
+    """Runs the script in this process, with flags of its own; returns what `run` returns.
+
+    Raises:
+      ValueError, OSError: what `main` would report in one line.
+    """
+    flag_values = flags.FlagValues()
+    return self._execute(*self._parse(flag_values, ['script', *arguments]))
+
+  def resolve(self, given: Mapping[str, Any] | None = None) -> settings.Resolved:
+    """Resolves the settings of a command line, given as {flag: value} of what the user gave.
+
+    Raises:
+      ValueError: wrong values, or an unknown recipe.
+    """
+    given = dict(given or {})
+    recipe = self._named_recipe(given.pop('recipe', None))
+    choice = self.choose(given, recipe)
+    chosen = choice.recipe or self.recipes.get(self.default_recipe)
+    preset = choice.settings
+    if preset is None and choice.recipe is not None:
+      preset = choice.recipe.settings
+    presets = [] if preset is None else [preset]
+    return settings.Resolved(
+      self.groups,
+      given,
+      [*presets, *self._weakest()],
+      choice.facts,
+      recipe=chosen.name if chosen else None,
+      origin=choice.origin,
+    )
+
+  def parse(self, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Parses arguments without running anything.
+
+    Returns:
+      ({flag: value} of exactly the values that the user gave, words that are no flags).
+
+    Raises:
+      ValueError: an unknown flag, a value of another type, or a word that is no flag.
+    """
+    return self._parse(flags.FlagValues(), ['script', *arguments])
+
+  def help_text(self) -> str:
+    """Returns the `--help` page."""
+    page = settings.help_text(self.doc, self.groups, self._weakest())
+    if not self.recipes:
+      return page
+    names = ', '.join(self._own_recipes())
+    recipe = f'  --recipe={self.default_recipe}\n      {_RECIPE_HELP} One of {names}.'
+    return f'{page}\nThe recipe.\n\n{recipe}\n'
+
+  def recipes_text(self) -> str:
+    """Lists the recipes: name, source, expected result, cost and command."""
+    return recipes.table(self._own_recipes())
+
+  def _own_recipes(self):
+    return recipes.for_script(self.recipes, self.module)
+
+  def _weakest(self):
+    default = self.recipes.get(self.default_recipe)
+    return (*([default.settings] if default else []), self.defaults)
+
+  def _named_recipe(self, name):
+    if name is None:
+      return None
+    if name not in self.recipes:
+      raise unknown_name('recipe', name, self._own_recipes())
+    recipe = self.recipes[name]
+    if recipe.script != self.module:
+      raise ValueError(
+        f'--recipe={name} belongs to another script: python -m {recipe.script} --recipe={name}'
+      )
+    return recipe
+
+  def _parse(self, flag_values, argv):
+    self._define_flags(flag_values)
+    try:
+      rest = flag_values(argv)
+    except flags.UnrecognizedFlagError as e:
+      raise self._unknown_flag(e.flagname) from None
+    except flags.Error as e:
+      raise ValueError(f'{one_line(e)} (--help explains the flags)') from None
+    if len(rest) > 1 and not self.words:
+      raise ValueError(f'{rest[1]!r} is not a flag; flags are written --name=value.')
+    return self._given(flag_values), rest[1:]
+
+  def _define_flags(self, flag_values):
+    """Defines one flag for each setting; only those that the user gives get a value."""
+    for field in (field for group in self.groups for field in dataclasses.fields(group)):
+      define = _DEFINE[field.metadata['type']]
+      define(field.name, None, field.metadata['help'], flag_values=flag_values)
+      for alias in field.metadata['aliases']:
+        flags.DEFINE_alias(alias, field.name, flag_values=flag_values)
+    if self.recipes:
+      flags.DEFINE_string('recipe', None, _RECIPE_HELP, flag_values=flag_values)
+
+  def _flag_names(self):
+    names = [field.name for group in self.groups for field in dataclasses.fields(group)]
+    return [*names, 'recipe'] if self.recipes else names
+
+  def _given(self, flag_values):
+    """Returns {flag: value} of exactly the values that the user gave."""
+    names = self._flag_names()
+    return {name: flag_values[name].value for name in names if flag_values[name].present}
+
+  def _unknown_flag(self, name):
+    instead = self.elsewhere.get(name) or self.elsewhere.get(name.removeprefix('no'))
+    if instead:
+      return ValueError(f'--{name} is a flag of the official script only: {instead}.')
+    aliases = [
+      alias
+      for group in self.groups
+      for field in dataclasses.fields(group)
+      for alias in field.metadata['aliases']
+    ]
+    return unknown_name('flag', name, [*self._flag_names(), *aliases, 'help', 'traceback'])
+
+  def _execute(self, given, words):
+    resolved = self.resolve(given)
+    self.check(resolved)
+    if self.uses_tensorflow:
+      cli.import_tensorflow()
+    return self.run(resolved, words) if self.words else self.run(resolved)
+
+  def _parse_guarded(self, argv):
+    """Parses the process's flags, into absl's own; ends it on a mistake and after `--help`."""
+    if any(argument in _HELP for argument in argv[1:]):
+      sys.exit(_print_page(self.help_text()))
+    flags.DEFINE_bool('traceback', False, 'Show the traceback of errors in the input, too.')
+    try:
+      return self._parse(flags.FLAGS, argv)
+    except ValueError as e:
+      sys.exit(_complain(e))
+
+  def _run_guarded(self, parsed):
+    given, words = parsed
+    if given.get('recipe') in ('', 'list'):
+      return _print_page(self.recipes_text())
+    try:
+      self._execute(given, words)
+      sys.stdout.flush()
+    except cli.Interrupted as e:
+      print(e, file=sys.stderr)
+      return cli.EXIT_INTERRUPTED
+    except (ValueError, OSError) as e:
+      if isinstance(e, BrokenPipeError) and _nobody_reads():
+        return _EXIT_CLOSED_PIPE
+      if flags.FLAGS['traceback'].value:
+        raise
+      return _complain(e)
+    return 0
+
+
+def _print_page(text):
+  """Prints a page, of which a pager or `head` may read only a part; returns the exit code."""
+  try:
+    print(text, flush=True)
+  except BrokenPipeError:
+    _nobody_reads()
+  return 0
+
+
+def _nobody_reads():
+  """Whether the reader of standard output is gone, which then leads nowhere."""
+  try:
+    print(flush=True)  # A flush alone succeeds where the error has emptied the buffer.
+  except BrokenPipeError:
+    # Python flushes once more when it ends, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+  return False
+
+
+def _complain(error):
+  print(f'Error: {one_line(error)}', file=sys.stderr)
+  return 1
