@@ -16,7 +16,7 @@ stopped when the same command is given again.
 """
 import dataclasses
 
-from resnext import capacity, counts, models, network_params
+from resnext import capacity, counts, models, network_params, recipes
 from resnext import main as training
 from tpu_utils import config
 from tpu_utils.command_line.settings import Resolved, setting
@@ -52,7 +52,7 @@ _DIGITS = {
   'runs': 3,
 }
 RECIPES = experiment.own_recipes(
-  training.RECIPES,
+  recipes.RECIPES,
   'resnext.cardinality',
   {
     'imagenet': {'model_name': 'resnet-50'},
