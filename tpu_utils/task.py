@@ -22,7 +22,8 @@ class Task:
       data set, as numpy arrays in its order; called on the chief. None: the means are all there is.
     rollout: function(model, batch, seed) -> {name: [batch, ...]}: what the model samples, without
       gradient. `seed` (int32 [2], for `tf.random.stateless_*`) depends on step and replica. The
-      losses find the result in the batch. None: no rollout.
+      losses find the result in the batch. None: no rollout. With one, evaluation has neither losses
+      nor `train_metrics`, for nothing is rolled out there.
     reward: function({name: [rows, ...]}) -> {name: [rows, ...]} of what `rollout` gave for this
       host's replicas, as numpy arrays; called in Python on the host. The losses find its result in
       the batch, too. Needed with `rollout`.

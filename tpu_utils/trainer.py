@@ -287,14 +287,15 @@ class Trainer:
 
     Returns:
       {name: mean} of the losses and metrics, and the regularization if the task has one; 'loss' is the
-      sum of the loss terms and regularization. On the chief also what `task.summarize` says.
+      sum of the loss terms and regularization. On the chief also what `task.summarize` says. A task
+      with a rollout has no losses here, for want of a reward, and no `train_metrics`.
 
     Raises:
       ValueError: the data set is empty, or `summarize` uses the name of a mean.
     """
     penalties = [] if self.task.regularization is None else ['regularization']
-    names = [*self.task.losses, *self.task.metrics, *penalties]
-    totals = np.zeros([len(names), 2], np.float64)
+    names = [*self._evaluated(), *penalties]
+    totals, done = np.zeros([len(names), 2], np.float64), 0
     collector = RowCollector(self.strategy)
     step = tf.constant(self.step, tf.int64)
     with self.averaged_weights():
@@ -306,13 +307,21 @@ class Trainer:
           collector.add(rows)
         if progress:
           progress(done)
-    if not totals[:, 1].any():
+    if not done or (names and not totals[:, 1].any()):
       raise ValueError('the evaluation set is empty.')
     means = _means(names, totals)
-    means = {'loss': sum(means[name] for name in [*self.task.losses, *penalties]), **means}
+    if self.task.rollout is None:
+      means = {'loss': sum(means[name] for name in [*self.task.losses, *penalties]), **means}
     if self.task.summarize is None or not distribute.is_chief(self.strategy):
       return means
     return metrics.merged(means, self.task.summarize(collector.rows()), 'Task.summarize')
+
+  def _evaluated(self):
+    """{name: function} of all that evaluation averages."""
+    task = self.task
+    if task.rollout is None:
+      return {**task.losses, **task.metrics}
+    return {name: f for name, f in task.metrics.items() if name not in task.train_metrics}
 
   @tf.function(reduce_retracing=True)
   def _eval_batch(self, batch, step):
@@ -323,8 +332,7 @@ class Trainer:
     """Replica context: (names, 2) sums of the losses and metrics of one replica's batch, and rows."""
     batch = self.task.prepare(batch)
     outputs = self.model(self._model_inputs(batch), training=False)
-    functions = [*self.task.losses.values(), *self.task.metrics.values()]
-    sums = [function(outputs, batch, step) for function in functions]
+    sums = [function(outputs, batch, step) for function in self._evaluated().values()]
     if self.task.regularization is not None:
       sums.append((self.task.regularization(), 1))
     return _stack(sums), {} if self.task.summarize is None else self._rows(outputs, batch)
@@ -445,6 +453,8 @@ def seed_states(model):
 
 
 def _stack(pairs):
+  if not pairs:
+    return tf.zeros([0, 2])
   return tf.stack([tf.stack([tf.cast(x, tf.float32) for x in pair]) for pair in pairs])
 
 

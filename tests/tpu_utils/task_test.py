@@ -66,6 +66,7 @@ def test_a_reward_of_the_host_is_learnt_from(found, kind):
   rewards = found[kind]['rewards']
   assert rewards[0] < 0.75
   assert rewards[-1] > 0.9
+  assert found[kind]['greedy'] == {'greedy': 1}  # Nothing is rolled out there: no loss, no reward.
 
 
 def test_workers_learn_the_same_policy(found):
