@@ -8,6 +8,7 @@ Importing the package imports nothing else: TensorFlow is loaded by the first us
 that the scripts can answer `--help` at once.
 """
 from tpu_utils import lazy
+from tpu_utils.weights.name_map import register
 
 __all__ = ['build_model', 'feature_extractor']
 
@@ -18,3 +19,5 @@ __getattr__, __dir__ = lazy.attach(
     'feature_extractor': 'model_builder_factory',
   },
 )
+
+register('efficientnet', 'efficientnet.checkpoint_names')

@@ -18,8 +18,9 @@ import time
 from absl import flags
 
 from tpu_utils.benchmarking.peer_process import PeerProcess
-from tpu_utils.command_line import cli, settings, suggest
+from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.settings import setting
+from tpu_utils.names import check_name
 
 PEERS = {f'efficientnet-b{i}': f'EfficientNetB{i}' for i in range(8)}
 # keras.applications has no Lite; what a phone's model saves is measured against the B model it came from.
@@ -57,7 +58,7 @@ class BenchmarkConfig(settings.Checked):
   def __post_init__(self):
     super().__post_init__()
     if self.compare != 'inference':
-      suggest.check(f'model_name with --compare={self.compare}', self.model_name, PEERS)
+      check_name(f'model_name with --compare={self.compare}', self.model_name, PEERS)
 
 
 def _ours_and_keras(config):

@@ -24,10 +24,11 @@ from typing import NamedTuple
 from absl import flags
 
 from efficientnet import main as training
-from tpu_utils.command_line import cli, settings, suggest
+from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import experiment, image_script
 from tpu_utils.image_jobs.experiment import Trial
+from tpu_utils.names import check_name
 
 # Equation 3: a step of phi doubles the cost.
 COST_OF_A_STEP = 2.0
@@ -60,7 +61,7 @@ def single_dimension(dimension, phi):
   Raises:
     ValueError: an unknown dimension.
   """
-  suggest.check('dimension', dimension, DIMENSIONS)
+  check_name('dimension', dimension, DIMENSIONS)
   factor = COST_OF_A_STEP**phi
   return Coefficients(1.0, 1.0, 1.0)._replace(
     **{dimension: factor if dimension == 'depth' else factor**0.5}

@@ -7,7 +7,7 @@ import re
 
 from efficientnet import efficientnet_model
 from efficientnet.efficientnet_model import BlockArgs, GlobalParams
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 MEAN_RGB = efficientnet_model.IMAGENET_MEAN_RGB
 STDDEV_RGB = efficientnet_model.IMAGENET_STDDEV_RGB
@@ -40,7 +40,7 @@ DEFAULT_BLOCKS_ARGS = (
 
 def efficientnet_params(model_name):
   """(width_coefficient, depth_coefficient, resolution, dropout_rate) of a model."""
-  suggest.check('model_name', model_name, PARAMS)
+  check_name('model_name', model_name, PARAMS)
   return PARAMS[model_name]
 
 
@@ -84,7 +84,7 @@ def override(global_params, overrides):
     overrides['survival_prob'] = 1.0 - (rate or 0.0)
   fields = [field.name for field in dataclasses.fields(GlobalParams)]
   for name in overrides:
-    suggest.check('model parameter', name, [*fields, 'drop_connect_rate'])
+    check_name('model parameter', name, [*fields, 'drop_connect_rate'])
   global_params = dataclasses.replace(global_params, **overrides)
   return BlockDecoder().decode(global_params.blocks_args), global_params
 

@@ -13,7 +13,7 @@ import numbers
 import keras
 
 from efficientnet import layers
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name, unknown_name
 
 IMAGENET_MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -66,7 +66,7 @@ class GlobalParams:
       if len(getattr(self, name)) != 3:
         raise ValueError(f'{name}={getattr(self, name)!r} must hold three numbers, one a channel.')
     _check_activation(self.relu_fn)
-    suggest.check('padding', self.padding, layers.PADDINGS)
+    check_name('padding', self.padding, layers.PADDINGS)
     if not all(self.stddev_rgb):
       raise ValueError(f'stddev_rgb={self.stddev_rgb!r} must not hold a zero.')
 
@@ -115,7 +115,7 @@ def _check_activation(name):
     keras.activations.get(name)
   except ValueError:
     known = [n for n in dir(keras.activations) if not n.startswith('_')]
-    raise suggest.unknown_name('activation', name, known) from None
+    raise unknown_name('activation', name, known) from None
 
 
 def _check_range(name, value, low, high):

@@ -10,9 +10,9 @@ from efficientnet.condconv import efficientnet_condconv_builder
 from efficientnet.edgetpu import efficientnet_edgetpu_builder
 from efficientnet.lite import efficientnet_lite_builder
 from efficientnet.tpu import efficientnet_x_builder
-from tpu_utils.command_line import suggest
 from tpu_utils.functional_model import check_endpoints, functional_model, height_and_width
 from tpu_utils.images import spec
+from tpu_utils.names import check_name
 
 # Every builder has PARAMS, MEAN_RGB, STDDEV_RGB, INTERPOLATION and get_model_params.
 _BUILDERS = (
@@ -32,7 +32,7 @@ def model_names():
 
 def get_model_builder(model_name):
   """The builder module of a model; an unknown name raises a ValueError with the nearest ones."""
-  suggest.check('model_name', model_name, _BUILDER_OF)
+  check_name('model_name', model_name, _BUILDER_OF)
   return _BUILDER_OF[model_name]
 
 
@@ -98,7 +98,7 @@ def build_model(
   if pooling is not None and include_top:
     raise ValueError(f'pooling={pooling!r} needs include_top=False: with the top, logits come out.')
   if pooling is not None:
-    suggest.check('pooling', pooling, ('avg', 'max'))
+    check_name('pooling', pooling, ('avg', 'max'))
   if num_classes is not None:
     overrides['num_classes'] = num_classes
   network = _Network(model_name, image_size, dtype_policy, not features_only or weights, overrides)
@@ -189,12 +189,12 @@ class _Network:
     """Loads a checkpoint; where the classifier is cut off, its own may be of any size, or missing."""
     if path is None:
       return
-    from tpu_utils import weights  # Models without a checkpoint need no reader.
+    from tpu_utils.weights import classifier_of, load  # Models without a checkpoint need no reader.
 
     if path == pretrained.PRETRAINED:
       path = pretrained.find(self.name)
     model = self.model('head')
-    weights.load(model, path, fresh=() if with_classifier else (weights.classifier_of(model),))
+    load(model, path, keep_initial=() if with_classifier else (classifier_of(model),))
 
   def model(self, endpoint):
     outputs = self.endpoints[endpoint]

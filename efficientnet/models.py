@@ -12,8 +12,9 @@ import fnmatch
 
 from absl import flags
 
-from tpu_utils.command_line import cli, settings, suggest
+from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.settings import setting
+from tpu_utils.names import unknown_name
 
 _PAPER = 'arXiv 1905.11946v5, Table 2'
 _ADVPROP = 'official README, AdvProp + AutoAugment'
@@ -66,7 +67,7 @@ def rows(pattern='*'):
   known = model_builder_factory.model_names()
   names = fnmatch.filter(known, pattern)
   if not names:
-    raise suggest.unknown_name('model_name', pattern, known)
+    raise unknown_name('model_name', pattern, known)
   listed = []
   for name in names:
     counts = counting.count(name)

@@ -11,8 +11,8 @@ import keras
 
 from efficientnet import counting, efficientnet_model, model_builder_factory
 from efficientnet.efficientnet_model import GlobalParams, round_filters, round_repeats
-from tpu_utils.command_line import suggest
 from tpu_utils.images import spec
+from tpu_utils.names import check_name
 
 # arXiv 1801.04381, Table 2, in the notation of `efficientnet_builder.BlockDecoder`.
 MOBILENET_V2 = (
@@ -38,7 +38,7 @@ def base_names():
 
 def get_preprocess_spec(base):
   """The `PreprocessSpec` of a baseline."""
-  suggest.check('model_name', base, base_names())
+  check_name('model_name', base, base_names())
   if base in model_builder_factory.model_names():
     return model_builder_factory.get_preprocess_spec(base)
   return spec.PreprocessSpec(_IMAGE_SIZE)
@@ -87,12 +87,12 @@ def count(base, image_size=None, **overrides):
 
 def _connection(base, overrides):
   """(function(normalised images, make_scope) -> logits, GlobalParams) of a baseline."""
-  suggest.check('model_name', base, base_names())
+  check_name('model_name', base, base_names())
   overrides = dict(overrides or {})
   if base in _OTHERS:
     fields = [field.name for field in dataclasses.fields(GlobalParams)]
     for name in overrides:
-      suggest.check('model parameter', name, fields)
+      check_name('model parameter', name, fields)
     params = dataclasses.replace(
       GlobalParams(relu_fn='relu', dropout_rate=0.0, survival_prob=None), **overrides
     )

@@ -9,6 +9,7 @@ Importing the package imports nothing else: TensorFlow is loaded by the first us
 that the scripts can answer `--help` at once.
 """
 from tpu_utils import lazy
+from tpu_utils.weights.name_map import register
 
 __all__ = ['OscarConfig', 'Tokenizer', 'build_model']
 
@@ -20,3 +21,5 @@ __getattr__, __dir__ = lazy.attach(
     'build_model': 'modeling',
   },
 )
+
+register('oscar', 'oscar.checkpoint_names')

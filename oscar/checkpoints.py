@@ -6,7 +6,7 @@ from tpu_utils import export, runner, weights
 
 # Layers that a checkpoint need not have: all heads; the pooler, which masked-word models of Hugging
 # Face leave out; the image embedding, which BERT does not have.
-_OPTIONAL = ('cls_', 'classifier', 'bert/pooler_dense', 'bert/img_embedding', 'bert/LayerNorm')
+_ALLOW_MISSING = ('cls_', 'classifier', 'bert/pooler_dense', 'bert/img_embedding', 'bert/LayerNorm')
 # Heads in a file that another task's model has no place for, by the task.
 _UNUSED = {
   'pretrain': ('classifier.',),
@@ -15,7 +15,7 @@ _UNUSED = {
 _UNUSED_IN_CLASSIFICATION = ('cls.', 'cls/')
 
 
-def initialize(model, path, source='auto', fresh=()):
+def initialize(model, path, source='auto', keep_initial=()):
   """Loads what a checkpoint has for a model, and leaves heads that it does not have as they are.
 
   The text encoder must be there whole; a head must be there whole or not at all, and of the model's
@@ -25,7 +25,7 @@ def initialize(model, path, source='auto', fresh=()):
     model: an `OscarModel`.
     path: an official OSCAR checkpoint, a BERT of Hugging Face (files or folders) or of Google (TF1).
     source: as for `tpu_utils.weights.load`.
-    fresh: starts of paths of variables to leave as they are even if the file has them, such as
+    keep_initial: path prefixes of variables to leave as initialised even if the file has them, such as
       'cls_seq_relationship' to go from Oscar's contrast head of 2 classes to Oscar+'s of 3.
 
   Returns:
@@ -36,7 +36,9 @@ def initialize(model, path, source='auto', fresh=()):
     ValueError: it does not fit; the model is as it was.
   """
   unused = _UNUSED.get(model.task, _UNUSED_IN_CLASSIFICATION)
-  return weights.load(model, path, source, fresh=fresh, optional=_OPTIONAL, unused=unused)
+  return weights.load(
+    model, path, source, keep_initial=keep_initial, allow_missing=_ALLOW_MISSING, allow_unused=unused
+  )
 
 
 def save(model, tokenizer, folder, weights_file='model.safetensors'):

@@ -8,7 +8,7 @@ import math
 import numbers
 import os
 
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name, unknown_name
 
 TASKS = ('pretrain', 'retrieval', 'captioning', 'vqa', 'gqa', 'nlvr2')
 ACTIVATIONS = ('gelu', 'relu', 'swish')
@@ -101,8 +101,8 @@ class OscarConfig:
     for field in dataclasses.fields(self):
       object.__setattr__(self, field.name, _typed(field, getattr(self, field.name)))
     _check_sizes(self)
-    suggest.check('hidden_act', self.hidden_act, ACTIVATIONS)
-    suggest.check('classifier', self.classifier, CLASSIFIERS)
+    check_name('hidden_act', self.hidden_act, ACTIVATIONS)
+    check_name('classifier', self.classifier, CLASSIFIERS)
     if str(self.img_feature_type).startswith('dis_code'):
       raise ValueError(
         f'img_feature_type={self.img_feature_type!r} takes codes in place of region features; only '
@@ -131,7 +131,7 @@ class OscarConfig:
       return cls(**_SIZES[name]).replace(**overrides)
     if os.path.exists(name):
       return cls.from_json(name, **overrides)
-    raise suggest.unknown_name('configuration, file or folder', name, _SIZES)
+    raise unknown_name('configuration, file or folder', name, _SIZES)
 
   @classmethod
   def from_json(cls, path, **overrides):
@@ -173,7 +173,7 @@ class OscarConfig:
     """A copy with some settings changed; unknown ones raise ValueError naming the nearest."""
     known = [field.name for field in dataclasses.fields(self)]
     for name in overrides:
-      suggest.check('OscarConfig setting', name, known)
+      check_name('OscarConfig setting', name, known)
     return dataclasses.replace(self, **overrides)
 
 

@@ -2,7 +2,7 @@
 
 Source: microsoft/Oscar, `oscar/modeling/modeling_bert.py` (`BertImgModel`), and the BERT layers of
 pytorch-transformers 1.0. Layers are named by the official state-dict scopes with '.' as '_', so
-that `tpu_utils/weights/names/oscar.py` maps variables to torch names by rule.
+that `oscar/checkpoint_names.py` maps variables to torch names by rule.
 """
 import keras
 from keras import layers, ops

@@ -4,11 +4,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 import oscar
-from oscar import checkpoints, modeling
+from oscar import checkpoint_names, checkpoints, modeling
 from tpu_utils import job as jobs
 from tpu_utils import optimizers, schedules
 from tpu_utils.trainer import Trainer
-from tpu_utils.weights.names import oscar as names
 
 _CONFIG_FILES = ('config.json', 'bert_config.json')  # Hugging Face's and Google's names.
 # Parts of the official names of variables without weight decay, listed in each official script.
@@ -182,7 +181,7 @@ def build_model(config, task, settings, dtype_policy=None):
   model = modeling.build_model(config, task, dtype_policy=dtype_policy)
   if settings.init_checkpoint:
     fresh = ('cls_seq_relationship',) if settings.fresh_contrast_head else ()
-    print(checkpoints.initialize(model, settings.init_checkpoint, fresh=fresh))
+    print(checkpoints.initialize(model, settings.init_checkpoint, keep_initial=fresh))
   return model
 
 
@@ -238,7 +237,7 @@ def undecayed(model) -> list:
   return [
     variable
     for variable in model.trainable_variables
-    if any(part in names.torch_name(variable.path) for part in _NO_DECAY)
+    if any(part in checkpoint_names.torch_name(variable.path) for part in _NO_DECAY)
   ]
 
 

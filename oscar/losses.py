@@ -8,7 +8,7 @@ Source: microsoft/Oscar, `oscar/modeling/modeling_bert.py`.
 """
 from keras import ops
 
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 IGNORED = -1  # Label of what is not to be predicted.
 LOSS_TYPES = ('bce', 'kl', 'xe', 'sfmx', 'bxe', 'x2')  # The last four mean the same.
@@ -55,7 +55,7 @@ def classification(logits, labels, loss_type, weights=None):
   Returns:
     (sum, examples).
   """
-  suggest.check('loss_type', loss_type, LOSS_TYPES)
+  check_name('loss_type', loss_type, LOSS_TYPES)
   if logits.shape[-1] == 1:
     errors = ops.reshape(_floats(logits), (-1,)) - ops.reshape(_floats(labels), (-1,))
     return _weighed(ops.square(errors), weights)

@@ -9,7 +9,7 @@ from oscar import heads
 from oscar.config import TASKS, OscarConfig
 from oscar.encoder import OscarEncoder, OscarLayerMixin
 from oscar.input.checks import check_inputs
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 
 def build_model(config_or_name, task, weights=None, dtype_policy=None, name=None, **overrides):
@@ -29,7 +29,7 @@ def build_model(config_or_name, task, weights=None, dtype_policy=None, name=None
   Raises:
     ValueError: for an unknown configuration, task or setting, and for weights that do not fit.
   """
-  suggest.check('task', task, TASKS)
+  check_name('task', task, TASKS)
   config = config_or_name
   if not isinstance(config, OscarConfig):
     config = OscarConfig.from_name(config)
@@ -37,9 +37,9 @@ def build_model(config_or_name, task, weights=None, dtype_policy=None, name=None
   name = name or f'oscar_{task}'
   model = OscarModel(config, task, dtype=dtype_policy or 'float32', name=name)
   if weights is not None:
-    from tpu_utils import weights as checkpoints
+    from tpu_utils.weights import load
 
-    checkpoints.load(model, weights)
+    load(model, weights)
   return model
 
 

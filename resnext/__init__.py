@@ -8,6 +8,7 @@ Importing the package imports nothing else: TensorFlow is loaded by the first us
 that the scripts can answer `--help` at once.
 """
 from tpu_utils import lazy
+from tpu_utils.weights.name_map import register
 
 __all__ = [
   'GroupedConv2D', 'aggregated_transform', 'build_model', 'convert_weights', 'feature_extractor',
@@ -23,3 +24,6 @@ __getattr__, __dir__ = lazy.attach(
     'feature_extractor': 'resnext_builder',
   },
 )
+
+register('resnext', 'resnext.checkpoint_names')
+register('resnet', 'resnext.checkpoint_names')

@@ -16,8 +16,9 @@ from absl import flags
 
 from resnext import network_params
 from tpu_utils.benchmarking.peer_process import PeerProcess
-from tpu_utils.command_line import cli, settings, suggest
+from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.settings import setting
+from tpu_utils.names import check_name
 
 PEERS = ('keras', 'torchvision')
 # Our names of torchvision's networks.
@@ -45,9 +46,9 @@ class BenchmarkConfig(settings.Checked):
   def __post_init__(self):
     super().__post_init__()
     for peer in self.peer_list():
-      suggest.check('--peers', peer, PEERS)
+      check_name('--peers', peer, PEERS)
     if 'torchvision' in self.peer_list():
-      suggest.check('--model_name with the peer torchvision', self.model_name, TORCHVISION)
+      check_name('--model_name with the peer torchvision', self.model_name, TORCHVISION)
     network_params.from_name(self.model_name)  # A wrong name is told before TensorFlow is imported.
 
   def peer_list(self):

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tpu_utils.command_line import suggest
-from tpu_utils.weights.names import resnext as names
+from resnext import checkpoint_names as names
+from tpu_utils.names import unknown_name
 
 _AGGREGATES = {'sum': keras.layers.Add, 'concatenate': keras.layers.Concatenate}
 
@@ -36,7 +36,7 @@ def aggregated_transform(x, transforms, aggregate='sum', *, name=None, dtype=Non
     ValueError: no transform, or an unknown `aggregate`.
   """
   if aggregate not in _AGGREGATES:
-    raise suggest.unknown_name('aggregate', aggregate, _AGGREGATES)
+    raise unknown_name('aggregate', aggregate, _AGGREGATES)
   outputs = [transform(x) for transform in transforms]
   if not outputs:
     raise ValueError('aggregated_transform got no transforms; it needs at least one.')

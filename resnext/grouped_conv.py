@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from resnext import grouped_conv_ops
-from tpu_utils.command_line import suggest
+from tpu_utils.names import unknown_name
 
 IMPLEMENTATIONS = ('auto', 'native', 'cpu', 'blocks')
 
@@ -111,5 +111,5 @@ def _device_types():
 
 def _checked(implementation):
   if implementation not in IMPLEMENTATIONS:
-    raise suggest.unknown_name('implementation', implementation, IMPLEMENTATIONS)
+    raise unknown_name('implementation', implementation, IMPLEMENTATIONS)
   return implementation

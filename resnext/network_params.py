@@ -9,7 +9,7 @@ import dataclasses
 import numbers
 import re
 
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name, unknown_name
 
 IMAGENET_MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -64,7 +64,7 @@ class NetworkParams:
 
   def __post_init__(self):
     for name, known in (('stem', STEMS), ('block_form', BLOCK_FORMS), ('shortcut_type', SHORTCUT_TYPES)):
-      suggest.check(name, getattr(self, name), known)
+      check_name(name, getattr(self, name), known)
     for name in ('cardinality', 'base_width', 'stem_width', 'width'):
       _check_whole(name, getattr(self, name), at_least=1)
     _check_whole('num_classes', self.num_classes, at_least=0)
@@ -197,13 +197,13 @@ def from_name(model_name, overrides=None):
   fields = [field.name for field in dataclasses.fields(NetworkParams)]
   for field in overrides:
     if field not in fields:
-      raise suggest.unknown_name('model parameter', field, fields)
+      raise unknown_name('model parameter', field, fields)
   depth, deep, cardinality, base_width = _parse(model_name)
   params = {'cardinality': cardinality, 'base_width': base_width}
   if deep:
     params |= {'stem': 'deep', 'average_shortcut': True}
   if 'stem' in overrides:
-    suggest.check('stem', overrides['stem'], STEMS)
+    check_name('stem', overrides['stem'], STEMS)
   stem = overrides.get('stem', 'imagenet' if depth in _IMAGENET_STAGES or deep else 'cifar')
   if stem == 'cifar':
     params |= _cifar_params(model_name, depth)
@@ -221,7 +221,7 @@ def _parse(model_name):
   """(depth, whether it is a `d` variant, cardinality, base width) of a name."""
   match = _NAME.fullmatch(str(model_name))
   if not match:
-    raise suggest.unknown_name('model', model_name, model_names())
+    raise unknown_name('model', model_name, model_names())
   family, depth, deep, cardinality, base_width = match.groups()
   if family == 'resnext' and cardinality is None:
     raise ValueError(

@@ -2,9 +2,9 @@
 import keras
 
 from resnext import network_params, resnext_model
-from tpu_utils.command_line import suggest
 from tpu_utils.functional_model import check_endpoints, functional_model, height_and_width
 from tpu_utils.images import spec
+from tpu_utils.names import unknown_name
 
 
 def get_preprocess_spec(model_name, **overrides):
@@ -57,7 +57,7 @@ def build_model(
   if pooling is not None and include_top:
     raise ValueError(f'pooling={pooling!r} needs include_top=False: with the top, logits come out.')
   if pooling not in (None, 'avg', 'max'):
-    raise suggest.unknown_name('pooling', pooling, ('avg', 'max'))
+    raise unknown_name('pooling', pooling, ('avg', 'max'))
   if num_classes is not None:
     overrides['num_classes'] = num_classes
   network = _Network(model_name, image_size, dtype_policy, overrides)
@@ -127,7 +127,7 @@ class _Network:
     """Loads a checkpoint; where the classifier is cut off, its own may be of any size, or missing."""
     if path is None:
       return
-    from tpu_utils import weights  # Models without a checkpoint need no reader.
+    from tpu_utils.weights import classifier_of, load  # Models without a checkpoint need no reader.
 
     model = self.model(list(self.endpoints.values())[-1])
-    weights.load(model, path, fresh=() if with_classifier else (weights.classifier_of(model),))
+    load(model, path, keep_initial=() if with_classifier else (classifier_of(model),))

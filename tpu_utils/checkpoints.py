@@ -9,8 +9,12 @@ import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
+
+from tpu_utils import assignment
 
 METADATA = '_metadata'  # Key of a JSON string: what made the checkpoint.
 _PREFIX = 'model.ckpt-'
@@ -74,37 +78,33 @@ def read(prefix, wanted=None):
   return values, json.loads(metadata) if metadata is not None else {}
 
 
-def assign(variables, values, source, exact=False):
-  """Sets `variables` {name: tf.Variable} from `values` {name: array}; all of them or none.
+def assign(
+  variables: Mapping[str, tf.Variable],
+  values: Mapping[str, np.ndarray],
+  source: str,
+  exact: bool = False,
+) -> None:
+  """Sets the variables of a job from the values of a checkpoint; all of them or none.
 
   Args:
-    variables: what to set.
-    values: what to set it to.
-    source: where the values come from, for the error.
+    variables: {name: variable}.
+    values: {name: array}.
+    source: the checkpoint, for the error.
     exact: whether values that no variable takes are an error, too.
 
   Raises:
-    CheckpointError: names missing from `values`, of another shape, or unexpected; one line.
+    CheckpointError: names are missing from `values`, unexpected, or of wrong shapes; one line. No
+      variable has been changed.
   """
-  missing = [name for name in variables if name not in values]
-  misshapen = [
-    f'{name} is {tuple(values[name].shape)}, not {tuple(v.shape)}'
-    for name, v in variables.items()
-    if name in values and tuple(values[name].shape) != tuple(v.shape)
-  ]
-  unexpected = sorted(values.keys() - variables.keys()) if exact else []
-  if missing or misshapen or unexpected:
-    parts = [
-      _listing('missing', missing),
-      _listing('of another shape', misshapen),
-      _listing('unexpected', unexpected),
-    ]
-    raise CheckpointError(
-      f'{source} does not fit this model and optimizer: {"; ".join(filter(None, parts))}. Give the '
-      'flags it was trained with.'
+
+  def error(mismatch):
+    return CheckpointError(
+      f'{source} does not fit this model and optimizer: {mismatch.text(most=4)}. Give the flags it '
+      'was trained with.'
     )
-  for name, variable in variables.items():
-    variable.assign(values[name])
+
+  unexpected = sorted(values.keys() - variables.keys()) if exact else ()
+  assignment.assign(variables, values, error, unexpected=unexpected)
 
 
 class CheckpointManager:
@@ -254,10 +254,3 @@ def write_text(path, text):
 def _first_line(error):
   lines = str(error).splitlines()
   return lines[0] if lines else type(error).__name__
-
-
-def _listing(what, names, most=4):
-  if not names:
-    return ''
-  more = f' and {len(names) - most} more' if len(names) > most else ''
-  return f'{what}: {", ".join(names[:most])}{more}'

@@ -4,7 +4,8 @@ import os
 
 import tensorflow as tf
 
-from tpu_utils.command_line import cli, suggest
+from tpu_utils.command_line import cli
+from tpu_utils.names import check_name
 
 STRATEGIES = ('auto', 'tpu', 'mirrored', 'multi_worker', 'one_device')
 
@@ -41,7 +42,7 @@ def create_strategy(
   Raises:
     ValueError: the name is unknown, or the strategy cannot be used (the message says why).
   """
-  suggest.check('value of --strategy', name, STRATEGIES)
+  check_name('value of --strategy', name, STRATEGIES)
   if name == 'auto':
     name = _automatic(tpu if use_tpu else None, several_workers)
   if name == 'tpu':

@@ -5,7 +5,7 @@ import sys
 
 import keras
 
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 _FRAMES = 20_000  # Three or so for each layer on the longest path.
 
@@ -57,4 +57,4 @@ def check_endpoints(endpoints, known):
   if isinstance(endpoints, str) or not endpoints:
     raise ValueError(f'endpoints={endpoints!r} must be a list of one name or more, as endpoints=[{list(known)[-1]!r}].')
   for name in endpoints:
-    suggest.check('endpoint', name, known)
+    check_name('endpoint', name, known)

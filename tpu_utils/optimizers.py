@@ -15,7 +15,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 
 class Optimizer:
@@ -286,10 +286,10 @@ def build_optimizer(name, **settings):
   Raises:
     ValueError: no optimizer or no setting of that name, or a setting out of range.
   """
-  suggest.check('optimizer', name, OPTIMIZERS)
+  check_name('optimizer', name, OPTIMIZERS)
   known = list(inspect.signature(OPTIMIZERS[name]).parameters)
   for setting in settings:
-    suggest.check(f'setting of optimizer {name}', setting, known)
+    check_name(f'setting of optimizer {name}', setting, known)
   return OPTIMIZERS[name](**settings)
 
 

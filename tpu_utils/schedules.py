@@ -11,7 +11,7 @@ import math
 
 import tensorflow as tf
 
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 
 def _require(condition, name, value, expected):
@@ -227,7 +227,7 @@ def build_learning_rate(
   Raises:
     ValueError: an unknown lr_decay_type, a missing or an impossible setting.
   """
-  suggest.check('lr_decay_type', lr_decay_type, _NEEDS)
+  check_name('lr_decay_type', lr_decay_type, _NEEDS)
   good = isinstance(warmup_epochs, (int, float)) and math.isfinite(warmup_epochs)
   _require(good and warmup_epochs >= 0, 'warmup_epochs', warmup_epochs, 'zero or more')
   settings = {'steps_per_epoch': steps_per_epoch, 'total_steps': total_steps}
@@ -274,7 +274,7 @@ def build_linear(initial_lr, total_steps, warmup_steps=0, order='optimizer_first
   Raises:
     ValueError: an unknown order, or an impossible setting.
   """
-  suggest.check('order of the schedule', order, LINEAR_ORDERS)
+  check_name('order of the schedule', order, LINEAR_ORDERS)
   good = isinstance(warmup_steps, int) and warmup_steps >= 0
   _require(good, 'warmup_steps', warmup_steps, 'a whole number, zero or more')
   after = Linear(initial_lr, total_steps, warmup_steps) if decay else Constant(initial_lr)

@@ -18,7 +18,7 @@ import math
 import keras
 from keras import ops
 
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 
 class ExpertsInitializer(keras.initializers.Initializer):
@@ -64,7 +64,7 @@ class _CondConv(keras.layers.Layer):
     **kwargs,
   ):
     super().__init__(**kwargs)
-    suggest.check('padding', padding, ('valid', 'same'))
+    check_name('padding', padding, ('valid', 'same'))
     if num_experts < 1:
       raise ValueError(f'num_experts={num_experts} of {self.name} must be at least 1.')
     self.kernel_size = _pair(kernel_size)

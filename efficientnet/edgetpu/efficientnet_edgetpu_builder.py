@@ -8,7 +8,7 @@ Source: tensorflow/tpu, models/official/efficientnet/edgetpu/efficientnet_edgetp
 """
 from efficientnet import efficientnet_builder
 from efficientnet.efficientnet_model import GlobalParams
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 MEAN_RGB = (127.0, 127.0, 127.0)
 STDDEV_RGB = (128.0, 128.0, 128.0)
@@ -33,7 +33,7 @@ BLOCKS_ARGS = (
 
 def efficientnet_edgetpu_params(model_name):
   """(width_coefficient, depth_coefficient, resolution, dropout_rate) of a model."""
-  suggest.check('model_name', model_name, PARAMS)
+  check_name('model_name', model_name, PARAMS)
   return PARAMS[model_name]
 
 

@@ -9,7 +9,7 @@ Source: tensorflow/tpu, models/official/efficientnet/tpu/efficientnet_x_builder.
 """
 from efficientnet import efficientnet_builder, efficientnet_model
 from efficientnet.efficientnet_model import GlobalParams
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 MEAN_RGB = efficientnet_model.IMAGENET_MEAN_RGB
 STDDEV_RGB = efficientnet_model.IMAGENET_STDDEV_RGB
@@ -71,7 +71,7 @@ H_BLOCKS_ARGS = (
 
 def efficientnet_x_params(model_name):
   """(width_coefficient, depth_coefficient, resolution, dropout_rate, se_coefficient) of a model."""
-  suggest.check('model_name', model_name, PARAMS)
+  check_name('model_name', model_name, PARAMS)
   return PARAMS[model_name]
 
 

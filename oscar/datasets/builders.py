@@ -28,7 +28,7 @@ from oscar.datasets import (
   records,
   vqa,
 )
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 _INT, _FLOAT = np.int64, np.float32
 _KEYS = 2**128  # TFDS's keys are below this.
@@ -470,8 +470,8 @@ def prepare(
   Raises:
     ValueError, FileNotFoundError: of the readers, naming file and record; nothing is left behind.
   """
-  suggest.check('data set', name, BUILDERS)
-  suggest.check('part', part, ('regions', 'documents') if name == 'pretrain' else ('regions',))
+  check_name('data set', name, BUILDERS)
+  check_name('part', part, ('regions', 'documents') if name == 'pretrain' else ('regions',))
   config = _region_config(region_dim)
   known = [builtin.name for builtin in BUILDERS[name].BUILDER_CONFIGS]
   if part == 'documents' or config.name in known:  # TFDS wants these by name.

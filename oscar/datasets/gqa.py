@@ -10,7 +10,7 @@ Source: microsoft/Oscar, oscar/run_gqa.py and oscar/utils/task_utils.py.
 import os
 
 from oscar.datasets import features, region_files, vqa
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 # Split -> (question file of the balanced questions, of all questions, whether answers are known).
 SPLITS = {
@@ -37,8 +37,8 @@ class Gqa:
   """
 
   def __init__(self, data_dir, split, questions='bal', dim=features.REGION_DIM):
-    suggest.check('GQA split', split, SPLITS)
-    suggest.check('kind of GQA questions', questions, ('bal', 'all'))
+    check_name('GQA split', split, SPLITS)
+    check_name('kind of GQA questions', questions, ('bal', 'all'))
     balanced, full, answered = SPLITS[split]
     self.answers, label_of = vqa.read_labels(os.path.join(data_dir, LABELS))
     path = os.path.join(data_dir, balanced if questions == 'bal' else full)

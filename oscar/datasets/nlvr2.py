@@ -10,7 +10,7 @@ import dataclasses
 import os
 
 from oscar.datasets import features, records, region_files
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 SPLITS = {
   'train': 'nlvr2_train.json',
@@ -56,7 +56,7 @@ class Nlvr2:
   """
 
   def __init__(self, data_dir, split, dim=features.REGION_DIM):
-    suggest.check('NLVR2 split', split, SPLITS)
+    check_name('NLVR2 split', split, SPLITS)
     self.statements = list(_read(os.path.join(data_dir, SPLITS[split])))
     self.regions = region_files.open_regions(os.path.join(data_dir, REGIONS), dim)
 

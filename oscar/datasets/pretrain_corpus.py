@@ -20,7 +20,7 @@ import os
 from collections.abc import Mapping
 
 from oscar.datasets import features, records, region_files, tsv
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 CHUNKED = ('googlecc', 'sbu', 'oi', 'objects365', 'tagoi')
 WHOLE = ('coco', 'flickr30k', 'gqa')
@@ -68,7 +68,7 @@ class PretrainCorpus:
     settings, root = records.read_yaml(yaml_file), os.path.dirname(yaml_file)
     names = records.field(settings, 'corpus', str, yaml_file).split('_')
     for name in names:
-      suggest.check(f'data set in {yaml_file}', name, CHUNKED + WHOLE)
+      check_name(f'data set in {yaml_file}', name, CHUNKED + WHOLE)
     self._chunks = None if chunks is None else set(map(str, chunks))
     self._use_gtlabels = use_gtlabels
     corpus_file = records.field(settings, 'corpus_file', str, yaml_file)

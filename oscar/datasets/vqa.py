@@ -11,7 +11,7 @@ import dataclasses
 import os
 
 from oscar.datasets import features, records, region_files
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 # Split -> (question file, whether its answers are known).
 SPLITS = {
@@ -61,7 +61,7 @@ class Vqa:
   """
 
   def __init__(self, data_dir, split, dim=features.REGION_DIM):
-    suggest.check('VQA split', split, SPLITS)
+    check_name('VQA split', split, SPLITS)
     name, answered = SPLITS[split]
     self.answers, label_of = read_labels(os.path.join(data_dir, LABELS))
     self.questions = list(

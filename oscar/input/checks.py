@@ -2,7 +2,7 @@
 import keras
 import numpy as np
 
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 # Rank without NLVR2's axis of choices; two ranks where both are allowed.
 _RANKS = {
@@ -32,7 +32,7 @@ def check_inputs(inputs, config, task):
   if not isinstance(inputs, dict) or inputs.get('input_ids') is None:
     raise ValueError("An OSCAR model takes a dict of inputs with the key 'input_ids'.")
   for name in inputs:
-    suggest.check('OSCAR model input', name, [*_RANKS, *_OTHERS])
+    check_name('OSCAR model input', name, [*_RANKS, *_OTHERS])
   if inputs.get('masked_positions') is not None and task not in ('pretrain', 'captioning'):
     raise ValueError(f'masked_positions: the {task} model predicts no words; leave it out.')
   shapes = {k: tuple(keras.ops.shape(inputs[k])) for k in _RANKS if inputs.get(k) is not None}

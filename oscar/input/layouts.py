@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from oscar.input.texts import SpecialIds, Words
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 # Kinds of positions; a question counts as caption, tags are labels.
 PADDING, CAPTION, LABEL, REGION = range(4)
@@ -251,7 +251,7 @@ def model_inputs(
   Raises:
     ValueError: `attention` is unknown.
   """
-  suggest.check('attention', attention, ATTENDS_TO)
+  check_name('attention', attention, ATTENDS_TO)
   regions = tf.range(tf.shape(img_feats)[1])[None] < num_regions[:, None]
   kind = tf.concat([layout.kind, tf.where(regions, REGION, PADDING)], axis=1)
   if attention == 'CLR':

@@ -7,8 +7,8 @@ import pytest
 
 import efficientnet
 from efficientnet import efficientnet_builder, efficientnet_model, model_builder_factory
+from efficientnet.checkpoint_names.official import official_names
 from tests.efficientnet import golden
-from tpu_utils.weights.names.efficientnet import official_names
 
 TOLERANCE = 2e-4  # Of the standard deviation; see tests/goldens/efficientnet/README.md.
 BLOCKS = golden.read_json('blocks.json')

@@ -10,9 +10,9 @@ import pathlib
 import numpy as np
 
 import efficientnet
+from efficientnet.checkpoint_names import official as names
 from tests.goldens import weights
 from tpu_utils import ema, optimizers, schedules
-from tpu_utils.weights.names import efficientnet as names
 
 FOLDER = pathlib.Path(__file__).parent.parent / 'goldens' / 'efficientnet'
 CASES = ('rmsprop_exponential', 'momentum_cosine', 'lars_poly')
@@ -69,7 +69,7 @@ class Recording:
 
   def official_names(self, model):
     """{variable.path: official name in this recording}."""
-    rules = names.tf1(model, [name for kind, name in self._index if kind == 'var'])
+    rules = names.rules(model, [name for kind, name in self._index if kind == 'var'])
     return {path: rule.name for path, rule in rules.items()}
 
   def build_optimizer(self):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import oscar
+from oscar import checkpoint_names as names
 from oscar import checkpoints
 from tests.oscar import golden_models
 from tests.oscar.golden_models import GOLDENS
 from tpu_utils import weights
 from tpu_utils.weights import torch_files
-from tpu_utils.weights.names import oscar as names
 
 CONFIG = oscar.OscarConfig(**golden_models.CONFIG)
 MLP = {'num_labels': 7, 'classifier': 'mlp', 'cls_hidden_scale': 3}
@@ -31,7 +31,7 @@ def test_from_pretraining_to_a_task_reports_what_the_official_code_does(pretrain
   model = oscar.build_model(CONFIG, 'vqa', **MLP)
   report = checkpoints.initialize(model, pretrained_file)
   official = OFFICIAL['pretrain_into_vqa_mlp3']
-  assert sorted(map(names.torch_name, report.fresh)) == sorted(official['missing_keys'])
+  assert sorted(map(names.torch_name, report.kept)) == sorted(official['missing_keys'])
   assert sorted(report.unused) == sorted(official['unexpected_keys'])
   assert '4 kept as they were: classifier_0/kernel' in str(report)
   z = golden_models.load('task_heads.npz')
@@ -43,7 +43,7 @@ def test_from_pretraining_to_a_task_reports_what_the_official_code_does(pretrain
 def test_from_pretraining_to_captioning(pretrained_file):
   model = oscar.build_model(CONFIG, 'captioning')
   report = checkpoints.initialize(model, pretrained_file)
-  assert not report.fresh
+  assert not report.kept
   assert set(report.unused) == {'cls.seq_relationship.weight', 'cls.seq_relationship.bias'}
 
 
@@ -53,8 +53,8 @@ def test_two_classes_into_three_only_when_asked(pretrained_file):
   model = oscar.build_model(CONFIG, 'pretrain', num_contrast_classes=3)
   with pytest.raises(ValueError, match='cls.seq_relationship.weight'):
     checkpoints.initialize(model, pretrained_file)
-  report = checkpoints.initialize(model, pretrained_file, fresh=['cls_seq_relationship'])
-  assert report.fresh == ('cls_seq_relationship/kernel', 'cls_seq_relationship/bias')
+  report = checkpoints.initialize(model, pretrained_file, keep_initial=['cls_seq_relationship'])
+  assert report.kept == ('cls_seq_relationship/kernel', 'cls_seq_relationship/bias')
 
 
 def test_the_encoder_must_be_whole(tmp_path, pretrained_file):
@@ -119,7 +119,7 @@ def test_real_bert(minilm):
     assert row == expected[: len(row)].tolist()
   model = oscar.build_model(str(minilm), 'retrieval', img_feature_dim=0)
   report = checkpoints.initialize(model, minilm)
-  assert report.fresh == ('classifier/kernel', 'classifier/bias')
+  assert report.kept == ('classifier/kernel', 'classifier/bias')
   outputs = model({'input_ids': z['ids'], 'attention_mask': z['mask']})
   np.testing.assert_allclose(outputs['sequence_output'][:, 0], z['first'], atol=2e-5, rtol=0)
   np.testing.assert_allclose(outputs['pooled_output'], z['pooled'], atol=1e-5, rtol=0)
@@ -130,7 +130,7 @@ def test_real_bert_starts_pretraining(minilm, tmp_path):
   model = oscar.build_model(str(tmp_path), 'pretrain')
   report = checkpoints.initialize(model, minilm)
   assert len(report.loaded) == 103
-  assert report.fresh[:2] == ('bert/img_embedding/kernel', 'bert/img_embedding/bias')
+  assert report.kept[:2] == ('bert/img_embedding/kernel', 'bert/img_embedding/bias')
 
 
 @pytest.fixture

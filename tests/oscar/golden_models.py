@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 
 import oscar
+from oscar import checkpoint_names as names
 from tests.goldens import weights
-from tpu_utils.weights.names import oscar as names
 
 GOLDENS = pathlib.Path(__file__).parents[1] / 'goldens' / 'oscar'
 CONFIG = {

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from oscar import checkpoint_names as names
 from oscar import job, losses
 from tests.oscar import golden_models
 from tpu_utils import optimizers, schedules
-from tpu_utils.weights.names import oscar as names
 
 MODES = golden_models.load('optimizer.json')
 

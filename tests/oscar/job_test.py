@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 
 import oscar
+from oscar import checkpoint_names as names
 from oscar import checkpoints, job, losses, script_settings
 from tests.oscar import golden_models
 from tests.oscar.golden_models import GOLDENS
 from tpu_utils.trainer import Task
-from tpu_utils.weights.names import oscar as names
 
 INPUTS = ('input_ids', 'token_type_ids', 'attention_mask', 'img_feats')
 MODES = golden_models.load('optimizer.json')

@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 import oscar
+from oscar import checkpoint_names as names
 from oscar import losses
 from tests.oscar import golden_models
 from tpu_utils import optimizers, profile, trainer
-from tpu_utils.weights.names import oscar as names
 
 INPUTS = ('input_ids', 'token_type_ids', 'attention_mask', 'img_feats')
 HEADS = {

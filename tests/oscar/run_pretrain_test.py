@@ -84,7 +84,7 @@ def test_the_export_starts_another_stage(finished, folder, tmp_path):
     np.testing.assert_array_equal(variable.numpy(), values[f'model/{variable.path}'], variable.path)
   assert len(oscar.Tokenizer.from_folder(export)) == 400
   report = checkpoints.initialize(oscar.build_model(export, 'vqa', num_labels=3), export)
-  assert report.fresh == ('classifier/kernel', 'classifier/bias')
+  assert report.kept == ('classifier/kernel', 'classifier/bias')
   in_process(folder, tmp_path, '--mode=train', '--train_steps=2', f'--init_checkpoint={export}')
   words = 'model/bert/embeddings/word_embeddings/embeddings'
   first = script_jobs.values_at(tmp_path, 2)[words]

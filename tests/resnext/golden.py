@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 from keras import ops
 
+from resnext import checkpoint_names as names
 from tests.goldens import weights
-from tpu_utils.weights.names import resnext as names
 
 FOLDER = pathlib.Path(__file__).parent.parent / 'goldens' / 'resnext'
 NOT_NORMALISED = {'mean_rgb': (0.0, 0.0, 0.0), 'stddev_rgb': (1.0, 1.0, 1.0)}

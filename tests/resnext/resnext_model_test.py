@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 import resnext
+from resnext import checkpoint_names as names
 from tests.resnext import golden
-from tpu_utils.weights.names import resnext as names
 
 NETWORKS = [
   ('tv_resnext50_32x4d_s64', 'resnext-50-32x4d', 64, 1000),

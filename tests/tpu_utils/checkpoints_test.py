@@ -183,7 +183,7 @@ def test_assign_names_what_does_not_fit_and_changes_nothing():
   with pytest.raises(checkpoints.CheckpointError) as error:
     checkpoints.assign(variables, values, 'somewhere')
   assert 'missing: seeds/dropout' in str(error.value)
-  assert 'model/dense/kernel is (3, 3), not (40, 50)' in str(error.value)
+  assert 'model/dense/kernel is [3, 3], not [40, 50]' in str(error.value)
   assert '\n' not in str(error.value)
   np.testing.assert_array_equal(
     variables['model/dense/kernel'], _variables()['model/dense/kernel']

@@ -9,7 +9,8 @@ import textwrap
 
 from absl import flags
 
-from tpu_utils.command_line import cli, suggest
+from tpu_utils.command_line import cli
+from tpu_utils.names import check_name, unknown_name
 
 # Flags belong to the script that asks for them, not to this module.
 flags.disclaim_key_flags()
@@ -107,7 +108,7 @@ class Checked:
         continue
       choices, at_least, below = (field.metadata[key] for key in ('choices', 'at_least', 'below'))
       if choices:
-        suggest.check(f'value of --{field.name}', value, choices)
+        check_name(f'value of --{field.name}', value, choices)
       if at_least is not None and not value >= at_least:
         raise ValueError(f'--{field.name}={value} must be at least {at_least}.')
       if below is not None and not value < below:
@@ -170,7 +171,7 @@ def parse_flags(doc, config_classes, positional=False, elsewhere=None):
       instead = (elsewhere or {}).get(e.flagname)
       if instead:
         sys.exit(_complain(f'--{e.flagname} is a flag of the official script only: {instead}.'))
-      sys.exit(_complain(suggest.unknown_name('flag', e.flagname, flags.FLAGS)))
+      sys.exit(_complain(unknown_name('flag', e.flagname, flags.FLAGS)))
     except flags.Error as e:
       sys.exit(_complain(f'{cli.one_line(e)} (--help explains the flags)'))
     if len(rest) > 1 and not positional:

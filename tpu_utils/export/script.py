@@ -6,9 +6,10 @@ import dataclasses
 import os
 
 from tpu_utils import config
-from tpu_utils.command_line import settings, suggest
+from tpu_utils.command_line import settings
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import image_script, job_flags
+from tpu_utils.names import check_name
 
 _VARIANTS = ('float32', 'float16', 'dynamic_range', 'int8')
 
@@ -54,7 +55,7 @@ class ExportConfig(settings.Checked):
     if self.export_to_tpu and not self.output_saved_model_dir:
       raise ValueError('--export_to_tpu needs --output_saved_model_dir, the folder to write to.')
     for variant in self.variants():
-      suggest.check('--tflite_variants', variant, (*_VARIANTS, 'all'))
+      check_name('--tflite_variants', variant, (*_VARIANTS, 'all'))
 
   def variants(self):
     """{TFLite variant: file to write}."""

@@ -11,10 +11,10 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils.command_line import suggest
 from tpu_utils.export.constants import constant_function
 from tpu_utils.export.folding import fold_batch_norm
 from tpu_utils.export.quiet import quiet
+from tpu_utils.names import check_name
 
 VARIANTS = {
   'float32': 'all numbers in 32 bits',
@@ -38,7 +38,7 @@ def convert(model, variant='float32', representative=None, batch_size=1):
   Raises:
     ValueError: an unknown variant, or int8 without representative images.
   """
-  suggest.check('TFLite variant', variant, VARIANTS)
+  check_name('TFLite variant', variant, VARIANTS)
   function = constant_function(fold_batch_norm(model), batch_size, _probabilities)
   with quiet():
     return _converter(function, variant, representative, batch_size).convert()

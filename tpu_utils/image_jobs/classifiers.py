@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils.command_line import suggest
 from tpu_utils.images.spec import PreprocessSpec
+from tpu_utils.names import unknown_name
 
 _SAVED_MODEL = 'saved_model.pb'
 _RECORD = 'export.json'  # Of our own exports.
@@ -120,7 +120,7 @@ def _load_saved_model(path):
     if output is None and len(outputs) == 1:
       (output,) = outputs
     if output is None:
-      raise suggest.unknown_name(f'output of {path} among', 'probabilities', outputs)
+      raise unknown_name(f'output of {path} among', 'probabilities', outputs)
 
     def run(images, signature=signature, argument=argument, output=output, loaded=loaded):
       del loaded  # Kept alive with its variables.

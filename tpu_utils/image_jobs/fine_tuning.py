@@ -15,7 +15,7 @@ def load(model, path, source='auto', use_ema=True):
     use_ema: see `weights.load`.
 
   Returns:
-    `weights.assign.Report`.
+    `weights.Report`.
 
   Raises:
     ValueError: as `weights.load`; or the file's network scales images otherwise, and a job that goes on from its own
@@ -24,7 +24,7 @@ def load(model, path, source='auto', use_ema=True):
   layer = model.get_layer('normalization')
   own = layer.scale, layer.offset
   path = checkpoints.best_of(path)
-  report = weights.load(model, path, source, use_ema, replaceable=(weights.classifier_of(model),))
+  report = weights.load(model, path, source, use_ema, reinit_on_mismatch=(weights.classifier_of(model),))
   loaded, (layer.scale, layer.offset) = (layer.scale, layer.offset), own
   black_and_white = [np.multiply(v, loaded[0]) + loaded[1] - np.multiply(v, own[0]) - own[1] for v in (0, 255)]
   if np.abs(black_and_white).max() > 0.05:  # In units of the model's input, whose deviation is about 1.

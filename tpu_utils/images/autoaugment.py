@@ -8,8 +8,8 @@ with one switch rather than with a row of conditions that all have to be passed.
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils.command_line import suggest
 from tpu_utils.images import augment_ops, branches
+from tpu_utils.names import check_name
 
 MAX_LEVEL = 10.0
 
@@ -115,7 +115,7 @@ def apply_operation(name, image, argument, center=(0, 0)):
   Returns:
     uint8 [height, width, 3].
   """
-  suggest.check('operation', name, _FUNCTIONS)
+  check_name('operation', name, _FUNCTIONS)
   return tf.ensure_shape(_FUNCTIONS[name](image, argument, center), image.shape)
 
 
@@ -130,7 +130,7 @@ def distort_image_with_autoaugment(image, augmentation_name='v0', *, seed):
   Returns:
     uint8 [height, width, 3].
   """
-  suggest.check('AutoAugment policy', augmentation_name, POLICIES)
+  check_name('AutoAugment policy', augmentation_name, POLICIES)
   policy = POLICIES[augmentation_name]
   names = sorted({name for sub_policy in policy for name, _, _ in sub_policy})
   choices = [[names.index(name) for name, _, _ in sub_policy] for sub_policy in policy]

@@ -24,8 +24,9 @@ import tempfile
 
 from absl import flags
 
-from tpu_utils.command_line import cli, settings, suggest
+from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.settings import setting
+from tpu_utils.names import check_name
 
 SOURCES = ('shards', 'decoded', 'folder', 'tfds', 'digits', 'fake')
 AUGMENTATIONS = ('none', 'autoaugment', 'randaugment', 'mixup', 'cutmix', 'random_erasing')
@@ -62,7 +63,7 @@ class BenchmarkConfig(settings.Checked):
     super().__post_init__()
     for flag, known in (('sources', SOURCES), ('augmentations', AUGMENTATIONS), ('peers', PEERS)):
       for name in _names(getattr(self, flag)):
-        suggest.check(f'--{flag}', name, known)
+        check_name(f'--{flag}', name, known)
     for flag in ('sources', 'augmentations'):
       if not _names(getattr(self, flag)):
         raise ValueError(f'--{flag} is empty; leave it out for all of them.')

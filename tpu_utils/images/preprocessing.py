@@ -6,9 +6,9 @@ crop depends on its seed and nothing else; images of a few pixels work.
 """
 import tensorflow as tf
 
-from tpu_utils.command_line import suggest
 from tpu_utils.images import autoaugment, branches, torch_augmentation
 from tpu_utils.images.spec import AUGMENTATIONS
+from tpu_utils.names import check_name
 
 IMAGE_SIZE = 224
 CROP_FRACTION = 0.875
@@ -111,7 +111,7 @@ def _flip(image, seed):
 
 
 def _augment(image, augment_name, randaug_num_layers, randaug_magnitude, seed):
-  suggest.check('augment_name', augment_name, AUGMENTATIONS)
+  check_name('augment_name', augment_name, AUGMENTATIONS)
   image = to_uint8(image)
   if augment_name == 'autoaugment':
     return autoaugment.distort_image_with_autoaugment(image, 'v0', seed=seed)

@@ -1,7 +1,7 @@
 """What a model expects of an image: the record that training, evaluation and export all read."""
 import dataclasses
 
-from tpu_utils.command_line import suggest
+from tpu_utils.names import check_name
 
 INTERPOLATIONS = ('bicubic', 'bilinear')
 CROPS = ('official', 'size_plus_32', 'whole')
@@ -34,8 +34,8 @@ class PreprocessSpec:
   def __post_init__(self):
     if not isinstance(self.image_size, int) or self.image_size < 1:
       raise ValueError(f'image_size={self.image_size!r} must be a positive whole number of pixels.')
-    suggest.check('interpolation', self.interpolation, INTERPOLATIONS)
-    suggest.check('crop', self.crop, CROPS)
+    check_name('interpolation', self.interpolation, INTERPOLATIONS)
+    check_name('crop', self.crop, CROPS)
 
 
 def with_advprop(spec):
@@ -96,7 +96,7 @@ class Augmentation:
       if not getattr(self, name) >= 0:
         raise ValueError(f'{name}={getattr(self, name)!r} must be zero or more.')
     if self.augment_name is not None:
-      suggest.check('augment_name', self.augment_name, AUGMENTATIONS)
+      check_name('augment_name', self.augment_name, AUGMENTATIONS)
     if self.randaug_num_layers < 1:
       raise ValueError(f'randaug_num_layers={self.randaug_num_layers} must be at least 1.')
     for name in ('randaug_magnitude', 'mixup_alpha', 'cutmix_alpha'):

@@ -1,100 +1,101 @@
-"""Sets a model's variables from named arrays: each exactly once, or none at all."""
+"""Sets a model's variables from named arrays by rules: each exactly once, or none at all."""
+from __future__ import annotations
+
 import collections
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tpu_utils import assignment
+from tpu_utils.weights.name_map import Rule
 
-@dataclasses.dataclass(frozen=True)
-class Rule:
-  """Where a variable's value comes from: a name in the file, and what to do with that array.
-
-  `part` numbers the rules that take one array, mostly different parts of it. `copies` are names under
-  which a file may hold the same array again, as torch files do with tied variables.
-  """
-
-  name: str
-  transform: Callable | None = None
-  part: int | None = None
-  copies: tuple[str, ...] = ()
+if TYPE_CHECKING:
+  import keras
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What came of loading a checkpoint; its text is one line."""
+  """Says which variables a checkpoint set; its text is one line.
+
+  Attributes:
+    path: the checkpoint.
+    loaded: paths of the variables that were set.
+    kept: paths of those that keep their initial values.
+    unused: names in the file that no variable took.
+    remark: a sentence on what else was taken from the file.
+  """
 
   path: str
-  loaded: tuple[str, ...]  # Paths of the variables that were set.
-  fresh: tuple[str, ...]  # Paths of those that keep their values.
-  unused: tuple[str, ...]  # Names in the file that went nowhere.
-  remark: str = ''  # What else was taken from the file.
+  loaded: tuple[str, ...]
+  kept: tuple[str, ...]
+  unused: tuple[str, ...]
+  remark: str = ''
 
-  def __str__(self):
-    kinds = (('kept as they were', self.fresh), ('unused in the file', self.unused))
+  def __str__(self) -> str:
+    kinds = (('kept as they were', self.kept), ('unused in the file', self.unused))
     rest = ''.join(f'; {len(names)} {kind}: {", ".join(names)}' for kind, names in kinds if names)
     remark = f' {self.remark}' if self.remark else ''
     return f'{self.path}: {len(self.loaded)} variables loaded{rest}.{remark}'
 
-  def table(self):
-    """The same as lines: how many variables were loaded, and which were skipped and missing."""
+  def table(self) -> str:
+    """Returns the same as lines: the variables loaded, missing in the file, and skipped in it."""
     rows = (
       ('loaded', len(self.loaded), ''),
-      ('missing', len(self.fresh), ', '.join(self.fresh)),  # New, as the model was built.
+      ('missing', len(self.kept), ', '.join(self.kept)),
       ('skipped', len(self.unused), ', '.join(self.unused)),
     )
     lines = [f'  {kind:8}{count:5}  {names}'.rstrip() for kind, count, names in rows]
     return '\n'.join([f'Weights of {self.path}:', *lines, *filter(None, [self.remark])])
 
 
-def assign(model, rules, tensors, path, fresh=(), optional=(), unused=(), replaceable=()):
-  """Assigns `tensors` to the variables of `model` according to `rules`.
+def assign(
+  model: keras.Model,
+  rules: Mapping[str, Rule],
+  tensors: Mapping[str, np.ndarray],
+  path: str,
+  keep_initial: Iterable[str] = (),
+  allow_missing: Iterable[str] = (),
+  allow_unused: Iterable[str] = (),
+  reinit_on_mismatch: Iterable[str] = (),
+) -> Report:
+  """Assigns tensors to the variables of a model.
 
   Args:
     model: a built `keras.Model`.
     rules: {variable.path: `Rule`}, one for each of `model.weights`.
-    tensors: Mapping from name to array; no name may stay unused.
+    tensors: {name: array}; no name may stay unused.
     path: the file, for messages.
-    fresh: starts of paths of variables that keep their values.
-    optional: starts of paths of layers that do so if the file has none of the layer's variables.
-    unused: starts of names that need not be used.
-    replaceable: starts of paths of layers that keep their values if the file's do not fit them.
-
-  Returns:
-    A `Report`.
+    keep_initial: see `loading.load`.
+    allow_missing: see `loading.load`.
+    allow_unused: see `loading.load`.
+    reinit_on_mismatch: see `loading.load`.
 
   Raises:
-    ValueError: names are missing, unexpected, or of another shape, or copies differ. No variable has
-      been changed.
+    ValueError: names are missing, unexpected or of wrong shapes, copies differ, or the rules do not
+      cover the model. No variable has been changed.
   """
   _check_rules(model, rules)
-  kept = _kept(model, rules, tensors, tuple(fresh), tuple(optional))
-  kept += [path for path in _unfit(model, rules, tensors, tuple(replaceable)) if path not in kept]
-  values, missing, misshapen = {}, [], []
-  for variable in model.weights:
-    if variable.path in kept:
-      continue
-    rule = rules[variable.path]
-    if rule.name not in tensors:
-      missing.append(rule.name)
-      continue
-    value = np.asarray(tensors[rule.name])
-    _check_copies(path, rule, value, tensors)
-    found = value.shape
-    if rule.transform is not None:
-      value = rule.transform(value)
-    if tuple(value.shape) != tuple(variable.shape):
-      misshapen.append(f'{rule.name} {list(found)} for {variable.path} {list(variable.shape)}')
-      continue
-    values[variable.path] = value
+  kept = _absent(model, rules, tensors, tuple(keep_initial), tuple(allow_missing))
+  kept += [p for p in _unfit(model, rules, tensors, tuple(reinit_on_mismatch)) if p not in kept]
+  variables = {v.path: v for v in model.weights if v.path not in kept}
+  values, shapes = {}, {}
+  for key in variables:
+    if rules[key].name in tensors:
+      array = np.asarray(tensors[rules[key].name])
+      _check_copies(path, rules[key], array, tensors)
+      values[key], shapes[key] = _value(rules[key], array), array.shape
   known = {name for rule in rules.values() for name in (rule.name, *rule.copies)}
   left = [name for name in tensors if name not in known]
-  unexpected = [name for name in left if not name.startswith(tuple(unused))]
-  if missing or unexpected or misshapen:
-    raise ValueError(_mismatch(model, path, missing, unexpected, misshapen))
-  for variable in model.weights:
-    if variable.path in values:
-      variable.assign(values[variable.path])
+  assignment.assign(
+    variables,
+    values,
+    lambda mismatch: _error(model, path, mismatch),
+    names={key: rules[key].name for key in variables},
+    shapes=shapes,
+    unexpected=[name for name in left if not name.startswith(tuple(allow_unused))],
+  )
   left += [rules[p].name for p in kept if rules[p].name in tensors]
   return Report(path, tuple(values), tuple(kept), tuple(left))
 
@@ -107,22 +108,23 @@ def _check_rules(model, rules):
     raise ValueError(f'Name map of {model.name}: no rule for {unruled}, one name twice: {twice}.')
 
 
-def _kept(model, rules, tensors, fresh, optional):
-  """Paths of the variables that stay as they are."""
+def _absent(model, rules, tensors, keep_initial, allow_missing):
+  """Returns paths to keep: those in `keep_initial`, and `allow_missing` layers not in the file."""
   paths = [variable.path for variable in model.weights]
   given = {path.rpartition('/')[0] for path in paths if rules[path].name in tensors}
   return [
     path
     for path in paths
-    if path.startswith(fresh) or (path.startswith(optional) and path.rpartition('/')[0] not in given)
+    if path.startswith(keep_initial)
+    or (path.startswith(allow_missing) and path.rpartition('/')[0] not in given)
   ]
 
 
-def _unfit(model, rules, tensors, starts):
-  """Paths of the variables of those layers of which something is missing or of another shape."""
+def _unfit(model, rules, tensors, prefixes):
+  """Returns paths of all variables of those layers where one is missing or has another shape."""
   layers = collections.defaultdict(dict)
   for variable in model.weights:
-    if variable.path.startswith(starts):
+    if variable.path.startswith(prefixes):
       layers[variable.path.rpartition('/')[0]][variable.path] = tuple(variable.shape)
   return [
     path
@@ -135,39 +137,40 @@ def _unfit(model, rules, tensors, starts):
 def _shape(rule, tensors):
   if rule.name not in tensors:
     return None
-  value = np.asarray(tensors[rule.name])
-  return tuple((rule.transform(value) if rule.transform else value).shape)
+  return tuple(_value(rule, np.asarray(tensors[rule.name])).shape)
+
+
+def _value(rule, array):
+  return rule.transform(array) if rule.transform else array
 
 
 def _check_copies(path, rule, value, tensors):
   for name in rule.copies:
     if name in tensors and not np.array_equal(tensors[name], value):
       raise ValueError(
-        f'{path}: {name} differs from {rule.name}, and they are one variable of this model; nothing '
-        'was loaded. Build the model with the two untied.'
+        f'{path}: {name} differs from {rule.name}, and they are one variable of this model; '
+        'nothing was loaded. Build the model with the two untied.'
       )
 
 
-def _mismatch(model, path, missing, unexpected, misshapen):
+def _error(model, path, mismatch):
   start = f'{path} does not fit {model.name} ({len(model.weights)} variables), nothing was loaded. '
-  missing = list(dict.fromkeys(missing))  # Several rules may take parts of one array.
-  prefix = _prefix(missing, unexpected)
+  missing = mismatch.missing
+  prefix = _prefix(missing, mismatch.unexpected)
   if prefix:
-    return (
-      f'{start}The {len(missing)} names that are missing are in the file with {prefix!r} before them, such as '
-      f'{prefix}{missing[0]}. Save it again without that.'
+    return ValueError(
+      f'{start}The {len(missing)} names that are missing are in the file with {prefix!r} before '
+      f'them, such as {prefix}{missing[0]}. Save it again without that.'
     )
-  kinds = (('missing', missing), ('unexpected', unexpected), ('wrong shape', misshapen))
-  listed = '; '.join(f'{len(names)} {kind}: {", ".join(names)}' for kind, names in kinds if names)
-  return (
-    f'{start}{listed}. Build the model that the file was saved from, or name the layers to start anew with '
-    'fresh= and what the file may hold besides with unused=.'
+  return ValueError(
+    f'{start}{mismatch.text()}. Build the model that the file was saved from, or name the layers '
+    'to leave as initialised with keep_initial= and what else the file may hold with allow_unused=.'
   )
 
 
 def _prefix(missing, unexpected):
-  """What stands before every name in the file, where nothing else is wrong with them; else ''."""
+  """Returns the text before every name in the file, if that is the only difference; else ''."""
   first = min(missing, default='')
   prefixes = [name.removesuffix(first) for name in unexpected if first and name.endswith(first)]
-  wanted = set(unexpected)
-  return next((p for p in prefixes if p and wanted == {p + name for name in missing}), '')
+  found = set(unexpected)
+  return next((p for p in prefixes if p and found == {p + name for name in missing}), '')

@@ -45,7 +45,7 @@ def test_a_classifier_of_another_size_is_new(job, num_classes, new):
   model = build(num_classes)
   before = {v.path: v.numpy() for v in model.weights}
   report = fine_tuning.load(model, str(job))
-  assert list(report.fresh) == new and list(report.unused) == new
+  assert list(report.kept) == new and list(report.unused) == new
   averages = checkpoints.read(str(job / 'model.ckpt-2'))[0]
   for variable in model.weights:
     want = before[variable.path] if variable.path in new else averages[f'ema/{variable.path}']
@@ -126,7 +126,7 @@ def test_scaling_of_images_that_the_job_could_not_keep(tmp_path):
     'efficientnet-b0', num_classes=10, image_size=32, mean_rgb=(0.5, 0, 0), stddev_rgb=(255, 255, 254)
   )
   scale = list(model.get_layer('normalization').scale)
-  assert fine_tuning.load(model, str(path)).fresh == ()
+  assert fine_tuning.load(model, str(path)).kept == ()
   assert list(model.get_layer('normalization').scale) == scale
 
 

@@ -3,7 +3,7 @@ import keras
 import numpy as np
 import pytest
 
-from tpu_utils.weights import assign
+from tpu_utils.weights import Rule, assign
 
 SHAPES = {'dense/kernel': (3, 2), 'dense/bias': (2,)}
 
@@ -15,7 +15,7 @@ def model():
 
 
 def rules(**transforms):
-  return {path: assign.Rule(f'net/{path}', transforms.get(path[6:])) for path in SHAPES}
+  return {path: Rule(f'net/{path}', transforms.get(path[6:])) for path in SHAPES}
 
 
 def tensors(**changes):
@@ -36,7 +36,10 @@ def test_transform_comes_before_the_shape_check(model):
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    ({'net/dense/kernel': np.zeros((2, 3))}, r'wrong shape: net/dense/kernel \[2, 3\] for .*\[3, 2\]'),
+    (
+      {'net/dense/kernel': np.zeros((2, 3))},
+      r'wrong shape: net/dense/kernel \[2, 3\] for .*\[3, 2\]',
+    ),
     ({'net/other': np.zeros(1)}, '1 unexpected: net/other'),
     ({'net/dense/bias': None}, '1 missing: net/dense/bias'),
   ],
@@ -54,16 +57,18 @@ def test_a_mismatch_leaves_the_model_as_it_was(model, change, message):
 
 def test_a_prefix_of_all_names_is_told(model):
   given = {f'backbone.{name}': value for name, value in tensors().items()}
-  with pytest.raises(ValueError, match=r"with 'backbone\.' before them, such as backbone\.net/dense/kernel") as error:
+  message = r"with 'backbone\.' before them, such as backbone\.net/dense/kernel"
+  with pytest.raises(ValueError, match=message) as error:
     assign.assign(model, rules(), given, 'file')
   assert 'unexpected' not in str(error.value)
   # With anything else besides, the names say more.
-  with pytest.raises(ValueError, match=r'2 missing: .*3 unexpected: backbone\.net/dense/kernel, .*other'):
+  message = r'2 missing: .*3 unexpected: backbone\.net/dense/kernel, .*other'
+  with pytest.raises(ValueError, match=message):
     assign.assign(model, rules(), given | {'other': np.zeros(1)}, 'file')
 
 
 def test_an_array_that_several_rules_take_is_missing_once(model):
-  shared = {path: assign.Rule('both', part=i) for i, path in enumerate(SHAPES)}
+  shared = {path: Rule('both', part=i) for i, path in enumerate(SHAPES)}
   with pytest.raises(ValueError, match='nothing was loaded. 1 missing: both. '):
     assign.assign(model, shared, {}, 'file')
 
@@ -76,15 +81,15 @@ def test_every_leftover_is_named(model):
 
 
 @pytest.mark.parametrize('kernel', [np.zeros((3, 5)), None])
-def test_replaceable_layers_keep_their_values_whole_where_the_file_does_not_fit(model, kernel):
+def test_reinitialised_layers_keep_their_values_whole_where_the_file_does_not_fit(model, kernel):
   given = {'net/dense/bias': np.ones(2)} | ({} if kernel is None else {'net/dense/kernel': kernel})
   before = model.get_weights()
-  report = assign.assign(model, rules(), given, 'file', replaceable=['dense/'])
-  assert (report.loaded, report.fresh) == ((), tuple(SHAPES))
+  report = assign.assign(model, rules(), given, 'file', reinit_on_mismatch=['dense/'])
+  assert (report.loaded, report.kept) == ((), tuple(SHAPES))
   for then, now in zip(before, model.get_weights(), strict=True):
     np.testing.assert_array_equal(then, now)
-  report = assign.assign(model, rules(), tensors(), 'file', replaceable=['dense/'])
-  assert (report.loaded, report.fresh) == (tuple(SHAPES), ())
+  report = assign.assign(model, rules(), tensors(), 'file', reinit_on_mismatch=['dense/'])
+  assert (report.loaded, report.kept) == (tuple(SHAPES), ())
 
 
 def test_table():
@@ -99,42 +104,43 @@ def test_table():
 
 
 def test_a_name_map_must_be_one_to_one(model):
-  twice = {path: assign.Rule('net/dense/bias') for path in SHAPES}
+  twice = {path: Rule('net/dense/bias') for path in SHAPES}
   with pytest.raises(ValueError, match='one name twice'):
     assign.assign(model, twice, tensors(), 'file')
   with pytest.raises(ValueError, match='no rule'):
     assign.assign(model, {}, tensors(), 'file')
 
 
-def test_fresh_variables_keep_their_values_whatever_the_file_has(model):
+def test_initial_variables_keep_their_values_whatever_the_file_has(model):
   before = model.weights[1].numpy() + 3
   model.weights[1].assign(before)
   wrong = tensors() | {'net/dense/bias': np.zeros(9)}
-  report = assign.assign(model, rules(), wrong, 'file', fresh=['dense/bias'])
+  report = assign.assign(model, rules(), wrong, 'file', keep_initial=['dense/bias'])
   np.testing.assert_array_equal(model.weights[1], before)
-  assert (report.loaded, report.fresh) == (('dense/kernel',), ('dense/bias',))
+  assert (report.loaded, report.kept) == (('dense/kernel',), ('dense/bias',))
   assert report.unused == ('net/dense/bias',)
   assert str(report) == (
-    'file: 1 variables loaded; 1 kept as they were: dense/bias; 1 unused in the file: net/dense/bias.'
+    'file: 1 variables loaded; 1 kept as they were: dense/bias; '
+    '1 unused in the file: net/dense/bias.'
   )
 
 
-def test_optional_layers_are_there_whole_or_not_at_all(model):
-  report = assign.assign(model, rules(), {}, 'file', optional=['dense'])
-  assert report.fresh == tuple(SHAPES)
+def test_layers_that_may_be_missing_are_there_whole_or_not_at_all(model):
+  report = assign.assign(model, rules(), {}, 'file', allow_missing=['dense'])
+  assert report.kept == tuple(SHAPES)
   with pytest.raises(ValueError, match='1 missing: net/dense/bias'):
     kernel = {'net/dense/kernel': np.zeros((3, 2))}
-    assign.assign(model, rules(), kernel, 'file', optional=['dense'])
+    assign.assign(model, rules(), kernel, 'file', allow_missing=['dense'])
 
 
 def test_names_that_need_not_be_used(model):
   extra = {'head/kernel': np.zeros(1)}
-  report = assign.assign(model, rules(), tensors() | extra, 'file', unused=['head/'])
+  report = assign.assign(model, rules(), tensors() | extra, 'file', allow_unused=['head/'])
   assert report.unused == ('head/kernel',)
 
 
 def test_copies_must_be_equal(model):
-  copied = {**rules(), 'dense/bias': assign.Rule('net/dense/bias', copies=('tied',))}
+  copied = {**rules(), 'dense/bias': Rule('net/dense/bias', copies=('tied',))}
   assign.assign(model, copied, tensors(tied=np.full(2, 7.0)), 'file')
   with pytest.raises(ValueError, match='tied differs from net/dense/bias') as error:
     assign.assign(model, copied, tensors(tied=np.full(2, 8.0)), 'file')

@@ -9,10 +9,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder, registered
 
-from tpu_utils.command_line import cli, suggest
+from tpu_utils.command_line import cli
 from tpu_utils.images import record_index
 from tpu_utils.images.sources.interface import DataSet, ExampleFormat, ExampleRecords
 from tpu_utils.images.sources.slices import Slice
+from tpu_utils.names import check_name, unknown_name
 
 _EVAL_SPLITS = ('validation', 'test')  # In the order of preference.
 _FORMATS = ('tfrecord', 'array_record')
@@ -66,7 +67,7 @@ class TfdsSet(DataSet):
   def _eval_split(self, wanted):
     available = self._builder.info.splits
     if wanted:
-      suggest.check(f'split (--eval_split) of {self.name}', wanted, available)
+      check_name(f'split (--eval_split) of {self.name}', wanted, available)
       if wanted == 'train':
         raise ValueError(
           '--eval_split=train would evaluate on the training images; --holdout_fraction keeps some apart.'
@@ -202,4 +203,4 @@ def _find(name, data_dir):
       f'--dataset={name} is not prepared in {data_dir}, which holds {", ".join(prepared) or "nothing"}; with '
       f'network access run: tfds build {plain} --data_dir={data_dir}'
     )
-  raise suggest.unknown_name('data set (--dataset)', name, {*prepared, *known})
+  raise unknown_name('data set (--dataset)', name, {*prepared, *known})

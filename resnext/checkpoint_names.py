@@ -1,16 +1,24 @@
 """Names of ResNeXt's variables in other programs' checkpoints.
 
 Our layers are named after torchvision's modules with `.` written as `_`; timm's names are the same.
-The separate paths of block forms (a) and (b) are `layer1_0_path7_conv1` and so on. Other programs have
-form (c), where the paths of `layer1_0_conv1` lie side by side; the official Lua code has (b), too.
+The separate paths of block forms (a) and (b) are `layer1_0_path7_conv1` and so on. Other programs
+have form (c), where the paths of `layer1_0_conv1` are slices of one array; the official Lua code
+has (b), too.
 """
+from __future__ import annotations
+
 import collections
 import functools
 import re
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tpu_utils.weights.assign import Rule
+from tpu_utils.weights.name_map import NameMap, Rule, Source
+
+if TYPE_CHECKING:
+  import keras
 
 CLASSIFIER = 'fc/'
 _PATH_NUMBER = re.compile(r'_path(\d+)(?=_)')
@@ -25,41 +33,41 @@ _TORCH_VARIABLES = {
 }
 
 
-def merged_path(variable_path):
-  """(`variable_path` as form (c) calls it, number of the path in its block or None)."""
+def merged_path(variable_path: str) -> tuple[str, int | None]:
+  """Returns (`variable_path` in form (c), number of the path in its block or None)."""
   match = _PATH_NUMBER.search(variable_path)
   return _PATH_NUMBER.sub('', variable_path), int(match[1]) if match else None
 
 
-def path_axis(variable_path):
-  """The axis along which form (c) has the paths of a variable side by side."""
+def path_axis(variable_path: str) -> int:
+  """Returns the axis along which form (c) concatenates the paths of a variable."""
   layer, variable = variable_path.rsplit('/', 1)
   if variable != 'kernel':
     return 0
   return 2 if layer.endswith('_conv3') else 3
 
 
-def torch_name(variable_path):
-  """Name in a state dict of torchvision or timm of one of our variables, in form (c)."""
+def torch_name(variable_path: str) -> str:
+  """Returns the name of a variable of form (c) in a state dict of torchvision or timm."""
   layer, variable = variable_path.rsplit('/', 1)
   layer = _BLOCK.sub(r'\1.\2.\3', layer)
   layer = re.sub(r'(downsample|^conv1)_(\d+)$', r'\1.\2', layer)
   return f'{layer}.{_TORCH_VARIABLES[variable]}'
 
 
-def classifiers(model):
-  """Starts of the classifier's names in files; the official Lua code's are positions."""
+def classifier_names(model: keras.Model) -> tuple[str, ...]:
+  """Returns prefixes of the classifier's names in files; the official Lua code's are positions."""
   return ('fc.', f'{_lua_positions(model)("fc")}.')
 
 
-def torch(model, names):
-  """Rules for a state dict of torchvision or timm."""
+def torch_rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
+  """Returns rules for a state dict of torchvision or timm."""
   del names
   return _rules(model, torch_name)
 
 
-def torch_state_dict(model):
-  """{torchvision's name: array} of all variables of a model, paths merged as in form (c)."""
+def torch_state_dict(model: keras.Model) -> dict[str, np.ndarray]:
+  """Returns {torchvision's name: array} of all variables, paths merged as in form (c)."""
   parts = collections.defaultdict(list)
   for variable in model.weights:
     parts[merged_path(variable.path)[0]].append(np.asarray(variable))
@@ -70,8 +78,8 @@ def torch_state_dict(model):
   return {torch_name(path): _to_torch(path, value) for path, value in merged.items()}
 
 
-def t7(model, names):
-  """Rules for a network that the official Lua code saved, behind `merge_lua_paths`."""
+def t7_rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
+  """Returns rules for a network that the official Lua code saved, after `merge_lua_paths`."""
   del names
   position = _lua_positions(model)
 
@@ -82,38 +90,38 @@ def t7(model, names):
   return _rules(model, name)
 
 
-def merge_lua_paths(tensors):
-  """The tensors of an official Lua network under form (c)'s names; those of form (b) put side by side.
+def merge_lua_paths(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+  """Renames the tensors of an official Lua network from form (b) to form (c).
 
   The body of a block in form (b) is a table of paths, their concatenation, convolution and norm.
+  The tensors of the paths are concatenated.
   """
   if not any(_LUA_PATH.fullmatch(name) for name in tensors):
     return tensors
   merged, paths = {}, collections.defaultdict(dict)
   for name, value in tensors.items():
-    path, behind = _LUA_PATH.fullmatch(name), _LUA_BEHIND_PATHS.fullmatch(name)
+    path, after = _LUA_PATH.fullmatch(name), _LUA_AFTER_PATHS.fullmatch(name)
     if path:
       body, number, layer = path.groups()
       paths[f'{body}.{layer}'][int(number)] = value
-    elif behind:
-      body, position, field = behind.groups()
+    elif after:
+      body, position, field = after.groups()
       merged[f'{body}.{int(position) + 4}.{field}'] = value
     else:
       merged[name] = value
   # Outputs come first in Lua's kernels, too.
-  return merged | {n: np.concatenate([parts[i] for i in sorted(parts)]) for n, parts in paths.items()}
+  for name, parts in paths.items():
+    merged[name] = np.concatenate([parts[i] for i in sorted(parts)])
+  return merged
 
 
-# stage.block.1.1 is the body; then the table of paths, a path, and a layer of it.
+# stage.block.1.1 is the body; then come the table of paths, a path, and one of its layers.
 _LUA_PATH = re.compile(r'(\d+\.\d+\.1\.1)\.1\.(\d+)\.(\d+\.\w+)')
-_LUA_BEHIND_PATHS = re.compile(r'(\d+\.\d+\.1\.1)\.([34])\.(\w+)')
-
-NAME_MAPS = {'torch': torch, 't7': t7}
-PREPARE = {'t7': merge_lua_paths}
+_LUA_AFTER_PATHS = re.compile(r'(\d+\.\d+\.1\.1)\.([34])\.(\w+)')
 
 
 def _rules(model, name_of):
-  """Rules for arrays in Torch's layout that have the paths of a block side by side."""
+  """Returns rules for arrays in Torch's layout that concatenate the paths of a block."""
   path_counts = collections.Counter(merged_path(v.path)[0] for v in model.weights)
 
   def rule(variable_path):
@@ -128,7 +136,7 @@ def _rules(model, name_of):
 
 
 def _from_torch(value, variable_path, number, count):
-  """Kernels as [height, width, inputs, outputs] or [inputs, outputs]; then one of `count` parts."""
+  """Returns slice `number` of `count`; kernels become [height, width, in, out] or [in, out]."""
   if variable_path.endswith('/kernel'):
     value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
   axis = path_axis(variable_path)
@@ -144,18 +152,18 @@ def _to_torch(variable_path, value):
 
 
 def _lua_positions(model):
-  """Function from a layer's name to its position in the official Lua network, as '5.1.1.1.4'.
+  """Returns a function from a layer's name to its position in the Lua network ('5.1.1.1.4').
 
   The network is a sequence: convolution, batch norm, ReLU, the ImageNet networks' max pooling, the
-  stages, average pooling, a reshaping, and the linear layer. Pre-activated ones lack the first batch norm
-  and ReLU on CIFAR, and have both behind the stages.
+  stages, average pooling, a reshaping, and the linear layer. Pre-activated ones lack the first
+  batch norm and ReLU on CIFAR, and have both after the stages.
   """
   names = {layer.name for layer in model.layers}
   preactivated = 'norm' in names
   first_stage = 2 + 2 * ('bn1' in names) + ('maxpool' in names)
   stages = {name.split('_')[0] for name in names if _BLOCK.match(name)}
-  behind = first_stage + len(stages)
-  single = {'conv1': 1, 'bn1': 2, 'norm': behind, 'fc': behind + 2 + 2 * preactivated}
+  after = first_stage + len(stages)
+  single = {'conv1': 1, 'bn1': 2, 'norm': after, 'fc': after + 2 + 2 * preactivated}
 
   def position(layer):
     block = _BLOCK.fullmatch(layer)
@@ -173,7 +181,7 @@ def _lua_positions(model):
 
 
 def _positions(body, shortcut, *parts, first=1, **others):
-  """{part: position} of a block whose `body` is a sequence of convolution, norm and ReLU."""
+  """Returns {part: position} for a block with a `body` of convolutions, norms and ReLUs."""
   numbers = {}
   for part in parts:
     numbers[part] = f'{body}.{first}'
@@ -181,9 +189,16 @@ def _positions(body, shortcut, *parts, first=1, **others):
   return {**numbers, 'downsample_0': f'{shortcut}.1', 'downsample_1': f'{shortcut}.2', **others}
 
 
-# Positions inside a block. A block is a sequence of a parallel pair (body, shortcut) and its sum.
+# Positions inside a block: a sequence of a parallel pair (body, shortcut) and its sum.
 _ORIGINAL_BLOCK = _positions('1.1', '1.2', 'conv1', 'bn1', 'conv2', 'bn2', 'conv3', 'bn3')
 _PREACTIVATED_BLOCK = _positions('1.1', '1.2', 'bn1', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3')
-# The first block of a stage has norm and ReLU before the pair, behind the stem it has none.
+# The first block of a stage has norm and ReLU before the pair; after the stem it has none.
 _FIRST_BLOCK = _positions('3.1', '3.2', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3', bn1='1')
 _UNACTIVATED_BLOCK = _positions('1.1', '1.2', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3')
+
+NAME_MAP = NameMap(
+  sources={'torch': Source(torch_rules), 't7': Source(t7_rules, prepare=merge_lua_paths)},
+  classifier=CLASSIFIER,
+  classifier_names=classifier_names,
+  torch_state_dict=torch_state_dict,
+)

@@ -1,16 +1,17 @@
-"""The error for a name that does not exist."""
+"""Errors for names that do not exist."""
 import difflib
+from collections.abc import Collection, Iterable
 
 _LONG_LIST = 20  # Longer lists hide the nearest names.
 
 
-def unknown_name(what, name, known):
-  """Returns the ValueError that says what was asked for and which known names come nearest.
+def unknown_name(what: str, name: object, known: Iterable) -> ValueError:
+  """Returns the ValueError for an unknown name; its message lists the nearest known names.
 
   Args:
-    what: the kind of thing, or the flag, that the name was given for ('optimizer').
+    what: the kind of name, or its flag ('optimizer').
     name: the name that does not exist.
-    known: the names that do.
+    known: the names that exist.
   """
   known = sorted(map(str, known))
   near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
@@ -20,7 +21,11 @@ def unknown_name(what, name, known):
   return ValueError(f'Unknown {what} {name!r}: {" ".join(hints)}')
 
 
-def check(what, name, known):
-  """Raises the error of `unknown_name` unless `name` is one of `known`."""
+def check_name(what: str, name: object, known: Collection) -> None:
+  """Checks that `name` is one of `known`.
+
+  Raises:
+    ValueError: it is not; see `unknown_name`.
+  """
   if name not in known:
     raise unknown_name(what, name, known)

@@ -1,20 +1,26 @@
 """Names of OSCAR's variables in other programs' checkpoints.
 
-OSCAR's own `pytorch_model.bin` and Hugging Face's BERT share the names of pytorch-transformers. Our layers
-are named after them with `.` written as `_`: `bert/encoder_layer_0/output_dense/kernel` is
+OSCAR's own `pytorch_model.bin` and Hugging Face's BERT share the names of pytorch-transformers. Our
+layers are named after them with `.` written as `_`: `bert/encoder_layer_0/output_dense/kernel` is
 `bert.encoder.layer.0.output.dense.weight`. Google's BERT has `/` for `.` and other last parts.
 """
+from __future__ import annotations
+
 import dataclasses
 import re
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tpu_utils.weights.assign import Rule
+from tpu_utils.weights.name_map import NameMap, Rule, Source
 
-BUFFERS = ('embeddings.position_ids', 'embeddings.token_type_ids')  # Constants in newer BERT files.
-MOVING_AVERAGES = False  # BERT's and OSCAR's programs keep none.
+if TYPE_CHECKING:
+  import keras
 
-# Parts of torch names that hold an underscore themselves.
+# Constants in newer BERT files.
+_BUFFERS = ('embeddings.position_ids', 'embeddings.token_type_ids')
+# Parts of torch names with an underscore of their own.
 _COMPOUND = (
   'word_embeddings',
   'position_embeddings',
@@ -28,8 +34,8 @@ _DECODER = 'cls_predictions/decoder_weight'
 _BIAS = 'cls_predictions/bias'
 
 
-def torch_name(path):
-  """The official state-dict name of the variable at `path` ('bert/pooler_dense/kernel')."""
+def torch_name(path: str) -> str:
+  """Returns the official state-dict name of the variable at `path` ('bert/pooler_dense/kernel')."""
   scope, last = path.rsplit('/', 1)
   name = '.'.join([*scope.split('/'), _LAST.get(last, last)]).replace('_', '.')
   for part in _COMPOUND:
@@ -37,19 +43,20 @@ def torch_name(path):
   return name
 
 
-def tf1_name(path):
-  """The name in Google's BERT checkpoints of the variable at `path`."""
+def tf1_name(path: str) -> str:
+  """Returns the name of the variable at `path` in Google's BERT checkpoints."""
   if path == _BIAS:
     return 'cls/predictions/output_bias'
   if path.startswith('cls_seq_relationship/'):
-    return 'cls/seq_relationship/' + {'kernel': 'output_weights', 'bias': 'output_bias'}[_last(path)]
+    names = {'kernel': 'output_weights', 'bias': 'output_bias'}
+    return f'cls/seq_relationship/{names[_last(path)]}'
   name = '/'.join(torch_name(path).split('.')[:-1])
   name = re.sub(r'/layer/(\d+)/', r'/layer_\1/', name)
   return name if _last(path) == 'embeddings' else f'{name}/{_last(path)}'
 
 
-def torch(model, names):
-  """Rules for a torch file: today's names, or the first ones (gamma, beta), `bert.` or not before."""
+def torch_rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
+  """Returns rules for a torch file: new or old names (gamma, beta), with or without `bert.`."""
   names = set(names)
   base_model = not any(name.startswith('bert.') for name in names)
 
@@ -65,8 +72,8 @@ def torch(model, names):
   return _rules(model, names, spelt, lambda path: _last(path) == 'kernel')
 
 
-def tf1(model, names):
-  """Rules for a checkpoint of Google's BERT, whose kernels are [in, out] but for the contrast head's."""
+def tf1_rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
+  """Returns rules for Google's BERT: kernels are [in, out], the contrast head's [out, in]."""
   return _rules(model, names, tf1_name, lambda path: path == 'cls_seq_relationship/kernel')
 
 
@@ -75,7 +82,7 @@ def _rules(model, names, spelt, is_transposed):
   rules = {path: Rule(spelt(path), np.transpose if is_transposed(path) else None) for path in paths}
   if _BIAS not in rules:
     return rules
-  # The decoder, which a model ties to the word embeddings or not, and so does a file.
+  # Models and files may tie the decoder to the word embeddings or not.
   rules[_BIAS] = dataclasses.replace(rules[_BIAS], copies=('cls.predictions.decoder.bias',))
   if _DECODER not in rules:
     rules[_WORDS] = dataclasses.replace(rules[_WORDS], copies=(torch_name(_DECODER),))
@@ -84,8 +91,8 @@ def _rules(model, names, spelt, is_transposed):
   return rules
 
 
-def torch_state_dict(model):
-  """{official name: array} of all variables; a tied decoder comes under both its names."""
+def torch_state_dict(model: keras.Model) -> dict[str, np.ndarray]:
+  """Returns {official name: array} of all variables; a tied decoder comes under both its names."""
   tensors = {}
   for variable in model.weights:
     array = np.asarray(variable)
@@ -99,4 +106,11 @@ def _last(path):
   return path.rsplit('/', 1)[1]
 
 
-NAME_MAPS = {'torch': torch, 'oscar': torch, 'bert': torch, 'tf1': tf1}
+_TORCH = Source(torch_rules, format='torch', buffers=_BUFFERS)
+
+NAME_MAP = NameMap(
+  # 'oscar' and 'bert' are torch files under the names of their makers.
+  sources={'torch': _TORCH, 'oscar': _TORCH, 'bert': _TORCH, 'tf1': Source(tf1_rules)},
+  moving_averages=False,
+  torch_state_dict=torch_state_dict,
+)

@@ -3,7 +3,7 @@ import types
 
 import pytest
 
-from tpu_utils.weights.names import efficientnet
+from efficientnet.checkpoint_names import official
 
 
 def model(*paths):
@@ -23,7 +23,7 @@ def model(*paths):
   ],
 )
 def test_official_names(path, name):
-  assert efficientnet.official_names(model(path)) == {path: name}
+  assert official.official_names(model(path)) == {path: name}
 
 
 # Blocks with expansion, without, and fused.
@@ -41,7 +41,7 @@ COND_CONV = {
 
 
 def test_cond_conv_names_of_one_run():
-  assert efficientnet.official_names(model(*COND_CONV)) == COND_CONV
+  assert official.official_names(model(*COND_CONV)) == COND_CONV
 
 
 @pytest.mark.parametrize('scope', ['m/model/', 'm/', 'm/model_1/', ''])
@@ -53,10 +53,10 @@ def test_cond_conv_kernels_are_found_by_their_order(scope):
     return f'{scope}{block}/{kind}conv2d_{int(number[1:] or 0) + 7}/{variable}'
 
   names = [renumbered(name) for name in COND_CONV.values()]
-  rules = efficientnet.tf1(model(*COND_CONV), sorted(names))
+  rules = official.rules(model(*COND_CONV), sorted(names))
   assert [rules[path].name for path in COND_CONV] == names
 
 
 def test_missing_cond_conv_kernels_have_their_official_names():
-  rules = efficientnet.tf1(model(*COND_CONV), ['m/stem/tpu_batch_normalization/gamma'])
+  rules = official.rules(model(*COND_CONV), ['m/stem/tpu_batch_normalization/gamma'])
   assert {path: rule.name for path, rule in rules.items()} == COND_CONV

@@ -1,27 +1,36 @@
-"""Names of EfficientNet's variables in torch state dicts, in the three dialects there are.
+"""Names of EfficientNet's variables in torch state dicts, in three dialects.
 
-'timm': `tf_efficientnet_*` and `efficientnet_*` of pytorch-image-models (timm/models/_efficientnet_blocks.py).
-'lukemelas': efficientnet_pytorch and the programs made after it, such as efficientnet_lite_pytorch.
-'torchvision': `efficientnet_b0` to `b7` (torchvision/models/efficientnet.py), with symmetric padding and epsilon
-0.00001, from `b5` on 0.001.
+'timm': `tf_efficientnet_*` and `efficientnet_*` of pytorch-image-models
+(timm/models/_efficientnet_blocks.py).
+'lukemelas': efficientnet_pytorch and the programs derived from it, such as
+efficientnet_lite_pytorch.
+'torchvision': `efficientnet_b0` to `b7` (torchvision/models/efficientnet.py), with symmetric
+padding and epsilon 0.00001, from `b5` on 0.001.
 
-A state dict says nothing of a network's padding and of batch norm's epsilon, and timm has two networks under
-the same names: `tf_*` with TensorFlow's padding and 0.001, the others with symmetric padding and 0.00001.
-`check` refuses a file of the one kind for a model of the other when the file's name tells. The other two dialects
-have one kind each.
+A state dict does not contain a network's padding or batch norm's epsilon, and timm has two networks
+with the same names: `tf_*` with TensorFlow's padding and 0.001, the others with symmetric padding
+and 0.00001. `check` refuses a file of one kind for a model of the other if the file's name tells
+the kind. Each of the other two dialects has one kind.
 """
+from __future__ import annotations
+
 import functools
 import json
 import os
 import re
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tpu_utils.command_line import suggest
-from tpu_utils.weights.assign import Rule
-from tpu_utils.weights.names import efficientnet_layers
+from efficientnet.checkpoint_names import layer_places
+from tpu_utils.names import check_name
+from tpu_utils.weights.name_map import Rule
 
-CLASSIFIERS = ('classifier.', '_fc.')  # How the names of the classifier begin.
+if TYPE_CHECKING:
+  import keras
+
+CLASSIFIERS = ('classifier.', '_fc.')  # Prefixes of the classifier's names.
 
 _VARIABLES = {
   'kernel': 'weight',
@@ -38,8 +47,9 @@ _LUKEMELAS = {
   ('stem', False): '_conv_stem', ('stem', True): '_bn0', ('head', False): '_conv_head',
   ('head', True): '_bn1', ('classifier', False): '_fc', ('expand', False): '_expand_conv',
   ('expand', True): '_bn0', ('depthwise', False): '_depthwise_conv', ('depthwise', True): '_bn1',
-  ('project', False): '_project_conv', ('project', True): '_bn2', ('se_reduce', False): '_se_reduce',
-  ('se_expand', False): '_se_expand', ('routing', False): '_routing_fn',
+  ('project', False): '_project_conv', ('project', True): '_bn2',
+  ('se_reduce', False): '_se_reduce', ('se_expand', False): '_se_expand',
+  ('routing', False): '_routing_fn',
 }  # fmt: skip
 _TIMM = {
   ('stem', False): 'conv_stem', ('stem', True): 'bn1', ('head', False): 'conv_head',
@@ -47,17 +57,17 @@ _TIMM = {
   ('se_reduce', False): 'se.conv_reduce', ('se_expand', False): 'se.conv_expand',
   ('routing', False): 'routing_fn',
 }  # fmt: skip
-# How names begin that only one dialect has.
+# Prefixes of names that only one dialect has.
 _SIGNS = {'lukemelas': ('_conv_stem', '_blocks.', '_fc.'), 'torchvision': ('features.',)}
 _HUGGING_FACE = ('model.safetensors', 'pytorch_model.bin')
-# torchvision's largest have TensorFlow's epsilon beside their own padding.
+# torchvision's largest networks have its padding and TensorFlow's epsilon.
 _TORCHVISION_LARGE = ('efficientnet-b5', 'efficientnet-b6', 'efficientnet-b7')
 # timm's names of networks: without `tf_` they have torch's padding.
 _TIMM_NAME = re.compile(r'(?:^|[/_.-])(tf_)?efficientnet_(?:b\d|l2|lite\d|e[sml]|em|cc_b\d)')
 
 
-def torch(model, names):
-  """Rules for a state dict of any dialect, told by its names."""
+def rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
+  """Returns {variable.path: `Rule`} for a state dict, in the dialect of its names."""
   return {
     path: Rule(name, functools.partial(_from_torch, shape=shape, path=path))
     for path, (name, shape) in _names(model, _dialect(names)).items()
@@ -71,8 +81,12 @@ def _dialect(names):
   return 'timm'
 
 
-def torch_state_dict(model, dialect='timm'):
-  """{name: array} of all variables of a model, as `load_state_dict` of that dialect's network takes it."""
+def torch_state_dict(model: keras.Model, dialect: str = 'timm') -> dict[str, np.ndarray]:
+  """Returns {name: array} of all variables for `load_state_dict` of the dialect's network.
+
+  Raises:
+    ValueError: the dialect is unknown.
+  """
   named = _names(model, dialect)
   values = {variable.path: np.asarray(variable) for variable in model.weights}
   return {
@@ -80,13 +94,17 @@ def torch_state_dict(model, dialect='timm'):
   }
 
 
-def check(model, path, names):
-  """Raises ValueError where a file's network has another padding or epsilon than the model, as far as it tells.
+def check(model: keras.Model, path: str, names: Collection[str]) -> None:
+  """Checks that a file's network has the padding and epsilon of the model, if the file tells them.
 
   Args:
     model: the `keras.Model`.
-    path: the file; named as timm names it, or in a folder with Hugging Face's `config.json`, it tells.
-    names: in the file; those of the other dialects tell, too.
+    path: the file; it tells if it is named as timm names it or lies in a folder with Hugging Face's
+      `config.json`.
+    names: names in the file; those of the dialects other than timm's tell, too.
+
+  Raises:
+    ValueError: the file's network has another padding or epsilon.
   """
   program, padding, epsilon = _program(path, names, model.name)
   if program is None:
@@ -96,14 +114,14 @@ def check(model, path, names):
   if (found, found_epsilon) == (padding, epsilon):
     return
   raise ValueError(
-    f'{path} is of {program}, which has padding {padding!r} and epsilon {epsilon:g} in its batch norms; {model.name} '
-    f"was built with {found!r} and {found_epsilon:g}, nothing was loaded. Build it with padding='{padding}', "
-    f'batch_norm_epsilon={epsilon:g}.'
+    f'{path} is of {program}, which has padding {padding!r} and epsilon {epsilon:g} in its batch '
+    f'norms; {model.name} was built with {found!r} and {found_epsilon:g}, nothing was loaded. '
+    f"Build it with padding='{padding}', batch_norm_epsilon={epsilon:g}."
   )
 
 
 def _program(path, names, model_name):
-  """(the program that a file is of, its padding, its epsilon); None three times where nothing tells."""
+  """Returns (program, padding, epsilon) of a file's network; three times None if nothing tells."""
   dialect = _dialect(names)
   if dialect == 'torchvision':
     return 'torchvision', 'symmetric', 1e-3 if model_name in _TORCHVISION_LARGE else 1e-5
@@ -115,8 +133,15 @@ def _program(path, names, model_name):
   return f"timm's {known[0].lstrip('/_.-')}", *(('same', 1e-3) if known[1] else ('symmetric', 1e-5))
 
 
-def normalization(path):
-  """(mean_rgb, stddev_rgb), on the 0..255 scale, in Hugging Face's record beside a file; or None."""
+def normalization(
+  tensors: Mapping[str, np.ndarray], path: str
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+  """Returns (mean_rgb, stddev_rgb) in [0, 255] from Hugging Face's `config.json`, or None.
+
+  Raises:
+    ValueError: that file is no JSON.
+  """
+  del tensors
   settings = _record(path).get('pretrained_cfg')
   scaling = [settings.get(key) for key in ('mean', 'std')] if isinstance(settings, dict) else []
   if not scaling or not all(isinstance(v, list) and len(v) == 3 for v in scaling):
@@ -125,34 +150,34 @@ def normalization(path):
 
 
 def _program_name(path):
-  """What the network calls itself: in the record beside the file, or by the file's name."""
+  """Returns the network's name for itself in Hugging Face's record, else the name of the file."""
   return str(_record(path).get('architecture', '')) or os.path.basename(path)
 
 
 def _record(path):
-  """Hugging Face's `config.json` in the folder of a file that is called as there; {} without."""
-  folder = path if os.path.isdir(path) else os.path.dirname(path)
-  record = os.path.join(folder, 'config.json')
-  if os.path.basename(path) not in _HUGGING_FACE and not os.path.isdir(path) or not os.path.isfile(record):
+  """Returns Hugging Face's `config.json` for a file named as theirs; {} without one."""
+  is_folder = os.path.isdir(path)
+  record = os.path.join(path if is_folder else os.path.dirname(path), 'config.json')
+  if not (is_folder or os.path.basename(path) in _HUGGING_FACE) or not os.path.isfile(record):
     return {}
   with open(record, encoding='utf-8') as file:
     try:
       content = json.load(file)
     except ValueError as error:
-      raise ValueError(f'{record} is no JSON ({error}); copy it anew, or take it away.') from error
+      raise ValueError(f'{record} is no JSON ({error}); copy it again, or remove it.') from error
   return content if isinstance(content, dict) else {}
 
 
 def _names(model, dialect):
-  """{variable.path: (name, shape of the kernel that the layer applies)}."""
-  suggest.check('dialect', dialect, _LAYER_NAMES)
-  places = efficientnet_layers.places(model)
+  """Returns {variable.path: (name, shape of an expert of CondConv or None)}."""
+  check_name('dialect', dialect, _LAYER_NAMES)
+  places = layer_places.places(model)
   last_stage = max(place.stage for place in places.values() if place.block is not None)
   named = {}
   for layer in model.layers:
     for variable in layer.weights:
-      layer_name = _LAYER_NAMES[dialect](places[layer.name], last_stage)
-      named[variable.path] = (f'{layer_name}.{_VARIABLES[variable.name]}', _expert_shape(layer, variable))
+      name = f'{_LAYER_NAMES[dialect](places[layer.name], last_stage)}.{_VARIABLES[variable.name]}'
+      named[variable.path] = (name, _expert_shape(layer, variable))
   return named
 
 
@@ -177,15 +202,16 @@ def _timm_name(place, last_stage):
 
 
 def _torchvision_name(place, last_stage):
-  """Stem, stages and head are numbered through, and so are the parts of a block."""
+  """Returns the name: stem, stages and head are numbered, and so are the parts of a block."""
   if place.part == 'classifier':
     return 'classifier.1'
   if place.block is None:
     return f'features.{0 if place.part == "stem" else last_stage + 2}.{int(place.norm)}'
   depthwise = int('expand' in place.parts)
-  number = {'expand': 0, 'depthwise': depthwise, 'project': depthwise + 2}.get(place.part, depthwise + 1)
-  block = f'features.{place.stage + 1}.{place.index}.block.{number}'
-  return f'{block}.{_SQUEEZE[place.part]}' if place.part in _SQUEEZE else f'{block}.{int(place.norm)}'
+  numbers = {'expand': 0, 'depthwise': depthwise, 'project': depthwise + 2}
+  number = numbers.get(place.part, depthwise + 1)
+  last = _SQUEEZE.get(place.part, int(place.norm))
+  return f'features.{place.stage + 1}.{place.index}.block.{number}.{last}'
 
 
 _SQUEEZE = {'se_reduce': 'fc1', 'se_expand': 'fc2'}
@@ -193,7 +219,10 @@ _LAYER_NAMES = {'timm': _timm_name, 'lukemelas': _lukemelas_name, 'torchvision':
 
 
 def _expert_shape(layer, variable):
-  """(height, width, inputs, outputs) of an expert of a CondConv layer, which keeps them as rows; else None."""
+  """Returns (height, width, inputs, outputs) of an expert of a CondConv layer, else None.
+
+  The layer keeps its experts as rows of a matrix.
+  """
   if not variable.name.endswith('condconv_kernel'):
     return None
   height, width = layer.kernel_size
@@ -202,7 +231,10 @@ def _expert_shape(layer, variable):
 
 
 def _axes(path, expert_shape):
-  """The axes of torch's kernel in our order: [height, width, inputs, outputs], depthwise outputs as inputs."""
+  """Returns the axes of torch's kernel in our order: height, width, inputs, outputs.
+
+  Depthwise kernels have torch's outputs as inputs.
+  """
   depthwise = 'depthwise' in path
   if expert_shape:  # The experts come first.
     return (0, 3, 4, 1, 2) if depthwise else (0, 3, 4, 2, 1)

@@ -1,11 +1,17 @@
-"""What each layer of an EfficientNet is for: the ground on which other programs' names are built.
+"""Stage and purpose of each layer of an EfficientNet, from which other programs' names follow.
 
-Other programs count stages and call layers by their purpose (`block2a_expand_conv`, `blocks.1.0.conv_pw`),
-while ours are numbered as in the official code (`blocks_1_conv2d`).
+Other programs count stages and name layers by their purpose (`block2a_expand_conv`,
+`blocks.1.0.conv_pw`); ours are numbered as in the official code (`blocks_1_conv2d`).
 """
+from __future__ import annotations
+
 import collections
 import dataclasses
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  import keras
 
 _LAYER = re.compile(r'(stem|head|blocks_(\d+))_(?:(se)_)?([a-z0-9_]*?)(?:_(\d+))?')
 _CONVOLUTIONS = ('conv2d', 'cond_conv2d')
@@ -17,16 +23,16 @@ CLASSIFIER = 'head_dense'
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-  """Where a layer stands, and what it does there.
+  """Says where a layer stands and what it does there.
 
   Attributes:
     part: 'stem', 'head', 'expand', 'depthwise', 'project', 'se_reduce', 'se_expand', 'routing' or
       'classifier'.
-    norm: whether it is the batch norm behind that part.
-    block: number of its block, or None.
-    stage: number of the block's stage, and
-    index: the block's number in it.
-    parts: the parts that the block has.
+    norm: whether it is the batch norm after that part.
+    block: number of its block, or None outside blocks.
+    stage: number of the block's stage.
+    index: number of the block in the stage.
+    parts: the convolutions of the block, of 'expand', 'depthwise' and 'project'.
   """
 
   part: str
@@ -34,14 +40,14 @@ class Place:
   block: int | None = None
   stage: int | None = None
   index: int | None = None
-  parts: tuple = ()
+  parts: tuple[str, ...] = ()
 
 
-def places(model):
-  """{layer name: `Place`} of the layers with variables.
+def places(model: keras.Model) -> dict[str, Place]:
+  """Returns {layer name: `Place`} for the layers with variables.
 
   Raises:
-    ValueError: a layer for which no other program has a counterpart (EfficientNet-X folds space).
+    ValueError: no other program has such a layer (EfficientNet-X folds space into channels).
   """
   layers = [layer for layer in model.layers if layer.weights]
   found, blocks = {}, collections.defaultdict(list)
@@ -49,7 +55,8 @@ def places(model):
     match = _LAYER.fullmatch(layer.name)
     if not match or 'space2depth' in layer.name:
       raise ValueError(
-        f'{model.name}: no other program has a layer like {layer.name}; official TF1 checkpoints fit it.'
+        f'{model.name}: no other program has a layer like {layer.name}; '
+        'official TF1 checkpoints fit it.'
       )
     scope, number, squeeze, kind, rank = match.groups()
     if number is None:
@@ -67,7 +74,7 @@ def places(model):
 
 
 def _parts(members):
-  """Which of the three convolutions a block has."""
+  """Returns those of the three convolutions that a block has."""
   kinds = [kind for _, squeeze, kind, _ in members if not squeeze]
   depthwise = any(kind in _DEPTHWISE for kind in kinds)
   expand = sum(kind in _CONVOLUTIONS for kind in kinds) == 2
@@ -77,7 +84,7 @@ def _parts(members):
 
 
 def _part(parts, squeeze, kind, rank):
-  """The part of a block that a layer belongs to; layers of a kind are numbered in order."""
+  """Returns the part of a block that a layer belongs to; layers of a kind are numbered in order."""
   if squeeze:
     return 'se_expand' if rank else 'se_reduce'
   if kind == 'dense':
@@ -90,10 +97,12 @@ def _part(parts, squeeze, kind, rank):
 
 
 def _stages(blocks):
-  """[(stage, index in it)] of the blocks: a stage ends where stride, kernel or outputs change."""
+  """Returns [(stage, index in it)]: a stage ends where stride, kernel or outputs change."""
   numbers, before = [], None
   for members in blocks:
-    convolutions = [layer for layer, squeeze, kind, _ in members if not squeeze and 'conv2d' in kind]
+    convolutions = [
+      layer for layer, squeeze, kind, _ in members if not squeeze and 'conv2d' in kind
+    ]
     strides = max(max(layer.strides) for layer in convolutions)
     kernel = max(max(layer.kernel_size) for layer in convolutions)
     shape = (kernel, convolutions[-1].filters)

@@ -1,34 +1,36 @@
-"""Names of EfficientNet's variables in other programs' checkpoints.
+"""Names of EfficientNet's variables in checkpoints of the official TF1 program.
 
-Our layers are named after the official variable scopes with `/` written as `_`, so the official name
-follows from the layer's: `blocks_3_se_conv2d_1/kernel` is `<model>/blocks_3/se/conv2d_1/kernel`.
+Our layers are named after the official variable scopes with `/` written as `_`, so the official
+name follows from the layer's: `blocks_3_se_conv2d_1/kernel` is
+`<model>/blocks_3/se/conv2d_1/kernel`.
 
-CondConv kernels are the exception. The official layers are plain Keras layers: TF1 puts their kernels under
-a further scope (`<model>/model/blocks_9/cond_conv2d_4/condconv_kernel`) and numbers them throughout the
-process, layers without variables included. So they are found by block, kind and order.
+CondConv kernels are the exception. The official layers are plain Keras layers: TF1 puts their
+kernels under a further scope (`<model>/model/blocks_9/cond_conv2d_4/condconv_kernel`) and numbers
+them through the whole process, layers without variables included. `rules` finds them by block, kind
+and order.
 """
+from __future__ import annotations
+
 import collections
 import re
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from tpu_utils.weights.assign import Rule
-from tpu_utils.weights.names import efficientnet_keras, efficientnet_torch
+from tpu_utils.weights.name_map import Rule
+
+if TYPE_CHECKING:
+  import keras
 
 _SCOPES = re.compile(r'(stem|head|blocks_\d+)_(?:(se|space2depth)_)?(.+)')
 _COND_CONV = re.compile(r'(?:.+/)?(blocks_\d+)[_/]((?:depthwise_)?cond_conv2d)(?:_(\d+))?/(\w+)')
 CLASSIFIER = 'head_dense/'
-BUFFERS = efficientnet_keras.BUFFERS
 _BATCH_NORM = 'tpu_batch_normalization'
 # The batch norm of the official code under --optimizer=lars has another name.
 _LARS_BATCH_NORM = 'batch_normalization'
 
 
-def classifiers(model):
-  """Starts of the classifier's names in files."""
-  return (f'{model.name}/head/dense/', *efficientnet_keras.CLASSIFIERS, *efficientnet_torch.CLASSIFIERS)
-
-
-def official_names(model):
-  """{variable.path: TF1 name} of a model's variables, as one run of the official program gives them."""
+def official_names(model: keras.Model) -> dict[str, str]:
+  """Returns {variable.path: TF1 name}, as in an official run that builds one model."""
   paths = [v.path for v in model.weights]
   names = {path: _scoped_name(path, model.name) for path in paths}
   return names | _official_cond_conv_names(paths, model.name)
@@ -43,10 +45,10 @@ def _scoped_name(path, model_name):
 
 
 def _official_cond_conv_names(paths, model_name):
-  """{path: TF1 name} of the CondConv variables.
+  """Returns {path: TF1 name} of the CondConv variables.
 
-  Each block with CondConv makes a fused, an expanding, a depthwise and a projecting convolution, whichever
-  it then uses.
+  Each official block with CondConv makes a fused, an expanding, a depthwise and a projecting
+  convolution, also those that it does not use; the unused ones count in the numbers.
   """
   places = _cond_conv_places(paths)
   blocks = list(dict.fromkeys(block for block, *_ in places))
@@ -63,7 +65,7 @@ def _official_cond_conv_names(paths, model_name):
 
 
 def _cond_conv_places(names):
-  """{(block, kind, variable, rank by number): name} of the CondConv variables among `names`."""
+  """Returns {(block, kind, variable, rank by number): name} of CondConv variables."""
   groups = collections.defaultdict(list)
   for name in names:
     match = _COND_CONV.fullmatch(name)
@@ -77,8 +79,8 @@ def _cond_conv_places(names):
   }
 
 
-def tf1(model, names):
-  """Rules for an official TF1 checkpoint with these `names`, trained with any optimizer."""
+def rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
+  """Returns {variable.path: `Rule`} for a checkpoint with these names, of any optimizer."""
   norms = [name for name in names if _LARS_BATCH_NORM in name]
   lars = bool(norms) and not any(_BATCH_NORM in name for name in norms)
   official = official_names(model)
@@ -94,20 +96,3 @@ def tf1(model, names):
     return Rule(name.replace(_BATCH_NORM, _LARS_BATCH_NORM) if lars else name)
 
   return {path: rule(path) for path in official}
-
-
-def check(model, path, source, names):
-  """Raises ValueError for a file of a network with the same names and another padding."""
-  if source == 'torch':
-    efficientnet_torch.check(model, path, names)
-
-
-def normalization(source, tensors, path):
-  """(mean_rgb, stddev_rgb) that a file says its network has, or None."""
-  if source == 'keras':
-    return efficientnet_keras.normalization(tensors)
-  return efficientnet_torch.normalization(path) if source == 'torch' else None
-
-
-NAME_MAPS = {'tf1': tf1, 'keras': efficientnet_keras.keras, 'torch': efficientnet_torch.torch}
-torch_state_dict = efficientnet_torch.torch_state_dict

@@ -1,4 +1,4 @@
-"""State dicts of timm and of efficientnet_lite_pytorch: names, values and logits, in both directions."""
+"""State dicts of timm and efficientnet_lite_pytorch: names, values, logits, in both directions."""
 import importlib.util
 import json
 import subprocess
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import efficientnet
+from efficientnet.checkpoint_names import torch_dialects
 from tests.efficientnet import golden
 from tests.goldens import weights as golden_weights
 from tpu_utils import weights
 from tpu_utils.weights import torch_files
-from tpu_utils.weights.names import efficientnet_torch
 
 SYMMETRIC = {'padding': 'symmetric', 'batch_norm_epsilon': 1e-5}
 # timm's network -> ours, and the settings that a state dict does not hold.
@@ -51,7 +51,7 @@ def test_logits(tmp_path, name):
   images = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
   want = golden.read_npz('torch_peers.npz')[f'{name}/logits']
   assert golden.relative_error(model(images), want) < 2e-4
-  back = efficientnet_torch.torch_state_dict(model, dialect_of(name))
+  back = torch_dialects.torch_state_dict(model, dialect_of(name))
   assert set(back) == {key for key in tensors if not key.endswith('num_batches_tracked')}
   for key, value in back.items():
     np.testing.assert_array_equal(value, tensors[key])
@@ -73,15 +73,18 @@ def test_the_other_dialect(tmp_path):
 def test_padding_of_another_kind_is_refused(tmp_path):
   tensors = state_dict('efficientnet_lite0')
   torch_files.write(tmp_path / 'efficientnet_lite0_ra-37913777.safetensors', tensors)
-  with pytest.raises(ValueError, match="has padding 'symmetric'.*padding='symmetric', .*epsilon=1e-05") as error:
+  message = "has padding 'symmetric'.*padding='symmetric', .*epsilon=1e-05"
+  with pytest.raises(ValueError, match=message) as error:
     efficientnet.build_model(
-      'efficientnet-lite0', image_size=32, weights=tmp_path / 'efficientnet_lite0_ra-37913777.safetensors'
+      'efficientnet-lite0', image_size=32,
+      weights=tmp_path / 'efficientnet_lite0_ra-37913777.safetensors',
     )
   assert '\n' not in str(error.value)
   torch_files.write(tmp_path / 'tf_efficientnet_lite0-0aa007d2.safetensors', tensors)
   with pytest.raises(ValueError, match="padding='same', batch_norm_epsilon=0.001"):
     efficientnet.build_model(
-      'efficientnet-lite0', image_size=32, weights=tmp_path / 'tf_efficientnet_lite0-0aa007d2.safetensors',
+      'efficientnet-lite0', image_size=32,
+      weights=tmp_path / 'tf_efficientnet_lite0-0aa007d2.safetensors',
       **SYMMETRIC,
     )
 
@@ -90,7 +93,10 @@ def test_padding_of_another_kind_is_refused(tmp_path):
 def test_torchvision_pads_symmetrically(tmp_path, name, epsilon):
   torch_files.write(tmp_path / 'm.safetensors', state_dict('torchvision_efficientnet_b0'))
   small = {'width_coefficient': 0.25, 'depth_coefficient': 0.1, 'image_size': 32}
-  message = f"is of torchvision, which has padding 'symmetric' .*with padding='symmetric', batch_norm_epsilon={epsilon}"
+  message = (
+    "is of torchvision, which has padding 'symmetric' "
+    f".*with padding='symmetric', batch_norm_epsilon={epsilon}"
+  )
   with pytest.raises(ValueError, match=message):
     efficientnet.build_model(f'efficientnet-{name}', weights=tmp_path / 'm.safetensors', **small)
 
@@ -109,14 +115,15 @@ def test_names_count_more_than_the_name_of_the_file(tmp_path):
   torch_files.write(path, values(golden.read_json('pretrained_lite0_peer.json')['shapes']))
   model = efficientnet.build_model('efficientnet-lite0', image_size=32)
   weights.load(model, path)
-  with pytest.raises(ValueError, match="is of efficientnet_pytorch, which has padding 'same' and epsilon 0.001"):
+  message = "is of efficientnet_pytorch, which has padding 'same' and epsilon 0.001"
+  with pytest.raises(ValueError, match=message):
     weights.load(efficientnet.build_model('efficientnet-lite0', image_size=32, **SYMMETRIC), path)
 
 
 def test_unknown_dialect():
   model = efficientnet.build_model('efficientnet-b0', image_size=32, width_coefficient=0.25)
   with pytest.raises(ValueError, match='Unknown dialect .tim.: did you mean timm'):
-    efficientnet_torch.torch_state_dict(model, 'tim')
+    torch_dialects.torch_state_dict(model, 'tim')
 
 
 def test_record_of_hugging_face_beside_the_weights(tmp_path):
@@ -159,9 +166,12 @@ def test_a_model_without_classifier_takes_a_file_with_one(tmp_path):
   torch_files.write(path, state_dict('efficientnet_lite0'))
   for settings in ({'num_classes': 0}, {'include_top': False}, {'features_only': True}):
     model = efficientnet.build_model('efficientnet-lite0', image_size=32, weights=path, **settings)
-    want = golden_weights.value('conv_stem.weight', (32, 3, 3, 3), layout='torch').transpose(2, 3, 1, 0)
+    want = golden_weights.value('conv_stem.weight', (32, 3, 3, 3), layout='torch')
+    want = want.transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(model.get_layer('stem_conv2d').kernel, want)
-  features = efficientnet.feature_extractor('efficientnet-lite0', image_size=32, weights=path, num_classes=7)
+  features = efficientnet.feature_extractor(
+    'efficientnet-lite0', image_size=32, weights=path, num_classes=7
+  )
   assert 'reduction_5' in features.output
 
 
@@ -189,7 +199,8 @@ numpy.save(logits, found.numpy())
 
 
 @pytest.mark.skipif(
-  not all(map(importlib.util.find_spec, ('torch', 'torchvision', 'timm'))), reason='torch or timm is not installed'
+  not all(map(importlib.util.find_spec, ('torch', 'torchvision', 'timm'))),
+  reason='torch or timm is not installed',
 )
 @pytest.mark.parametrize('name', PEERS)
 def test_the_peer_itself(tmp_path, name):

@@ -1,13 +1,13 @@
-"""Files of the programs that save BERT and OSCAR, made from the golden weights under their names."""
+"""Files of the programs that save BERT and OSCAR, made from the golden weights."""
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import oscar
+from oscar import checkpoint_names as names
 from tests.oscar import golden_models
 from tpu_utils import weights
 from tpu_utils.weights import torch_files
-from tpu_utils.weights.names import oscar as names
 
 CONFIG = oscar.OscarConfig(**golden_models.CONFIG)
 DECODER = 'cls.predictions.decoder.weight'
@@ -25,7 +25,7 @@ def save(tmp_path, tensors):
 
 
 def assert_golden(model):
-  """Checks every variable of a model against the golden weights; they are a function of the name."""
+  """Checks every variable of a model against the golden weights, a function of the name."""
   for variable in model.weights:
     transposed = variable.path.endswith('kernel')
     shape = variable.shape[::-1] if transposed else variable.shape
@@ -51,7 +51,8 @@ def test_export_has_the_official_names_and_layout():
     **official['variants']['tiny/pretrain_c3/noln']['head'],
   }
   assert {k: list(v.shape) for k, v in exported.items()} == expected
-  np.testing.assert_array_equal(exported[DECODER], exported['bert.embeddings.word_embeddings.weight'])
+  words = exported['bert.embeddings.word_embeddings.weight']
+  np.testing.assert_array_equal(exported[DECODER], words)
   kernel = exported['bert.encoder.layer.1.intermediate.dense.weight']
   expected = golden_models.value('bert.encoder.layer.1.intermediate.dense.weight', (96, 48))
   np.testing.assert_array_equal(kernel, expected)
@@ -64,7 +65,7 @@ def test_round_trip(tmp_path, source):
   report = weights.load(model, path, source)
   assert_golden(model)
   assert len(report.loaded) == len(model.weights)
-  assert not report.fresh
+  assert not report.kept
   assert not report.unused
 
 
@@ -90,7 +91,7 @@ def test_names_of_a_base_model(tmp_path):
   model = golden_models.build('vqa')
   for variable in model.bert.weights:
     variable.assign(np.zeros(variable.shape))
-  weights.load(model, save(tmp_path, first_names(tensors)), fresh=['classifier'])
+  weights.load(model, save(tmp_path, first_names(tensors)), keep_initial=['classifier'])
   assert_golden(model)
 
 
@@ -147,7 +148,7 @@ def test_google_checkpoint(tmp_path):
   for variable in model.weights:
     if 'img_embedding' not in variable.path:
       variable.assign(np.zeros(variable.shape))
-  weights.load(model, prefix, fresh=['bert/img_embedding'])
+  weights.load(model, prefix, keep_initial=['bert/img_embedding'])
   assert_golden(model)
 
 
@@ -178,10 +179,11 @@ def test_a_file_that_does_not_fit_changes_nothing(tmp_path, change, message):
 def test_two_contrast_classes_do_not_fit_three(tmp_path):
   path = save(tmp_path, state_dict())
   model = oscar.build_model(CONFIG, 'pretrain', num_contrast_classes=3)
-  with pytest.raises(ValueError, match=r'cls.seq_relationship.weight \[2, 48\] .*\[48, 3\].*fresh='):
+  message = r'cls.seq_relationship.weight \[2, 48\] .*\[48, 3\].*keep_initial='
+  with pytest.raises(ValueError, match=message):
     weights.load(model, path)
   head = model.cls_seq_relationship.kernel.numpy().copy()
-  report = weights.load(model, path, fresh=['cls_seq_relationship'])
+  report = weights.load(model, path, keep_initial=['cls_seq_relationship'])
   np.testing.assert_array_equal(model.cls_seq_relationship.kernel.numpy(), head)
-  assert report.fresh == ('cls_seq_relationship/kernel', 'cls_seq_relationship/bias')
+  assert report.kept == ('cls_seq_relationship/kernel', 'cls_seq_relationship/bias')
   assert set(report.unused) == {'cls.seq_relationship.weight', 'cls.seq_relationship.bias'}

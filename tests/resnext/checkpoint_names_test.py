@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import resnext
+from resnext import checkpoint_names as names
 from tests.goldens import weights as golden_weights
 from tests.resnext import golden
 from tests.tpu_utils.weights import t7_test
 from tpu_utils import weights
 from tpu_utils.weights import torch_files
-from tpu_utils.weights.names import resnext as names
 
 
 def state_dict(file):
@@ -68,10 +68,13 @@ def test_a_model_without_classifier_takes_a_file_with_one(tmp_path):
   tensors = state_dict('cifar_resnext29_4x24d_c100')
   torch_files.write(tmp_path / 'm.safetensors', tensors)
   model = resnext.build_model('resnext-29-4x24d', num_classes=0, weights=tmp_path / 'm.safetensors')
-  np.testing.assert_array_equal(golden.to_torch(model.get_layer('conv1').kernel), tensors['conv1.weight'])
-  network = {'stage_blocks': (1, 1), 'cardinality': 2, 'base_width': 32, 'width': 4, 'stem_width': 8}
+  kernel = model.get_layer('conv1').kernel
+  np.testing.assert_array_equal(golden.to_torch(kernel), tensors['conv1.weight'])
   path = golden.FOLDER / 'tiny_resnext_nn.t7'
-  model = resnext.build_model('resnext-50-1x1d', num_classes=0, image_size=32, weights=path, **network)
+  model = resnext.build_model(
+    'resnext-50-1x1d', num_classes=0, image_size=32, weights=path, stage_blocks=(1, 1),
+    cardinality=2, base_width=32, width=4, stem_width=8,
+  )  # fmt: skip
   want = golden.read_npz('tiny_resnext_nn_expected.npz')['param/conv1.weight']
   np.testing.assert_array_equal(golden.to_torch(model.get_layer('conv1').kernel), want)
 
@@ -87,9 +90,12 @@ def lua_network(model, paths):
     return t7_test.module('cudnn.SpatialConvolution', weight=_contiguous(values[f'{layer}/kernel']))
 
   def norm(layer):
-    fields = {'weight': 'gamma', 'bias': 'beta', 'running_mean': 'moving_mean', 'running_var': 'moving_variance'}
     return t7_test.module(
-      'nn.SpatialBatchNormalization', **{field: values[f'{layer}/{ours}'] for field, ours in fields.items()}
+      'nn.SpatialBatchNormalization',
+      weight=values[f'{layer}/gamma'],
+      bias=values[f'{layer}/beta'],
+      running_mean=values[f'{layer}/moving_mean'],
+      running_var=values[f'{layer}/moving_variance'],
     )
 
   def container(kind, *modules):
@@ -109,7 +115,8 @@ def lua_network(model, paths):
     return container('Sequential', container('ConcatTable', body, shortcut), other, relu)
 
   stages = [container('Sequential', block(f'layer{i}_0')) for i in (1, 2, 3)]
-  head = t7_test.module('nn.Linear', weight=np.ascontiguousarray(values['fc/kernel'].T), bias=values['fc/bias'])
+  kernel = np.ascontiguousarray(values['fc/kernel'].T)
+  head = t7_test.module('nn.Linear', weight=kernel, bias=values['fc/bias'])
   return container('Sequential', conv('conv1'), norm('bn1'), relu, *stages, other, other, head)
 
 
@@ -137,7 +144,7 @@ def test_lua_networks_in_form_b_load_into_every_form(tmp_path, form):
 def test_positions_in_the_official_networks(network, name):
   want = golden.read_json('lua_index_map.json')['maps'][network]
   model = resnext.build_model(name, image_size=64)
-  rules = names.t7(model, [])
+  rules = names.t7_rules(model, [])
   for variable in model.weights:
     module, _, field = names.torch_name(variable.path).rpartition('.')
     assert rules[variable.path].name == f'{want[module]}.{field}'
@@ -149,7 +156,7 @@ def test_positions_in_pre_activated_networks():
     model = resnext.build_model(
       'resnext-11-2x8d', image_size=32, stage_blocks=(2, 2), preactivation=True, stem=stem
     )
-    rules = {path: rule.name for path, rule in names.t7(model, []).items()}
+    rules = {path: rule.name for path, rule in names.t7_rules(model, []).items()}
     if activated:
       assert rules['layer1_0_conv1/kernel'] == f'{first}.1.1.1.1.weight'
       assert rules['layer1_0_conv3/kernel'] == f'{first}.1.1.1.7.weight'
@@ -195,8 +202,8 @@ def test_saved_names_and_shapes_are_torchvision_s():
   assert {n: list(v.shape) for n, v in names.torch_state_dict(model).items()} == want
 
 
-# The peers themselves, where they are installed. They run in a process of their own: torch's compiler
-# and TensorFlow bring different versions of LLVM, and crash each other.
+# The peers themselves, if installed. They run in a process of their own: torch's compiler and
+# TensorFlow bring different versions of LLVM, and crash each other.
 
 PEER = """
 import sys
@@ -224,7 +231,7 @@ with torch.no_grad():
 
 
 def peer_logits(library, peer, folder, weights=''):
-  """Logits of the peer with weights of its own or those of a file; its weights are in theirs.pth."""
+  """Returns the peer's logits with its own or a file's weights; writes them to theirs.pth."""
   command = [sys.executable, '-c', PEER, library, peer, str(folder), str(weights)]
   subprocess.run(command, check=True)
   return np.load(folder / 'logits.npy')

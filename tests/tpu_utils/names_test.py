@@ -1,0 +1,23 @@
+"""Errors for names that do not exist."""
+import pytest
+
+from tpu_utils.names import check_name, unknown_name
+
+
+def test_the_nearest_names_come_first():
+  error = unknown_name('model', 'efficientnet-b', ['efficientnet-b0', 'resnext-50'])
+  assert str(error) == (
+    "Unknown model 'efficientnet-b': did you mean efficientnet-b0? Choose one of efficientnet-b0, resnext-50."
+  )
+
+
+def test_long_lists_are_left_out_when_something_is_near():
+  names = [f'model-{i}' for i in range(100)]
+  assert 'Choose' not in str(unknown_name('model', 'model-100', names))
+  assert 'model-77' in str(unknown_name('model', 'zzz', names))
+
+
+def test_check_name_accepts_a_known_name():
+  check_name('model', 'a', ['a', 'b'])
+  with pytest.raises(ValueError, match='Unknown model'):
+    check_name('model', 'c', ['a', 'b'])

@@ -1,0 +1,111 @@
+"""The reader and the names that `load` picks; readers and papers' names have their own tests."""
+import ast
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+import tpu_utils.weights
+from efficientnet import checkpoint_names as efficientnet_names
+from oscar import checkpoint_names as oscar_names
+from resnext import checkpoint_names as resnext_names
+from tpu_utils import weights
+from tpu_utils.weights import torch_files
+
+weights.register('toy', 'tests.tpu_utils.weights.toy_names')
+FOLDER = pathlib.Path(tpu_utils.weights.__file__).parent
+PAPERS = ('efficientnet', 'resnext', 'resnet', 'oscar')
+MODULES = sorted(FOLDER.glob('*.py'))
+LIBRARIES_BELOW = ('assignment', 'checkpoints', 'files', 'lazy', 'names')
+
+
+@pytest.fixture
+def model():
+  inputs = keras.Input((3,))
+  return keras.Model(inputs, keras.layers.Dense(2, name='dense')(inputs), name='toy-1')
+
+
+def save(path, **changes):
+  tensors = {'net.dense.kernel': np.full((3, 2), 7.0), 'net.dense.bias': np.full(2, 7.0)} | changes
+  torch_files.write(path, tensors)
+  return path
+
+
+@pytest.mark.parametrize('source', ['auto', 'torch', 'toyland'])
+def test_sources_of_one_format(tmp_path, model, source):
+  report = weights.load(model, save(tmp_path / 'm.safetensors'), source)
+  assert report.loaded == ('dense/kernel', 'dense/bias') and not report.kept and not report.unused
+  assert all((v.numpy() == 7).all() for v in model.weights)
+
+
+def test_buffers_are_left_out_and_tensors_prepared(tmp_path, model):
+  tensors = {'dense.kernel': np.ones((3, 2)), 'dense.bias': np.ones(2), 'steps': np.ones(1)}
+  path = tmp_path / 'm.safetensors'
+  torch_files.write(path, {f'old.{name}': value for name, value in tensors.items()})
+  assert len(weights.load(model, path).loaded) == 2
+
+
+def test_files_of_another_network_are_refused_before_anything_is_set(tmp_path, model):
+  before = model.get_weights()
+  path = save(tmp_path / 'm.safetensors', **{'net.other': np.ones(1)})
+  with pytest.raises(ValueError, match='is not for toy-1'):
+    weights.load(model, path)
+  for then, now in zip(before, model.get_weights(), strict=True):
+    np.testing.assert_array_equal(then, now)
+
+
+def test_own_files_need_no_names(tmp_path, model):
+  model.save(tmp_path / 'm.keras')
+  before = model.get_weights()
+  model.set_weights([np.zeros_like(v) for v in before])
+  weights.load(model, tmp_path / 'm.keras')
+  for then, now in zip(before, model.get_weights(), strict=True):
+    np.testing.assert_array_equal(then, now)
+
+
+def test_unknown_sources(tmp_path, model):
+  with pytest.raises(ValueError, match="Unknown source 'toylend': did you mean toyland"):
+    weights.load(model, save(tmp_path / 'm.safetensors'), 'toylend')
+
+
+def test_programs_that_have_no_such_model(tmp_path, model):
+  with pytest.raises(ValueError, match='official TF1 program .*like toy-1; save it as .keras'):
+    weights.save_tf1(model, tmp_path / 'm')
+  with pytest.raises(ValueError, match='torch program .*like toy-1; save it as .keras'):
+    weights.save_torch(model, tmp_path / 'm.pth')
+
+
+def test_only_classifiers_have_one_to_leave_out(model):
+  with pytest.raises(ValueError, match='toy-1 has no classifier of images'):
+    weights.classifier_of(model)
+
+
+@pytest.mark.parametrize('names', [efficientnet_names, resnext_names, oscar_names])
+def test_every_source_has_a_reader(names):
+  for name, source in names.NAME_MAP.sources.items():
+    assert (source.format or name) in weights.READERS
+
+
+@pytest.mark.parametrize('path', MODULES, ids=lambda path: path.stem)
+def test_the_library_imports_only_what_is_below_it(path):
+  imported = set()
+  for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+    if isinstance(node, ast.Import):
+      imported |= {name.name for name in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      imported |= {f'{node.module}.{name.name}' for name in node.names}
+  for name in imported:
+    package, *inside = name.split('.')
+    assert package not in PAPERS
+    assert package != 'tpu_utils' or inside[0] in ('weights', *LIBRARIES_BELOW), name
+
+
+@pytest.mark.parametrize('path', MODULES, ids=lambda path: path.stem)
+def test_the_library_names_no_paper(path):
+  syntax = ast.parse(path.read_text(encoding='utf-8'))
+  for node in ast.walk(syntax):
+    if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+      node.body[0] = ast.Pass()  # Prose may name a source.
+  code = ast.unparse(syntax).lower()
+  assert not [paper for paper in PAPERS if paper in code]
