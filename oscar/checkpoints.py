@@ -1,12 +1,15 @@
-"""From stage to stage: starting from the checkpoint of BERT or of another task, and writing one."""
+"""Loads checkpoints of BERT or of an earlier stage into OSCAR models, and saves models."""
 import os
+from collections.abc import Sequence
 
+from oscar.modeling import OscarModel
+from oscar.tokenization import Tokenizer
 from tpu_utils import export, files, weights
 
 # Layers that a checkpoint need not have: all heads; the pooler, which masked-word models of Hugging
 # Face leave out; the image embedding, which BERT does not have.
 _ALLOW_MISSING = ('cls_', 'classifier', 'bert/pooler_dense', 'bert/img_embedding', 'bert/LayerNorm')
-# Heads in a file that another task's model has no place for, by the task.
+# Task -> heads that a file may hold although the task's model lacks them.
 _UNUSED = {
   'pretrain': ('classifier.',),
   'captioning': ('classifier.', 'cls.seq_relationship.', 'cls/seq_relationship/'),
@@ -14,42 +17,56 @@ _UNUSED = {
 _UNUSED_IN_CLASSIFICATION = ('cls.', 'cls/')
 
 
-def initialize(model, path, source='auto', keep_initial=()):
-  """Loads what a checkpoint has for a model, and leaves heads that it does not have as they are.
+def initialize(
+  model: OscarModel, path: str, source: str = 'auto', keep_initial: Sequence[str] = ()
+) -> weights.Report:
+  """Loads a checkpoint into a model; heads that the checkpoint lacks keep their initial values.
 
-  The text encoder must be there whole; a head must be there whole or not at all, and of the model's
-  shape. Use `tpu_utils.weights.load` where everything must come from the file, as in evaluation.
+  The text encoder must be complete; a head must be complete and of the model's shape, or missing as
+  a whole. Use `tpu_utils.weights.load` where every variable must come from the file, as in
+  evaluation.
 
   Args:
-    model: an `OscarModel`.
-    path: an official OSCAR checkpoint, a BERT of Hugging Face (files or folders) or of Google (TF1).
+    model: the model.
+    path: an official OSCAR checkpoint, or a BERT of Hugging Face (file or folder) or Google (TF1).
     source: as for `tpu_utils.weights.load`.
-    keep_initial: path prefixes of variables to leave as initialised even if the file has them, such as
-      'cls_seq_relationship' to go from Oscar's contrast head of 2 classes to Oscar+'s of 3.
+    keep_initial: path prefixes of variables to leave as initialised even if the file has them, such
+      as 'cls_seq_relationship' to go from Oscar's contrast head of 2 classes to Oscar+'s of 3.
 
   Returns:
-    A report of the variables loaded, kept and left; show it to the user, its text is one line.
+    A report of the variables that were loaded, kept and not used; its text is one line.
 
   Raises:
-    FileNotFoundError: nothing at `path`.
-    ValueError: it does not fit; the model is as it was.
+    FileNotFoundError: there is nothing at `path`.
+    ValueError: the checkpoint does not fit; the model is unchanged.
   """
   unused = _UNUSED.get(model.task, _UNUSED_IN_CLASSIFICATION)
   return weights.load(
-    model, path, source, keep_initial=keep_initial, allow_missing=_ALLOW_MISSING, allow_unused=unused
+    model,
+    path,
+    source,
+    keep_initial=keep_initial,
+    allow_missing=_ALLOW_MISSING,
+    allow_unused=unused,
   )
 
 
-def save(model, tokenizer, folder, weights_file='model.safetensors'):
-  """Writes a model as `initialize`, Hugging Face's and the official programs read it.
+def save(
+  model: OscarModel,
+  tokenizer: Tokenizer,
+  folder: str,
+  weights_file: str = 'model.safetensors',
+) -> None:
+  """Saves a model so that `initialize`, Hugging Face's and the official programs can read it.
 
-  The folder holds `config.json`, the vocabulary, the weights under their official names and a record
-  of what wrote them. It is whole or not there; an earlier export is replaced.
+  The folder holds `config.json`, the vocabulary, the weights under their official names and the
+  versions of the programs that wrote them. It is written completely or not at all; an earlier
+  export is replaced.
 
   Args:
-    model: an `OscarModel`.
-    tokenizer: its `Tokenizer`.
-    folder: where to write.
+    model: the model.
+    tokenizer: its tokenizer.
+    folder: path of the folder.
     weights_file: 'model.safetensors', or 'pytorch_model.bin', which needs torch.
 
   Raises:

@@ -4,8 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 import oscar
-from oscar import checkpoint_names as names
-from oscar import checkpoints, modeling
+from oscar import checkpoint_names, checkpoints, modeling
 from tpu_utils import job as jobs
 from tpu_utils import optimizers, schedules
 from tpu_utils.trainer import Trainer
@@ -238,7 +237,7 @@ def undecayed(model) -> list:
   return [
     variable
     for variable in model.trainable_variables
-    if any(part in names.torch_name(variable.path) for part in _NO_DECAY)
+    if any(part in checkpoint_names.torch_name(variable.path) for part in _NO_DECAY)
   ]
 
 

@@ -1,12 +1,14 @@
 """The shuffle order of training: a function of the seed and the position alone.
 
-An epoch is a permutation of all examples that reads storage in long runs: blocks of consecutive records are
-shuffled, and the examples of each window of blocks are shuffled among themselves. A record holds one
-example (an image with its label) or several (an image with all its texts). Only one window is held at a
-time, and a job that resumes at position p reads at most the window that contains p again.
+An epoch is a permutation of all examples that reads storage in long runs: blocks of consecutive
+records are shuffled, and the examples of each window of blocks are shuffled among themselves. A
+record holds one example (an image with its label) or several (an image with all its texts). Only
+one window is held at a time, and a job that resumes at position p reads at most the window that
+contains p again.
 
-It lies at the top of `tpu_utils` because both `tpu_utils.images.stream` and `oscar.input` read in this
-order. A change to it changes what a resumed job reads next; `tests/tpu_utils/order_test.py` holds stored orders.
+It lies at the top of `tpu_utils` because both `tpu_utils.images.stream` and `oscar.input` read in
+this order. A change to it changes what a resumed job reads next; `tests/tpu_utils/order_test.py`
+holds stored orders.
 """
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -44,8 +46,8 @@ class ShuffledOrder:
     block: records in a block.
     window: blocks in a window.
     counts: int [all records], how many examples each record has; None for one each.
-    short_block_last: whether a final block of fewer records stays at the end of each epoch instead of being
-      shuffled with the others.
+    short_block_last: whether a final block of fewer records stays at the end of each epoch instead
+      of being shuffled with the others.
 
   Attributes:
     num_examples: examples in an epoch.
@@ -84,7 +86,7 @@ class ShuffledOrder:
       self._per_block = tf.constant(np.diff(starts[bounds]))
 
   def window_at(self, position: int | tf.Tensor) -> tuple:
-    """Returns (number of the window that holds `position`, counted over all epochs; place in it)."""
+    """Returns (number of the window of `position`, counted over all epochs; place within it)."""
     epoch, place = position // self.num_examples, position % self.num_examples
     if self._counts is None and self._short_block_last:  # All windows before the last are equal.
       size = self._block * self._window

@@ -126,7 +126,7 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     raise NotImplementedError
 
   def _read(self, folder, split, dim):
-    """Returns ({image key: regions}, number of plans, iterable of `RecordPlan`s in record order)."""
+    """Returns ({image key: regions}, number of plans, `RecordPlan`s in the order of the records)."""
     raise NotImplementedError
 
 
@@ -137,7 +137,7 @@ def _record_of(regions, keyed_plan):
 
 
 def _in_file_order(regions, plans):
-  """Returns what `_read` does, with the plans sorted so that (first) images are read front to back."""
+  """Returns what `_read` does, with the plans in the order of their (first) images in the file."""
   plans = sorted(plans, key=lambda plan: regions.position(next(iter(plan.images.values()))))
   return regions, len(plans), plans
 

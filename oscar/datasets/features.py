@@ -1,7 +1,7 @@
-"""The region features that OSCAR reads: what the 2054 numbers of a region are, checked and stored.
+"""The region features that OSCAR reads: the 2054 numbers of a region, checked and stored.
 
-A region is 2048 numbers of appearance (what the detector's last pooling layer gave) followed by six
-of geometry, all float32:
+A region is 2048 numbers of appearance (the output of the detector's last pooling layer) followed by
+six of geometry, all float32:
 
     x1 / W, y1 / H, x2 / W, y2 / H, (x2 - x1) / W, (y2 - y1) / H
 
@@ -15,6 +15,7 @@ order of the last two) and the official data, whose order is width, height.
 import binascii
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 APPEARANCE_DIM = 2048
 GEOMETRY = ('x1', 'y1', 'x2', 'y2', 'width', 'height')
@@ -24,21 +25,27 @@ REGION_DIM = APPEARANCE_DIM + len(GEOMETRY)
 BOX_TOLERANCE = 0.01
 
 
-def join(appearance, boxes, image_width, image_height, where='regions'):
-  """Region features from what a detector gives.
+def join(
+  appearance: ArrayLike,
+  boxes: ArrayLike,
+  image_width: float,
+  image_height: float,
+  where: str = 'regions',
+) -> np.ndarray:
+  """Joins the appearance features and boxes of a detector to region features.
 
   Args:
     appearance: [regions, D] numbers, D = 2048 for the official checkpoints.
     boxes: [regions, 4] corners x1, y1, x2, y2 in pixels.
     image_width: pixels.
     image_height: pixels.
-    where: what to call these regions in an error.
+    where: name of the regions in an error.
 
   Returns:
     float32 [regions, D + 6].
 
   Raises:
-    ValueError: counts differ, NaN, a box outside the image or turned inside out.
+    ValueError: counts differ, NaN, a box outside the image or with x2 < x1.
   """
   appearance = np.asarray(appearance, np.float32)
   boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
@@ -57,18 +64,23 @@ def join(appearance, boxes, image_width, image_height, where='regions'):
   return regions
 
 
-def boxes(regions, image_width, image_height):
-  """float32 [regions, 4]: the corners x1, y1, x2, y2 of `join`, in pixels of the image."""
+def boxes(regions: ArrayLike, image_width: float, image_height: float) -> np.ndarray:
+  """Returns float32 [regions, 4]: the corners x1, y1, x2, y2 of `join`, in pixels of the image."""
   scale = np.float32([image_width, image_height, image_width, image_height])
   return np.asarray(regions)[:, -len(GEOMETRY) : -2] * scale
 
 
-def check(regions, where='regions', dim=REGION_DIM, check_boxes=True):
+def check(
+  regions: np.ndarray,
+  where: str = 'regions',
+  dim: int | None = REGION_DIM,
+  check_boxes: bool = True,
+) -> None:
   """Raises ValueError, naming `where`, unless `regions` are float32 [regions, dim] as above.
 
   Args:
     regions: array.
-    where: what to call the regions in the error: file and key.
+    where: name of the regions in the error: file and key.
     dim: numbers a region; None admits any width.
     check_boxes: whether the last six numbers are geometry and must lie inside the image.
   """
@@ -101,29 +113,39 @@ def _check_geometry(geometry, where):
       row = int(np.argwhere(wrong)[0, 0])
       raise ValueError(
         f'{where}: region {row} has a box {complaint}: x1, y1, x2, y2 = '
-        f'{np.round(corners[row].astype(float), 4).tolist()}; expected fractions of the image in [0, 1].'
+        f'{_rounded(corners[row])}; expected fractions of the image in [0, 1].'
       )
   difference = np.abs(size - (corners[:, 2:] - corners[:, :2]))
   if (difference > BOX_TOLERANCE).any():
     row = int(np.argwhere(difference > BOX_TOLERANCE)[0, 0])
     raise ValueError(
-      f'{where}: region {row} ends in width, height = {np.round(size[row].astype(float), 4).tolist()}, but its '
-      f'corners are {np.round(corners[row].astype(float), 4).tolist()}; expected {", ".join(GEOMETRY)}.'
+      f'{where}: region {row} ends in width, height = {_rounded(size[row])}, but its corners are '
+      f'{_rounded(corners[row])}; expected {", ".join(GEOMETRY)}.'
     )
 
 
-def encode(regions):
-  """The base64 text (bytes) of regions, as the official files hold it."""
+def _rounded(numbers):
+  return np.round(numbers.astype(float), 4).tolist()
+
+
+def encode(regions: ArrayLike) -> bytes:
+  """Returns the base64 text of regions, as the official files hold it."""
   return binascii.b2a_base64(np.ascontiguousarray(regions, '<f4').tobytes(), newline=False)
 
 
-def decode(text, num_boxes, where='regions', dim=REGION_DIM, check_boxes=True):
-  """Regions from their base64 text: the inverse of `encode`, checked.
+def decode(
+  text: bytes | str,
+  num_boxes: int | str,
+  where: str = 'regions',
+  dim: int | None = REGION_DIM,
+  check_boxes: bool = True,
+) -> np.ndarray:
+  """Decodes the base64 text of regions, the inverse of `encode`, and checks them.
 
   Args:
     text: bytes or str, base64 of little-endian float32.
-    num_boxes: how many regions the file says there are; int, or its text.
-    where: what to call them in an error: file and key.
+    num_boxes: number of regions that the file states; int, or its text.
+    where: name of the regions in an error: file and key.
     dim: numbers a region; None takes the width from the data.
     check_boxes: as in `check`.
 
@@ -131,7 +153,7 @@ def decode(text, num_boxes, where='regions', dim=REGION_DIM, check_boxes=True):
     float32 [num_boxes, dim], read-only.
 
   Raises:
-    ValueError: damaged base64, cut-off rows, or what `check` refuses.
+    ValueError: damaged base64, cut-off rows, or regions that `check` refuses.
   """
   try:
     count = int(num_boxes)
@@ -157,7 +179,7 @@ def decode(text, num_boxes, where='regions', dim=REGION_DIM, check_boxes=True):
 
 
 def _width(num_bytes, count, dim, where):
-  """The width that `num_bytes` for `count` regions imply; raises if they imply none."""
+  """Returns the width that `num_bytes` for `count` regions imply; raises if they imply none."""
   if count == 0 and num_bytes == 0:
     return dim or 0
   if count and num_bytes and num_bytes % (4 * count) == 0:

@@ -9,8 +9,8 @@ def batches(
   """Cuts a sequence of windows into batches, each row copied once into its batch.
 
   Args:
-    windows: dataset of (rows [n], slot int64 [n], values): row i is rows[i] with the element slot[i]
-      of each tensor of the tuple `values`.
+    windows: dataset of (rows [n], slot int64 [n], values): row i is rows[i] with the element
+      slot[i] of each tensor of the tuple `values`.
     batch_size: rows in a batch.
     skip: rows of the first window to skip.
 

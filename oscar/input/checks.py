@@ -1,4 +1,7 @@
-"""Checks what is given to an OSCAR model, where a wrong shape can still be named."""
+"""Checks the inputs of an OSCAR model, before a wrong shape ends in an error of an operation."""
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -18,16 +21,19 @@ _OTHERS = ('head_mask', 'encoder_history_states')
 _OF_EXAMPLES = ('img_feats', 'masked_positions')
 
 
-def check_inputs(inputs, config, task):
+def check_inputs(inputs: Mapping, config: Any, task: str) -> None:
   """Raises ValueError, in one line, unless the shapes of `inputs` fit each other and the model.
 
-  Only static shapes are looked at; a size that is unknown while tracing fits everything. Ids are
-  looked at where they are numpy arrays: from an accelerator they would have to be fetched.
+  Only static shapes are checked; a size that is unknown while tracing fits everything. Ids are
+  checked if they are numpy arrays: from an accelerator they would have to be fetched.
 
   Args:
-    inputs: the dict given to an `OscarModel`.
-    config: its `OscarConfig`.
-    task: its task.
+    inputs: the dict passed to an `OscarModel`.
+    config: the model's `OscarConfig`.
+    task: the model's task.
+
+  Raises:
+    ValueError: an input is unknown, missing, or has a wrong shape or an id out of range.
   """
   if not isinstance(inputs, dict) or inputs.get('input_ids') is None:
     raise ValueError("An OSCAR model takes a dict of inputs with the key 'input_ids'.")
@@ -40,7 +46,8 @@ def check_inputs(inputs, config, task):
     shapes = _without_choices(shapes, config.num_choice)
   for name, shape in shapes.items():
     if len(shape) not in _RANKS[name]:
-      raise ValueError(f'{name} has shape {shape}; expected rank {" or ".join(map(str, _RANKS[name]))}.')
+      ranks = ' or '.join(map(str, _RANKS[name]))
+      raise ValueError(f'{name} has shape {shape}; expected rank {ranks}.')
   _check_batch(shapes)
   _check_text(shapes, config)
   _check_ids(inputs, config)
@@ -95,13 +102,15 @@ def _check_text(shapes, config):
   text = shapes['input_ids'][1]
   for name in ('token_type_ids', 'position_ids'):
     if name in shapes and not _fits(shapes[name][1], text):
-      raise ValueError(f'{name} has {shapes[name][1]} positions, input_ids {text}; expected the same.')
+      raise ValueError(
+        f'{name} has {shapes[name][1]} positions, input_ids {text}; expected the same.'
+      )
   # With position_ids given, only their values must stay below the limit.
   limit = config.max_position_embeddings
   if 'position_ids' not in shapes and isinstance(text, int) and text > limit:
     raise ValueError(
-      f'input_ids has {text} positions, the model embeds {limit} (max_position_embeddings); shorten '
-      'the text or give position_ids.'
+      f'input_ids has {text} positions, the model embeds {limit} (max_position_embeddings); '
+      'shorten the text or give position_ids.'
     )
 
 
@@ -138,5 +147,5 @@ def _check_mask(shapes, regions, history):
 
 
 def _fits(found, expected):
-  """Whether two sizes are equal, as far as they are known."""
+  """Returns whether two sizes are equal, as far as they are known."""
   return not (isinstance(found, int) and isinstance(expected, int)) or found == expected

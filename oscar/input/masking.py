@@ -1,7 +1,7 @@
 """Random draws for pre-training and captioning: numbers, masked words.
 
-Every draw is a function of numbers in [0, 1) that the caller passes (`uniform`: a function of the seed
-and the position of the example), so a resumed job gets the examples that it would have had.
+Every draw is a function of numbers in [0, 1) that the caller passes (`uniform`: a function of the
+seed and the position of the example), so a resumed job gets the examples that it would have had.
 
 Source: microsoft/Oscar, `random_word` of oscar/datasets/oscar_tsv.py and `CaptionTensorizer` of
 oscar/run_captioning.py. The order of the draws differs from Python's `random` there; the

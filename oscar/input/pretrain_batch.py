@@ -148,8 +148,8 @@ def contrast(
   Args:
     documents: `Documents`.
     document: int64 [batch], which document each example is.
-    draws: float64 [batch, 2 + 10]: whether and which text is wrong, which of the other document's texts
-      replaces it, which other document.
+    draws: float64 [batch, 2 + 10]: whether and which text is wrong, which of the other document's
+      texts replaces it, which other document.
     options: `PretrainOptions`.
 
   Returns:
@@ -188,7 +188,8 @@ def _other_document(documents, document, draws):
 
 def _other_question(documents, document, draws):
   """Returns other questions (also of the same image), if one of `_TRIES` draws finds one."""
-  tries = tf.gather(documents.questions, masking.index_of(draws, tf.size(documents.questions, tf.int64)))
+  questions = documents.questions
+  tries = tf.gather(questions, masking.index_of(draws, tf.size(questions, tf.int64)))
   return _first(tries, tries != document[:, None])
 
 

@@ -1,9 +1,9 @@
 """Batches from prepared records: streamed, shuffled, resumable to the example.
 
-A record is an image (or a pair of images) with all its examples: texts, questions or captions. Texts are
-tokenized once and stay in memory; the images are streamed, each read once an epoch for all its
-examples. Order and random draws are functions of the seed and the position of the example, so a
-resumed job continues with the very next example.
+A record is an image (or a pair of images) with all its examples: texts, questions or captions.
+Texts are tokenized once and stay in memory; the images are streamed, each read once an epoch for
+all its examples. Order and random draws are functions of the seed and the position of the example,
+so a resumed job continues with the very next example.
 
 A task subclasses `RecordInput` and says how to open a split:
 
@@ -46,8 +46,8 @@ class Rows(NamedTuple):
 
   Attributes:
     example: int64 [batch], number of each example, counted over the records of the split.
-    regions: {field of the records: (float32 [batch, max_img_seq_length, dim], padded; int32 [batch],
-      how many regions are real)}.
+    regions: {field of the records: (float32 [batch, max_img_seq_length, dim], padded; int32
+      [batch], how many regions are real)}.
     draws: float64 [batch, num_draws] in [0, 1), random numbers of each example.
   """
 
@@ -203,8 +203,8 @@ class RecordInput:
       start_step: training steps already taken; the dataset begins with the batch after them.
 
     Returns:
-      Dataset of what `Split.make_batch` returns, for one replica's batch. Consecutive batches belong
-      to the pipeline's replicas in turn.
+      Dataset of what `Split.make_batch` returns, for one replica's batch. Consecutive batches
+      belong to the pipeline's replicas in turn.
     """
     context = context or tf.distribute.InputContext()
     split = self._split(self.train_split)
@@ -235,8 +235,8 @@ class RecordInput:
       context: as for `train_dataset`.
 
     Returns:
-      Dataset as for training, with each example once and 'weights' float32 [batch]. Rows of weight 0
-      fill up the end, so that all pipelines and all their replicas get equally many batches.
+      Dataset as for training, with each example once and 'weights' float32 [batch]. Rows of weight
+      0 fill up the end, so that all pipelines and all their replicas get equally many batches.
     """
     context = context or tf.distribute.InputContext()
     split = self._split(self.eval_split)

@@ -1,14 +1,15 @@
 """Branches that cost nothing unless they are taken.
 
-In a graph `tf.cond` and `tf.switch_case` put the operations of all branches in a row, and those that are not
-taken still pass through the executor, each handed from thread to thread: with the sixteen of RandAugment that took
-more than a quarter of the augmentation's time. Here a branch is a function that is called, or not.
+In a graph `tf.cond` and `tf.switch_case` place the operations of all branches in sequence, and those
+that are not taken still pass through the executor, each handed from thread to thread: with the
+sixteen of RandAugment that took more than a quarter of the augmentation's time. Here a branch is a
+function that is called, or not.
 """
 import tensorflow as tf
 
 
 def switch_case(index, branches, inputs):
-  """The result of one of some functions.
+  """Calls one of several functions.
 
   Args:
     index: int32 scalar, which of them.
@@ -28,5 +29,5 @@ def switch_case(index, branches, inputs):
 
 
 def cond(predicate, if_true, if_false, inputs):
-  """The result of one of two functions; see `switch_case`."""
+  """Calls one of two functions; see `switch_case`."""
   return switch_case(tf.cast(predicate, tf.int32), [if_false, if_true], inputs)

@@ -1,31 +1,35 @@
 """Datasets of a source's examples: in training order, in stored order; checked for missing ones.
 
-Everything in here is called within `do_not_convert`: no function has Python control flow over tensors.
+Callers wrap everything in `do_not_convert`: no function has Python control flow over tensors.
 """
 import re
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from tpu_utils.order import ShuffledOrder
 
 BLOCK = 32  # About 3.5 MB of ImageNet: one request to remote storage, one seek of a disk.
-# About 225 MB of ImageNet. A set no larger is shuffled without restriction. (The official pipeline reads 64
-# files side by side into a shuffle buffer of 1,024; a window mixes 64 places of the whole set.)
+# About 225 MB of ImageNet. A set no larger is shuffled without restriction. (The official pipeline
+# reads 64 files in parallel into a shuffle buffer of 1,024; a window mixes 64 places of the set.)
 WINDOW = 64 * BLOCK
-_READS_AHEAD = 16  # Blocks read side by side; what hides the latency of remote storage.
+_READS_AHEAD = 16  # Blocks read in parallel, which hides the latency of remote storage.
 
-# What the message of a missing example begins with; `missing_example` finds it.
+# Prefix of the message about a missing example; `missing_example` looks for it.
 _MISSING = 'unreadable record of split'
 
 
-def training_order(first, last, seed):
+def training_order(first: int, last: int, seed: int) -> ShuffledOrder:
   """Returns the `ShuffledOrder` of the examples first <= n < last of a source."""
   # A block of fewer examples stays last, so that all windows before it are of one size.
-  return ShuffledOrder(first, last, seed, block=BLOCK, window=WINDOW // BLOCK, short_block_last=True)
+  return ShuffledOrder(
+    first, last, seed, block=BLOCK, window=WINDOW // BLOCK, short_block_last=True
+  )
 
 
-def stored(source, first, last):
-  """Dataset of (number, data) of the examples first <= n < last of a source, in order."""
+def stored(source: Any, first: int, last: int) -> tf.data.Dataset:
+  """Returns a dataset of (number, data) of the examples first <= n < last of a source, in order."""
   span = _READS_AHEAD * BLOCK
 
   def read(begin):
@@ -39,14 +43,14 @@ def stored(source, first, last):
   return tf.data.Dataset.range(first, last, span).flat_map(read).prefetch(1).unbatch()
 
 
-def training(source, first, size, seed, start):
-  """Endless dataset of (position, number, data) over `size` examples of a source, from `first` on.
+def training(source: Any, first: int, size: int, seed: int, start: int) -> tf.data.Dataset:
+  """Returns an endless dataset of (position, number, data) over `size` examples, from `first` on.
 
   Args:
     source: see `sources/interface.py`.
-    first: int, where the host's share begins.
-    size: int, how many examples it has.
-    seed: int.
+    first: first example of the host's share.
+    size: examples in the share.
+    seed: decides the order.
     start: position to begin at.
   """
   order = training_order(first, first + size, seed)
@@ -57,12 +61,13 @@ def training(source, first, size, seed, start):
     return read.map(lambda numbers, data: in_order(window, numbers, data))
 
   def in_order(window, numbers, data):
-    # The k-th smallest example is the rank[k]-th in order. Unreadable ones are missing from `numbers`.
+    # The k-th smallest example is the rank[k]-th in order. `numbers` lacks unreadable ones.
     rank = tf.argsort(window.example)
     place = tf.gather(rank, tf.searchsorted(tf.gather(window.example, rank), numbers))
     by_place = tf.argsort(place)
     positions = window.position + tf.cast(tf.gather(place, by_place), tf.int64)
-    skipped = tf.searchsorted(positions, tf.constant([start], tf.int64))[0]  # Only in the first window.
+    # Only in the first window.
+    skipped = tf.searchsorted(positions, tf.constant([start], tf.int64))[0]
     by_place = by_place[skipped:]
     return positions[skipped:], tf.gather(numbers, by_place), tf.gather(data, by_place)
 
@@ -72,7 +77,7 @@ def training(source, first, size, seed, start):
   return windows.prefetch(1).unbatch()
 
 
-def number_at(position, first, size, seed):
+def number_at(position: tf.Tensor, first: int, size: int, seed: int) -> tf.Tensor:
   """Returns the number of the example that `training` has at a position."""
   order = training_order(first, first + size, seed)
   number, place = order.window_at(position)
@@ -98,13 +103,15 @@ def _blocks(source, begins, ends):
   def complete(numbers, data):
     expected = tf.ragged.range(begins, ends).flat_values
     whole = tf.size(numbers) == tf.size(expected)
-    return tf.cond(whole, lambda: (numbers, data), lambda: _with_missing(source, expected, numbers, data))
+    return tf.cond(
+      whole, lambda: (numbers, data), lambda: _with_missing(source, expected, numbers, data)
+    )
 
   return _as_one(read).map(complete)
 
 
 def _with_missing(source, expected, numbers, data):
-  """Reads singly what is missing: a bad example takes others of its block along."""
+  """Reads missing examples one by one: with a bad one the others of its block are missing too."""
   seen = tf.sort(tf.concat([numbers, [-1]], axis=0))
   last_seen = tf.gather(seen, tf.searchsorted(seen, expected, side='right') - 1)
   missing = tf.boolean_mask(expected, last_seen != expected)
@@ -119,15 +126,16 @@ def _as_one(examples):
   return examples.batch(WINDOW).concatenate(tf.data.Dataset.from_tensors(nothing)).take(1)
 
 
-def fill_gaps(dataset, start, report):
-  """Puts the next example in the place of each missing one, with weight 0 where there are weights.
+def fill_gaps(dataset: tf.data.Dataset, start: int, report: Callable) -> tf.data.Dataset:
+  """Replaces each missing example by the next one, with weight 0 where there are weights.
 
-  What stands at a position depends on the data alone, so a job that goes on sees the same.
+  The example at a position depends on the data alone, so a resumed job gets the same.
 
   Args:
-    dataset: of dicts with 'position', int64 scalar, rising; negative for an example that is to be left out.
+    dataset: dicts with 'position', int64 scalar, rising; negative for an example to leave out.
     start: the first expected position.
-    report: function(position tensor) -> bool tensor, whose doing tells people; called for each missing one.
+    report: called with each missing position; logs it, and fails if there are too many. Returns a
+      bool tensor to wait for.
 
   Returns:
     Dataset of dicts with every position from `start` on.
@@ -155,18 +163,20 @@ def fill_gaps(dataset, start, report):
   return present.scan(tf.constant(start, tf.int64), with_expected).flat_map(fill)
 
 
-def checked(batches, start, batch_size, split, number_of):
-  """Takes 'position' out of the batches, and fails at the first that is not the expected one.
+def checked(
+  batches: tf.data.Dataset, start: int, batch_size: int, split: str, number_of: Callable
+) -> tf.data.Dataset:
+  """Removes 'position' from the batches, and fails at the first that is not the expected one.
 
-  Examples that could not be read, decoded or used are missing from `batches`. That they are is seen here,
-  once for each batch, and named; the cause is found afterwards (`missing_example`).
+  Examples that could not be read, decoded or used are missing from `batches`. This is noticed here,
+  once for each batch, and the error names the first; the cause is found later (`missing_example`).
 
   Args:
     batches: batches with 'position'.
     start: the first expected position.
     batch_size: examples in a batch.
-    split: for the message.
-    number_of: function from a position to the number of the example in its source.
+    split: name of the split, for the message.
+    number_of: called with a position; returns the number of the example in its source.
   """
 
   def check(number, batch):
@@ -182,13 +192,13 @@ def checked(batches, start, batch_size, split, number_of):
   return batches.enumerate().map(check)
 
 
-def fail_if(failed, split, number):
-  """Op that raises the error for an example that cannot be used, if `failed`; gives `failed`."""
+def fail_if(failed: tf.Tensor, split: str, number: tf.Tensor) -> tf.Tensor:
+  """Fails with the error for an example that cannot be used, if `failed`; returns `failed`."""
   with tf.control_dependencies([tf.debugging.Assert(~failed, [f'{_MISSING} {split}', number])]):
     return tf.identity(failed)
 
 
-def missing_example(error):
-  """(split, number) of the example that an error of these datasets is about, or None."""
+def missing_example(error: Exception) -> tuple[str, int] | None:
+  """Returns (split, number) of the example that an error of these datasets names, or None."""
   found = re.search(_MISSING + r' (\w+)\D+(\d+)', str(error))
   return (found[1], int(found[2])) if found else None

@@ -1,4 +1,4 @@
-"""Sequences and masks from text, tags and regions: against the official loaders and the plain rules."""
+"""Sequences and masks from text, tags and regions: as official, and by the plain rules."""
 
 import json
 import pathlib

@@ -1,5 +1,6 @@
 """The prepared corpus as batches: official items, resumed, shared out, bad ones named."""
 
+import dataclasses
 import itertools
 import json
 
@@ -163,7 +164,7 @@ def test_evaluation_is_the_same_every_time(data_dir, tokenizer):
 
 
 def test_shapes_are_static(data_dir, tokenizer):
-  options = pretrain_batch.PretrainOptions(max_seq_length=18, max_img_seq_length=3, gather_masked=True)
+  options = dataclasses.replace(OPTIONS, gather_masked=True)
   spec = build(data_dir, tokenizer, options).train_dataset().element_spec
   shapes = {name: tuple(value.shape) for name, value in spec.items()}
   assert shapes == {
@@ -174,7 +175,7 @@ def test_shapes_are_static(data_dir, tokenizer):
 
 
 def test_the_model_takes_a_batch(data_dir, tokenizer):
-  options = pretrain_batch.PretrainOptions(max_seq_length=18, max_img_seq_length=3, gather_masked=True)
+  options = dataclasses.replace(OPTIONS, gather_masked=True)
   (batch,) = take(build(data_dir, tokenizer, options).train_dataset(), 1)
   config = oscar.OscarConfig(
     vocab_size=400,

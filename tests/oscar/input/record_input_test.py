@@ -95,10 +95,8 @@ def test_training_resumes_with_the_next_example(builder, tokenizer):
 
 def test_hosts_evaluate_every_question_once(builder, tokenizer):
   hosts = [
-    list(
-      build(builder, tokenizer).eval_dataset(tf.distribute.InputContext(2, i, 4)).as_numpy_iterator()
-    )
-    for i in range(2)
+    list(build(builder, tokenizer).eval_dataset(context).as_numpy_iterator())
+    for context in (tf.distribute.InputContext(2, i, 4) for i in range(2))
   ]
   assert len(hosts[0]) == len(hosts[1]) and len(hosts[0]) % 2 == 0
   found = joined(hosts[0] + hosts[1])

@@ -69,6 +69,6 @@ def _has_shards(data_dir):
   return False
 
 
-def _refuse(flag, value, belongs_to, mend):
+def _refuse(flag, value, belongs_to, remedy):
   if value:
-    raise ValueError(f'{flag}={value} is for {belongs_to}; {mend}.')
+    raise ValueError(f'{flag}={value} is for {belongs_to}; {remedy}.')
