@@ -6,11 +6,12 @@
 The second command is for any other network: its size and cost.
 """
 import dataclasses
+import functools
 import sys
 
 from absl import flags
 
-from resnext import counts, network_params
+from resnext import network_params
 from tpu_utils.command_line import cli, settings
 
 # Top-1 error in percent: ImageNet, one 224-pixel crop (Tables 3 and 4); CIFAR-10 (Table 7).
@@ -44,10 +45,13 @@ class ModelsConfig(settings.Checked):
 
 def table(names):
   """The listing as text."""
+  from resnext import resnext_builder
+  from tpu_utils import profile
+
   lines = ['model                  parameters  multiply-adds  image size  top-1 error in the paper']
   for name in names:
     params = network_params.from_name(name)
-    size = counts.network_counts(params)
+    size = profile.count(functools.partial(resnext_builder.build_model, name))
     error = f'{PAPER_ERRORS[name]} %' if name in PAPER_ERRORS else '-'
     lines.append(
       f'{name:20}{size.parameters:>13,}{size.multiply_adds / 1e9:>14.3f}G'
