@@ -13,7 +13,7 @@ from tpu_utils.images import spec
 
 
 class Scale(NamedTuple):
-  """One model of a family: the official scaling and, if not None, its own values of further `GlobalParams`."""
+  """Scale of one model: the official four numbers, and fields of `GlobalParams` of its own."""
 
   width_coefficient: float
   depth_coefficient: float
@@ -30,7 +30,7 @@ class Family:
 
   Attributes:
     scales: {model name: `Scale`}, in the order in which models are listed.
-    global_params: the `GlobalParams` that the models share, their stages (`blocks_args`) among them.
+    global_params: the `GlobalParams` that the models share, with their stages (`blocks_args`).
     interpolation: of the resizing of images, 'bicubic' or 'bilinear'.
   """
 
@@ -105,8 +105,8 @@ def override(
 ) -> tuple[list[BlockArgs], GlobalParams]:
   """Applies a caller's overrides to a family's parameters.
 
-  `drop_connect_rate`, the older name, is 1 - `survival_prob`. `blocks_args` may hold block strings or
-  `BlockArgs`.
+  `drop_connect_rate`, the older name, is 1 - `survival_prob`. `blocks_args` may hold block strings
+  or `BlockArgs`.
 
   Returns:
     (list of `BlockArgs`, `GlobalParams`).
@@ -131,8 +131,8 @@ class BlockDecoder:
   """Translates between `BlockArgs` and the notation `r2_k3_s22_e6_i16_o24_se0.25`.
 
   r repeats, k kernel size, s strides, e expansion, i and o filters, se squeeze ratio, c block type,
-  f fused convolution, d space to depth, a activation (0 relu, 1 swish); `noskip` and `cc` (CondConv)
-  are flags.
+  f fused convolution, d space to depth, a activation (0 relu, 1 swish); `noskip` and `cc`
+  (CondConv) are flags.
   """
 
   def decode(self, block_strings: Sequence[str | BlockArgs]) -> list[BlockArgs]:
@@ -146,7 +146,7 @@ class BlockDecoder:
     return [s if isinstance(s, BlockArgs) else _decode_block_string(s) for s in block_strings]
 
   def encode(self, blocks_args: Sequence[BlockArgs]) -> list[str]:
-    """Returns the block strings of `BlockArgs`. As in the official encoder, activations are left out.
+    """Returns the block strings of `BlockArgs`, without activations, as the official encoder.
 
     Raises:
       ValueError: a block without se_ratio, for which the official encoder fails too.
@@ -168,7 +168,8 @@ def _decode_block_string(block_string):
     )
   if not re.fullmatch(r'\d\d', options['s']):
     raise ValueError(
-      f'Block string {block_string!r} has strides {options["s"]!r}; they must be two digits, as s22.'
+      f'Block string {block_string!r} has strides {options["s"]!r}; they must be two digits, '
+      'as s22.'
     )
   activation = options.get('a')
   try:
@@ -193,7 +194,9 @@ def _decode_block_string(block_string):
 
 def _encode_block(block):
   if block.se_ratio is None:
-    raise ValueError(f'{block} has no se_ratio, which the block notation needs; set it to 0 for none.')
+    raise ValueError(
+      f'{block} has no se_ratio, which the block notation needs; set it to 0 for none.'
+    )
   parts = [
     f'r{block.num_repeat}',
     f'k{block.kernel_size}',

@@ -2,9 +2,10 @@
 
 Source: arXiv 1905.11946; tensorflow/tpu, models/official/efficientnet/efficientnet_model.py.
 
-One set of parameters (`GlobalParams`) and one record a block (`BlockArgs`) describe every family; the
-builders (`efficientnet_builder.py`, `lite/`, ...) are tables of these records. Layers are named after
-the official variable scopes with `/` written as `_`, so a layer's name gives its checkpoint name.
+One set of parameters (`GlobalParams`) and one record a block (`BlockArgs`) describe every family;
+the builders (`efficientnet_builder.py`, `lite/`, ...) are tables of these records. Layers are named
+after the official variable scopes with `/` written as `_`, so a layer's name gives its checkpoint
+name.
 """
 import dataclasses
 import math
@@ -25,11 +26,13 @@ class GlobalParams:
   """Parameters of a whole network. Names and meaning are the official code's.
 
   `width_coefficient` and `depth_coefficient` of None or 0 leave filters and repeats as they are.
-  `survival_prob` of None, 0 or 1 means no drop connect; the blocks go linearly from 1 to this value.
+  `survival_prob` of None, 0 or 1 means no drop connect; from block to block it falls linearly from
+  1 to this value.
   `num_classes` of 0 leaves out the classifier. `relu_fn` is the name of a Keras activation.
   `fix_head_stem` exempts stem, head, first and last stage from scaling. `local_pooling` pools by a
-  window as large as the feature map, for TFLite. `padding` is 'same', TensorFlow's, which at stride 2 has
-  the odd pixel on the right and below, or 'symmetric', torch's (timm's `efficientnet_*` without `tf_`).
+  window as large as the feature map, for TFLite. `padding` is 'same', TensorFlow's, which at stride
+  2 has the odd pixel on the right and below, or 'symmetric', torch's (timm's `efficientnet_*`
+  without `tf_`).
   `mean_rgb` and `stddev_rgb` are in units of 0..255.
   """
 
@@ -127,14 +130,16 @@ def _check_range(name, value, low, high):
 
 def _check_count(name, value, least):
   if not isinstance(value, numbers.Integral) or value < least:
-    raise ValueError(f'{name}={value!r} is out of range; it must be a whole number, at least {least}.')
+    raise ValueError(
+      f'{name}={value!r} is out of range; it must be a whole number, at least {least}.'
+    )
 
 
 # Compound scaling (Section 3.3): from stages to blocks.
 
 
 def round_filters(filters: int, global_params: GlobalParams, skip: bool = False) -> int:
-  """Scales a number of filters, to a multiple of `depth_divisor` not more than 10 % below the exact one."""
+  """Scales filters to a multiple of `depth_divisor`, at most 10 % below the exact number."""
   multiplier = global_params.width_coefficient
   if skip or not multiplier:
     return filters
@@ -306,7 +311,7 @@ def _features(x, blocks, global_params, policy):
 
 
 def _head(x, global_params, policy):
-  """1x1 convolution, pooling, dropout and classifier. Returns the official endpoints from `head_1x1`."""
+  """1x1 convolution, pooling, dropout, classifier. Returns the endpoints from `head_1x1`."""
   scope = layers.Scope('head', global_params, policy)
   x = scope.conv(x, round_filters(1280, global_params, global_params.fix_head_stem), 1)
   x = scope.activation(scope.batch_norm(x), global_params.relu_fn)

@@ -13,7 +13,10 @@ from tpu_utils import batch_norm
 
 
 def conv_kernel_initializer() -> keras.initializers.Initializer:
-  """Returns a normal distribution with variance 2 / (kernel height * kernel width * output filters), not truncated."""
+  """Returns a normal distribution, not truncated.
+
+  Its variance is 2 / (kernel height * kernel width * output filters).
+  """
   return keras.initializers.VarianceScaling(2.0, 'fan_out', 'untruncated_normal')
 
 
@@ -32,7 +35,7 @@ def drop_connect(inputs, uniform, survival_prob):
 
   Args:
     inputs: [batch, ...] tensor.
-    uniform: [batch, 1, ...] random numbers in [0, 1); an example survives from 1 - survival_prob on.
+    uniform: [batch, 1, ...] random numbers in [0, 1); 1 - survival_prob and more survives.
     survival_prob: float in (0, 1].
   """
   scale = ops.floor(uniform + survival_prob) / survival_prob
@@ -41,7 +44,7 @@ def drop_connect(inputs, uniform, survival_prob):
 
 @keras.saving.register_keras_serializable('efficientnet')
 class DropConnect(keras.layers.Layer):
-  """Stochastic depth (arXiv 1603.09382): drops a block's output, example by example, in training."""
+  """Drops a block's output of single examples in training (stochastic depth, arXiv 1603.09382)."""
 
   def __init__(self, survival_prob, seed=None, **kwargs):
     super().__init__(**kwargs)
@@ -142,14 +145,14 @@ class Scope:
     return {'name': name, 'dtype': self._dtype}
 
   def routing_weights(self, x, num_experts):
-    """Returns each expert's share in an example's kernels, [batch, num_experts], from the means of `x`."""
+    """Returns each expert's share, [batch, num_experts], computed from the means of `x`."""
     x = keras.layers.GlobalAveragePooling2D(
       data_format='channels_last', **self._settings('pooling')
     )(x)
     return keras.layers.Dense(num_experts, activation='sigmoid', **self._settings('dense'))(x)
 
   def _padded(self, x, kernel_size, strides):
-    """Returns (x, the convolution's own padding). The two kinds differ only where the stride is over 1."""
+    """Returns (x, the convolution's padding). The two kinds differ only at strides over 1."""
     if self._params.padding == 'same' or max(strides) == 1:
       return x, 'same'
     width = (kernel_size - 1) // 2
@@ -221,7 +224,7 @@ class Scope:
     )(x)
 
   def spatial_mean(self, x, keepdims):
-    """Averages over height and width, to [batch, 1, 1, C] with `keepdims` or `local_pooling`, or [batch, C]."""
+    """Averages over space: [batch, 1, 1, C] with `keepdims` or `local_pooling`, else [batch, C]."""
     settings = self._settings('pooling')
     if self._params.local_pooling:
       return keras.layers.AveragePooling2D(

@@ -1,6 +1,7 @@
-"""Models by name: `build_model`, `feature_extractor`, and what a name stands for.
+"""Models by name: `build_model`, `feature_extractor`, and the families that names belong to.
 
-Source: tensorflow/tpu, models/official/efficientnet/model_builder_factory.py, whose function names are kept.
+Source of the other functions' names: tensorflow/tpu,
+models/official/efficientnet/model_builder_factory.py.
 """
 from collections.abc import Sequence
 from typing import Any
@@ -73,14 +74,15 @@ def build_model(
     num_classes: classes of the head; None is the family's own number (1000; EdgeTPU 1001), 0 leaves
       the classifier out.
     image_size: pixels a side, or (height, width); None is the size that the model was made for.
-    weights: path of a checkpoint for `tpu_utils.weights.load`; 'pretrained' for ImageNet weights from an
-      installed package, see `pretrained`; or None for fresh weights.
-    dtype_policy: Keras dtype policy or its name, such as 'mixed_bfloat16'; None is float32 throughout.
+    weights: path of a checkpoint for `tpu_utils.weights.load`; 'pretrained' for ImageNet weights
+      from an installed package, see `pretrained`; or None for fresh weights.
+    dtype_policy: Keras dtype policy or its name, such as 'mixed_bfloat16'; None is float32.
     include_top: False gives the head's 1x1 convolution [batch, h, w, C] instead of logits, or with
       `pooling` its mean ('avg') or maximum ('max') over space, [batch, C].
     pooling: None, 'avg' or 'max'; only without top.
     features_only: the output of the last block, [batch, h, w, C], before the head.
-    pooled_features_only: the official endpoint `pooled_features`, before dropout and classifier, as [batch, C].
+    pooled_features_only: the official endpoint `pooled_features`, before dropout and classifier, as
+      [batch, C].
     **overrides: fields of `efficientnet_model.GlobalParams`, and `drop_connect_rate`.
 
   Returns:
@@ -126,9 +128,9 @@ def feature_extractor(
 
   Args:
     model_name: such as 'efficientnet-b0'.
-    endpoints: official endpoint names (`stem`, `block_3`, `block_3/expansion_output`, `reduction_2`,
-      `features`, `head_1x1`, `pooled_features`, `head`, ...); None is `reduction_1` to
-      `reduction_5` (the last outputs of each resolution) and `features`.
+    endpoints: official endpoint names (`stem`, `block_3`, `block_3/expansion_output`,
+      `reduction_2`, `features`, `head_1x1`, `pooled_features`, `head`, ...); None is `reduction_1`
+      to `reduction_5` (the last outputs of each resolution) and `features`.
     image_size: as for `build_model`; (None, None) leaves it open.
     weights: as for `build_model`.
     dtype_policy: as for `build_model`.
@@ -185,7 +187,7 @@ class _Network:
     )
 
   def load(self, path, with_classifier):
-    """Loads a checkpoint; where the classifier is cut off, its own may be of any size, or missing."""
+    """Loads a checkpoint; without classifier, the checkpoint's may have any size or be missing."""
     if path is None:
       return
     from tpu_utils import weights  # Models without a checkpoint need no reader.

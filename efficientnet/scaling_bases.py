@@ -1,8 +1,8 @@
-"""Baseline networks that compound scaling is tried on: every EfficientNet, MobileNetV1, MobileNetV2, ResNet-50.
+"""Baselines for compound scaling: every EfficientNet, MobileNetV1, MobileNetV2, ResNet-50.
 
-Those that are no EfficientNets are like the networks they are named after in stages, filters and cost (Table 3 of the
-paper scales them); their weights are not meant to be exchanged with others'. Width and depth scale them as
-they scale an EfficientNet: stem and head by width alone, stages by both.
+The last three are like the networks they are named after in stages, filters and cost (Table 3 of
+the paper scales them); their weights are not meant to be exchanged with others'. Width and depth
+scale them as they scale an EfficientNet: stem and head by width alone, stages by both.
 """
 import dataclasses
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ MOBILENET_V2 = (
   'r3_k3_s22_e6_i96_o160',
   'r1_k3_s11_e6_i160_o320',
 )
-# (filters, strides, repeats): arXiv 1704.04861, Table 1; arXiv 1512.03385, Table 1, without expansion.
+# (filters, strides, repeats): arXiv 1704.04861, Table 1; arXiv 1512.03385, Table 1, unexpanded.
 _MOBILENET_V1 = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 2, 6), (1024, 2, 2))
 _RESNET_50 = ((64, 1, 3), (128, 2, 4), (256, 2, 6), (512, 2, 3))
 _EXPANSION = 4
@@ -40,7 +40,11 @@ def base_names() -> list[str]:
 
 
 def get_preprocess_spec(base: str) -> spec.PreprocessSpec:
-  """Returns the `PreprocessSpec` of a baseline; an unknown one raises a ValueError with the nearest names."""
+  """Returns the `PreprocessSpec` of a baseline.
+
+  Raises:
+    ValueError: an unknown baseline, with the nearest names.
+  """
   suggest.check('model_name', base, base_names())
   if base in model_builder_factory.model_names():
     return model_builder_factory.get_preprocess_spec(base)
@@ -99,7 +103,7 @@ def count(base: str, image_size: int | None = None, **overrides: Any) -> profile
 
 
 def _stages_and_params(base, overrides):
-  """Returns (stages, GlobalParams) of a baseline; without stages where a function of `_OTHERS` has them."""
+  """Returns (stages, GlobalParams) of a baseline; the functions of `_OTHERS` know their stages."""
   suggest.check('model_name', base, base_names())
   overrides = dict(overrides or {})
   if base in _OTHERS:

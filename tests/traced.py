@@ -1,11 +1,11 @@
-"""A model as TensorFlow's graph shows it, to compare with what is computed from its layers."""
+"""Multiply-adds of a model's graph, to compare with those counted layer by layer."""
 import keras
 
 from tpu_utils import profile
 
 
 class _Whole(keras.Model):
-  """Hides that a model is functional, so that nothing about its layers can be known but by tracing."""
+  """Hides that a model is functional, so that its layers can be counted only by tracing."""
 
   def __init__(self, model):
     super().__init__(name=model.name)

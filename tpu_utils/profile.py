@@ -1,12 +1,12 @@
 """Counts a model's parameters and multiply-adds, as papers do.
 
-    profile.count(lambda: efficientnet.build_model('efficientnet-l2'))   # Needs no memory for the weights.
+    profile.count(lambda: efficientnet.build_model('efficientnet-l2'))  # No memory for weights.
     profile.flops(model)
 
-Counted are convolutions (plain, grouped, depthwise), dense layers and matrix products; activations, normalisation,
-pooling and additions are not. A functional model is run on shapes alone. There Keras' common layers are counted by
-rule, and any other layer or operation from the graph that TensorFlow traces of it; so attention's products and
-layers that nobody told this module about are counted, too.
+Convolutions (plain, grouped, depthwise), dense layers and matrix products are counted; activations,
+normalisation, pooling and additions are not. A functional model is run on shapes alone. There
+Keras' common layers are counted by rule, and any other layer or operation from the graph that
+TensorFlow traces of it; so attention's products and unknown layers are counted, too.
 """
 import collections
 import contextlib
@@ -41,7 +41,7 @@ def count(build: Callable[[], keras.Model], input_shapes: Any = None) -> Counts:
   """Counts the model that `build` builds, without memory for its weights.
 
   Args:
-    build: function without arguments that returns a `keras.Model`. It must not need the weights' values.
+    build: function without arguments that returns a `keras.Model` and needs no weight's value.
     input_shapes: as for `flops`.
 
   Returns:
@@ -62,21 +62,23 @@ def flops(model: keras.Model, batch_size: int = 1, input_shapes: Any = None) -> 
   Args:
     model: a `keras.Model` with defined inputs.
     batch_size: examples.
-    input_shapes: shapes without the batch axis, in the structure of `model.input`, for a model whose
-      inputs leave a size open.
+    input_shapes: shapes without the batch axis, in the structure of `model.input`, for a model
+      with inputs that leave a size open.
 
   Returns:
     The number of multiply-adds.
 
   Raises:
-    ValueError: an input size is open, the model holds a loop whose length is not known, or it holds layers that
-      are not counted by rule and Keras runs on another backend than TensorFlow.
+    ValueError: an input size is open; the model multiplies matrices in a loop; or it has layers
+      that are not counted by rule and Keras runs on another backend than TensorFlow.
   """
   inputs = model.input
   if input_shapes is None:
     input_shapes = keras.tree.map_structure(lambda x: _Shape(x.shape[1:]), inputs)
   else:
-    input_shapes = keras.tree.map_structure_up_to(inputs, lambda _, s: _Shape(s), inputs, input_shapes)
+    input_shapes = keras.tree.map_structure_up_to(
+      inputs, lambda _, shape: _Shape(shape), inputs, input_shapes
+    )
 
   def with_sizes(x, shape):
     if None in shape.sizes:
@@ -86,7 +88,7 @@ def flops(model: keras.Model, batch_size: int = 1, input_shapes: Any = None) -> 
     return keras.KerasTensor((batch_size, *shape.sizes), x.dtype, name=x.name)
 
   inputs = keras.tree.map_structure(with_sizes, inputs, input_shapes)
-  # Scopes that Keras opens inside would give values to the weights of a model of `count` when they end.
+  # Without this scope, those that Keras opens would initialize the weights of `count` at their end.
   with keras.StatelessScope(initialize_variables=False):
     if _is_functional(model):
       return _count_functional(model, inputs)
@@ -106,7 +108,7 @@ def _size(variables):
 
 @contextlib.contextmanager
 def _no_garbage_collection():
-  """Spares building a deep network the search for garbage among its many objects, a fifth of the time."""
+  """Saves a fifth of the time that building a deep network takes; it makes hardly any garbage."""
   enabled = gc.isenabled()
   gc.disable()
   try:
@@ -182,9 +184,11 @@ _FREE = {
 
 # By TensorFlow's graph: everything else.
 
+_LOOPS = ('While', 'StatelessWhile')
+
 
 def _count_traced(operation, args, kwargs):
-  """Multiply-adds of `operation(*args, **kwargs)`; the `KerasTensor`s among the arguments have no open sizes."""
+  """Multiply-adds of `operation(*args, **kwargs)`, where `KerasTensor`s have no open sizes."""
   if keras.backend.backend() != 'tensorflow':
     raise ValueError(
       f'Multiply-adds of {operation.name} are counted from a TensorFlow graph, Keras runs on '
@@ -192,9 +196,10 @@ def _count_traced(operation, args, kwargs):
     )
   import tensorflow as tf  # Other backends never come here.
 
-  if isinstance(operation, keras.Layer) and 'training' in inspect.signature(operation.call).parameters:
+  takes = inspect.signature(operation.call).parameters
+  if isinstance(operation, keras.Layer) and 'training' in takes:
     kwargs = {**kwargs, 'training': False}
-  # Weights are arguments of the graph: they may have no values, and none is to be copied or changed.
+  # Weights are arguments of the graph: they may have no values, and must not be copied or changed.
   variables = getattr(operation, 'variables', [])
   leaves = keras.tree.flatten((args, kwargs))
   like = [*variables, *(x for x in leaves if isinstance(x, keras.KerasTensor))]
@@ -223,8 +228,10 @@ def _count_graph(graph):
     elif op.type in ('If', 'StatelessIf'):
       branches = [op.get_attr(key).name for key in ('then_branch', 'else_branch')]
       counts[op.name] += max(_function_total(graph, name) for name in branches)
-    elif op.type in ('While', 'StatelessWhile') and _function_total(graph, op.get_attr('body').name):
-      raise ValueError(f'{op.name} multiplies matrices in a loop; its multiply-adds cannot be counted.')
+    elif op.type in _LOOPS and _function_total(graph, op.get_attr('body').name):
+      raise ValueError(
+        f'{op.name} multiplies matrices in a loop; its multiply-adds cannot be counted.'
+      )
   return counts
 
 
@@ -235,7 +242,9 @@ def _function_total(graph, name):
 def _shape(tensor):
   shape = tensor.shape
   if not shape.is_fully_defined():
-    raise ValueError(f'{tensor.name} has the open shape {shape}; its multiply-adds cannot be counted.')
+    raise ValueError(
+      f'{tensor.name} has the open shape {shape}; its multiply-adds cannot be counted.'
+    )
   return shape.as_list()
 
 
@@ -260,7 +269,7 @@ def _matmul(op):
 
 
 def _einsum(op):
-  """A product of two operands meets every combination of its labels once; one operand is no product."""
+  """A product of two operands meets every combination of its labels once."""
   if len(op.inputs) < 2:
     return 0
   terms = op.get_attr('equation').decode().split('->')[0].split(',')

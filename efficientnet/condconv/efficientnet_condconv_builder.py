@@ -1,9 +1,9 @@
-"""EfficientNet-CondConv-B0: B0 whose last three stages compute their kernels for each example.
+"""EfficientNet-CondConv-B0: B0 with kernels computed for each example in its last three stages.
 
 More experts are more capacity at nearly the same cost. Images are scaled to about [-1, 1].
 
-Source: tensorflow/tpu, models/official/efficientnet/condconv/efficientnet_condconv_builder.py; arXiv
-1904.04971.
+Source: tensorflow/tpu, models/official/efficientnet/condconv/efficientnet_condconv_builder.py;
+arXiv 1904.04971.
 """
 from efficientnet.efficientnet_builder import Family, Scale
 from efficientnet.efficientnet_model import GlobalParams

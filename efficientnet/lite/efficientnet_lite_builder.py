@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 to Lite4: EfficientNet for phones and microcontrollers.
 
-Compared with the B models: no squeeze-and-excitation, ReLU6 in place of swish (its range is fixed, so
-8 bits represent it well), stem, head, first and last stage not scaled, images scaled to about [-1, 1] and
-resized bilinearly.
+Compared with the B models: no squeeze-and-excitation, ReLU6 in place of swish (its range is fixed,
+so 8 bits represent it well), stem, head, first and last stage not scaled, images scaled to about
+[-1, 1] and resized bilinearly.
 
 Source: tensorflow/tpu, models/official/efficientnet/lite/efficientnet_lite_builder.py.
 """

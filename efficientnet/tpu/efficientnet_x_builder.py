@@ -1,11 +1,12 @@
 """EfficientNet-X and EfficientNet-H: searched for the speed of datacenter accelerators.
 
-Compared with the B models: the first stage works on a map folded 2x2 into the channels, the next two
-expand by one plain convolution, ReLU or swish is chosen stage by stage, and the small models squeeze
-less. `-tpu-` and `-gpu-` models are scaled by the latencies of these chips; the H models expand stages
-two to four by 4 in place of 6 and are wider.
+Compared with the B models: the first stage works on a map folded 2x2 into the channels, the next
+two expand by one plain convolution, ReLU or swish is chosen stage by stage, and the small models
+squeeze less. `-tpu-` and `-gpu-` models are scaled by the latencies of these chips; the H models
+expand stages two to four by 4 in place of 6 and are wider.
 
-Source: tensorflow/tpu, models/official/efficientnet/tpu/efficientnet_x_builder.py; arXiv 2102.05610.
+Source: tensorflow/tpu, models/official/efficientnet/tpu/efficientnet_x_builder.py;
+arXiv 2102.05610.
 """
 from efficientnet.efficientnet_builder import Family, Scale
 from efficientnet.efficientnet_model import GlobalParams

@@ -78,16 +78,23 @@ def test_published_size_of_a_model_without_reference_counts():
     ('efficientnet-lite2', {'image_size': 71, 'depth_coefficient': 0.5}),
     ('efficientnet-edgetpu-M', {'image_size': 45, 'width_coefficient': 0.5}),
     ('efficientnet-condconv-b0-8e', {'image_size': 50, 'condconv_num_experts': 3}),
-    ('efficientnet-h-tpu-b5', {'image_size': 51, 'width_coefficient': 0.4, 'depth_coefficient': 0.6}),
+    (
+      'efficientnet-h-tpu-b5',
+      {'image_size': 51, 'width_coefficient': 0.4, 'depth_coefficient': 0.6},
+    ),
     (
       'efficientnet-condconv-b0-4e',
-      {'image_size': 37, 'blocks_args': ['r2_k3_s22_e2_i32_o16_se0.25_f1_cc', 'r1_k3_s22_e1_i16_o24_cc']},
+      {
+        'image_size': 37,
+        'blocks_args': ['r2_k3_s22_e2_i32_o16_se0.25_f1_cc', 'r1_k3_s22_e1_i16_o24_cc'],
+      },
     ),
   ],
 )
 def test_counts_without_weights_are_those_of_the_graph(name, settings):
   model = efficientnet.build_model(name, **settings)
-  sizes = [sum(int(np.prod(v.shape)) for v in w) for w in (model.trainable_weights, model.non_trainable_weights)]
+  weights = model.trainable_weights, model.non_trainable_weights
+  sizes = [sum(int(np.prod(v.shape)) for v in w) for w in weights]
   want = profile.Counts(*sizes, traced.multiply_adds(model))
   assert profile.count(lambda: efficientnet.build_model(name, **settings)) == want
 

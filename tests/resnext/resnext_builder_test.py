@@ -134,7 +134,8 @@ def test_reference_counts(name, classes, row):
 @pytest.mark.parametrize('image_size', [64, 45])
 def test_counts_without_weights_are_those_of_the_graph(overrides, image_size):
   overrides = {'stage_blocks': (2, 1, 1), 'num_classes': 10, **overrides}
-  build = functools.partial(resnext.build_model, 'resnext-11-4x8d', image_size=image_size, **overrides)
+  overrides['image_size'] = image_size
+  build = functools.partial(resnext.build_model, 'resnext-11-4x8d', **overrides)
   model, counts = build(), profile.count(build)
   assert counts.parameters == sum(int(np.prod(v.shape)) for v in model.trainable_variables)
   assert counts.parameters + counts.non_trainable == model.count_params()
@@ -160,9 +161,13 @@ def test_printed_totals(name, printed):
 @pytest.mark.parametrize(
   ('baseline', 'names', 'times'),
   [
-    ('resnet-50', ['resnext-50-2x40d', 'resnext-50-4x24d', 'resnext-50-8x14d', 'resnext-50-32x4d'], 1),
-    ('resnet-101', ['resnext-101-2x40d', 'resnext-101-4x24d', 'resnext-101-8x14d', 'resnext-101-32x4d'], 1),
-    ('resnet-101', ['resnet-200', 'resnet-101-1x100d', 'resnext-101-2x64d', 'resnext-101-64x4d'], 2),
+    ('resnet-50', [f'resnext-50-{path}' for path in ('2x40d', '4x24d', '8x14d', '32x4d')], 1),
+    ('resnet-101', [f'resnext-101-{path}' for path in ('2x40d', '4x24d', '8x14d', '32x4d')], 1),
+    (
+      'resnet-101',
+      ['resnet-200', 'resnet-101-1x100d', 'resnext-101-2x64d', 'resnext-101-64x4d'],
+      2,
+    ),
   ],
 )
 def test_complexities_of_tables_3_and_4(baseline, names, times):

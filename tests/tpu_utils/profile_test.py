@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of layers whose count is known on paper, with and without weights in memory."""
+"""Parameters and multiply-adds of layers with a count known on paper, with and without weights."""
 import subprocess
 import sys
 
@@ -103,7 +103,8 @@ def test_loops_are_refused():
 def built_twice(build):
   """The counts without memory, and those of the model with its weights."""
   model = build()
-  sizes = [sum(int(np.prod(v.shape)) for v in w) for w in (model.trainable_weights, model.non_trainable_weights)]
+  weights = model.trainable_weights, model.non_trainable_weights
+  sizes = [sum(int(np.prod(v.shape)) for v in w) for w in weights]
   return profile.count(build), profile.Counts(*sizes, profile.flops(model))
 
 
@@ -118,7 +119,8 @@ def test_counts_without_weights():
   counts, want = built_twice(build)
   assert counts == want
   assert counts.non_trainable == 2 * 4
-  assert counts.parameters == 9 * 3 * 4 + 2 * 4 + 2 * 4 + (3 * (4 * 8 + 8) + 8 * 4 + 4) + (4 * 2 + 2)
+  attention = 3 * (4 * 8 + 8) + 8 * 4 + 4
+  assert counts.parameters == 9 * 3 * 4 + 2 * 4 + 2 * 4 + attention + (4 * 2 + 2)
 
 
 def test_counts_of_a_model_that_is_not_functional():
@@ -127,7 +129,10 @@ def test_counts_of_a_model_that_is_not_functional():
       super().__init__()
       self.dense = layers.Dense(6)
       self.dense.build((None, 4))
-      self.input = keras.KerasTensor((None, None, 4), name='rows')
+
+    @property
+    def input(self):
+      return keras.KerasTensor((None, None, 4), name='rows')
 
     def call(self, x):
       x = self.dense(x)
@@ -143,13 +148,13 @@ def test_counting_takes_no_memory_for_weights():
   code = (
     'import keras, resource\n'
     'from tpu_utils import profile\n'
-    'def build():\n'
-    '  x = inputs = keras.Input((20_000,))\n'
+    'def build(size=20_000):\n'
+    '  x = inputs = keras.Input((size,))\n'
     '  for _ in range(3):\n'
-    '    x = keras.layers.Dense(20_000, use_bias=False)(x)\n'
+    '    x = keras.layers.Dense(size, use_bias=False)(x)\n'
     '    x = keras.layers.LayerNormalization()(x)\n'  # Traced.
     '  return keras.Model(inputs, x)\n'
-    'profile.count(lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)]))\n'
+    'profile.count(lambda: build(4))\n'
     'before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
     'assert profile.count(build).parameters == 3 * (20_000**2 + 2 * 20_000)\n'
     'print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n'
