@@ -1,31 +1,77 @@
-"""EfficientNet-B0 to B8 and L2: the table of scaled models, and the notation of their stages.
+"""EfficientNet-B0 to B8 and L2: the record of a family of models, and the notation of their stages.
 
 Source: tensorflow/tpu, models/official/efficientnet/efficientnet_builder.py.
 """
 import dataclasses
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from efficientnet import efficientnet_model
 from efficientnet.efficientnet_model import BlockArgs, GlobalParams
+from tpu_utils.images import spec
 from tpu_utils.names import check_name
 
-MEAN_RGB = efficientnet_model.IMAGENET_MEAN_RGB
-STDDEV_RGB = efficientnet_model.IMAGENET_STDDEV_RGB
-INTERPOLATION = 'bicubic'
 
-# (width_coefficient, depth_coefficient, resolution, dropout_rate)
-PARAMS = {
-  'efficientnet-b0': (1.0, 1.0, 224, 0.2),
-  'efficientnet-b1': (1.0, 1.1, 240, 0.2),
-  'efficientnet-b2': (1.1, 1.2, 260, 0.3),
-  'efficientnet-b3': (1.2, 1.4, 300, 0.3),
-  'efficientnet-b4': (1.4, 1.8, 380, 0.4),
-  'efficientnet-b5': (1.6, 2.2, 456, 0.4),
-  'efficientnet-b6': (1.8, 2.6, 528, 0.5),
-  'efficientnet-b7': (2.0, 3.1, 600, 0.5),
-  'efficientnet-b8': (2.2, 3.6, 672, 0.5),
-  'efficientnet-l2': (4.3, 5.3, 800, 0.5),
-}
+class Scale(NamedTuple):
+  """Scale of one model: the official four numbers, and fields of `GlobalParams` of its own."""
+
+  width_coefficient: float
+  depth_coefficient: float
+  resolution: int
+  dropout_rate: float
+  se_coefficient: float | None = None
+  condconv_num_experts: int | None = None
+  blocks_args: tuple | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+  """Models that share stages, parameters and preprocessing and differ by their scale.
+
+  Attributes:
+    scales: {model name: `Scale`}, in the order in which models are listed.
+    global_params: the `GlobalParams` that the models share, with their stages (`blocks_args`).
+    interpolation: of the resizing of images, 'bicubic' or 'bilinear'.
+  """
+
+  scales: Mapping[str, Scale]
+  global_params: GlobalParams
+  interpolation: str = 'bicubic'
+
+  def scale(self, model_name: str) -> Scale:
+    """Returns the `Scale` of a model; an unknown name raises a ValueError with the nearest ones."""
+    check_name('model_name', model_name, self.scales)
+    return self.scales[model_name]
+
+  def get_model_params(
+    self, model_name: str, overrides: Mapping[str, Any] | None = None
+  ) -> tuple[list[BlockArgs], GlobalParams]:
+    """Returns the stages and parameters of a model.
+
+    Args:
+      model_name: a key of `scales`.
+      overrides: {field of `GlobalParams`: value}, see `override`.
+
+    Returns:
+      (list of `BlockArgs`, one a stage; `GlobalParams`).
+
+    Raises:
+      ValueError: an unknown name, with the nearest ones; otherwise as `override`.
+    """
+    fields = self.scale(model_name)._asdict()
+    del fields['resolution']
+    own = {name: value for name, value in fields.items() if value is not None}
+    return override(dataclasses.replace(self.global_params, **own), overrides)
+
+  def get_preprocess_spec(self, model_name: str) -> spec.PreprocessSpec:
+    """Returns the preprocessing of a model's images, for training, evaluation and export."""
+    return spec.PreprocessSpec(
+      image_size=self.scale(model_name).resolution,
+      mean_rgb=tuple(self.global_params.mean_rgb),
+      stddev_rgb=tuple(self.global_params.stddev_rgb),
+      interpolation=self.interpolation,
+    )
+
 
 DEFAULT_BLOCKS_ARGS = (
   'r1_k3_s11_e1_i32_o16_se0.25',
@@ -37,38 +83,30 @@ DEFAULT_BLOCKS_ARGS = (
   'r1_k3_s11_e6_i192_o320_se0.25',
 )
 
-
-def efficientnet_params(model_name):
-  """(width_coefficient, depth_coefficient, resolution, dropout_rate) of a model."""
-  check_name('model_name', model_name, PARAMS)
-  return PARAMS[model_name]
-
-
-def get_model_params(model_name, overrides=None):
-  """Stages and parameters of a model.
-
-  Args:
-    model_name: a key of `PARAMS`.
-    overrides: {field of `GlobalParams`: value}, see `override`.
-
-  Returns:
-    (list of `BlockArgs`, one a stage; `GlobalParams`).
-  """
-  width, depth, _, dropout_rate = efficientnet_params(model_name)
-  global_params = GlobalParams(
-    blocks_args=DEFAULT_BLOCKS_ARGS,
-    width_coefficient=width,
-    depth_coefficient=depth,
-    dropout_rate=dropout_rate,
-  )
-  return override(global_params, overrides)
+FAMILY = Family(
+  scales={
+    'efficientnet-b0': Scale(1.0, 1.0, 224, 0.2),
+    'efficientnet-b1': Scale(1.0, 1.1, 240, 0.2),
+    'efficientnet-b2': Scale(1.1, 1.2, 260, 0.3),
+    'efficientnet-b3': Scale(1.2, 1.4, 300, 0.3),
+    'efficientnet-b4': Scale(1.4, 1.8, 380, 0.4),
+    'efficientnet-b5': Scale(1.6, 2.2, 456, 0.4),
+    'efficientnet-b6': Scale(1.8, 2.6, 528, 0.5),
+    'efficientnet-b7': Scale(2.0, 3.1, 600, 0.5),
+    'efficientnet-b8': Scale(2.2, 3.6, 672, 0.5),
+    'efficientnet-l2': Scale(4.3, 5.3, 800, 0.5),
+  },
+  global_params=GlobalParams(blocks_args=DEFAULT_BLOCKS_ARGS),
+)
 
 
-def override(global_params, overrides):
+def override(
+  global_params: GlobalParams, overrides: Mapping[str, Any] | None
+) -> tuple[list[BlockArgs], GlobalParams]:
   """Applies a caller's overrides to a family's parameters.
 
-  `drop_connect_rate`, the older name, is 1 - `survival_prob`. `blocks_args` may hold block strings or
-  `BlockArgs`.
+  `drop_connect_rate`, the older name, is 1 - `survival_prob`. `blocks_args` may hold block strings
+  or `BlockArgs`.
 
   Returns:
     (list of `BlockArgs`, `GlobalParams`).
@@ -90,21 +128,25 @@ def override(global_params, overrides):
 
 
 class BlockDecoder:
-  """Between `BlockArgs` and the notation `r2_k3_s22_e6_i16_o24_se0.25`.
+  """Translates between `BlockArgs` and the notation `r2_k3_s22_e6_i16_o24_se0.25`.
 
   r repeats, k kernel size, s strides, e expansion, i and o filters, se squeeze ratio, c block type,
-  f fused convolution, d space to depth, a activation (0 relu, 1 swish); `noskip` and `cc` (CondConv)
-  are flags.
+  f fused convolution, d space to depth, a activation (0 relu, 1 swish); `noskip` and `cc`
+  (CondConv) are flags.
   """
 
-  def decode(self, block_strings):
-    """A list of `BlockArgs` from block strings; entries that are `BlockArgs` stay as they are."""
+  def decode(self, block_strings: Sequence[str | BlockArgs]) -> list[BlockArgs]:
+    """Returns the `BlockArgs` of block strings; entries that are `BlockArgs` stay as they are.
+
+    Raises:
+      ValueError: no list, or a string that is not in the notation.
+    """
     if isinstance(block_strings, str) or not block_strings:
       raise ValueError(f'blocks_args={block_strings!r} must be a list of block strings, not empty.')
     return [s if isinstance(s, BlockArgs) else _decode_block_string(s) for s in block_strings]
 
-  def encode(self, blocks_args):
-    """A list of block strings. The notation has no word for the official `a` option on the way back.
+  def encode(self, blocks_args: Sequence[BlockArgs]) -> list[str]:
+    """Returns the block strings of `BlockArgs`, without activations, as the official encoder.
 
     Raises:
       ValueError: a block without se_ratio, for which the official encoder fails too.
@@ -126,7 +168,8 @@ def _decode_block_string(block_string):
     )
   if not re.fullmatch(r'\d\d', options['s']):
     raise ValueError(
-      f'Block string {block_string!r} has strides {options["s"]!r}; they must be two digits, as s22.'
+      f'Block string {block_string!r} has strides {options["s"]!r}; they must be two digits, '
+      'as s22.'
     )
   activation = options.get('a')
   try:
@@ -151,7 +194,9 @@ def _decode_block_string(block_string):
 
 def _encode_block(block):
   if block.se_ratio is None:
-    raise ValueError(f'{block} has no se_ratio, which the block notation needs; set it to 0 for none.')
+    raise ValueError(
+      f'{block} has no se_ratio, which the block notation needs; set it to 0 for none.'
+    )
   parts = [
     f'r{block.num_repeat}',
     f'k{block.kernel_size}',

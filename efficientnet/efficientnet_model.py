@@ -2,13 +2,15 @@
 
 Source: arXiv 1905.11946; tensorflow/tpu, models/official/efficientnet/efficientnet_model.py.
 
-One set of parameters (`GlobalParams`) and one record a block (`BlockArgs`) describe every family; the
-builders (`efficientnet_builder.py`, `lite/`, ...) are tables of these records. Layers are named after
-the official variable scopes with `/` written as `_`, so a layer's name gives its checkpoint name.
+One set of parameters (`GlobalParams`) and one record a block (`BlockArgs`) describe every family;
+the builders (`efficientnet_builder.py`, `lite/`, ...) are tables of these records. Layers are named
+after the official variable scopes with `/` written as `_`, so a layer's name gives its checkpoint
+name.
 """
 import dataclasses
 import math
 import numbers
+from collections.abc import Sequence
 
 import keras
 
@@ -21,14 +23,16 @@ IMAGENET_STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
 @dataclasses.dataclass(frozen=True)
 class GlobalParams:
-  """What a whole network has in common. Names and meaning are the official code's.
+  """Parameters of a whole network. Names and meaning are the official code's.
 
   `width_coefficient` and `depth_coefficient` of None or 0 leave filters and repeats as they are.
-  `survival_prob` of None, 0 or 1 means no drop connect; the blocks go linearly from 1 to this value.
+  `survival_prob` of None, 0 or 1 means no drop connect; from block to block it falls linearly from
+  1 to this value.
   `num_classes` of 0 leaves out the classifier. `relu_fn` is the name of a Keras activation.
   `fix_head_stem` exempts stem, head, first and last stage from scaling. `local_pooling` pools by a
-  window as large as the feature map, for TFLite. `padding` is 'same', TensorFlow's, which at stride 2 has
-  the odd pixel on the right and below, or 'symmetric', torch's (timm's `efficientnet_*` without `tf_`).
+  window as large as the feature map, for TFLite. `padding` is 'same', TensorFlow's, which at stride
+  2 has the odd pixel on the right and below, or 'symmetric', torch's (timm's `efficientnet_*`
+  without `tf_`).
   `mean_rgb` and `stddev_rgb` are in units of 0..255.
   """
 
@@ -106,7 +110,7 @@ class BlockArgs:
     _check_activation(self.activation_fn)
 
   @property
-  def expanded_filters(self):
+  def expanded_filters(self) -> int:
     return self.input_filters * self.expand_ratio
 
 
@@ -126,14 +130,16 @@ def _check_range(name, value, low, high):
 
 def _check_count(name, value, least):
   if not isinstance(value, numbers.Integral) or value < least:
-    raise ValueError(f'{name}={value!r} is out of range; it must be a whole number, at least {least}.')
+    raise ValueError(
+      f'{name}={value!r} is out of range; it must be a whole number, at least {least}.'
+    )
 
 
 # Compound scaling (Section 3.3): from stages to blocks.
 
 
-def round_filters(filters, global_params, skip=False):
-  """Scaled number of filters, a multiple of `depth_divisor` not more than 10 % below the exact one."""
+def round_filters(filters: int, global_params: GlobalParams, skip: bool = False) -> int:
+  """Scales filters to a multiple of `depth_divisor`, at most 10 % below the exact number."""
   multiplier = global_params.width_coefficient
   if skip or not multiplier:
     return filters
@@ -146,16 +152,16 @@ def round_filters(filters, global_params, skip=False):
   return int(rounded)
 
 
-def round_repeats(repeats, global_params, skip=False):
-  """Scaled number of repeats, rounded up."""
+def round_repeats(repeats: int, global_params: GlobalParams, skip: bool = False) -> int:
+  """Scales a number of repeats and rounds it up."""
   multiplier = global_params.depth_coefficient
   if skip or not multiplier:
     return repeats
   return int(math.ceil(multiplier * repeats))
 
 
-def scale_blocks(blocks_args, global_params):
-  """The network's blocks in order, one `BlockArgs` each, from its stages."""
+def scale_blocks(blocks_args: Sequence[BlockArgs], global_params: GlobalParams) -> list[BlockArgs]:
+  """Returns the network's blocks in order, one `BlockArgs` each, from its stages."""
   blocks = []
   last = len(blocks_args) - 1
   for i, stage in enumerate(blocks_args):
@@ -195,15 +201,15 @@ def _space2depth_blocks(stage):
   return first, dataclasses.replace(first, space2depth=2)
 
 
-def block_survival_prob(index, num_blocks, global_params):
-  """Survival probability of block `index`; None without drop connect."""
+def block_survival_prob(index: int, num_blocks: int, global_params: GlobalParams) -> float | None:
+  """Returns the survival probability of block `index`, None without drop connect."""
   if not global_params.survival_prob:
     return None
   return 1.0 - (1.0 - global_params.survival_prob) * float(index) / num_blocks
 
 
-def se_reduced_filters(block, global_params):
-  """Filters between the two squeeze-and-excitation convolutions; None for a block without them."""
+def se_reduced_filters(block: BlockArgs, global_params: GlobalParams) -> int | None:
+  """Returns the filters between the two squeeze-and-excitation convolutions, None without them."""
   ratio = block.se_ratio
   if not global_params.use_se or ratio is None or not 0 < ratio <= 1 or block.conv_type == 1:
     return None
@@ -277,9 +283,9 @@ def _block(inputs, block, survival_prob, global_params, scope):
   return x, expansion
 
 
-def _features(x, blocks, global_params, make_scope):
+def _features(x, blocks, global_params, policy):
   """Stem and blocks. Returns the official endpoints up to `features`."""
-  scope = make_scope('stem')
+  scope = layers.Scope('stem', global_params, policy)
   filters = round_filters(32, global_params, global_params.fix_head_stem)
   x = scope.conv(x, filters, 3, strides=(2, 2))
   x = scope.activation(scope.batch_norm(x), global_params.relu_fn)
@@ -290,7 +296,7 @@ def _features(x, blocks, global_params, make_scope):
     reduction = 1
     endpoints['reduction_1'] = x
   for i, block in enumerate(blocks):
-    scope = make_scope(f'blocks_{i}')
+    scope = layers.Scope(f'blocks_{i}', global_params, policy)
     survival_prob = block_survival_prob(i, len(blocks), global_params)
     x, expansion = _block(x, block, survival_prob, global_params, scope)
     names = [f'block_{i}']
@@ -304,9 +310,9 @@ def _features(x, blocks, global_params, make_scope):
   return endpoints
 
 
-def _head(x, global_params, make_scope):
-  """1x1 convolution, pooling, dropout and classifier. Returns the official endpoints from `head_1x1`."""
-  scope = make_scope('head')
+def _head(x, global_params, policy):
+  """1x1 convolution, pooling, dropout, classifier. Returns the endpoints from `head_1x1`."""
+  scope = layers.Scope('head', global_params, policy)
   x = scope.conv(x, round_filters(1280, global_params, global_params.fix_head_stem), 1)
   x = scope.activation(scope.batch_norm(x), global_params.relu_fn)
   endpoints = {'head_1x1': x}
@@ -323,31 +329,14 @@ def _head(x, global_params, make_scope):
   return endpoints
 
 
-def connect(x, blocks_args, global_params, make_scope, with_head=True):
-  """Connects the layers that scopes make, from normalised images on.
-
-  Args:
-    x: normalised images, [batch, height, width, 3].
-    blocks_args: the network's stages, `BlockArgs`.
-    global_params: `GlobalParams`.
-    make_scope: function from the name of an official variable scope to a `layers.Scope`, or to
-      something like it: whatever its methods return is passed on, and only `.shape` is looked at.
-    with_head: False ends at the endpoint `features`.
-
-  Returns:
-    {official endpoint name: what the scopes made of it}, in the official order.
-  """
-  blocks = scale_blocks(blocks_args, global_params)
-  if any(block.condconv for block in blocks) and not global_params.condconv_num_experts:
-    raise ValueError('A block is marked cc (CondConv), so condconv_num_experts must be at least 1.')
-  endpoints = _features(x, blocks, global_params, make_scope)
-  if with_head:
-    endpoints.update(_head(endpoints['features'], global_params, make_scope))
-  return endpoints
-
-
-def build_network(images, blocks_args, global_params, dtype='float32', with_head=True):
-  """The graph of a network.
+def build_network(
+  images: keras.KerasTensor,
+  blocks_args: Sequence[BlockArgs],
+  global_params: GlobalParams,
+  dtype: str | keras.DTypePolicy = 'float32',
+  with_head: bool = True,
+) -> dict[str, keras.KerasTensor]:
+  """Builds the graph of a network.
 
   Args:
     images: [batch, height, width, 3] float32 Keras tensor, values in [0, 255].
@@ -360,32 +349,16 @@ def build_network(images, blocks_args, global_params, dtype='float32', with_head
   Returns:
     {official endpoint name: Keras tensor}, in the official order. `head` holds the logits,
     [batch, num_classes]; `pooled_features` is [batch, C], or [batch, 1, 1, C] with `local_pooling`.
+
+  Raises:
+    ValueError: a CondConv block without `condconv_num_experts`; an unknown dtype policy.
   """
-  return connect_layers(
-    lambda x, make_scope: connect(x, blocks_args, global_params, make_scope, with_head),
-    images,
-    global_params,
-    dtype,
-  )
-
-
-def connect_layers(connect_scopes, images, global_params, dtype='float32'):
-  """What `connect_scopes(normalised images, make_scope)` connects, with Keras layers.
-
-  Args:
-    connect_scopes: function like `connect`, of its first and its next to last argument.
-    images: as for `build_network`.
-    global_params: `GlobalParams` of normalisation and batch norm.
-    dtype: as for `build_network`.
-
-  Returns:
-    What `connect_scopes` returns.
-  """
+  blocks = scale_blocks(blocks_args, global_params)
+  if any(block.condconv for block in blocks) and not global_params.condconv_num_experts:
+    raise ValueError('A block is marked cc (CondConv), so condconv_num_experts must be at least 1.')
   policy = keras.dtype_policies.get(dtype)
-  x = keras.layers.Rescaling(
-    scale=[1.0 / s for s in global_params.stddev_rgb],
-    offset=[-m / s for m, s in zip(global_params.mean_rgb, global_params.stddev_rgb, strict=True)],
-    name='normalization',
-    dtype=layers.full_precision(policy),
-  )(images)
-  return connect_scopes(x, lambda name: layers.Scope(name, global_params, policy))
+  x = layers.normalized(images, global_params, policy)
+  endpoints = _features(x, blocks, global_params, policy)
+  if with_head:
+    endpoints.update(_head(endpoints['features'], global_params, policy))
+  return endpoints

@@ -12,18 +12,21 @@ from efficientnet.condconv import condconv_layers
 from tpu_utils import batch_norm
 
 
-def conv_kernel_initializer():
-  """Normal with variance 2 / (kernel height * kernel width * output filters), not truncated."""
+def conv_kernel_initializer() -> keras.initializers.Initializer:
+  """Returns a normal distribution, not truncated.
+
+  Its variance is 2 / (kernel height * kernel width * output filters).
+  """
   return keras.initializers.VarianceScaling(2.0, 'fan_out', 'untruncated_normal')
 
 
-def dense_kernel_initializer():
-  """Uniform within 1 / sqrt(output units)."""
+def dense_kernel_initializer() -> keras.initializers.Initializer:
+  """Returns a uniform distribution within 1 / sqrt(output units)."""
   return keras.initializers.VarianceScaling(1.0 / 3.0, 'fan_out', 'uniform')
 
 
-def full_precision(policy):
-  """Float32 in place of a 16-bit policy, for what needs the precision."""
+def full_precision(policy: keras.DTypePolicy) -> str | keras.DTypePolicy:
+  """Replaces a 16-bit policy by float32, for layers that need the precision."""
   return 'float32' if policy.compute_dtype in ('bfloat16', 'float16') else policy
 
 
@@ -32,7 +35,7 @@ def drop_connect(inputs, uniform, survival_prob):
 
   Args:
     inputs: [batch, ...] tensor.
-    uniform: [batch, 1, ...] random numbers in [0, 1); an example survives from 1 - survival_prob on.
+    uniform: [batch, 1, ...] random numbers in [0, 1); 1 - survival_prob and more survives.
     survival_prob: float in (0, 1].
   """
   scale = ops.floor(uniform + survival_prob) / survival_prob
@@ -41,7 +44,7 @@ def drop_connect(inputs, uniform, survival_prob):
 
 @keras.saving.register_keras_serializable('efficientnet')
 class DropConnect(keras.layers.Layer):
-  """Stochastic depth (arXiv 1603.09382): drops a block's output, example by example, in training."""
+  """Drops a block's output of single examples in training (stochastic depth, arXiv 1603.09382)."""
 
   def __init__(self, survival_prob, seed=None, **kwargs):
     super().__init__(**kwargs)
@@ -92,11 +95,37 @@ class Clip(keras.layers.Layer):
     return {**super().get_config(), 'low': self.low, 'high': self.high}
 
 
+def normalized(images, global_params, policy):
+  """Subtracts the mean of images in [0, 255] and divides by the deviation, in full precision.
+
+  Args:
+    images: [batch, height, width, 3] float32 Keras tensor.
+    global_params: `GlobalParams`, of which `mean_rgb` and `stddev_rgb` are read.
+    policy: Keras dtype policy of the network.
+
+  Returns:
+    Keras tensor like `images`.
+  """
+  mean, stddev = global_params.mean_rgb, global_params.stddev_rgb
+  return keras.layers.Rescaling(
+    scale=[1.0 / s for s in stddev],
+    offset=[-m / s for m, s in zip(mean, stddev, strict=True)],
+    name='normalization',
+    dtype=full_precision(policy),
+  )(images)
+
+
 PADDINGS = ('same', 'symmetric')
 
 
 class Scope:
-  """Makes the layers of one official variable scope, named as TF1 numbered them."""
+  """Makes the layers of one official variable scope, named as TF1 numbered them.
+
+  Args:
+    name: the official scope with `/` written as `_`.
+    global_params: `GlobalParams`, of which padding, pooling and batch norm are read.
+    dtype: Keras dtype policy of the layers.
+  """
 
   def __init__(self, name, global_params, dtype):
     self._name = name
@@ -105,7 +134,7 @@ class Scope:
     self._counts = collections.Counter()
 
   def sub(self, name):
-    """The scope `name` inside this one."""
+    """Returns the scope `name` inside this one."""
     return Scope(f'{self._name}_{name}', self._params, self._dtype)
 
   def _settings(self, kind):
@@ -116,14 +145,14 @@ class Scope:
     return {'name': name, 'dtype': self._dtype}
 
   def routing_weights(self, x, num_experts):
-    """How much of each expert an example gets, [batch, num_experts], from the means of `x`."""
+    """Returns each expert's share, [batch, num_experts], computed from the means of `x`."""
     x = keras.layers.GlobalAveragePooling2D(
       data_format='channels_last', **self._settings('pooling')
     )(x)
     return keras.layers.Dense(num_experts, activation='sigmoid', **self._settings('dense'))(x)
 
   def _padded(self, x, kernel_size, strides):
-    """(x, the padding that is left to the convolution). The two kinds differ only where the stride is over 1."""
+    """Returns (x, the convolution's padding). The two kinds differ only at strides over 1."""
     if self._params.padding == 'same' or max(strides) == 1:
       return x, 'same'
     width = (kernel_size - 1) // 2
@@ -131,7 +160,7 @@ class Scope:
     return keras.layers.ZeroPadding2D(width, data_format='channels_last', **settings)(x), 'valid'
 
   def conv(self, x, filters, kernel_size, strides=(1, 1), use_bias=False, routing_weights=None):
-    """A convolution; with `routing_weights` a CondConv of as many experts."""
+    """Applies a convolution; with `routing_weights` a CondConv of as many experts."""
     x, padding = self._padded(x, kernel_size, strides)
     if routing_weights is not None:
       return condconv_layers.CondConv2D(
@@ -156,7 +185,7 @@ class Scope:
     )(x)
 
   def depthwise_conv(self, x, kernel_size, strides, routing_weights=None):
-    """A depthwise convolution; with `routing_weights` a CondConv of as many experts."""
+    """Applies a depthwise convolution; with `routing_weights` a CondConv of as many experts."""
     x, padding = self._padded(x, kernel_size, strides)
     if routing_weights is not None:
       return condconv_layers.DepthwiseCondConv2D(
@@ -195,7 +224,7 @@ class Scope:
     )(x)
 
   def spatial_mean(self, x, keepdims):
-    """Mean over height and width: [batch, 1, 1, C] with `keepdims` or `local_pooling`, or [batch, C]."""
+    """Averages over space: [batch, 1, 1, C] with `keepdims` or `local_pooling`, else [batch, C]."""
     settings = self._settings('pooling')
     if self._params.local_pooling:
       return keras.layers.AveragePooling2D(
@@ -206,13 +235,13 @@ class Scope:
     )(x)
 
   def classifier(self, x, num_classes):
-    """Logits, computed in full precision."""
+    """Returns logits, computed in full precision."""
     settings = self._settings('dense') | {'dtype': full_precision(self._dtype)}
     initializer = dense_kernel_initializer()
     return keras.layers.Dense(num_classes, kernel_initializer=initializer, **settings)(x)
 
   def layer(self, layer_class, *args, **kwargs):
-    """Any other layer, named after its class in lower case with underscores."""
+    """Returns any other layer, named after its class in lower case with underscores."""
     return layer_class(*args, **kwargs, **self._settings(_snake_case(layer_class.__name__)))
 
 

@@ -1,7 +1,10 @@
-"""Models by name: `build_model`, `feature_extractor`, and what a name stands for.
+"""Models by name: `build_model`, `feature_extractor`, and the families that names belong to.
 
-Source: tensorflow/tpu, models/official/efficientnet/model_builder_factory.py, whose function names are kept.
+Source of the other functions' names: tensorflow/tpu,
+models/official/efficientnet/model_builder_factory.py.
 """
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -14,57 +17,54 @@ from tpu_utils.functional_model import check_endpoints, functional_model, height
 from tpu_utils.images import spec
 from tpu_utils.names import check_name
 
-# Every builder has PARAMS, MEAN_RGB, STDDEV_RGB, INTERPOLATION and get_model_params.
-_BUILDERS = (
-  efficientnet_builder,
-  efficientnet_lite_builder,
-  efficientnet_edgetpu_builder,
-  efficientnet_condconv_builder,
-  efficientnet_x_builder,
+FAMILIES = (
+  efficientnet_builder.FAMILY,
+  efficientnet_lite_builder.FAMILY,
+  efficientnet_edgetpu_builder.FAMILY,
+  efficientnet_condconv_builder.FAMILY,
+  efficientnet_x_builder.FAMILY,
 )
-_BUILDER_OF = {name: builder for builder in _BUILDERS for name in builder.PARAMS}
+_FAMILY_OF = {name: family for family in FAMILIES for name in family.scales}
 
 
-def model_names():
-  """The names of all models, in the order of the tables."""
-  return list(_BUILDER_OF)
+def model_names() -> list[str]:
+  """Returns the names of all models, in the order of the families' tables."""
+  return list(_FAMILY_OF)
 
 
-def get_model_builder(model_name):
-  """The builder module of a model; an unknown name raises a ValueError with the nearest ones."""
-  check_name('model_name', model_name, _BUILDER_OF)
-  return _BUILDER_OF[model_name]
+def get_model_builder(model_name: str) -> efficientnet_builder.Family:
+  """Returns the `Family` of a model, which knows the model's parameters.
+
+  Raises:
+    ValueError: an unknown model, with the nearest names. So do the functions below.
+  """
+  check_name('model_name', model_name, _FAMILY_OF)
+  return _FAMILY_OF[model_name]
 
 
-def get_model_input_size(model_name):
-  """Pixels a side of the images a model was made for."""
-  return get_model_builder(model_name).PARAMS[model_name][2]
+def get_model_input_size(model_name: str) -> int:
+  """Returns the pixels a side of the images that a model was made for."""
+  return get_model_builder(model_name).scale(model_name).resolution
 
 
-def get_preprocess_spec(model_name):
-  """The `PreprocessSpec` of a model: what training, evaluation and export do to its images."""
-  builder = get_model_builder(model_name)
-  return spec.PreprocessSpec(
-    image_size=get_model_input_size(model_name),
-    mean_rgb=tuple(builder.MEAN_RGB),
-    stddev_rgb=tuple(builder.STDDEV_RGB),
-    interpolation=builder.INTERPOLATION,
-  )
+def get_preprocess_spec(model_name: str) -> spec.PreprocessSpec:
+  """Returns the preprocessing of a model's images, for training, evaluation and export."""
+  return get_model_builder(model_name).get_preprocess_spec(model_name)
 
 
 def build_model(
-  model_name,
-  num_classes=None,
-  image_size=None,
-  weights=None,
-  dtype_policy=None,
-  include_top=True,
-  pooling=None,
-  features_only=False,
-  pooled_features_only=False,
-  **overrides,
-):
-  """A model as a `keras.Model` named `model_name`.
+  model_name: str,
+  num_classes: int | None = None,
+  image_size: int | tuple[int | None, int | None] | None = None,
+  weights: str | None = None,
+  dtype_policy: str | keras.DTypePolicy | None = None,
+  include_top: bool = True,
+  pooling: str | None = None,
+  features_only: bool = False,
+  pooled_features_only: bool = False,
+  **overrides: Any,
+) -> keras.Model:
+  """Builds a model as a `keras.Model` named `model_name`.
 
   Input: `images`, float32 [batch, height, width, 3] in [0, 255]; the model normalises them itself.
   Output: float32 logits [batch, num_classes], or features as below.
@@ -74,14 +74,15 @@ def build_model(
     num_classes: classes of the head; None is the family's own number (1000; EdgeTPU 1001), 0 leaves
       the classifier out.
     image_size: pixels a side, or (height, width); None is the size that the model was made for.
-    weights: path of a checkpoint for `tpu_utils.weights.load`; 'pretrained' for ImageNet weights from an
-      installed package, see `pretrained`; or None for fresh weights.
-    dtype_policy: Keras dtype policy or its name, such as 'mixed_bfloat16'; None is float32 throughout.
+    weights: path of a checkpoint for `tpu_utils.weights.load`; 'pretrained' for ImageNet weights
+      from an installed package, see `pretrained`; or None for fresh weights.
+    dtype_policy: Keras dtype policy or its name, such as 'mixed_bfloat16'; None is float32.
     include_top: False gives the head's 1x1 convolution [batch, h, w, C] instead of logits, or with
       `pooling` its mean ('avg') or maximum ('max') over space, [batch, C].
     pooling: None, 'avg' or 'max'; only without top.
     features_only: the output of the last block, [batch, h, w, C], before the head.
-    pooled_features_only: the official endpoint `pooled_features`, before dropout and classifier, as [batch, C].
+    pooled_features_only: the official endpoint `pooled_features`, before dropout and classifier, as
+      [batch, C].
     **overrides: fields of `efficientnet_model.GlobalParams`, and `drop_connect_rate`.
 
   Returns:
@@ -114,22 +115,22 @@ def build_model(
 
 
 def feature_extractor(
-  model_name,
-  endpoints=None,
-  image_size=None,
-  weights=None,
-  dtype_policy=None,
-  features_only=False,
-  pooled_features_only=False,
-  **overrides,
-):
-  """A model whose output is a dict of feature maps, for detection, segmentation and the like.
+  model_name: str,
+  endpoints: Sequence[str] | None = None,
+  image_size: int | tuple[int | None, int | None] | None = None,
+  weights: str | None = None,
+  dtype_policy: str | keras.DTypePolicy | None = None,
+  features_only: bool = False,
+  pooled_features_only: bool = False,
+  **overrides: Any,
+) -> keras.Model:
+  """Builds a model that returns a dict of feature maps, for detection, segmentation and the like.
 
   Args:
     model_name: such as 'efficientnet-b0'.
-    endpoints: official endpoint names (`stem`, `block_3`, `block_3/expansion_output`, `reduction_2`,
-      `features`, `head_1x1`, `pooled_features`, `head`, ...); None is `reduction_1` to
-      `reduction_5` (the last outputs of each resolution) and `features`.
+    endpoints: official endpoint names (`stem`, `block_3`, `block_3/expansion_output`,
+      `reduction_2`, `features`, `head_1x1`, `pooled_features`, `head`, ...); None is `reduction_1`
+      to `reduction_5` (the last outputs of each resolution) and `features`.
     image_size: as for `build_model`; (None, None) leaves it open.
     weights: as for `build_model`.
     dtype_policy: as for `build_model`.
@@ -186,7 +187,7 @@ class _Network:
     )
 
   def load(self, path, with_classifier):
-    """Loads a checkpoint; where the classifier is cut off, its own may be of any size, or missing."""
+    """Loads a checkpoint; without classifier, the checkpoint's may have any size or be missing."""
     if path is None:
       return
     from tpu_utils.weights import classifier_of, load  # Models without a checkpoint need no reader.

@@ -9,6 +9,7 @@ builds them. Accuracy is ImageNet top-1 in percent as published, with its source
 """
 import dataclasses
 import fnmatch
+import functools
 
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
@@ -62,7 +63,8 @@ def rows(pattern='*'):
   Raises:
     ValueError: no model is called so; the nearest names are given.
   """
-  from efficientnet import counting, model_builder_factory
+  from efficientnet import model_builder_factory
+  from tpu_utils import profile
 
   known = model_builder_factory.model_names()
   names = fnmatch.filter(known, pattern)
@@ -70,7 +72,7 @@ def rows(pattern='*'):
     raise unknown_name('model_name', pattern, known)
   listed = []
   for name in names:
-    counts = counting.count(name)
+    counts = profile.count(functools.partial(model_builder_factory.build_model, name))
     size = model_builder_factory.get_model_input_size(name)
     published = PUBLISHED.get(name, (None, None))
     listed.append((name, counts.parameters, counts.multiply_adds, size, *published))

@@ -4,8 +4,8 @@
 (b) the paths are concatenated before one common 1x1 convolution;
 (c) the paths are the groups of one grouped 3x3 convolution.
 
-Batch norm follows the first two convolutions of each path, and then the sum of the paths: on each path
-before the sum it would be another function.
+Batch norm follows the first two convolutions of each path, and then the sum of the paths: on each
+path before the sum it would be another function.
 """
 import functools
 
@@ -97,7 +97,9 @@ def convert_weights(source, target):
   """
   sources, targets = _variables_by_merged_path(source), _variables_by_merged_path(target)
   differing = sorted(
-    path for path in {*sources, *targets} if _merged_shape(path, sources) != _merged_shape(path, targets)
+    path
+    for path in {*sources, *targets}
+    if _merged_shape(path, sources) != _merged_shape(path, targets)
   )
   if differing:
     path = differing[0]

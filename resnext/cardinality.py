@@ -15,8 +15,9 @@ paths. Each is trained by `resnext.main`, whose flags these are. A stopped exper
 stopped when the same command is given again.
 """
 import dataclasses
+import functools
 
-from resnext import capacity, counts, models, network_params, recipes
+from resnext import capacity, models, network_params, recipes
 from resnext import main as training
 from tpu_utils import config
 from tpu_utils.command_line.settings import Resolved, setting
@@ -124,7 +125,16 @@ def _doubled_depth(baseline, overrides):
 
 
 def _count(name, overrides, image_size=None):
-  return counts.network_counts(network_params.from_name(name, overrides), image_size)
+  """Returns the `profile.Counts` of a network."""
+  return _count_once(name, image_size, tuple(sorted((overrides or {}).items())))
+
+
+@functools.cache
+def _count_once(name, image_size, overrides):
+  from resnext import resnext_builder
+  from tpu_utils import profile
+
+  return profile.count(lambda: resnext_builder.build_model(name, image_size=image_size, **dict(overrides)))
 
 
 # The experiment.
@@ -150,7 +160,8 @@ class Networks:
   def trials(self):
     """A `Trial` for each."""
     names = dict.fromkeys([*self.equal.values(), *self.doubled.values()])
-    return [Trial(name, {'model_name': name}, *dataclasses.astuple(self._size(name))) for name in names]
+    sizes = {name: self._size(name) for name in names}
+    return [Trial(name, {'model_name': name}, s.parameters, s.multiply_adds) for name, s in sizes.items()]
 
   def _size(self, name):
     return _count(name, self._overrides, self._image_size)

@@ -1,24 +1,40 @@
 """Grouped convolution that trains on every device, with one kernel shape everywhere.
 
-TPUs and GPUs have a native grouped convolution. TensorFlow's CPU kernels have only its forward pass,
-so on the CPU the gradient is written with kernels that exist (`grouped_conv_cpu`). Keras' own way
-round, one XLA program a layer, is orders of magnitude slower.
+TPUs and GPUs have a native grouped convolution. TensorFlow's CPU kernels have only its forward
+pass, so on CPUs the gradient is written with kernels that exist:
+
+- Forward: the native kernel.
+- Gradient of the inputs: at stride 1 it is a grouped convolution itself, so the native kernel
+  again; else a dense one for each block of groups.
+- Gradient of the kernel: a dense one for each block of groups, of which the diagonal is kept.
+
+Keras' own way round, one XLA program a layer, is orders of magnitude slower.
 """
+from typing import Any
+
 import keras
 from keras import ops
 
-from resnext import grouped_conv_ops
 from tpu_utils.names import unknown_name
 
+if keras.backend.backend() == 'tensorflow':
+  import tensorflow as tf
+
+  from tpu_utils.custom_gradient import custom_gradient
+
 IMPLEMENTATIONS = ('auto', 'native', 'cpu', 'blocks')
+
+# Below about twelve channels a dense convolution cannot fill the CPU's vector registers, and merged
+# groups, zeros included, take less time than separate ones. Measured for 2 to 80 channels a group.
+_LEAST_BLOCK_CHANNELS = 12
 
 
 @keras.saving.register_keras_serializable('resnext')
 class GroupedConv2D(keras.layers.Conv2D):
   """2-D convolution in `groups` groups, channels last.
 
-  The kernel is (height, width, input channels / groups, filters) and the output channels are group-major,
-  as in `keras.layers.Conv2D(groups=...)`, whatever the implementation:
+  The kernel is (height, width, input channels / groups, filters) and the output channels are
+  group-major, as in `keras.layers.Conv2D(groups=...)`, whatever the implementation:
 
   - 'native': the backend's operation and its gradient. For TPUs and GPUs.
   - 'cpu': TensorFlow only. The native forward pass, and a gradient from other kernels.
@@ -26,9 +42,9 @@ class GroupedConv2D(keras.layers.Conv2D):
   - 'auto': chosen when the layer is traced, by the devices of the current distribution strategy or,
     without one, by the machine's: 'native' if they are TPUs or GPUs, else the best for the CPU.
 
-  'auto' does not see a `tf.device` scope, nor that a program traced here is meant for another machine;
-  give the implementation in these cases (`set_implementation` for the layers of a built model). It
-  changes speed, never values, and it is not saved.
+  'auto' does not see a `tf.device` scope, nor that a program traced here is meant for another
+  machine; give the implementation in these cases (`set_implementation` for the layers of a built
+  model). It changes speed, never values, and it is not saved.
   """
 
   def __init__(
@@ -40,31 +56,47 @@ class GroupedConv2D(keras.layers.Conv2D):
     data_format = kwargs.pop('data_format', None) or 'channels_last'
     if data_format != 'channels_last':
       raise ValueError(
-        f'GroupedConv2D takes [batch, height, width, channels]; data_format={data_format!r} is not made. '
-        'Leave data_format out.'
+        f'GroupedConv2D takes [batch, height, width, channels]; data_format={data_format!r} is not '
+        'made. Leave data_format out.'
       )
     super().__init__(
-      filters, kernel_size, groups=groups, strides=strides, padding=padding, data_format=data_format, **kwargs
+      filters,
+      kernel_size,
+      groups=groups,
+      strides=strides,
+      padding=padding,
+      data_format=data_format,
+      **kwargs,
     )
     self.implementation = _checked(implementation)
 
   def builtin(self):
-    """The Keras layer that computes the same, on a CPU much slower; see `export.with_builtin_layers`."""
+    """Returns Keras' layer of the same values, slow on CPUs; see `export.with_builtin_layers`."""
     return keras.layers.Conv2D.from_config(self.get_config())
 
   def convolution_op(self, inputs, kernel):
     return grouped_conv(inputs, kernel, self.strides, self.padding, self.implementation)
 
 
-def set_implementation(model, implementation):
-  """Sets the implementation of every `GroupedConv2D` of `model`. Call before the step is traced."""
+def set_implementation(model: keras.Model, implementation: str) -> None:
+  """Sets the implementation of every `GroupedConv2D` of `model`. Call before the step is traced.
+
+  Raises:
+    ValueError: an unknown implementation, with the nearest names.
+  """
   for layer in model._flatten_layers():
     if isinstance(layer, GroupedConv2D):
       layer.implementation = _checked(implementation)
 
 
-def grouped_conv(inputs, kernel, strides=(1, 1), padding='valid', implementation='auto'):
-  """The function of `GroupedConv2D`.
+def grouped_conv(
+  inputs: Any,
+  kernel: Any,
+  strides: tuple[int, int] = (1, 1),
+  padding: str = 'valid',
+  implementation: str = 'auto',
+) -> Any:
+  """Applies the convolution of `GroupedConv2D`.
 
   Args:
     inputs: [batch, height, width, channels].
@@ -81,16 +113,14 @@ def grouped_conv(inputs, kernel, strides=(1, 1), padding='valid', implementation
   if implementation == 'auto':
     implementation = automatic_implementation()
   if groups == 1 or implementation == 'native':
-    return grouped_conv_ops.native(inputs, kernel, strides, padding)
+    return _native(inputs, kernel, strides, padding)
   if implementation == 'cpu':
-    from resnext import grouped_conv_cpu  # It needs TensorFlow, which is not everyone's backend.
-
-    return grouped_conv_cpu.grouped_conv(inputs, kernel, strides, padding)
-  return grouped_conv_ops.blocks(inputs, kernel, strides, padding)
+    return _on_cpu(inputs, kernel, strides, padding)
+  return _in_blocks(inputs, kernel, strides, padding)
 
 
-def automatic_implementation():
-  """'native', 'cpu' or 'blocks', by the devices that the current strategy or else the machine has."""
+def automatic_implementation() -> str:
+  """Returns 'native', 'cpu' or 'blocks', by the devices of the current strategy or the machine."""
   if _device_types() != {'cpu'}:
     return 'native'
   return {'tensorflow': 'cpu', 'jax': 'blocks'}.get(keras.backend.backend(), 'native')
@@ -98,12 +128,9 @@ def automatic_implementation():
 
 def _device_types():
   backend = keras.backend.backend()
-  if backend == 'tensorflow':
-    import tensorflow as tf
-
-    if tf.distribute.has_strategy():
-      devices = tf.distribute.get_strategy().extended.worker_devices
-      return {tf.DeviceSpec.from_string(device).device_type.lower() for device in devices}
+  if backend == 'tensorflow' and tf.distribute.has_strategy():
+    devices = tf.distribute.get_strategy().extended.worker_devices
+    return {tf.DeviceSpec.from_string(device).device_type.lower() for device in devices}
   if backend in ('tensorflow', 'jax'):
     return {device.split(':')[0] for device in keras.distribution.list_devices()}
   return set()
@@ -113,3 +140,145 @@ def _checked(implementation):
   if implementation not in IMPLEMENTATIONS:
     raise unknown_name('implementation', implementation, IMPLEMENTATIONS)
   return implementation
+
+
+# Two implementations on any backend. Arguments and result are those of `grouped_conv`.
+
+
+def _native(inputs, kernel, strides, padding):
+  """The backend's own grouped convolution."""
+  if keras.backend.backend() == 'tensorflow':
+    # `ops.conv` would make an XLA program of it on every device.
+    return tf.nn.conv2d(inputs, kernel, list(strides), padding.upper())
+  return ops.conv(inputs, kernel, list(strides), padding, data_format='channels_last')
+
+
+def _in_blocks(inputs, kernel, strides, padding):
+  """Dense convolutions of blocks of neighbouring groups, with block-diagonal kernels."""
+  groups = inputs.shape[-1] // kernel.shape[2]
+  kernels = _block_diagonal(kernel, groups, _groups_per_block(groups, kernel.shape[2]))
+  outputs = [
+    ops.conv(block, kernels[i], list(strides), padding, data_format='channels_last')
+    for i, block in enumerate(ops.split(inputs, kernels.shape[0], axis=-1))
+  ]
+  return ops.concatenate(outputs, axis=-1)
+
+
+def _groups_per_block(groups, group_channels):
+  """How many groups to convolve together: the fewest that make a block worth its overhead."""
+  divisors = (m for m in range(1, groups + 1) if groups % m == 0)
+  return next((m for m in divisors if m * group_channels >= _LEAST_BLOCK_CHANNELS), groups)
+
+
+def _block_diagonal(kernel, groups, merged):
+  """Dense kernels of blocks of `merged` groups.
+
+  Args:
+    kernel: [h, w, i, groups * o], the kernel of a grouped convolution.
+    groups: number of groups.
+    merged: groups in a block; it divides `groups`.
+
+  Returns:
+    [groups / merged, h, w, merged * i, merged * o], zero between groups.
+  """
+  height, width, group_inputs, filters = kernel.shape
+  count, group_outputs = groups // merged, filters // groups
+  kernel = ops.reshape(kernel, (height, width, group_inputs, count, merged, group_outputs))
+  kernel = ops.transpose(kernel, (3, 0, 1, 4, 2, 5))  # [count, h, w, merged, i, o]
+  diagonal = ops.reshape(ops.eye(merged, dtype=kernel.dtype), (merged, 1, merged, 1))
+  kernel = ops.expand_dims(kernel, 5) * diagonal  # [count, h, w, merged, i, merged, o]
+  return ops.reshape(kernel, (count, height, width, merged * group_inputs, merged * group_outputs))
+
+
+# On TensorFlow's CPU kernels.
+
+
+def _on_cpu(inputs, kernel, strides, padding):
+
+  @custom_gradient
+  def convolve(inputs, kernel):
+    outputs = _unfused(inputs, kernel, strides, padding)
+
+    def gradient(upstream):
+      return (
+        _input_gradient(upstream, inputs, kernel, strides, padding),
+        _kernel_gradient(upstream, inputs, kernel, strides, padding),
+      )
+
+    return outputs, gradient
+
+  return convolve(tf.convert_to_tensor(inputs), tf.convert_to_tensor(kernel))
+
+
+def _unfused(inputs, kernel, strides, padding):
+  """The native operation, kept apart from the operations after it.
+
+  TensorFlow fuses a convolution with the bias, batch norm and ReLU that follow, and a fused grouped
+  one runs only with oneDNN, which not every machine has. The no-op between them prevents that.
+  """
+  outputs = _native(inputs, kernel, strides, padding)
+  return tf.ensure_shape(outputs, outputs.shape)
+
+
+def _input_gradient(upstream, inputs, kernel, strides, padding):
+  groups = inputs.shape[-1] // kernel.shape[2]
+  if tuple(strides) == (1, 1):
+    explicit = _transposed_padding(kernel.shape[:2], padding)
+    return tf.nn.conv2d(upstream, _transposed(kernel, groups), 1, explicit)
+  merged = _groups_per_block(groups, kernel.shape[2])
+  kernels = _block_diagonal(kernel, groups, merged)
+  count = kernels.shape[0]
+  sizes = tf.concat([tf.shape(inputs)[:3], [inputs.shape[-1] // count]], axis=0)
+  gradients = [
+    tf.raw_ops.Conv2DBackpropInput(
+      input_sizes=sizes,
+      filter=kernels[i],
+      out_backprop=block,
+      strides=[1, *strides, 1],
+      padding=padding.upper(),
+    )
+    for i, block in enumerate(tf.split(upstream, count, axis=-1))
+  ]
+  return tf.concat(gradients, axis=-1)
+
+
+def _transposed(kernel, groups):
+  """The kernel turned by 180 degrees, with inputs and outputs of each group exchanged."""
+  height, width, group_inputs, filters = kernel.shape
+  kernel = tf.reshape(kernel[::-1, ::-1], [height, width, group_inputs, groups, filters // groups])
+  kernel = tf.transpose(kernel, [0, 1, 4, 3, 2])
+  return tf.reshape(kernel, [height, width, filters // groups, groups * group_inputs])
+
+
+def _transposed_padding(kernel_size, padding):
+  """Explicit padding under which the transposed convolution gives back the inputs' size."""
+  spatial = []
+  for size in kernel_size:
+    before = (size - 1) // 2 if padding == 'same' else 0
+    after = size - 1 - before if padding == 'same' else 0
+    spatial.append([size - 1 - before, size - 1 - after])
+  return [[0, 0], *spatial, [0, 0]]
+
+
+def _kernel_gradient(upstream, inputs, kernel, strides, padding):
+  height, width, group_inputs, filters = kernel.shape
+  groups = inputs.shape[-1] // group_inputs
+  merged = _groups_per_block(groups, group_inputs)
+  count, group_outputs = groups // merged, filters // groups
+  gradients = [
+    tf.raw_ops.Conv2DBackpropFilter(
+      input=block,
+      filter_sizes=[height, width, merged * group_inputs, merged * group_outputs],
+      out_backprop=upstream_block,
+      strides=[1, *strides, 1],
+      padding=padding.upper(),
+    )
+    for block, upstream_block in zip(
+      tf.split(inputs, count, axis=-1), tf.split(upstream, count, axis=-1), strict=True
+    )
+  ]
+  gradient = tf.reshape(
+    tf.stack(gradients), [count, height, width, merged, group_inputs, merged, group_outputs]
+  )
+  gradient = tf.einsum('chwmimo->hwicmo', gradient)
+  return tf.reshape(gradient, kernel.shape)

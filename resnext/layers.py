@@ -1,4 +1,4 @@
-"""The layers ResNeXt is made of, with Torch's conventions: symmetric padding, no convolution bias."""
+"""ResNeXt's layers, with Torch's conventions: symmetric padding, no convolution bias."""
 import keras
 
 from resnext import grouped_conv
@@ -8,24 +8,27 @@ BATCH_NORM_MOMENTUM = 0.9  # Torch counts the other way: 0.1.
 BATCH_NORM_EPSILON = 1e-5
 
 
-def conv_kernel_initializer():
-  """Normal with variance 2 / (kernel height * kernel width * filters), filters of all groups together."""
+def conv_kernel_initializer() -> keras.initializers.Initializer:
+  """Returns a normal distribution with variance 2 / (kernel height * kernel width * filters).
+
+  Filters of all groups count.
+  """
   return keras.initializers.VarianceScaling(2.0, 'fan_out', 'untruncated_normal')
 
 
-def dense_kernel_initializer():
-  """Uniform within 1 / sqrt(inputs), Torch's default for a linear layer."""
+def dense_kernel_initializer() -> keras.initializers.Initializer:
+  """Returns a uniform distribution within 1 / sqrt(inputs), Torch's default for a linear layer."""
   return keras.initializers.VarianceScaling(1.0 / 3.0, 'fan_in', 'uniform')
 
 
 class LayerMaker:
   """Makes a network's layers, all with one dtype policy."""
 
-  def __init__(self, dtype):
+  def __init__(self, dtype: keras.DTypePolicy):
     self.dtype = dtype
 
   def conv(self, x, filters, kernel_size, strides=1, groups=1, *, name):
-    """Convolution without bias, `kernel_size // 2` zeros on every side whatever the stride."""
+    """Applies a convolution without bias, with `kernel_size // 2` zeros on every side."""
     padding = 'same' if strides == 1 else 'valid'
     if strides > 1 and kernel_size > 1:
       # 'same' would put the odd zero after the image when it strides.
@@ -59,15 +62,15 @@ class LayerMaker:
     return self.relu(self.norm(x, name=norm), name=relu)
 
   def layer(self, layer_class, *args, **settings):
-    """A layer of any other class."""
+    """Returns a layer of any other class."""
     return layer_class(*args, dtype=self.dtype, **settings)
 
   def padded_identity(self, x, filters, strides, *, name):
-    """Shortcut type A: every `strides`-th pixel, and zeros for the channels that are missing."""
+    """Returns shortcut type A: every `strides`-th pixel, and zeros for the missing channels."""
     x = self.layer(
       keras.layers.AveragePooling2D, 1, strides, data_format='channels_last', name=f'{name}_pool'
     )(x)
-    # Keras' own layer pads the two axes behind the batch, so the channels come first for a moment.
+    # Keras' own layer pads the two axes after the batch, so the channels come first for a moment.
     x = self.layer(keras.layers.Permute, (3, 1, 2), name=f'{name}_channels_first')(x)
     x = self.layer(
       keras.layers.ZeroPadding2D, ((0, filters - x.shape[1]), (0, 0)), data_format='channels_last',

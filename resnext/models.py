@@ -6,8 +6,9 @@
 The second command is for any other network: its size and cost.
 """
 import dataclasses
+import functools
 
-from resnext import counts, network_params
+from resnext import network_params
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.text_table import text_table
@@ -43,10 +44,13 @@ class ModelsConfig(settings.Checked):
 
 def table(names):
   """The listing as text."""
+  from resnext import resnext_builder
+  from tpu_utils import profile
+
   rows = []
   for name in names:
     params = network_params.from_name(name)
-    size = counts.network_counts(params)
+    size = profile.count(functools.partial(resnext_builder.build_model, name))
     error = f'{PAPER_ERRORS[name]} %' if name in PAPER_ERRORS else '-'
     multiply_adds = f'{size.multiply_adds / 1e9:.3f}G'
     rows.append([name, f'{size.parameters:,}', multiply_adds, params.image_size, error])
@@ -60,7 +64,7 @@ def run(resolved: settings.Resolved):
   print(table([config.model_name] if config.model_name else network_params.model_names()))
 
 
-SCRIPT = Script(__doc__, (ModelsConfig,), run, uses_tensorflow=False)
+SCRIPT = Script(__doc__, (ModelsConfig,), run)
 
 
 if __name__ == '__main__':

@@ -1,13 +1,15 @@
-"""What a network is made of, and which network a name stands for.
+"""Parameters of a network, and the networks that names stand for.
 
-A name is `resnext-DEPTH-CxDd` (cardinality C, base width D) or `resnet-DEPTH`; see `from_name`. Nothing here
-needs Keras.
+A name is `resnext-DEPTH-CxDd` (cardinality C, base width D) or `resnet-DEPTH`; see `from_name`.
+Nothing here needs Keras.
 
 Source: arXiv 1611.05431, Tables 1 to 4; facebookresearch/ResNeXt, models/resnext.lua and opts.lua.
 """
 import dataclasses
 import numbers
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from tpu_utils.names import check_name, unknown_name
 
@@ -63,7 +65,8 @@ class NetworkParams:
   stddev_rgb: tuple = IMAGENET_STDDEV_RGB
 
   def __post_init__(self):
-    for name, known in (('stem', STEMS), ('block_form', BLOCK_FORMS), ('shortcut_type', SHORTCUT_TYPES)):
+    choices = {'stem': STEMS, 'block_form': BLOCK_FORMS, 'shortcut_type': SHORTCUT_TYPES}
+    for name, known in choices.items():
       check_name(name, getattr(self, name), known)
     for name in ('cardinality', 'base_width', 'stem_width', 'width'):
       _check_whole(name, getattr(self, name), at_least=1)
@@ -73,7 +76,8 @@ class NetworkParams:
         raise ValueError(f'{name}={getattr(self, name)!r} must be True or False.')
     if not isinstance(self.stage_blocks, (tuple, list)) or not self.stage_blocks:
       raise ValueError(
-        f'stage_blocks={self.stage_blocks!r} must hold the number of blocks of each stage, as (3, 4, 6, 3).'
+        f'stage_blocks={self.stage_blocks!r} must hold the number of blocks of each stage, as '
+        '(3, 4, 6, 3).'
       )
     for count in self.stage_blocks:
       _check_whole('stage_blocks', count, at_least=1)
@@ -88,18 +92,18 @@ class NetworkParams:
       raise ValueError(f'stddev_rgb={self.stddev_rgb!r} must not hold a zero.')
 
   @property
-  def image_size(self):
+  def image_size(self) -> int:
     """Pixels a side of the images that the paper trains this kind of network on."""
     return 32 if self.stem == 'cifar' else 224
 
-  def path_width(self, stage):
-    """D, the channels of one path in stage 0, 1, ..."""
+  def path_width(self, stage: int) -> int:
+    """Returns D, the channels of one path in stage 0, 1, ..."""
     return self.width * 2**stage * self.base_width // 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-  """One block: `filters` are its output channels, `inner_norms` the norms between its convolutions."""
+  """One block. `filters`: its output channels; `inner_norms`: the norms between convolutions."""
 
   name: str
   filters: int
@@ -116,12 +120,13 @@ def _check_whole(name, value, at_least):
 
 
 def _check_channels(name, values):
-  if not hasattr(values, '__len__') or len(values) != 3 or not all(isinstance(v, numbers.Real) for v in values):
+  three = hasattr(values, '__len__') and len(values) == 3
+  if not three or not all(isinstance(v, numbers.Real) for v in values):
     raise ValueError(f'{name}={values!r} must hold three numbers, one a channel.')
 
 
-def network_blocks(params):
-  """The blocks of a network: a list of `Block`s for each stage."""
+def network_blocks(params: NetworkParams) -> list[list[Block]]:
+  """Returns the blocks of a network: a list of `Block`s for each stage."""
   return [
     [
       Block(
@@ -173,18 +178,18 @@ _IMAGENET_MODELS = (
 _CIFAR_MODELS = ('resnext-29-8x64d', 'resnext-29-16x64d', 'resnet-29')
 
 
-def model_names():
-  """Names of the networks in the paper and its code; `build_model` takes any depth and width."""
+def model_names() -> list[str]:
+  """Returns the networks of the paper and its code; `build_model` takes any depth and width."""
   return [*_IMAGENET_MODELS, *_CIFAR_MODELS]
 
 
-def from_name(model_name, overrides=None):
-  """The parameters of a named network.
+def from_name(model_name: str, overrides: Mapping[str, Any] | None = None) -> NetworkParams:
+  """Returns the parameters of a named network.
 
   Args:
     model_name: `resnext-DEPTH-CxDd` or `resnet-DEPTH[-1xDd]`. DEPTH is 50, 101, 152 or 200 for
-      images of 224 pixels, else 9n+2 for CIFAR's; with `stem='cifar'` any 9n+2. A `d` after the depth
-      (`resnext-50d-32x4d`) is the variant with deep stem and averaging shortcuts.
+      images of 224 pixels, else 9n+2 for CIFAR's; with `stem='cifar'` any 9n+2. A `d` after the
+      depth (`resnext-50d-32x4d`) is the variant with deep stem and averaging shortcuts.
     overrides: {field of `NetworkParams`: value}.
 
   Returns:
@@ -240,8 +245,8 @@ def _cifar_params(model_name, depth):
   blocks, rest = divmod(depth - 2, 9)
   if rest or blocks < 1:
     raise ValueError(
-      f'{model_name!r}: depth {depth} is neither one of {", ".join(map(str, _IMAGENET_STAGES))} nor '
-      f'9n+2, as CIFAR networks are (29, 38, 47, ...). Known names: {", ".join(model_names())}.'
+      f'{model_name!r}: depth {depth} is neither one of {", ".join(map(str, _IMAGENET_STAGES))} '
+      f'nor 9n+2, as CIFAR networks are (29, 38, 47, ...). Known names: {", ".join(model_names())}.'
     )
   return {
     'stem': 'cifar',

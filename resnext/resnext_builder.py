@@ -1,4 +1,7 @@
-"""Models by name: `build_model`, `feature_extractor`, and what their images go through."""
+"""Models by name: `build_model`, `feature_extractor`, and the preprocessing of their images."""
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 from resnext import network_params, resnext_model
@@ -7,8 +10,12 @@ from tpu_utils.images import spec
 from tpu_utils.names import unknown_name
 
 
-def get_preprocess_spec(model_name, **overrides):
-  """The `PreprocessSpec` of a model: what training, evaluation and export do to its images."""
+def get_preprocess_spec(model_name: str, **overrides: Any) -> spec.PreprocessSpec:
+  """Returns the preprocessing of a model's images, for training, evaluation and export.
+
+  Raises:
+    ValueError: an unknown model or override, with the nearest names.
+  """
   params = network_params.from_name(model_name, overrides)
   return spec.PreprocessSpec(
     image_size=params.image_size,
@@ -20,27 +27,28 @@ def get_preprocess_spec(model_name, **overrides):
 
 
 def build_model(
-  model_name,
-  num_classes=None,
-  image_size=None,
-  weights=None,
-  dtype_policy=None,
-  include_top=True,
-  pooling=None,
-  **overrides,
-):
-  """A model as a `keras.Model` named `model_name`.
+  model_name: str,
+  num_classes: int | None = None,
+  image_size: int | tuple[int | None, int | None] | None = None,
+  weights: str | None = None,
+  dtype_policy: str | keras.DTypePolicy | None = None,
+  include_top: bool = True,
+  pooling: str | None = None,
+  **overrides: Any,
+) -> keras.Model:
+  """Builds a model as a `keras.Model` named `model_name`.
 
   Input: `images`, float32 [batch, height, width, 3] in [0, 255]; the model normalises them itself.
   Output: float32 logits [batch, num_classes], or features as below.
 
   Args:
-    model_name: such as 'resnext-50-32x4d', 'resnet-50', 'resnext-29-8x64d'; see `network_params.from_name`.
+    model_name: such as 'resnext-50-32x4d', 'resnet-50', 'resnext-29-8x64d'; see
+      `network_params.from_name`.
     num_classes: classes of the head; None is the data set's own (1000; CIFAR 10), 0 leaves the
       classifier out.
     image_size: pixels a side, or (height, width); None is the size that the model was made for.
     weights: path of a checkpoint for `tpu_utils.weights.load`, or None for fresh weights.
-    dtype_policy: Keras dtype policy or its name, such as 'mixed_bfloat16'; None is float32 throughout.
+    dtype_policy: Keras dtype policy or its name, such as 'mixed_bfloat16'; None is float32.
     include_top: False gives the last feature map [batch, h, w, C] instead of logits, or with
       `pooling` its mean ('avg') or maximum ('max') over space, [batch, C].
     pooling: None, 'avg' or 'max'; only without top.
@@ -75,9 +83,14 @@ def build_model(
 
 
 def feature_extractor(
-  model_name, endpoints=None, image_size=None, weights=None, dtype_policy=None, **overrides
-):
-  """A model whose output is a dict of feature maps, for detection, segmentation and the like.
+  model_name: str,
+  endpoints: Sequence[str] | None = None,
+  image_size: int | tuple[int | None, int | None] | None = None,
+  weights: str | None = None,
+  dtype_policy: str | keras.DTypePolicy | None = None,
+  **overrides: Any,
+) -> keras.Model:
+  """Builds a model that returns a dict of feature maps, for detection, segmentation and the like.
 
   Args:
     model_name: such as 'resnext-50-32x4d'.
@@ -124,7 +137,7 @@ class _Network:
     return functional_model(self._images, outputs, self.name)
 
   def load(self, path, with_classifier):
-    """Loads a checkpoint; where the classifier is cut off, its own may be of any size, or missing."""
+    """Loads a checkpoint; without classifier, the checkpoint's may have any size or be missing."""
     if path is None:
       return
     from tpu_utils.weights import classifier_of, load  # Models without a checkpoint need no reader.

@@ -1,17 +1,17 @@
 """The ResNeXt and ResNet networks as Keras functional graphs.
 
 Source: arXiv 1611.05431; facebookresearch/ResNeXt, models/resnext.lua; for pre-activated blocks
-facebook/fb.resnet.torch, models/preresnet.lua. Layers are named after torchvision's modules with `.`
-written as `_` (`layer1_0_conv2`).
+facebook/fb.resnet.torch, models/preresnet.lua. Layers are named after torchvision's modules with
+`.` written as `_` (`layer1_0_conv2`).
 """
 import keras
 
 from resnext import block_forms, layers
-from resnext.network_params import network_blocks
+from resnext.network_params import Block, NetworkParams, network_blocks
 
 
 def _shortcut(x, block, params, make):
-  """What is added to a block's transformation."""
+  """Returns the tensor to add to a block's transformation."""
   channels = x.shape[-1]
   name = f'{block.name}_downsample'
   if params.shortcut_type == 'C' or (params.shortcut_type == 'B' and channels != block.filters):
@@ -40,17 +40,27 @@ def _add_shortcut(y, x, block, params, make):
   return make.layer(keras.layers.Add, name=f'{block.name}_add')([y, shortcut])
 
 
-def original_block(x, block, params, make):
-  """The original block: ReLU after the addition."""
+def original_block(
+  x: keras.KerasTensor, block: Block, params: NetworkParams, make: layers.LayerMaker
+) -> keras.KerasTensor:
+  """Applies the original block: ReLU after the addition."""
   y = make.norm(block_forms.transform(x, block, make), name=f'{block.name}_bn3')
   return make.relu(_add_shortcut(y, x, block, params, make), name=f'{block.name}_relu')
 
 
-def preactivated_block(x, block, params, make, *, first_of_stage, activated):
-  """Norm and ReLU before each convolution; what is added stays as it is.
+def preactivated_block(
+  x: keras.KerasTensor,
+  block: Block,
+  params: NetworkParams,
+  make: layers.LayerMaker,
+  *,
+  first_of_stage: bool,
+  activated: bool,
+) -> keras.KerasTensor:
+  """Applies a block with norm and ReLU before each convolution, and none on the shortcut.
 
-  The first block of a stage also takes its shortcut after norm and ReLU. A block whose input comes
-  `activated` from the stem has none of its own.
+  The first block of a stage also takes its shortcut after norm and ReLU. If the input comes
+  `activated` from the stem, the block has no first norm and ReLU of its own.
   """
   y = x
   if not activated:
@@ -61,7 +71,7 @@ def preactivated_block(x, block, params, make, *, first_of_stage, activated):
 
 
 def _stem(images, params, make):
-  """(Endpoints of the stem in order, whether the last is behind a ReLU)."""
+  """Returns (endpoints of the stem in order, whether the last is the output of a ReLU)."""
   width = params.stem_width
   if params.stem == 'cifar':
     x = make.conv(images, width, 3, name='conv1')
@@ -79,7 +89,7 @@ def _stem(images, params, make):
     x = make.conv(images, width, 7, 2, name='conv1')
   norm = make.norm(x, name='bn1')
   relu = make.relu(norm, name='relu')
-  # Behind a ReLU, padding with zeros is padding with minus infinity.
+  # After a ReLU, padding with zeros is padding with minus infinity.
   pool = make.pad(relu, 1, name='maxpool_pad')
   pool = make.layer(
     keras.layers.MaxPooling2D, 3, 2, 'valid', 'channels_last', name='maxpool'
@@ -113,8 +123,13 @@ def _features(images, params, make):
   return endpoints
 
 
-def build_network(images, params, dtype='float32', with_head=True):
-  """The graph of a network.
+def build_network(
+  images: keras.KerasTensor,
+  params: NetworkParams,
+  dtype: str | keras.DTypePolicy = 'float32',
+  with_head: bool = True,
+) -> dict[str, keras.KerasTensor]:
+  """Builds the graph of a network.
 
   Args:
     images: [batch, height, width, 3] float32 Keras tensor, values in [0, 255].
@@ -125,9 +140,9 @@ def build_network(images, params, dtype='float32', with_head=True):
 
   Returns:
     {endpoint: Keras tensor}: `conv1`, `bn1`, `relu`, `maxpool` of the stem, each block
-    (`layer1_0`), each stage (`layer1`), the last output of each resolution (`reduction_2` at a quarter
-    of the images' sides), `features` (the last, behind its ReLU), `avgpool` and `fc`, the logits
-    [batch, num_classes]. What a network lacks is left out.
+    (`layer1_0`), each stage (`layer1`), the last output of each resolution (`reduction_2` at a
+    quarter of the images' sides), `features` (the last, after its ReLU), `avgpool` and `fc`, the
+    logits [batch, num_classes]. Endpoints that a network lacks are left out.
   """
   policy = keras.dtype_policies.get(dtype)
   full_dtype = 'float32' if policy.compute_dtype in ('bfloat16', 'float16') else policy

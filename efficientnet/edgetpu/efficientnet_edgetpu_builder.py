@@ -1,25 +1,13 @@
 """EfficientNet-EdgeTPU-S, -M and -L, for Coral's Edge TPU.
 
-That chip is quick at plain convolutions: the first three stages expand by one 3x3 convolution, without
-a depthwise one. ReLU, no squeeze-and-excitation, images scaled to about [-1, 1] and resized bilinearly.
-The released checkpoints have 1001 classes, of which class 0 is the background.
+That chip is quick at plain convolutions: the first three stages expand by one 3x3 convolution,
+without a depthwise one. ReLU, no squeeze-and-excitation, images scaled to about [-1, 1] and resized
+bilinearly. The released checkpoints have 1001 classes; class 0 is the background.
 
 Source: tensorflow/tpu, models/official/efficientnet/edgetpu/efficientnet_edgetpu_builder.py.
 """
-from efficientnet import efficientnet_builder
+from efficientnet.efficientnet_builder import Family, Scale
 from efficientnet.efficientnet_model import GlobalParams
-from tpu_utils.names import check_name
-
-MEAN_RGB = (127.0, 127.0, 127.0)
-STDDEV_RGB = (128.0, 128.0, 128.0)
-INTERPOLATION = 'bilinear'
-
-# (width_coefficient, depth_coefficient, resolution, dropout_rate)
-PARAMS = {
-  'efficientnet-edgetpu-S': (1.0, 1.0, 224, 0.2),
-  'efficientnet-edgetpu-M': (1.0, 1.1, 240, 0.2),
-  'efficientnet-edgetpu-L': (1.2, 1.4, 300, 0.3),
-}
 
 BLOCKS_ARGS = (
   'r1_k3_s11_e4_i24_o24_c1_noskip',
@@ -30,26 +18,20 @@ BLOCKS_ARGS = (
   'r2_k5_s22_e8_i144_o192',
 )
 
-
-def efficientnet_edgetpu_params(model_name):
-  """(width_coefficient, depth_coefficient, resolution, dropout_rate) of a model."""
-  check_name('model_name', model_name, PARAMS)
-  return PARAMS[model_name]
-
-
-def get_model_params(model_name, overrides=None):
-  """Stages and parameters of a model; see `efficientnet_builder.get_model_params`."""
-  width, depth, _, dropout_rate = efficientnet_edgetpu_params(model_name)
-  global_params = GlobalParams(
+FAMILY = Family(
+  scales={
+    'efficientnet-edgetpu-S': Scale(1.0, 1.0, 224, 0.2),
+    'efficientnet-edgetpu-M': Scale(1.0, 1.1, 240, 0.2),
+    'efficientnet-edgetpu-L': Scale(1.2, 1.4, 300, 0.3),
+  },
+  global_params=GlobalParams(
     blocks_args=BLOCKS_ARGS,
     num_classes=1001,
-    width_coefficient=width,
-    depth_coefficient=depth,
-    dropout_rate=dropout_rate,
     relu_fn='relu',
     use_se=False,
     local_pooling=True,
-    mean_rgb=MEAN_RGB,
-    stddev_rgb=STDDEV_RGB,
-  )
-  return efficientnet_builder.override(global_params, overrides)
+    mean_rgb=(127.0, 127.0, 127.0),
+    stddev_rgb=(128.0, 128.0, 128.0),
+  ),
+  interpolation='bilinear',
+)

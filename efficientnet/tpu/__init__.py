@@ -1,1 +1,1 @@
-"""EfficientNet-X and EfficientNet-H: searched and scaled for datacenter accelerators (arXiv 2102.05610)."""
+"""EfficientNet-X and -H: searched and scaled for datacenter accelerators (arXiv 2102.05610)."""

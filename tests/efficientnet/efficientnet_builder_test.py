@@ -14,13 +14,13 @@ def as_json(block):
   return {**dataclasses.asdict(block), 'strides': list(block.strides)}
 
 
-@pytest.mark.parametrize('name', builder.PARAMS)
+@pytest.mark.parametrize('name', builder.FAMILY.scales)
 def test_scaling_table(name):
   want = golden.read_json('tables.json')['models'][name]
-  assert builder.efficientnet_params(name) == (
+  assert builder.FAMILY.scale(name)[:4] == (
     want['width'], want['depth'], want['resolution'], want['dropout']
   )  # fmt: skip
-  _, params = builder.get_model_params(name)
+  _, params = builder.FAMILY.get_model_params(name)
   for filters, rounded in want['round_filters'].items():
     assert efficientnet_model.round_filters(int(filters), params) == rounded
   for repeats, rounded in want['round_repeats'].items():
@@ -28,7 +28,7 @@ def test_scaling_table(name):
 
 
 def test_every_model_has_reference_counts():
-  assert set(builder.PARAMS) <= set(golden.read_json('counts.json'))
+  assert set(builder.FAMILY.scales) <= set(golden.read_json('counts.json'))
 
 
 @pytest.mark.parametrize('string', STRINGS)
@@ -78,18 +78,18 @@ def test_blocks_args_must_be_a_list():
 
 
 def test_overrides():
-  blocks, params = builder.get_model_params(
+  blocks, params = builder.FAMILY.get_model_params(
     'efficientnet-b0',
     {'width_coefficient': 0.5, 'num_classes': 7, 'blocks_args': ['r1_k3_s11_e1_i32_o16']},
   )
   assert (params.width_coefficient, params.num_classes, params.dropout_rate) == (0.5, 7, 0.2)
   assert [b.output_filters for b in blocks] == [16]
-  assert builder.get_model_params('efficientnet-b0', {'blocks_args': blocks})[0] == blocks
+  assert builder.FAMILY.get_model_params('efficientnet-b0', {'blocks_args': blocks})[0] == blocks
 
 
 @pytest.mark.parametrize(('rate', 'survival'), [(0.3, 0.7), (0, 1.0), (None, 1.0)])
 def test_drop_connect_rate_is_the_complement(rate, survival):
-  _, params = builder.get_model_params('efficientnet-b0', {'drop_connect_rate': rate})
+  _, params = builder.FAMILY.get_model_params('efficientnet-b0', {'drop_connect_rate': rate})
   assert params.survival_prob == pytest.approx(survival)
 
 
@@ -108,5 +108,5 @@ def test_drop_connect_rate_is_the_complement(rate, survival):
 )
 def test_bad_overrides(overrides, message):
   with pytest.raises(ValueError, match=message) as error:
-    builder.get_model_params('efficientnet-b0', overrides)
+    builder.FAMILY.get_model_params('efficientnet-b0', overrides)
   assert '\n' not in str(error.value)

@@ -109,7 +109,8 @@ def test_fixed_head_and_stem_scale_only_the_middle():
   shapes = {v.path: tuple(v.shape) for v in model.weights}
   assert shapes['stem_conv2d/kernel'][-1] == 32
   assert shapes['head_conv2d/kernel'][-1] == 1280
-  blocks, params = efficientnet_builder.get_model_params('efficientnet-b2', {'fix_head_stem': True})
+  family = efficientnet_builder.FAMILY
+  blocks, params = family.get_model_params('efficientnet-b2', {'fix_head_stem': True})
   scaled = efficientnet_model.scale_blocks(blocks, params)
   # First and last stage keep their one block, the second grows from 2 to ceil(1.2 * 2).
   assert [b.num_repeat for b in scaled][:2] == [1, 3]

@@ -12,15 +12,11 @@ import tensorflow as tf
 
 import efficientnet
 from efficientnet import model_builder_factory
+from tests import traced
 from tests.efficientnet import golden
 from tpu_utils import export, profile
 
 COUNTS = golden.read_json('counts.json')
-# The others take long to build; tests/efficientnet/counting_test.py counts them all without building.
-QUICK = [
-  f'efficientnet-{n}'
-  for n in ('b0', 'b1', 'b2', 'b3', 'lite0', 'lite4', 'edgetpu-S', 'condconv-b0-4e', 'x-b0', 'x-b1')
-]
 
 # Of each family, stages that show what it has and the others don't.
 STAGES = {
@@ -48,21 +44,59 @@ def tiny(name, **arguments):
   return efficientnet.build_model(name, blocks_args=STAGES[name], **SMALL, **arguments)
 
 
-@pytest.mark.parametrize(
-  'name', [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in COUNTS]
-)
+@pytest.mark.parametrize('name', COUNTS)
 def test_counts(name):
-  want = COUNTS[name]
-  model = efficientnet.build_model(name)
+  want, built = COUNTS[name], []
+
+  def build():
+    built.append(efficientnet.build_model(name))
+    return built[0]
+
+  sizes = want['trainable_parameters'], want['non_trainable'], want['multiply_adds']
+  assert profile.count(build) == profile.Counts(*sizes)
+  model = built[0]
   assert model.name == name
   assert model.input.shape == (None, want['resolution'], want['resolution'], 3)
   assert model.output.shape == (None, want['num_classes'])
   assert model.count_params() == want['trainable_parameters'] + want['non_trainable']
-  trainable = sum(int(np.prod(v.shape)) for v in model.trainable_weights)
-  assert trainable == want['trainable_parameters']
-  assert profile.flops(model) == pytest.approx(want['multiply_adds'], rel=1e-3)
   blocks = {layer.name.split('_')[1] for layer in model.layers if layer.name.startswith('blocks_')}
   assert len(blocks) == want['num_blocks']
+
+
+def test_published_size_of_a_model_without_reference_counts():
+  counts = profile.count(lambda: efficientnet.build_model('efficientnet-condconv-b0-8e-depth'))
+  assert round(counts.parameters / 1e6, 1) == 39.7  # Official condconv/README.
+  # Its 614M must count more than convolutions and products, as the 402M and 413M for the 4e and 8e.
+  assert counts.multiply_adds == pytest.approx(614e6, rel=0.02)
+
+
+@pytest.mark.parametrize(
+  ('name', 'settings'),
+  [
+    ('efficientnet-b0', {'image_size': (65, 43), 'width_coefficient': 0.3, 'num_classes': 7}),
+    ('efficientnet-b0', {'image_size': 33, 'num_classes': 0, 'clip_projection_output': True}),
+    ('efficientnet-lite2', {'image_size': 71, 'depth_coefficient': 0.5}),
+    ('efficientnet-edgetpu-M', {'image_size': 45, 'width_coefficient': 0.5}),
+    ('efficientnet-condconv-b0-8e', {'image_size': 50, 'condconv_num_experts': 3}),
+    (
+      'efficientnet-h-tpu-b5',
+      {'image_size': 51, 'width_coefficient': 0.4, 'depth_coefficient': 0.6},
+    ),
+    (
+      'efficientnet-condconv-b0-4e',
+      {
+        'image_size': 37,
+        'blocks_args': ['r2_k3_s22_e2_i32_o16_se0.25_f1_cc', 'r1_k3_s22_e1_i16_o24_cc'],
+      },
+    ),
+  ],
+)
+def test_counts_without_weights_are_those_of_the_graph(name, settings):
+  model = efficientnet.build_model(name, **settings)
+  weights = model.trainable_weights, model.non_trainable_weights
+  sizes = [sum(int(np.prod(v.shape)) for v in w) for w in weights]
+  want = profile.Counts(*sizes, traced.multiply_adds(model))
+  assert profile.count(lambda: efficientnet.build_model(name, **settings)) == want
 
 
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
@@ -93,7 +127,7 @@ def test_every_name_has_the_official_parameters(name):
   builder = model_builder_factory.get_model_builder(name)
   blocks, params = builder.get_model_params(name)
   spec = model_builder_factory.get_preprocess_spec(name)
-  width, depth, _, dropout_rate = builder.PARAMS[name][:4]
+  width, depth, _, dropout_rate = builder.scales[name][:4]
   assert (params.width_coefficient, params.depth_coefficient) == (width, depth)
   assert (params.mean_rgb, params.stddev_rgb) == (spec.mean_rgb, spec.stddev_rgb)
   assert (params.dropout_rate, params.survival_prob) == (dropout_rate, 0.8)

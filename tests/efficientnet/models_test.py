@@ -6,6 +6,7 @@ import pytest
 
 from efficientnet import model_builder_factory, models
 from tests.efficientnet import golden
+from tpu_utils import profile
 
 
 def run(*arguments):
@@ -15,9 +16,18 @@ def run(*arguments):
   )  # fmt: skip
 
 
-def test_lists_every_model_once():
+def test_lists_every_model_once(monkeypatch):
+  monkeypatch.setattr(profile, 'count', lambda build: profile.Counts(1, 2, 3))
   listed = models.rows()
   assert [row[0] for row in listed] == model_builder_factory.model_names()
+  for name, parameters, multiply_adds, size, *_ in listed:
+    assert (parameters, multiply_adds) == (1, 3)
+    assert size == model_builder_factory.get_model_input_size(name)
+
+
+def test_counts():
+  listed = models.rows('efficientnet-*b1')
+  assert len(listed) == 4
   for name, parameters, multiply_adds, size, *_ in listed:
     want = golden.read_json('counts.json').get(name)
     if want:

@@ -1,10 +1,15 @@
 """What `build_model` and `feature_extractor` return, and how they refuse bad input."""
+import functools
+
 import keras
 import numpy as np
 import pytest
 
 import resnext
 from resnext import resnext_builder
+from tests import traced
+from tests.resnext import golden
+from tpu_utils import profile
 
 
 def test_preprocess_spec_says_what_the_model_does():
@@ -87,3 +92,86 @@ def test_initial_weights_have_the_official_spread():
   assert 0.95 / 32 < np.abs(kernel).max() <= 1 / 32
   assert not model.get_layer('fc').bias.numpy().any()
   assert (model.get_layer('layer1_0_bn3').gamma.numpy() == 1).all()
+
+
+# Counts of the networks in the paper's Tables 1 to 4 and 7.
+
+
+@functools.cache
+def counts_of(name, num_classes=None):
+  return profile.count(lambda: resnext.build_model(name, num_classes=num_classes))
+
+
+def reference_rows():
+  """(name, number of classes, reference counts)."""
+  for row in golden.read_json('counts_imagenet.json')['rows']:
+    yield f'resnext-{row["depth"]}-{row["cardinality"]}x{row["baseWidth"]}d', 1000, row
+  for setting, row in golden.read_json('counts_cifar.json')['rows'].items():
+    depth, path, classes = setting.split('_')
+    yield f'resnext-{depth}-{path}', int(classes[1:]), row
+
+
+@pytest.mark.parametrize(('name', 'classes', 'row'), reference_rows())
+def test_reference_counts(name, classes, row):
+  want = profile.Counts(row['params'], row['bn_running_stats'], row['macs_total'])
+  assert counts_of(name, classes) == want
+
+
+@pytest.mark.parametrize(
+  'overrides',
+  [
+    {'preactivation': True},
+    {'preactivation': True, 'stem': 'cifar'},
+    {'shortcut_type': 'A'},
+    {'shortcut_type': 'C'},
+    {'residual': False},
+    {'stem': 'deep', 'average_shortcut': True},
+    {'num_classes': 0},
+    {'width': 16, 'base_width': 16, 'stem_width': 32},
+  ],
+  ids=str,
+)
+@pytest.mark.parametrize('image_size', [64, 45])
+def test_counts_without_weights_are_those_of_the_graph(overrides, image_size):
+  overrides = {'stage_blocks': (2, 1, 1), 'num_classes': 10, **overrides}
+  overrides['image_size'] = image_size
+  build = functools.partial(resnext.build_model, 'resnext-11-4x8d', **overrides)
+  model, counts = build(), profile.count(build)
+  assert counts.parameters == sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+  assert counts.parameters + counts.non_trainable == model.count_params()
+  assert counts.multiply_adds == traced.multiply_adds(model)
+
+
+# Millions of parameters (the paper cuts the rest off) and billions of multiply-adds (it rounds).
+PRINTED = {
+  'resnet-50': (25.5, 4.1),  # Table 1.
+  'resnext-50-32x4d': (25.0, 4.2),
+  'resnext-29-8x64d': (34.4, None),  # Table 7.
+  'resnext-29-16x64d': (68.1, None),
+}
+
+
+@pytest.mark.parametrize(('name', 'printed'), PRINTED.items())
+def test_printed_totals(name, printed):
+  millions, billions = printed
+  assert int(counts_of(name).parameters / 1e5) / 10 == millions
+  assert billions is None or round(counts_of(name).multiply_adds / 1e9, 1) == billions
+
+
+@pytest.mark.parametrize(
+  ('baseline', 'names', 'times'),
+  [
+    ('resnet-50', [f'resnext-50-{path}' for path in ('2x40d', '4x24d', '8x14d', '32x4d')], 1),
+    ('resnet-101', [f'resnext-101-{path}' for path in ('2x40d', '4x24d', '8x14d', '32x4d')], 1),
+    (
+      'resnet-101',
+      ['resnet-200', 'resnet-101-1x100d', 'resnext-101-2x64d', 'resnext-101-64x4d'],
+      2,
+    ),
+  ],
+)
+def test_complexities_of_tables_3_and_4(baseline, names, times):
+  """As the tables give them, 1x and 2x; the networks themselves are within 5 % of that."""
+  for name in names:
+    ratio = counts_of(name).multiply_adds / counts_of(baseline).multiply_adds
+    assert ratio == pytest.approx(times, rel=0.05), name

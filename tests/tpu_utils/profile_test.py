@@ -1,9 +1,14 @@
-"""Multiply-adds of layers whose count is known on paper."""
+"""Parameters and multiply-adds of layers with a count known on paper, with and without weights."""
+import subprocess
+import sys
+
 import keras
+import numpy as np
 import pytest
 from keras import layers, ops
 
-from tpu_utils import profile
+from tests import traced
+from tpu_utils import batch_norm, profile
 
 
 def flops_of(function, *shape, **arguments):
@@ -19,10 +24,15 @@ def flops_of(function, *shape, **arguments):
     (layers.Conv2D(8, 3, groups=4, padding='same'), (8, 8, 4), 8 * 8 * 8 * 9 * 1),
     (layers.DepthwiseConv2D(3, strides=2, padding='same'), (8, 8, 6), 4 * 4 * 6 * 9),
     (layers.Conv1D(5, 3, padding='same'), (8, 4), 8 * 5 * 3 * 4),
+    (layers.Conv3D(5, 3, padding='same'), (4, 4, 4, 2), 64 * 5 * 27 * 2),
+    (layers.DepthwiseConv1D(3, depth_multiplier=2), (8, 4), 6 * 8 * 3),
+    (layers.SeparableConv2D(5, 3, padding='same'), (8, 8, 4), 8 * 8 * 4 * (9 + 5)),
     (layers.Conv2DTranspose(5, 3, strides=2, padding='same'), (8, 8, 4), 8 * 8 * 4 * 9 * 5),
     (layers.Dense(7), (8, 4), 8 * 4 * 7),
     (layers.EinsumDense('abc,cde->abde', (None, 2, 3)), (8, 4), 8 * 4 * 6),
     (layers.BatchNormalization(), (8, 8, 4), 0),
+    (batch_norm.BatchNormalization(), (8, 8, 4), 0),
+    (layers.ZeroPadding2D(1), (8, 8, 4), 0),
     (layers.Activation('swish'), (8, 8, 4), 0),
     (layers.GlobalAveragePooling2D(), (8, 8, 4), 0),
   ],
@@ -30,6 +40,8 @@ def flops_of(function, *shape, **arguments):
 def test_layers(layer, shape, want):
   assert flops_of(layer, *shape) == want
   assert flops_of(layer, *shape, batch_size=3) == 3 * want
+  inputs = keras.Input(shape)
+  assert traced.multiply_adds(keras.Model(inputs, layer(inputs))) == want
 
 
 def test_attention():
@@ -45,6 +57,26 @@ def test_matrix_products():
   assert flops_of(lambda x: ops.matmul(x, ops.transpose(x, (0, 2, 1))), 8, 5) == 8 * 8 * 5
   assert flops_of(lambda x: ops.einsum('bij,bkj->bik', x, x), 8, 5) == 8 * 8 * 5
   assert flops_of(lambda x: ops.einsum('b...j,b...j->b...', x, x), 8, 5) == 8 * 5
+
+
+def test_a_subclass_is_not_taken_for_its_base():
+  class Mixing(layers.Add):
+    def call(self, inputs):
+      return ops.matmul(*inputs)
+
+  assert flops_of(lambda x: Mixing()([x, x]), 5, 5) == 5**3
+
+
+def test_a_layer_counts_each_time_that_it_is_called():
+  dense = layers.Dense(4)
+  assert flops_of(lambda x: dense(dense(x)), 4) == 2 * 16
+
+
+def test_an_axis_that_takes_in_the_batch():
+  def pairs(x):
+    return layers.Dense(3)(ops.reshape(x, (-1, 4)))
+
+  assert flops_of(pairs, 5, 4, batch_size=2) == 2 * 5 * 4 * 3
 
 
 def test_nested_model_and_named_inputs():
@@ -66,3 +98,67 @@ def test_open_sizes_need_shapes():
 def test_loops_are_refused():
   with pytest.raises(ValueError, match='loop'):
     flops_of(layers.LSTM(4), 5, 3)
+
+
+def built_twice(build):
+  """The counts without memory, and those of the model with its weights."""
+  model = build()
+  weights = model.trainable_weights, model.non_trainable_weights
+  sizes = [sum(int(np.prod(v.shape)) for v in w) for w in weights]
+  return profile.count(build), profile.Counts(*sizes, profile.flops(model))
+
+
+def test_counts_without_weights():
+  def build():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, use_bias=False)(inputs)
+    x = layers.Dropout(0.5)(layers.LayerNormalization()(layers.BatchNormalization()(x)))
+    x = layers.MultiHeadAttention(2, 4)(x, x)
+    return keras.Model(inputs, layers.Dense(2)(x))
+
+  counts, want = built_twice(build)
+  assert counts == want
+  assert counts.non_trainable == 2 * 4
+  attention = 3 * (4 * 8 + 8) + 8 * 4 + 4
+  assert counts.parameters == 9 * 3 * 4 + 2 * 4 + 2 * 4 + attention + (4 * 2 + 2)
+
+
+def test_counts_of_a_model_that_is_not_functional():
+  class Gram(keras.Model):
+    def __init__(self):
+      super().__init__()
+      self.dense = layers.Dense(6)
+      self.dense.build((None, 4))
+
+    @property
+    def input(self):
+      return keras.KerasTensor((None, None, 4), name='rows')
+
+    def call(self, x):
+      x = self.dense(x)
+      return ops.matmul(x, ops.transpose(x, (0, 2, 1)))
+
+  counts = profile.count(Gram, input_shapes=(5, 4))
+  assert counts == profile.Counts(4 * 6 + 6, 0, 5 * 4 * 6 + 5 * 5 * 6)
+  with pytest.raises(ValueError, match="Input 'rows' of gram.* has open sizes"):
+    profile.count(Gram)
+
+
+def test_counting_takes_no_memory_for_weights():
+  code = (
+    'import keras, resource\n'
+    'from tpu_utils import profile\n'
+    'def build(size=20_000):\n'
+    '  x = inputs = keras.Input((size,))\n'
+    '  for _ in range(3):\n'
+    '    x = keras.layers.Dense(size, use_bias=False)(x)\n'
+    '    x = keras.layers.LayerNormalization()(x)\n'  # Traced.
+    '  return keras.Model(inputs, x)\n'
+    'profile.count(lambda: build(4))\n'
+    'before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
+    'assert profile.count(build).parameters == 3 * (20_000**2 + 2 * 20_000)\n'
+    'print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n'
+  )
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr[-2000:]
+  assert int(done.stdout) < 100_000  # Kibibytes; the weights would be 4.7 million.

@@ -7,11 +7,11 @@ from tests.efficientnet import golden
 
 
 def test_official_settings():
-  _, params = builder.get_model_params('efficientnet-edgetpu-S')
+  _, params = builder.FAMILY.get_model_params('efficientnet-edgetpu-S')
   want = golden.global_params('efficientnet-edgetpu-S')
   assert dataclasses.asdict(params) | want == dataclasses.asdict(params)
   assert params.num_classes == 1001
-  assert builder.INTERPOLATION == 'bilinear'
+  assert builder.FAMILY.interpolation == 'bilinear'
 
 
 @pytest.mark.parametrize(
@@ -22,14 +22,14 @@ def test_official_settings():
   ],
 )
 def test_scaling_table(name, want):
-  assert builder.efficientnet_edgetpu_params(name) == want
+  assert builder.FAMILY.scale(name)[:4] == want
 
 
 def test_classes_can_be_chosen():
-  _, params = builder.get_model_params('efficientnet-edgetpu-L', {'num_classes': 1000})
+  _, params = builder.FAMILY.get_model_params('efficientnet-edgetpu-L', {'num_classes': 1000})
   assert params.num_classes == 1000
 
 
 def test_unknown_model():
   with pytest.raises(ValueError, match='efficientnet-edgetpu-S'):
-    builder.get_model_params('efficientnet-edgetpu-s')
+    builder.FAMILY.get_model_params('efficientnet-edgetpu-s')

@@ -8,10 +8,10 @@ from tests.efficientnet import golden
 
 
 def test_official_settings():
-  _, params = builder.get_model_params('efficientnet-lite0')
+  _, params = builder.FAMILY.get_model_params('efficientnet-lite0')
   want = golden.global_params('efficientnet-lite0')
   assert dataclasses.asdict(params) | want == dataclasses.asdict(params)
-  assert builder.INTERPOLATION == 'bilinear'
+  assert builder.FAMILY.interpolation == 'bilinear'
 
 
 @pytest.mark.parametrize(
@@ -24,11 +24,11 @@ def test_official_settings():
   ],
 )
 def test_scaling_table(name, want):
-  assert builder.efficientnet_lite_params(name) == want
+  assert builder.FAMILY.scale(name)[:4] == want
 
 
 def test_first_and_last_stage_keep_their_one_block():
-  blocks, params = builder.get_model_params('efficientnet-lite4')
+  blocks, params = builder.FAMILY.get_model_params('efficientnet-lite4')
   scaled = efficientnet_model.scale_blocks(blocks, params)
   assert len(scaled) == 30
   assert [b.output_filters for b in (scaled[0], scaled[1])] == [24, 32]
@@ -37,4 +37,4 @@ def test_first_and_last_stage_keep_their_one_block():
 
 def test_unknown_model():
   with pytest.raises(ValueError, match='efficientnet-lite4'):
-    builder.get_model_params('efficientnet-lite5')
+    builder.FAMILY.get_model_params('efficientnet-lite5')

@@ -7,7 +7,7 @@ from tests.efficientnet import golden
 
 
 def test_official_settings():
-  _, params = builder.get_model_params('efficientnet-x-b0')
+  _, params = builder.FAMILY.get_model_params('efficientnet-x-b0')
   want = golden.global_params('efficientnet-x-b0')
   assert dataclasses.asdict(params) | want == dataclasses.asdict(params)
 
@@ -23,12 +23,12 @@ def test_official_settings():
   ],
 )
 def test_scaling_table(name, want):
-  assert builder.efficientnet_x_params(name) == want
+  assert builder.FAMILY.scale(name)[:5] == want
 
 
 def test_the_h_models_expand_the_middle_stages_less():
-  x, _ = builder.get_model_params('efficientnet-x-tpu-b5')
-  h, _ = builder.get_model_params('efficientnet-h-tpu-b5')
+  x, _ = builder.FAMILY.get_model_params('efficientnet-x-tpu-b5')
+  h, _ = builder.FAMILY.get_model_params('efficientnet-h-tpu-b5')
   assert [block.expand_ratio for block in x] == [1, 6, 6, 6, 6, 6, 6]
   assert [block.expand_ratio for block in h] == [1, 4, 4, 4, 6, 6, 6]
   assert [dataclasses.replace(block, expand_ratio=1) for block in x] == [
@@ -38,4 +38,4 @@ def test_the_h_models_expand_the_middle_stages_less():
 
 def test_unknown_model():
   with pytest.raises(ValueError, match='efficientnet-x-b7'):
-    builder.get_model_params('efficientnet-x-b8')
+    builder.FAMILY.get_model_params('efficientnet-x-b8')
