@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from efficientnet.efficientnet_model import BlockArgs, GlobalParams
+from efficientnet.network_params import BlockArgs, GlobalParams
 from tpu_utils.images import spec
 from tpu_utils.names import check_name
 

@@ -115,9 +115,6 @@ def normalized(images, global_params, policy):
   )(images)
 
 
-PADDINGS = ('same', 'symmetric')
-
-
 class Scope:
   """Makes the layers of one official variable scope, named as TF1 numbered them.
 

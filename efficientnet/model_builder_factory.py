@@ -83,7 +83,7 @@ def build_model(
     features_only: the output of the last block, [batch, h, w, C], before the head.
     pooled_features_only: the official endpoint `pooled_features`, before dropout and classifier, as
       [batch, C].
-    **overrides: fields of `efficientnet_model.GlobalParams`, and `drop_connect_rate`.
+    **overrides: fields of `network_params.GlobalParams`, and `drop_connect_rate`.
 
   Returns:
     `keras.Model`.

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from efficientnet import efficientnet_model, layers, model_builder_factory
-from efficientnet.efficientnet_model import GlobalParams, round_filters, round_repeats
+from efficientnet.network_params import GlobalParams, round_filters, round_repeats
 from tpu_utils import profile
 from tpu_utils.functional_model import functional_model
 from tpu_utils.images import spec

@@ -124,7 +124,7 @@ class Tree:
     """{package: its modules of the lower layer, sorted paths}, for packages that need two layers.
 
     These are packages whose subfolders import from them while they import from the subfolders. A module is of the
-    lower layer unless it reaches, through any imports, a subfolder that imports from the package.
+    lower layer unless it reaches, through any imports, a subfolder that reaches back to the package.
     """
     reach = {path: self._reachable(path) for path in self.sources}
     layers = {}
@@ -132,7 +132,8 @@ class Tree:
       own = [path for path in self.sources if _folder(path) == package]
       below = [p for p in self.sources if _folder(p).startswith(f'{package}/') and package]
       needed = {dep for path in below for dep in self.imports[path]} & set(own)
-      circular = {path for path in below if reach[path] & needed}
+      folders = {_folder(path) for path in below if reach[path] & needed}
+      circular = {path for path in below if _folder(path) in folders}
       lower = sorted(path for path in own if not reach[path] & circular)
       if needed and len(lower) < len(own):
         layers[package] = lower

@@ -6,7 +6,7 @@ Source: tensorflow/tpu, models/official/efficientnet/condconv/efficientnet_condc
 arXiv 1904.04971.
 """
 from efficientnet.efficientnet_builder import Family, Scale
-from efficientnet.efficientnet_model import GlobalParams
+from efficientnet.network_params import GlobalParams
 
 BLOCKS_ARGS = (
   'r1_k3_s11_e1_i32_o16_se0.25',

@@ -7,7 +7,7 @@ bilinearly. The released checkpoints have 1001 classes; class 0 is the backgroun
 Source: tensorflow/tpu, models/official/efficientnet/edgetpu/efficientnet_edgetpu_builder.py.
 """
 from efficientnet.efficientnet_builder import Family, Scale
-from efficientnet.efficientnet_model import GlobalParams
+from efficientnet.network_params import GlobalParams
 
 BLOCKS_ARGS = (
   'r1_k3_s11_e4_i24_o24_c1_noskip',

@@ -7,7 +7,7 @@ so 8 bits represent it well), stem, head, first and last stage not scaled, image
 Source: tensorflow/tpu, models/official/efficientnet/lite/efficientnet_lite_builder.py.
 """
 from efficientnet.efficientnet_builder import DEFAULT_BLOCKS_ARGS, Family, Scale
-from efficientnet.efficientnet_model import GlobalParams
+from efficientnet.network_params import GlobalParams
 
 FAMILY = Family(
   scales={

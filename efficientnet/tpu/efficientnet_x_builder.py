@@ -9,7 +9,7 @@ Source: tensorflow/tpu, models/official/efficientnet/tpu/efficientnet_x_builder.
 arXiv 2102.05610.
 """
 from efficientnet.efficientnet_builder import Family, Scale
-from efficientnet.efficientnet_model import GlobalParams
+from efficientnet.network_params import GlobalParams
 
 X_BLOCKS_ARGS = (
   'r1_k3_s11_e1_i32_o16_se0.25_d1_a0',

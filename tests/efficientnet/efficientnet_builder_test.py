@@ -4,7 +4,7 @@ import dataclasses
 import pytest
 
 from efficientnet import efficientnet_builder as builder
-from efficientnet import efficientnet_model
+from efficientnet import network_params
 from tests.efficientnet import golden
 
 STRINGS = golden.read_json('block_strings.json')
@@ -22,9 +22,9 @@ def test_scaling_table(name):
   )  # fmt: skip
   _, params = builder.FAMILY.get_model_params(name)
   for filters, rounded in want['round_filters'].items():
-    assert efficientnet_model.round_filters(int(filters), params) == rounded
+    assert network_params.round_filters(int(filters), params) == rounded
   for repeats, rounded in want['round_repeats'].items():
-    assert efficientnet_model.round_repeats(int(repeats), params) == rounded
+    assert network_params.round_repeats(int(repeats), params) == rounded
 
 
 def test_every_model_has_reference_counts():

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 import efficientnet
-from efficientnet import efficientnet_builder, efficientnet_model, model_builder_factory
+from efficientnet import (
+  efficientnet_builder,
+  efficientnet_model,
+  model_builder_factory,
+  network_params,
+)
 from efficientnet.checkpoint_names.official import official_names
 from tests.efficientnet import golden
 
@@ -73,15 +78,15 @@ def test_endpoints_in_the_official_order(name):
 def test_blocks_after_scaling(name):
   want = BLOCKS[name]['blocks_after_scaling']
   blocks, params = model_builder_factory.get_model_builder(name).get_model_params(name)
-  scaled = efficientnet_model.scale_blocks(blocks, params)
+  scaled = network_params.scale_blocks(blocks, params)
   assert len(scaled) == len(want)
   for i, (block, official) in enumerate(zip(scaled, want, strict=True)):
     ours = dataclasses.asdict(block) | {
       'strides': list(block.strides),
       'block_class': 'MBConvBlockWithoutDepthwise' if block.conv_type else 'MBConvBlock',
       'expanded_filters': block.expanded_filters,
-      'se_reduced_filters': efficientnet_model.se_reduced_filters(block, params),
-      'survival_prob': efficientnet_model.block_survival_prob(i, len(scaled), params),
+      'se_reduced_filters': network_params.se_reduced_filters(block, params),
+      'survival_prob': network_params.block_survival_prob(i, len(scaled), params),
     }
     assert ours == official
 
@@ -111,7 +116,7 @@ def test_fixed_head_and_stem_scale_only_the_middle():
   assert shapes['head_conv2d/kernel'][-1] == 1280
   family = efficientnet_builder.FAMILY
   blocks, params = family.get_model_params('efficientnet-b2', {'fix_head_stem': True})
-  scaled = efficientnet_model.scale_blocks(blocks, params)
+  scaled = network_params.scale_blocks(blocks, params)
   # First and last stage keep their one block, the second grows from 2 to ceil(1.2 * 2).
   assert [b.num_repeat for b in scaled][:2] == [1, 3]
   assert scaled[-1].num_repeat == 1

@@ -8,9 +8,9 @@ import pytest
 
 import resnext
 from resnext import checkpoint_names as names
+from tests import t7_writer
 from tests.goldens import weights as golden_weights
 from tests.resnext import golden
-from tests.tpu_utils.weights import t7_test
 from tpu_utils import weights
 from tpu_utils.weights import torch_files
 
@@ -87,10 +87,10 @@ def lua_network(model, paths):
   values = {v.path: np.asarray(v) for v in model.weights}
 
   def conv(layer):
-    return t7_test.module('cudnn.SpatialConvolution', weight=_contiguous(values[f'{layer}/kernel']))
+    return t7_writer.module('cudnn.SpatialConvolution', weight=_contiguous(values[f'{layer}/kernel']))
 
   def norm(layer):
-    return t7_test.module(
+    return t7_writer.module(
       'nn.SpatialBatchNormalization',
       weight=values[f'{layer}/gamma'],
       bias=values[f'{layer}/beta'],
@@ -99,9 +99,9 @@ def lua_network(model, paths):
     )
 
   def container(kind, *modules):
-    return t7_test.module(f'nn.{kind}', modules=list(modules))
+    return t7_writer.module(f'nn.{kind}', modules=list(modules))
 
-  relu, other = t7_test.module('cudnn.ReLU'), t7_test.module('nn.JoinTable')
+  relu, other = t7_writer.module('cudnn.ReLU'), t7_writer.module('nn.JoinTable')
 
   def block(name):
     def path(i):
@@ -116,7 +116,7 @@ def lua_network(model, paths):
 
   stages = [container('Sequential', block(f'layer{i}_0')) for i in (1, 2, 3)]
   kernel = np.ascontiguousarray(values['fc/kernel'].T)
-  head = t7_test.module('nn.Linear', weight=kernel, bias=values['fc/bias'])
+  head = t7_writer.module('nn.Linear', weight=kernel, bias=values['fc/bias'])
   return container('Sequential', conv('conv1'), norm('bn1'), relu, *stages, other, other, head)
 
 
@@ -131,7 +131,7 @@ def test_lua_networks_in_form_b_load_into_every_form(tmp_path, form):
   rng = np.random.default_rng(0)
   for variable in source.weights:
     variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-  path = t7_test.save(tmp_path / 'model.t7', lua_network(source, paths=12))
+  path = t7_writer.save(tmp_path / 'model.t7', lua_network(source, paths=12))
   model = resnext.build_model('resnext-11-12x4d', block_form=form, weights=path, **settings)
   images = rng.uniform(0, 255, (2, 16, 16, 3)).astype(np.float32)
   assert golden.relative_error(model(images), source(images)) < 1e-5

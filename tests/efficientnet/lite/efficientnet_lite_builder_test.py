@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from efficientnet import efficientnet_model
+from efficientnet import network_params
 from efficientnet.lite import efficientnet_lite_builder as builder
 from tests.efficientnet import golden
 
@@ -29,7 +29,7 @@ def test_scaling_table(name, want):
 
 def test_first_and_last_stage_keep_their_one_block():
   blocks, params = builder.FAMILY.get_model_params('efficientnet-lite4')
-  scaled = efficientnet_model.scale_blocks(blocks, params)
+  scaled = network_params.scale_blocks(blocks, params)
   assert len(scaled) == 30
   assert [b.output_filters for b in (scaled[0], scaled[1])] == [24, 32]
   assert [b.input_filters for b in scaled[-2:]] == [272, 272]
