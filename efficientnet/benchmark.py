@@ -128,8 +128,8 @@ def trainer_benchmark(config):
   """Returns {model: {'bare step' and 'trainer': [seconds of a step in each round]}}."""
   from efficientnet import main as job
   from efficientnet import model_builder_factory
-  from tpu_utils.benchmarking import trainer_benchmark as shared
   from tpu_utils.config import DataConfig, OptimizationConfig
+  from tpu_utils.image_jobs import trainer_benchmark as shared
 
   digits = job.SCRIPT.resolve({'recipe': 'digits'})
   model, data = digits.get(job.ModelConfig), digits.get(DataConfig)

@@ -22,7 +22,7 @@ from efficientnet import pretrained
 from tpu_utils.command_line import job_flags, settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs.image_script import PRETRAINED
+from tpu_utils.image_jobs.script import PRETRAINED
 from tpu_utils.images.spec import fitted
 
 
@@ -106,9 +106,8 @@ def class_activation_maps(model, images, classes=None):
 def maps_of(name, checkpoint, photographs, config):
   """A `Map` of each photograph (path) with one model."""
   from tpu_utils.image_jobs import (
-    checkpoint_models,
-    classifiers,
-    eval_ckpt,
+    evaluate,
+    loading,
     predictions,
   )
 
@@ -126,7 +125,7 @@ def maps_of(name, checkpoint, photographs, config):
     is_digits=is_digits,
   )
   images = predictions.read_images(photographs, spec)
-  model = checkpoint_models.load(
+  model = loading.load(
     model_spec,
     model_config,
     spec,
@@ -136,8 +135,8 @@ def maps_of(name, checkpoint, photographs, config):
     use_ema=config.enable_ema,
   )
   background = model.output_shape[-1] == 1001
-  names = eval_ckpt.names_of_classes(
-    config.labels_map_file, classifiers.from_model(model, spec), background, is_digits
+  names = evaluate.names_of_classes(
+    config.labels_map_file, loading.from_model(model, spec), background, is_digits
   )
   if config.class_index is not None and config.class_index >= len(names):
     raise ValueError(f'--class_index={config.class_index}: {model.name} has classes 0 to {len(names) - 1}.')

@@ -25,7 +25,7 @@ from efficientnet.recipes import RECIPES as TRAINING_RECIPES
 from tpu_utils import config
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs import experiment, image_script
+from tpu_utils.image_jobs import experiment, script
 from tpu_utils.image_jobs.experiment import Trial
 from tpu_utils.names import check_name
 from tpu_utils.text_table import text_table
@@ -190,12 +190,12 @@ class ModelConfig(training.ModelConfig):
   )
 
 
-def resolve_model(model: ModelConfig) -> image_script.ModelSpec:
+def resolve_model(model: ModelConfig) -> script.ModelSpec:
   """Resolves a scaled baseline."""
   from efficientnet import scaling_bases
 
   params = scaling_bases.get_params(model.model_name, model.overrides())
-  return image_script.ModelSpec(
+  return script.ModelSpec(
     build_model=scaling_bases.build_model,
     spec=scaling_bases.get_preprocess_spec(model.model_name),
     identity=('width_coefficient', 'depth_coefficient', 'input_image_size'),
@@ -203,7 +203,7 @@ def resolve_model(model: ModelConfig) -> image_script.ModelSpec:
   )
 
 
-TRAINING = image_script.Training(
+TRAINING = script.Training(
   (ModelConfig, ScalingConfig), resolve_model, exports_digits=False
 )
 

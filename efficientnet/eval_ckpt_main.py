@@ -14,9 +14,9 @@ Prints the five likeliest classes of each image, or the accuracies; --output_jso
 from efficientnet import main as training
 from efficientnet import pretrained
 from efficientnet.recipes import RECIPES
-from tpu_utils.image_jobs import eval_ckpt
+from tpu_utils.image_jobs import evaluate
 
-EVALUATION = eval_ckpt.Evaluation(training.TRAINING, pretrained.PACKAGES.__contains__)
+EVALUATION = evaluate.Evaluation(training.TRAINING, pretrained.PACKAGES.__contains__)
 SCRIPT = EVALUATION.script(__doc__, 'efficientnet.eval_ckpt_main', RECIPES)
 
 

@@ -12,9 +12,9 @@
 TFLite files take pixels, [batch, height, width, 3] in [0, 255], and give probabilities.
 """
 from efficientnet import main as training
-from tpu_utils.image_jobs import export_ckpt
+from tpu_utils.image_jobs import export
 
-SCRIPT = export_ckpt.Export(training.TRAINING).script(__doc__)
+SCRIPT = export.Export(training.TRAINING).script(__doc__)
 
 
 if __name__ == '__main__':

@@ -18,11 +18,11 @@ import dataclasses
 
 from efficientnet.recipes import RECIPES
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs import image_script
+from tpu_utils.image_jobs import script
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig(image_script.ModelConfig):
+class ModelConfig(script.ModelConfig):
   """Which network."""
 
   model_name: str = setting('efficientnet-b0', 'The model; a wrong name lists the nearest.')
@@ -39,7 +39,7 @@ class ModelConfig(image_script.ModelConfig):
   batch_norm_epsilon: float = setting(None, 'Epsilon of batch norm.', type=float)
 
 
-def resolve_model(model: ModelConfig) -> image_script.ModelSpec:
+def resolve_model(model: ModelConfig) -> script.ModelSpec:
   """Resolves the network that the settings name.
 
   Raises:
@@ -51,7 +51,7 @@ def resolve_model(model: ModelConfig) -> image_script.ModelSpec:
   blocks_args, global_params = model_builder_factory.get_model_builder(
     model.model_name
   ).get_model_params(model.model_name, model.overrides())
-  return image_script.ModelSpec(
+  return script.ModelSpec(
     build_model=model_builder_factory.build_model,
     spec=model_builder_factory.get_preprocess_spec(model.model_name),
     identity=('width_coefficient', 'depth_coefficient', 'padding'),
@@ -63,7 +63,7 @@ def resolve_model(model: ModelConfig) -> image_script.ModelSpec:
   )
 
 
-TRAINING = image_script.Training((ModelConfig,), resolve_model)
+TRAINING = script.Training((ModelConfig,), resolve_model)
 SCRIPT = TRAINING.script(__doc__, 'efficientnet.main', RECIPES)
 
 

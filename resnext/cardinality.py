@@ -21,7 +21,7 @@ from resnext import capacity, models, network_params, recipes
 from resnext import main as training
 from tpu_utils import config
 from tpu_utils.command_line.settings import Resolved, setting
-from tpu_utils.image_jobs import experiment, image_script
+from tpu_utils.image_jobs import experiment, script
 from tpu_utils.image_jobs.experiment import Trial
 from tpu_utils.text_table import text_table
 
@@ -62,7 +62,7 @@ RECIPES = experiment.own_recipes(
     'digits': _DIGITS,
   },
 )
-TRAINING = image_script.Training(
+TRAINING = script.Training(
   (training.ModelConfig, CardinalityConfig),
   training.resolve_model,
   training.augmentation,

@@ -9,9 +9,9 @@
 Prints the five likeliest classes of each image, or the accuracies; --output_json keeps them.
 """
 from resnext import main as training
-from tpu_utils.image_jobs import eval_ckpt
+from tpu_utils.image_jobs import evaluate
 
-SCRIPT = eval_ckpt.Evaluation(training.TRAINING).script(__doc__, 'resnext.eval_ckpt_main')
+SCRIPT = evaluate.Evaluation(training.TRAINING).script(__doc__, 'resnext.eval_ckpt_main')
 
 
 if __name__ == '__main__':

@@ -15,12 +15,12 @@ import dataclasses
 
 from resnext import network_params, recipes
 from tpu_utils.command_line.settings import Resolved, setting
-from tpu_utils.image_jobs import image_script
+from tpu_utils.image_jobs import script
 from tpu_utils.images.spec import Augmentation
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig(image_script.ModelConfig):
+class ModelConfig(script.ModelConfig):
   """Which network."""
 
   model_name: str = setting('resnext-50-32x4d', 'The model; a wrong name lists the nearest.')
@@ -41,7 +41,7 @@ class ModelConfig(image_script.ModelConfig):
   residual: bool = setting(None, 'With --noresidual there are no shortcuts.', type=bool)
 
 
-def resolve_model(model: ModelConfig) -> image_script.ModelSpec:
+def resolve_model(model: ModelConfig) -> script.ModelSpec:
   """Resolves the network that the settings name.
 
   Raises:
@@ -52,7 +52,7 @@ def resolve_model(model: ModelConfig) -> image_script.ModelSpec:
   from resnext import resnext_builder
 
   own = [field.name for field in dataclasses.fields(model) if field.name != 'model_name']
-  return image_script.ModelSpec(
+  return script.ModelSpec(
     build_model=resnext_builder.build_model,
     spec=resnext_builder.get_preprocess_spec(model.model_name, **model.overrides()),
     identity=tuple(name for name in own if name != 'input_image_size'),
@@ -69,7 +69,7 @@ def augmentation(resolved: Resolved) -> Augmentation | None:
   return Augmentation(**recipes.AUGMENTATIONS.get(resolved.recipe, imagenet))
 
 
-TRAINING = image_script.Training((ModelConfig,), resolve_model, augmentation)
+TRAINING = script.Training((ModelConfig,), resolve_model, augmentation)
 SCRIPT = TRAINING.script(__doc__, 'resnext.main', recipes.RECIPES)
 
 

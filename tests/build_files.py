@@ -7,9 +7,9 @@ One target a folder, named after it; it depends on the folders whose modules its
 a file, give to `lazy.attach`, or name in a string that is exactly a dotted module name (`python -m` in a
 subprocess, a registry). Packages from PyPI have no targets: Bazel runs the Python whose environment has them.
 
-Folders may not import one another in a circle. The one exception is a folder above others: what its
-subfolders need of it (`tpu_utils/files.py`), and what needs the subfolders (`tpu_utils/job.py`), are two
-layers. Such a folder has a second target, `base`, with the modules of the lower layer.
+Folders may not import one another in a circle. The one exception is a folder above others: modules that its
+subfolders need (`tpu_utils/files.py`) and modules that need the subfolders (`tpu_utils/job.py`) are two layers.
+Such a folder has a target for each layer: `base`, and its own name for the uppermost.
 """
 import argparse
 import ast
@@ -49,6 +49,7 @@ class Tree:
     self.sources = [path for path in paths if path.endswith('.py')]
     self.packages = sorted({_folder(path) for path in self.sources} | {''})
     self.modules = {_module(path): path for path in self.sources}
+    self._reached = {}  # Path -> all paths that it imports, at any distance.
     self.data = {}
     for path in paths:
       if not path.endswith(NO_DATA_SUFFIXES) and pathlib.PurePath(path).name != 'BUILD':
@@ -120,39 +121,57 @@ class Tree:
   # ---- layers
 
   @functools.cached_property
-  def base(self):
-    """{package: its modules of the lower layer, sorted paths}, for packages that need two layers.
+  def layers(self):
+    """{package: its modules as one sorted list of paths a layer, lowest first}, for those of several.
 
-    These are packages whose subfolders import from them while they import from the subfolders. A module is of the
-    lower layer unless it reaches, through any imports, a subfolder that reaches back to the package.
+    These are packages with subfolders that import from them while they import from the subfolders. A module is one
+    layer above all modules of the package that it reaches through such a subfolder.
     """
-    reach = {path: self._reachable(path) for path in self.sources}
     layers = {}
     for package in self.packages:
       own = [path for path in self.sources if _folder(path) == package]
-      below = [p for p in self.sources if _folder(p).startswith(f'{package}/') and package]
-      needed = {dep for path in below for dep in self.imports[path]} & set(own)
-      folders = {_folder(path) for path in below if reach[path] & needed}
-      circular = {path for path in below if _folder(path) in folders}
-      lower = sorted(path for path in own if not reach[path] & circular)
-      if needed and len(lower) < len(own):
-        layers[package] = lower
+      below = {folder for folder in self.packages if folder.startswith(f'{package}/') and package}
+      levels = self._levels(own, {folder: [] for folder in below})
+      if max(levels.values(), default=0):
+        layers[package] = [
+          sorted(path for path in own if levels[path] == level)
+          for level in range(max(levels.values()) + 1)
+        ]
     return layers
 
+  def _levels(self, own, below):
+    """{path: layer} of a package's own modules; `below` are the subfolders."""
+    for path in self.sources:
+      if _folder(path) in below:
+        below[_folder(path)] += [*self._reachable(path) & set(own)]
+    levels = dict.fromkeys(own, 0)
+    for _ in own:  # A longer chain of layers than modules would be a circle, which `circle` reports.
+      before = dict(levels)
+      for path in own:
+        for target in self._reachable(path):
+          levels[path] = max(levels[path], levels.get(target, 0))
+          through = [before[module] + 1 for module in below.get(_folder(target), ())]
+          levels[path] = max([levels[path], *through])
+      if levels == before or max(levels.values()) > len(own):
+        break
+    return levels
+
   def _reachable(self, path):
-    seen, left = set(), [path]
-    while left:
-      new = self.imports[left.pop()].keys() - seen
-      seen |= new
-      left += new
-    return seen
+    if path not in self._reached:
+      seen, left = set(), [path]
+      while left:
+        new = self.imports[left.pop()].keys() - seen
+        seen |= new
+        left += new
+      self._reached[path] = seen
+    return self._reached[path]
 
   def label(self, path):
     """The label of the target that holds a source."""
     package = _folder(path)
-    if path in self.base.get(package, ()):
-      return f'//{package}:base'
-    return f'//{package}:{_name_of(package)}'
+    layers = self.layers.get(package, [[path]])
+    level = next(i for i, paths in enumerate(layers) if path in paths or len(layers) == 1)
+    return f'//{package}:{_layer_name(package, level, len(layers))}'
 
   @functools.cached_property
   def targets(self):
@@ -194,15 +213,16 @@ class Tree:
       folders = [f'{entry}/**' if (self.root / package / entry).is_dir() else entry
                  for entry in sorted(self.data[package])]
       blocks.append(f'filegroup(\n    name = "data",\n    srcs = glob({_list(folders)}),\n)\n')
-    lower = self.base.get(package, [])
-    if lower:
-      files = [pathlib.PurePath(path).name for path in lower]
-      blocks.append(f'BASE = {_list(files, indent="")}\n')
-      blocks.append(self._target(package, f'//{package}:base', 'py_library', 'BASE'))
+    lower = self.layers.get(package, [])[:-1]
+    for level, paths in enumerate(lower):
+      name = _layer_name(package, level, len(lower) + 1)
+      files = [pathlib.PurePath(path).name for path in paths]
+      blocks.append(f'{name.upper()} = {_list(files, indent="")}\n')
+      blocks.append(self._target(package, f'//{package}:{name}', 'py_library', name.upper()))
     label = f'//{package}:{_name_of(package)}'
     if label in self.targets:
-      # `tests/` itself has the macro's file as well, which is no Python source.
-      srcs = 'glob(["*.py"], exclude = BASE)' if lower else 'glob(["*.py"])'
+      excluded = ' + '.join(_layer_name(package, i, len(lower) + 1).upper() for i in range(len(lower)))
+      srcs = f'glob(["*.py"], exclude = {excluded})' if lower else 'glob(["*.py"])'
       blocks.append(self._target(package, label, 'py_tests' if is_test else 'py_library', srcs))
     return (HEADER if package else TOP_HEADER) + '\n'.join(blocks)
 
@@ -258,6 +278,12 @@ def _module(path):
 
 def _name_of(package):
   return package.rpartition('/')[2] or 'setup'
+
+
+def _layer_name(package, level, count):
+  if level == count - 1:
+    return _name_of(package)
+  return f'layer{level}' if level else 'base'
 
 
 def _shown(label, package):

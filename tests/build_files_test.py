@@ -39,11 +39,12 @@ def test_every_source_is_in_exactly_one_target():
   for package in PACKAGES:
     for folder in {path.parent for path in (build_files.ROOT / package).rglob('*.py')}:
       text = (folder / 'BUILD').read_text()
-      base = next((ast.literal_eval(node.value) for node in ast.parse(text).body
-                   if isinstance(node, ast.Assign)), None)
+      layers = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(text).body
+                if isinstance(node, ast.Assign)}
       assert text.count('glob(["*.py"]') == 1, folder
-      assert ('exclude = BASE' in text) == (base is not None), folder
-      assert all((folder / source).exists() for source in base or ()), folder
+      for name, sources in layers.items():
+        assert f'srcs = {name},' in text and name in text.partition('exclude = ')[2], folder
+        assert all((folder / source).exists() for source in sources), folder
 
 
 def test_the_papers_do_not_import_one_another():
@@ -101,7 +102,8 @@ def test_imports_become_deps(checkout):
 
 def test_a_folder_above_others_has_two_layers(checkout):
   """The lower holds what the subfolder imports, the upper what imports the subfolder."""
-  assert build_files.Tree(checkout).base == {'tools': ['tools/__init__.py', 'tools/lazy.py']}
+  lower = ['tools/__init__.py', 'tools/lazy.py']
+  assert build_files.Tree(checkout).layers == {'tools': [lower, ['tools/main.py', 'tools/saw.py']]}
   text = (checkout / 'tools/BUILD').read_text()
   assert 'BASE = [\n    "__init__.py",\n    "lazy.py",\n]' in text
   assert 'srcs = glob(["*.py"], exclude = BASE)' in text

@@ -18,7 +18,7 @@ from oscar import tokenization
 from oscar.config import OscarConfig
 from oscar.datasets import coco_retrieval, records, tsv
 from tpu_utils import checkpoints
-from tpu_utils.image_jobs import classifiers
+from tpu_utils.image_jobs import loading
 from tpu_utils.images import class_names, record_index
 from tpu_utils.images.preparation import labels
 from tpu_utils.images.sources import manifest
@@ -236,7 +236,7 @@ READERS = {
   ),
   'manifest': Reader(_write_manifest, _read_manifest),
   'saved_model': Reader(
-    _write_saved_model, lambda f: classifiers.from_file(str(f), PreprocessSpec(image_size=2))
+    _write_saved_model, lambda f: loading.from_file(str(f), PreprocessSpec(image_size=2))
   ),
   'tfrecords': Reader(_write_records, _read_records),
 }

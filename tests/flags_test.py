@@ -72,7 +72,7 @@ def _imported(path):
 
 # Scripts, and what makes scripts for several papers.
 _SCRIPT_MAKERS = {
-  f'tpu_utils/image_jobs/{name}.py' for name in ('image_script', 'eval_ckpt', 'export_ckpt')
+  f'tpu_utils/image_jobs/{name}.py' for name in ('script', 'evaluate', 'export')
 }
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from efficientnet import main
 from tests import local_cluster, script_jobs
 from tpu_utils import batch_norm, checkpoints, config, distribute
-from tpu_utils.image_jobs import image_classification
+from tpu_utils.image_jobs import train
 
 STEPS = 6
 QUICK = (
@@ -49,9 +49,9 @@ def two_devices():
 def mirrored(tmp_path_factory, two_devices):
   """Folder of a job on two replicas in this process, which read what two workers would."""
   folder = tmp_path_factory.mktemp('mirrored')
-  make_input = image_classification.make_input
+  make_input = train.make_input
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(image_classification, 'make_input', lambda *args: _LikeTwoHosts(make_input(*args)))
+    patch.setattr(train, 'make_input', lambda *args: _LikeTwoHosts(make_input(*args)))
     _in_process('--strategy=mirrored', f'--model_dir={folder}', f'--export_dir={folder}/export')
   return folder
 
@@ -134,10 +134,10 @@ def test_what_does_not_fit_the_replicas_is_one_line(tmp_path, two_devices, argum
 )  # fmt: skip
 def test_the_official_groups_of_batch_norm(monkeypatch, optimizer, replicas, batch_norm_batch_size, group):
   """The optimizer and the number of replicas decide, as in the official code."""
-  monkeypatch.setattr(image_classification, 'Trainer', lambda strategy, model, *args, **kwargs: model)
+  monkeypatch.setattr(train, 'Trainer', lambda strategy, model, *args, **kwargs: model)
   images = keras.Input((4, 4, 3), name='images')
   model = keras.Model(images, batch_norm.BatchNormalization(name='norm')(images))
-  made = image_classification.make_trainer(
+  made = train.make_trainer(
     types.SimpleNamespace(num_replicas_in_sync=replicas),
     model,
     config.DataConfig(train_batch_size=2048),

@@ -10,7 +10,7 @@ from efficientnet.recipes import RECIPES
 from tests import recipe_checks
 from tpu_utils import config, schedules
 from tpu_utils.command_line import recipes
-from tpu_utils.image_jobs import eval_ckpt
+from tpu_utils.image_jobs import evaluate
 
 GOLDENS = pathlib.Path(__file__).parents[1] / 'goldens' / 'efficientnet'
 TRAINING = (
@@ -25,9 +25,9 @@ GROUPS = {
   'efficientnet.main': TRAINING,
   'efficientnet.eval_ckpt_main': (
     main.ModelConfig,
-    eval_ckpt.EvalConfig,
-    eval_ckpt.ExamplesConfig,
-    eval_ckpt.DataConfig,
+    evaluate.EvalConfig,
+    evaluate.ExamplesConfig,
+    evaluate.DataConfig,
   ),
 }
 OF_IMAGENET = [

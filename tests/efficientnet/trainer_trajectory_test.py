@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.efficientnet import trajectory
 from tpu_utils import config
-from tpu_utils.image_jobs import image_classification
+from tpu_utils.image_jobs import train
 
 
 def _trainer(recording, strategy):
@@ -35,7 +35,7 @@ def _trainer(recording, strategy):
   )
   with strategy.scope():
     model = recording.build_model()
-  return image_classification.make_trainer(strategy, model, data, optimization, c['train_steps'])
+  return train.make_trainer(strategy, model, data, optimization, c['train_steps'])
 
 
 def _iterator(recording, trainer):

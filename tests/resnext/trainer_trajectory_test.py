@@ -11,7 +11,7 @@ import resnext
 from resnext import main
 from tests.resnext import golden
 from tpu_utils import config
-from tpu_utils.image_jobs import image_classification
+from tpu_utils.image_jobs import train
 
 BATCH_SIZE = 8
 # This untrained network makes rounding errors grow, on some processors more than on others: float32 is up to
@@ -45,7 +45,7 @@ def _train(*arguments):
     model = resnext.build_model('resnext-29-4x8d', **golden.NOT_NORMALISED)
   golden.set_weights(model)
   squares = sum(np.square(v.numpy(), dtype=float).sum() for v in model.trainable_variables) / 2
-  trainer = image_classification.make_trainer(strategy, model, data, optimization, STEPS)
+  trainer = train.make_trainer(strategy, model, data, optimization, STEPS)
   stacked = {name: np.stack([b[name] for b in _batches()]) for name in ('images', 'labels')}
   iterator = trainer.train_iterator(lambda _: tf.data.Dataset.from_tensor_slices(stacked))
   return [trainer.train(iterator, 1) for _ in range(STEPS)], squares

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tpu_utils import batch_norm, config, distribute, runner
 from tpu_utils.command_line import cli
 from tpu_utils.ema import ExponentialMovingAverage
-from tpu_utils.image_jobs.classification import classification_task
+from tpu_utils.image_jobs.train import classification_task
 from tpu_utils.optimizers import build_optimizer
 from tpu_utils.trainer import Trainer
 

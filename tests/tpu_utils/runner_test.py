@@ -11,7 +11,7 @@ import tensorflow as tf
 from tpu_utils import checkpoints, config, runner
 from tpu_utils.command_line import cli
 from tpu_utils.ema import ExponentialMovingAverage
-from tpu_utils.image_jobs.classification import classification_task
+from tpu_utils.image_jobs.train import classification_task
 from tpu_utils.optimizers import build_optimizer
 from tpu_utils.trainer import NonFiniteLossError, Trainer
 

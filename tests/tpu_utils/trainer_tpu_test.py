@@ -14,7 +14,7 @@ from tensorflow.python.tpu import tpu_system_metadata
 import efficientnet
 from tests.tpu_utils import toy_tasks
 from tpu_utils import batch_norm, config
-from tpu_utils.image_jobs import image_classification
+from tpu_utils.image_jobs import train
 from tpu_utils.trainer import Trainer
 
 CORES = 2
@@ -71,7 +71,7 @@ def _make_trainer(strategy, build_model, bfloat16=False, dropout=0.3, **optimiza
   with strategy.scope():
     model = build_model('mixed_bfloat16' if bfloat16 else None, dropout)
   data = config.DataConfig(train_batch_size=BATCH, num_label_classes=5, transpose_input=bfloat16)
-  return image_classification.make_trainer(
+  return train.make_trainer(
     strategy, model, data, config.OptimizationConfig(**optimization), 100
   )
 

@@ -1,6 +1,6 @@
 """Experiments that train many networks: the same job for each, results that outlive a stop, a table and a plot.
 
-Each network is a job of an `image_script.Training`, in a folder of its own below --model_dir. Its result is
+Each network is a job of an `script.Training`, in a folder of its own below --model_dir. Its result is
 a line of `results.jsonl`; networks that have theirs are not trained again, and one that was stopped goes on
 from its checkpoint.
 """
@@ -17,7 +17,7 @@ from tpu_utils import config, files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs import image_script
+from tpu_utils.image_jobs import script
 
 # Flags of a job that may change from one start of an experiment to the next.
 _FREE = ('model_dir', 'seed', 'log_step_count_steps', 'skip_host_call', 'recipe')
@@ -90,7 +90,7 @@ def own_recipes(
       script=module,
       settings={**recipe.settings, **settings_changed},
       command=f'python -m {module} --recipe={name}' + (
-        '' if name == image_script.DIGITS else ' --data_dir=DATA --model_dir=DIR'
+        '' if name == script.DIGITS else ' --data_dir=DATA --model_dir=DIR'
       ),
       expects='the tables of the experiment',
       measured=None,
@@ -129,14 +129,14 @@ class Experiment:
         'An experiment trains many networks in one process, which several workers cannot; use one machine: '
         'unset TF_CONFIG, or give --strategy=mirrored or --strategy=one_device.'
       )
-    image_script.check_data_folder(resolved.get(config.DataConfig))
+    script.check_data_folder(resolved.get(config.DataConfig))
     if resolved.origin:
       print(resolved.preset_text())
 
-    from tpu_utils.images import from_config
+    from tpu_utils.image_jobs.data import with_data
 
     self.config = resolved.get(ExperimentConfig)
-    _, self.resolved = from_config.with_data(resolved, job.mode)
+    _, self.resolved = with_data(resolved, job.mode)
     self._job = self.resolved.get(config.JobConfig)
     self._train_job = train
 

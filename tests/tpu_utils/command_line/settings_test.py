@@ -6,7 +6,7 @@ import pytest
 from tpu_utils import config
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs import image_script
+from tpu_utils.image_jobs import script
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +161,7 @@ DEAD = {
 
 
 def test_the_dead_official_flags_are_answered():
-  assert set(image_script.ELSEWHERE) == DEAD
+  assert set(script.ELSEWHERE) == DEAD
 
 
 def test_the_official_flags_have_their_official_defaults():

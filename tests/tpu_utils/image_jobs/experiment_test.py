@@ -7,7 +7,7 @@ import pytest
 from tpu_utils import runner
 from tpu_utils.command_line import cli
 from tpu_utils.command_line.recipes import Recipe
-from tpu_utils.image_jobs import experiment, image_script
+from tpu_utils.image_jobs import experiment, script
 from tpu_utils.image_jobs.experiment import Experiment, ExperimentConfig, Trial
 from tpu_utils.images.spec import PreprocessSpec
 
@@ -27,7 +27,7 @@ def build_model(model_name, num_classes, image_size, dtype_policy):
 
 
 def resolve_model(model):
-  return image_script.ModelSpec(build_model, PreprocessSpec(8), identity=(), run_info={})
+  return script.ModelSpec(build_model, PreprocessSpec(8), identity=(), run_info={})
 
 
 def recipe(name, settings):
@@ -38,8 +38,8 @@ def recipe(name, settings):
 
 
 RECIPES = {'imagenet': recipe('imagenet', {'model_name': 'base'}), 'digits': recipe('digits', DIGITS)}
-TRAINING = image_script.Training(
-  (image_script.ModelConfig, ExperimentConfig), resolve_model, exports_digits=False
+TRAINING = script.Training(
+  (script.ModelConfig, ExperimentConfig), resolve_model, exports_digits=False
 )
 SCRIPT = TRAINING.script('Trains.', 'small.main', RECIPES)
 TRIALS = [Trial(name, {'model_name': name}, 1930, 1920) for name in ('first', 'second')]

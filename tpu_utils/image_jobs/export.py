@@ -9,8 +9,8 @@ from tpu_utils import config
 from tpu_utils.command_line import job_flags, settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs import image_script
-from tpu_utils.image_jobs.image_script import PRETRAINED
+from tpu_utils.image_jobs import script
+from tpu_utils.image_jobs.script import PRETRAINED
 from tpu_utils.names import check_name
 
 _VARIANTS = ('float32', 'float16', 'dynamic_range', 'int8')
@@ -97,7 +97,7 @@ DataConfig = settings.subset(
 class Export:
   """The shared export script for one paper; `training` knows the models."""
 
-  training: image_script.Training
+  training: script.Training
 
   def script(self, doc: str) -> Script:
     """Makes the script with its docstring."""
@@ -120,16 +120,16 @@ class Export:
         'An int8 file needs images to measure the ranges of its numbers on: give --data_dir or --dataset; or '
         '--noquantize for a float32 file.'
       )
-    image_script.check_data_folder(data)
+    script.check_data_folder(data)
     if taken_over:
       print(f'As the job of --ckpt_dir, with\n  {taken_over}')
 
     from tpu_utils.export import model_files
-    from tpu_utils.image_jobs import checkpoint_models
+    from tpu_utils.image_jobs import loading
 
     model_spec = self.training.resolve_model(model_config)
-    spec = checkpoint_models.fitted_spec(model_spec.spec, model_config, data, is_digits)
-    model = checkpoint_models.load(
+    spec = loading.fitted_spec(model_spec.spec, model_config, data, is_digits)
+    model = loading.load(
       model_spec,
       model_config,
       spec,

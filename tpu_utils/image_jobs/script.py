@@ -151,12 +151,12 @@ class Training:
     if announce and resolved.origin:
       print(resolved.preset_text())
 
-    from tpu_utils.image_jobs import image_classification
-    from tpu_utils.images import from_config
+    from tpu_utils.image_jobs import train
+    from tpu_utils.image_jobs.data import with_data
 
     dataset = None
     if needs_data:
-      dataset, resolved = from_config.with_data(resolved, job.mode)
+      dataset, resolved = with_data(resolved, job.mode)
     data = resolved.get(config.DataConfig)
     spec = fitted(
       model_spec.spec,
@@ -179,7 +179,7 @@ class Training:
       )
 
     flags = resolved.as_dict()
-    image_classification.run(
+    train.run(
       build_model,
       spec,
       {name: flags[name] for name in (*_IDENTITY, *model_spec.identity)},

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tpu_utils import batch_norm
-from tpu_utils.image_jobs.classification import classification_task
+from tpu_utils.image_jobs.train import classification_task
 
 
 def _model():

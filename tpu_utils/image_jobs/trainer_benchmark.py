@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from tpu_utils import distribute, ema, losses, optimizers, schedules
 from tpu_utils.benchmarking import timing
-from tpu_utils.image_jobs import image_classification
+from tpu_utils.image_jobs import train
 
 
 def trainer_against_bare_step(build_model, data, optimization, *, steps, rounds, clock=time.perf_counter):
@@ -32,7 +32,7 @@ def trainer_against_bare_step(build_model, data, optimization, *, steps, rounds,
   images = tf.random.stateless_uniform((data.train_batch_size, *model.inputs[0].shape[1:]), (0, 0), 0, 255)
   classes = tf.range(data.train_batch_size) % data.num_label_classes
   batch = {'images': images, 'labels': tf.one_hot(classes, data.num_label_classes)}
-  trainer = image_classification.make_trainer(strategy, model, data, optimization, 10**6)
+  trainer = train.make_trainer(strategy, model, data, optimization, 10**6)
   iterator = trainer.train_iterator(lambda context: tf.data.Dataset.from_tensors(batch).repeat())
 
   def bare():

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpu_utils.image_jobs import classifiers
+from efficientnet import main as training
+from tests.efficientnet import lite_job
+from tpu_utils.image_jobs import loading
 from tpu_utils.images.spec import PreprocessSpec
 
 SPEC = PreprocessSpec(224)
@@ -18,16 +20,16 @@ def model(activation=None, classes=3, size=8):
 
 def test_logits_become_probabilities_and_probabilities_stay():
   logits = np.float32([[1, 2, 3], [1000, 0, 0]])
-  got = classifiers.probabilities(logits)
+  got = loading.probabilities(logits)
   np.testing.assert_allclose(got, tf.nn.softmax(logits), rtol=1e-6)
-  np.testing.assert_array_equal(classifiers.probabilities(got), got)
+  np.testing.assert_array_equal(loading.probabilities(got), got)
 
 
 @pytest.mark.parametrize('activation', [None, 'softmax'])
 def test_keras_files_of_other_programs(tmp_path, activation):
   original = model(activation)
   original.save(tmp_path / 'm.keras')
-  classifier = classifiers.from_file(str(tmp_path / 'm.keras'), SPEC)
+  classifier = loading.from_file(str(tmp_path / 'm.keras'), SPEC)
   images = np.random.default_rng(0).uniform(0, 1, (2, 8, 8, 3)).astype(np.float32)
   want = np.asarray(original(images))
   want = want if activation else np.asarray(tf.nn.softmax(want))
@@ -39,23 +41,42 @@ def test_what_maps_no_images_to_classes(tmp_path):
   inputs = keras.Input((4,))
   keras.Model(inputs, keras.layers.Dense(2)(inputs)).save(tmp_path / 'm.keras')
   with pytest.raises(ValueError, match='expected images of a fixed size'):
-    classifiers.from_file(str(tmp_path / 'm.keras'), SPEC)
+    loading.from_file(str(tmp_path / 'm.keras'), SPEC)
 
 
 def test_keras_file_that_is_none(tmp_path):
   (tmp_path / 'm.keras').write_bytes(b'cut off')
   with pytest.raises(ValueError, match='m.keras is no whole .keras file'):
-    classifiers.from_file(str(tmp_path / 'm.keras'), SPEC)
+    loading.from_file(str(tmp_path / 'm.keras'), SPEC)
 
 
 def test_saved_models_without_images(tmp_path):
   module = tf.Module()
   module.f = tf.function(lambda x: {'y': x}, input_signature=[tf.TensorSpec([None], tf.string)])
   tf.saved_model.save(module, tmp_path / 'm', signatures={'text': module.f})
-  assert classifiers.is_program(str(tmp_path / 'm'))
+  assert loading.is_program(str(tmp_path / 'm'))
   with pytest.raises(ValueError, match='no signature that takes images.*it has text'):
-    classifiers.from_file(str(tmp_path / 'm'), SPEC)
+    loading.from_file(str(tmp_path / 'm'), SPEC)
   (tmp_path / 'm' / 'saved_model.pb').write_bytes(b'cut off')
   with pytest.raises(ValueError, match='cannot be read as a SavedModel') as error:
-    classifiers.from_file(str(tmp_path / 'm'), SPEC)
+    loading.from_file(str(tmp_path / 'm'), SPEC)
   assert '\n' not in str(error.value)
+
+
+def load(directory):
+  settings = training.ModelConfig(
+    'efficientnet-lite0', width_coefficient=lite_job.FLAGS['width_coefficient'],
+    depth_coefficient=lite_job.FLAGS['depth_coefficient'],
+  )  # fmt: skip
+  model_spec = training.resolve_model(settings)
+  return loading.load(model_spec, settings, lite_job.SPEC, str(directory), num_classes=10)
+
+
+def test_the_best_checkpoint_of_a_job_is_taken(tmp_path, capsys):
+  newest, best = lite_job.build_model(), lite_job.build_model()
+  lite_job.write(newest, tmp_path / 'job')
+  lite_job.write(best, tmp_path / 'job' / 'archive')
+  loaded = load(tmp_path / 'job').get_layer('head_dense').kernel.numpy()
+  assert (loaded == best.get_layer('head_dense').kernel.numpy()).all()
+  assert (loaded != newest.get_layer('head_dense').kernel.numpy()).any()
+  assert 'variables loaded' in capsys.readouterr().out

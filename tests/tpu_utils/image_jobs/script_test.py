@@ -8,7 +8,7 @@ import pytest
 
 from tpu_utils import config
 from tpu_utils.command_line.recipes import Recipe
-from tpu_utils.image_jobs import image_classification, image_script
+from tpu_utils.image_jobs import script, train
 from tpu_utils.images.spec import PreprocessSpec
 
 RECORD = PreprocessSpec(240, interpolation='bilinear')
@@ -22,7 +22,7 @@ def build_model(model_name, num_classes, image_size, dtype_policy, mean_rgb=(10.
 
 
 def resolve_model(model):
-  return image_script.ModelSpec(build_model, RECORD, identity=(), run_info={'made': 'here'})
+  return script.ModelSpec(build_model, RECORD, identity=(), run_info={'made': 'here'})
 
 
 def recipe(name, **values):
@@ -39,7 +39,7 @@ RECIPES = {
   'digits': recipe('digits', model_dir='runs/mean', train_steps=9, num_label_classes=10),
   'digits_tuned': recipe('digits_tuned', model_dir='runs/tuned', train_steps=3, num_label_classes=10),
 }
-TRAINING = image_script.Training((image_script.ModelConfig,), resolve_model)
+TRAINING = script.Training((script.ModelConfig,), resolve_model)
 SCRIPT = TRAINING.script('Trains.', 'mean.main', RECIPES)
 
 
@@ -49,7 +49,7 @@ def job(monkeypatch):
 
   def run(*arguments):
     jobs = []
-    monkeypatch.setattr(image_classification, 'run', lambda *job, **others: jobs.append((job, others)))
+    monkeypatch.setattr(train, 'run', lambda *job, **others: jobs.append((job, others)))
     SCRIPT.call(['--model_dir=there', *arguments])
     return jobs[0]
 

@@ -3,28 +3,28 @@ import pytest
 
 from tpu_utils import config
 from tpu_utils import job as jobs
-from tpu_utils.image_jobs import image_classification
+from tpu_utils.image_jobs import train
 
 
 def test_held_out_shards_shorten_the_epochs_as_in_the_official_code():
-  data = image_classification.hold_out(config.DataConfig(holdout_shards=20))
+  data = train.hold_out(config.DataConfig(holdout_shards=20))
   assert (data.num_train_images, data.num_eval_images) == (1281167 - 25022, 25022)
   assert data.holdout_shards == 20
 
 
 def test_an_evaluation_called_test_is_on_the_validation_set():
-  data = image_classification.hold_out(config.DataConfig(holdout_shards=20), 'final_test')
+  data = train.hold_out(config.DataConfig(holdout_shards=20), 'final_test')
   assert (data.num_train_images, data.num_eval_images) == (1281167 - 25022, 50000)
   assert data.holdout_shards is None
 
 
 @pytest.mark.parametrize('data', [config.DataConfig(), config.DataConfig(holdout_shards=0)])
 def test_nothing_held_out_changes_nothing(data):
-  assert image_classification.hold_out(data) is data
+  assert train.hold_out(data) is data
 
 
 def test_the_job_of_the_settings():
-  job = image_classification.make_job(
+  job = train.make_job(
     build_model=None,
     spec=None,
     identity={'model_name': 'tiny'},

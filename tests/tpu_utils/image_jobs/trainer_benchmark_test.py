@@ -5,7 +5,8 @@ import keras
 import pytest
 
 from tpu_utils import batch_norm, config
-from tpu_utils.benchmarking import timing, trainer_benchmark
+from tpu_utils.benchmarking import timing
+from tpu_utils.image_jobs import trainer_benchmark
 
 
 def test_the_trainer_costs_little_more_than_a_bare_step():

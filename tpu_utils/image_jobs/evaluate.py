@@ -11,8 +11,8 @@ from tpu_utils.command_line import job_flags, settings
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs import image_script
-from tpu_utils.image_jobs.image_script import PRETRAINED
+from tpu_utils.image_jobs import script
+from tpu_utils.image_jobs.script import PRETRAINED
 from tpu_utils.images import class_names, spec
 from tpu_utils.weights import READERS
 
@@ -107,11 +107,11 @@ class Evaluation:
   """What one paper adds to the shared evaluation script.
 
   Attributes:
-    training: the paper's `image_script.Training`, which knows the models.
+    training: the paper's `script.Training`, which knows the models.
     has_pretrained: function(model name) -> whether a package has weights for it.
   """
 
-  training: image_script.Training
+  training: script.Training
   has_pretrained: Callable = lambda name: False
 
   def script(self, doc: str, module: str, recipes: Mapping[str, Recipe] | None = None) -> Script:
@@ -149,12 +149,12 @@ class Evaluation:
     *_, data = resolved
     mode = config.runmode or ('imagenet' if data.has_images and not photographs else 'examples')
     _check_images(mode, photographs, data, is_digits)
-    image_script.check_data_folder(data)
+    script.check_data_folder(data)
     for text in (resolved.preset_text(), taken_over and f'As the job of {checkpoint}, with\n  {taken_over}'):
       if text:
         print(text)
 
-    from tpu_utils.image_jobs import eval_images
+    from tpu_utils.image_jobs import predictions
 
     classifier = self._classifier(resolved, checkpoint, is_digits)
     background = data.include_background_label
@@ -165,25 +165,25 @@ class Evaluation:
     }  # fmt: skip
     if mode == 'examples':
       names = names_of_classes(examples.labels_map_file, classifier, background, is_digits)
-      results['examples'] = eval_images.examples(
+      results['examples'] = predictions.examples(
         classifier, photographs, names, background, config.batch_size, examples.picture
       )
     else:
-      results |= eval_images.validation(classifier, data, background, config.batch_size)
+      results |= predictions.validation(classifier, data, background, config.batch_size)
     if config.output_json:
       files.write_json(config.output_json, results)
     return results
 
   def _classifier(self, resolved, checkpoint, is_digits):
     from tpu_utils import weights
-    from tpu_utils.image_jobs import checkpoint_models, classifiers
+    from tpu_utils.image_jobs import loading
 
     config, _, model_config, data = resolved
     model_spec = self.training.resolve_model(model_config)
-    wanted = checkpoint_models.fitted_spec(model_spec.spec, model_config, data, is_digits)
-    if checkpoint != PRETRAINED and classifiers.is_program(checkpoint):
-      return classifiers.from_file(checkpoint, wanted)
-    model = checkpoint_models.load(
+    wanted = loading.fitted_spec(model_spec.spec, model_config, data, is_digits)
+    if checkpoint != PRETRAINED and loading.is_program(checkpoint):
+      return loading.from_file(checkpoint, wanted)
+    model = loading.load(
       model_spec,
       model_config,
       wanted,
@@ -195,7 +195,7 @@ class Evaluation:
     )
     if config.export_ckpt:
       weights.save_tf1(model, config.export_ckpt)
-    return classifiers.from_model(model, wanted)
+    return loading.from_model(model, wanted)
 
 
 def _like_job(resolved, job):
@@ -232,7 +232,7 @@ def names_of_classes(labels_map_file, classifier, background, is_digits):
 
   Args:
     labels_map_file: path, or None.
-    classifier: `classifiers.Classifier`.
+    classifier: `loading.Classifier`.
     background: whether its class 0 is the background.
     is_digits: whether it learnt the embedded digits.
   """

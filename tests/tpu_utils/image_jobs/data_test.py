@@ -4,7 +4,8 @@ import pytest
 from tests.tpu_utils.images import small_sets
 from tpu_utils import config
 from tpu_utils.command_line import settings
-from tpu_utils.images import digits, from_config
+from tpu_utils.image_jobs import data as image_data
+from tpu_utils.images import digits
 from tpu_utils.images.fake_input import FakeInput
 from tpu_utils.images.spec import PreprocessSpec
 
@@ -21,7 +22,7 @@ def given(facts=None, **flags):
 
 def with_data(mode, **flags):
   """(data set, DataConfig) with what was found in the data."""
-  dataset, resolved = from_config.with_data(given(**flags), mode)
+  dataset, resolved = image_data.with_data(given(**flags), mode)
   return dataset, resolved[0]
 
 
@@ -45,7 +46,7 @@ def test_what_was_given_stays(folder, capsys):
 
 def test_what_the_job_of_a_checkpoint_had_stays(folder):
   resolved = given({'num_label_classes': 4}, data_dir=str(folder))
-  _, resolved = from_config.with_data(resolved, 'eval')
+  _, resolved = image_data.with_data(resolved, 'eval')
   assert counts(resolved[0]) == (1281167, 23, 4)
 
 
@@ -61,7 +62,7 @@ def test_only_what_the_mode_needs_is_read(folder, mode, expected):
 
 
 def test_facts_are_data(folder):
-  dataset, found = from_config.open_data(config.DataConfig(data_dir=str(folder)), 'train')
+  dataset, found = image_data.open_data(config.DataConfig(data_dir=str(folder)), 'train')
   assert found == {'num_train_images': 37, 'num_label_classes': 3} and dataset.num_classes == 3
 
 
@@ -80,7 +81,7 @@ def test_fewer_classes_than_the_data(folder):
 def test_digits():
   dataset, data = with_data('train_and_eval', num_label_classes=10)
   assert counts(data) == (digits.NUM_TRAIN_IMAGES, digits.NUM_EVAL_IMAGES, 10)
-  images = from_config.make_input(PreprocessSpec(8), data, dataset)
+  images = image_data.make_input(PreprocessSpec(8), data, dataset)
   assert images.augmentation == digits.AUGMENTATION
 
 
@@ -88,7 +89,7 @@ def test_digits():
 def test_the_null_input(name):
   dataset, data = with_data('train_and_eval', data_dir=name)
   assert counts(data) == (1281167, 50000, 1000)
-  assert isinstance(from_config.make_input(PreprocessSpec(8), data, dataset), FakeInput)
+  assert isinstance(image_data.make_input(PreprocessSpec(8), data, dataset), FakeInput)
 
 
 def test_settings_reach_the_input(folder):
@@ -96,7 +97,7 @@ def test_settings_reach_the_input(folder):
     'train', data_dir=str(folder), use_cache=True, decoded_cache_gb=0.5, max_bad_records=2,
     train_batch_size=4, transpose_input=False,
   )  # fmt: skip
-  images = from_config.make_input(PreprocessSpec(8), data, dataset, seed=5, use_bfloat16=True)
+  images = image_data.make_input(PreprocessSpec(8), data, dataset, seed=5, use_bfloat16=True)
   assert (images.use_cache, images.decoded_cache_gb) == (True, 0.5)
   assert (images.bad_records.limit, images.seed) == (2, 5)
   assert images.train_dataset().element_spec['images'].shape == [4, 8, 8, 3]
