@@ -25,7 +25,7 @@ def batch():
 def test_smoothed_cross_entropy_is_the_textbook_one(batch):
   logits, batch = batch
   task = classification_task(_model(), label_smoothing=0.1)
-  total, weight = task.losses['cross_entropy'](logits, batch)
+  total, weight = task.losses['cross_entropy'](logits, batch, 0)
   smoothed = batch['labels'] * 0.9 + 0.1 / 6
   log_softmax = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
   assert float(total) == pytest.approx(-(smoothed * log_softmax).sum(), rel=1e-5)
@@ -39,16 +39,16 @@ def test_padding_rows_weigh_nothing(batch):
   kept = {'labels': batch['labels'][:2]}
   for functions in (task.losses, task.metrics):
     for name, function in functions.items():
-      expected = [float(x) for x in function(logits[:2], kept)]
-      assert [float(x) for x in function(logits, padded)] == pytest.approx(expected), name
+      expected = [float(x) for x in function(logits[:2], kept, 0)]
+      assert [float(x) for x in function(logits, padded, 0)] == pytest.approx(expected), name
 
 
 def test_accuracies_count_ranks(batch):
   _, batch = batch
   logits = np.tile(np.arange(6, dtype='float32'), (4, 1))  # Ranks of classes 0..3: sixth to third.
   task = classification_task(_model())
-  assert [float(x) for x in task.metrics['top_1_accuracy'](logits, batch)] == [0, 4]
-  assert [float(x) for x in task.metrics['top_5_accuracy'](logits, batch)] == [3, 4]
+  assert [float(x) for x in task.metrics['top_1_accuracy'](logits, batch, 0)] == [0, 4]
+  assert [float(x) for x in task.metrics['top_5_accuracy'](logits, batch, 0)] == [3, 4]
 
 
 def test_weight_decay_leaves_batch_norm_alone():
