@@ -21,7 +21,11 @@ def _run(folder, jobs):
   """Runs the jobs (a list for each worker); returns each worker's [{name: array} for each job]."""
   for worker in _processes(folder, jobs):
     assert worker.returncode == 0, worker.stderr
-  return [[dict(np.load(folder / f'{i}.{n}.npz')) for n in range(len(jobs[i]))] for i in range(WORKERS)]
+  return _results(folder, len(jobs[0]))
+
+
+def _results(folder, jobs):
+  return [[dict(np.load(folder / f'{i}.{n}.npz')) for n in range(jobs)] for i in range(WORKERS)]
 
 
 def _processes(folder, jobs):
@@ -124,6 +128,7 @@ def test_evaluation_counts_each_example_once(folder, finished, alone):
 
 @pytest.mark.slow
 def test_sigterm_to_one_worker_stops_both_and_the_job_goes_on(folder, finished):
+  """And workers without a common folder say so."""
   first, second = finished['stopped']
   step = int(first['step'])
   assert 0 < step < 40
@@ -132,17 +137,15 @@ def test_sigterm_to_one_worker_stops_both_and_the_job_goes_on(folder, finished):
   _assert_same_bits(saved, {name: first[name] for name in saved})
   goes_on = {'model_dir': str(folder / 'stopped'), 'train_steps': 40}
   whole = {'model_dir': str(folder / 'whole'), 'train_steps': 40}
-  (resumed, expected), (other, _) = _run(folder, [[goes_on, whole]] * WORKERS)
+  # A mistake comes last, because it ends the processes: no common folder.
+  jobs = [[goes_on, whole, {'model_dir': str(folder / name)}] for name in ('plain', 'empty')]
+  for worker in _processes(folder, jobs):
+    assert worker.returncode == 1
+    assert 'must be one folder that all workers share' in worker.stderr
+  (resumed, expected), (other, _) = _results(folder, 2)
   assert resumed['step'] == 40
   _assert_same_bits(resumed, other)
   _assert_same_bits(resumed, expected)
-
-
-@pytest.mark.slow
-def test_workers_without_a_common_model_dir_say_so(folder, finished):
-  for worker in _processes(folder, [[{'model_dir': str(folder / name)}] for name in ('plain', 'empty')]):
-    assert worker.returncode == 1
-    assert 'must be one folder that all workers share' in worker.stderr
 
 
 @pytest.mark.slow

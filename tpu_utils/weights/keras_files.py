@@ -4,7 +4,9 @@ Only arrays are read: no layer is built from a file and no code in it is run. So
 src/saving/saving_lib.py (the first two) and src/legacy/saving/legacy_h5_format.py.
 """
 import io
+import mmap
 import os
+import struct
 import zipfile
 
 import h5py
@@ -14,6 +16,9 @@ from tpu_utils.reading import reading
 
 _SUFFIXES = ('.h5', '.hdf5', '.keras')
 _IN_ARCHIVE = 'model.weights.h5'
+_SIGNATURE = b'\x89HDF\r\n\x1a\n'
+_HEAP = b'GCOL\x01\0\0\0'
+_HEADER_BYTES = 16  # Of a heap, and of each object in it.
 _MAX_RATIO = 1100  # Of sizes before and after compression, in zip and HDF5: deflate reaches 1,032.
 _SMALL = 2**20  # Bytes that may come from nothing: HDF5 stores no values that were never written.
 
@@ -62,13 +67,41 @@ def read(path, use_ema=True):
 def _open(path):
   """The HDF5 file: `path` itself, or the one inside a `.keras` archive."""
   if not path.endswith('.keras'):
+    with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+      _check_heaps(data)
     return path
   with zipfile.ZipFile(path) as archive:
     entry = archive.getinfo(_IN_ARCHIVE)
     # What `deflate` can save at most; a size above it is damage, or made to fill the memory.
     if entry.file_size > _MAX_RATIO * entry.compress_size + _SMALL:
       raise ValueError(f'{entry.compress_size} bytes cannot hold the {entry.file_size} of {_IN_ARCHIVE}')
-    return io.BytesIO(archive.read(entry))
+    data = archive.read(entry)
+  _check_heaps(data)
+  return io.BytesIO(data)
+
+
+def _check_heaps(data):
+  """Refuses collections of texts that HDF5 would read without end.
+
+  HDF5 1.14 does not get past free space of no size. Layout: HDF5 File Format Specification 3.0, sections II.A (the
+  superblock) and III.E (the global heap).
+
+  Raises:
+    ValueError: such a collection, or no file as h5py writes it, with offsets and lengths of 8 bytes.
+  """
+  widths = data[13:15] if data[8] < 2 else data[9:11]
+  if data[:8] != _SIGNATURE or widths != b'\x08\x08':
+    raise ValueError('it does not begin as HDF5 files do')
+  begin = data.find(_HEAP)
+  while begin >= 0:
+    (size,) = struct.unpack_from('<Q', data, begin + 8)
+    place, end = begin + _HEADER_BYTES, begin + size
+    while place + _HEADER_BYTES <= end:
+      index, length = struct.unpack_from('<H6xQ', data, place)
+      place += _HEADER_BYTES + -(-length // 8) * 8 if index else length
+      if place > end or not (index or length >= _HEADER_BYTES):
+        raise ValueError(f'its texts at byte {begin} are damaged')
+    begin = data.find(_HEAP, begin + 1)
 
 
 def _variables(path, file):

@@ -107,3 +107,24 @@ def test_an_archive_that_would_fill_the_memory(tmp_path):
   path.write_bytes(data)
   with pytest.raises(ValueError, match='m.keras cannot be read as a Keras file .*cannot hold the 2147483647'):
     keras_files.read(path)
+
+
+@pytest.mark.parametrize('archive', [False, True])
+def test_texts_that_hdf5_would_read_without_end(tmp_path, archive):
+  """Free space of no size in its heap of texts: HDF5 itself hangs. Found by the random search."""
+  whole = tmp_path / 'm.weights.h5'
+  with h5py.File(whole, 'w') as file:
+    file['layers/dense/vars/0'] = np.zeros(3)
+    file['layers/dense/vars'].attrs['name'] = 'top'
+  assert list(keras_files.read(whole)) == ['top/kernel']
+  data = bytearray(whole.read_bytes())
+  text = data.index(b'top', data.index(b'GCOL'))
+  data[text - 8] = 57  # The length of the text: what follows is zeros.
+  path = tmp_path / 'm.keras' if archive else whole
+  if archive:
+    with zipfile.ZipFile(path, 'w') as file:
+      file.writestr('model.weights.h5', bytes(data))
+  else:
+    path.write_bytes(data)
+  with pytest.raises(ValueError, match='cannot be read as a Keras file .its texts at byte .* are damaged'):
+    keras_files.read(path)
