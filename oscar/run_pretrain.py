@@ -147,7 +147,9 @@ def _facts_of_job(given):
     return {}
   job = job_flags.of_checkpoint(given['model_dir']) or {}
   without = ('data_dir', 'train_split', 'eval_split') if given.get('data_dir') else ()
-  return job_flags.facts(job, GROUPS[:3], without)
+  # An evaluation ends with the last step of the training.
+  steps = {'train_steps': job['train_steps']} if 'train_steps' in job else {}
+  return {**job_flags.facts(job, GROUPS[:3], without), **steps}
 
 
 SCRIPT = Script(

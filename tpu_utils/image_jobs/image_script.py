@@ -33,6 +33,7 @@ _SHARED_GROUPS = (
 # Settings of a job that whoever reads its checkpoints takes over, beyond the model's own groups.
 _OF_JOB = (
   *job_flags.DATA_NAMES, 'num_label_classes', 'advprop', 'crop_rule', 'interpolation',
+  'train_steps',  # An evaluation ends with the last of them.
 )  # fmt: skip
 _READING_MODES = ('eval', 'export', 'predict')
 _BIGTABLE = 'TensorFlow 2 has no Bigtable client; write the table to TFRecord shards for --data_dir'
