@@ -142,7 +142,7 @@ def _choose(given: Mapping[str, Any], recipe: Recipe | None) -> Choice:
 
 
 def _facts_of_job(given):
-  """Returns the settings that a job's own record knows, for modes that only read its checkpoints."""
+  """Returns settings from the record of a job, for modes that only read its checkpoints."""
   if given.get('mode') not in _READING_MODES or not given.get('model_dir'):
     return {}
   job = job_flags.of_checkpoint(given['model_dir']) or {}

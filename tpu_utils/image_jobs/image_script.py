@@ -227,7 +227,7 @@ class Training:
     return {**recipe.settings, 'export_dir': os.path.join(model_dir, 'export')}
 
   def _facts_of_job(self, given):
-    """Returns the settings that a job's own record knows, for modes that only read its checkpoints."""
+    """Returns settings from the record of a job, for modes that only read its checkpoints."""
     if given.get('mode') not in _READING_MODES or not given.get('model_dir'):
       return {}
     job = job_flags.of_checkpoint(given['model_dir']) or {}
