@@ -150,12 +150,14 @@ def _choose(given: Mapping[str, Any], recipe: Recipe | None) -> Choice:
 
 
 def _facts_of_job(given):
-  """Returns the settings that a job's own record knows, for modes that only read its checkpoints."""
+  """Returns settings from the record of a job, for modes that only read its checkpoints."""
   if given.get('mode') not in _READING_MODES or not given.get('model_dir'):
     return {}
   job = job_flags.of_checkpoint(given['model_dir']) or {}
   without = ('data_dir', 'train_split', 'eval_split') if given.get('data_dir') else ()
-  return job_flags.facts(job, GROUPS[:3], without)
+  # An evaluation ends with the last step of the training.
+  steps = {'train_steps': job['train_steps']} if 'train_steps' in job else {}
+  return {**job_flags.facts(job, GROUPS[:3], without), **steps}
 
 
 SCRIPT = Script(

@@ -130,6 +130,8 @@ def test_a_job_needs_no_flags_of_its_model_to_be_read(finished, tmp_path):
   script_jobs.in_process(
     run_pretrain.SCRIPT, f'--model_dir={model_dir}', '--mode=export', f'--export_dir={tmp_path}/export'
   )
+  given = {'mode': 'eval', 'model_dir': str(model_dir)}
+  assert run_pretrain.SCRIPT.resolve(given).as_dict()['train_steps'] == STEPS
   name = 'model.safetensors'
   assert (tmp_path / 'export' / name).read_bytes() == (model_dir / 'export' / name).read_bytes()
 

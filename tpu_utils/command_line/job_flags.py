@@ -1,4 +1,4 @@
-"""The flags of a job, from the record in its `--model_dir`, for scripts that read its checkpoints."""
+"""The flags of a job, from its `--model_dir`, for scripts that read its checkpoints."""
 import dataclasses
 import json
 import os

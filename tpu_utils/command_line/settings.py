@@ -126,7 +126,7 @@ class Resolved(tuple):
     return next(instance for instance in self if isinstance(instance, group))
 
   def as_dict(self) -> dict[str, Any]:
-    """Returns {flag: value} of all groups, and `recipe` if there is one, for the record of a run."""
+    """Returns {flag: value} of all groups, and `recipe` if any, for the record of a run."""
     merged = _merge(self.groups, (self.flags, self.facts, *self.presets))
     return merged if self.recipe is None else {**merged, 'recipe': self.recipe}
 

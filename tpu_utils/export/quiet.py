@@ -6,8 +6,8 @@ import warnings
 
 @contextlib.contextmanager
 def quiet():
-  """Holds back their advice to callers: it deprecates what has no successor in the installed versions."""
-  # absl's logger, by which TensorFlow's Python code warns, and the root, whose level it takes in scripts.
+  """Holds back their advice: it deprecates calls without a successor in the installed versions."""
+  # absl's logger, by which TensorFlow's Python code warns, and the root, from which it may inherit.
   loggers = [logging.getLogger('absl'), logging.getLogger()]
   levels = [logger.level for logger in loggers]
   for logger in loggers:

@@ -150,7 +150,8 @@ class Evaluation:
     mode = config.runmode or ('imagenet' if data.has_images and not photographs else 'examples')
     _check_images(mode, photographs, data, is_digits)
     script.check_data_folder(data)
-    for text in (resolved.preset_text(), taken_over and f'As the job of {checkpoint}, with\n  {taken_over}'):
+    like_job = taken_over and f'As the job of {checkpoint}, with\n  {taken_over}'
+    for text in (resolved.preset_text(), like_job):
       if text:
         print(text)
 

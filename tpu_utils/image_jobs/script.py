@@ -33,6 +33,7 @@ _SHARED_GROUPS = (
 # Settings of a job that whoever reads its checkpoints takes over, beyond the model's own groups.
 _OF_JOB = (
   *job_flags.DATA_NAMES, 'num_label_classes', 'advprop', 'crop_rule', 'interpolation',
+  'train_steps',  # An evaluation ends with the last of them.
 )  # fmt: skip
 _READING_MODES = ('eval', 'export', 'predict')
 _BIGTABLE = 'TensorFlow 2 has no Bigtable client; write the table to TFRecord shards for --data_dir'
@@ -231,7 +232,7 @@ class Training:
     return {**recipe.settings, 'export_dir': os.path.join(model_dir, 'export')}
 
   def _facts_of_job(self, given):
-    """Returns the settings that a job's own record knows, for modes that only read its checkpoints."""
+    """Returns settings from the record of a job, for modes that only read its checkpoints."""
     if given.get('mode') not in _READING_MODES or not given.get('model_dir'):
       return {}
     job = job_flags.of_checkpoint(given['model_dir']) or {}

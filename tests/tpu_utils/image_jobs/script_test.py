@@ -145,14 +145,15 @@ def write_job(folder, **flags):
 def test_readers_of_a_job_take_its_model_and_data_over(tmp_path, job, mode):
   write_job(
     tmp_path, model_name='other', input_image_size=12, num_label_classes=77, data_dir='fake', dataset=None,
-    advprop=True, moving_average_decay=0.0, train_steps=5, old_flag=1,
+    advprop=True, moving_average_decay=0.0, train_steps=5, steps_per_eval=2, old_flag=1,
   )  # fmt: skip
   arguments = (f'--model_dir={tmp_path}', f'--mode={mode}')
   (_, spec, identity), others = job(*arguments)
   assert identity == {'model_name': 'other', 'num_label_classes': 77, 'advprop': True}
   assert (spec.image_size, spec.stddev_rgb) == (12, (127.5,) * 3)
   assert others['data'].data_dir == 'fake' and others['optimization'].moving_average_decay == 0
-  assert others['job'].train_steps == 218949  # How long it trained is not asked.
+  # An evaluation ends with the last step of the training.
+  assert (others['job'].train_steps, others['job'].steps_per_eval) == (5, 6255)
   # What the user gives counts.
   (_, spec, identity), _ = job(*arguments, '--input_image_size=9', '--noadvprop')
   assert spec.image_size == 9 and not identity['advprop']
