@@ -44,12 +44,12 @@ class ModelsConfig(settings.Checked):
 
 def table(names):
   """The listing as text."""
+  networks = {name: network_params.from_name(name) for name in names}  # Wrong names fail at once.
   from resnext import resnext_builder
   from tpu_utils import profile
 
   rows = []
-  for name in names:
-    params = network_params.from_name(name)
+  for name, params in networks.items():
     size = profile.count(functools.partial(resnext_builder.build_model, name))
     error = f'{PAPER_ERRORS[name]} %' if name in PAPER_ERRORS else '-'
     multiply_adds = f'{size.multiply_adds / 1e9:.3f}G'
