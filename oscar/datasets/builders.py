@@ -52,12 +52,12 @@ def _region_config(region_dim=features.REGION_DIM):
 
 
 @dataclasses.dataclass(frozen=True)
-class Unit:
-  """A record whose regions are not yet read.
+class RecordPlan:
+  """A record before its regions are read.
 
   Attributes:
-    texts: what the record holds beside the regions.
-    images: {name of a field of regions: key of the image}.
+    texts: {field: value} of all fields but the regions.
+    images: {field of regions: key of the image}.
   """
 
   texts: dict
@@ -104,13 +104,13 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     }
 
   def _generate_examples(self, folder, split):
-    regions, count, units = self._read(folder, split, self.builder_config.region_dim)
+    regions, count, plans = self._read(folder, split, self.builder_config.region_dim)
     if not count:
       raise ValueError(f'{folder}: the split {split!r} of {self.name} is empty; nothing to prepare.')
     # Without Beam, TFDS sorts in memory what falls into each of 1,000 equal parts of all possible
     # keys: fill them evenly. Beam's own integers end at 2^63, and it sorts by what keys there are.
     step = 1 if self._use_beam else _KEYS // count
-    keyed = ((number * step, unit) for number, unit in enumerate(units))
+    keyed = ((number * step, plan) for number, plan in enumerate(plans))
     make = functools.partial(_record_of, regions)
     if not self._use_beam:
       return map(make, keyed)
@@ -126,20 +126,20 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     raise NotImplementedError
 
   def _read(self, folder, split, dim):
-    """({image key: regions}, number of units, iterable of `Unit`s in the order of the records)."""
+    """Returns ({image key: regions}, number of plans, iterable of `RecordPlan`s in record order)."""
     raise NotImplementedError
 
 
-def _record_of(regions, keyed_unit):
-  """(key, record) of a (key, unit), with its regions read."""
-  key, unit = keyed_unit
-  return key, unit.texts | {name: regions[image] for name, image in unit.images.items()}
+def _record_of(regions, keyed_plan):
+  """Returns (key, record) for a (key, plan): reads the regions."""
+  key, plan = keyed_plan
+  return key, plan.texts | {name: regions[image] for name, image in plan.images.items()}
 
 
-def _in_file_order(regions, units):
-  """What `_read` returns, for units in any order: (first) images are read from front to back."""
-  units = sorted(units, key=lambda unit: regions.position(next(iter(unit.images.values()))))
-  return regions, len(units), units
+def _in_file_order(regions, plans):
+  """Returns what `_read` does, with the plans sorted so that (first) images are read front to back."""
+  plans = sorted(plans, key=lambda plan: regions.position(next(iter(plan.images.values()))))
+  return regions, len(plans), plans
 
 
 def _group(items, key_of):
@@ -169,8 +169,8 @@ class _Questions(OfficialLayout, skip_registration=True):
   def _questions(self, reader):
     self.info.metadata['answers'] = reader.answers
     names = ('question', 'tags', 'question_id', 'answers', 'scores')
-    units = (
-      Unit(
+    plans = (
+      RecordPlan(
         {
           'image_id': image_id,
           'questions': [{name: getattr(q, name) for name in names} for q in questions],
@@ -179,7 +179,7 @@ class _Questions(OfficialLayout, skip_registration=True):
       )
       for image_id, questions in _group(reader.questions, lambda q: q.image_id).items()
     )
-    return _in_file_order(reader.regions, units)
+    return _in_file_order(reader.regions, plans)
 
 
 class OscarVqa(_Questions):
@@ -225,8 +225,8 @@ class OscarNlvr2(OfficialLayout):
 
   def _read(self, folder, split, dim):
     reader = nlvr2.Nlvr2(folder, split, dim)
-    units = (
-      Unit(
+    plans = (
+      RecordPlan(
         {
           'image_ids': list(images),
           'statements': [
@@ -243,7 +243,7 @@ class OscarNlvr2(OfficialLayout):
       )
       for images, statements in _group(reader.statements, lambda s: s.image_ids).items()
     )
-    return _in_file_order(reader.regions, units)
+    return _in_file_order(reader.regions, plans)
 
 
 class OscarCocoCaption(OfficialLayout):
@@ -265,11 +265,11 @@ class OscarCocoCaption(OfficialLayout):
   def _read(self, folder, split, dim):
     reader = self.READER(os.path.join(folder, f'{split}.yaml'), dim)
     captions = _group(reader.captions, lambda caption: caption.image_id)
-    units = (
-      Unit(self._texts(reader, key, captions.get(key, [])), {'regions': key})
+    plans = (
+      RecordPlan(self._texts(reader, key, captions.get(key, [])), {'regions': key})
       for key in reader.image_ids
     )
-    return _in_file_order(reader.regions, units)
+    return _in_file_order(reader.regions, plans)
 
   def _texts(self, reader, key, captions):
     return {
@@ -329,8 +329,8 @@ class OscarCocoRetrieval(OfficialLayout):
 
   def _read(self, folder, split, dim):
     reader = coco_retrieval.CocoRetrieval(folder, split, dim=dim)
-    units = (
-      Unit(
+    plans = (
+      RecordPlan(
         {
           'image_id': key,
           'position': position,
@@ -341,7 +341,7 @@ class OscarCocoRetrieval(OfficialLayout):
       )
       for position, key in enumerate(reader.image_ids)
     )
-    return _in_file_order(reader.regions, units)
+    return _in_file_order(reader.regions, plans)
 
 
 class OscarPretrain(OfficialLayout):
@@ -395,25 +395,25 @@ class OscarPretrain(OfficialLayout):
     self.info.metadata['selection'] = self._selection
     yaml_file = os.path.join(folder, f'{split}.yaml')
     corpus = pretrain_corpus.PretrainCorpus(yaml_file, dim=dim, **self._selection)
-    regions, count, units = _in_file_order(corpus.regions, _image_units(corpus))
+    regions, count, plans = _in_file_order(corpus.regions, _image_plans(corpus))
     if self.builder_config.part != 'documents':
-      return regions, count, units
-    records = {unit.texts['image_id']: number for number, unit in enumerate(units)}
-    return {}, sum(len(unit.texts['documents']) for unit in units), _document_units(corpus, records)
+      return regions, count, plans
+    records = {plan.texts['image_id']: number for number, plan in enumerate(plans)}
+    return {}, sum(len(plan.texts['documents']) for plan in plans), _document_plans(corpus, records)
 
 
 # The selection of corpora that do not say theirs: there was no other.
 _ALL = {'use_gtlabels': True, 'chunks': None}
 
 
-def _document_units(corpus, records):
+def _document_plans(corpus, records):
   names = ('document_id', 'image_id', 'text_a', 'text_b', 'is_question')
   for document in corpus.documents():
     texts = {name: getattr(document, name) for name in names}
-    yield Unit(texts | {'record': records[document.image_id]}, {})
+    yield RecordPlan(texts | {'record': records[document.image_id]}, {})
 
 
-def _image_units(corpus):
+def _image_plans(corpus):
   images = {}
   for number, document in enumerate(corpus.documents()):
     height, width = document.image_height, document.image_width
@@ -427,7 +427,7 @@ def _image_units(corpus):
         f'another says {image["width"]} x {image["height"]}.'
       )
     image['documents'].append(number)
-  return [Unit(texts, {'regions': key}) for key, texts in images.items()]
+  return [RecordPlan(texts, {'regions': key}) for key, texts in images.items()]
 
 
 BUILDERS = {
