@@ -186,7 +186,7 @@ def _read_lists(path):
     try:
       value = json.loads(value) if isinstance(value, str) else value
     except ValueError as error:
-      raise ValueError(f'{path}, key {key!r}: not valid JSON ({error}).') from None
+      raise ValueError(f'{path}, key {key!r}: no JSON ({error}).') from None
     if not isinstance(value, list):
       raise ValueError(f'{path}, key {key!r}: expected a list, found {value!r:.80}.')
     lists[str(key)] = value

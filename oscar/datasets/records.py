@@ -27,7 +27,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     try:
       return json.load(file)
     except ValueError as error:
-      raise ValueError(f'{path} is not valid JSON ({error}); it is damaged or cut off.') from None
+      raise ValueError(f'{path} is no JSON ({error}); it is damaged or cut off.') from None
 
 
 def read_json_list(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
       value = yaml.safe_load(file)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-      raise ValueError(f'{path} is not YAML of plain values ({one_line(error)}).') from None
+      raise ValueError(f'{path} is no YAML of plain values ({one_line(error)}).') from None
   if not isinstance(value, dict):
     raise ValueError(f'{path}: expected lines of `name: value`, found {type(value).__name__}.')
   return value

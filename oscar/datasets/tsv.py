@@ -111,7 +111,7 @@ class TsvFile:
     except ValueError as error:
       key = self._decode(columns[0], row)
       raise ValueError(
-        f'{self.where(row)}, key {key!r}: column {column} is not valid JSON ({error}); '
+        f'{self.where(row)}, key {key!r}: column {column} is no JSON ({error}); '
         'the row is damaged or cut off.'
       ) from None
 

@@ -59,7 +59,7 @@ def test_a_damaged_description_raises(data):
   ):
     coco_caption.CocoCaption(path)
   path.write_text('feature: !!python/object/apply:os.system [ls]\n')
-  with pytest.raises(ValueError, match='train.yaml is not YAML of plain values'):
+  with pytest.raises(ValueError, match='train.yaml is no YAML of plain values'):
     coco_caption.CocoCaption(path)
   path.write_text('- feature\n')
   with pytest.raises(ValueError, match='train.yaml: expected lines of `name: value`'):

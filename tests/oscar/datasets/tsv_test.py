@@ -112,7 +112,7 @@ def test_wrong_offsets_raise(tmp_path, content, message):
 
 def test_damaged_rows_raise(tmp_path):
   file = written(tmp_path / 'some.tsv', [['k', '{"a": 1'], [b'\xff\xfe', '1'], ['only']])
-  with pytest.raises(ValueError, match="some.tsv row 0, key 'k': column 1 is not valid JSON"):
+  with pytest.raises(ValueError, match="some.tsv row 0, key 'k': column 1 is no JSON"):
     file.json(0)
   with pytest.raises(ValueError, match='some.tsv row 1: not UTF-8'):
     file.key(1)

@@ -64,7 +64,7 @@ def test_damaged_rows_raise(data):
   with pytest.raises(ValueError, match="row 0: 'q_id' is '7a', expected a whole number"):
     vqa.Vqa(data / 'vqa', 'train')
   path.write_text(path.read_text()[:-20])
-  with pytest.raises(ValueError, match='train2014_qla_mrcnn.json is not valid JSON'):
+  with pytest.raises(ValueError, match='train2014_qla_mrcnn.json is no JSON'):
     vqa.Vqa(data / 'vqa', 'train')
   path.unlink()
   with pytest.raises(FileNotFoundError, match='train2014_qla_mrcnn.json does not exist'):
