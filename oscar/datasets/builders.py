@@ -65,9 +65,8 @@ class RecordPlan:
   images: dict
 
 
-class OfficialLayout(  # TFDS's own __init_subclass__ takes the keyword.
-  tfds.core.GeneratorBasedBuilder, skip_registration=True  # type: ignore[call-arg]
-):
+# mypy does not see TFDS's __init_subclass__, which takes skip_registration.
+class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
   """Base class of the builders; subclasses define the splits and the fields of a record."""
 
   VERSION = tfds.core.Version('1.0.0')
@@ -155,6 +154,11 @@ def _group(items, key_of):
   return groups
 
 
+def _yaml_splits(folder):
+  """Returns NAME for each NAME.yaml in the folder, sorted."""
+  return [name[:-5] for name in sorted(os.listdir(folder)) if name.endswith('.yaml')]
+
+
 class _Questions(OfficialLayout, skip_registration=True):  # type: ignore[call-arg]  # As above.
   def _record(self, regions):
     return {
@@ -236,9 +240,7 @@ class OscarNlvr2(OfficialLayout):
           'image_ids': list(images),
           'statements': [
             {
-              'statement': s.statement,
-              'first_tags': s.tags[0],
-              'second_tags': s.tags[1],
+              'statement': s.statement, 'first_tags': s.tags[0], 'second_tags': s.tags[1],
               'label': s.label,
             }
             for s in statements
@@ -247,7 +249,7 @@ class OscarNlvr2(OfficialLayout):
         {'first_regions': images[0], 'second_regions': images[1]},
       )
       for images, statements in _group(reader.statements, lambda s: s.image_ids).items()
-    )
+    )  # fmt: skip
     return _in_file_order(reader.regions, plans)
 
 
@@ -257,7 +259,7 @@ class OscarCocoCaption(OfficialLayout):
   READER = coco_caption.CocoCaption
 
   def _splits(self, folder):
-    return (name[:-5] for name in sorted(os.listdir(folder)) if name.endswith('.yaml'))
+    return _yaml_splits(folder)
 
   def _record(self, regions):
     return {
@@ -339,15 +341,13 @@ class OscarCocoRetrieval(OfficialLayout):
     plans = (
       RecordPlan(
         {
-          'image_id': key,
-          'position': position,
-          'tags': reader.tags(key),
+          'image_id': key, 'position': position, 'tags': reader.tags(key),
           'captions': reader.captions[key],
         },
         {'regions': key},
       )
       for position, key in enumerate(reader.image_ids)
-    )
+    )  # fmt: skip
     return _in_file_order(reader.regions, plans)
 
 
@@ -384,7 +384,7 @@ class OscarPretrain(OfficialLayout):
       )
 
   def _splits(self, folder):
-    return (name[:-5] for name in sorted(os.listdir(folder)) if name.endswith('.yaml'))
+    return _yaml_splits(folder)
 
   def _record(self, regions):
     if self.builder_config.part == 'documents':
@@ -444,26 +444,16 @@ def _image_plans(corpus):
 
 
 BUILDERS = {
-  'pretrain': OscarPretrain,
-  'coco_caption': OscarCocoCaption,
-  'nocaps': OscarNoCaps,
-  'coco_retrieval': OscarCocoRetrieval,
-  'vqa': OscarVqa,
-  'gqa': OscarGqa,
-  'nlvr2': OscarNlvr2,
-}
+  'pretrain': OscarPretrain, 'coco_caption': OscarCocoCaption, 'nocaps': OscarNoCaps,
+  'coco_retrieval': OscarCocoRetrieval, 'vqa': OscarVqa, 'gqa': OscarGqa, 'nlvr2': OscarNlvr2,
+}  # fmt: skip
 
 
 def prepare(
-  name: str,
-  manual_dir: str | os.PathLike[str] | None,
-  data_dir: str | os.PathLike[str],
-  part: str = 'regions',
-  region_dim: int = features.REGION_DIM,
-  use_beam: bool = False,
-  download_config: tfds.download.DownloadConfig | None = None,
-  **selection: Any,
-) -> OfficialLayout:
+  name: str, manual_dir: str | os.PathLike[str] | None, data_dir: str | os.PathLike[str],
+  part: str = 'regions', region_dim: int = features.REGION_DIM, use_beam: bool = False,
+  download_config: tfds.download.DownloadConfig | None = None, **selection: Any,
+) -> OfficialLayout:  # fmt: skip
   """Writes an official data set as TFRecords unless it is prepared already.
 
   Args:

@@ -68,7 +68,7 @@ class World:
     return os.path.join(self.directory, 'images', f'{key}.png')
 
   def prepare(self, name: str, part: str = 'regions') -> builders.OfficialLayout:
-    """Writes a data set as TFRecords unless it is prepared already; see `builders.prepare`."""
+    """Writes a data set as TFRecords unless prepared already; returns its TFDS builder."""
     with _quiet_tfds():
       return builders.prepare(name, self.manual_dir(name), self.data_dir, part)
 
