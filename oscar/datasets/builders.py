@@ -122,7 +122,7 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
     return beam.Create(list(keyed)) | beam.Reshuffle() | beam.Map(make)
 
   def _splits(self, folder):
-    """Yields the names of the splits whose files are in the folder."""
+    """Returns the names of the splits that have their files in the folder, an iterable."""
     raise NotImplementedError
 
   def _record(self, regions):

@@ -176,7 +176,7 @@ def _read_captions(path):
   return captions
 
 
-def _read_lists(path):
+def _read_lists(path: str) -> dict[str, list[Any]]:
   """Returns {key: list} of an official dictionary of lists or of their JSON; keys become str."""
   values = records.read_plain(path)
   if not isinstance(values, dict):
