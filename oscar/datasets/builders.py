@@ -1,18 +1,19 @@
-"""TFDS builders: the official layouts as sharded TFRecords, one record an image with all its texts.
+"""TFDS builders that write the official layouts as sharded TFRecords, one record per image.
 
     from oscar.datasets import builders
     builders.prepare('vqa', manual_dir='oscar/datasets/vqa', data_dir='~/tensorflow_datasets')
     tfds.load('oscar_vqa', split='train', data_dir=...)      # after importing this module
 
-An image's regions are stored once, however many questions or captions it has, and are read from the
-official files one image at a time. The records lie in the order of the official files, each with
-TFRecord's checksums. With `use_beam=True` the images are read by the workers of an Apache Beam
-pipeline.
+A record holds an image's regions once, with all its questions or captions. Regions are read from
+the official files one image at a time, and records keep the order of these files. With
+`use_beam=True` the workers of an Apache Beam pipeline read the images.
 """
 
 import dataclasses
 import functools
 import os
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -31,16 +32,16 @@ from oscar.datasets import (
 from tpu_utils.names import check_name
 
 _INT, _FLOAT = np.int64, np.float32
-_KEYS = 2**128  # TFDS's keys are below this.
+_KEYS = 2**128  # TFDS's shuffle keys are below this.
 
 
 @dataclasses.dataclass
 class RegionConfig(tfds.core.BuilderConfig):
-  """A TFDS configuration that says how wide the regions are.
+  """A TFDS configuration with the width of the regions.
 
   Attributes:
-    region_dim: numbers a region.
-    part: of the pre-training corpus, which of its two parts; unused elsewhere.
+    region_dim: numbers per region.
+    part: 'documents' for that part of the pre-training corpus, else ''.
   """
 
   region_dim: int = features.REGION_DIM
@@ -64,8 +65,9 @@ class RecordPlan:
   images: dict
 
 
-class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """What the builders share. A subclass says which splits there are and what a record holds."""
+# mypy does not see TFDS's __init_subclass__, which takes skip_registration.
+class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+  """Base class of the builders; subclasses define the splits and the fields of a record."""
 
   VERSION = tfds.core.Version('1.0.0')
   RELEASE_NOTES = {'1.0.0': 'First.'}
@@ -74,7 +76,7 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     'manual_dir is the folder in the official layout of microsoft/Oscar.'
   )
 
-  def __init__(self, *, use_beam=False, **kwargs):
+  def __init__(self, *, use_beam: bool = False, **kwargs: Any) -> None:
     self._use_beam = use_beam
     super().__init__(**kwargs)
 
@@ -106,9 +108,11 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _generate_examples(self, folder, split):
     regions, count, plans = self._read(folder, split, self.builder_config.region_dim)
     if not count:
-      raise ValueError(f'{folder}: the split {split!r} of {self.name} is empty; nothing to prepare.')
-    # Without Beam, TFDS sorts in memory what falls into each of 1,000 equal parts of all possible
-    # keys: fill them evenly. Beam's own integers end at 2^63, and it sorts by what keys there are.
+      raise ValueError(
+        f'{folder}: the split {split!r} of {self.name} is empty; nothing to prepare.'
+      )
+    # Without Beam, TFDS sorts in 1,000 buckets, equal ranges of all possible keys, each in memory:
+    # spread the keys evenly. Beam's integers end at 2^63, and its buckets adapt to the keys.
     step = 1 if self._use_beam else _KEYS // count
     keyed = ((number * step, plan) for number, plan in enumerate(plans))
     make = functools.partial(_record_of, regions)
@@ -118,15 +122,15 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return beam.Create(list(keyed)) | beam.Reshuffle() | beam.Map(make)
 
   def _splits(self, folder):
-    """Yields the names of the splits whose files are in the folder."""
+    """Returns the names of the splits that have their files in the folder, an iterable."""
     raise NotImplementedError
 
   def _record(self, regions):
-    """{field: TFDS feature} of a record; `regions` is the feature of an image's regions."""
+    """Returns {field: TFDS feature} of a record; `regions` is the feature of an image's regions."""
     raise NotImplementedError
 
   def _read(self, folder, split, dim):
-    """Returns ({image key: regions}, number of plans, `RecordPlan`s in the order of the records)."""
+    """Returns ({image key: regions}, number of plans, iterable of plans in record order)."""
     raise NotImplementedError
 
 
@@ -137,20 +141,25 @@ def _record_of(regions, keyed_plan):
 
 
 def _in_file_order(regions, plans):
-  """Returns what `_read` does, with the plans in the order of their (first) images in the file."""
+  """Returns the value of `_read`, plans sorted so that (first) images are read front to back."""
   plans = sorted(plans, key=lambda plan: regions.position(next(iter(plan.images.values()))))
   return regions, len(plans), plans
 
 
 def _group(items, key_of):
-  """{key: [item]} in the order of first appearance."""
+  """Groups items by key: {key: [item]} in order of first appearance."""
   groups = {}
   for item in items:
     groups.setdefault(key_of(item), []).append(item)
   return groups
 
 
-class _Questions(OfficialLayout, skip_registration=True):
+def _yaml_splits(folder):
+  """Returns NAME for each NAME.yaml in the folder, sorted."""
+  return [name[:-5] for name in sorted(os.listdir(folder)) if name.endswith('.yaml')]
+
+
+class _Questions(OfficialLayout, skip_registration=True):  # type: ignore[call-arg]  # As above.
   def _record(self, regions):
     return {
       'image_id': tfds.features.Text(),
@@ -183,7 +192,7 @@ class _Questions(OfficialLayout, skip_registration=True):
 
 
 class OscarVqa(_Questions):
-  """VQA: questions on COCO images, with soft scores of the answers."""
+  """VQA: questions about COCO images, with a soft score for each answer."""
 
   def _splits(self, folder):
     return (s for s, (name, _) in vqa.SPLITS.items() if os.path.exists(os.path.join(folder, name)))
@@ -193,7 +202,7 @@ class OscarVqa(_Questions):
 
 
 class OscarGqa(_Questions):
-  """GQA, its balanced questions: compositional questions with one answer each."""
+  """GQA, balanced subset: compositional questions with one answer each."""
 
   def _splits(self, folder):
     return (s for s, names in gqa.SPLITS.items() if os.path.exists(os.path.join(folder, names[0])))
@@ -203,7 +212,7 @@ class OscarGqa(_Questions):
 
 
 class OscarNlvr2(OfficialLayout):
-  """NLVR2: statements on pairs of images, true or false; one record a pair."""
+  """NLVR2: true or false statements about pairs of images; one record per pair."""
 
   def _splits(self, folder):
     return (s for s, name in nlvr2.SPLITS.items() if os.path.exists(os.path.join(folder, name)))
@@ -231,9 +240,7 @@ class OscarNlvr2(OfficialLayout):
           'image_ids': list(images),
           'statements': [
             {
-              'statement': s.statement,
-              'first_tags': s.tags[0],
-              'second_tags': s.tags[1],
+              'statement': s.statement, 'first_tags': s.tags[0], 'second_tags': s.tags[1],
               'label': s.label,
             }
             for s in statements
@@ -242,17 +249,17 @@ class OscarNlvr2(OfficialLayout):
         {'first_regions': images[0], 'second_regions': images[1]},
       )
       for images, statements in _group(reader.statements, lambda s: s.image_ids).items()
-    )
+    )  # fmt: skip
     return _in_file_order(reader.regions, plans)
 
 
 class OscarCocoCaption(OfficialLayout):
-  """COCO captions: images with their tags and captions; a split for each NAME.yaml."""
+  """COCO captions: images with their tags and captions; one split per NAME.yaml."""
 
   READER = coco_caption.CocoCaption
 
   def _splits(self, folder):
-    return (name[:-5] for name in sorted(os.listdir(folder)) if name.endswith('.yaml'))
+    return _yaml_splits(folder)
 
   def _record(self, regions):
     return {
@@ -280,7 +287,7 @@ class OscarCocoCaption(OfficialLayout):
 
 
 class OscarNoCaps(OscarCocoCaption):
-  """NoCaps: images with their tags, and boxes whose classes a caption may have to mention."""
+  """NoCaps: images with their tags and the boxes of classes that a caption may have to mention."""
 
   READER = nocaps.NoCaps
 
@@ -296,9 +303,11 @@ class OscarNoCaps(OscarCocoCaption):
     }
 
   def _texts(self, reader, key, captions):
-    found = reader.constraint_boxes(key)
-    boxes = zip(found.class_names, found.boxes, found.scores, strict=True)
-    constraints = [{'class_name': name, 'box': box, 'score': score} for name, box, score in boxes]
+    boxes = reader.constraint_boxes(key)
+    constraints = [
+      {'class_name': name, 'box': box, 'score': score}
+      for name, box, score in zip(boxes.class_names, boxes.boxes, boxes.scores, strict=True)
+    ]
     return super()._texts(reader, key, captions) | {'constraints': constraints}
 
   def _splits(self, folder):
@@ -309,7 +318,7 @@ class OscarNoCaps(OscarCocoCaption):
 
 
 class OscarCocoRetrieval(OfficialLayout):
-  """COCO retrieval: images with their tags and captions; a split for each NAME_captions.pt or .json."""
+  """COCO retrieval: images with tags and captions; one split per NAME_captions.pt or .json."""
 
   _SUFFIX = '_captions'
 
@@ -321,7 +330,7 @@ class OscarCocoRetrieval(OfficialLayout):
   def _record(self, regions):
     return {
       'image_id': tfds.features.Text(),
-      'position': _INT,  # Place of the image in the official order.
+      'position': _INT,  # The image's place in the official order.
       'tags': tfds.features.Text(),
       'regions': regions,
       'captions': tfds.features.Sequence(tfds.features.Text()),
@@ -332,53 +341,57 @@ class OscarCocoRetrieval(OfficialLayout):
     plans = (
       RecordPlan(
         {
-          'image_id': key,
-          'position': position,
-          'tags': reader.tags(key),
+          'image_id': key, 'position': position, 'tags': reader.tags(key),
           'captions': reader.captions[key],
         },
         {'regions': key},
       )
       for position, key in enumerate(reader.image_ids)
-    )
+    )  # fmt: skip
     return _in_file_order(reader.regions, plans)
 
 
 class OscarPretrain(OfficialLayout):
-  """The pre-training corpus, in two parts, as any text may be shown with any image.
+  """The pre-training corpus in two parts, since training pairs any text with any image.
 
   `documents`: the texts. `regions_N`: the images, each with the numbers of its documents.
-  The split's name is that of the YAML file.
+  One split per NAME.yaml.
   """
 
   BUILDER_CONFIGS = [RegionConfig(name='documents', part='documents'), _region_config()]
 
-  def __init__(self, *, use_gtlabels=True, chunks=None, **kwargs):
-    """`use_gtlabels`, `chunks`: as for `pretrain_corpus.PretrainCorpus`."""
+  def __init__(
+    self, *, use_gtlabels: bool = True, chunks: Iterable[int | str] | None = None, **kwargs: Any
+  ) -> None:
+    """Arguments: `use_gtlabels`, `chunks` as in `pretrain_corpus.PretrainCorpus`; others TFDS's."""
     self._selection = {
       'use_gtlabels': bool(use_gtlabels),
       'chunks': None if chunks is None else [str(chunk) for chunk in chunks],
     }
     super().__init__(**kwargs)
 
-  def check_selection(self):
-    """Raises ValueError if the corpus was prepared with another selection than this builder's."""
-    found = self.info.metadata.get('selection', _ALL) if self.info.metadata else _ALL
-    if found != self._selection:
+  def check_selection(self) -> None:
+    """Checks that the corpus on disk was prepared with this builder's selection.
+
+    Raises:
+      ValueError: it was prepared with another one.
+    """
+    prepared = self.info.metadata.get('selection', _ALL) if self.info.metadata else _ALL
+    if prepared != self._selection:
       raise ValueError(
-        f'{self.data_path} was prepared with {found}, not with {self._selection}; take another '
+        f'{self.data_path} was prepared with {prepared}, not with {self._selection}; take another '
         'data_dir, or remove that folder.'
       )
 
   def _splits(self, folder):
-    return (name[:-5] for name in sorted(os.listdir(folder)) if name.endswith('.yaml'))
+    return _yaml_splits(folder)
 
   def _record(self, regions):
     if self.builder_config.part == 'documents':
       return {
         'document_id': tfds.features.Text(),
         'image_id': tfds.features.Text(),
-        'record': _INT,  # The number of the image's record in the other part.
+        'record': _INT,  # Number of the image's record in the other part.
         'text_a': tfds.features.Text(),
         'text_b': tfds.features.Text(),
         'is_question': np.bool_,
@@ -402,7 +415,7 @@ class OscarPretrain(OfficialLayout):
     return {}, sum(len(plan.texts['documents']) for plan in plans), _document_plans(corpus, records)
 
 
-# The selection of corpora that do not say theirs: there was no other.
+# The only selection there was when corpora did not record theirs.
 _ALL = {'use_gtlabels': True, 'chunks': None}
 
 
@@ -431,61 +444,53 @@ def _image_plans(corpus):
 
 
 BUILDERS = {
-  'pretrain': OscarPretrain,
-  'coco_caption': OscarCocoCaption,
-  'nocaps': OscarNoCaps,
-  'coco_retrieval': OscarCocoRetrieval,
-  'vqa': OscarVqa,
-  'gqa': OscarGqa,
-  'nlvr2': OscarNlvr2,
-}
+  'pretrain': OscarPretrain, 'coco_caption': OscarCocoCaption, 'nocaps': OscarNoCaps,
+  'coco_retrieval': OscarCocoRetrieval, 'vqa': OscarVqa, 'gqa': OscarGqa, 'nlvr2': OscarNlvr2,
+}  # fmt: skip
 
 
 def prepare(
-  name,
-  manual_dir,
-  data_dir,
-  part='regions',
-  region_dim=features.REGION_DIM,
-  use_beam=False,
-  download_config=None,
-  **selection,
-):
-  """Writes an official data set as TFRecords, if that is not yet done.
+  name: str, manual_dir: str | os.PathLike[str] | None, data_dir: str | os.PathLike[str],
+  part: str = 'regions', region_dim: int = features.REGION_DIM, use_beam: bool = False,
+  download_config: tfds.download.DownloadConfig | None = None, **selection: Any,
+) -> OfficialLayout:  # fmt: skip
+  """Writes an official data set as TFRecords unless it is prepared already.
 
   Args:
     name: a key of `BUILDERS`.
     manual_dir: folder in the official layout; None for a data set that is prepared already.
     data_dir: folder of the TFDS data sets.
     part: 'regions', or 'documents' for the texts of the pre-training corpus.
-    region_dim: numbers a region.
+    region_dim: numbers per region.
     use_beam: read the images in an Apache Beam pipeline.
-    download_config: `tfds.download.DownloadConfig`, for Beam's options; `manual_dir` is set here.
-    **selection: of the pre-training corpus, `use_gtlabels` and `chunks` as for
-      `pretrain_corpus.PretrainCorpus`. What is prepared already must have been made with the same.
+    download_config: for Beam's options; its `manual_dir` is replaced.
+    **selection: `use_gtlabels` and `chunks` of `pretrain_corpus.PretrainCorpus`, for the
+      pre-training corpus only; a corpus prepared already must have the same.
 
   Returns:
     The builder, ready for `as_dataset`.
 
   Raises:
-    ValueError, FileNotFoundError: of the readers, naming file and record; nothing is left behind.
+    FileNotFoundError: a missing folder or file.
+    ValueError: an unknown name or part, another selection, or an error of the reader, with file and
+      row; no partial data set is left.
   """
   check_name('data set', name, BUILDERS)
   check_name('part', part, ('regions', 'documents') if name == 'pretrain' else ('regions',))
   config = _region_config(region_dim)
   known = [builtin.name for builtin in BUILDERS[name].BUILDER_CONFIGS]
-  if part == 'documents' or config.name in known:  # TFDS wants these by name.
+  if part == 'documents' or config.name in known:  # TFDS takes these by name only.
     config = part if part == 'documents' else config.name
   if selection and name != 'pretrain':
-    raise ValueError(f'{", ".join(selection)}: only the pre-training corpus has a choice, not {name}.')
+    raise ValueError(f'{", ".join(selection)}: only for the data set pretrain, not for {name}.')
   builder = BUILDERS[name](data_dir=data_dir, config=config, use_beam=use_beam, **selection)
   if builder.is_prepared() and selection:
     builder.check_selection()
   if not builder.is_prepared():
     if manual_dir is None or not os.path.isdir(manual_dir):
       raise FileNotFoundError(
-        f'{builder.info.full_name} is not yet in {data_dir}, and its files cannot be read: '
-        f'the folder {manual_dir} does not exist.'
+        f'{builder.info.full_name} is not yet in {data_dir}, and its official files cannot be '
+        f'read: the folder {manual_dir} does not exist.'
       )
     download_config = download_config or tfds.download.DownloadConfig()
     download_config = dataclasses.replace(download_config, manual_dir=manual_dir)

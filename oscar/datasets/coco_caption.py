@@ -1,6 +1,6 @@
-"""COCO captions in the official layout: a YAML file that names the files of a split.
+"""Reader of COCO captions in the official layout: a YAML file names the files of a split.
 
-    train.yaml          feature, label, caption: paths beside it
+    train.yaml          feature, label, caption: paths, relative to its folder
     *.feature.tsv       key, JSON {num_boxes, features}
     *.label.tsv         key, JSON [{class, conf, rect}]
     *_caption.json      [{image_id, id, caption}]
@@ -12,13 +12,14 @@ Source: microsoft/Oscar, oscar/run_captioning.py, CaptionTSVDataset.
 
 import dataclasses
 import os
+from collections.abc import Iterator
 
 from oscar.datasets import features, records, region_files, tsv
 
 
 @dataclasses.dataclass(frozen=True)
 class Caption:
-  """A caption: `image_id` is the key of the image's regions."""
+  """A caption and its image; `image_id` is the key of the image's regions."""
 
   image_id: str
   caption_id: int
@@ -30,35 +31,45 @@ class CocoCaption:
 
   Args:
     yaml_file: the split's description.
-    dim: numbers a region.
+    dim: numbers per region; None admits any width.
 
   Attributes:
     files: {name in the YAML file: path}.
-    image_ids: keys of the images, in the order of the files.
-    captions: list of `Caption`, in the order of the file; empty if the split has none.
+    image_ids: keys of the images, in file order.
+    captions: list of `Caption`, in file order; empty if the split has none.
     regions: {image key: float32 [regions, dim]}.
+
+  Raises:
+    FileNotFoundError: a file is missing.
+    ValueError: a damaged file, features and labels of different images, or a caption without image.
   """
 
-  def __init__(self, yaml_file, dim=features.REGION_DIM):
+  def __init__(
+    self, yaml_file: str | os.PathLike[str], dim: int | None = features.REGION_DIM
+  ) -> None:
     self.files = _paths(yaml_file)
     self.regions = region_files.CaptionRegionTsv(self.files['feature'], dim)
     self.image_ids = list(self.regions)
-    self._labels = None
+    self._labels: tsv.TsvFile | None = None
     if 'label' in self.files:
       self._labels = tsv.TsvFile(self.files['label'])
       self._check_rows(list(region_files.row_of_key(self._labels)))
     self._rows = {key: row for row, key in enumerate(self.image_ids)}
     self.captions = list(self._read_captions()) if 'caption' in self.files else []
 
-  def tags(self, image_id):
-    """The text of an image's object tags; '' if the split has no labels."""
+  def tags(self, image_id: str) -> str:
+    """Returns the text of an image's object tags; '' if the split has no labels.
+
+    Raises:
+      ValueError: the image's row of labels is damaged.
+    """
     if self._labels is None:
       return ''
     row = self._rows[image_id]
     return records.tags(self._labels.json(row), f'{self._labels.where(row)}, key {image_id!r}')
 
   def _check_rows(self, label_keys):
-    """Features and labels must hold the same images in the same order."""
+    """Checks that features and labels hold the same images in the same order."""
     if label_keys == self.image_ids:
       return
     pairs = zip(self.image_ids + [None], label_keys + [None], strict=False)
@@ -68,7 +79,7 @@ class CocoCaption:
       f'{self.files["label"]} is {label!r}; expected the same images in the same order.'
     )
 
-  def _read_captions(self):
+  def _read_captions(self) -> Iterator[Caption]:
     path = self.files['caption']
     for number, row in enumerate(records.read_json_list(path)):
       where = f'{path} row {number}'
@@ -84,7 +95,7 @@ class CocoCaption:
 
 
 def _paths(yaml_file):
-  """{name: path} of the files that a YAML description names; each must exist."""
+  """Returns {name: path} of the files named in a YAML description; each must exist."""
   folder, paths = os.path.dirname(yaml_file), {}
   for name, value in records.read_yaml(yaml_file).items():
     if value is None:

@@ -1,9 +1,9 @@
-"""COCO image-text retrieval in the official layout, all in one folder.
+"""Reader of COCO image-text retrieval in the official layout: one folder.
 
     features.tsv, imageid2idx.json     key, number of boxes, base64; {key: row}
     predictions.tsv                    key, JSON [object] or {image_h, image_w, objects}
     train_captions.pt ...              {image number: [caption]}, or the JSON text of the list
-    test_img_keys.tsv                  an image number a line: the images of an evaluation
+    test_img_keys.tsv                  one image number per line: the images of an evaluation
     minival_caption_indexs_top20.pt    {image number: [[image number, caption index]]}: candidates
 
 Source: microsoft/Oscar, oscar/run_retrieval.py, RetrievalDataset.
@@ -12,6 +12,8 @@ Source: microsoft/Oscar, oscar/run_retrieval.py, RetrievalDataset.
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
+from typing import Any
 
 from oscar.datasets import features, records, region_files, tsv
 from tpu_utils.reading import reading
@@ -19,13 +21,13 @@ from tpu_utils.reading import reading
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-  """A caption shown with an image; `label` is 1 if it is the image's own.
+  """A caption paired with an image.
 
   Attributes:
     image_id: key of the image's regions and tags.
     caption_image_id: key of the image that the caption belongs to.
-    caption_index: which of that image's captions.
-    label: 1 or 0.
+    caption_index: index into that image's captions.
+    label: 1 if the caption belongs to the image, else 0.
   """
 
   image_id: str
@@ -39,17 +41,29 @@ class CocoRetrieval:
 
   Args:
     data_dir: the folder.
-    split: 'train', 'minival', 'val', 'test', ...: there must be SPLIT_captions.pt.
-    image_keys: name of a file of image numbers; only these images, in its order.
-    dim: numbers a region.
+    split: 'train', 'minival', 'val', 'test', ...: the folder must hold SPLIT_captions.pt or .json.
+    image_keys: name of a file of image numbers, to keep only these images, in its order; None
+      keeps all.
+    dim: numbers per region; None admits any width.
 
   Attributes:
     image_ids: keys of the images, in official order.
     captions: {image key: [caption]}.
     regions: {image key: float32 [regions, dim]}.
+
+  Raises:
+    FileNotFoundError: a file is missing.
+    UnknownImageError: an image has captions but no features.
+    ValueError: a damaged file.
   """
 
-  def __init__(self, data_dir, split, image_keys=None, dim=features.REGION_DIM):
+  def __init__(
+    self,
+    data_dir: str | os.PathLike[str],
+    split: str,
+    image_keys: str | None = None,
+    dim: int | None = features.REGION_DIM,
+  ) -> None:
     self._data_dir = data_dir
     self.captions = _read_captions(os.path.join(data_dir, f'{split}_captions.pt'))
     if image_keys is not None:
@@ -62,16 +76,21 @@ class CocoRetrieval:
     if missing:
       raise region_files.UnknownImageError(
         f'{data_dir}/{split}_captions.pt has captions of {len(missing)} images without features, '
-        f'{missing[0]!r} the first; {self.regions.path} has {len(self.regions)} images.'
+        f'first {missing[0]!r}; {self.regions.path} has {len(self.regions)} images.'
       )
     self._labels = tsv.TsvFile(os.path.join(data_dir, 'predictions.tsv'))
     self._label_rows = region_files.row_of_key(self._labels)
 
-  def tags(self, image_id):
-    """The text of an image's object tags."""
+  def tags(self, image_id: str) -> str:
+    """Returns the text of an image's object tags.
+
+    Raises:
+      UnknownImageError: the file has no tags for the image.
+      ValueError: the image's row is damaged.
+    """
     if image_id not in self._label_rows:
       raise region_files.UnknownImageError(
-        f'{self._labels.path} has no tags of image {image_id!r}.'
+        f'{self._labels.path} has no tags for image {image_id!r}.'
       )
     row = self._label_rows[image_id]
     where = f'{self._labels.where(row)}, key {image_id!r}'
@@ -79,28 +98,40 @@ class CocoRetrieval:
     objects = records.field(value, 'objects', list, where) if isinstance(value, dict) else value
     return records.tags(objects, where)
 
-  def own_pairs(self, captions_per_image):
-    """Pairs of each image with its first captions, in official order, as training needs them."""
+  def own_pairs(self, captions_per_image: int) -> list[Pair]:
+    """Returns each image with its own first captions, in official order, for training.
+
+    Raises:
+      ValueError: an image has fewer captions.
+    """
     return [
       Pair(image_id, image_id, index, 1)
       for image_id in self.image_ids
       for index in range(self._check_count(image_id, captions_per_image))
     ]
 
-  def cross_pairs(self, captions_per_image):
-    """Yields every image with every caption, image by image: what ranks are computed from."""
+  def cross_pairs(self, captions_per_image: int) -> Iterator[Pair]:
+    """Yields every image with every caption, image by image, to compute ranks from.
+
+    Raises:
+      ValueError: an image has fewer captions.
+    """
     own = self.own_pairs(captions_per_image)
     for image_id in self.image_ids:
       for pair in own:
         label = int(image_id == pair.image_id)
         yield Pair(image_id, pair.image_id, pair.caption_index, label)
 
-  def candidate_pairs(self, index_file, candidates_per_image):
-    """Pairs of each image with its first candidates, for re-ranking.
+  def candidate_pairs(self, index_file: str, candidates_per_image: int) -> list[Pair]:
+    """Returns each image with its first candidate captions, for re-ranking.
 
     Args:
-      index_file: name of the file of candidates.
-      candidates_per_image: how many of them.
+      index_file: name of the candidate file in the folder.
+      candidates_per_image: candidates to take.
+
+    Raises:
+      FileNotFoundError: the candidate file does not exist.
+      ValueError: too few candidates, or a candidate that is not (image number, caption index).
     """
     path = os.path.join(self._data_dir, index_file)
     candidates = _read_lists(path)
@@ -114,13 +145,14 @@ class CocoRetrieval:
       for candidate in candidates[image_id][:candidates_per_image]:
         if not isinstance(candidate, list | tuple) or len(candidate) != 2:
           raise ValueError(
-            f'{path}: image {image_id!r} has the candidate {candidate!r:.80}; expected an image number '
-            'and the index of one of its captions.'
+            f'{path}: image {image_id!r} has the candidate {candidate!r:.80}; expected an image '
+            'number and the index of one of its captions.'
           )
         owner, index = candidate
         if index not in range(len(self.captions.get(str(owner), ()))):
           raise ValueError(
-            f'{path}: image {image_id!r} names caption {index!r} of {owner!r}: no such.'
+            f'{path}: image {image_id!r} names caption {index!r} of {owner!r}, which does not '
+            'exist.'
           )
         pairs.append(Pair(image_id, str(owner), index, int(image_id == str(owner))))
     return pairs
@@ -135,21 +167,21 @@ class CocoRetrieval:
 
 
 def _read_captions(path):
-  """{key as text: [caption]} of an official file."""
+  """Returns {key: [caption]} of an official file; keys become str."""
   captions = _read_lists(path)
   for key, texts in captions.items():
     wrong = [text for text in texts if not isinstance(text, str)]
     if wrong:
-      raise ValueError(f'{path}, key {key!r}: the caption {wrong[0]!r:.80} is no text.')
+      raise ValueError(f'{path}, key {key!r}: the caption {wrong[0]!r:.80} is not text.')
   return captions
 
 
-def _read_lists(path):
-  """{key as text: list} of an official dictionary of lists, or of the JSON texts of lists."""
+def _read_lists(path: str) -> dict[str, list[Any]]:
+  """Returns {key: list} of an official dictionary of lists or of their JSON; keys become str."""
   values = records.read_plain(path)
   if not isinstance(values, dict):
     raise ValueError(f'{path}: expected a dictionary, found {type(values).__name__}.')
-  lists = {}
+  lists: dict[str, list[Any]] = {}
   for key, value in values.items():
     with reading(f'{path}, key {key!r}', 'JSON'):
       value = json.loads(value) if isinstance(value, str) else value
@@ -160,7 +192,7 @@ def _read_lists(path):
 
 
 def _subset(captions, path):
-  """The captions of the images that a file of keys names, in its order."""
+  """Returns the captions of the images listed in a file of keys, in its order."""
   records.require_file(path)
   with open(path, encoding='utf-8') as file:
     keys = [line.strip() for line in file]

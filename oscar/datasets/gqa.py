@@ -1,4 +1,4 @@
-"""GQA in the official layout: questions as in VQA, one answer each, and one feature file.
+"""Reader of GQA in the official layout: questions as in VQA, one answer each, one feature file.
 
     gqa_bal_qla_train.json ...              as in VQA, without scores
     trainval_testdev_all_ans2label.pkl      {answer: id}
@@ -12,8 +12,8 @@ import os
 from oscar.datasets import features, region_files, vqa
 from tpu_utils.names import check_name
 
-# Split -> (question file of the balanced questions, of all questions, whether answers are known).
-SPLITS = {
+# Split -> (file of the balanced questions, file of all questions, whether answers are known).
+SPLITS: dict[str, tuple[str, str, bool]] = {
   'train': ('gqa_bal_qla_train.json', 'gqa_all_qla_train.json', True),
   'val': ('gqa_bal_qla_val.json', 'gqa_all_qla_val.json', True),
   'test-dev': ('gqa_bal_qla_testdev.json', 'gqa_all_qla_testdev.json', True),
@@ -30,13 +30,23 @@ class Gqa:
     data_dir: the folder.
     split: a key of `SPLITS`.
     questions: 'bal' (the balanced questions) or 'all'.
-    dim: numbers a region.
+    dim: numbers per region; None admits any width.
 
   Attributes:
-    questions, regions, answers: as those of `oscar.datasets.vqa.Vqa`.
+    questions, regions, answers: as in `oscar.datasets.vqa.Vqa`.
+
+  Raises:
+    FileNotFoundError: a file is missing.
+    ValueError: an unknown split or value of `questions`, or a damaged file.
   """
 
-  def __init__(self, data_dir, split, questions='bal', dim=features.REGION_DIM):
+  def __init__(
+    self,
+    data_dir: str | os.PathLike[str],
+    split: str,
+    questions: str = 'bal',
+    dim: int | None = features.REGION_DIM,
+  ) -> None:
     check_name('GQA split', split, SPLITS)
     check_name('kind of GQA questions', questions, ('bal', 'all'))
     balanced, full, answered = SPLITS[split]

@@ -1,4 +1,4 @@
-"""NLVR2 in the official layout: statements on two images, true or false.
+"""Reader of NLVR2 in the official layout: true or false statements about two images.
 
     nlvr2_train.json ...          q, o: {left, right} (tags), img_id: {left, right}, label
     nlvr2_img_frcnn_feats.pt      {image key: regions}; or .tsv
@@ -27,18 +27,18 @@ REGIONS = 'nlvr2_img_frcnn_feats'
 
 @dataclasses.dataclass(frozen=True)
 class Statement:
-  """A statement on two images.
+  """A statement about two images.
 
   Attributes:
     statement: text.
-    image_ids: (first, second): keys of the images' regions, in the order of the file.
-    tags: (first, second): texts of the images' object tags.
+    image_ids: (first, second) keys of the images' regions, in file order.
+    tags: (first, second) texts of the images' object tags.
     label: 1 if the statement is true, else 0.
   """
 
   statement: str
-  image_ids: tuple
-  tags: tuple
+  image_ids: tuple[str, ...]
+  tags: tuple[str, ...]
   label: int
 
 
@@ -48,14 +48,20 @@ class Nlvr2:
   Args:
     data_dir: the folder.
     split: a key of `SPLITS`.
-    dim: numbers a region.
+    dim: numbers per region; None admits any width.
 
   Attributes:
-    statements: list of `Statement`, in the order of the file.
+    statements: list of `Statement`, in file order.
     regions: {image key: float32 [regions, dim]}.
+
+  Raises:
+    FileNotFoundError: a file is missing.
+    ValueError: an unknown split, or a damaged file.
   """
 
-  def __init__(self, data_dir, split, dim=features.REGION_DIM):
+  def __init__(
+    self, data_dir: str | os.PathLike[str], split: str, dim: int | None = features.REGION_DIM
+  ) -> None:
     check_name('NLVR2 split', split, SPLITS)
     self.statements = list(_read(os.path.join(data_dir, SPLITS[split])))
     self.regions = region_files.open_regions(os.path.join(data_dir, REGIONS), dim)

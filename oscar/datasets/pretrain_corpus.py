@@ -1,23 +1,26 @@
-"""The pre-training corpus in the official layout.
+"""Reader of the pre-training corpus in the official layout.
 
-    NAME.yaml       corpus_file; corpus: data sets joined by '_'; image_label_path, beside the file;
-                    image_feature_path, below the data folder
-    corpus.tsv      image id, label id, text_a: a document a row
+    NAME.yaml       corpus_file; corpus: data sets joined by '_'; image_label_path, relative to the
+                    file's folder; image_feature_path, relative to the data folder
+    corpus.tsv      image id, label id, text_a: one document per row
     LABELS/         predictions_gt.tsv (key, JSON {objects, image_h, image_w[, gt_objects]}),
                     imageid2idx.json; for questions QA_fileB.tsv (id, JSON {labels}),
                     QA_qaid2idx.json
-    FEATURES/       features.tsv, features.lineidx, imageid2idx.json; in a folder a chunk for the
-                    data sets of `CHUNKED`
+    FEATURES/       features.tsv, features.lineidx, imageid2idx.json; for the data sets in `CHUNKED`
+                    one folder of these per chunk
 
-Ids are words joined by '_': the first is the data set ('cc' for googlecc), the last the key of the
-image, the last but one its chunk; 'qa' among the words of a label id marks a question.
+Ids are words joined by '_'. An image id is data set ('cc' for googlecc), ..., chunk if `CHUNKED`,
+key of the image. In a label id the word 'qa' marks a question: its last word is the question's id
+and the word before it the image's key; without 'qa' the last word is the image's key.
 
 Source: microsoft/Oscar, oscar/datasets/oscar_tsv.py, OscarTSVDataset.
 """
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+import numpy as np
 
 from oscar.datasets import features, records, region_files, tsv
 from tpu_utils.names import check_name
@@ -28,14 +31,14 @@ WHOLE = ('coco', 'flickr30k', 'gqa')
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-  """Two texts on an image.
+  """A pair of texts about an image.
 
   Attributes:
     document_id: image id and label id of the corpus, joined by '|'.
     image_id: image id of the corpus, the key of the regions.
     text_a: caption or question.
-    text_b: the image's tags, or the answers of the question.
-    is_question: whether it is a question.
+    text_b: the image's tags, or the answers to the question.
+    is_question: whether `text_a` is a question.
     image_height, image_width: pixels.
   """
 
@@ -53,18 +56,28 @@ class PretrainCorpus:
 
   Args:
     yaml_file: the description.
-    data_dir: the folder of the features; by default that of the description.
+    data_dir: folder that feature paths are relative to; None for the folder of `yaml_file`.
     use_gtlabels: take tags from `gt_objects` where an image has them.
-    chunks: only these chunks (numbers) of the chunked data sets; None: all.
-    dim: numbers a region.
+    chunks: numbers of the chunks to read, for the data sets in `CHUNKED`; None for all.
+    dim: numbers per region; None admits any width.
 
   Attributes:
     regions: {image id: float32 [regions, dim]}.
+
+  Raises:
+    FileNotFoundError: a file is missing.
+    ValueError: an unknown data set, or a damaged file.
   """
 
   def __init__(
-    self, yaml_file, data_dir=None, use_gtlabels=True, chunks=None, dim=features.REGION_DIM
-  ):
+    self,
+    yaml_file: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None = None,
+    use_gtlabels: bool = True,
+    chunks: Iterable[int | str] | None = None,
+    dim: int | None = features.REGION_DIM,
+  ) -> None:
+    yaml_file = os.fspath(yaml_file)
     settings, root = records.read_yaml(yaml_file), os.path.dirname(yaml_file)
     names = records.field(settings, 'corpus', str, yaml_file).split('_')
     for name in names:
@@ -87,8 +100,14 @@ class PretrainCorpus:
       dim,
     )
 
-  def documents(self):
-    """Yields the `Document`s of the chosen data sets and chunks, in the order of the corpus."""
+  def documents(self) -> Iterator[Document]:
+    """Yields the documents of the chosen data sets and chunks, in corpus order.
+
+    Raises:
+      UnknownImageError: an image has no features.
+      FileNotFoundError: a question's data set has no file of answers.
+      ValueError: a damaged row, an empty text, or image and label ids that disagree.
+    """
     for row in range(len(self._corpus)):
       where = self._corpus.where(row)
       image_id, label_id, text_a = (self._corpus.text(row, column) for column in range(3))
@@ -112,63 +131,83 @@ class PretrainCorpus:
       yield Document(document_id, image_id, text_a, text_b, is_question, height, width)
 
 
-class CorpusRegions(Mapping):
-  """{image id of the corpus: regions} over the feature files of all data sets.
+class CorpusRegions(Mapping[str, np.ndarray]):
+  """Read-only mapping {image id of the corpus: regions} over the feature files of all data sets.
 
-  Iteration gives the images of one file after the other; files are opened on first use.
+  Iterates file by file; files are opened on first use.
+
+  Args:
+    folders: {data set: folder of its features}.
+    chunks: numbers (str) of the chunks to read; None for all.
+    dim: numbers per region; None admits any width.
+
+  Raises:
+    FileNotFoundError: a data set has no features.tsv in its folder.
   """
 
-  def __init__(self, folders, chunks, dim):
+  def __init__(
+    self, folders: Mapping[str, str], chunks: Collection[str] | None, dim: int | None
+  ) -> None:
     self._dim = dim
-    self._paths = {}
+    self._paths: dict[tuple[str, str], str] = {}
     for name, folder in folders.items():
-      found = sorted(os.listdir(folder)) if name in CHUNKED and os.path.isdir(folder) else []
-      for chunk in found if name in CHUNKED else ['']:
+      names = sorted(os.listdir(folder)) if name in CHUNKED and os.path.isdir(folder) else []
+      for chunk in names if name in CHUNKED else ['']:
         path = os.path.join(folder, chunk, 'features.tsv')
         if os.path.isfile(path) and (not chunk or chunks is None or chunk in chunks):
           self._paths[name, chunk] = path
       if not any(key[0] == name for key in self._paths):
         raise FileNotFoundError(f'{folder} has no features.tsv of {name}.')
-    self._files = {}
+    self._files: dict[tuple[str, str], region_files.RegionTsv] = {}
 
-  def file(self, name, chunk=''):
-    """The `RegionTsv` of a data set or of one chunk of it; None if there is none."""
+  def file(self, name: str, chunk: str = '') -> region_files.RegionTsv | None:
+    """Returns the feature file of a data set or of one of its chunks; None if it has none."""
     place = name, chunk if name in CHUNKED else ''
-    if place not in self._files and place in self._paths:
+    return self._open(place) if place in self._paths else None
+
+  def _open(self, place):
+    if place not in self._files:
       path = self._paths[place]
       index = os.path.join(os.path.dirname(path), 'imageid2idx.json')
       self._files[place] = region_files.RegionTsv(path, index, dim=self._dim)
-    return self._files.get(place)
+    return self._files[place]
 
-  def __getitem__(self, image_id):
+  def __getitem__(self, image_id: str) -> np.ndarray:
     name, chunk, key = split_image_id(image_id)
-    file = self.file(name, chunk)
-    if file is None:
-      raise region_files.UnknownImageError(f'No feature file holds image {image_id!r}.')
-    return file[key]
+    return self._require_file(image_id, name, chunk)[key]
 
-  def __contains__(self, image_id):
-    name, chunk, key = split_image_id(image_id)
+  def __contains__(self, image_id: object) -> bool:
+    name, chunk, key = split_image_id(str(image_id))
     file = self.file(name, chunk)
     return file is not None and key in file
 
-  def position(self, image_id):
-    """Something to sort image ids by: file, and place in it."""
-    name, chunk, key = split_image_id(image_id)
-    return name, chunk, self.file(name, chunk).position(key)
+  def position(self, image_id: str) -> tuple[str, str, int]:
+    """Returns a sort key that orders image ids by file and position in it.
 
-  def __iter__(self):
-    """Yields (data set, chunk, key) joined by '_', a short form of the corpus' ids."""
+    Raises:
+      UnknownImageError: no feature file may hold the image.
+    """
+    name, chunk, key = split_image_id(image_id)
+    return name, chunk, self._require_file(image_id, name, chunk).position(key)
+
+  def _require_file(self, image_id, name, chunk):
+    file = self.file(name, chunk)
+    if file is None:
+      raise region_files.UnknownImageError(f'No feature file holds image {image_id!r}.')
+    return file
+
+  def __iter__(self) -> Iterator[str]:
+    """Yields data set, chunk and key joined by '_', a short form of the corpus's ids."""
     for name, chunk in self._paths:
-      for key in self.file(name, chunk):
+      for key in self._open((name, chunk)):
         yield '_'.join(filter(None, (name, chunk, key)))
 
-  def __len__(self):
-    return sum(len(self.file(*place)) for place in self._paths)
+  def __len__(self) -> int:
+    return sum(len(self._open(place)) for place in self._paths)
 
 
 class _LabelFolder:
-  """Tags, image sizes and answers of one data set."""
+  """Reader of the tags, image sizes and answers of one data set."""
 
   def __init__(self, folder):
     self._folder = folder
@@ -180,7 +219,7 @@ class _LabelFolder:
       self._answer_rows = records.read_index(os.path.join(folder, 'QA_qaid2idx.json'))
 
   def image(self, key, use_gtlabels, asked_by):
-    """(tags, height, width) of an image."""
+    """Returns (tags, height, width) of an image; errors name the row `asked_by`."""
     value, where = self._read(self._tags, self._tag_rows, key, asked_by)
     objects = (
       value.get('gt_objects')
@@ -191,7 +230,7 @@ class _LabelFolder:
     return records.tags(objects, where), *size
 
   def answers(self, question_id, asked_by):
-    """The text of a question's answers."""
+    """Returns the text of a question's answers."""
     if self._answers is None:
       raise FileNotFoundError(f'{asked_by} is a question, but {self._folder} has no QA_fileB.tsv.')
     value, where = self._read(self._answers, self._answer_rows, question_id, asked_by)
@@ -203,7 +242,7 @@ class _LabelFolder:
     where = f'{file.where(rows[key])}, key {key!r}'
     if file.key(rows[key]) != key:
       raise ValueError(
-        f'{where}: the row is of {file.key(rows[key])!r}; the index is of another file.'
+        f'{where}: the row holds {file.key(rows[key])!r}; the index belongs to another file.'
       )
     value = file.json(rows[key])
     if not isinstance(value, dict):
@@ -211,14 +250,22 @@ class _LabelFolder:
     return value, where
 
 
-def dataset_name(some_id):
-  """The data set of an image or label id."""
+def dataset_name(some_id: str) -> str:
+  """Returns the data set of an image or label id."""
   first = some_id.split('_', 1)[0]
   return 'googlecc' if first == 'cc' else first
 
 
-def split_image_id(image_id, where='the corpus'):
-  """(data set, chunk or '', key) of an image id of the corpus; `where` it stands, for an error."""
+def split_image_id(image_id: str, where: str = 'the corpus') -> tuple[str, str, str]:
+  """Splits an image id of the corpus into (data set, chunk or '', key).
+
+  Args:
+    image_id: words joined by '_'.
+    where: file and row of the id, for the error.
+
+  Raises:
+    ValueError: too few words.
+  """
   words, name = image_id.split('_'), dataset_name(image_id)
   if len(words) < (3 if name in CHUNKED else 2):
     raise ValueError(

@@ -1,38 +1,52 @@
-"""Reading the small official files (JSON, YAML, label pickles, `.pt`) with clear errors."""
+"""Reads the small official files (JSON, YAML, label pickles, `.pt`); errors name file and row."""
 
 import json
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import yaml
 
 from tpu_utils.reading import reading
 from tpu_utils.weights import safe_pickle, torch_tensors
 
-_WANTED = {str: 'text', int: 'a whole number', float: 'a number', list: 'a list', dict: 'an object'}
+_KIND_NAMES = {
+  str: 'text', int: 'a whole number', float: 'a number', list: 'a list', dict: 'an object',
+}  # fmt: skip
 
 
-def read_json(path):
-  """The contents of a JSON file.
+def read_json(path: str | os.PathLike[str]) -> Any:
+  """Returns the parsed contents of a JSON file.
 
   Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: it is no JSON.
+    FileNotFoundError: the file does not exist.
+    ValueError: the file is not valid JSON.
   """
   require_file(path)
   with reading(path, 'JSON'), open(path, encoding='utf-8') as file:
     return json.load(file)
 
 
-def read_json_list(path):
-  """The rows of a JSON file that must be a list of objects."""
+def read_json_list(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+  """Returns the rows of a JSON file that holds a list of objects.
+
+  Raises:
+    FileNotFoundError: the file does not exist.
+    ValueError: the file is not a JSON list of objects.
+  """
   rows = read_json(path)
   if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
     raise ValueError(f'{path}: expected a JSON list of objects, found {type(rows).__name__}.')
   return rows
 
 
-def read_yaml(path):
-  """The contents of an official dataset description: dict."""
+def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+  """Returns the contents of an official data set description, {name: value}.
+
+  Raises:
+    FileNotFoundError: the file does not exist.
+    ValueError: the file is not YAML, names a Python object, or is not a mapping.
+  """
   require_file(path)
   with reading(path, 'YAML of plain values', foreign=True), open(path, encoding='utf-8') as file:
     value = yaml.safe_load(file)
@@ -41,10 +55,14 @@ def read_yaml(path):
   return value
 
 
-def read_plain(path):
-  """Plain containers, text and numbers from a `.json`, `.pkl` or `.pt` file, by its name.
+def read_plain(path: str | os.PathLike[str]) -> Any:
+  """Returns the containers, text and numbers in a `.json`, `.pkl`, `.p` or `.pt` file.
 
-  A file that is missing under an official pickle's name may lie beside it as JSON.
+  If the file does not exist, the `.json` file of the same stem is read instead.
+
+  Raises:
+    FileNotFoundError: neither file exists.
+    ValueError: another file ending, or contents that its reader refuses.
   """
   path = os.fspath(path)
   stem, kind = os.path.splitext(path)
@@ -61,28 +79,43 @@ def read_plain(path):
   return readers[kind](path)
 
 
-def require_file(path):
+def require_file(path: str | os.PathLike[str]) -> None:
+  """Checks that a file exists.
+
+  Raises:
+    FileNotFoundError: the file does not exist.
+  """
   if not os.path.isfile(path):
     raise FileNotFoundError(f'{path} does not exist; is its folder in the official layout?')
 
 
-def field(record, name, kind, where):
-  """`record[name]`, which must be a `kind` (float admits int).
+def field(record: Mapping[str, Any], name: str, kind: type, where: str) -> Any:
+  """Returns `record[name]` after checking its type.
+
+  Args:
+    record: a row of an official file.
+    name: the field.
+    kind: its type, a key of `_KIND_NAMES`; float admits int, and no number admits bool.
+    where: file and row, for the error.
 
   Raises:
-    ValueError: missing or of another kind, naming `where`.
+    ValueError: the field is missing or has another type.
   """
   if name not in record:
     raise ValueError(f'{where}: {name!r} is missing; it has {sorted(map(str, record))}.')
   value = record[name]
   admitted = (int, float) if kind is float else kind
   if not isinstance(value, admitted) or isinstance(value, bool):
-    raise ValueError(f'{where}: {name!r} is {value!r:.80}, expected {_WANTED[kind]}.')
+    raise ValueError(f'{where}: {name!r} is {value!r:.80}, expected {_KIND_NAMES[kind]}.')
   return value
 
 
-def numbers(record, name, where):
-  """`record[name]`, which must be a list of numbers."""
+def numbers(record: Mapping[str, Any], name: str, where: str) -> list[int | float]:
+  """Returns `record[name]`, a list of numbers; arguments as for `field`.
+
+  Raises:
+    ValueError: the field is missing, is not a list, or holds something other than numbers.
+  """
   values = field(record, name, list, where)
   for value in values:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
@@ -90,16 +123,25 @@ def numbers(record, name, where):
   return values
 
 
-def read_index(path):
-  """{key: number} of an official index file: JSON of key to row or offset."""
+def read_index(path: str | os.PathLike[str]) -> dict[str, int]:
+  """Reads an official JSON index: {key: row number or byte offset}.
+
+  Raises:
+    FileNotFoundError: the file does not exist.
+    ValueError: the file is not JSON of whole numbers by key.
+  """
   index = read_json(path)
   if not isinstance(index, dict) or not all(type(value) is int for value in index.values()):
-    raise ValueError(f'{path}: expected JSON of key to row number or offset.')
+    raise ValueError(f'{path}: expected JSON {{key: row number or offset}}.')
   return index
 
 
-def tags(objects, where):
-  """The text of an official list of objects: their classes in order, repeats kept."""
+def tags(objects: object, where: str) -> str:
+  """Returns the tag text of an official list of objects: their classes in order, repeats kept.
+
+  Raises:
+    ValueError: not a list of objects that each have a text `class`; names `where`.
+  """
   if not isinstance(objects, list) or not all(isinstance(item, dict) for item in objects):
     raise ValueError(f'{where}: expected a list of objects with a class, found {objects!r:.80}.')
   return ' '.join(field(item, 'class', str, where) for item in objects)

@@ -1,11 +1,12 @@
-"""Region features by image key, from the official kinds of file.
+"""Region features by image key, from each official file format.
 
-Each class is a read-only mapping {image key: float32 [regions, dim]} in the order of its file. It
-holds keys and offsets only: an image's features are read, and checked, when they are asked for.
+Each class is a read-only mapping {image key: float32 [regions, dim]} in file order. It holds only
+keys and offsets: an image's features are read and checked on access.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -14,48 +15,59 @@ from tpu_utils.weights import torch_tensors
 
 
 class UnknownImageError(KeyError, ValueError):
-  """An image that a text speaks of has no features."""
+  """An image that a text refers to has no features."""
 
-  __str__ = ValueError.__str__  # KeyError would print the quoted form.
+  __str__ = ValueError.__str__  # KeyError would show its repr.
 
 
-class RegionFile(Mapping):
-  """What the kinds of file share: keys in order, a clear error for an unknown one, the checks.
+class RegionFile(Mapping[str, np.ndarray]):
+  """Base class of the file formats: key order, unknown-key errors and feature checks.
 
   Attributes:
     path: the file.
-    dim: numbers a region; None admits any width.
+    dim: numbers per region; None admits any width.
     check_boxes: whether the last six numbers must be the geometry of boxes inside the image.
   """
 
-  def __init__(self, path, places, dim, check_boxes):
+  def __init__(
+    self,
+    path: str | os.PathLike[str],
+    places: Mapping[str, Any],
+    dim: int | None,
+    check_boxes: bool,
+  ) -> None:
+    """`places`: {image key: position in the file, as the subclass's `_read` takes it}."""
     self.path, self.dim, self.check_boxes = os.fspath(path), dim, check_boxes
     self._places = places
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._places)
 
-  def __iter__(self):
+  def __iter__(self) -> Iterator[str]:
     return iter(self._places)
 
-  def __contains__(self, key):
+  def __contains__(self, key: object) -> bool:
     return key in self._places
 
-  def __getitem__(self, key):
+  def __getitem__(self, key: str) -> np.ndarray:
     if key not in self._places:
       raise UnknownImageError(
         f'{self.path} has no features of image {key!r}; it has {len(self)} images.'
       )
     return self._read(key, self._places[key])
 
-  def position(self, key):
-    """Something to sort keys by: where the image lies in the file; -1 for unknown ones."""
+  def position(self, key: str) -> int:
+    """Returns a number that sorts keys in file order; -1 for unknown keys."""
     place = self._places.get(key, -1)
     return place.offset if isinstance(place, torch_tensors.StoredTensor) else place
 
-  def where(self, key):
-    """str: file and key, for an error."""
+  def where(self, key: str) -> str:
+    """Returns file and key, for an error."""
     return f'{self.path}, image {key!r}'
+
+  def _read(self, key: str, place: Any) -> np.ndarray:
+    """Returns the checked regions of an image."""
+    raise NotImplementedError
 
   def _decode(self, key, num_boxes, text):
     return features.decode(text, num_boxes, self.where(key), self.dim, self.check_boxes)
@@ -66,17 +78,25 @@ class RegionTsv(RegionFile):
 
   Args:
     path: the `.tsv` file.
-    index: the JSON file of {key: row}, the official `imageid2idx.json`; None reads the keys from
-      the rows.
-    offsets: the JSON file of {key: byte offset}, the official `..._offset_map.json`, instead.
-    dim: numbers a region.
+    index: JSON file of {key: row}, the official `imageid2idx.json`; None reads the keys from the
+      rows.
+    offsets: JSON file of {key: byte offset}, the official `..._offset_map.json`; replaces `index`
+      and the `.lineidx`.
+    dim: numbers per region; None admits any width.
     check_boxes: as in `oscar.datasets.features.check`.
   """
 
-  def __init__(self, path, index=None, offsets=None, dim=features.REGION_DIM, check_boxes=True):
+  def __init__(
+    self,
+    path: str | os.PathLike[str],
+    index: str | os.PathLike[str] | None = None,
+    offsets: str | os.PathLike[str] | None = None,
+    dim: int | None = features.REGION_DIM,
+    check_boxes: bool = True,
+  ) -> None:
     if offsets is not None:
       by_offset = records.read_index(offsets)
-      keys = sorted(by_offset, key=by_offset.get)
+      keys = sorted(by_offset, key=by_offset.__getitem__)
       self._tsv = tsv.TsvFile(path, np.array([by_offset[key] for key in keys], np.int64))
       places = {key: row for row, key in enumerate(keys)}
     else:
@@ -86,10 +106,10 @@ class RegionTsv(RegionFile):
 
   def _read(self, key, row):
     columns = self._tsv[row]
-    found = columns[0].decode('utf-8', 'replace')
-    if found != key:
+    stored = columns[0].decode('utf-8', 'replace')
+    if stored != key:
       raise ValueError(
-        f'{self._tsv.where(row)} holds image {found!r}, but its index says {key!r}; the index '
+        f'{self._tsv.where(row)} holds image {stored!r}, but its index says {key!r}; the index '
         'belongs to another file.'
       )
     if len(columns) < 3:
@@ -103,7 +123,12 @@ class RegionTsv(RegionFile):
 class CaptionRegionTsv(RegionFile):
   """`*.feature.tsv` of captioning: key, JSON {num_boxes, features}."""
 
-  def __init__(self, path, dim=features.REGION_DIM, check_boxes=True):
+  def __init__(
+    self,
+    path: str | os.PathLike[str],
+    dim: int | None = features.REGION_DIM,
+    check_boxes: bool = True,
+  ) -> None:
     self._tsv = tsv.TsvFile(path)
     super().__init__(path, row_of_key(self._tsv), dim, check_boxes)
 
@@ -118,13 +143,18 @@ class CaptionRegionTsv(RegionFile):
 
 
 class RegionTensors(RegionFile):
-  """`*_img_frcnn_feats.pt`: a torch file of {key: tensor [regions, dim]}; keys become text."""
+  """`*_img_frcnn_feats.pt`: a torch file of {key: tensor [regions, dim]}; keys become str."""
 
-  def __init__(self, path, dim=features.REGION_DIM, check_boxes=True):
+  def __init__(
+    self,
+    path: str | os.PathLike[str],
+    dim: int | None = features.REGION_DIM,
+    check_boxes: bool = True,
+  ) -> None:
     tensors = torch_tensors.load(path)
     if not isinstance(tensors, dict):
       raise ValueError(
-        f'{path} holds a {type(tensors).__name__}; expected a dictionary of image key to tensor.'
+        f'{path} holds a {type(tensors).__name__}; expected a dictionary {{image key: tensor}}.'
       )
     super().__init__(path, {str(key): value for key, value in tensors.items()}, dim, check_boxes)
 
@@ -136,12 +166,16 @@ class RegionTensors(RegionFile):
     return regions
 
 
-def open_regions(stem, dim=features.REGION_DIM):
-  """The regions in `STEM.tsv` if there is such a file, else in `STEM.pt`.
+def open_regions(stem: str, dim: int | None = features.REGION_DIM) -> RegionFile:
+  """Opens the regions in `STEM.tsv` if that file exists, else in `STEM.pt`.
 
   Args:
     stem: path without ending, such as '.../train_img_frcnn_feats'.
-    dim: numbers a region.
+    dim: numbers per region; None admits any width.
+
+  Raises:
+    FileNotFoundError: neither file exists.
+    ValueError: damaged offsets, keys or torch file.
   """
   if not os.path.exists(stem + '.tsv'):
     return RegionTensors(stem + '.pt', dim=dim)
@@ -149,16 +183,16 @@ def open_regions(stem, dim=features.REGION_DIM):
   return RegionTsv(stem + '.tsv', offsets=offsets if os.path.exists(offsets) else None, dim=dim)
 
 
-def row_of_key(file):
-  """{key: row} from the first column of a `TsvFile`.
+def row_of_key(file: tsv.TsvFile) -> dict[str, int]:
+  """Returns {key: row} from the first column of a TSV file.
 
   Raises:
-    ValueError: a key comes twice.
+    ValueError: a key occurs twice.
   """
-  rows = {}
+  rows: dict[str, int] = {}
   for row in range(len(file)):
     key = file.key(row)
     if key in rows:
-      raise ValueError(f'{file.where(row)}: key {key!r} comes again; row {rows[key]} has it too.')
+      raise ValueError(f'{file.where(row)}: key {key!r} occurs again; row {rows[key]} has it too.')
     rows[key] = row
   return rows

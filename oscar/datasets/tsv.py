@@ -1,7 +1,7 @@
-"""The official TSV files: tab-separated rows, and beside `X.tsv` a `X.lineidx` with their offsets.
+"""The official TSV files: tab-separated rows in `X.tsv`, their byte offsets in `X.lineidx`.
 
-A row is read when it is asked for, so a file of any size needs 8 bytes of memory a row. A
-`.lineidx` that does not belong to its file is noticed at the first row that it misses.
+Rows are read on access, so a file of any size takes 8 bytes of memory per row. The first row that
+an offset of another file's `.lineidx` misses raises.
 
     python -m oscar.datasets.tsv FILE.tsv ...     # (re)writes FILE.lineidx
 """
@@ -10,6 +10,9 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -23,19 +26,19 @@ _KEY_BYTES = 256
 class TsvFile:
   """The rows of a TSV file, by number.
 
-  Reading does not move a file position, so one object serves any number of threads.
+  Reading does not move a file position, so threads can share one object.
 
   Args:
     path: the `.tsv` file.
-    offsets: int64 [rows], where the rows begin, if something else than the `.lineidx` says it.
-      Without either the file is read once to find them.
+    offsets: int64 [rows], first byte of each row; None reads the `.lineidx`, or without one
+      searches the whole file once.
 
   Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: the `.lineidx` holds something else than offsets into the file.
+    FileNotFoundError: the file does not exist.
+    ValueError: the `.lineidx` does not hold offsets into the file.
   """
 
-  def __init__(self, path, offsets=None):
+  def __init__(self, path: str | os.PathLike[str], offsets: np.ndarray | None = None) -> None:
     self.path = os.fspath(path)
     if not os.path.isfile(self.path):
       raise FileNotFoundError(f'{self.path} does not exist; expected a TSV file.')
@@ -51,19 +54,23 @@ class TsvFile:
       os.close(self._file)
 
   def __reduce__(self):
-    return TsvFile, (self.path, self._bounds[:-1])  # Another process opens the file for itself.
+    return TsvFile, (self.path, self._bounds[:-1])  # File descriptors do not pickle: open again.
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._bounds) - 1
 
-  def __getitem__(self, row):
-    """The columns of a row: list of bytes, without white space around them."""
+  def __getitem__(self, row: int) -> list[bytes]:
+    """Returns the columns of a row, stripped of surrounding white space.
+
+    Raises:
+      ValueError: no such row, or the offsets do not fit the file.
+    """
     start, end = self._span(row)
-    # The byte before the row shows whether a row begins here at all.
+    # Read one byte more: the newline before the row proves that a row begins here.
     lead = min(start, 1)
     data = os.pread(self._file, end - start + lead, start - lead)
     if len(data) != end - start + lead:
-      raise ValueError(f'{self.where(row)}: the file became shorter while it was read.')
+      raise ValueError(f'{self.where(row)}: the file was shortened while it was read.')
     ends = (len(data) - 1, -1) if row == len(self) - 1 else (len(data) - 1,)
     if (lead and data[0] != 10) or data.find(b'\n', lead) not in ends:
       raise ValueError(
@@ -73,31 +80,39 @@ class TsvFile:
       )
     return [column.strip() for column in data[lead:].split(b'\t')]
 
-  def __iter__(self):
+  def __iter__(self) -> Iterator[list[bytes]]:
     return (self[row] for row in range(len(self)))
 
-  def key(self, row):
-    """str: the first column, for which the rest of the row is not read."""
+  def key(self, row: int) -> str:
+    """Returns the first column; reads the whole row only if the column exceeds 256 bytes."""
     start, end = self._span(row)
     data = os.pread(self._file, min(end - start, _KEY_BYTES), start)
     column = data.split(b'\t', 1)[0] if b'\t' in data else self[row][0]
     return self._decode(column, row)
 
-  def text(self, row, column):
-    """str: one column of a row."""
+  def text(self, row: int, column: int) -> str:
+    """Returns one column of a row.
+
+    Raises:
+      ValueError: no such row or column, or not UTF-8.
+    """
     columns = self[row]
     return self._decode(self._column(columns, row, column), row)
 
-  def json(self, row, column=1):
-    """One column of a row, parsed."""
+  def json(self, row: int, column: int = 1) -> Any:
+    """Returns one column of a row, parsed as JSON.
+
+    Raises:
+      ValueError: no such row or column, not UTF-8, or not valid JSON.
+    """
     columns = self[row]
     text = self._decode(self._column(columns, row, column), row)
     place = f'{self.where(row)}, key {self._decode(columns[0], row)!r}: column {column}'
     with reading(place, 'JSON'):
       return json.loads(text)
 
-  def where(self, row):
-    """str: file and row, for an error."""
+  def where(self, row: int) -> str:
+    """Returns file and row, for an error."""
     return f'{self.path} row {row}'
 
   def _span(self, row):
@@ -121,25 +136,29 @@ class TsvFile:
 
 
 class TsvWriter:
-  """Writes a TSV file and its `.lineidx`; both appear under their names when all is written.
+  """Writes a TSV file and its `.lineidx`; both appear only when complete.
 
-  Use as a context manager: an exception inside leaves nothing behind.
+  Use as a context manager: an exception inside it leaves no file.
   """
 
-  def __init__(self, path):
+  def __init__(self, path: str | os.PathLike[str]) -> None:
     self.path = os.fspath(path)
-    self._offsets = []
+    self._offsets: list[int] = []
 
-  def __enter__(self):
+  def __enter__(self) -> 'TsvWriter':
     with contextlib.ExitStack() as stack:
       scratch = stack.enter_context(files.replacing(self.path))
-      stack.push(self._write_lineidx)  # After the rows, before they get their name.
+      stack.push(self._write_lineidx)  # Runs before the rows get their final name.
       self._file = stack.enter_context(open(scratch, 'wb'))
       self._stack = stack.pop_all()
     return self
 
-  def write(self, *columns):
-    """Appends a row; columns are str, bytes or int without tab or newline."""
+  def write(self, *columns: str | bytes | int) -> None:
+    """Appends a row.
+
+    Raises:
+      ValueError: a column holds a tab or a newline.
+    """
     row = [c if isinstance(c, bytes) else str(c).encode('utf-8') for c in columns]
     for column in row:
       if b'\t' in column or b'\n' in column:
@@ -147,7 +166,12 @@ class TsvWriter:
     self._offsets.append(self._file.tell())
     self._file.write(b'\t'.join(row) + b'\n')
 
-  def __exit__(self, kind, value, trace):
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    value: BaseException | None,
+    trace: TracebackType | None,
+  ) -> bool | None:
     return self._stack.__exit__(kind, value, trace)
 
   def _write_lineidx(self, kind, value, trace):
@@ -156,47 +180,49 @@ class TsvWriter:
       _write_offsets(self._offsets, lineidx_path(self.path))
 
 
-def lineidx_path(path):
-  """The path of the offsets that belong to a TSV file."""
+def lineidx_path(path: str | os.PathLike[str]) -> str:
+  """Returns the path of a TSV file's `.lineidx`."""
   return os.path.splitext(path)[0] + '.lineidx'
 
 
-def find_rows(path):
-  """int64 [rows]: the offset of each row, found by reading the whole file in pieces."""
-  starts, position = [np.zeros(1, np.int64)], 0
+def find_rows(path: str | os.PathLike[str]) -> np.ndarray:
+  """Returns the byte offset of each row, int64 [rows]; reads the whole file in chunks."""
+  pieces, position = [np.zeros(1, np.int64)], 0
   with open(path, 'rb') as file:
     while chunk := file.read(_CHUNK):
       newlines = np.flatnonzero(np.frombuffer(chunk, np.uint8) == 10)
-      starts.append(newlines + position + 1)
+      pieces.append(newlines + position + 1)
       position += len(chunk)
-  starts = np.concatenate(starts)
-  return starts[starts < position]  # The last newline ends a row and begins none.
+  starts = np.concatenate(pieces)
+  return starts[starts < position]  # No row begins after the last newline.
 
 
-def read_lineidx(path, size):
-  """int64 [rows]: the offsets in a `.lineidx` file of a TSV file of `size` bytes.
+def read_lineidx(path: str | os.PathLike[str], size: int) -> np.ndarray:
+  """Returns the offsets in a `.lineidx` file, int64 [rows], for a TSV file of `size` bytes.
 
   Raises:
-    ValueError: not ascending numbers from 0 to below `size`.
+    ValueError: the offsets do not ascend from 0 to below `size`.
   """
   with open(path, 'rb') as file:
     words = file.read().split()
-  mend = 'Write it again: python -m oscar.datasets.tsv FILE.tsv'
+  remedy = 'Write it again: python -m oscar.datasets.tsv FILE.tsv'
   try:
     offsets = np.array(words, 'S20').astype(np.int64)
   except (ValueError, OverflowError) as error:
-    raise ValueError(f'{path}: not a number ({error}); expected an offset a line. {mend}') from None
+    raise ValueError(
+      f'{path}: not a number ({error}); expected one offset per line. {remedy}'
+    ) from None
   if len(offsets) and not (offsets[0] == 0 and offsets[-1] < size and (np.diff(offsets) > 0).all()):
     raise ValueError(
       f'{path}: offsets from {offsets[0]} to {offsets[-1]}; expected ascending numbers from 0 to '
-      f'below {size}, the size of the TSV file. {mend}'
+      f'below {size}, the size of the TSV file. {remedy}'
     )
   if size and not len(offsets):
-    raise ValueError(f'{path} is empty, but its TSV file has {size} bytes. {mend}')
+    raise ValueError(f'{path} is empty, but its TSV file has {size} bytes. {remedy}')
   return offsets
 
 
-def write_lineidx(path):
+def write_lineidx(path: str | os.PathLike[str]) -> int:
   """Writes the `.lineidx` of the TSV file `path`; returns the number of rows."""
   offsets = find_rows(path)
   _write_offsets(offsets, lineidx_path(path))

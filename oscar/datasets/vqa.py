@@ -1,4 +1,4 @@
-"""VQA in the official layout.
+"""Reader of VQA in the official layout.
 
     train2014_qla_mrcnn.json ...   questions: q, o (tags with ';'), img_id, an (answers), s (scores)
     cache/trainval_ans2label.pkl   {answer: id}; trainval_label2ans.pkl: [answer]
@@ -9,12 +9,14 @@ Source: microsoft/Oscar, oscar/run_vqa.py and oscar/utils/task_utils.py.
 
 import dataclasses
 import os
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from oscar.datasets import features, records, region_files
 from tpu_utils.names import check_name
 
 # Split -> (question file, whether its answers are known).
-SPLITS = {
+SPLITS: dict[str, tuple[str, bool]] = {
   'train': ('train2014_qla_mrcnn.json', True),
   'val': ('val2014_qla_mrcnn.json', True),
   'train+val': ('train+val2014_qla_mrcnn.json', True),
@@ -26,23 +28,23 @@ LABELS = 'cache/trainval_ans2label.pkl'
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-  """A question on an image.
+  """A question about an image.
 
   Attributes:
     question: text.
     tags: text of the image's object tags.
-    image_id: text, the key of the image's regions.
-    question_id: number; 0 where the file has none.
-    answers: indices of the accepted answers; empty if unknown.
-    scores: of each answer, in [0, 1]; VQA's soft score.
+    image_id: key of the image's regions.
+    question_id: number; 0 if the file has none.
+    answers: labels of the accepted answers; empty if unknown.
+    scores: VQA's soft score of each answer, in [0, 1].
   """
 
   question: str
   tags: str
   image_id: str
   question_id: int
-  answers: tuple = ()
-  scores: tuple = ()
+  answers: tuple[int, ...] = ()
+  scores: tuple[float, ...] = ()
 
 
 class Vqa:
@@ -51,16 +53,22 @@ class Vqa:
   Args:
     data_dir: the folder.
     split: a key of `SPLITS`.
-    dim: numbers a region.
+    dim: numbers per region; None admits any width.
 
   Attributes:
-    questions: list of `Question`, in the order of the file; questions without a known answer are
-      left out of splits that have answers, as officially.
+    questions: list of `Question`, in file order; in splits with answers, questions without a known
+      answer are dropped, as in the official code.
     regions: {image key: float32 [regions, dim]}.
-    answers: list of the answers' texts; an index into it is a label.
+    answers: list of the answers' texts; a label is an index into it.
+
+  Raises:
+    FileNotFoundError: a file is missing.
+    ValueError: an unknown split, or a damaged file.
   """
 
-  def __init__(self, data_dir, split, dim=features.REGION_DIM):
+  def __init__(
+    self, data_dir: str | os.PathLike[str], split: str, dim: int | None = features.REGION_DIM
+  ) -> None:
     check_name('VQA split', split, SPLITS)
     name, answered = SPLITS[split]
     self.answers, label_of = read_labels(os.path.join(data_dir, LABELS))
@@ -71,28 +79,38 @@ class Vqa:
     self.regions = region_files.open_regions(stem, dim)
 
 
-def read_labels(path):
-  """Answers and the labels of the answer ids, from an official {answer: id} file.
+def read_labels(path: str | os.PathLike[str]) -> tuple[list[str], dict[int, int]]:
+  """Reads the answers and the label of each answer id from an official {answer: id} file.
 
-  The label of an id is the place of its entry in the file, not the id itself.
+  The label of an id is the position of its entry in the file, not the id itself.
 
   Returns:
     ([answer], {answer id: label})
+
+  Raises:
+    FileNotFoundError: the file does not exist.
+    ValueError: the file is not a dictionary of whole numbers by answer.
   """
   ids = records.read_plain(path)
   if not isinstance(ids, dict) or not ids or not all(type(i) is int for i in ids.values()):
-    raise ValueError(f'{path}: expected a dictionary of answer to number.')
+    raise ValueError(f'{path}: expected a dictionary {{answer: number}}.')
   return list(ids), {answer_id: label for label, answer_id in enumerate(ids.values())}
 
 
-def read_questions(path, label_of, answered, scored):
-  """Yields the `Question`s of an official file of VQA or GQA.
+def read_questions(
+  path: str | os.PathLike[str], label_of: Mapping[Any, int], answered: bool, scored: bool
+) -> Iterator[Question]:
+  """Yields the questions of an official VQA or GQA file.
 
   Args:
     path: the JSON file.
     label_of: {answer id: label}.
-    answered: whether answers are read; then questions with none are left out.
-    scored: whether the file has a score for each answer; else each counts 1.
+    answered: whether to read answers; drops questions that have none.
+    scored: whether the file has a score for each answer; otherwise each scores 1.
+
+  Raises:
+    FileNotFoundError: the file does not exist.
+    ValueError: a row lacks a field, or has an unknown answer id or another number of scores.
   """
   for number, row in enumerate(records.read_json_list(path)):
     where = f'{path} row {number}'

@@ -1,4 +1,4 @@
-"""The embedded world: scenes of real handwritten digits, and all that OSCAR is trained on, made here.
+"""The embedded data set of OSCAR: scenes of real handwritten digits and the texts about them.
 
     from oscar import scenes
     world = scenes.build('runs/scenes')       # about a minute; the second call returns at once
@@ -6,13 +6,14 @@
     PretrainInput(world.data_dir, ...)        # splits 'train' and 'val'
     world.prepare('vqa')                      # TFDS builder; also coco_caption, nocaps, ...
 
-A scene is two to five coloured digits on a canvas, drawn at random and known exactly (`graph`). Its
-picture is painted from the embedded digits (`canvas`), its regions come from a ResNeXt that is
-trained here (`detector`), its captions, questions and statements from the scene graph. The digits of
-the split 'val' occur in no training scene, and the detector has not seen them.
+A scene is two to five coloured digits on a canvas, sampled at random (`graph`). `canvas` paints it
+with the embedded digits, a ResNeXt trained on other scenes (`detector`) gives its regions, and its
+captions, questions and statements follow from the scene graph, which is known exactly. The digits
+of the split 'val' are held out: no training scene and no detector training contains them.
 
-Importing the package imports nothing else: TensorFlow is loaded by the first use of a name below.
+Importing this package is cheap: the first use of a name below imports TensorFlow.
 """
+
 from tpu_utils import lazy
 
 __all__ = ['World', 'build']

@@ -1,44 +1,39 @@
-"""Captions of a scene: true, in varied words."""
+"""Makes true captions of a scene in varied words."""
 
 import collections
+import random
 
-from oscar.scenes import words
+from oscar.scenes import graph, words
 from oscar.scenes.words import Phrase, a, listed, pick
 
 _OPENINGS = ('', 'there is ', 'the picture shows ', 'a picture of ', 'you can see ')
 
 
-def captions(scene, rng):
-  """Five captions of different kinds, some of which say little, in random order.
-
-  Args:
-    scene: `graph.Scene`.
-    rng: `random.Random`.
-
-  Returns:
-    [str]
-  """
-  return _made((_inventory, _in_order, _groups, _relation, pick(rng, (_count, _extreme))), scene, rng)
+def captions(scene: graph.Scene, rng: random.Random) -> list[str]:
+  """Returns five captions of different kinds, some of them vague, in random order."""
+  kinds = (_inventory, _in_order, _groups, _relation, pick(rng, (_count, _extreme)))
+  return _make(kinds, scene, rng)
 
 
-def detailed(scene, rng):
-  """Five captions that speak of every thing, and so tell the scene from others; else as `captions`."""
-  return _made((_inventory, _inventory, _in_order, _in_order, _groups), scene, rng)
+def detailed(scene: graph.Scene, rng: random.Random) -> list[str]:
+  """Returns five captions that each mention every thing, to distinguish the scene from others."""
+  return _make((_inventory, _inventory, _in_order, _in_order, _groups), scene, rng)
 
 
-def _made(kinds, scene, rng):
+def _make(kinds, scene, rng):
+  """Returns one caption per kind, shuffled."""
   made = [kind(scene, rng) for kind in kinds]
   rng.shuffle(made)
   return made
 
 
 def _inventory(scene, rng):
-  """Everything there is, thing by thing."""
+  """Lists every thing."""
   return pick(rng, _OPENINGS) + _list(rng.sample(scene.things, len(scene.things)), rng)
 
 
 def _in_order(scene, rng):
-  """Everything there is, from one side to the other."""
+  """Lists every thing from one side to the other."""
   axis = rng.randrange(2)
   things = _list(sorted(scene.things, key=lambda thing: thing.centre[axis]), rng)
   order = ('from left to right', 'from top to bottom')[axis]
@@ -46,7 +41,7 @@ def _in_order(scene, rng):
 
 
 def _list(things, rng):
-  """The words of things, of each its colour and digit at least."""
+  """Returns a list of things in words, each with at least colour and digit."""
   return listed(
     [
       a(Phrase(pick(rng, (thing.size, None)), thing.colour, thing.digit).words(rng))
@@ -56,7 +51,7 @@ def _list(things, rng):
 
 
 def _groups(scene, rng):
-  """How many there are of each digit, or of each colour."""
+  """Counts the things of each digit or of each colour."""
   name = pick(rng, ('digit', 'colour'))
   counts = collections.Counter(getattr(thing, name) for thing in scene.things)
   parts = []
@@ -71,7 +66,7 @@ def _groups(scene, rng):
 
 
 def _count(scene, rng):
-  """How many digits, and one thing among them."""
+  """Counts all things and mentions one."""
   number, noun = words.NUMBERS[len(scene.things)], pick(rng, words.NOUNS)
   thing = a(words.some_phrase(rng, pick(rng, scene.things)).words(rng))
   return pick(
@@ -85,7 +80,7 @@ def _count(scene, rng):
 
 
 def _relation(scene, rng):
-  """How one thing lies to another."""
+  """Relates one thing to another."""
   first, second = rng.sample(scene.things, 2)
   _, lies = words.relation(rng, first, second)
   one, two = (a(words.some_phrase(rng, thing).words(rng)) for thing in (first, second))
@@ -93,7 +88,7 @@ def _relation(scene, rng):
 
 
 def _extreme(scene, rng):
-  """What lies furthest to one side."""
+  """Says which thing lies furthest to one side."""
   name = pick(rng, tuple(words.EXTREMES))
   noun = pick(rng, words.NOUNS)
   thing = a(words.some_phrase(rng, words.extreme(scene, name)).words(rng))

@@ -1,10 +1,13 @@
-"""Scene graphs: which digits stand where, in which colour and size, and how they lie to each other.
+"""Scene graphs: digits with position, colour and size, and the relations between them.
 
-A scene is drawn at random and known exactly; the pictures (`canvas`) and all language (`captions`,
-`questions`, `statements`) are made from it.
+A scene is sampled at random; its picture (`canvas`) and all texts about it (`captions`,
+`questions`, `statements`) derive from it.
 """
 
 import dataclasses
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from tpu_utils.images.digits import NAMES as DIGITS
 
@@ -17,22 +20,22 @@ COLOURS = {
   'blue': (60, 90, 220),
   'purple': (150, 60, 190),
 }
-SIZES = {'small': (16, 22), 'large': (34, 44)}  # Pixels of height, from and to.
-COUNTS = (2, 3, 4, 5)
-# For two things: whether the first lies so to the second. Exactly one of each two holds, as the
-# centres of a scene never share a row or a column.
-RELATIONS = {
+SIZES = {'small': (16, 22), 'large': (34, 44)}  # Height in pixels: smallest, largest.
+COUNTS = (2, 3, 4, 5)  # Things in a scene.
+# {relation: predicate on (first thing, second thing)}. Of left and right, and of above and below,
+# exactly one holds, as no two centres of a scene share a row or a column.
+RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
   'left': lambda a, b: a.centre[0] < b.centre[0],
   'right': lambda a, b: a.centre[0] > b.centre[0],
   'above': lambda a, b: a.centre[1] < b.centre[1],
   'below': lambda a, b: a.centre[1] > b.centre[1],
 }
 
-_APART = 6  # Pixels between the centres, across and down: enough for a person to see.
+_MIN_OFFSET = 6  # Pixels between two centres on each axis: enough for a person to see.
 _GAP = 2  # Pixels between two boxes.
 _JITTER = 12  # Standard deviation of a colour's channels.
-_FEW = 0.25  # How often a scene keeps to two colours, and to two digits, so that things repeat.
-_TRIES = 200
+_FEW = 0.25  # Probability that a scene uses two colours only, or two digits, so that things repeat.
+_TRIES = 200  # Positions tried for a thing.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,49 +47,53 @@ class Thing:
     colour: one of `COLOURS`.
     size: one of `SIZES`.
     box: (x1, y1, x2, y2) in whole pixels, x2 and y2 exclusive.
-    sample: which of the handwritten digits of that kind.
-    rgb: the very colour it is painted in.
+    sample: index among the handwritten samples of the digit.
+    rgb: the exact colour that it is painted in, each channel 0 to 255.
   """
 
   digit: str
   colour: str
   size: str
-  box: tuple
+  box: tuple[int, ...]
   sample: int = 0
-  rgb: tuple = ()
+  rgb: tuple[int, ...] = ()
 
   @property
-  def centre(self):
+  def centre(self) -> tuple[float, float]:
+    """The centre of the box, (x, y) in pixels."""
     return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-  """A picture's contents: `key` names the image, `things` has 2 to 5 of them, in no special order."""
+  """The contents of a picture.
+
+  Attributes:
+    key: name of the image.
+    things: 2 to 5 things, in no particular order.
+    background: RGB colour of the canvas.
+  """
 
   key: str
-  things: tuple
-  background: tuple = (30, 30, 30)
+  things: tuple[Thing, ...]
+  background: tuple[int, ...] = (30, 30, 30)
 
 
-def sample(rng, key, inks):
-  """Draws a scene.
+def sample(rng: random.Random, key: str, inks: Mapping[str, Sequence[Any]]) -> Scene:
+  """Samples a scene with disjoint boxes inside the canvas.
 
   Args:
-    rng: `random.Random`.
+    rng: source of all random choices.
     key: name of the image.
     inks: {digit: [uint8 [height, width]]}, the handwritten digits to choose from.
-
-  Returns:
-    `Scene` whose boxes lie apart and inside the canvas.
   """
   count = rng.choice(COUNTS)
   digits = _few(rng, DIGITS)
   colours = _few(rng, list(COLOURS))
-  things = []
+  things: list[Thing] = []
   while len(things) < count:
     thing = _place(rng, things, rng.choice(digits), rng.choice(colours), inks)
-    things = [*things, thing] if thing else []  # No room left: begin again.
+    things = [*things, thing] if thing else []  # No room left: start over.
   return Scene(key, tuple(things), tuple(rng.randrange(10, 50) for _ in range(3)))
 
 
@@ -95,7 +102,7 @@ def _few(rng, names):
 
 
 def _place(rng, others, digit, colour, inks):
-  """A `Thing` apart from the others, or None if chance finds no place for it."""
+  """Returns a `Thing` apart from the others; None if no tried position is free."""
   size = rng.choice(list(SIZES))
   number = rng.randrange(len(inks[digit]))
   ink = inks[digit][number]
@@ -105,15 +112,16 @@ def _place(rng, others, digit, colour, inks):
   for _ in range(_TRIES):
     x, y = rng.randint(0, WIDTH - width), rng.randint(0, HEIGHT - height)
     thing = Thing(digit, colour, size, (x, y, x + width, y + height), number, rgb)
-    if all(_apart(thing, other) for other in others):
+    if all(_are_apart(thing, other) for other in others):
       return thing
   return None
 
 
-def _apart(a, b):
-  separate = any(
+def _are_apart(a, b):
+  disjoint = any(
     one.box[axis + 2] + _GAP <= two.box[axis]
     for one, two in ((a, b), (b, a))
     for axis in (0, 1)
   )
-  return separate and all(abs(p - q) >= _APART for p, q in zip(a.centre, b.centre, strict=True))
+  offsets = [abs(p - q) for p, q in zip(a.centre, b.centre, strict=True)]
+  return disjoint and min(offsets) >= _MIN_OFFSET

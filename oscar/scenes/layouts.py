@@ -1,7 +1,7 @@
-"""Writes scenes in the official layouts, so that the readers of `oscar.datasets` take them as they are.
+"""Writes scenes in the official layouts, for the readers of `oscar.datasets`.
 
-One file of region features serves all tasks; they hold links to it. Where officially there is a
-torch file of features, there is a TSV file of the same name, and captions of retrieval are JSON.
+All tasks link to one file of region features. Two formats differ from the official ones: a TSV file
+of the same name replaces a torch file of features, and retrieval captions are JSON.
 """
 
 import collections
@@ -9,50 +9,58 @@ import dataclasses
 import json
 import os
 import pickle
+from collections.abc import Mapping, Sequence
 
 from oscar import region_features
 from oscar.datasets import features, tsv
 from oscar.scenes import words
 from oscar.scenes.graph import DIGITS, Scene
+from oscar.scenes.questions import Question
+from oscar.scenes.statements import Statement
 
-# Digits that the captions of the split 'seen' never mention: what NoCaps calls novel objects. Captions
-# count to five, so smaller ones would be mentioned all the same.
+# Digits that no caption of the split 'seen' mentions, like the novel objects of NoCaps. Captions
+# count up to five things, so they would mention smaller digits anyway.
 NOVEL = ('six', 'nine')
 
-_FEATURES = 'features'  # Folder of the features of all images.
+_FEATURES = 'features'  # Folder of all images' features.
 
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-  """A scene with all that is said of it.
+  """A scene with its detections and texts.
 
   Attributes:
-    scene: `graph.Scene`.
-    regions: `region_features.Regions`, what the detector says.
-    captions: [str].
-    detailed: [str], captions for retrieval: they tell the scene from others.
-    vqa, gqa: [`questions.Question`].
+    scene: the scene graph.
+    regions: the detector's predictions.
+    captions: five captions.
+    detailed: five captions for retrieval, which distinguish the scene from others.
+    vqa, gqa: the questions of these data sets.
   """
 
   scene: Scene
   regions: region_features.Regions
-  captions: list
-  detailed: list
-  vqa: list
-  gqa: list
+  captions: list[str]
+  detailed: list[str]
+  vqa: list[Question]
+  gqa: list[Question]
 
   @property
-  def key(self):
+  def key(self) -> str:
+    """The image's name."""
     return self.scene.key
 
 
-def write(folder, splits, statements):
-  """Writes all tasks' files.
+def write(
+  folder: str,
+  splits: Mapping[str, Sequence[Image]],
+  statements: Mapping[str, Sequence[Statement]],
+) -> None:
+  """Writes the files of all tasks.
 
   Args:
-    folder: gets a folder for each of `oscar.datasets.builders.BUILDERS`, and one of features.
-    splits: {'train' and 'val': [`Image`]}.
-    statements: {split: [`statements.Statement`]}.
+    folder: gets a subfolder for each of `oscar.datasets.builders.BUILDERS`, and one of features.
+    splits: images of 'train' and 'val'.
+    statements: statements of 'train' and 'val'.
   """
   everything = ((image.key, image.regions) for images in splits.values() for image in images)
   region_features.write(os.path.join(folder, _FEATURES), everything)
@@ -66,7 +74,7 @@ def write(folder, splits, statements):
 
 
 def _link_features(folder, stem='features'):
-  """Makes features.tsv and its offsets appear in a task's folder, as STEM.tsv and STEM.lineidx."""
+  """Links features.tsv and its offsets into a task's folder as STEM.tsv and STEM.lineidx."""
   for ending in ('tsv', 'lineidx'):
     _link(os.path.join(folder, f'{stem}.{ending}'), f'../{_FEATURES}/features.{ending}')
 
@@ -77,7 +85,7 @@ def _link(path, target):
 
 
 def _write_pretrain(folder, splits):
-  """Captions with the tags, questions with the answers; the questions of VQA and GQA."""
+  """Writes captions with tags, and the questions of VQA and GQA with answers."""
   _link_features(folder)
   _link(os.path.join(folder, 'imageid2idx.json'), f'../{_FEATURES}/imageid2idx.json')
   for ending in ('tsv', 'lineidx'):
@@ -112,11 +120,10 @@ def _write_captions(folder, splits):
       tsv.TsvWriter(f'{stem}.label.tsv') as labels,
     ):
       for image in images:
-        found = image.regions
-        encoded = features.encode(found.features).decode('ascii')
-        content = {'num_boxes': len(found.tags), 'features': encoded}
+        encoded = features.encode(image.regions.features).decode('ascii')
+        content = {'num_boxes': len(image.regions.tags), 'features': encoded}
         regions.write(image.key, json.dumps(content))
-        labels.write(image.key, json.dumps(found.objects()))
+        labels.write(image.key, json.dumps(image.regions.objects()))
     annotations = [(image.key, caption) for image in images for caption in image.captions]
     rows = [
       {'image_id': key, 'id': number, 'caption': caption}
@@ -142,22 +149,27 @@ def _without_novel(images):
 
 
 def _write_nocaps(root, images):
-  """The validation images again, with what the detector found of the novel digits."""
+  """Writes the validation images again, with detections of novel digits as constraints."""
   folder = os.path.join(root, 'nocaps')
   names = ('val.feature.tsv', 'val.feature.lineidx', 'val.label.tsv', 'val.label.lineidx')
   for name in (*names, 'val_caption.json', 'val_caption_coco_format.json'):
     _link(os.path.join(folder, name), f'../coco_caption/{name}')
   with tsv.TsvWriter(os.path.join(folder, 'val.cbs_box.tsv')) as boxes:
     for image in images:
-      found = [item for item in image.regions.objects() if item['class'] in NOVEL]
-      boxes.write(image.key, json.dumps([{**item, 'class': item['class'].title()} for item in found]))
+      novel = [
+        {**item, 'class': item['class'].title()}
+        for item in image.regions.objects()
+        if item['class'] in NOVEL
+      ]
+      boxes.write(image.key, json.dumps(novel))
   for name in ('cbs_constraint2tokens', 'cbs_tokenforms'):
     with tsv.TsvWriter(os.path.join(folder, f'{name}.tsv')) as file:
       for digit in DIGITS:
         forms = digit if name == 'cbs_constraint2tokens' else f'{digit},{words.plural_of(digit)}'
         file.write(digit, forms)
   leaves = [{'LabelName': digit.title()} for digit in DIGITS]
-  hierarchy = {'LabelName': 'Entity', 'Subcategory': [{'LabelName': 'Digit', 'Subcategory': leaves}]}
+  parent = {'LabelName': 'Digit', 'Subcategory': leaves}
+  hierarchy = {'LabelName': 'Entity', 'Subcategory': [parent]}
   _write_json(os.path.join(folder, 'cbs_hierarchy.json'), hierarchy)
   with open(os.path.join(folder, 'val.yaml'), 'w', encoding='utf-8') as file:
     file.write('feature: val.feature.tsv\nlabel: val.label.tsv\ncaption: val_caption.json\n')
@@ -201,7 +213,7 @@ def _write_gqa(folder, splits):
 
 
 def _question_rows(images, task, label_of):
-  """[(official row without scores, `Question`)]; ids are numbers, counted within the split."""
+  """Returns [(official row without scores, `Question`)]; ids count from 0 within the split."""
   asked = [(image, question) for image in images for question in getattr(image, task)]
   return [
     (
@@ -216,7 +228,7 @@ def _question_rows(images, task, label_of):
 
 
 def _write_answers(stem, asked):
-  """Writes STEM_ans2label.pkl and STEM_label2ans.pkl, frequent answers first; returns the first."""
+  """Writes STEM_ans2label.pkl (returned) and STEM_label2ans.pkl, frequent answers first."""
   counts = collections.Counter(
     answer for questions in asked for question in questions for answer in question.answers
   )

@@ -1,56 +1,66 @@
-"""Questions on scenes with their answers: simple ones as in VQA, compositional ones as in GQA.
+"""Questions about scenes with their answers: simple ones as in VQA, compositional ones as in GQA.
 
-Wording gives no answer away: each question of yes or no is asked of two scenes, of one of which it
-is true and of the other false.
+The wording does not give the answer away: each yes/no question is asked about two scenes, with the
+answer yes for one and no for the other.
 """
 
 import collections
 import dataclasses
+import random
+from collections.abc import Callable, Sequence
 
 from oscar.scenes import graph, words
 from oscar.scenes.words import Phrase, a, pick
 
-_TRIES = 100  # To find a question that is true of one scene and false of another.
-_ANNOTATORS = 10  # Who answer a question with several right answers; VQA's score counts them.
-_ENOUGH = 3  # So many annotators make an answer right in full.
+_TRIES = 100  # Attempts to find a question with the answers yes and no for a pair of scenes.
+_ANNOTATORS = 10  # Simulated annotators of a question with several right answers, as in VQA.
+_FULL_SCORE = 3  # Annotators that must agree for VQA's score of 1.
+
+# A yes/no question: its text, and a function from another scene to True (yes), False (no) or None
+# (the question makes no sense there). For the scene that it was made from the answer is yes.
+ClosedQuestion = tuple[str, Callable[[graph.Scene], bool | None]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-  """A question.
+  """A question with its answers.
 
   Attributes:
     text: the question.
     answers: {answer: score in (0, 1]}; more than one only for `name_one`.
-    kind: the function that made it.
+    kind: name of the function that made it.
   """
 
   text: str
-  answers: dict
+  answers: dict[str, float]
   kind: str
 
 
-def vqa(scenes, rng, count=4):
-  """Simple questions on scenes, about half of them of yes or no.
+def vqa(
+  scenes: Sequence[graph.Scene], rng: random.Random, count: int = 4
+) -> list[list[Question]]:
+  """Makes simple questions, about half of them yes/no questions.
 
   Args:
-    scenes: [`graph.Scene`].
-    rng: `random.Random`.
-    count: how many on each scene.
+    scenes: the scenes to ask about.
+    rng: source of all random choices.
+    count: questions per scene.
 
   Returns:
-    [[`Question`]]: on each scene, all different.
+    For each scene `count` different questions.
   """
   return _ask(_SIMPLE_OPEN, _SIMPLE_CLOSED, scenes, rng, count)
 
 
-def gqa(scenes, rng, count=4):
-  """Compositional questions on scenes; arguments and result as of `vqa`."""
+def gqa(
+  scenes: Sequence[graph.Scene], rng: random.Random, count: int = 4
+) -> list[list[Question]]:
+  """Makes compositional questions; arguments and result as for `vqa`."""
   return _ask(_COMPOSED_OPEN, _COMPOSED_CLOSED, scenes, rng, count)
 
 
 def _ask(open_kinds, closed_kinds, scenes, rng, count):
-  asked = {scene.key: {} for scene in scenes}
+  asked = {scene.key: {} for scene in scenes}  # {key: {text: Question}}
   for _ in range(count // 2):
     order = rng.sample(scenes, len(scenes))
     for pair in zip(order[::2], order[1::2], strict=False):
@@ -65,7 +75,7 @@ def _ask(open_kinds, closed_kinds, scenes, rng, count):
 
 
 def _ask_both(kinds, pair, asked, rng):
-  """Asks one question of yes or no of both scenes, if chance finds one that tells them apart."""
+  """Asks both scenes one yes/no question with different answers, if `_TRIES` attempts find one."""
   for _ in range(_TRIES):
     kind, (true, false) = pick(rng, kinds), rng.sample(pair, 2)
     text, test = kind(true, rng) or (None, None)
@@ -76,35 +86,38 @@ def _ask_both(kinds, pair, asked, rng):
       return
 
 
-# ---- questions with one answer out of many
+# Open questions: (scene, rng) -> `Question`, or None if the random choices allow none.
 
 
-def colour_of(scene, rng):
+def colour_of(scene: graph.Scene, rng: random.Random) -> Question | None:
+  """Asks for the colour of a thing."""
   thing, phrase = _only(rng, scene, without='colour')
   if phrase is None:
     return None
   forms = ('what color is the {}?', 'what is the color of the {}?', 'which color does the {} have?')
-  return _asked(rng, forms, [phrase.words(rng)], thing.colour, 'colour_of')
+  return _question(rng, forms, [phrase.words(rng)], thing.colour, 'colour_of')
 
 
-def digit_of(scene, rng):
+def digit_of(scene: graph.Scene, rng: random.Random) -> Question | None:
+  """Asks for the digit of a thing."""
   thing, phrase = _only(rng, scene, without='digit')
   if phrase is None:
     return None
   forms = ('what is the {}?', 'which number is the {}?', 'what does the {} say?')
-  return _asked(rng, forms, [phrase.words(rng)], thing.digit, 'digit_of')
+  return _question(rng, forms, [phrase.words(rng)], thing.digit, 'digit_of')
 
 
-def size_of(scene, rng):
+def size_of(scene: graph.Scene, rng: random.Random) -> Question | None:
+  """Asks for the size of a thing."""
   thing, phrase = _only(rng, scene, without='size')
   if phrase is None:
     return None
   forms = ('is the {} small or large?', 'is the {} large or small?', 'what size is the {}?')
-  return _asked(rng, forms, [phrase.words(rng)], thing.size, 'size_of')
+  return _question(rng, forms, [phrase.words(rng)], thing.size, 'size_of')
 
 
-def how_many(scene, rng):
-  """Of all things, of things as one of the scene, or of any kind."""
+def how_many(scene: graph.Scene, rng: random.Random) -> Question:
+  """Asks for the number of all things, of things like one of the scene, or of any kind."""
   phrase = pick(
     rng,
     (
@@ -113,29 +126,31 @@ def how_many(scene, rng):
       pick(rng, (Phrase(colour=pick(rng, scene.things).colour), words.any_phrase(rng))),
     ),
   )
-  forms = ('how many {} are there?', 'how many {} can you see?', 'how many {} does the picture show?')
+  forms = (
+    'how many {} are there?', 'how many {} can you see?', 'how many {} does the picture show?',
+  )  # fmt: skip
   number = str(len(phrase.select(scene)))
-  return _asked(rng, forms, [phrase.words(rng, plural=True)], number, 'how_many')
+  return _question(rng, forms, [phrase.words(rng, plural=True)], number, 'how_many')
 
 
-def name_one(scene, rng):
-  """Several answers are right: ten annotators each name one, scored as in VQA."""
+def name_one(scene: graph.Scene, rng: random.Random) -> Question:
+  """Asks for any digit or colour; ten simulated annotators answer, scored as in VQA."""
   name = pick(rng, ('digit', 'colour'))
   named = collections.Counter(
     getattr(pick(rng, scene.things), name) for _ in range(_ANNOTATORS)
   )
-  answers = {answer: min(1.0, count / _ENOUGH) for answer, count in sorted(named.items())}
-  what = {'digit': pick(rng, words.NOUNS), 'colour': 'color'}[name]
-  text = pick(rng, ('name one {} in the picture.', 'what is one {} that you can see?')).format(what)
+  answers = {answer: min(1.0, count / _FULL_SCORE) for answer, count in sorted(named.items())}
+  noun = {'digit': pick(rng, words.NOUNS), 'colour': 'color'}[name]
+  text = pick(rng, ('name one {} in the picture.', 'what is one {} that you can see?')).format(noun)
   return Question(text, answers, 'name_one')
 
 
-def related(scene, rng):
-  """The digit or colour of the only thing that lies so to a given one."""
+def related(scene: graph.Scene, rng: random.Random) -> Question | None:
+  """Asks for the digit or colour of the only thing with a relation to a given one."""
   anchor, phrase = _only(rng, scene)
   relation = pick(rng, tuple(graph.RELATIONS))
-  found = [t for t in scene.things if t != anchor and graph.RELATIONS[relation](t, anchor)]
-  if phrase is None or len(found) != 1:
+  others = [t for t in scene.things if t != anchor and graph.RELATIONS[relation](t, anchor)]
+  if phrase is None or len(others) != 1:
     return None
   place = f'{pick(rng, words.RELATION_WORDS[relation])} the {phrase.words(rng)}'
   noun, name = pick(rng, words.NOUNS), pick(rng, ('digit', 'colour'))
@@ -143,10 +158,11 @@ def related(scene, rng):
     'digit': ('what is {1}?', 'which {0} is {1}?'),
     'colour': ('what color is the {0} {1}?', 'what is the color of the {0} that is {1}?'),
   }[name]
-  return _asked(rng, forms, [noun, place], getattr(found[0], name), 'related')
+  return _question(rng, forms, [noun, place], getattr(others[0], name), 'related')
 
 
-def which_side(scene, rng):
+def which_side(scene: graph.Scene, rng: random.Random) -> Question | None:
+  """Asks on which of two sides of another thing a thing lies."""
   first, second = rng.sample(scene.things, 2)
   one, two = (words.only_phrase(rng, scene, thing) for thing in (first, second))
   if one is None or two is None:
@@ -158,56 +174,57 @@ def which_side(scene, rng):
     'left': 'is the {} to the {} or to the {} of the {}?',
     'above': 'is the {} {} or {} the {}?',
   }['left' if 'left' in sides else 'above']
-  return _asked(rng, (form,), [one.words(rng), *sides, two.words(rng)], answer, 'which_side')
+  return _question(rng, (form,), [one.words(rng), *sides, two.words(rng)], answer, 'which_side')
 
 
-def extreme(scene, rng):
-  """The digit or colour of what lies furthest to one side."""
+def extreme(scene: graph.Scene, rng: random.Random) -> Question:
+  """Asks for the digit or colour of the thing furthest to one side."""
   side, name = pick(rng, tuple(words.EXTREMES)), pick(rng, ('digit', 'colour'))
   forms = {
     'digit': ('what is the {} {}?', 'which number is the {} {}?'),
     'colour': ('what color is the {} {}?', 'what is the color of the {} {}?'),
   }[name]
   answer = getattr(words.extreme(scene, side), name)
-  return _asked(rng, forms, [side, pick(rng, words.NOUNS)], answer, 'extreme')
+  return _question(rng, forms, [side, pick(rng, words.NOUNS)], answer, 'extreme')
 
 
-def choose(scene, rng):
-  """Which of two colours a thing has."""
+def choose(scene: graph.Scene, rng: random.Random) -> Question | None:
+  """Asks which of two colours a thing has."""
   thing, phrase = _only(rng, scene, without='colour')
   if phrase is None:
     return None
   other = pick(rng, [colour for colour in graph.COLOURS if colour != thing.colour])
   colours = (thing.colour, other) if rng.random() < 0.5 else (other, thing.colour)
-  return _asked(rng, ('is the {} {} or {}?',), [phrase.words(rng), *colours], thing.colour, 'choose')
+  parts = [phrase.words(rng), *colours]
+  return _question(rng, ('is the {} {} or {}?',), parts, thing.colour, 'choose')
 
 
-# ---- questions of yes or no
-#
-# Each of these gives (text, test), or None. The answer on `scene` is yes; test(another scene) is True,
-# False, or None where the question makes no sense.
+# Yes/no questions: (scene, rng) -> `ClosedQuestion`, or None if the random choices allow none.
 
 
-def exists(scene, rng):
+def exists(scene: graph.Scene, rng: random.Random) -> ClosedQuestion:
+  """Asks whether a phrase fits any thing."""
   phrase = words.some_phrase(rng, pick(rng, scene.things))
   form = pick(rng, ('is there {}?', 'can you see {}?', 'does the picture show {}?'))
   return form.format(a(phrase.words(rng))), lambda other: bool(phrase.select(other))
 
 
-def has_colour(scene, rng):
+def has_colour(scene: graph.Scene, rng: random.Random) -> ClosedQuestion | None:
+  """Asks whether a thing has a colour."""
   thing, phrase = _only(rng, scene, without='colour')
   if phrase is None:
     return None
   form = pick(rng, ('is the {0} {1}?', 'is {1} the color of the {0}?'))
 
   def test(other):
-    found = phrase.select(other)
-    return found[0].colour == thing.colour if len(found) == 1 else None
+    things = phrase.select(other)
+    return things[0].colour == thing.colour if len(things) == 1 else None
 
   return form.format(phrase.words(rng), thing.colour), test
 
 
-def lies_so(scene, rng):
+def has_relation(scene: graph.Scene, rng: random.Random) -> ClosedQuestion | None:
+  """Asks whether a relation holds between two things."""
   first, second = rng.sample(scene.things, 2)
   one, two = (words.only_phrase(rng, scene, thing) for thing in (first, second))
   if one is None or two is None:
@@ -215,15 +232,14 @@ def lies_so(scene, rng):
   name, lies = words.relation(rng, first, second)
 
   def test(other):
-    found = one.select(other), two.select(other)
-    if [len(things) for things in found] != [1, 1] or found[0] == found[1]:
-      return None
-    return graph.RELATIONS[name](found[0][0], found[1][0])
+    pair = _only_pair(other, one, two)
+    return graph.RELATIONS[name](*pair) if pair else None
 
   return f'is the {one.words(rng)} {lies} the {two.words(rng)}?', test
 
 
-def exists_so(scene, rng):
+def exists_related(scene: graph.Scene, rng: random.Random) -> ClosedQuestion | None:
+  """Asks whether any thing that a phrase fits has a relation to a given one."""
   first, second = rng.sample(scene.things, 2)
   one, two = words.some_phrase(rng, first), words.only_phrase(rng, scene, second)
   if two is None:
@@ -239,8 +255,8 @@ def exists_so(scene, rng):
   return f'is there {a(one.words(rng))} {lies} the {two.words(rng)}?', test
 
 
-def same(scene, rng):
-  """Whether two things are alike in one way; described by nothing that would tell."""
+def same(scene: graph.Scene, rng: random.Random) -> ClosedQuestion | None:
+  """Asks whether two things share an attribute that neither description gives."""
   name = pick(rng, ('colour', 'digit', 'size'))
   first, second = rng.sample(scene.things, 2)
   one, two = (words.only_phrase(rng, scene, t, without=name) for t in (first, second))
@@ -248,45 +264,49 @@ def same(scene, rng):
     return None
 
   def test(other):
-    found = one.select(other), two.select(other)
-    if [len(things) for things in found] != [1, 1] or found[0] == found[1]:
-      return None
-    return getattr(found[0][0], name) == getattr(found[1][0], name)
+    pair = _only_pair(other, one, two)
+    return getattr(pair[0], name) == getattr(pair[1], name) if pair else None
 
-  what = {'colour': 'color', 'digit': 'number', 'size': 'size'}[name]
+  noun = {'colour': 'color', 'digit': 'number', 'size': 'size'}[name]
   form = pick(rng, ('do the {0} and the {1} have the same {2}?', 'has the {0} the {2} of the {1}?'))
   if name == 'digit':
     form = 'are the {0} and the {1} the same {2}?'
-  return form.format(one.words(rng), two.words(rng), what), test
+  return form.format(one.words(rng), two.words(rng), noun), test
 
 
-def both(scene, rng):
+def both(scene: graph.Scene, rng: random.Random) -> ClosedQuestion:
+  """Asks whether two different things exist."""
   first, second = rng.sample(scene.things, 2)
   one, two = words.some_phrase(rng, first), words.some_phrase(rng, second)
   form = pick(rng, ('are there both {} and {}?', 'is there {} and {}?'))
   text = form.format(a(one.words(rng)), a(two.words(rng)))
 
   def test(other):
-    # Two things, not one that both words fit.
+    # One thing that both phrases fit does not count as two.
     return any(x is not y for x in one.select(other) for y in two.select(other))
 
   return text, test
 
 
-# ---- helpers
-
-
 def _only(rng, scene, without=None):
-  """(a thing of the scene, a `Phrase` that fits it alone or None)."""
+  """Returns (a random thing, a `Phrase` that fits only it or None)."""
   thing = pick(rng, scene.things)
   return thing, words.only_phrase(rng, scene, thing, without)
 
 
-def _asked(rng, forms, parts, answer, kind):
+def _only_pair(scene, one, two):
+  """Returns the two different things that two phrases describe uniquely; None if they do not."""
+  first, second = one.select(scene), two.select(scene)
+  if len(first) != 1 or len(second) != 1 or first == second:
+    return None
+  return first[0], second[0]
+
+
+def _question(rng, forms, parts, answer, kind):
   return Question(pick(rng, forms).format(*parts), {answer: 1.0}, kind)
 
 
 _SIMPLE_OPEN = (colour_of, digit_of, size_of, how_many, name_one)
 _SIMPLE_CLOSED = (exists, has_colour)
 _COMPOSED_OPEN = (related, related, which_side, extreme, choose)
-_COMPOSED_CLOSED = (lies_so, exists_so, same, both)
+_COMPOSED_CLOSED = (has_relation, exists_related, same, both)

@@ -1,88 +1,91 @@
-"""Statements on two pictures, true or false, as in NLVR2.
+"""True and false statements about two pictures, as in NLVR2.
 
-Every statement is made twice: of a pair of which it is true, and of one of which it is false. So
+Every text occurs twice, with a pair for which it is true and with a pair for which it is false. So
 the words alone tell nothing, as in the balanced parts of NLVR2.
 """
 
 import dataclasses
+import random
+from collections.abc import Callable, Sequence
 
 from oscar.scenes import graph, words
 from oscar.scenes.words import Phrase, a, pick
 
-_TRIES = 60  # Pairs that are tried for one of which a statement is false.
+_TRIES = 60  # Pairs tried to find one for which a statement is false.
 _SIDES = ('left', 'right')
+
+# A text, and a function (left, right) -> whether it is true for that pair of scenes.
+TestableText = tuple[str, Callable[[graph.Scene, graph.Scene], bool]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Statement:
-  """A statement on the pictures of two scenes.
+  """A statement about the pictures of two scenes.
 
   Attributes:
     text: the statement.
-    keys: (left, right), names of the images.
+    keys: (left, right) names of the images.
     label: 1 if it is true, else 0.
-    kind: the function that made it.
+    kind: name of the function that made it.
   """
 
   text: str
-  keys: tuple
+  keys: tuple[str, str]
   label: int
   kind: str
 
 
-def statements(scenes, rng, count):
-  """Statements about pairs of scenes.
+def statements(
+  scenes: Sequence[graph.Scene], rng: random.Random, count: int
+) -> list[Statement]:
+  """Makes statements about random pairs of scenes.
 
   Args:
-    scenes: [`graph.Scene`].
-    rng: `random.Random`.
-    count: how many texts; each comes twice.
+    scenes: the scenes, two or more.
+    rng: source of all random choices.
+    count: number of texts.
 
   Returns:
-    [`Statement`], 2 * count of them.
+    2 * count statements: each text once true and once false, adjacent in random order.
   """
-  made = []
+  made: list[Statement] = []
   while len(made) < 2 * count:
     kind = pick(rng, _KINDS)
-    pair = _pair(scenes, rng)
-    statement = kind(*pair, rng)
-    false_pair = statement and _false_pair(statement[1], scenes, rng)
-    if not false_pair:
+    true_pair = rng.sample(scenes, 2)
+    testable = kind(*true_pair, rng)
+    if testable is None:
+      continue
+    text, test = testable
+    false_pair = _false_pair(test, scenes, rng)
+    if false_pair is None:
       continue
     two = [
-      Statement(statement[0], (left.key, right.key), label, kind.__name__)
-      for label, (left, right) in ((1, pair), (0, false_pair))
+      Statement(text, (left.key, right.key), label, kind.__name__)
+      for label, (left, right) in ((1, true_pair), (0, false_pair))
     ]
     made += two if rng.random() < 0.5 else two[::-1]
   return made
 
 
-def _pair(scenes, rng):
-  return rng.sample(scenes, 2)
-
-
 def _false_pair(test, scenes, rng):
-  pairs = (_pair(scenes, rng) for _ in range(_TRIES))
+  """Returns a random pair for which the test is false; None if `_TRIES` pairs have none."""
+  pairs = (rng.sample(scenes, 2) for _ in range(_TRIES))
   return next((pair for pair in pairs if not test(*pair)), None)
 
 
-# Each of these gives (text, test) or None; the text is true of (left, right), and test(left, right)
-# says whether it is of another pair.
+# (left, right, rng) -> `TestableText` that is true for the pair; None if the random choices allow
+# none.
 
 
-def count_in_one(left, right, rng):
-  """How many things of a kind the picture on one side shows."""
+def count_in_one(
+  left: graph.Scene, right: graph.Scene, rng: random.Random
+) -> TestableText:
+  """Counts the things of a kind in the picture on one side."""
   side = rng.randrange(2)
   phrase = words.some_phrase(rng, pick(rng, (left, right)[side].things))
   phrase = pick(rng, (phrase, Phrase()))
   number = len(phrase.select((left, right)[side]))
-  how, holds = pick(
-    rng,
-    (
-      ('exactly', lambda n: n == number),
-      ('at least', lambda n: n >= number),
-    ),
-  )
+  how = pick(rng, ('exactly', 'at least'))
   form = pick(
     rng,
     (
@@ -90,14 +93,21 @@ def count_in_one(left, right, rng):
       'there {4} {1} {2} {3} in the {0} image',
     ),
   )
-  what = phrase.words(rng, plural=number != 1)
+  noun = phrase.words(rng, plural=number != 1)
   verb = 'is' if number == 1 else 'are'
-  text = form.format(_SIDES[side], how, words.NUMBERS[number], what, verb)
-  return text, lambda *pair: holds(len(phrase.select(pair[side])))
+  text = form.format(_SIDES[side], how, words.NUMBERS[number], noun, verb)
+
+  def test(*pair):
+    count = len(phrase.select(pair[side]))
+    return count == number if how == 'exactly' else count >= number
+
+  return text, test
 
 
-def count_together(left, right, rng):
-  """How many things of a kind the pictures show together."""
+def count_together(
+  left: graph.Scene, right: graph.Scene, rng: random.Random
+) -> TestableText | None:
+  """Counts the things of a kind in both pictures together."""
   phrase = pick(rng, (Phrase(), words.some_phrase(rng, pick(rng, left.things + right.things))))
   number = sum(len(phrase.select(scene)) for scene in (left, right))
   if number < 2:
@@ -107,7 +117,10 @@ def count_together(left, right, rng):
   return text, lambda *pair: number == sum(len(phrase.select(scene)) for scene in pair)
 
 
-def both_show(left, right, rng):
+def both_show(
+  left: graph.Scene, right: graph.Scene, rng: random.Random
+) -> TestableText | None:
+  """Says that both pictures show a thing."""
   phrase = words.some_phrase(rng, pick(rng, left.things))
   if not phrase.select(right):
     return None
@@ -115,8 +128,10 @@ def both_show(left, right, rng):
   return form.format(a(phrase.words(rng))), lambda *pair: all(map(phrase.select, pair))
 
 
-def one_shows(left, right, rng):
-  """Exactly one picture of the two."""
+def one_shows(
+  left: graph.Scene, right: graph.Scene, rng: random.Random
+) -> TestableText | None:
+  """Says that exactly one of the pictures shows a thing."""
   phrase = words.some_phrase(rng, pick(rng, left.things + right.things))
   if phrase.select(left) and phrase.select(right):
     return None
@@ -128,7 +143,10 @@ def one_shows(left, right, rng):
   return form.format(a(phrase.words(rng))), test
 
 
-def neither_shows(left, right, rng):
+def neither_shows(
+  left: graph.Scene, right: graph.Scene, rng: random.Random
+) -> TestableText | None:
+  """Says that neither picture shows a thing."""
   phrase = words.any_phrase(rng)
   if phrase.select(left) or phrase.select(right):
     return None
@@ -136,8 +154,10 @@ def neither_shows(left, right, rng):
   return form.format(a(phrase.words(rng))), lambda *pair: not any(map(phrase.select, pair))
 
 
-def more(left, right, rng):
-  """One picture shows more than the other."""
+def more(
+  left: graph.Scene, right: graph.Scene, rng: random.Random
+) -> TestableText | None:
+  """Says that one picture shows more things of a kind than the other."""
   phrase = pick(rng, (Phrase(), words.some_phrase(rng, pick(rng, left.things + right.things))))
   counts = [len(phrase.select(scene)) for scene in (left, right)]
   if counts[0] == counts[1]:
@@ -155,7 +175,10 @@ def more(left, right, rng):
   return text, lambda *pair: len(phrase.select(pair[most])) > len(phrase.select(pair[1 - most]))
 
 
-def relation_in_one(left, right, rng):
+def relation_in_one(
+  left: graph.Scene, right: graph.Scene, rng: random.Random
+) -> TestableText:
+  """Relates two things in the picture on one side."""
   side = rng.randrange(2)
   scene = (left, right)[side]
   first, second = rng.sample(scene.things, 2)
@@ -173,12 +196,17 @@ def relation_in_one(left, right, rng):
   return text, test
 
 
-def one_and_other(left, right, rng):
-  """One picture shows this, the other that; which is which is left open."""
+def one_and_other(
+  left: graph.Scene, right: graph.Scene, rng: random.Random
+) -> TestableText:
+  """Says that one picture shows one thing and the other another, in either order."""
   one, two = (words.some_phrase(rng, pick(rng, scene.things)) for scene in (left, right))
   form = pick(
     rng,
-    ('one image shows {} and the other image shows {}', 'there is {} in one image and {} in the other'),
+    (
+      'one image shows {} and the other image shows {}',
+      'there is {} in one image and {} in the other',
+    ),
   )
 
   def test(*pair):
@@ -187,7 +215,7 @@ def one_and_other(left, right, rng):
   return form.format(a(one.words(rng)), a(two.words(rng))), test
 
 
-_KINDS = (
+_KINDS: tuple[Callable[..., TestableText | None], ...] = (
   count_in_one, count_together, both_show, one_shows, neither_shows, more, relation_in_one,
   one_and_other,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""TFDS data sets built from the official samples hold what the readers read."""
+"""TFDS data sets built from the official samples equal the output of the readers."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def store(tmp_path_factory):
 
 
 def built(store, name, folder, split, part='regions'):
-  """(builder, the records of a split by key) of the sample data."""
+  """Prepares a sample; returns (builder, records of a split)."""
   builder = builders.prepare(name, str(loaders.DATA / folder), store, part)
   records = list(tfds.as_numpy(builder.as_dataset(split=split)))
   return builder, records
@@ -164,18 +164,18 @@ def test_a_selection_of_the_corpus_is_remembered(tmp_path):
   }
   assert found == {(document.document_id, document.text_b) for document in reader.documents()}
   builders.prepare(*arguments, use_gtlabels=False, chunks=range(1, 2))
-  builders.prepare('pretrain', None, str(tmp_path), 'documents')  # To read what is there.
-  with pytest.raises(ValueError, match=r"was prepared with {'use_gtlabels': False, 'chunks': \['1'"):
+  builders.prepare('pretrain', None, str(tmp_path), 'documents')  # No selection: any is accepted.
+  prepared = r"was prepared with {'use_gtlabels': False, 'chunks': \['1'"
+  with pytest.raises(ValueError, match=prepared):
     builders.prepare(*arguments, use_gtlabels=True, chunks=None)
 
 
 def test_only_the_corpus_has_a_selection(tmp_path):
-  with pytest.raises(ValueError, match='use_gtlabels: only the pre-training corpus has a choice'):
+  with pytest.raises(ValueError, match='use_gtlabels: only for the data set pretrain, not for vqa'):
     builders.prepare('vqa', str(tmp_path), str(tmp_path), use_gtlabels=False)
 
 
-def test_records_are_checked_tfrecords(store):
-  """A byte that changed in a shard is noticed when it is read."""
+def test_a_changed_byte_in_a_shard_raises(store):
   builder, _ = built(store, 'coco_caption', 'coco_caption', 'train')
   (shard,) = builder.info.splits['train'].filepaths
   data = bytearray(shard.read_bytes())
@@ -187,7 +187,7 @@ def test_records_are_checked_tfrecords(store):
     list(tf.data.TFRecordDataset(damaged))
 
 
-def test_a_build_that_fails_leaves_nothing(data, tmp_path):
+def test_a_failed_build_leaves_no_records(data, tmp_path):
   loaders.edit(data / 'gqa' / 'gqa_bal_qla_val.json', lambda rows: rows[0].update(img_id='x'))
   with pytest.raises(ValueError, match="gqa_img_frcnn_feats.pt has no features of image 'x'"):
     builders.prepare('gqa', str(data / 'gqa'), str(tmp_path / 'out'))
@@ -195,7 +195,7 @@ def test_a_build_that_fails_leaves_nothing(data, tmp_path):
   assert not any('tfrecord' in name for name in left)
 
 
-def test_folders_that_are_wrong(tmp_path):
+def test_a_wrong_name_or_folder_raises(tmp_path):
   with pytest.raises(ValueError, match="Unknown data set 'vqa2': did you mean vqa"):
     builders.prepare('vqa2', str(tmp_path), str(tmp_path))
   with pytest.raises(FileNotFoundError, match='oscar_vqa.* is not yet in .*absent does not exist'):
@@ -212,7 +212,7 @@ def test_an_empty_split_is_named(data, tmp_path):
     builders.prepare('vqa', str(data / 'vqa'), str(tmp_path / 'out'))
 
 
-def test_regions_can_be_read_in_other_processes():
+def test_region_files_pickle_for_other_processes():
   corpus = pretrain_corpus.PretrainCorpus(str(loaders.DATA / 'pretrain' / 'pretrain.yaml'))
   for regions, key in (
     (region_files.CaptionRegionTsv(loaders.DATA / 'coco_caption' / 'train.feature.tsv'), '398288'),
@@ -223,8 +223,8 @@ def test_regions_can_be_read_in_other_processes():
     np.testing.assert_array_equal(copy[key], regions[key])
 
 
-def test_memory_stays_small_and_the_order_too(tmp_path, monkeypatch):
-  """With a buffer of 1 MB instead of 1 GB, 30 MB are written with little more in memory."""
+def test_preparing_needs_little_memory_and_keeps_the_order(tmp_path, monkeypatch):
+  """Writes 30 MB with a shuffle buffer of 1 MB, TFDS's default being 1 GB."""
   rows = features_test.regions(50)
   text = features.encode(rows).decode()
   with tsv.TsvWriter(tmp_path / 'f.tsv') as writer:

@@ -1,4 +1,4 @@
-"""Captions: against the official loader, and what is said of other files."""
+"""Captions equal the official loader's; damaged files raise."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_captioning(with_tags, tokenizer, special):
     layout = layouts.caption_layout(words, tags, 14, 24 if with_tags else 14, special)
     made = layouts.model_inputs(layout, *loaders.padded(reader.regions[case['key']]), 'caption')
     ids, mask, segments, regions, masked_pos, masked_ids = case['out']
-    # The same words masked as there; which ones those are is drawn (tested in masking_test).
+    # Mask the same words; masking_test covers how they are drawn.
     masked_pos = np.array(masked_pos)
     original = made['input_ids'].numpy()[0][masked_pos == 1]
     np.testing.assert_array_equal(original, masked_ids[: len(original)])
@@ -29,7 +29,7 @@ def test_captioning(with_tags, tokenizer, special):
     loaders.check([ids, mask, segments], made, mask, regions)
 
 
-def test_a_caption_without_image(data):
+def test_a_caption_without_an_image_raises(data):
   loaders.edit(data / 'coco_caption/train_caption.json', lambda rows: rows[3].update(image_id='77'))
   with pytest.raises(
     ValueError, match="train_caption.json row 3: a caption of image '77', which is not"
@@ -37,7 +37,7 @@ def test_a_caption_without_image(data):
     coco_caption.CocoCaption(data / 'coco_caption' / 'train.yaml')
 
 
-def test_features_and_labels_of_different_images(data):
+def test_features_and_labels_of_different_images_raise(data):
   path = data / 'coco_caption' / 'train.label.tsv'
   rows = path.read_bytes().splitlines(keepends=True)
   path.write_bytes(b''.join(rows[:2] + rows[3:]))
@@ -48,7 +48,7 @@ def test_features_and_labels_of_different_images(data):
     coco_caption.CocoCaption(data / 'coco_caption' / 'train.yaml')
 
 
-def test_caption_descriptions(data):
+def test_a_damaged_description_raises(data):
   path = data / 'coco_caption' / 'train.yaml'
   path.write_text('label: train.label.tsv\n')
   with pytest.raises(ValueError, match="train.yaml: 'feature' is missing"):
@@ -72,7 +72,7 @@ def test_a_split_without_labels_has_no_tags(data):
   assert reader.tags(reader.image_ids[0]) == '' and reader.captions == []
 
 
-def test_tags_that_are_none(data):
+def test_damaged_tags_raise(data):
   path = data / 'coco_caption' / 'train.label.tsv'
   rows = path.read_bytes().splitlines(keepends=True)
   path.write_bytes(b''.join([b'398288\t[{"conf": 1}]\n', b'134026\t{"a": 1}\n', *rows[2:]]))

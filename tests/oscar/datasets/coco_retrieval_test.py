@@ -1,4 +1,4 @@
-"""Retrieval: against the official loader, and what is said of other files."""
+"""Retrieval inputs equal the official loader's; damaged files raise."""
 
 import json
 import random
@@ -57,8 +57,8 @@ def test_retrieval_evaluation_pairs(name, tokenizer, special):
     caption = reader.captions[pair.caption_image_id][pair.caption_index]
     made = retrieval_inputs(reader, caption, pair.image_id, 'CLR', True, tokenizer, special)
     if len(item[0]) > loaders.LENGTH:
-      # Behind a caption that fills the sequence the official code appends tags all the same, and
-      # the item fits in no batch; here the tags are left out.
+      # After a caption that fills the sequence the official code still appends tags, which makes
+      # the item too long for a batch; here the tags are dropped.
       item[:3] = [
         item[0][: loaders.LENGTH],
         item[1][: loaders.LENGTH] + item[1][-loaders.REGIONS :],
@@ -68,13 +68,13 @@ def test_retrieval_evaluation_pairs(name, tokenizer, special):
     assert pair.label == item[4]
 
 
-def test_retrieval_captions_without_image(data):
+def test_captions_without_features_raise(data):
   loaders.edit(data / 'coco_ir' / 'imageid2idx.json', lambda index: index.pop('398288') and None)
-  with pytest.raises(ValueError, match="captions of 1 images without features, '398288' the first"):
+  with pytest.raises(ValueError, match="captions of 1 images without features, first '398288'"):
     coco_retrieval.CocoRetrieval(data / 'coco_ir', 'train')
 
 
-def test_retrieval_lists(data):
+def test_missing_captions_candidates_or_tags_raise(data):
   folder = data / 'coco_ir'
   with pytest.raises(FileNotFoundError, match='val_captions.pt does not exist'):
     coco_retrieval.CocoRetrieval(folder, 'val')
@@ -94,11 +94,11 @@ def test_retrieval_lists(data):
   ('candidate', 'message'),
   [
     ([1], r'has the candidate \[1\]; expected an image number'),
-    (['475094', -1], "names caption -1 of '475094': no such"),
-    (['475094', '0'], "names caption '0' of '475094': no such"),
+    (['475094', -1], "names caption -1 of '475094', which does not exist"),
+    (['475094', '0'], "names caption '0' of '475094', which does not exist"),
   ],
 )
-def test_candidates_that_are_none(data, candidate, message):
+def test_damaged_candidates_raise(data, candidate, message):
   folder = data / 'coco_ir'
   reader = coco_retrieval.CocoRetrieval(folder, 'minival')
   (folder / 'best.json').write_text(json.dumps({key: [candidate] for key in reader.image_ids}))
@@ -106,7 +106,7 @@ def test_candidates_that_are_none(data, candidate, message):
     reader.candidate_pairs('best.json', 1)
 
 
-def test_captions_that_are_no_text(data):
+def test_a_caption_that_is_not_text_raises(data):
   (data / 'coco_ir' / 'val_captions.json').write_text('{"398288": ["A man.", 2]}')
-  with pytest.raises(ValueError, match="val_captions.pt, key '398288': the caption 2 is no text"):
+  with pytest.raises(ValueError, match="val_captions.pt, key '398288': the caption 2 is not text"):
     coco_retrieval.CocoRetrieval(data / 'coco_ir', 'val')

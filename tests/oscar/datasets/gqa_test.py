@@ -1,4 +1,4 @@
-"""GQA: against the official loader, and what is said of other files."""
+"""GQA inputs equal the official loader's; a question without features raises."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_gqa(name, tokenizer, special):
       assert [question.question_id] == item[6]
 
 
-def test_a_question_on_an_image_without_features(data):
+def test_a_question_about_an_image_without_features_raises(data):
   loaders.edit(data / 'gqa' / 'gqa_bal_qla_train.json', lambda rows: rows[0].update(img_id='x'))
   reader = gqa.Gqa(data / 'gqa', 'train')
   with pytest.raises(region_files.UnknownImageError, match="gqa_img_frcnn_feats.pt has no .* 'x'"):

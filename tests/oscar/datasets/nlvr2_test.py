@@ -1,4 +1,4 @@
-"""NLVR2: against the official loader, and what is said of other files."""
+"""NLVR2 inputs equal the official loader's; damaged rows raise."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_nlvr2(name, tokenizer, special):
       assert [statement.label] == item[3]
 
 
-def test_nlvr2_rows(data):
+def test_damaged_rows_raise(data):
   path = data / 'nlvr2' / 'nlvr2_train.json'
   loaders.edit(path, lambda rows: rows[2].update(label=2))
   with pytest.raises(ValueError, match='nlvr2_train.json row 2: .* label 2'):

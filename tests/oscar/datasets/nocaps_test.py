@@ -1,4 +1,4 @@
-"""NoCaps: against the official loader, and what is said of other files."""
+"""NoCaps inputs equal the official loader's; damaged constraint files raise."""
 
 import numpy as np
 import pytest
@@ -22,28 +22,28 @@ def test_captions_to_generate(with_tags, tokenizer, special):
 
 def test_constraint_boxes():
   reader = nocaps.NoCaps(loaders.DATA / 'coco_caption' / 'test.yaml')
-  found = reader.constraint_boxes('215068')
-  assert found.class_names == ('fire hydrant', 'dog', 'animal')
-  np.testing.assert_array_equal(found.boxes[0], [5, 5, 40, 90])
-  np.testing.assert_allclose(found.scores, [0.7, 0.8, 0.85])
+  boxes = reader.constraint_boxes('215068')
+  assert boxes.class_names == ('fire hydrant', 'dog', 'animal')
+  np.testing.assert_array_equal(boxes.boxes[0], [5, 5, 40, 90])
+  np.testing.assert_allclose(boxes.scores, [0.7, 0.8, 0.85])
   assert reader.constraint_boxes('127532').class_names == ()
 
 
-def test_constraint_boxes_that_are_none(data):
+def test_an_inverted_constraint_box_raises(data):
   path = data / 'coco_caption' / 'test.cbs_box.tsv'
   path.write_text('316412\t[{"class": "a", "conf": 1, "rect": [9, 0, 1, 5]}]\n')
   with pytest.raises(ValueError, match="test.cbs_box.tsv row 0, key '316412': rect"):
     nocaps.NoCaps(data / 'coco_caption' / 'test.yaml').constraint_boxes('316412')
 
 
-def test_corners_that_are_no_numbers(data):
+def test_corners_that_are_not_numbers_raise(data):
   path = data / 'coco_caption' / 'test.cbs_box.tsv'
   path.write_text('316412\t[{"class": "a", "conf": 1, "rect": [null, 0, 1, 5]}]\n')
   with pytest.raises(ValueError, match="row 0, key '316412': 'rect' holds None, expected numbers"):
     nocaps.NoCaps(data / 'coco_caption' / 'test.yaml').constraint_boxes('316412')
 
 
-def test_every_file_of_the_constraints_is_needed(data):
+def test_a_missing_constraint_file_raises(data):
   path = data / 'coco_caption' / 'test.yaml'
   path.write_text('feature: test.feature.tsv\n')
   with pytest.raises(ValueError, match="'cbs_box' is missing; NoCaps needs"):

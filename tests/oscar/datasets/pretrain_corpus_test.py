@@ -1,4 +1,4 @@
-"""The corpus: against the official loader, and what is said of other files."""
+"""The corpus equals the official loader's; damaged files raise."""
 
 import json
 
@@ -52,7 +52,7 @@ def corpus(data, **kwargs):
     (b'cc_9\tcc_9\tA man.\n', "image id 'cc_9' has 2 words; expected data set_chunk_key"),
   ],
 )
-def test_corpus_rows(data, row, message):
+def test_a_damaged_row_raises(data, row, message):
   path = data / 'pretrain' / 'corpus.tsv'
   path.write_bytes(path.read_bytes().rstrip(b'\n') + b'\n' + row)
   tsv.write_lineidx(path)
@@ -60,14 +60,14 @@ def test_corpus_rows(data, row, message):
     list(corpus(data).documents())
 
 
-def test_rows_of_other_data_sets_are_left_out(data):
+def test_rows_of_other_data_sets_are_skipped(data):
   path = data / 'pretrain' / 'corpus.tsv'
   path.write_bytes(path.read_bytes() + b'gqa_1_2\tgqa_2\tA man.\n')
   tsv.write_lineidx(path)
   assert len(list(corpus(data).documents())) == 13
 
 
-def test_corpus_descriptions(data):
+def test_a_wrong_description_raises(data):
   path = data / 'pretrain' / 'pretrain.yaml'
   text = path.read_text()
   path.write_text(text.replace('coco_googlecc', 'coco_googelcc'))
@@ -78,17 +78,17 @@ def test_corpus_descriptions(data):
     corpus(data)
 
 
-def test_labels_of_another_index(data):
+def test_an_index_of_another_label_file_raises(data):
   loaders.edit(
     data / 'pretrain/coco_labels/imageid2idx.json', lambda index: index.update({'398288': 1})
   )
   with pytest.raises(
-    ValueError, match="predictions_gt.tsv row 1, key '398288': the row is of '134026'"
+    ValueError, match="predictions_gt.tsv row 1, key '398288': the row holds '134026'"
   ):
     list(corpus(data).documents())
 
 
-def test_questions_need_their_answers(data):
+def test_questions_without_a_file_of_answers_raise(data):
   (data / 'pretrain' / 'coco_labels' / 'QA_fileB.tsv').unlink()
   with pytest.raises(
     FileNotFoundError, match='is a question, but .*coco_labels has no QA_fileB.tsv'
@@ -96,15 +96,15 @@ def test_questions_need_their_answers(data):
     list(corpus(data).documents())
 
 
-def test_an_index_without_numbers(data):
+def test_an_index_of_text_raises(data):
   loaders.edit(
     data / 'pretrain/coco_labels/imageid2idx.json', lambda index: index.update({'398288': '0'})
   )
-  with pytest.raises(ValueError, match='coco_labels/imageid2idx.json: expected JSON of key to row'):
+  with pytest.raises(ValueError, match='coco_labels/imageid2idx.json: expected JSON {key: row'):
     corpus(data)
 
 
-def test_an_image_id_that_is_none(data):
+def test_an_image_id_of_one_word_raises(data):
   path = data / 'pretrain' / 'corpus.tsv'
   path.write_bytes(path.read_bytes() + b'coco\tcoco_398288\tA man.\n')
   tsv.write_lineidx(path)

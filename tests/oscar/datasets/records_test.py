@@ -1,4 +1,4 @@
-"""The small files: read by their name, and named when they are wrong."""
+"""Small files are read by their ending; errors name the file."""
 
 import json
 import pickle
@@ -8,19 +8,19 @@ import pytest
 from oscar.datasets import records
 
 
-def test_plain_files_are_read_by_their_name(tmp_path):
+def test_plain_files_are_read_by_their_ending(tmp_path):
   (tmp_path / 'a.json').write_text('{"x": 1}')
   (tmp_path / 'b.pkl').write_bytes(pickle.dumps([1, 2]))
   assert records.read_plain(tmp_path / 'a.json') == {'x': 1}
   assert records.read_plain(tmp_path / 'b.pkl') == [1, 2]
-  assert records.read_plain(tmp_path / 'a.pkl') == {'x': 1}  # Its JSON twin lies beside it.
+  assert records.read_plain(tmp_path / 'a.pkl') == {'x': 1}  # Reads a.json instead.
   with pytest.raises(ValueError, match=r'c.txt: expected a file that ends in one of \.json'):
     records.read_plain(tmp_path / 'c.txt')
   with pytest.raises(FileNotFoundError, match='c.pkl does not exist'):
     records.read_plain(tmp_path / 'c.pkl')
 
 
-def test_lists_of_objects(tmp_path):
+def test_a_list_of_other_values_raises(tmp_path):
   (tmp_path / 'a.json').write_text('[1]')
   with pytest.raises(ValueError, match='a.json: expected a JSON list of objects'):
     records.read_json_list(tmp_path / 'a.json')
@@ -36,7 +36,7 @@ def test_lists_of_objects(tmp_path):
     ('null', str, 'expected text'),
   ],
 )
-def test_fields_of_another_kind(value, kind, message):
+def test_a_field_of_another_type_raises(value, kind, message):
   with pytest.raises(ValueError, match=f'f.json row 3: .*{message}'):
     records.field(json.loads(f'{{"n": {value}}}'), 'n', kind, 'f.json row 3')
 

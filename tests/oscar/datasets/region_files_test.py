@@ -1,4 +1,4 @@
-"""Region features from each kind of file: the same numbers, little memory, named errors."""
+"""Region features from each file format: equal numbers, little memory, errors name the image."""
 
 import json
 import pathlib
@@ -14,7 +14,7 @@ from tests.oscar.datasets import features_test
 DATA = pathlib.Path(__file__).parents[2] / 'goldens' / 'oscar' / 'dataset'
 
 
-def test_the_same_images_are_equal_in_every_kind_of_file():
+def test_every_file_format_gives_equal_regions():
   retrieval = region_files.RegionTsv(
     DATA / 'coco_ir/features.tsv', DATA / 'coco_ir/imageid2idx.json'
   )
@@ -37,7 +37,7 @@ def test_vqa_tsv_equals_its_pt():
     np.testing.assert_array_equal(table[key], tensors[key])
 
 
-def test_a_tsv_file_is_taken_before_a_torch_file(tmp_path):
+def test_a_tsv_file_has_priority_over_a_torch_file(tmp_path):
   """With the official map of offsets, with a .lineidx, and with neither."""
   stem = DATA / 'vqa' / 'val_img_frcnn_feats'
   expected = region_files.RegionTensors(f'{stem}.pt')
@@ -56,7 +56,7 @@ def test_a_tsv_file_is_taken_before_a_torch_file(tmp_path):
     region_files.open_regions(str(tmp_path / 'none'))
 
 
-def test_an_unknown_image_is_named():
+def test_an_unknown_image_raises():
   tensors = region_files.RegionTensors(DATA / 'gqa' / 'gqa_img_frcnn_feats.pt')
   with pytest.raises(
     region_files.UnknownImageError, match="feats.pt has no features of image '1'"
@@ -114,26 +114,26 @@ def test_damaged_rows_name_file_and_key(tmp_path):
     _ = region_files.RegionTsv(tmp_path / 'f.tsv')['key']
 
 
-def test_an_index_of_another_file_is_noticed(tmp_path):
+def test_an_index_of_another_file_raises(tmp_path):
   write(tmp_path / 'f.tsv', {'a': features_test.regions(), 'b': features_test.regions()})
   (tmp_path / 'index.json').write_text(json.dumps({'a': 1, 'b': 0}))
   with pytest.raises(ValueError, match="f.tsv row 1 holds image 'b', but its index says 'a'"):
     _ = region_files.RegionTsv(tmp_path / 'f.tsv', tmp_path / 'index.json')['a']
   (tmp_path / 'index.json').write_text(json.dumps({'a': '1'}))
-  with pytest.raises(ValueError, match='index.json: expected JSON of key to row'):
+  with pytest.raises(ValueError, match='index.json: expected JSON {key: row'):
     region_files.RegionTsv(tmp_path / 'f.tsv', tmp_path / 'index.json')
 
 
-def test_a_key_that_comes_twice_is_named(tmp_path):
+def test_a_repeated_key_raises(tmp_path):
   with tsv.TsvWriter(tmp_path / 'f.tsv') as writer:
     writer.write('a', 0, '')
     writer.write('a', 0, '')
-  with pytest.raises(ValueError, match="f.tsv row 1: key 'a' comes again; row 0"):
+  with pytest.raises(ValueError, match="f.tsv row 1: key 'a' occurs again; row 0"):
     region_files.RegionTsv(tmp_path / 'f.tsv')
 
 
 def test_memory_stays_small(tmp_path):
-  """40 MB of features are gone through with room for a few images."""
+  """Reads 40 MB of features with memory for a few images."""
   regions = features_test.regions(50)
   file = write(tmp_path / 'f.tsv', {str(i): regions for i in range(75)})
   assert (tmp_path / 'f.tsv').stat().st_size > 40e6

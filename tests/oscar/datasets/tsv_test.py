@@ -1,4 +1,4 @@
-"""TSV rows by number: any content, with and without offsets, damaged in any place."""
+"""TSV rows by number: any content, with and without offsets, damaged anywhere."""
 
 import os
 import subprocess
@@ -45,8 +45,8 @@ def test_round_trip(tmp_path_factory, rows, indexed):
   insert=st.binary(max_size=3),
   cut=st.integers(0, 3),
 )
-def test_a_changed_file_is_read_as_it_is_or_refused(tmp_path_factory, rows, place, insert, cut):
-  """Offsets that no longer fit never give a row that is in no line of the file."""
+def test_a_changed_file_gives_its_lines_or_raises(tmp_path_factory, rows, place, insert, cut):
+  """Stale offsets never give a row that is not a line of the file."""
   path = tmp_path_factory.mktemp('tsv') / 'some.tsv'
   written(path, [[f'key{i}', 'x' * (row % 50)] for i, row in enumerate(rows)])
   data = path.read_bytes()
@@ -79,7 +79,7 @@ def test_any_bytes_as_offsets(tmp_path_factory, content):
     assert all(row in ([b'a', b'1'], [b'b', b'2']) for row in rows)
 
 
-def test_offsets_of_another_file_are_noticed(tmp_path):
+def test_offsets_of_another_file_raise(tmp_path):
   written(tmp_path / 'some.tsv', [['a', '1'], ['b', '22'], ['c', '3']])
   (tmp_path / 'some.lineidx').write_text('0\n4\n8\n')
   file = tsv.TsvFile(tmp_path / 'some.tsv')
@@ -100,14 +100,14 @@ def test_offsets_of_another_file_are_noticed(tmp_path):
     ('', 'is empty'),
   ],
 )
-def test_wrong_offsets(tmp_path, content, message):
+def test_wrong_offsets_raise(tmp_path, content, message):
   written(tmp_path / 'some.tsv', [['a', '1'], ['b', '2']])
   (tmp_path / 'some.lineidx').write_text(content)
   with pytest.raises(ValueError, match=f'some.lineidx.*{message}'):
     tsv.TsvFile(tmp_path / 'some.tsv')
 
 
-def test_damaged_rows_are_named(tmp_path):
+def test_damaged_rows_raise(tmp_path):
   file = written(tmp_path / 'some.tsv', [['k', '{"a": 1'], [b'\xff\xfe', '1'], ['only']])
   with pytest.raises(ValueError, match="some.tsv row 0, key 'k': column 1 cannot be read as JSON"):
     file.json(0)
@@ -121,7 +121,7 @@ def test_damaged_rows_are_named(tmp_path):
     tsv.TsvFile(tmp_path / 'other.tsv')
 
 
-def test_a_writer_that_fails_leaves_nothing(tmp_path):
+def test_a_failed_writer_leaves_no_file(tmp_path):
   with (
     pytest.raises(ValueError, match='tab or a newline'),
     tsv.TsvWriter(tmp_path / 'a.tsv') as writer,
@@ -132,7 +132,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path):
 
 
 def test_memory_stays_small(tmp_path):
-  """A row of a file of 64 MB is read with a few rows' worth of memory."""
+  """Reads a file of 64 MB with memory for a few rows."""
   row = b'x' * (1 << 20)
   written(tmp_path / 'big.tsv', [[f'k{i}', row] for i in range(64)])
   tracemalloc.start()

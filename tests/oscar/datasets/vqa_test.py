@@ -1,4 +1,4 @@
-"""VQA: against the official loader, and what is said of other files."""
+"""VQA inputs equal the official loader's; damaged files raise."""
 
 import json
 
@@ -33,12 +33,12 @@ def test_vqa(name, tokenizer, special):
       assert [question.question_id] == item[6]
 
 
-def test_an_unknown_split_names_the_nearest():
+def test_an_unknown_split_raises_with_the_nearest_name():
   with pytest.raises(ValueError, match="Unknown VQA split 'test-dev': did you mean test-dev2015"):
     vqa.Vqa(loaders.DATA / 'vqa', 'test-dev')
 
 
-def test_vqa_rows(data):
+def test_damaged_rows_raise(data):
   path = data / 'vqa' / 'train2014_qla_mrcnn.json'
   loaders.edit(path, lambda rows: rows[1]['an'].append(99) or rows[1]['s'].append(1))
   with pytest.raises(
@@ -77,11 +77,11 @@ def test_labels_come_from_json_when_the_pickle_is_missing(data):
   found = vqa.Vqa(data / 'vqa', 'train')
   assert found.answers == expected.answers and found.questions == expected.questions
   (data / 'vqa' / 'cache' / 'trainval_ans2label.json').write_text('["yes"]')
-  with pytest.raises(ValueError, match='expected a dictionary of answer to number'):
+  with pytest.raises(ValueError, match='expected a dictionary {answer: number}'):
     vqa.Vqa(data / 'vqa', 'train')
 
 
-def test_the_label_is_the_place_of_an_answer_id_and_not_the_id(data):
+def test_a_label_is_the_position_of_an_answer_id_not_the_id(data):
   (data / 'vqa' / 'cache' / 'trainval_ans2label.pkl').unlink()
   order = {'yes': 6, 'no': 5, 'red': 4, 'two': 3, 'dog': 2, 'on the left': 1, 'pizza': 0}
   (data / 'vqa' / 'cache' / 'trainval_ans2label.json').write_text(json.dumps(order))

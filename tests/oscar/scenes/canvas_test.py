@@ -1,4 +1,4 @@
-"""Pictures of scenes."""
+"""Painted scenes and the digits they are made from."""
 
 import random
 
@@ -14,12 +14,12 @@ def inks():
   return {split: canvas.read_inks(split) for split in canvas.SPLITS}
 
 
-def test_the_splits_are_those_of_the_digits(inks):
+def test_each_split_has_its_digits_cropped_to_their_ink(inks):
   counts = {split: sum(map(len, of_split.values())) for split, of_split in inks.items()}
   assert counts == {'train': digits.NUM_TRAIN_IMAGES, 'val': digits.NUM_EVAL_IMAGES}
   for of_split in inks.values():
     assert list(of_split) == list(graph.DIGITS) and all(of_split.values())
-    for ink in of_split['eight']:  # Cut to their ink: no empty border.
+    for ink in of_split['eight']:  # No empty border.
       assert all(edge.max() >= 30 for edge in (ink[0], ink[-1], ink[:, 0], ink[:, -1]))
 
 

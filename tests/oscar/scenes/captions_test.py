@@ -1,4 +1,4 @@
-"""Captions: true, judged by a reader that knows only their words."""
+"""Captions are true, as judged by a reader of their English alone."""
 
 import random
 
@@ -21,8 +21,8 @@ def test_captions_are_true(blocks, seed, make):
 
 
 @pytest.mark.parametrize(('make', 'most'), [(captions.captions, 0.05), (captions.detailed, 0.005)])
-def test_captions_are_false_of_other_scenes(blocks, make, most):
-  """Else they would say nothing; those for retrieval nearly always tell the scene from others."""
+def test_captions_are_false_for_other_scenes(blocks, make, most):
+  """Captions are informative; those for retrieval nearly always identify their scene."""
   rng = random.Random(0)
   scenes = [graph.sample(rng, str(number), blocks) for number in range(300)]
   pairs = zip(scenes, scenes[1:], strict=False)
@@ -50,7 +50,7 @@ SCENE = graph.Scene('key', (THING, graph.Thing('two', 'red', 'large', (40, 40, 6
   [
     ('a red two and an orange eight', True),
     ('a red two and a red eight', False),
-    ('a red two', False),  # Not all.
+    ('a red two', False),  # It omits the eight.
     ('from left to right there is an eight and a two', True),
     ('a two and an eight from top to bottom', False),
     ('two digits, among them a big two', True),

@@ -1,4 +1,4 @@
-"""Fixtures of the scenes' tests."""
+"""Fixtures for the tests of scenes."""
 
 import numpy as np
 import pytest
@@ -8,5 +8,6 @@ from tests.oscar.scenes import reader
 
 @pytest.fixture(scope='session')
 def blocks():
-  """In place of handwriting, where only places and words matter: blocks of several shapes."""
-  return {name: [np.full((8, width), 240, np.uint8) for width in (2, 5, 8)] for name in reader.DIGITS}
+  """Blocks of several widths in place of handwritten digits, for tests of positions and words."""
+  shapes = [np.full((8, width), 240, np.uint8) for width in (2, 5, 8)]
+  return {name: shapes for name in reader.DIGITS}

@@ -1,4 +1,4 @@
-"""Scene graphs: what is promised of every scene."""
+"""Sampled scene graphs: positions, relations and frequencies."""
 
 import itertools
 import random
@@ -11,7 +11,7 @@ from oscar.scenes import graph
 
 
 @given(st.integers(0, 2**32))
-def test_things_lie_apart_and_inside(blocks, seed):
+def test_things_are_apart_and_inside_the_canvas(blocks, seed):
   scene = graph.sample(random.Random(seed), 'key', blocks)
   assert len(scene.things) in graph.COUNTS
   for thing in scene.things:

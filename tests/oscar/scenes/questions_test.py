@@ -1,4 +1,4 @@
-"""Questions: answered rightly, in balance, and not to be answered from their words."""
+"""Questions have right and balanced answers, which their words do not give away."""
 
 import collections
 import random
@@ -27,7 +27,7 @@ def test_answers_are_right(blocks, seed, ask):
 
 @pytest.fixture(scope='module')
 def corpus(blocks):
-  """{'vqa' and 'gqa': [`Question`]} on 500 scenes."""
+  """Questions about 500 scenes: {'vqa': [`Question`], 'gqa': [`Question`]}."""
   rng = random.Random(0)
   scenes = [graph.sample(rng, str(number), blocks) for number in range(500)]
   return {
@@ -49,7 +49,7 @@ def test_answers_are_balanced(corpus, task):
 
 @pytest.mark.parametrize('task', ['vqa', 'gqa'])
 def test_words_alone_do_not_answer(corpus, task):
-  """Every question of yes or no has as often the one answer as the other."""
+  """Every yes/no question has each answer equally often."""
   balance = collections.Counter()
   for question in corpus[task]:
     for answer, weight in (('yes', 1), ('no', -1)):
@@ -73,7 +73,8 @@ def test_soft_scores_are_those_of_ten_annotators(blocks):
   assert scores <= {1 / 3, 2 / 3, 1.0} and 1.0 in scores
 
 
-A, B = graph.Thing('one', 'red', 'small', (0, 0, 8, 16)), graph.Thing('two', 'red', 'large', (40, 40, 60, 80))
+A = graph.Thing('one', 'red', 'small', (0, 0, 8, 16))
+B = graph.Thing('two', 'red', 'large', (40, 40, 60, 80))
 SCENE = graph.Scene('key', (A, B))
 
 

@@ -1,7 +1,6 @@
-"""Understands what the scenes' language says, from its English alone: an independent judge.
+"""An independent judge of the scenes' texts, from their English alone.
 
-Nothing here looks at how the texts are made: words are looked up in tables of its own, and the
-pictures' contents are gone through by brute force.
+It shares no code or table with the modules that make the texts, and searches scenes exhaustively.
 """
 
 import itertools
@@ -9,7 +8,7 @@ import re
 
 COLOURS = ('red', 'orange', 'yellow', 'green', 'blue', 'purple')
 DIGITS = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
-NUMBERS = (*(['no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten']),)
+NUMBERS = ('no', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten')
 SIZES = {'small': 'small', 'little': 'small', 'large': 'large', 'big': 'large'}
 SIDES = {
   'to the left of': 'left', 'left of': 'left', 'to the right of': 'right', 'right of': 'right',
@@ -32,7 +31,7 @@ NUM = f'({_any(NUMBERS)})'
 
 
 def means(phrase, thing):
-  """Whether a noun phrase can be said of a thing."""
+  """Returns whether a noun phrase fits a thing."""
   for word in phrase.split():
     singular = {'sixes': 'six'}.get(word, word.removesuffix('s'))
     if word in SIZES:
@@ -54,7 +53,7 @@ def those(phrase, scene):
 
 
 def the(phrase, scene):
-  """The thing that 'the ...' speaks of; there must be just one."""
+  """Returns the thing that 'the ...' refers to; there must be exactly one."""
   found = those(phrase, scene)
   assert len(found) == 1, f'{len(found)} things are "the {phrase}"'
   return found[0]
@@ -152,7 +151,7 @@ def _(scene, listing, order):
 
 @_rule(CAPTIONS, f'{OPENING}{LISTING}')
 def _(scene, listing):
-  """Every thing is spoken of, and nothing else: some matching of phrases and things is perfect."""
+  """True if some order of the things matches the phrases one to one."""
   phrases = []
   for part in re.split(', | and ', listing):
     number, phrase = part.split(' ', 1)
@@ -167,7 +166,7 @@ def caption_is_true(text, scene):
   return _read(CAPTIONS, text, scene)
 
 
-# ---- questions: each gives the set of right answers
+# ---- questions: each rule returns the set of right answers
 
 QUESTIONS = []
 
@@ -206,7 +205,7 @@ def _(scene, what):
   return {thing.colour if what == 'color' else thing.digit for thing in scene.things}
 
 
-def _only_one_so(scene, rel, phrase):
+def _only_related(scene, rel, phrase):
   anchor = the(phrase, scene)
   found = [t for t in scene.things if t is not anchor and lies(t, SIDES[rel], anchor)]
   assert len(found) == 1, (rel, phrase)
@@ -216,13 +215,13 @@ def _only_one_so(scene, rel, phrase):
 @_rule(QUESTIONS, rf'what is {REL} the {NP}\?')
 @_rule(QUESTIONS, rf'which {NOUN} is {REL} the {NP}\?')
 def _(scene, rel, phrase):
-  return {_only_one_so(scene, rel, phrase).digit}
+  return {_only_related(scene, rel, phrase).digit}
 
 
 @_rule(QUESTIONS, rf'what color is the {NOUN} {REL} the {NP}\?')
 @_rule(QUESTIONS, rf'what is the color of the {NOUN} that is {REL} the {NP}\?')
 def _(scene, rel, phrase):
-  return {_only_one_so(scene, rel, phrase).colour}
+  return {_only_related(scene, rel, phrase).colour}
 
 
 @_rule(QUESTIONS, rf'is the {NP} to the (left|right) or to the (left|right) of the {NP}\?')
@@ -299,14 +298,15 @@ def _(scene, one, what, two):
 
 @_rule(QUESTIONS, rf'(?:are there both|is there) {A} and {A}\?')
 def _(scene, one, two):
-  return _yes(any(means(one, x) and means(two, y) for x, y in itertools.permutations(scene.things, 2)))
+  pairs = itertools.permutations(scene.things, 2)
+  return _yes(any(means(one, x) and means(two, y) for x, y in pairs))
 
 
 def right_answers(text, scene):
   return _read(QUESTIONS, text, scene)
 
 
-# ---- statements on two pictures
+# ---- statements about two pictures
 
 STATEMENTS = []
 SIDE = '(left|right)'

@@ -1,4 +1,4 @@
-"""Statements on pairs: labelled rightly, and not to be judged from their words."""
+"""Statements about pairs have right labels, which their words do not give away."""
 
 import collections
 import random
@@ -32,10 +32,11 @@ def test_every_text_is_as_often_true_as_false(blocks):
   assert len(balance) > 200 and not any(balance.values())
   assert {statement.kind for statement in made} == {kind.__name__ for kind in statements._KINDS}
   first = [statement.label for statement in made[::2]]
-  assert sum(first) / len(first) == pytest.approx(0.5, abs=0.1)  # Nor does the order tell.
+  assert sum(first) / len(first) == pytest.approx(0.5, abs=0.1)  # In no fixed order.
 
 
-A, B = graph.Thing('one', 'red', 'small', (0, 0, 8, 16)), graph.Thing('two', 'red', 'large', (40, 40, 60, 80))
+A = graph.Thing('one', 'red', 'small', (0, 0, 8, 16))
+B = graph.Thing('two', 'red', 'large', (40, 40, 60, 80))
 LEFT, RIGHT = graph.Scene('left', (A, B)), graph.Scene('right', (B,))
 
 

@@ -1,4 +1,4 @@
-"""The world: made once, complete, and read by the readers of all tasks."""
+"""A world is built once and complete, and the readers of all tasks read it."""
 
 import json
 import os
@@ -30,7 +30,7 @@ TASKS = {'train': 12, 'val': 6}
 
 
 class PlainDetector:
-  """In place of the trained one: right about one crop in two, at no cost."""
+  """A stand-in for the trained detector: instant, its tags arbitrary."""
 
   image_size = 4
   labels = graph.DIGITS
@@ -46,13 +46,13 @@ class PlainDetector:
 
 @pytest.fixture(scope='module')
 def small(tmp_path_factory):
-  """A world with a detector that was really trained, for a few steps."""
+  """A world with a detector trained for a few steps."""
   return world.build(tmp_path_factory.mktemp('worlds') / 'small', **SMALL)
 
 
 @pytest.fixture
 def no_training(monkeypatch):
-  """Counts the trainings that a build asks for; nothing is trained, nor stored as TFRecords."""
+  """Replaces training and TFRecord writing; returns the list of (seed, steps) of trainings."""
   asked = []
 
   def train(inks, seed, steps):
@@ -82,9 +82,10 @@ def test_every_task_can_be_prepared(small):
 
 
 def test_regions_are_in_the_official_order(small):
-  """The six numbers behind the appearance are those of the digits' boxes."""
+  """The six numbers after the appearance are the geometry of the digits' boxes."""
   for split in TASKS:
-    images = coco_caption.CocoCaption(os.path.join(small.manual_dir('coco_caption'), f'{split}.yaml'))
+    folder = small.manual_dir('coco_caption')
+    images = coco_caption.CocoCaption(os.path.join(folder, f'{split}.yaml'))
     for scene in small.scenes(split):
       regions = images.regions[scene.key]
       assert regions.shape == (len(scene.things), 2054)
@@ -93,7 +94,7 @@ def test_regions_are_in_the_official_order(small):
 
 
 def test_the_readers_agree(small):
-  """Each task's files have the same images, regions and tags."""
+  """The files of all tasks have the same images, regions and tags."""
   captions = coco_caption.CocoCaption(os.path.join(small.manual_dir('coco_caption'), 'val.yaml'))
   others = {
     'vqa': vqa.Vqa(small.manual_dir('vqa'), 'val'),
@@ -119,8 +120,8 @@ def test_the_readers_agree(small):
     assert all(reader.caption_is_true(caption, scenes[key]) for caption in of_image)
 
 
-def test_what_the_files_say_is_true(small):
-  """The independent reader, on what comes out of the official files."""
+def test_texts_in_the_official_files_are_true(small):
+  """The independent reader judges the texts as the official readers return them."""
   scenes = {scene.key: scene for split in TASKS for scene in small.scenes(split)}
   for split in TASKS:
     for name, kind in (('vqa', vqa.Vqa), ('gqa', gqa.Gqa)):
@@ -146,7 +147,7 @@ def test_what_the_files_say_is_true(small):
         assert set(document.text_b.split()) <= reader.right_answers(document.text_a, scene)
 
 
-def test_novel_digits_are_kept_from_the_split_seen(small):
+def test_the_split_seen_never_mentions_novel_digits(small):
   folder = small.manual_dir('coco_caption')
   seen = coco_caption.CocoCaption(os.path.join(folder, 'seen.yaml'))
   assert not {w for c in seen.captions for w in c.caption.split()} & set(layouts.NOVEL)
@@ -155,7 +156,7 @@ def test_novel_digits_are_kept_from_the_split_seen(small):
   assert found <= set(layouts.NOVEL)
 
 
-def test_the_vocabulary_has_all_words(small):
+def test_the_vocabulary_has_all_words_of_the_captions(small):
   tokenizer = oscar.Tokenizer(small.vocab_file)
   for split in TASKS:
     path = os.path.join(small.manual_dir('coco_caption'), f'{split}.yaml')
@@ -165,7 +166,7 @@ def test_the_vocabulary_has_all_words(small):
       assert tokenizer.decode(ids) == caption.caption
 
 
-def test_pretraining_reads_it(small):
+def test_pretraining_reads_a_world(small):
   tokenizer = oscar.Tokenizer(small.vocab_file)
   options = pretrain_batch.PretrainOptions(
     max_seq_length=35, max_img_seq_length=6, texta_false_prob=0.25, textb_sample_mode=1
@@ -182,7 +183,7 @@ def test_pretraining_reads_it(small):
   assert sum(part['weights'].sum() for part in evaluated) == 13 * 6
 
 
-def test_pictures_are_of_the_scenes(small):
+def test_stored_pictures_equal_painted_scenes(small):
   inks = canvas.read_inks('val')
   for scene in small.scenes('val'):
     stored = np.asarray(Image.open(small.image_file(scene.key)))
@@ -190,19 +191,19 @@ def test_pictures_are_of_the_scenes(small):
 
 
 def test_the_detector_has_learnt_and_can_be_loaded(small):
-  """In 40 steps it has come to say most colours; its features are those of the files."""
-  finder = detector.Detector()
-  finder.load(small.detector_weights)
+  """40 steps suffice for most colours; loaded weights give the features of the files."""
+  trained = detector.Detector()
+  trained.load(small.detector_weights)
   crops, labels = detector._crops(canvas.read_inks('val'), random.Random(1), 60)
-  said = finder.model.predict(crops.astype(np.float32), verbose=0)['colour']
-  assert (said.argmax(axis=1) == labels['colour'].argmax(axis=1)).mean() > 0.5
+  logits = trained.model.predict(crops.astype(np.float32), verbose=0)['colour']
+  assert (logits.argmax(axis=1) == labels['colour'].argmax(axis=1)).mean() > 0.5
   scene = small.scenes('val')[0]
   picture = canvas.paint(scene, canvas.read_inks('val'))
   items = [('it', picture, [thing.box for thing in scene.things])]
-  [found] = region_features.extract(items, finder, finder.labels)
+  [detected] = region_features.extract(items, trained, trained.labels)
   images = coco_caption.CocoCaption(os.path.join(small.manual_dir('coco_caption'), 'val.yaml'))
-  order = np.argsort(-found.scores, kind='stable')
-  np.testing.assert_allclose(found.features[order], images.regions[scene.key], atol=1e-4)
+  order = np.argsort(-detected.scores, kind='stable')
+  np.testing.assert_allclose(detected.features[order], images.regions[scene.key], atol=1e-4)
 
 
 def test_the_gallery_is_drawn(small, tmp_path):
@@ -210,22 +211,22 @@ def test_the_gallery_is_drawn(small, tmp_path):
   assert (tmp_path / 'some' / 'grid.png').stat().st_size > 10_000
 
 
-# ---- made once
+# ---- built once
 
 
 def tiny(folder, **changes):
   return world.build(folder, **{'num_train': 3, 'num_val': 2, **changes})
 
 
-def test_a_world_is_made_once(tmp_path, no_training):
+def test_a_world_is_built_once(tmp_path, no_training):
   folder = tmp_path / 'deep' / 'world'
   one = tiny(folder)
   two = tiny(folder)
   assert len(no_training) == 1 and one == two
-  assert os.listdir(folder.parent) == ['world']  # Nothing beside it.
+  assert os.listdir(folder.parent) == ['world']  # No scratch folder is left.
 
 
-def test_other_settings_or_code_make_it_again(tmp_path, no_training, monkeypatch):
+def test_other_settings_or_code_rebuild_the_world(tmp_path, no_training, monkeypatch):
   tiny(tmp_path / 'world')
   other = tiny(tmp_path / 'world', seed=1)
   assert [seed for seed, _ in no_training] == [0, 1]
@@ -238,7 +239,7 @@ def test_other_settings_or_code_make_it_again(tmp_path, no_training, monkeypatch
 
 
 @pytest.mark.parametrize('damage', ['cut off', 'half deleted'])
-def test_a_damaged_world_is_made_again(tmp_path, no_training, damage):
+def test_a_damaged_world_is_rebuilt(tmp_path, no_training, damage):
   tiny(tmp_path / 'world')
   if damage == 'cut off':
     os.truncate(tmp_path / 'world' / 'world.json', 20)
@@ -249,18 +250,19 @@ def test_a_damaged_world_is_made_again(tmp_path, no_training, damage):
   assert (tmp_path / 'world' / 'vocab.txt').exists()
 
 
-def test_a_failed_build_leaves_nothing(tmp_path, no_training, monkeypatch):
+def test_a_failed_build_leaves_no_folder(tmp_path, no_training, monkeypatch):
   monkeypatch.setattr(layouts, 'write', lambda *args: 1 / 0)
   with pytest.raises(ZeroDivisionError):
     tiny(tmp_path / 'world')
   assert os.listdir(tmp_path) == []
 
 
-def test_a_folder_of_other_things_is_left_alone(tmp_path, no_training):
+def test_a_folder_with_other_files_is_left_alone(tmp_path, no_training):
   (tmp_path / 'thesis.txt').write_text('years of work')
-  with pytest.raises(ValueError, match="holds 'thesis.txt', which is no part of a world; choose a new"):
+  other = "holds 'thesis.txt', which is not part of a world; choose a new"
+  with pytest.raises(ValueError, match=other):
     tiny(tmp_path)
-  with pytest.raises(ValueError, match='num_val=1: statements on pairs'):
+  with pytest.raises(ValueError, match='num_val=1: statements about pairs'):
     tiny(tmp_path / 'world', num_val=1)
   assert os.listdir(tmp_path) == ['thesis.txt'] and not no_training
 
