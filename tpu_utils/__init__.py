@@ -1,6 +1,6 @@
-"""What the three papers share: trainer, optimizers, checkpoints, image input, readers of weights.
+"""Code shared by the three papers: trainer, optimizers, checkpoints, image input, weight readers.
 
-Nothing in here imports a paper's package. The submodules load on first use.
+Nothing here imports a paper's package. The submodules load on first use.
 """
 from tpu_utils import lazy
 

@@ -1,4 +1,4 @@
-"""Sets variables from arrays: all of them, or none."""
+"""Assignment of arrays to variables: to all of them, or to none."""
 from __future__ import annotations
 
 import dataclasses
@@ -10,12 +10,12 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Mismatch:
-  """Lists the differences between variables and the arrays for them; false without any.
+  """Differences between variables and the arrays for them; false if there are none.
 
   Attributes:
-    missing: names of arrays that variables need.
+    missing: names of arrays that variables need and the file lacks.
     unexpected: names of arrays that no variable takes.
-    misshapen: names of arrays of a wrong shape, each with both shapes.
+    misshapen: names of arrays with a wrong shape, each followed by both shapes.
   """
 
   missing: tuple[str, ...] = ()
@@ -26,7 +26,7 @@ class Mismatch:
     return bool(self.missing or self.unexpected or self.misshapen)
 
   def text(self, most: int | None = None) -> str:
-    """Returns '1 missing: a; 2 unexpected: b, c'; with `most`, at most so many names of a kind."""
+    """Returns '1 missing: a; 2 unexpected: b, c', with at most `most` names of each kind."""
     kinds = {
       'missing': self.missing, 'unexpected': self.unexpected, 'wrong shape': self.misshapen,
     }  # fmt: skip
@@ -48,15 +48,15 @@ def assign(
 
   Args:
     variables: {key: variable}, each with `shape` and `assign`.
-    values: {key: array}; other keys are ignored, `unexpected` says which are wrong.
-    error: returns the exception to raise for a `Mismatch`.
+    values: {key: array}; keys without a variable are ignored (see `unexpected`).
+    error: function(`Mismatch`) -> the exception to raise.
     names: {key: name of the array in its file}, for messages; by default the key.
     shapes: {key: shape of the array in its file}, for messages; by default the array's.
-    unexpected: names of arrays that no variable takes.
+    unexpected: names of arrays that no variable takes; any is an error.
 
   Raises:
-    Exception: the one of `error`, if an array is missing, unexpected or of a wrong shape. No
-      variable has been changed.
+    Exception: the one that `error` returns, if an array is missing, unexpected or has a wrong
+      shape. No variable has been changed.
   """
   names, shapes = names or {}, shapes or {}
   misshapen = [
@@ -64,7 +64,7 @@ def assign(
     for key, variable in variables.items()
     if key in values and tuple(values[key].shape) != tuple(variable.shape)
   ]
-  # Several variables may be slices of one array, which is missing once.
+  # Variables may be slices of one array: it is listed once.
   missing = dict.fromkeys(names.get(key, key) for key in variables if key not in values)
   mismatch = Mismatch(tuple(missing), tuple(unexpected), tuple(misshapen))
   if mismatch:
@@ -73,9 +73,11 @@ def assign(
     variable.assign(values[key])
 
 
-def _misshapen(name, found, key, wanted):
-  found, wanted = list(found), list(wanted)
-  return f'{name} is {found}, not {wanted}' if name == key else f'{name} {found} for {key} {wanted}'
+def _misshapen(name, shape, key, expected):
+  shape, expected = list(shape), list(expected)
+  if name == key:
+    return f'{name} is {shape}, not {expected}'
+  return f'{name} {shape} for {key} {expected}'
 
 
 def _listed(names, most):

@@ -1,19 +1,29 @@
-"""Batch normalization whose training statistics may span a group of replicas.
+"""Batch normalization with training statistics over one replica or a group of replicas.
 
-Source: tensorflow/tpu, models/official/efficientnet/utils.py, `TpuBatchNormalization` (groups by the
-number of replicas) and `DistributedBatchNormalization` (groups by `--batch_norm_batch_size`).
+Source: tensorflow/tpu, models/official/efficientnet/utils.py, `TpuBatchNormalization` (group size
+from the number of replicas) and `DistributedBatchNormalization` (from `--batch_norm_batch_size`).
 """
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
 
-def official_replicas_per_group(num_replicas):
-  """Group size of the official TPU batch norm: 1 up to 8 replicas, then max(8, replicas / 8)."""
+def official_replicas_per_group(num_replicas: int) -> int:
+  """Returns the official TPU group size: 1 for up to 8 replicas, else max(8, replicas // 8)."""
   return 1 if num_replicas <= 8 else max(8, num_replicas // 8)
 
 
-def lars_replicas_per_group(num_replicas, train_batch_size, batch_norm_batch_size):
-  """Group size of the official batch norm under LARS: all up to 8 replicas, then by batch size."""
+def lars_replicas_per_group(
+  num_replicas: int, train_batch_size: int, batch_norm_batch_size: int
+) -> int:
+  """Returns the official group size with LARS.
+
+  Up to 8 replicas form one group. Of more, a group has as many as together hold
+  `batch_norm_batch_size` examples of the global `train_batch_size`, and at least one.
+  """
   if num_replicas <= 8:
     return num_replicas
   return max(1, int(batch_norm_batch_size / (train_batch_size / num_replicas)))
@@ -21,25 +31,26 @@ def lars_replicas_per_group(num_replicas, train_batch_size, batch_norm_batch_siz
 
 @keras.saving.register_keras_serializable('tpu_utils')
 class BatchNormalization(keras.layers.BatchNormalization):
-  """`keras.layers.BatchNormalization` with grouped cross-replica statistics.
+  """`keras.layers.BatchNormalization` with statistics over groups of replicas.
 
-  The moving variance follows the biased batch variance, as the official (unfused) layer's does.
-  `replicas_per_group` is a property of a training job, not of the model: it starts at 1, the trainer
-  sets it before tracing (`set_replicas_per_group`), and it is not saved.
+  The moving variance follows the biased batch variance, as in the official (unfused) layer.
+  `replicas_per_group` belongs to a training job, not to the model: it is 1 until the trainer sets
+  it before tracing (`set_replicas_per_group`), and it is not saved.
 
-  On TensorFlow, images in channels-last layout go through its fused kernel: less than half the time of
-  Keras' separate operations on a CPU, and 16-bit images needn't be copied to float32.
+  On TensorFlow, channels-last images use its fused kernel: on a CPU that takes less than half the
+  time of Keras' separate operations, and 16-bit images need no float32 copy.
   """
 
-  def __init__(self, *args, **kwargs):
+  def __init__(self, *args: Any, **kwargs: Any):
     super().__init__(*args, **kwargs)
     self.replicas_per_group = 1
 
-  def builtin(self):
-    """The Keras layer that computes the same on one replica; see `export.with_builtin_layers`."""
+  def builtin(self) -> keras.layers.BatchNormalization:
+    """Returns a Keras layer equal to this one on one replica; see `export.with_builtin_layers`."""
     return keras.layers.BatchNormalization.from_config(self.get_config())
 
-  def call(self, inputs, training=None, mask=None):
+  def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    """Normalizes [batch, ..., channels] inputs; see `keras.layers.BatchNormalization.call`."""
     training = bool(training and self.trainable)
     if mask is None and not (training and self.replicas_per_group > 1) and self._fusable(inputs):
       return self._fused_call(inputs, training)
@@ -57,7 +68,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     )
 
   def _fused_call(self, inputs, training):
-    import tensorflow as tf  # Other backends never come here.
+    import tensorflow as tf  # `_fusable` excludes the other backends.
 
     statistics = [] if training else [self.moving_mean, self.moving_variance]
     mean, variance = [tf.convert_to_tensor(s) for s in statistics] or [tf.zeros([0])] * 2
@@ -71,7 +82,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
       is_training=training,
     )
     if training:
-      # The kernel gives the unbiased variance, divided by n - 1.
+      # The kernel returns the unbiased variance, divided by n - 1.
       count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
       variance *= tf.maximum(count - 1.0, 1.0) / count
       self._update(self.moving_mean, mean)
@@ -92,20 +103,20 @@ class BatchNormalization(keras.layers.BatchNormalization):
     return mean, mean_of_square - ops.square(mean)
 
 
-def set_replicas_per_group(model, replicas_per_group):
-  """Sets the group of every `BatchNormalization` of `model`. Call before the step is traced."""
+def set_replicas_per_group(model: keras.Model, replicas_per_group: int) -> None:
+  """Sets the group size of every `BatchNormalization` in `model`; call before tracing the step."""
   for layer in model._flatten_layers():
     if isinstance(layer, BatchNormalization):
       layer.replicas_per_group = replicas_per_group
 
 
 def _group_average(x, replicas_per_group):
-  """Replica context: the mean of `x` over this replica's group of neighbouring replicas.
+  """Replica context: returns the mean of `x` over this replica's group of neighbouring replicas.
 
-  One all-reduce of a (groups, ...) tensor in which each replica fills its group's row. It needs no
-  group assignment, so it is the same code on every strategy; the statistics are small.
+  All-reduces a [groups, ...] tensor in which each replica fills its group's row. This needs no
+  group assignment, so it works on every strategy; the statistics are small.
   """
-  import tensorflow as tf  # Only a distributed TensorFlow job comes here.
+  import tensorflow as tf  # Only distributed TensorFlow jobs have groups.
 
   context = tf.distribute.get_replica_context()
   if context is None or context.num_replicas_in_sync == 1:
@@ -113,8 +124,8 @@ def _group_average(x, replicas_per_group):
   replicas = context.num_replicas_in_sync
   if replicas % replicas_per_group:
     raise ValueError(
-      f'Batch norm groups of {replicas_per_group} replicas do not divide the {replicas} replicas of '
-      'this job; choose a batch_norm_batch_size whose groups do.'
+      f'Batch norm groups of {replicas_per_group} replicas do not divide the {replicas} replicas '
+      'of this job; choose a batch_norm_batch_size that gives groups that do.'
     )
   group = context.replica_id_in_sync_group // replicas_per_group
   row = tf.one_hot(group, replicas // replicas_per_group, dtype=x.dtype)

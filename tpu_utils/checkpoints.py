@@ -1,15 +1,18 @@
 """Checkpoints as maps from readable names to arrays, written whole or not at all.
 
-A checkpoint is a TensorFlow tensor bundle `model.ckpt-<step>.index` + `.data-*` whose keys are names
-such as `model/stem_conv2d/kernel` or `ema/head_dense/bias`: `tf.train.load_checkpoint` and every tool
-for TensorFlow checkpoints reads it. Each tensor carries a checksum, so a damaged file is noticed.
+A checkpoint is a TensorFlow tensor bundle, `model.ckpt-<step>.index` and `.data-*`, keyed by names
+such as `model/stem_conv2d/kernel` or `ema/head_dense/bias`: `tf.train.load_checkpoint` and other
+tools for TensorFlow checkpoints read it. Each tensor has a checksum, so damage is detected.
 """
+from __future__ import annotations
+
 import concurrent.futures
 import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,26 +20,38 @@ import tensorflow as tf
 from tpu_utils import assignment, files
 from tpu_utils.errors import first_line
 
-METADATA = '_metadata'  # Key of a JSON string: what made the checkpoint.
+METADATA = '_metadata'  # Key of a JSON string that describes the job.
 _PREFIX = 'model.ckpt-'
 _ARCHIVE = 'archive'
 _BEST_OBJECTIVE = 'best_objective.txt'
 
 
 class CheckpointError(ValueError):
-  """A checkpoint that cannot be read, or that belongs to something else."""
+  """A checkpoint that cannot be read, or that does not fit the model and optimizer."""
 
 
-def write(prefix, values, metadata=None):
-  """Writes `values` {name: array} under `prefix`: beside its place first, then renamed.
+def write(prefix: str, values: Mapping[str, Any], metadata: Mapping | None = None) -> None:
+  """Writes a checkpoint of arrays and JSON metadata, first to a scratch folder, then renamed.
 
   The index is renamed last: a checkpoint exists exactly when its index does.
+
+  Args:
+    prefix: path of the checkpoint's files without their endings.
+    values: {name: array}.
+    metadata: anything that JSON can hold.
+
+  Raises:
+    OSError: the files cannot be written.
   """
   write_tensors(prefix, {**values, METADATA: json.dumps(metadata or {}).encode()})
 
 
-def write_tensors(prefix, values):
-  """Writes a tensor bundle of `values` {name: array or bytes}, as `write` does."""
+def write_tensors(prefix: str, values: Mapping[str, Any]) -> None:
+  """Writes a tensor bundle of `values` {name: array or bytes}, as `write` does.
+
+  Raises:
+    OSError: the files cannot be written.
+  """
   folder, name = os.path.split(prefix)
   names = sorted(values)
   try:
@@ -50,18 +65,20 @@ def write_tensors(prefix, values):
       for file in sorted(tf.io.gfile.listdir(scratch), key=lambda f: f.endswith('.index')):
         tf.io.gfile.rename(os.path.join(scratch, file), os.path.join(folder, file), overwrite=True)
   except (tf.errors.OpError, OSError) as e:
-    raise OSError(f'{prefix}: the checkpoint could not be written: {first_line(e)}') from e
+    raise OSError(f'{prefix}: the checkpoint cannot be written: {first_line(e)}') from e
 
 
-def read(prefix, wanted=None):
-  """Returns ({name: array}, metadata) of the checkpoint `prefix`.
+def read(
+  prefix: str, wanted: Callable[[str], bool] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  """Reads a checkpoint: ({name: array}, metadata).
 
   Args:
-    prefix: of the checkpoint's files.
-    wanted: function(name) -> whether to read it; None for all.
+    prefix: path of the checkpoint's files without their endings.
+    wanted: function(name) -> whether to read that array; None reads all.
 
   Raises:
-    CheckpointError: it does not exist, is cut off or damaged.
+    CheckpointError: the checkpoint does not exist, is cut off or damaged.
   """
   try:
     reader = tf.compat.v1.train.NewCheckpointReader(prefix)
@@ -81,23 +98,23 @@ def assign(
   source: str,
   exact: bool = False,
 ) -> None:
-  """Sets the variables of a job from the values of a checkpoint; all of them or none.
+  """Assigns a checkpoint's values to the variables of a job: to all of them or none.
 
   Args:
     variables: {name: variable}.
     values: {name: array}.
-    source: the checkpoint, for the error.
+    source: path of the checkpoint, for the error.
     exact: whether values that no variable takes are an error, too.
 
   Raises:
-    CheckpointError: names are missing from `values`, unexpected, or of wrong shapes; one line. No
-      variable has been changed.
+    CheckpointError: values are missing, unexpected or have wrong shapes. No variable has been
+      changed.
   """
 
   def error(mismatch):
     return CheckpointError(
-      f'{source} does not fit this model and optimizer: {mismatch.text(most=4)}. Give the flags it '
-      'was trained with.'
+      f'{source} does not fit this model and optimizer: {mismatch.text(most=4)}. Give the flags '
+      'that it was trained with.'
     )
 
   unexpected = sorted(values.keys() - variables.keys()) if exact else ()
@@ -105,35 +122,44 @@ def assign(
 
 
 class CheckpointManager:
-  """The checkpoints of one model_dir: the newest `keep`, and the best in `archive/`.
+  """The checkpoints of one model_dir: the newest ones, and the best in `archive/`.
 
   Args:
     directory: the model_dir.
-    keep: how many of the newest checkpoints to keep.
-    writes: False in processes that only follow (all workers but the chief, mode=eval).
-    asynchronous: write on a thread while training goes on; `wait` joins it.
+    keep: number of newest checkpoints to keep.
+    writes: False in processes that only read (all workers but the chief, mode=eval).
+    asynchronous: write on a thread while training continues; `wait` joins it.
   """
 
-  def __init__(self, directory, keep=5, *, writes=True, asynchronous=False):
+  def __init__(
+    self, directory: str, keep: int = 5, *, writes: bool = True, asynchronous: bool = False
+  ):
     self.directory = directory
     self._keep = keep
     self._writes = writes
     self._executor = concurrent.futures.ThreadPoolExecutor(1) if asynchronous else None
-    self._pending = None
+    self._pending: concurrent.futures.Future | None = None
 
-  def steps(self):
-    """Steps of the checkpoints that exist, ascending."""
+  def steps(self) -> list[int]:
+    """Returns the steps of the existing checkpoints, ascending."""
     if not tf.io.gfile.exists(self.directory):
       return []
     pattern = re.compile(re.escape(_PREFIX) + r'(\d+)\.index$')
-    found = [pattern.match(name) for name in tf.io.gfile.listdir(self.directory)]
-    return sorted(int(match.group(1)) for match in found if match)
+    matches = [pattern.match(name) for name in tf.io.gfile.listdir(self.directory)]
+    return sorted(int(match.group(1)) for match in matches if match)
 
-  def prefix(self, step):
+  def prefix(self, step: int) -> str:
+    """Returns the path of a step's checkpoint without the endings of its files."""
     return os.path.join(self.directory, f'{_PREFIX}{step}')
 
-  def save(self, step, variables, metadata=None):
-    """Saves `variables` {name: tf.Variable}; their values are taken before this returns."""
+  def save(
+    self, step: int, variables: Mapping[str, tf.Variable], metadata: Mapping | None = None
+  ) -> None:
+    """Saves the present values of `variables` {name: variable}, and deletes the oldest checkpoints.
+
+    Raises:
+      OSError: this checkpoint, or the one before it if asynchronous, cannot be written.
+    """
     self.wait()
     if not self._writes:
       return
@@ -143,19 +169,23 @@ class CheckpointManager:
     else:
       self._write(step, values, metadata)
 
-  def wait(self):
-    """Waits for an asynchronous write and raises what went wrong in it."""
+  def wait(self) -> None:
+    """Waits for an asynchronous write.
+
+    Raises:
+      OSError: the write failed.
+    """
     pending, self._pending = self._pending, None
     if pending:
       pending.result()
 
-  def restore_newest(self):
-    """Returns (step, values, metadata) of the newest whole checkpoint, or None without any.
+  def restore_newest(self) -> tuple[int, dict[str, np.ndarray], dict[str, Any]] | None:
+    """Returns (step, values, metadata) of the newest whole checkpoint; None if there are none.
 
-    A newest checkpoint that is cut off or damaged is passed over for the one before, and said so.
+    A checkpoint that is cut off or damaged is reported, and the one before it used.
 
     Raises:
-      CheckpointError: there are checkpoints and none is whole.
+      CheckpointError: there are checkpoints, but all are damaged.
     """
     self.wait()
     steps = self.steps()
@@ -163,30 +193,35 @@ class CheckpointManager:
       try:
         return step, *read(self.prefix(step))
       except CheckpointError as e:
-        print(f'Passing over a damaged checkpoint. {e}', file=sys.stderr)
+        print(f'Skipping a damaged checkpoint. {e}', file=sys.stderr)
     if steps:
       raise CheckpointError(
-        f'{self.directory}: none of its {len(steps)} checkpoints is whole; remove them to start anew.'
+        f'{self.directory}: none of its {len(steps)} checkpoints is whole; remove them to start '
+        'from the beginning.'
       )
     return None
 
-  def best_objective(self):
-    """The best objective so far, -inf before the first."""
+  def best_objective(self) -> float:
+    """Returns the objective of the archived checkpoint; -inf if there is none."""
     path = os.path.join(self.directory, _BEST_OBJECTIVE)
     if not tf.io.gfile.exists(path):
       return float('-inf')
     with tf.io.gfile.GFile(path) as f:
       return float(f.read())
 
-  def archive(self, step, objective, results):
+  def archive(self, step: int, objective: float, results: Mapping[str, Any]) -> bool:
     """Copies checkpoint `step` to `archive/` unless an earlier one was better.
 
-    As the official `archive_ckpt` (efficientnet/utils.py): `best_eval.txt` beside the copy holds the
-    results, `best_objective.txt` the objective to six decimals, and what is not below those is better.
+    Follows the official `archive_ckpt` (efficientnet/utils.py): `best_eval.txt` next to the copy
+    holds the results, `best_objective.txt` the objective to six decimals; an objective equal to
+    the latter counts as better.
 
     Returns:
-      Whether this checkpoint is the best now. False, and said so, if it is gone by now: a long
-      evaluation follows a job that goes on and removes its old checkpoints.
+      Whether this checkpoint is now the best. False, with a message, if it no longer exists: the
+      training job may delete it during a long evaluation in another process.
+
+    Raises:
+      OSError: the files cannot be written.
     """
     self.wait()
     if self.best_objective() > objective or not self._writes:
@@ -198,9 +233,12 @@ class CheckpointManager:
       for path in paths:
         tf.io.gfile.copy(path, os.path.join(archive, os.path.basename(path)), overwrite=True)
     except tf.errors.NotFoundError:
-      print(f'{self.prefix(step)} is gone before it could be archived as the best.', file=sys.stderr)
+      print(
+        f'{self.prefix(step)} was deleted before it could be archived as the best.',
+        file=sys.stderr,
+      )
       return False
-    # From here on the new one is the best: `checkpoint` says which files count.
+    # From here on the new one is the best: `checkpoint` names it.
     files.write_text(os.path.join(archive, 'checkpoint'), _state_text([step]))
     files.write_text(os.path.join(archive, 'best_eval.txt'), json.dumps(results))
     files.write_text(self._in_directory(_BEST_OBJECTIVE), f'{objective:f}')
@@ -209,8 +247,8 @@ class CheckpointManager:
         tf.io.gfile.remove(path)
     return True
 
-  def best(self):
-    """Prefix of the archived best checkpoint, or None."""
+  def best(self) -> str | None:
+    """Returns the prefix of the archived best checkpoint; None if there is none."""
     state = tf.train.get_checkpoint_state(self._in_directory(_ARCHIVE))
     return state.model_checkpoint_path if state else None
 
@@ -218,7 +256,7 @@ class CheckpointManager:
     write(self.prefix(step), values, metadata)
     steps = self.steps()
     for old in steps[: -self._keep]:
-      # The index first: what is half deleted is no checkpoint any more.
+      # The index first: without it the remaining files do not count as a checkpoint.
       for path in sorted(tf.io.gfile.glob(f'{self.prefix(old)}.*'), key=lambda p: '.data' in p):
         tf.io.gfile.remove(path)
     files.write_text(self._in_directory('checkpoint'), _state_text(steps[-self._keep :]))
@@ -227,14 +265,14 @@ class CheckpointManager:
     return os.path.join(self.directory, name)
 
 
-def best_of(path):
-  """The folder of the best checkpoint of a job that keeps one, given its model_dir; any other path as it is."""
+def best_of(path: str) -> str:
+  """Returns the folder of a job's best checkpoint, given its model_dir; other paths unchanged."""
   archive = os.path.join(path, _ARCHIVE)
   return archive if tf.io.gfile.exists(os.path.join(archive, 'checkpoint')) else path
 
 
 def _state_text(steps):
-  """The text of TensorFlow's `checkpoint` file, which names the newest checkpoint."""
+  """Returns the text of TensorFlow's `checkpoint` file, which names the newest checkpoint."""
   lines = [f'model_checkpoint_path: "{_PREFIX}{steps[-1]}"']
   lines += [f'all_model_checkpoint_paths: "{_PREFIX}{step}"' for step in steps]
   return '\n'.join(lines) + '\n'

@@ -1,4 +1,6 @@
-"""From the flags' values to a `tf.distribute` strategy."""
+"""`tf.distribute` strategies from the values of flags, and agreement between workers."""
+from __future__ import annotations
+
 import json
 import os
 
@@ -16,31 +18,31 @@ _NO_TPU_KERNELS = (
 
 
 def create_strategy(
-  name='auto',
+  name: str = 'auto',
   *,
-  use_tpu=True,
-  tpu=None,
-  tpu_zone=None,
-  gcp_project=None,
-  tpu_job_name=None,
-  several_workers=True,
-):
+  use_tpu: bool = True,
+  tpu: str | None = None,
+  tpu_zone: str | None = None,
+  gcp_project: str | None = None,
+  tpu_job_name: str | None = None,
+  several_workers: bool = True,
+) -> tf.distribute.Strategy:
   """Returns the `tf.distribute.Strategy` for `name`; call before any other TensorFlow work.
 
   Args:
-    name: 'auto', 'tpu', 'mirrored', 'multi_worker' or 'one_device'. 'auto' takes the TPU if `tpu`
-      names one (and `use_tpu`), the workers of TF_CONFIG if there are several, all GPUs if there
-      are several, else one device. No network is touched unless a TPU is named.
-    use_tpu: False keeps 'auto' from the TPU.
+    name: one of `STRATEGIES`. 'auto' chooses the TPU if `tpu` names one, the workers of TF_CONFIG
+      if there are several, all GPUs if there are several, else one device. The network is not used
+      unless a TPU is named.
+    use_tpu: whether 'auto' may choose the TPU.
     tpu: 'local', a TPU's name or a grpc:// address.
     tpu_zone: the TPU's GCE zone.
     gcp_project: the TPU's project.
-    tpu_job_name: the TPU cluster's worker job.
-    several_workers: False for what one process does alone, with or without TF_CONFIG: following
-      the checkpoints of a job, exporting.
+    tpu_job_name: name of the TPU cluster's worker job.
+    several_workers: False if one process works alone even if TF_CONFIG is set: to evaluate the
+      checkpoints of a running job, or to export.
 
   Raises:
-    ValueError: the name is unknown, or the strategy cannot be used (the message says why).
+    ValueError: the name is unknown, or the strategy cannot be used here.
   """
   check_name('value of --strategy', name, STRATEGIES)
   if name == 'auto':
@@ -49,25 +51,30 @@ def create_strategy(
     return _tpu_strategy(tpu, tpu_zone, gcp_project, tpu_job_name)
   if name == 'multi_worker':
     if not _cluster_workers():
-      raise ValueError('--strategy=multi_worker needs the environment variable TF_CONFIG with its workers.')
+      raise ValueError(
+        '--strategy=multi_worker needs the environment variable TF_CONFIG with its workers.'
+      )
     if not several_workers:
-      raise ValueError('--strategy=multi_worker only trains; evaluate and export in one process, without it.')
+      raise ValueError(
+        '--strategy=multi_worker only trains; evaluate and export in one process, without it.'
+      )
     return tf.distribute.MultiWorkerMirroredStrategy()
   if name == 'mirrored':
     return _mirrored_strategy()
   return tf.distribute.OneDeviceStrategy(_local_devices()[0])
 
 
-def describe(strategy):
-  """One line for people: 'MirroredStrategy, 2 replicas'."""
+def describe(strategy: tf.distribute.Strategy) -> str:
+  """Returns a text such as 'MirroredStrategy, 2 replicas'."""
   count = strategy.num_replicas_in_sync
-  several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)  # Its class has another name.
+  # The class itself has another name than this public alias.
+  several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
   name = 'MultiWorkerMirroredStrategy' if several else type(strategy).__name__
   return f'{name}, {count} replica{"" if count == 1 else "s"}'
 
 
-def is_chief(strategy):
-  """Whether this process writes the checkpoints, summaries and exports of the job."""
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+  """Returns whether this process writes the checkpoints, summaries and exports of the job."""
   resolver = strategy.cluster_resolver
   if resolver is None or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
     return True
@@ -79,22 +86,26 @@ def is_chief(strategy):
 
 
 class Workers:
-  """The processes of a job, which must decide alike; where there is only one it decides alone.
+  """The worker processes of a job, which must make the same decisions.
 
-  Every worker has to call these methods, and in the same order: each waits for all.
+  Every worker must call these methods in the same order: each call waits for all workers.
+
+  Attributes:
+    several: whether there is more than one process.
+    is_chief: whether this process writes the job's files.
   """
 
-  def __init__(self, strategy):
+  def __init__(self, strategy: tf.distribute.Strategy):
     self._strategy = strategy
     self.several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     self.is_chief = is_chief(strategy)
 
-  def any(self, flag):
-    """Whether `flag` is true on any worker."""
+  def any(self, flag: bool) -> bool:
+    """Returns whether `flag` is true on any worker."""
     return any(self.gather(int(flag))) if self.several else bool(flag)
 
-  def gather(self, number):
-    """The `number` (int) of every replica, those of one worker being equal."""
+  def gather(self, number: int) -> list[int]:
+    """Returns each replica's `number`; the replicas of a worker have the same one."""
     if not self.several:
       return [number]
     return self._gather(tf.constant(number, tf.int64)).numpy().tolist()
@@ -131,8 +142,8 @@ def _local_devices():
 
 def _mirrored_strategy():
   devices = _local_devices()
-  # On CPUs TensorFlow's collectives share their keys between all strategies of the process, and fail
-  # when there are two; several CPU devices are for tests and trials, where speed does not matter.
+  # On CPUs TensorFlow's collectives share keys between all strategies of the process and fail if
+  # there are two. Several CPU devices serve for tests and trials, where speed does not matter.
   on_cpu = devices[0].startswith('CPU')
   reduction = tf.distribute.ReductionToOneDevice() if on_cpu else None
   return tf.distribute.MirroredStrategy(devices, reduction)
@@ -140,8 +151,10 @@ def _mirrored_strategy():
 
 def _tpu_strategy(tpu, zone, project, job_name):
   if not tpu:
-    raise ValueError('--strategy=tpu needs --tpu: `local` on a TPU VM, a TPU name, or a grpc:// address.')
-  # A remote worker (grpc://) brings its own kernels; a TPU VM runs on this process's.
+    raise ValueError(
+      '--strategy=tpu needs --tpu: `local` on a TPU VM, a TPU name, or a grpc:// address.'
+    )
+  # A remote worker (grpc://) has its own kernels; on a TPU VM this process's are used.
   if not tpu.startswith('grpc://') and not _has_tpu_kernels():
     raise ValueError(f'--tpu={tpu}: {_NO_TPU_KERNELS.format(version=tf.__version__)}')
   arguments = {'job_name': job_name} if job_name else {}
@@ -159,7 +172,7 @@ def _tpu_strategy(tpu, zone, project, job_name):
 
 
 def _has_tpu_kernels():
-  # Asked of the kernel registry: trying and failing would wait for the network first.
+  # From the kernel registry: connecting would wait for the network before it failed.
   from tensorflow.python.framework import kernels
 
   return bool(kernels.get_registered_kernels_for_op('ConfigureDistributedTPU').kernel)

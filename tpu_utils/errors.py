@@ -1,8 +1,8 @@
-"""One line of text from an exception."""
+"""Single lines of text from exceptions, for messages."""
 
 
 def one_line(error: BaseException) -> str:
-  """Returns the whole message of an exception as one line; a system's error as `file: reason`."""
+  """Returns an exception's whole message as one line; an OS error as `file: reason`."""
   if isinstance(error, OSError) and error.strerror and error.filename:
     return f'{error.filename}: {error.strerror}'
   return ' '.join(_message(error).split())
@@ -11,12 +11,12 @@ def one_line(error: BaseException) -> str:
 def first_line(error: BaseException, marked: str = '', default: str = '') -> str:
   """Returns the first line of an exception's message.
 
-  Libraries append tracebacks and lists of graph nodes, which are indented and passed over.
+  Indented lines are skipped: libraries append tracebacks and lists of graph nodes.
 
   Args:
     error: the exception.
-    marked: text by which a later line is recognised as the better one.
-    default: text for an exception without a message; the name of its class if empty.
+    marked: prefer the first line that contains this text.
+    default: text for an exception without a message; if empty, the name of its class.
   """
   lines = [line for line in _message(error).splitlines() if line.strip()]
   lines = [line for line in lines if not line[0].isspace()] or [line.strip() for line in lines]
@@ -26,5 +26,5 @@ def first_line(error: BaseException, marked: str = '', default: str = '') -> str
 
 
 def _message(error):
-  # Where an error of TensorFlow knows its graph node, only `message` is without the node's history.
+  # TensorFlow's errors have `message`, which leaves out the history of the graph node.
   return str(getattr(error, 'message', None) or error)

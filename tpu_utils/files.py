@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all, JSON lines, and versions for records.
+"""Files and folders written whole or not at all, JSON lines, and versions of the software.
 
 Paths are local or remote (gs://...); local ones need no TensorFlow, which takes seconds to import.
-Unfinished files and folders have names that end in `.writing`.
+Unfinished files and folders have names ending in `.writing`.
 """
 import contextlib
 import importlib.metadata
@@ -18,7 +18,7 @@ _PACKAGE = 'tpu-vision-reference'
 
 
 class _Local:
-  """The functions of `tf.io.gfile` that are used here, for local paths."""
+  """Those functions of `tf.io.gfile` that this module uses, for local paths."""
 
   copy = staticmethod(lambda source, target, overwrite: shutil.copyfile(source, target))
   exists = staticmethod(os.path.exists)
@@ -31,7 +31,7 @@ class _Local:
 
 
 def is_remote(path: str) -> bool:
-  """Returns whether a path names another file system, such as gs://bucket/file."""
+  """Returns whether a path is on a remote file system, such as gs://bucket/file."""
   return '://' in path
 
 
@@ -55,23 +55,23 @@ def _open(path, mode):
 
 
 def is_folder(path: str) -> bool:
-  """Returns whether a path is a folder, local or remote."""
+  """Returns whether a path, local or remote, is a folder."""
   return _system(path).isdir(path)
 
 
 def check_folder(flag: str, path: str) -> None:
-  """Checks that the local folder named by a flag exists; remote ones are checked when read.
+  """Checks that a flag's local folder exists; remote ones are checked when they are read.
 
   Raises:
-    ValueError: there is no such folder.
+    ValueError: the folder does not exist.
   """
   if path and not is_remote(path) and not os.path.isdir(path):
-    found = 'is not a folder' if os.path.exists(path) else 'does not exist'
-    raise ValueError(f'--{flag}={path} {found}; give an existing folder.')
+    problem = 'is not a folder' if os.path.exists(path) else 'does not exist'
+    raise ValueError(f'--{flag}={path} {problem}; give an existing folder.')
 
 
 def read_text(path: str) -> str | None:
-  """Reads a text file; returns None if it does not exist."""
+  """Reads a UTF-8 text file; returns None if it does not exist."""
   if not _system(path).exists(path):
     return None
   if is_remote(path):
@@ -88,14 +88,14 @@ def read_text(path: str) -> str | None:
 def replacing(
   path: str, *, folder: str | None = None, shared: bool = False, parents: bool = False
 ) -> Iterator[str]:
-  """Yields a scratch path; after the body, the file there replaces `path`, unless an error came.
+  """Yields a scratch path; if the body succeeds, the file written there replaces `path`.
 
   Args:
     path: the file.
-    folder: folder for the scratch file, by default that of `path`. From a local folder to a remote
-      file it is copied.
+    folder: folder for the scratch file, by default that of `path`. A local scratch file for a
+      remote `path` is copied there.
     shared: whether other processes may write the same file at the same time.
-    parents: whether to make the file's folder; otherwise it must exist.
+    parents: whether to create the file's folder; otherwise it must exist.
 
   Raises:
     OSError: the file cannot be written.
@@ -107,25 +107,27 @@ def replacing(
       _system(path).makedirs(os.path.dirname(path))
     yield scratch
     if is_remote(path) and not is_remote(scratch):
-      # An object appears there when it is complete.
+      # In object storage a file appears only when it is complete.
       _system(path).copy(scratch, path, overwrite=True)
     else:
       _system(path).rename(scratch, path, overwrite=True)
   except _system_errors() as error:
     if isinstance(error, OSError) and not error.strerror:
-      raise  # Explains itself.
+      raise  # From the body, with a message of its own.
     raise OSError(f'{path} cannot be written: {_reason(error, scratch)}') from error
   finally:
     _remove_file(scratch)
 
 
-def write_bytes(path: str, content: bytes, **options: bool) -> None:
-  """Writes a file whole or not at all; `options` as for `replacing`.
+def write_bytes(
+  path: str, content: bytes, *, shared: bool = False, parents: bool = False
+) -> None:
+  """Writes a file whole or not at all; see `replacing` for `shared` and `parents`.
 
   Raises:
     OSError: the file cannot be written.
   """
-  with replacing(path, **options) as scratch, _open(scratch, 'wb') as file:
+  with replacing(path, shared=shared, parents=parents) as scratch, _open(scratch, 'wb') as file:
     file.write(content)
 
 
@@ -151,8 +153,8 @@ def read_json(path: str) -> object:
   """Reads a JSON file.
 
   Raises:
-    OSError: it cannot be read.
-    ValueError: it is not JSON.
+    OSError: the file cannot be read.
+    ValueError: the contents are not JSON.
   """
   with _open(path, 'r') as file:
     return json.loads(file.read())
@@ -168,19 +170,19 @@ def _reason(error, path):
 
 
 def read_json_lines(path: str) -> list:
-  """Reads a file with a JSON object on each line; a last line that is cut off is left out.
+  """Reads a file with a JSON object on each line, except for a last line that is cut off.
 
   Returns:
-    The objects; an empty list if there is no such file.
+    The objects; an empty list if the file does not exist.
   """
   return [json.loads(line) for line in _whole_lines(path)]
 
 
 def append_json_line(path: str, row: object) -> None:
-  """Appends an object as a line of its own; a line that was cut off makes room for it.
+  """Appends an object as a line of JSON; a last line that is cut off is removed.
 
   Raises:
-    OSError: the file cannot be written; it is as it was.
+    OSError: the file cannot be written; it is unchanged.
   """
   write_text(path, '\n'.join([*_whole_lines(path), json.dumps(row)]) + '\n')
 
@@ -196,17 +198,17 @@ def _whole_lines(path):
 
 
 def replace_folder(
-  folder: str, write: Callable, *, marker: str | None = None, shared: bool = False
+  folder: str, write: Callable[[str], object], *, marker: str | None = None, shared: bool = False
 ) -> None:
   """Calls `write(scratch)` with an empty folder, which then replaces `folder`.
 
-  Whatever fails, `folder` is afterwards the old one or the new one. A process killed between the
-  two renames leaves it absent; the next call first puts the old one back (not if `shared`).
+  After an error `folder` is either the old one or the new one. If the process is killed between
+  the two renames, it is absent; the next call first restores the old one (not if `shared`).
 
   Args:
-    folder: local or remote folder; its parents are made.
+    folder: local or remote folder; its parents are created.
     write: function that fills the scratch folder.
-    marker: file by which a folder is known that may be deleted; None deletes any.
+    marker: replace an existing folder only if it is empty or has a file with this name.
     shared: whether other processes may write the same folder at the same time.
 
   Raises:
@@ -238,7 +240,7 @@ def replace_folder(
 
 @contextlib.contextmanager
 def scratch_folder(folder: str) -> Iterator[str]:
-  """Makes an empty folder, deleting an earlier one, and deletes at the end what is still there."""
+  """Creates an empty folder, replacing an existing one, and deletes it after the body."""
   _remove_folder(folder)
   _system(folder).makedirs(folder)
   try:
@@ -279,7 +281,7 @@ def _remove_folder(folder):
 
 
 def _remove_file(path):
-  # A folder that cannot be reached was reported already.
+  # An unreachable folder was reported already.
   with contextlib.suppress(*_system_errors()):
     if _system(path).exists(path):
       _system(path).remove(path)
@@ -289,9 +291,9 @@ def _remove_file(path):
 
 
 def versions() -> dict:
-  """Returns the versions of what writes a checkpoint, an export or the record of a run.
+  """Returns {package: version} of the software, to store in checkpoints, exports and run records.
 
-  This package's own is None when it runs from a source tree.
+  The version of this package is None if it is not installed.
   """
   import keras
   import tensorflow as tf

@@ -1,23 +1,22 @@
-"""Functional Keras models of any depth, and the checks that their builders share."""
+"""Functional Keras models of any depth, and argument checks that their builders share."""
 import contextlib
 import numbers
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import keras
 
 from tpu_utils.names import check_name
 
-_FRAMES = 20_000  # Three or so for each layer on the longest path.
+_FRAMES = 20_000  # About three for each layer on the longest path.
 
 
 def functional_model(inputs: Any, outputs: Any, name: str) -> keras.Model:
   """Returns `keras.Model(inputs, outputs, name=name)`, for deep networks too.
 
-  Keras follows a graph recursively, a call for each layer, and Python's usual limit of 1,000 calls
-  is less than EfficientNet-L2 or a ResNet of a thousand layers takes, the more so in a notebook or
-  under a test runner.
+  Keras traverses a graph recursively, and Python's usual limit of 1,000 nested calls is too low for
+  EfficientNet-L2 or a ResNet with a thousand layers.
   """
   with _recursion(_FRAMES):
     return keras.Model(inputs, outputs, name=name)
@@ -34,26 +33,31 @@ def _recursion(frames):
 
 
 def height_and_width(image_size: int | Sequence[int | None]) -> tuple[int | None, int | None]:
-  """Returns (height, width) of a number of pixels a side or a pair; None leaves a side open.
+  """Returns (height, width) from one side of a square or a pair; None leaves a side open.
 
   Raises:
-    ValueError: neither of these.
+    ValueError: `image_size` is neither a number of pixels nor a pair.
   """
   pair = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size, image_size)
-  # Integral takes numpy's integers, too; True is one of them.
+  # Integral includes numpy's integers, and bool.
   sides_valid = all(
-    s is None or (isinstance(s, numbers.Integral) and not isinstance(s, bool) and s > 0)
+    s is None or (isinstance(s, numbers.Integral) and not isinstance(s, bool) and int(s) > 0)
     for s in pair
   )
   if image_size is None or len(pair) != 2 or not sides_valid:
     raise ValueError(
       f'image_size={image_size!r} must be a positive number of pixels or a pair (height, width).'
     )
-  return tuple(None if side is None else int(side) for side in pair)
+  height, width = (None if side is None else int(side) for side in pair)
+  return height, width
 
 
-def check_endpoints(endpoints: Sequence[str], known: Iterable[str]) -> None:
-  """Raises ValueError unless `endpoints` is a list of some of the `known` names."""
+def check_endpoints(endpoints: Sequence[str], known: Collection[str]) -> None:
+  """Checks that `endpoints` is a list of one or more of the `known` names.
+
+  Raises:
+    ValueError: it is not.
+  """
   if isinstance(endpoints, str) or not endpoints:
     raise ValueError(
       f'endpoints={endpoints!r} must be a list of one name or more, as '

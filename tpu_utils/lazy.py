@@ -1,17 +1,17 @@
 """Package attributes that import their module on first use (PEP 562)."""
 import importlib
+from collections.abc import Callable, Mapping
 
 
-def attach(package, attributes):
-  """Returns the `__getattr__` and `__dir__` of a package whose names load on first use.
+def attach(package: str, attributes: Mapping[str, str]) -> tuple[Callable, Callable]:
+  """Returns a `__getattr__` and a `__dir__` that import a package's names on first use.
 
   Args:
     package: the package's `__name__`.
-    attributes: {public name: submodule that defines it}; a submodule that is itself the public
-      name maps to itself.
+    attributes: {public name: submodule that defines it}; a public submodule maps to itself.
 
   Returns:
-    (`__getattr__`, `__dir__`), to be bound at the top of the package's `__init__.py`.
+    (`__getattr__`, `__dir__`), to be assigned in the package's `__init__.py`.
   """
 
   def __getattr__(name):  # noqa: N807

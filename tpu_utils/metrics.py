@@ -1,15 +1,17 @@
-"""Accuracy as sums and counts, which add up over batches and replicas; metrics put together."""
+"""Accuracy as sums and counts, which add up over batches and replicas; merging of metrics."""
 from collections.abc import Mapping
 
 import tensorflow as tf
 
 
-def classification_sums(logits, labels, weights):
-  """Weighted numbers of examples, and of those right at the first and within the first five classes.
+def classification_sums(
+  logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
+) -> dict[str, tf.Tensor]:
+  """Computes the weighted numbers of examples and of correct top-1 and top-5 predictions.
 
   Args:
     logits: [batch, classes], any floating-point type.
-    labels: [batch, classes]; the class with the largest probability is the true one.
+    labels: [batch, classes] probabilities; the true class is the most probable one.
     weights: [batch] float32, 0 for rows that only pad the batch.
 
   Returns:
@@ -28,12 +30,17 @@ def classification_sums(logits, labels, weights):
   }
 
 
-def in_top_k(logits, classes, k):
-  """Whether fewer than k classes have a larger logit than the given one: [batch] bool.
+def in_top_k(logits: tf.Tensor, classes: tf.Tensor, k: int) -> tf.Tensor:
+  """Returns whether fewer than k classes have a larger logit than the given one: [batch] bool.
 
-  As tf.nn.in_top_k: equal logits all count as the better rank, an example with a logit that isn't
-  finite is wrong, and with k classes or fewer every other is right. Written out because that op's kernels
-  on accelerators need not treat the odd cases alike.
+  Equals tf.nn.in_top_k: equal logits share the better rank; an example with a logit that isn't
+  finite is wrong; with at most k classes all others are right. That op is not used because its
+  kernels on accelerators may treat these cases differently.
+
+  Args:
+    logits: [batch, classes], any floating-point type.
+    classes: [batch] integers.
+    k: number of ranks that count as correct.
   """
   logits = tf.cast(logits, tf.float32)
   own = tf.gather(logits, classes, batch_dims=1)
@@ -43,10 +50,15 @@ def in_top_k(logits, classes, k):
 
 
 def merged(results: Mapping, more: Mapping, source: str) -> dict[str, float]:
-  """Returns {name: float} of both.
+  """Returns the metrics of both mappings as {name: float}.
+
+  Args:
+    results: {name: number}.
+    more: {name: number}.
+    source: the evaluator that computed `more`, for the error.
 
   Raises:
-    ValueError: `more`, which comes from `source`, has a name that is taken.
+    ValueError: a name is in both.
   """
   taken = sorted(results.keys() & more.keys())
   if taken:

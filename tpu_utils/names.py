@@ -1,17 +1,17 @@
-"""Errors for names that do not exist."""
+"""Errors for unknown names, with the nearest known ones."""
 import difflib
 from collections.abc import Collection, Iterable
 
-_LONG_LIST = 20  # Longer lists hide the nearest names.
+_LONG_LIST = 20  # Longer lists would hide the nearest names.
 
 
 def unknown_name(what: str, name: object, known: Iterable) -> ValueError:
   """Returns the ValueError for an unknown name; its message lists the nearest known names.
 
   Args:
-    what: the kind of name, or its flag ('optimizer').
-    name: the name that does not exist.
-    known: the names that exist.
+    what: the kind of name ('optimizer'), or its flag.
+    name: the unknown name.
+    known: the valid names.
   """
   known = sorted(map(str, known))
   near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
@@ -25,7 +25,7 @@ def check_name(what: str, name: object, known: Collection) -> None:
   """Checks that `name` is one of `known`.
 
   Raises:
-    ValueError: it is not; see `unknown_name`.
+    ValueError: it is not; the message lists the nearest names.
   """
   if name not in known:
     raise unknown_name(what, name, known)

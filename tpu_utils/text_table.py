@@ -1,16 +1,16 @@
-"""Tables of text with aligned columns."""
+"""Text tables with aligned columns."""
 from collections.abc import Collection, Iterable, Sequence
 
 
 def text_table(
   header: Sequence, rows: Iterable[Sequence], left_columns: Collection[int] = (0,)
 ) -> str:
-  """Formats a table as lines with columns as wide as their widest cell.
+  """Formats a table as lines of text, each column as wide as its widest cell.
 
   Args:
     header: names of the columns.
-    rows: as many cells each, of any type.
-    left_columns: indices of the columns that are aligned to the left; the others are to the right.
+    rows: as many cells each as `header`, of any type.
+    left_columns: indices of the columns to align to the left; the others align to the right.
   """
   lines = [[str(cell) for cell in row] for row in (header, *rows)]
   widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

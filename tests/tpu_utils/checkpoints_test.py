@@ -107,7 +107,7 @@ def test_a_checkpoint_gone_before_it_is_archived_leaves_the_best_one_alone(tmp_p
   manager.save(1, _variables())
   assert manager.archive(1, 0.5, {})
   assert not manager.archive(2, 0.6, {})  # Evaluated, and removed by the job meanwhile.
-  assert 'model.ckpt-2 is gone' in capsys.readouterr().err
+  assert 'model.ckpt-2 was deleted before' in capsys.readouterr().err
   assert (manager.best_objective(), manager.best()) == (0.5, str(tmp_path / 'archive' / 'model.ckpt-1'))
   assert checkpoints.read(manager.best())[0]
 
