@@ -1,15 +1,17 @@
-"""Keeps the BUILD files equal to what the sources import.
+"""BUILD files generated from the imports of the sources.
 
-    python -m tests.build_files            # prints how they differ, as a diff
-    python -m tests.build_files --write    # rewrites them
+    python -m tests.build_files            # prints the differences as a diff
+    python -m tests.build_files --write    # rewrites the files
 
-One target a folder, named after it; it depends on the folders whose modules its sources import anywhere in
-a file, give to `lazy.attach`, or name in a string that is exactly a dotted module name (`python -m` in a
-subprocess, a registry). Packages from PyPI have no targets: Bazel runs the Python whose environment has them.
+Each folder has one target, named after it. It depends on the folders of all modules that its
+sources import anywhere in a file, pass to `lazy.attach`, or name in a string that is exactly a
+dotted module name (`python -m` in a subprocess, a registry). Packages from PyPI have no targets:
+Bazel runs in an environment that has them.
 
-Folders may not import one another in a circle. The one exception is a folder above others: modules that its
-subfolders need (`tpu_utils/files.py`) and modules that need the subfolders (`tpu_utils/job.py`) are two layers.
-Such a folder has a target for each layer: `base`, and its own name for the uppermost.
+Folders may not import one another in a circle, with one exception: a folder may have modules that
+its subfolders import (`tpu_utils/files.py`) and modules that import the subfolders
+(`tpu_utils/job.py`). These are two layers with a target each: `base`, and for the upper one the
+folder's name.
 """
 import argparse
 import ast
@@ -28,18 +30,18 @@ TOP_HEADER = HEADER + """\
 
 
 class Tree:
-  """The sources and data files of a checkout, and the BUILD files that they ask for.
+  """The sources and data files of a checkout, and the BUILD files for them.
 
   Attributes:
     sources: paths of the Python files, relative to the root.
     packages: their folders; '' is the root.
     modules: {dotted name: path}.
-    data: {package: the files and folders directly in it that hold data}.
+    data: {package: names of data files, and of folders with data, directly in it}.
   """
 
   def __init__(self, root=ROOT):
     self.root = pathlib.Path(root)
-    # Only packages: a virtual environment or a build folder in the checkout is not part of the project.
+    # Only packages: virtual environments and build folders are not part of the project.
     folders = sorted(path.parent for path in self.root.glob('*/__init__.py'))
     files = [*self.root.glob('*.py')]
     for folder in folders:
@@ -49,7 +51,7 @@ class Tree:
     self.sources = [path for path in paths if path.endswith('.py')]
     self.packages = sorted({_folder(path) for path in self.sources} | {''})
     self.modules = {_module(path): path for path in self.sources}
-    self._reached = {}  # Path -> all paths that it imports, at any distance.
+    self._reached = {}  # Path -> all paths that it imports, directly or not.
     self.data = {}
     for path in paths:
       if not path.endswith(NO_DATA_SUFFIXES) and pathlib.PurePath(path).name != 'BUILD':
@@ -75,26 +77,26 @@ class Tree:
 
   @functools.cached_property
   def imports(self):
-    """{path: {imported path: line that names it}} among the sources."""
-    found = {path: {} for path in self.sources}
+    """{path: {imported path: number of the line that names it}} among the sources."""
+    imports = {path: {} for path in self.sources}
     for path in self.sources:
       for module, line in self._named_modules(path):
         if self.modules[module] != path:
-          found[path].setdefault(self.modules[module], line)
+          imports[path].setdefault(self.modules[module], line)
       if path.endswith('_test.py'):
         for folder in pathlib.PurePath(path).parents:
           conftest = (folder / 'conftest.py').as_posix()
           if conftest in self.sources:
-            found[path].setdefault(conftest, 1)  # pytest loads it.
-    return found
+            imports[path].setdefault(conftest, 1)  # pytest loads it.
+    return imports
 
   @property
   def scripts(self):
-    """Paths of the programs: setup.py, and the files with an `if __name__ == '__main__'`."""
+    """Paths of the programs: setup.py, and files with `if __name__ == '__main__'`."""
     return [path for path in self.sources if _is_script(path, self.syntax[path])]
 
   def _named_modules(self, path):
-    """Yields (module of the project, line) for every module that `path` imports or names."""
+    """Yields (module, line) for every module of the project that `path` imports or names."""
     own = _module(path)
     package = own if path.endswith('__init__.py') else own.rpartition('.')[0]
     for node in ast.walk(self.syntax[path]):
@@ -113,7 +115,7 @@ class Tree:
       yield from ((name, node.lineno) for name in names if name in self.modules)
 
   def _closest(self, name):
-    """`package.module.Class` -> `package.module`; '' for a name outside this tree."""
+    """Strips `package.module.Class` to `package.module`; '' for names outside this tree."""
     while name and name not in self.modules:
       name = name.rpartition('.')[0]
     return name
@@ -122,10 +124,10 @@ class Tree:
 
   @functools.cached_property
   def layers(self):
-    """{package: its modules as one sorted list of paths a layer, lowest first}, for those of several.
+    """{package: sorted paths of each layer, lowest first}, for packages with several layers.
 
-    These are packages with subfolders that import from them while they import from the subfolders. A module is one
-    layer above all modules of the package that it reaches through such a subfolder.
+    These are packages that import from subfolders that import from them. A module is one layer
+    above all modules of the package that it reaches through such a subfolder.
     """
     layers = {}
     for package in self.packages:
@@ -140,12 +142,12 @@ class Tree:
     return layers
 
   def _levels(self, own, below):
-    """{path: layer} of a package's own modules; `below` are the subfolders."""
+    """Returns {path: layer} for a package's own modules; `below` maps the subfolders to []."""
     for path in self.sources:
       if _folder(path) in below:
         below[_folder(path)] += [*self._reachable(path) & set(own)]
     levels = dict.fromkeys(own, 0)
-    for _ in own:  # A longer chain of layers than modules would be a circle, which `circle` reports.
+    for _ in own:  # More layers than modules would be a circle, which `circle` reports.
       before = dict(levels)
       for path in own:
         for target in self._reachable(path):
@@ -167,7 +169,7 @@ class Tree:
     return self._reached[path]
 
   def label(self, path):
-    """The label of the target that holds a source."""
+    """Returns the label of the target that contains a source."""
     package = _folder(path)
     layers = self.layers.get(package, [[path]])
     level = next(i for i, paths in enumerate(layers) if path in paths or len(layers) == 1)
@@ -183,7 +185,7 @@ class Tree:
 
   @functools.cached_property
   def deps(self):
-    """{label: {label that it depends on: where that comes from}}."""
+    """{label: {label that it depends on: the import that causes it}}."""
     deps = {label: {} for label in self.targets}
     for path, imported in self.imports.items():
       for target, line in imported.items():
@@ -193,7 +195,7 @@ class Tree:
     return deps
 
   def circle(self):
-    """The labels of a circle of targets, or () when there is none."""
+    """Returns the labels of targets that depend on each other in a circle; () if none do."""
     try:
       graphlib.TopologicalSorter(self.deps).prepare()
     except graphlib.CycleError as error:
@@ -203,7 +205,7 @@ class Tree:
   # ---- text
 
   def render(self, package):
-    """The text of one BUILD file."""
+    """Returns the text of a package's BUILD file."""
     is_test = package == 'tests' or package.startswith('tests/')
     blocks = ['load("//tests:py_test.bzl", "py_tests")\n'] if is_test else []
     blocks.append('package(default_visibility = ["//visibility:public"])\n')
@@ -221,7 +223,8 @@ class Tree:
       blocks.append(self._target(package, f'//{package}:{name}', 'py_library', name.upper()))
     label = f'//{package}:{_name_of(package)}'
     if label in self.targets:
-      excluded = ' + '.join(_layer_name(package, i, len(lower) + 1).upper() for i in range(len(lower)))
+      names = [_layer_name(package, level, len(lower) + 1) for level in range(len(lower))]
+      excluded = ' + '.join(names).upper()
       srcs = f'glob(["*.py"], exclude = {excluded})' if lower else 'glob(["*.py"])'
       blocks.append(self._target(package, label, 'py_tests' if is_test else 'py_library', srcs))
     return (HEADER if package else TOP_HEADER) + '\n'.join(blocks)
@@ -229,16 +232,17 @@ class Tree:
   def _target(self, package, label, rule, srcs):
     lines = [f'{rule}(', f'    name = "{label.rpartition(":")[2]}",', f'    srcs = {srcs},']
     data = {_shown(f'//{owner}:data', package) for owner in self._data_packages(label)}
-    for attribute, labels in (('data', data), ('deps', {_shown(d, package) for d in self.deps[label]})):
+    deps = {_shown(dep, package) for dep in self.deps[label]}
+    for attribute, labels in (('data', data), ('deps', deps)):
       if labels:
         lines.append(f'    {attribute} = {_list(sorted(labels, key=_buildifier_order))},')
     return '\n'.join([*lines, ')', ''])
 
   def _data_packages(self, label):
-    """Packages whose data files a target reads, as far as the string literals of its sources tell.
+    """Yields the packages with data that a target reads, judged by string literals in its sources.
 
     The package's own sources, and those that import from it, name the file or folder that they
-    read. Test data is also known by its folder's name alone: 'goldens'.
+    read. Test data are also recognised by the name of their folder alone: 'goldens'.
     """
     for package, entries in self.data.items():
       for path in self.targets[label]:
@@ -253,7 +257,7 @@ class Tree:
 
 
 def _lazy_submodules(path, call):
-  """The submodules in a `lazy.attach(__name__, {name: submodule})`."""
+  """Returns the submodules in a call `lazy.attach(__name__, {name: submodule})`."""
   attributes = call.args[1] if len(call.args) == 2 else None
   if not isinstance(attributes, ast.Dict):
     raise ValueError(
@@ -287,7 +291,7 @@ def _layer_name(package, level, count):
 
 
 def _shown(label, package):
-  """As buildifier writes it: `:name` in the same package, `//a/b` for `//a/b:b`."""
+  """Abbreviates a label as buildifier does: `:name` in its package, `//a/b` for `//a/b:b`."""
   folder, _, name = label[2:].partition(':')
   if folder == package:
     return f':{name}'
@@ -305,27 +309,29 @@ def _list(values, indent='    '):
 
 
 def problems(root=ROOT):
-  """Returns one message for each BUILD file that is missing, left over or different, and for a circle."""
+  """Returns a message for each missing, superfluous or different BUILD file, and for a circle."""
   tree = Tree(root)
   messages = []
   circle = tree.circle()
   if circle:
     steps = [f'{b} ({tree.deps[a][b]})' for a, b in zip(circle, circle[1:], strict=False)]
-    messages.append('These folders import one another in a circle; move what they share into a folder of '
-                    f'its own, or below: {" -> ".join([circle[0], *steps])}.')
+    messages.append(
+      'These folders import one another in a circle; move the shared code into a folder of its '
+      f'own, or below: {" -> ".join([circle[0], *steps])}.'
+    )
   for package in tree.packages:
     name = f'{package}/BUILD'.lstrip('/')
     path = tree.root / name
-    found = path.read_text(encoding='utf-8').splitlines() if path.exists() else []
-    wanted = tree.render(package).splitlines()
-    if found != wanted:
-      diff = difflib.unified_diff(found, wanted, name, 'from the imports', lineterm='', n=1)
-      messages.append('\n'.join([*diff, *_reasons(tree, package, set(wanted) - set(found))]))
+    present = path.read_text(encoding='utf-8').splitlines() if path.exists() else []
+    expected = tree.render(package).splitlines()
+    if present != expected:
+      diff = difflib.unified_diff(present, expected, name, 'from the imports', lineterm='', n=1)
+      messages.append('\n'.join([*diff, *_reasons(tree, package, set(expected) - set(present))]))
   return messages + [f'{path}: no sources are left here; delete it.' for path in _stale(tree)]
 
 
 def _reasons(tree, package, lines):
-  """For each added line that is a dependency, the import that asks for it."""
+  """Yields, for each dependency among added lines, the import that causes it."""
   for label, deps in tree.deps.items():
     if _folder(label[2:].replace(':', '/')) == package:
       yield from (f'{_shown(dep, package)}: {reason}' for dep, reason in deps.items()
@@ -337,7 +343,7 @@ def _stale(tree):
 
 
 def write(root=ROOT):
-  """Rewrites the BUILD files, and deletes those of folders without sources."""
+  """Rewrites the BUILD files; deletes those in folders without sources."""
   tree = Tree(root)
   for package in tree.packages:
     (tree.root / package / 'BUILD').write_text(tree.render(package), encoding='utf-8')
@@ -355,7 +361,7 @@ def main():
     wrong = problems()
   except ValueError as error:
     wrong = [str(error)]
-  print('\n'.join(wrong) or 'The BUILD files say what the sources import.')
+  print('\n'.join(wrong) or 'The BUILD files match the imports.')
   return 1 if wrong else 0
 
 

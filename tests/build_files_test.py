@@ -1,4 +1,4 @@
-"""The BUILD files say what the sources import; and the check sees each way of being wrong."""
+"""Tests that the BUILD files match the imports, and that the check detects each difference."""
 import ast
 import shutil
 import subprocess
@@ -29,13 +29,13 @@ SOURCES = {
 }
 
 
-def test_build_files_say_what_the_sources_import():
+def test_build_files_match_the_imports():
   wrong = build_files.problems()
   assert not wrong, '\n'.join(['', *wrong, '`python -m tests.build_files --write` fixes this.'])
 
 
 def test_every_source_is_in_exactly_one_target():
-  """Asked of the files on disk and of their globs, not of the generator."""
+  """Reads the files on disk and their globs; does not trust the generator."""
   for package in PACKAGES:
     for folder in {path.parent for path in (build_files.ROOT / package).rglob('*.py')}:
       text = (folder / 'BUILD').read_text()
@@ -48,7 +48,7 @@ def test_every_source_is_in_exactly_one_target():
 
 
 def test_the_papers_do_not_import_one_another():
-  """Nor does anything in tpu_utils know a paper; oscar may use an image model (design, section 2)."""
+  """Nor does tpu_utils import a paper; only oscar may use an image model."""
   tree = build_files.Tree()
   folders = {path: path.split('/')[0] for path in tree.sources}
   papers = {'efficientnet', 'resnext', 'oscar'}
@@ -71,7 +71,7 @@ def test_bazel_loads_the_targets(tmp_path):
 
 @pytest.fixture
 def checkout(tmp_path):
-  """A small checkout whose BUILD files are right."""
+  """A small checkout with correct BUILD files."""
   for name, text in SOURCES.items():
     put(tmp_path, name, text)
   build_files.write(tmp_path)
@@ -96,12 +96,13 @@ def test_imports_become_deps(checkout):
   assert deps['//tools:base'] == {}  # json is not in the tree.
   assert set(deps['//tools/wood:wood']) == {'//tools:base'}  # Relative.
   assert set(deps['//house:house']) == {'//tools:base', '//tools/wood:wood'}
-  assert set(deps['//tests:tests']) == {'//house:house', '//tools:tools'}  # main: named in a string.
-  assert '    deps = [\n        "//house",\n        "//tools",\n    ],' in (checkout / 'tests/BUILD').read_text()
+  assert set(deps['//tests:tests']) == {'//house:house', '//tools:tools'}  # By a string.
+  text = (checkout / 'tests/BUILD').read_text()
+  assert '    deps = [\n        "//house",\n        "//tools",\n    ],' in text
 
 
 def test_a_folder_above_others_has_two_layers(checkout):
-  """The lower holds what the subfolder imports, the upper what imports the subfolder."""
+  """The subfolder imports the lower layer; the upper layer imports the subfolder."""
   lower = ['tools/__init__.py', 'tools/lazy.py']
   assert build_files.Tree(checkout).layers == {'tools': [lower, ['tools/main.py', 'tools/saw.py']]}
   text = (checkout / 'tools/BUILD').read_text()
@@ -130,7 +131,7 @@ def test_a_wrong_file_is_shown_as_a_diff(checkout, old, new):
   assert removed and added
 
 
-def test_a_missing_dep_is_shown_with_the_import_that_asks_for_it(checkout):
+def test_a_missing_dep_is_shown_with_the_import_that_causes_it(checkout):
   put(checkout, 'tools/wood/pine.py', 'import house.door\n')
   put(checkout, 'house/door.py', '')
   message, *_ = [m for m in build_files.problems(checkout) if 'tools/wood/BUILD' in m]
@@ -154,7 +155,7 @@ def test_circle_of_folders_is_reported(checkout):
   assert 'tools/wood/oak.py:2 names house.door' in circle
 
 
-def test_circle_of_two_subfolders_is_no_matter_of_layers(checkout):
+def test_circle_of_two_subfolders_is_reported_despite_layers(checkout):
   put(checkout, 'tools/metal/__init__.py', 'import tools.wood.oak\n')
   put(checkout, 'tools/wood/oak.py', 'import tools.metal\n')
   build_files.write(checkout)
@@ -173,7 +174,7 @@ def test_source_that_does_not_parse_is_named(checkout):
     build_files.problems(checkout)
 
 
-def test_command_line_reports_that_all_is_well():
+def test_command_line_succeeds():
   run = subprocess.run([sys.executable, '-m', 'tests.build_files'], cwd=build_files.ROOT,
                        capture_output=True, text=True, check=False)
   assert run.returncode == 0, run.stdout

@@ -1,4 +1,4 @@
-"""Set-up that must come before TensorFlow starts."""
+"""Fixtures for all tests, and settings that must precede the start of TensorFlow."""
 import gc
 import os
 
@@ -8,12 +8,15 @@ import hypothesis
 import pytest
 import tensorflow as tf
 
-# Property tests try the same examples in every run, on every machine, however loaded it is. New ones are looked
-# for by `pytest -m hypothesis --hypothesis-profile=search`, which prints the line to reproduce what it finds.
-_SAME = {'database': None, 'deadline': None, 'suppress_health_check': [hypothesis.HealthCheck.too_slow]}
-hypothesis.settings.register_profile('same', derandomize=True, max_examples=50, **_SAME)
-hypothesis.settings.register_profile('search', print_blob=True, max_examples=400, **_SAME)
-hypothesis.settings.register_profile('long', print_blob=True, max_examples=2500, **_SAME)
+# Property tests try the same examples in every run, on every machine, however loaded it is.
+# `pytest -m hypothesis --hypothesis-profile=search` searches for new ones; for a failure it prints
+# the line that reproduces it.
+_COMMON = {
+  'database': None, 'deadline': None, 'suppress_health_check': [hypothesis.HealthCheck.too_slow],
+}  # fmt: skip
+hypothesis.settings.register_profile('same', derandomize=True, max_examples=50, **_COMMON)
+hypothesis.settings.register_profile('search', print_blob=True, max_examples=400, **_COMMON)
+hypothesis.settings.register_profile('long', print_blob=True, max_examples=2500, **_COMMON)
 hypothesis.settings.load_profile('same')
 
 
@@ -25,7 +28,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_finish(session):
-  """Takes what the imports made out of Python's later searches for garbage: half a million objects."""
+  """Excludes the half million objects of imported modules from later garbage collections."""
   del session
   gc.collect()
   gc.freeze()
@@ -33,14 +36,14 @@ def pytest_collection_finish(session):
 
 @pytest.fixture(scope='module', autouse=True)
 def _free_memory():
-  """Frees the models of a module at its end: they hang in cycles, which Python collects too rarely."""
+  """Frees a module's models: reference cycles, which Python collects too rarely."""
   yield
   gc.collect()
 
 
 def _mirrored(replicas):
-  # TensorFlow's collectives keep their keys for the whole process and every MirroredStrategy counts
-  # from the same one, so a second strategy with tensors of other shapes would fail on CPUs.
+  # TensorFlow's collectives keep their keys for the whole process, and all MirroredStrategies start
+  # from the same key, so a second strategy with tensors of other shapes would fail on CPUs.
   return tf.distribute.MirroredStrategy(
     [f'CPU:{i}' for i in range(replicas)], tf.distribute.ReductionToOneDevice()
   )

@@ -1,4 +1,4 @@
-"""Whole examples of the kinds of files that others give us, with their readers, and ways to damage them."""
+"""Intact examples of all file formats from outside, their readers, and random damage to them."""
 import contextlib
 import dataclasses
 import io
@@ -35,16 +35,19 @@ from tpu_utils.weights import (
 
 GOLDENS = pathlib.Path(__file__).parent / 'goldens'
 OSCAR = GOLDENS / 'oscar'
-VALUES = {'a/kernel': np.arange(12, dtype=np.float32).reshape(3, 4), 'a/bias': np.zeros(4, np.float32)}
+VALUES = {
+  'a/kernel': np.arange(12, dtype=np.float32).reshape(3, 4),
+  'a/bias': np.zeros(4, np.float32),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-  """A reader and what it reads.
+  """A reader and example files for it.
 
   Attributes:
-    write: function(folder): puts whole files into a folder.
-    read: function(folder): reads all of them to the end.
+    write: function(folder) that writes intact files into a folder.
+    read: function(folder) that reads all of them completely.
   """
 
   write: Callable
@@ -79,7 +82,7 @@ def _whole_torch(folder):
 
 
 def _arrays(read):
-  """Has the arrays copied that `read(folder)` gives, as an assignment would."""
+  """Returns a function that copies the arrays from `read(folder)`, as an assignment would."""
 
   def run(folder):
     tensors = read(folder)
@@ -136,10 +139,10 @@ def _write_manifest(folder):
 
 
 def _read_manifest(folder):
-  found = manifest.load(str(folder))
-  if found:
-    for split in found.splits:
-      found.num_examples(split)
+  loaded = manifest.load(str(folder))
+  if loaded:
+    for split in loaded.splits:
+      loaded.num_examples(split)
 
 
 def _write_records(folder):
@@ -154,7 +157,7 @@ def _write_records(folder):
 
 
 def _read_records(folder):
-  with contextlib.redirect_stderr(io.StringIO()):  # A damaged index is reported and made again.
+  with contextlib.redirect_stderr(io.StringIO()):  # A damaged index is reported and rebuilt.
     path = str(folder / 'train-00000-of-00001')
     record_index.load_or_scan([path], record_index.path_beside(str(folder), 'train'))
 
@@ -177,6 +180,12 @@ def _read_lists(folder):
   coco_retrieval._read_lists(str(_one(folder)))
 
 
+def _read_own_checkpoint(folder):
+  path = str(folder / 'model.ckpt-3')
+  own_checkpoints.matches(path)
+  own_checkpoints.read(path)
+
+
 READERS = {
   'torch_zip': Reader(_copied(OSCAR / 'torch_files' / 'zip.pt'), _whole_torch),
   'torch_bfloat16': Reader(_copied(OSCAR / 'torch_files' / 'bfloat16.pt'), _whole_torch),
@@ -184,7 +193,9 @@ READERS = {
   'torch_state_dict': Reader(
     _copied(OSCAR / 'torch_files' / 'zip.pt'), _arrays(lambda f: torch_files.read(_one(f)))
   ),
-  'captions_in_torch': Reader(_copied(OSCAR / 'dataset' / 'coco_ir' / 'test_captions.pt'), _read_lists),
+  'captions_in_torch': Reader(
+    _copied(OSCAR / 'dataset' / 'coco_ir' / 'test_captions.pt'), _read_lists
+  ),
   'safetensors': Reader(
     lambda f: safetensors.numpy.save_file(VALUES, f / 'm.safetensors'),
     _arrays(lambda f: torch_files.read(_one(f))),
@@ -206,9 +217,11 @@ READERS = {
   ),
   'own_checkpoint': Reader(
     lambda f: checkpoints.write(
-      str(f / 'model.ckpt-3'), {f'model/{name}': value for name, value in VALUES.items()}, {'step': 3}
+      str(f / 'model.ckpt-3'),
+      {f'model/{name}': value for name, value in VALUES.items()},
+      {'step': 3},
     ),
-    lambda f: (own_checkpoints.matches(f'{f}/model.ckpt-3'), own_checkpoints.read(f'{f}/model.ckpt-3')),
+    _read_own_checkpoint,
   ),
   'tokenizer': Reader(_write_tokenizer, lambda f: tokenization.Tokenizer.from_folder(str(f))),
   'config_json': Reader(
@@ -242,18 +255,21 @@ READERS = {
 }
 
 _NUMBERS = (0, 1, -1, 2**7, 2**15, 2**31 - 1, -(2**31), 2**32 - 1, 2**40, 2**63 - 1, -(2**63))
-_TEXTS = (b'-1', b'1e999', b'99999999999999999999', b'null', b'[]', b'{}', b'"x"', b'\xff\xfe', b'[' * 5000)
+_TEXTS = (
+  b'-1', b'1e999', b'99999999999999999999', b'null', b'[]', b'{}', b'"x"', b'\xff\xfe', b'[' * 5000,
+)  # fmt: skip
 
 
 def damaged(data, rng):
-  """The bytes with one to three faults of the kinds that broken disks, transfers and people make."""
+  """Returns the bytes with one to three faults such as broken disks, transfers and people cause."""
   data = bytearray(data)
   for _ in range(rng.choice((1, 1, 1, 2, 3))):
     size = len(data)
     if not size:
       break
-    # Much of what a format says of itself stands at its ends.
-    place = rng.choice((rng.randrange(size), rng.randrange(min(size, 200)), size - 1 - rng.randrange(min(size, 300))))
+    # Formats keep most of their headers and tables at their ends.
+    anywhere, start = rng.randrange(size), rng.randrange(min(size, 200))
+    place = rng.choice((anywhere, start, size - 1 - rng.randrange(min(size, 300))))
     kind = rng.randrange(8)
     if kind <= 1:
       data[place] = rng.randrange(256)
@@ -275,16 +291,16 @@ def damaged(data, rng):
 
 
 def check(reader, folder, whole, rng):
-  """Damages one of the files in `folder` and has them read.
+  """Damages one of the files in `folder` and reads them all.
 
   Args:
     reader: a `Reader`.
-    folder: its files, whole; they are whole again afterwards.
-    whole: {path: contents} of them.
-    rng: `random.Random`.
+    folder: the folder with its intact files; they are restored afterwards.
+    whole: {path: contents} of these files.
+    rng: a `random.Random`.
 
   Raises:
-    AssertionError: the reader raised anything but one line that names a file.
+    AssertionError: the reader's error is not one line that names a file.
   """
   path = rng.choice(sorted(whole))
   path.write_bytes(damaged(whole[path], rng))

@@ -1,4 +1,4 @@
-"""Damaged files of strangers give values or one line that names the file, whatever the damage."""
+"""Tests that readers return values or raise one line that names the file, whatever the damage."""
 import random
 
 import pytest
@@ -10,21 +10,22 @@ from tests import damage
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
-  """Function(name) -> (folder, {path: contents}) of a reader's files."""
+  """Function(name) -> (folder, {path: contents}) with the intact files for a reader."""
   written = {}
 
   def write(name):
     if name not in written:
       folder = tmp_path_factory.mktemp(name)
       damage.READERS[name].write(folder)
-      written[name] = folder, {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+      paths = [path for path in folder.rglob('*') if path.is_file()]
+      written[name] = folder, {path: path.read_bytes() for path in paths}
     return written[name]
 
   return write
 
 
 @pytest.mark.parametrize('name', damage.READERS)
-def test_whole_files_are_read(whole, name):
+def test_intact_files_are_read(whole, name):
   damage.READERS[name].read(whole(name)[0])
 
 

@@ -1,4 +1,4 @@
-"""Flags stay in the scripts, and a script answers `--help` before TensorFlow could have started."""
+"""Tests that only `command_line` sees flags, and that `--help` answers before TensorFlow starts."""
 import ast
 import os
 import pathlib
@@ -11,7 +11,9 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = ('efficientnet', 'oscar', 'resnext', 'tpu_utils')
 PROGRAM = sorted(
-  path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob('*.py')
+  path.relative_to(ROOT).as_posix()
+  for package in PACKAGES
+  for path in (ROOT / package).rglob('*.py')
 )
 TEXTS = {path: (ROOT / path).read_text(encoding='utf-8') for path in PROGRAM}
 # Programs with flags; `Script.main` runs all of them.
@@ -22,12 +24,13 @@ COMMAND_LINE = 'tpu_utils/command_line/'
 
 
 def test_there_are_scripts_and_packages():
-  assert {'efficientnet/main.py', 'oscar/run_pretrain.py', 'tpu_utils/images/prepare.py'} <= set(SCRIPTS)
+  scripts = {'efficientnet/main.py', 'oscar/run_pretrain.py', 'tpu_utils/images/prepare.py'}
+  assert scripts <= set(SCRIPTS)
   assert {'efficientnet', 'tpu_utils'} <= set(FOLDERS)
 
 
 def _names(node):
-  """Yields the names that a node of the syntax imports, reads, takes as an argument or accesses."""
+  """Yields the names that a syntax node imports, reads, takes as an argument or accesses."""
   if isinstance(node, ast.Import):
     yield from (alias.name for alias in node.names)
   elif isinstance(node, ast.ImportFrom):
@@ -53,24 +56,27 @@ def test_nothing_outside_the_command_line_sees_flags(path):
     for name in _names(node)
     if _is_of_flags(name)
   ]
-  assert not found, f'{found[0]}: take the settings, which tpu_utils.command_line.script resolves.'
+  assert not found, f'{found[0]}: take settings that tpu_utils.command_line.script has resolved.'
 
 
-# Of `command_line` itself only these two know absl: parsing, and its loud logging.
+# Within `command_line` only two modules know absl: one parses, the other quiets its logging.
 @pytest.mark.parametrize('path', [path for path in PROGRAM if path.startswith(COMMAND_LINE)])
 def test_one_place_parses_flags(path):
-  uses = any(_is_of_flags(name) for node in ast.walk(ast.parse(TEXTS[path])) for name in _names(node))
+  nodes = ast.walk(ast.parse(TEXTS[path]))
+  uses = any(_is_of_flags(name) for node in nodes for name in _names(node))
   assert uses == (path in (f'{COMMAND_LINE}script.py', f'{COMMAND_LINE}cli.py'))
 
 
 def _imported(path):
   return [
-    name for node in ast.walk(ast.parse(TEXTS[path])) if isinstance(node, ast.Import | ast.ImportFrom)
+    name
+    for node in ast.walk(ast.parse(TEXTS[path]))
+    if isinstance(node, ast.Import | ast.ImportFrom)
     for name in _names(node)
   ]
 
 
-# Scripts, and what makes scripts for several papers.
+# Modules that make scripts for several papers.
 _SCRIPT_MAKERS = {
   f'tpu_utils/image_jobs/{name}.py' for name in ('script', 'evaluate', 'export')
 }
@@ -83,7 +89,7 @@ def test_only_scripts_know_the_script(path):
 
 
 def run(*arguments):
-  """Returns what a Python process printed, the modules that it imported, and its CPU seconds."""
+  """Runs a Python process: (its standard output, the modules that it imported, CPU seconds)."""
   before = resource.getrusage(resource.RUSAGE_CHILDREN)
   process = subprocess.run(
     [sys.executable, '-X', 'importtime', *arguments], cwd=ROOT, check=False,
@@ -107,7 +113,7 @@ def test_help_is_quick(path, as_module):
 
 
 def _fails(*arguments):
-  """Returns what a process printed that failed, and whether it imported TensorFlow."""
+  """Runs a module that must fail without importing TensorFlow; returns its one line of error."""
   process = subprocess.run(
     [sys.executable, '-X', 'importtime', '-m', *arguments], cwd=ROOT, check=False,
     env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True, text=True,
@@ -122,21 +128,27 @@ def _fails(*arguments):
   return error
 
 
+_NO_FOLDER = ('--data_dir=/nowhere', '--model_dir=x')
+
+
 @pytest.mark.parametrize(
   'arguments, message',
   [
     (['efficientnet.main', '--optimizer=adam'], "Unknown value of --optimizer 'adam'"),
     (['resnext.main', '--recipe=imagnet'], "Unknown recipe 'imagnet': did you mean imagenet"),
-    (['efficientnet.main', '--data_dir=/nowhere', '--model_dir=x'], '--data_dir=/nowhere does not exist'),
-    (['oscar.run_pretrain', '--data_dir=/nowhere', '--model_dir=x'], '--data_dir=/nowhere does not exist'),
+    (['efficientnet.main', *_NO_FOLDER], '--data_dir=/nowhere does not exist'),
+    (['oscar.run_pretrain', *_NO_FOLDER], '--data_dir=/nowhere does not exist'),
     (['oscar.run_pretrain', '--scheduler=linaer'], 'did you mean linear'),
-    (['resnext.cardinality', '--data_dir=/nowhere', '--model_dir=x'], '--data_dir=/nowhere does not exist'),
+    (['resnext.cardinality', *_NO_FOLDER], '--data_dir=/nowhere does not exist'),
     (['efficientnet.main', '--bigtable_table=x'], 'TensorFlow 2 has no Bigtable client'),
-    (['resnext.main', '--data_format=channels_last'], '--data_format is a flag of the official script only'),
+    (
+      ['resnext.main', '--data_format=channels_last'],
+      '--data_format is a flag of the official script only',
+    ),
     (['efficientnet.main', '--num_replicas=8'], 'the strategy knows how many replicas there are'),
   ],
 )
-def test_mistakes_are_told_before_presets_are_printed_and_tensorflow_is_loaded(arguments, message):
+def test_mistakes_are_reported_before_tensorflow_is_imported(arguments, message):
   error = _fails(*arguments)
   assert error.startswith('Error: ') and message in error
 

@@ -1,4 +1,4 @@
-"""Several worker processes on this machine, as a multi-worker job has them."""
+"""Several worker processes of one multi-worker job on this machine."""
 import contextlib
 import json
 import os
@@ -11,14 +11,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def run(arguments, timeout=900):
-  """Runs one worker for each element and waits for all.
+  """Runs one worker for each element of `arguments` and waits for all.
 
   Args:
-    arguments: for each worker the arguments of its Python interpreter; the first is the chief.
+    arguments: the Python interpreter's arguments for each worker; the first worker is the chief.
     timeout: seconds for all together.
 
   Returns:
-    A `subprocess.CompletedProcess` for each, with text output.
+    A `subprocess.CompletedProcess` for each worker, with text output.
   """
   with contextlib.ExitStack() as stack:
     workers = start(stack, arguments)
@@ -30,12 +30,12 @@ def run(arguments, timeout=900):
 
 
 def start(stack, arguments):
-  """Starts the workers, see `run`; `stack` kills at its end those that still live."""
+  """Starts the workers (see `run`); when `stack` closes, it kills those still running."""
   addresses = [f'127.0.0.1:{port}' for port in _free_ports(len(arguments))]
   workers = []
   for index, own in enumerate(arguments):
     task = {'cluster': {'worker': addresses}, 'task': {'type': 'worker', 'index': index}}
-    # Proxies are not for this machine's own addresses.
+    # A proxy must not be used for this machine's own addresses.
     environment = {k: v for k, v in os.environ.items() if not k.lower().endswith('_proxy')}
     environment |= {'TF_CONFIG': json.dumps(task), 'TF_CPP_MIN_LOG_LEVEL': '2'}
     process = subprocess.Popen(

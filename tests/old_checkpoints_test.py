@@ -1,4 +1,4 @@
-"""Checkpoints that an earlier version of this project wrote: training resumes from them, to its numbers.
+"""Tests that training resumes from checkpoints of an earlier version and gets the same numbers.
 
 How they were made: `tests/goldens/checkpoints/README.md`.
 """
@@ -27,12 +27,13 @@ EFFICIENTNET = (
 OSCAR = (
   '-m', 'oscar.run_pretrain', '--train_split=pretrain', '--eval_split=pretrain',
   '--max_seq_length=18', '--max_img_seq_length=3', '--train_batch_size=4', '--eval_batch_size=4',
-  '--texta_false_prob=0.25', '--learning_rate=1e-3', '--warmup_steps=2', '--max_grad_norm=1', *COMMON,
+  '--texta_false_prob=0.25', '--learning_rate=1e-3', '--warmup_steps=2', '--max_grad_norm=1',
+  *COMMON,
 )  # fmt: skip
 
 
 def oscar_data(folder):
-  """The arguments that name the official-format sample, prepared here, and the configuration."""
+  """Prepares a sample in the official format; returns the arguments that name it."""
   for part in ('documents', 'regions'):
     builders.prepare('pretrain', str(loaders.DATA / 'pretrain'), str(folder), part)
   shutil.copy(GOLDENS / 'vocab' / 'vocab.txt', folder)
@@ -45,7 +46,7 @@ def oscar_data(folder):
 
 
 @pytest.mark.parametrize('kind', ['efficientnet', 'oscar'])
-def test_an_old_checkpoint_resumes_and_ends_with_its_numbers(tmp_path, kind):
+def test_an_old_checkpoint_resumes_to_the_recorded_numbers(tmp_path, kind):
   recorded, model_dir = CHECKPOINTS / kind, tmp_path / 'model'
   model_dir.mkdir()
   for path in recorded.glob('model.ckpt-2.*'):
@@ -58,11 +59,11 @@ def test_an_old_checkpoint_resumes_and_ends_with_its_numbers(tmp_path, kind):
   expected = dict(np.load(recorded / 'step4.npz'))
   norms = expected.pop('norms')
   names = sorted(name for name in found if not name.startswith('seeds/'))
-  assert len(names) == len(norms)  # Nothing was renamed away, nothing has come.
-  # On the machine that recorded them these are the same bits; another processor rounds differently.
+  assert len(names) == len(norms)  # No variable is missing or new.
+  # Bit for bit equal on the machine that recorded them; other processors round differently.
   limits = {'rtol': 1e-4, 'atol': 1e-6}
   for name, norm in zip(names, norms, strict=True):
-    if 'attention_self_key/bias' not in name:  # Its true gradient is zero: Adam amplifies rounding.
+    if 'attention_self_key/bias' not in name:  # Its gradient is zero: Adam amplifies rounding.
       expected.setdefault(f'norm of {name}', norm)
       found[f'norm of {name}'] = np.linalg.norm(found[name].astype('float64').ravel())
   for name, value in expected.items():

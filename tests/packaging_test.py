@@ -1,4 +1,4 @@
-"""What `pip install` brings is what the code imports and reads."""
+"""Tests that setup.py lists the packages that the code imports and the files that it reads."""
 import ast
 import re
 import subprocess
@@ -24,7 +24,7 @@ DISTRIBUTIONS = {
 
 
 def requirements():
-  """The literal CORE and EXTRAS of setup.py."""
+  """Returns CORE and EXTRAS of setup.py."""
   syntax = ast.parse((ROOT / 'setup.py').read_text(encoding='utf-8'))
   values = {
     node.targets[0].id: ast.literal_eval(node.value)
@@ -38,7 +38,7 @@ def names(lines):
 
 
 def third_party_imports(path):
-  """{name on PyPI: line} of whatever `path` imports, also inside functions."""
+  """Returns {name on PyPI: line} of all imports in `path`, also inside functions."""
   found = {}
   for node in ast.walk(ast.parse((ROOT / path).read_text(encoding='utf-8'))):
     modules = []
@@ -54,11 +54,11 @@ def third_party_imports(path):
 
 @pytest.mark.parametrize('path', [path for path in TREE.sources if path != 'setup.py'])
 def test_imports_are_required(path):
-  """A source needs no package that comes only as a dependency of another."""
+  """No source imports a package that is only a dependency of another."""
   core, extras = requirements()
   declared = names(core).union(*map(names, extras.values()))
   missing = {name: line for name, line in third_party_imports(path).items() if name not in declared}
-  assert not missing, f'{path} imports {missing}, which setup.py does not ask for.'
+  assert not missing, f'{path} imports {missing}, which setup.py does not list.'
 
 
 def test_tpu_requirements_are_the_core_ones_with_another_tensorflow():
@@ -71,30 +71,37 @@ def test_tpu_requirements_are_the_core_ones_with_another_tensorflow():
 
 
 def test_installed_files_are_the_tree(tmp_path):
-  """`build_py` gathers what a wheel holds: every source and every data file of the packages."""
+  """`build_py` collects the contents of a wheel: all sources and data files of the packages."""
   subprocess.run(
     [sys.executable, 'setup.py', '-q', 'build_py', '--build-lib', str(tmp_path)],
     cwd=ROOT, check=True, capture_output=True,
   )
-  installed = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob('*') if path.is_file()}
+  installed = {path.relative_to(tmp_path).as_posix() for path in _files_in(tmp_path)}
   expected = {path for path in TREE.sources if '/' in path and not path.startswith('tests/')}
   for package, entries in TREE.data.items():
     if not package.startswith('tests/'):
       for entry in (ROOT / package / name for name in entries):
-        files = [entry] if entry.is_file() else [path for path in entry.rglob('*') if path.is_file()]
+        files = [entry] if entry.is_file() else _files_in(entry)
         expected |= {path.relative_to(ROOT).as_posix() for path in files}
   assert installed == expected
 
 
+def _files_in(folder):
+  return [path for path in folder.rglob('*') if path.is_file()]
+
+
 def fenced(marker):
-  """The block after `<!-- marker -->` in the README, as .ci/run finds it."""
+  """Returns the block after `<!-- marker -->` in the README."""
   text = (ROOT / 'README.md').read_text(encoding='utf-8')
   block, = re.findall(rf'^<!-- {marker} -->\n```\w*\n(.*?)^```', text, re.MULTILINE | re.DOTALL)
   return block.strip()
 
 
 def test_readme_has_the_two_commands():
-  for marker, module in (('main command', 'efficientnet.main'), ('test command', 'pytest -n 2 --dist loadfile')):
+  for marker, module in (
+    ('main command', 'efficientnet.main'),
+    ('test command', 'pytest -n 2 --dist loadfile'),
+  ):
     command = fenced(marker)
     assert command.startswith('python3 -m venv venv && venv/bin/pip install -q -e ')
     assert command.endswith(f'venv/bin/python -m {module}')
@@ -102,7 +109,7 @@ def test_readme_has_the_two_commands():
 
 
 def test_continuous_integration_runs_the_readmes_command():
-  """The part of .ci/run that reads the README finds the command that a reader would copy."""
+  """Runs the part of .ci/run that extracts the test command from the README."""
   script = (ROOT / '.ci' / 'run').read_text(encoding='utf-8')
   extraction = script[script.index('test_command=$('):script.index('if [[ -z')]
   printed = subprocess.run(

@@ -1,4 +1,4 @@
-"""Checks that every paper's recipes pass."""
+"""Checks shared by the recipe tests of all papers."""
 import dataclasses
 import json
 import pathlib
@@ -9,7 +9,7 @@ PAPERS = pathlib.Path(__file__).parent / 'goldens' / 'papers'
 
 
 def fields_of(groups):
-  """Maps every flag of settings classes to its field, aliases too."""
+  """Returns {flag: field} for settings classes, including aliases."""
   fields = {}
   for field in (field for group in groups for field in dataclasses.fields(group)):
     for name in (field.name, *field.metadata['aliases']):
@@ -22,16 +22,16 @@ def check_settings(recipe, groups):
   own = {field.name: field for group in groups for field in dataclasses.fields(group)}
   assert not set(recipe.settings) - set(own), recipe.name
   for flag, value in recipe.settings.items():
-    # An integer is fine where a flag is a float, nothing else.
-    wanted = own[flag].metadata['type']
-    assert type(value) is wanted or (wanted is float and type(value) is int), (recipe.name, flag)
+    expected = own[flag].metadata['type']
+    is_valid = type(value) is expected or (expected is float and type(value) is int)
+    assert is_valid, (recipe.name, flag)
   for group in groups:
     names = [field.name for field in dataclasses.fields(group)]
     group(**{name: recipe.settings[name] for name in names if name in recipe.settings})
 
 
 def check_command(recipe, flags):
-  """Fails unless every word of the command is `--recipe` or one of `flags` with a value or 'no'."""
+  """Fails unless every word of the command is `--recipe` or one of `flags`, with a value."""
   words = shlex.split(recipe.command)[3:]
   for word in words:
     name, _, value = word.removeprefix('--').partition('=')
@@ -42,33 +42,33 @@ def check_command(recipe, flags):
 
 
 def check_texts(recipe):
-  """Fails unless the recipe says what it costs and how that is known."""
+  """Fails unless the recipe says how its cost is known and, if measured, for which seed."""
   assert any(word in recipe.cost for word in ('estimated', 'measured', 'stated', 'not timed'))
   assert (recipe.measured is None) or 'seed' in recipe.measured
 
 
 def paper_table(paper, name):
-  """Returns the rows of a table of tests/goldens/papers as {column: value}."""
+  """Returns the rows of a table in tests/goldens/papers as {column: value}."""
   tables = json.loads((PAPERS / f'{paper}.json').read_text())['tables']
   rows = next(table['rows'] for table in tables if table['id'] == name)
   return [{column: cell['value'] for column, cell in row.items()} for row in rows]
 
 
 def row_of(paper, name, **values):
-  """Returns the one row of a table with these values."""
+  """Returns the only row of a table with these values."""
   rows = [row for row in paper_table(paper, name) if values.items() <= row.items()]
   assert len(rows) == 1, (name, values, len(rows))
   return rows[0]
 
 
 def numbers(text):
-  """Returns the numbers of a text."""
+  """Returns the numbers in a text as floats."""
   found = re.findall(r'(?<![\w.-])\d+(?:\.\d+)?(?![\w.]*[a-zA-Z])', text)
   return [float(number) for number in found]
 
 
 def readme_names(package):
-  """Returns the recipes in the first column of the table in a README's section 'Recipes'."""
+  """Returns the recipes in the first column of the table 'Recipes' of a package's README."""
   text = (pathlib.Path(__file__).parents[1] / package / 'README.md').read_text()
   section = text.split('\n## Recipes\n')[1].split('\n## ')[0]
   cells = [line.split('|')[1] for line in section.splitlines() if line.startswith('| `')]

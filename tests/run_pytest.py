@@ -1,4 +1,4 @@
-"""Main of every Bazel `py_test` (tests/py_test.bzl): runs pytest on the files that it is given."""
+"""The main program of every Bazel `py_test` (tests/py_test.bzl): runs pytest on its arguments."""
 import sys
 
 import pytest

@@ -1,4 +1,4 @@
-"""Runs a paper's `main.py` as its users do, in a process of its own, or in this one."""
+"""Runs of a paper's scripts in a process of their own, as users run them, or in this one."""
 import os
 import pathlib
 import subprocess
@@ -8,11 +8,11 @@ import time
 from tpu_utils import checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-_SECONDS = 900  # For what takes half a minute: the machine may have other work.
+_SECONDS = 900  # For jobs of half a minute: the machine may be busy.
 
 
 def start(*arguments):
-  """A process of this interpreter, with text output; `arguments` begin with ['-m', module] or a path."""
+  """Starts a Python process with text output; `arguments` begin with '-m', module, or a path."""
   return subprocess.Popen(
     [sys.executable, *arguments],
     cwd=ROOT,
@@ -24,35 +24,35 @@ def start(*arguments):
 
 
 def finish(process):
-  """(exit code, standard output, standard error) of a started process."""
+  """Waits for a process: (exit code, standard output, standard error)."""
   out, err = process.communicate(timeout=_SECONDS)
   return process.returncode, out, err
 
 
 def in_process(script, *arguments):
-  """Runs a `Script` in this process, with flags of its own; returns what it returns."""
+  """Runs a `Script` in this process with flags of its own; returns its result."""
   return script.call(arguments)
 
 
 def wait_for(condition, process, seconds=_SECONDS):
-  """Waits until `condition()`, while the process lives."""
+  """Waits until `condition()` is true; fails if the process ends or the time is over."""
   deadline = time.monotonic() + seconds
   while not condition():
     assert process.poll() is None, process.communicate()
     assert time.monotonic() < deadline, 'nothing happened in time'
-    time.sleep(0.01)  # Short: what comes next may have to happen before the job ends.
+    time.sleep(0.01)  # Short: the caller may have to act before the job ends.
 
 
 def values_at(model_dir, step):
-  """{name: array} of a checkpoint."""
+  """Returns {name: array} of a step's checkpoint."""
   return checkpoints.read(str(model_dir / f'model.ckpt-{step}'))[0]
 
 
 def user_seconds(*arguments):
-  """(exit code, standard output, processor seconds of user code) of a process run to its end."""
+  """Runs a process: (exit code, standard output, CPU seconds of user code)."""
   process = start(*arguments)
   out = process.stdout.read()
-  # Not os.times(): that counts every child that happens to be reaped meanwhile.
+  # Not os.times(), which counts every child that is reaped meanwhile.
   _, status, usage = os.wait4(process.pid, 0)
   process.returncode = os.waitstatus_to_exitcode(status)
   return process.returncode, out, usage.ru_utime

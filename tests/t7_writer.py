@@ -1,10 +1,12 @@
-"""Writes Torch7 files, for what the reference files do not hold."""
+"""Writer of Torch7 files with contents that the reference files lack."""
 import struct
 
 import numpy as np
 
 
 class Writer:
+  """Parts of a Torch7 file in binary format; each method appends a value."""
+
   def __init__(self):
     self.parts = []
     self.next_index = 1
@@ -75,6 +77,8 @@ class Writer:
 
 
 def module(class_name, version='V 1', **fields):
+  """Returns a value for `Writer.object`: an object of a Torch class with these fields."""
+
   def write(writer):
     writer.torch(class_name, version)
     writer.table(fields)
@@ -83,6 +87,7 @@ def module(class_name, version='V 1', **fields):
 
 
 def save(path, value):
+  """Writes a file that contains one value; returns its path."""
   writer = Writer()
   writer.object(value)
   return writer.save(path)

@@ -1,11 +1,11 @@
-"""Multiply-adds of a model's graph, to compare with those counted layer by layer."""
+"""Multiply-adds in a model's traced graph, to compare with those counted by layer."""
 import keras
 
 from tpu_utils import profile
 
 
 class _Whole(keras.Model):
-  """Hides that a model is functional, so that its layers can be counted only by tracing."""
+  """Wraps a functional model so that the counter has to trace it."""
 
   def __init__(self, model):
     super().__init__(name=model.name)
@@ -20,5 +20,5 @@ class _Whole(keras.Model):
 
 
 def multiply_adds(model: keras.Model) -> int:
-  """Counts the convolutions and matrix products of the graph that TensorFlow traces of `model`."""
+  """Counts the convolutions and matrix products in the graph that TensorFlow traces for `model`."""
   return profile.flops(_Whole(model))

@@ -1,4 +1,4 @@
-"""All variables are set or none; what does not fit is listed."""
+"""Tests that all variables are set or none, and that differences are listed."""
 import numpy as np
 import pytest
 
@@ -6,7 +6,7 @@ from tpu_utils import assignment
 
 
 class Variable:
-  """Stands for a Keras or TensorFlow variable."""
+  """Stand-in for a Keras or TensorFlow variable."""
 
   def __init__(self, *shape):
     self.shape = shape
@@ -26,7 +26,7 @@ def test_sets_all():
   assert variables['a'].value.tolist() == [1, 1] and variables['b'].value == 3
 
 
-def test_sets_none_if_one_does_not_fit():
+def test_sets_no_variable_if_one_does_not_fit():
   variables = {'a': Variable(2), 'b': Variable(2), 'c': Variable(3), 'd': Variable(1)}
   values = {'a': np.ones(2), 'b': np.ones(3)}
   with pytest.raises(KeyError) as caught:
@@ -35,7 +35,7 @@ def test_sets_none_if_one_does_not_fit():
     )
   assert all(v.value is None for v in variables.values())
   mismatch = caught.value.args[0]
-  assert mismatch.missing == ('both',)  # One array of two variables.
+  assert mismatch.missing == ('both',)  # One array for two variables.
   assert mismatch.text() == (
     '1 missing: both; 3 unexpected: x, y, z; 1 wrong shape: b is [3], not [2]'
   )

@@ -1,4 +1,4 @@
-"""Batch norm against Keras' own layer and against statistics computed by hand."""
+"""Tests of batch norm against Keras' layer and against statistics computed with numpy."""
 import keras
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def data(shape=SHAPE, seed=0, dtype=np.float32):
 
 
 def pair(**arguments):
-  """Our layer and Keras', with the same random weights."""
+  """Returns our layer and Keras', with the same random weights."""
   layers = [
     batch_norm.BatchNormalization(momentum=0.9, epsilon=1e-3, name='norm', **arguments),
     keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name='norm', **arguments),
@@ -27,7 +27,7 @@ def pair(**arguments):
 
 
 def run(layer, x, training):
-  """Output, gradients of a weighted sum of it, and the moving statistics afterwards."""
+  """Returns the output, gradients of a weighted sum of it, and the updated moving statistics."""
   x = tf.constant(x)
   weights = tf.constant(data(x.shape, seed=2))
   with tf.GradientTape() as tape:
@@ -67,7 +67,7 @@ def test_moving_variance_follows_the_biased_batch_variance():
   np.testing.assert_allclose(layer.moving_mean, 0.1 * x.mean((0, 1, 2)), rtol=1e-5)
 
 
-def test_a_single_value_has_no_variance():
+def test_variance_of_a_single_value_is_zero():
   layer, _ = pair()
   layer.set_weights([np.ones(3), np.zeros(3), np.zeros(3), np.ones(3)])
   layer(data((1, 1, 1, 3)), training=True)
@@ -102,7 +102,7 @@ def test_bfloat16_images_keep_float32_statistics(training):
 @pytest.mark.parametrize(
   'arguments', [{'scale': False}, {'center': False}, {'axis': 1}, {'dtype': 'float64'}]
 )
-def test_what_the_fused_kernel_cannot_do(arguments):
+def test_arguments_without_a_fused_kernel_equal_keras(arguments):
   layers = [
     cls(momentum=0.9, name='norm', **arguments)
     for cls in (batch_norm.BatchNormalization, keras.layers.BatchNormalization)
@@ -111,7 +111,7 @@ def test_what_the_fused_kernel_cannot_do(arguments):
   np.testing.assert_allclose(*outputs, rtol=1e-5, atol=1e-6)
 
 
-def test_open_sizes_in_a_function():
+def test_unknown_sizes_in_a_function():
   ours, theirs = pair()
   function = tf.function(
     lambda x: ours(x, training=True), input_signature=[tf.TensorSpec((None, None, None, 3))]

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, the last N and the best kept, damage passed over."""
+"""Tests that checkpoints are whole or absent, which ones are kept, and how damage is handled."""
 import json
 import os
 import pathlib
@@ -22,7 +22,7 @@ def _manager(path, **kwargs):
   return checkpoints.CheckpointManager(str(path), **kwargs)
 
 
-def test_what_is_saved_comes_back(tmp_path):
+def test_saved_values_are_restored(tmp_path):
   manager = _manager(tmp_path)
   manager.save(12, _variables(), {'model_name': 'm'})
   step, values, metadata = manager.restore_newest()
@@ -32,7 +32,7 @@ def test_what_is_saved_comes_back(tmp_path):
     assert values[name].dtype == variable.numpy().dtype
 
 
-def test_other_tools_find_and_read_it(tmp_path):
+def test_tensorflow_finds_and_reads_checkpoints(tmp_path):
   _manager(tmp_path).save(12, _variables())
   newest = tf.train.latest_checkpoint(str(tmp_path))
   assert newest == str(tmp_path / 'model.ckpt-12')
@@ -49,7 +49,7 @@ def test_the_newest_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize('damage', ['cut', 'flip', 'no_data', 'index_cut'])
-def test_a_damaged_newest_is_passed_over(tmp_path, capsys, damage):
+def test_a_damaged_newest_checkpoint_is_skipped(tmp_path, capsys, damage):
   manager = _manager(tmp_path)
   manager.save(1, _variables(1.0))
   manager.save(2, _variables(2.0))
@@ -78,8 +78,8 @@ def test_no_whole_checkpoint_is_an_error(tmp_path):
     manager.restore_newest()
 
 
-def test_a_checkpoint_without_its_index_is_none(tmp_path):
-  """What a kill between the two renames leaves."""
+def test_a_checkpoint_without_its_index_does_not_count(tmp_path):
+  """A kill between the two renames leaves this state."""
   manager = _manager(tmp_path)
   manager.save(1, _variables())
   manager.save(2, _variables())
@@ -87,7 +87,7 @@ def test_a_checkpoint_without_its_index_is_none(tmp_path):
   assert manager.restore_newest()[0] == 1
 
 
-def test_a_failed_write_leaves_nothing_and_says_where(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_no_files_and_names_the_checkpoint(tmp_path, monkeypatch):
   manager = _manager(tmp_path)
   manager.save(1, _variables())
 
@@ -102,13 +102,14 @@ def test_a_failed_write_leaves_nothing_and_says_where(tmp_path, monkeypatch):
   )
 
 
-def test_a_checkpoint_gone_before_it_is_archived_leaves_the_best_one_alone(tmp_path, capsys):
+def test_a_checkpoint_deleted_before_it_is_archived_leaves_the_best_one(tmp_path, capsys):
   manager = _manager(tmp_path)
   manager.save(1, _variables())
   assert manager.archive(1, 0.5, {})
-  assert not manager.archive(2, 0.6, {})  # Evaluated, and removed by the job meanwhile.
+  assert not manager.archive(2, 0.6, {})  # Deleted by the job during the evaluation.
   assert 'model.ckpt-2 was deleted before' in capsys.readouterr().err
-  assert (manager.best_objective(), manager.best()) == (0.5, str(tmp_path / 'archive' / 'model.ckpt-1'))
+  assert manager.best_objective() == 0.5
+  assert manager.best() == str(tmp_path / 'archive' / 'model.ckpt-1')
   assert checkpoints.read(manager.best())[0]
 
 
@@ -136,7 +137,8 @@ def test_a_kill_while_archiving_leaves_the_earlier_best(tmp_path, monkeypatch):
   def killed(*_):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(checkpoints.files, 'write_text', killed)  # After the copies, before they count.
+  # After the copies, before `checkpoint` names them.
+  monkeypatch.setattr(checkpoints.files, 'write_text', killed)
   with pytest.raises(KeyboardInterrupt):
     manager.archive(2, 0.6, {'step': 2})
   monkeypatch.undo()
@@ -147,7 +149,7 @@ def test_a_kill_while_archiving_leaves_the_earlier_best(tmp_path, monkeypatch):
   assert not list((tmp_path / 'archive').glob('model.ckpt-1.*'))
 
 
-def test_asynchronous_saves_take_the_values_of_their_moment(tmp_path):
+def test_asynchronous_saves_take_the_values_at_the_call(tmp_path):
   manager = _manager(tmp_path, asynchronous=True)
   variables = _variables()
   for step in (1, 2, 3):
@@ -171,13 +173,13 @@ def test_asynchronous_errors_are_raised_at_the_next_call(tmp_path, monkeypatch):
     manager.wait()
 
 
-def test_followers_write_nothing(tmp_path):
+def test_processes_that_only_read_write_nothing(tmp_path):
   manager = _manager(tmp_path, writes=False)
   manager.save(1, _variables())
   assert os.listdir(tmp_path) == []
 
 
-def test_assign_names_what_does_not_fit_and_changes_nothing():
+def test_assign_lists_mismatches_and_changes_nothing():
   variables = _variables()
   values = {'model/dense/kernel': np.zeros([3, 3]), 'other': np.zeros(1)}
   with pytest.raises(checkpoints.CheckpointError) as error:
@@ -191,7 +193,7 @@ def test_assign_names_what_does_not_fit_and_changes_nothing():
 
 
 def test_remote_like_paths(tmp_path):
-  """Every path goes through tf.io.gfile; TensorFlow's in-memory file system stands for gs://."""
+  """Every path goes through tf.io.gfile; TensorFlow's in-memory file system replaces gs://."""
   folder = f'ram://checkpoints-{pathlib.Path(tmp_path).name}'
   tf.io.gfile.makedirs(folder)
   manager = checkpoints.CheckpointManager(folder, keep=1)
@@ -203,7 +205,7 @@ def test_remote_like_paths(tmp_path):
   assert manager.best().endswith('archive/model.ckpt-2')
 
 
-def test_what_a_job_has_no_use_for_is_named_when_it_must_fit():
+def test_unexpected_values_are_an_error_if_exact():
   variables = _variables()
   values = {name: v.numpy() for name, v in variables.items()} | {'optimizer/rms/x': np.zeros(1)}
   checkpoints.assign(variables, values, 'somewhere')

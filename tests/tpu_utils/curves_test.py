@@ -1,3 +1,4 @@
+"""Tests of reading summaries and plotting curves."""
 import numpy as np
 import PIL.Image
 import tensorflow as tf
@@ -14,20 +15,20 @@ def write(folder, points, **settings):
 
 
 def test_the_last_value_of_a_step_counts(tmp_path):
-  """A job that was killed after step 2 and went on from step 1."""
+  """The job was killed after step 2 and resumed from step 1."""
   write(tmp_path, [(1, 3.0), (2, 2.0)], filename_suffix='.a')
   write(tmp_path, [(2, 2.5), (3, 1.0)], filename_suffix='.b')
   assert curves.read(str(tmp_path)) == {'loss': {1: 3.0, 2: 2.5, 3: 1.0}}
 
 
-def test_a_file_that_a_kill_cut_off_is_read_up_to_there(tmp_path):
+def test_a_truncated_file_is_read_up_to_its_end(tmp_path):
   write(tmp_path, [(1, 3.0), (2, 2.0)])
   path = next(tmp_path.glob('events*'))
   path.write_bytes(path.read_bytes()[:-5])
   assert curves.read(str(tmp_path)) == {'loss': {1: 3.0}}
 
 
-def test_a_step_that_is_evaluated_again_leaves_the_later_ones(tmp_path):
+def test_later_steps_stay_if_a_step_is_evaluated_again(tmp_path):
   write(tmp_path, [(1, 3.0), (2, 2.0), (3, 1.0), (1, 2.5)])
   assert curves.read(str(tmp_path)) == {'loss': {1: 2.5, 2: 2.0, 3: 1.0}}
 
@@ -38,7 +39,7 @@ def test_no_events(tmp_path, capfd):
   assert capfd.readouterr() == ('', '')
 
 
-def test_more_steps_than_tensorboard_shows(tmp_path):
+def test_all_steps_are_read_not_only_those_tensorboard_samples(tmp_path):
   write(tmp_path, [(step, 0.5) for step in range(1500)])
   assert len(curves.read(str(tmp_path))['loss']) == 1500
 

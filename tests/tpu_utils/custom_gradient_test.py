@@ -1,4 +1,4 @@
-"""The gradient is the given one, and what was traced is let go."""
+"""Tests that the custom gradient is used, and that traced graphs are freed."""
 import gc
 import weakref
 
@@ -10,7 +10,7 @@ from tpu_utils.custom_gradient import custom_gradient
 
 
 def doubled_gradient(x, y):
-  """The product, with a gradient that is twice the true one."""
+  """Returns the product, with twice its true gradient."""
 
   @custom_gradient
   def multiply(x, y):
@@ -27,21 +27,23 @@ def value_and_gradients(x, y):
 
 
 @pytest.mark.parametrize('mode', ['eager', 'graph', 'xla'])
-def test_gradient_is_the_given_one(mode):
-  compute = value_and_gradients if mode == 'eager' else tf.function(value_and_gradients, jit_compile=mode == 'xla')
-  found = compute(tf.constant([3.0, 1.0]), tf.constant([5.0, 2.0]))
-  np.testing.assert_array_equal(found, [[20, 4], [10, 4], [7, 3]])
+def test_the_custom_gradient_is_used(mode):
+  compute = value_and_gradients
+  if mode != 'eager':
+    compute = tf.function(value_and_gradients, jit_compile=mode == 'xla')
+  results = compute(tf.constant([3.0, 1.0]), tf.constant([5.0, 2.0]))
+  np.testing.assert_array_equal(results, [[20, 4], [10, 4], [7, 3]])
 
 
 def traced():
-  """Weak references to a traced graph and to the variable in it."""
+  """Traces a graph; returns weak references to its variable and to the graph."""
   variable = tf.Variable([3.0])
   function = tf.function(lambda: value_and_gradients(tf.identity(variable), tf.constant([1.0])))
   function()
   return weakref.ref(variable.handle), weakref.ref(function.get_concrete_function().graph)
 
 
-def test_variables_of_a_traced_graph_are_let_go():
+def test_a_traced_graph_and_its_variables_are_freed():
   references = traced()
   gc.collect()
   assert [reference() for reference in references] == [None, None]

@@ -1,4 +1,4 @@
-"""Strategies from the flags' values."""
+"""Tests of the strategies for each value of the flags."""
 import json
 import time
 
@@ -29,18 +29,19 @@ def test_an_unknown_strategy_names_the_nearest():
 @pytest.mark.parametrize('tpu', ['local', 'my-tpu'])
 def test_a_tpu_without_kernels_is_refused_without_the_network(tpu):
   start = time.monotonic()
-  with pytest.raises(ValueError, match=rf'--tpu={tpu}.*has no TPU kernels.*requirements-tpu.txt') as error:
+  message = rf'--tpu={tpu}.*has no TPU kernels.*requirements-tpu.txt'
+  with pytest.raises(ValueError, match=message) as error:
     distribute.create_strategy(tpu=tpu)
   assert '\n' not in str(error.value)
   assert time.monotonic() - start < 60  # A lookup of the TPU would try for minutes.
 
 
-def test_use_tpu_false_looks_for_none():
+def test_use_tpu_false_ignores_the_tpu():
   strategy = distribute.create_strategy(tpu='my-tpu', use_tpu=False)
   assert isinstance(strategy, tf.distribute.OneDeviceStrategy)
 
 
-def test_strategies_name_what_they_lack(monkeypatch):
+def test_strategies_name_missing_settings(monkeypatch):
   monkeypatch.delenv('TF_CONFIG', raising=False)
   with pytest.raises(ValueError, match='--strategy=tpu needs --tpu'):
     distribute.create_strategy('tpu')
@@ -54,7 +55,7 @@ def test_a_cluster_of_workers_is_found(monkeypatch):
   assert distribute._automatic(None) == 'multi_worker'
 
 
-def test_following_and_exporting_leave_the_workers_alone(monkeypatch):
+def test_evaluating_and_exporting_use_one_process(monkeypatch):
   cluster = {'cluster': {'worker': ['a:1', 'b:2']}, 'task': {'type': 'worker', 'index': 1}}
   monkeypatch.setenv('TF_CONFIG', json.dumps(cluster))
   strategy = distribute.create_strategy(several_workers=False)

@@ -1,4 +1,4 @@
-"""The average against a hand-written one, on one replica and on two that differ."""
+"""Tests of the average against numpy, on one replica and on two with different values."""
 import keras
 import numpy as np
 import pytest
@@ -50,7 +50,8 @@ def test_equals_tensorflow_1_to_the_bit():
     value = rng.normal(size=(64,)).astype(np.float32)
     variable.assign(value)
     average.apply(step)
-    decay = tf.minimum(0.9999, (1.0 + tf.cast(step, tf.float32)) / (10.0 + tf.cast(step, tf.float32)))
+    count = tf.cast(step, tf.float32)
+    decay = tf.minimum(0.9999, (1.0 + count) / (10.0 + count))
     theirs.assign_sub((theirs - value) * (1.0 - decay))
   np.testing.assert_array_equal(average.variables['v'].numpy(), theirs.numpy())
 
@@ -68,7 +69,8 @@ def test_swap_exchanges_bit_for_bit(mode):
   shadows = {path: v.numpy() for path, v in average.variables.items()}
   swap()
   for variable in model.variables:
-    np.testing.assert_array_equal(variable.numpy(), shadows.get(variable.path, trained[variable.path]))
+    expected = shadows.get(variable.path, trained[variable.path])
+    np.testing.assert_array_equal(variable.numpy(), expected)
   swap()
   for variable in model.variables:
     np.testing.assert_array_equal(variable.numpy(), trained[variable.path])
@@ -109,7 +111,7 @@ def test_each_replica_follows_its_own_statistics(two_replicas):
   np.testing.assert_array_equal(local(shadow), trained)
 
 
-def test_decay_zero_is_no_average():
+def test_decay_zero_keeps_no_average():
   model = small_model()
   before = model.get_weights()
   average = ema.ExponentialMovingAverage(0)

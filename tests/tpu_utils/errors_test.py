@@ -1,17 +1,19 @@
-"""One line from an exception's message."""
+"""Tests of single lines from exceptions' messages."""
 import pytest
 import tensorflow as tf
 
 from tpu_utils.errors import first_line, one_line
 
 GRAPH_ERROR = tf.errors.AbortedError(
-  None, None, 'Graph execution error:\n\nDetected at node x\n\n  File "a.py", line 1\n\nall_reduce aborted by task 1'
+  None, None,
+  'Graph execution error:\n\nDetected at node x\n\n  File "a.py", line 1\n\n'
+  'all_reduce aborted by task 1',
 )
 
 
 @pytest.mark.parametrize('error, text', [
   (ValueError('two\n  lines; give another\n'), 'two lines; give another'),
-  (FileNotFoundError(2, 'No such file or directory', '/nowhere'), '/nowhere: No such file or directory'),
+  (FileNotFoundError(2, 'No such file', '/nowhere'), '/nowhere: No such file'),
   (OSError('disk is full'), 'disk is full'),
   (tf.errors.NotFoundError(None, None, 'a.index:\nnot found'), 'a.index: not found'),
   (ValueError(), ''),

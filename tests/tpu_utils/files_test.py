@@ -1,4 +1,4 @@
-"""Writes that happen whole or not at all, JSON lines, versions; on local paths and through `tf.io.gfile`."""
+"""Tests of whole writes, JSON lines and versions, on local paths and through `tf.io.gfile`."""
 import json
 import os
 import pathlib
@@ -19,7 +19,7 @@ def folder(request, tmp_path):
 
 
 def tree(folder):
-  """{path below `folder`: contents} of all files."""
+  """Returns {path below `folder`: contents} of all files."""
   found = {}
   for place, _, names in tf.io.gfile.walk(folder):
     for name in names:
@@ -67,7 +67,7 @@ def test_processes_that_share_a_file_have_their_own_scratch_files():
     raise KeyError
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_writing_into_a_missing_folder(tmp_path):
   path = f'{tmp_path}/none/a'
   with pytest.raises(OSError) as error:
     files.write_text(path, 'x')
@@ -144,7 +144,7 @@ def test_a_failure_leaves_the_old_folder(folder, before):
   assert not tf.io.gfile.exists(f'{folder}/out.writing')
 
 
-def test_the_leftovers_of_a_kill_between_the_renames(tmp_path):
+def test_the_old_folder_is_restored_after_a_kill_between_the_renames(tmp_path):
   for name, text in (('out.previous', 'old'), ('out.writing', 'half')):
     (tmp_path / name).mkdir()
     fill(text)(tmp_path / name)
@@ -189,7 +189,8 @@ def test_folders_that_do_not_exist(tmp_path):
   files.check_folder('data_dir', str(tmp_path))
   files.check_folder('data_dir', '')
   files.check_folder('data_dir', 'gs://bucket/unknown')  # Checked when it is read.
-  with pytest.raises(ValueError, match='--data_dir=.*/none does not exist; give an existing folder'):
+  message = '--data_dir=.*/none does not exist; give an existing folder'
+  with pytest.raises(ValueError, match=message):
     files.check_folder('data_dir', str(tmp_path / 'none'))
   with pytest.raises(ValueError, match='--data_dir=.*/file is not a folder'):
     files.check_folder('data_dir', str(tmp_path / 'file'))

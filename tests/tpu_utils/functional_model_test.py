@@ -1,4 +1,4 @@
-"""Depth is no obstacle; sizes and endpoints that are none are refused."""
+"""Tests of deep models, and that invalid sizes and endpoints are refused."""
 import sys
 
 import keras
@@ -31,7 +31,8 @@ def test_height_and_width():
   assert height_and_width(np.array([32, 64]).tolist()) == (32, 64)
   assert height_and_width((None, 7)) == (None, 7)
   for size in (None, 0, True, 32.5, '32', (32,), (32, -1)):
-    with pytest.raises(ValueError, match='image_size=.* must be a positive number of pixels or a pair'):
+    message = 'image_size=.* must be a positive number of pixels or a pair'
+    with pytest.raises(ValueError, match=message):
       height_and_width(size)
 
 
@@ -40,5 +41,6 @@ def test_endpoints_are_a_list_of_known_names():
   with pytest.raises(ValueError, match="Unknown endpoint 'block_2': did you mean block_1"):
     check_endpoints(['block_2'], ['stem', 'block_1', 'features'])
   for endpoints in ('stem', []):
-    with pytest.raises(ValueError, match=r"must be a list of one name or more, as endpoints=\['features'\]"):
+    message = r"must be a list of one name or more, as endpoints=\['features'\]"
+    with pytest.raises(ValueError, match=message):
       check_endpoints(endpoints, ['stem', 'features'])

@@ -1,4 +1,4 @@
-"""Packages whose names load on first use."""
+"""Tests that packages import their submodules on first use."""
 import subprocess
 import sys
 
@@ -18,5 +18,8 @@ def test_an_unknown_attribute_is_an_attribute_error():
 
 
 def test_importing_the_packages_imports_no_tensorflow():
-  code = 'import sys, efficientnet, tpu_utils; sys.exit(any(m in sys.modules for m in ("tensorflow", "keras")))'
+  code = (
+    'import sys, efficientnet, tpu_utils; '
+    'sys.exit(any(m in sys.modules for m in ("tensorflow", "keras")))'
+  )
   assert subprocess.run([sys.executable, '-c', code], check=False, timeout=600).returncode == 0

@@ -1,4 +1,4 @@
-"""Losses against numpy and the official calls."""
+"""Tests of losses against numpy and TensorFlow 1's functions."""
 import keras
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_cross_entropy_survives_huge_logits():
   np.testing.assert_allclose(got, [2e4])
 
 
-def test_bad_arguments():
+def test_invalid_arguments():
   with pytest.raises(ValueError, match='label_smoothing must be'):
     losses.softmax_cross_entropy(LABELS, LOGITS, 1.0)
   with pytest.raises(ValueError, match='Labels have 7 classes and logits 5'):
@@ -61,7 +61,7 @@ def test_weight_decay_is_half_the_sum_of_squares():
   assert losses.l2_weight_decay(variables, 0.0) == 0
 
 
-def test_weight_decay_spares_batch_norm_whatever_its_name_and_depth():
+def test_weight_decay_excludes_batch_norm_whatever_its_name_and_depth():
   inner = keras.Sequential([
     keras.Input((4,), name='x'),
     keras.layers.Dense(4, name='inner_dense'),

@@ -1,4 +1,4 @@
-"""Accuracy against TensorFlow's own op, odd cases included."""
+"""Tests of accuracy against TensorFlow's op, including ties and values that are not finite."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +7,7 @@ from tpu_utils import metrics
 
 
 def odd_logits():
-  """Random logits on few levels, so that ties abound, and rows that aren't finite."""
+  """Returns (logits, classes): logits of few values, so with many ties, and some not finite."""
   rng = np.random.default_rng(0)
   logits = rng.integers(4, size=(200, 9)).astype(np.float32)
   logits[0], logits[1], logits[2, 4], logits[3, 2] = 1.0, np.nan, np.inf, -np.inf
@@ -22,7 +22,11 @@ def test_in_top_k_equals_tensorflow(k):
   assert 0 < np.count_nonzero(got) < 200
 
 
-def test_sums_by_hand():
+def _floats(sums):
+  return {name: float(value) for name, value in sums.items()}
+
+
+def test_known_sums():
   logits = tf.constant([
     [9.0, 8, 7, 6, 5, 4],  # Class 0: first.
     [9.0, 8, 7, 6, 5, 4],  # Class 4: fifth.
@@ -31,7 +35,7 @@ def test_sums_by_hand():
   ])
   labels = np.eye(6, dtype=np.float32)[[0, 4, 5, 0]]
   sums = metrics.classification_sums(logits, labels, tf.constant([1.0, 1, 1, 0]))
-  assert {name: float(value) for name, value in sums.items()} == {'count': 3, 'top_1': 1, 'top_5': 2}
+  assert _floats(sums) == {'count': 3, 'top_1': 1, 'top_5': 2}
   assert all(value.dtype == tf.float32 for value in sums.values())
 
 
@@ -48,7 +52,7 @@ def test_sums_add_up_over_batches():
     assert float(value) == sum(float(part[name]) for part in parts)
 
 
-def test_top_1_of_a_tie_is_the_first_class_and_never_what_is_not_finite():
+def test_top_1_is_the_first_class_of_a_tie_and_wrong_if_not_finite():
   logits = tf.constant([[1.0, 1.0], [1.0, 1.0], [np.nan, np.nan]])
   labels = tf.constant([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
   sums = metrics.classification_sums(logits, labels, tf.ones([3]))
@@ -60,4 +64,4 @@ def test_fewer_than_five_classes_and_bfloat16():
   logits = tf.constant([[1.0, 3.0, 2.0], [3.0, 1.0, 2.0]], tf.bfloat16)
   labels = tf.constant([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
   sums = metrics.classification_sums(logits, labels, tf.ones([2]))
-  assert {name: float(value) for name, value in sums.items()} == {'count': 2, 'top_1': 1, 'top_5': 2}
+  assert _floats(sums) == {'count': 2, 'top_1': 1, 'top_5': 2}

@@ -1,4 +1,4 @@
-"""Errors for names that do not exist."""
+"""Tests of the errors for unknown names."""
 import pytest
 
 from tpu_utils.names import check_name, unknown_name
@@ -7,11 +7,12 @@ from tpu_utils.names import check_name, unknown_name
 def test_the_nearest_names_come_first():
   error = unknown_name('model', 'efficientnet-b', ['efficientnet-b0', 'resnext-50'])
   assert str(error) == (
-    "Unknown model 'efficientnet-b': did you mean efficientnet-b0? Choose one of efficientnet-b0, resnext-50."
+    "Unknown model 'efficientnet-b': did you mean efficientnet-b0? "
+    'Choose one of efficientnet-b0, resnext-50.'
   )
 
 
-def test_long_lists_are_left_out_when_something_is_near():
+def test_long_lists_are_left_out_if_there_is_a_near_name():
   names = [f'model-{i}' for i in range(100)]
   assert 'Choose' not in str(unknown_name('model', 'model-100', names))
   assert 'model-77' in str(unknown_name('model', 'zzz', names))

@@ -1,4 +1,4 @@
-"""The guard of readers: which errors become lines about the file, and which stay as they are."""
+"""Tests of which errors become one line about the file, and which pass unchanged."""
 import struct
 import zlib
 
@@ -8,7 +8,8 @@ from tpu_utils.reading import reading
 
 
 def raised(error, **settings):
-  with pytest.raises(Exception) as caught, reading('some.file', 'a zip file', **settings):  # noqa: B017, PT011
+  guard = reading('some.file', 'a zip file', **settings)
+  with pytest.raises(Exception) as caught, guard:  # noqa: B017, PT011
     raise error
   return caught.value
 
@@ -16,30 +17,35 @@ def raised(error, **settings):
 @pytest.mark.parametrize(
   'error',
   [
-    ValueError('odd'), EOFError(), RecursionError('deep'), NotImplementedError('method 99'), OverflowError('big'),
-    MemoryError(), struct.error('short'), zlib.error('bits'), OSError('truncated file'), OSError(22, 'Invalid'),
+    ValueError('odd'), EOFError(), RecursionError('deep'), NotImplementedError('method 99'),
+    OverflowError('big'), MemoryError(), struct.error('short'), zlib.error('bits'),
+    OSError('truncated file'), OSError(22, 'Invalid'),
     UnicodeDecodeError('utf-8', b'\x80', 0, 1, 'invalid start byte'), ZeroDivisionError('by zero'),
   ],
   ids=lambda error: type(error).__name__,
 )  # fmt: skip
 def test_errors_of_damage_name_the_file(error):
-  found = raised(error)
-  assert type(found) is ValueError and found.__cause__ is error
-  assert str(found).startswith('some.file cannot be read as a zip file (') and '()' not in str(found)
+  result = raised(error)
+  assert type(result) is ValueError and result.__cause__ is error
+  assert str(result).startswith('some.file cannot be read as a zip file (')
+  assert '()' not in str(result)
 
 
-@pytest.mark.parametrize('error', [KeyError('a'), TypeError('b'), AttributeError('c'), AssertionError()])
-def test_programming_errors_stay_visible_but_around_libraries(error):
+@pytest.mark.parametrize(
+  'error', [KeyError('a'), TypeError('b'), AttributeError('c'), AssertionError()]
+)
+def test_programming_errors_pass_except_around_libraries(error):
   assert raised(error) is error
   assert str(raised(error, foreign=True)).startswith('some.file cannot be read as a zip file')
 
 
-def test_errors_that_name_the_file_stay_as_they_are():
-  for error in (ValueError('some.file is empty'), FileNotFoundError(2, 'No such file', 'other.file')):
+def test_errors_that_name_the_file_pass():
+  named = FileNotFoundError(2, 'No such file', 'other.file')
+  for error in (ValueError('some.file is empty'), named):
     assert raised(error) is error and raised(error, foreign=True) is error
 
 
-def test_nobody_is_kept_from_stopping_the_program():
+def test_keyboard_interrupts_pass():
   with pytest.raises(KeyboardInterrupt), reading('some.file', 'a zip file', foreign=True):
     raise KeyboardInterrupt
 

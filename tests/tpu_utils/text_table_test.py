@@ -1,15 +1,17 @@
+"""Tests of the alignment of text tables."""
 import pytest
 
 from tpu_utils.text_table import text_table
 
 
 def test_numbers_are_aligned_to_the_right():
-  assert text_table(['a', 'bcd'], [['long', 1], ['x', 12.5]]) == 'a      bcd\nlong     1\nx     12.5'
+  table = text_table(['a', 'bcd'], [['long', 1], ['x', 12.5]])
+  assert table == 'a      bcd\nlong     1\nx     12.5'
 
 
 def test_columns_of_text_to_the_left():
-  found = text_table(['n', 'name'], [[10, 'x'], [2, 'long name'], [3, '']], left_columns=(1,))
-  assert found == ' n  name\n10  x\n 2  long name\n 3'
+  table = text_table(['n', 'name'], [[10, 'x'], [2, 'long name'], [3, '']], left_columns=(1,))
+  assert table == ' n  name\n10  x\n 2  long name\n 3'
 
 
 def test_a_header_alone():
