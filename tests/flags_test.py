@@ -88,16 +88,23 @@ def test_only_scripts_know_the_script(path):
     assert path in SCRIPTS or path in _SCRIPT_MAKERS
 
 
-def run(*arguments):
-  """Runs a Python process: (its standard output, the modules that it imported, CPU seconds)."""
-  before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def _python(*arguments):
+  """Runs a Python process: (the process, the modules that it imported, its lines of errors)."""
   process = subprocess.run(
     [sys.executable, '-X', 'importtime', *arguments], cwd=ROOT, check=False,
     env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True, text=True,
   )  # fmt: skip
+  lines = process.stderr.splitlines()
+  imported = {line.rpartition('|')[2].strip() for line in lines}
+  return process, imported, [line for line in lines if not line.startswith('import time:')]
+
+
+def run(*arguments):
+  """Runs a Python process: (its standard output, the modules that it imported, CPU seconds)."""
+  before = resource.getrusage(resource.RUSAGE_CHILDREN)
+  process, imported, _ = _python(*arguments)
   after = resource.getrusage(resource.RUSAGE_CHILDREN)
   assert process.returncode == 0, process.stderr[-2000:]
-  imported = {line.rpartition('|')[2].strip() for line in process.stderr.splitlines()}
   seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
   return process.stdout, imported, seconds
 
@@ -114,14 +121,8 @@ def test_help_is_quick(path, as_module):
 
 def _fails(*arguments):
   """Runs a module that must fail without importing TensorFlow; returns its one line of error."""
-  process = subprocess.run(
-    [sys.executable, '-X', 'importtime', '-m', *arguments], cwd=ROOT, check=False,
-    env={**os.environ, 'PYTHONPATH': str(ROOT)}, capture_output=True, text=True,
-  )  # fmt: skip
+  process, imported, errors = _python('-m', *arguments)
   assert process.returncode == 1
-  lines = process.stderr.splitlines()
-  errors = [line for line in lines if not line.startswith('import time:')]
-  imported = {line.rpartition('|')[2].strip() for line in lines}
   assert not imported & {'tensorflow', 'keras'}
   assert process.stdout == ''
   (error,) = errors

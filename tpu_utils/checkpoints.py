@@ -155,7 +155,7 @@ class CheckpointManager:
   def save(
     self, step: int, variables: Mapping[str, tf.Variable], metadata: Mapping | None = None
   ) -> None:
-    """Saves the present values of `variables` {name: variable}, and deletes the oldest checkpoints.
+    """Saves the current values of `variables` {name: variable}, and deletes the oldest checkpoints.
 
     Raises:
       OSError: this checkpoint, or the one before it if asynchronous, cannot be written.

@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable
 _LONG_LIST = 20  # Longer lists would hide the nearest names.
 
 
-def unknown_name(what: str, name: object, known: Iterable) -> ValueError:
+def unknown_name(kind: str, name: object, known: Iterable) -> ValueError:
   """Returns the ValueError for an unknown name; its message lists the nearest known names.
 
   Args:
-    what: the kind of name ('optimizer'), or its flag.
+    kind: the kind of name ('optimizer'), or its flag.
     name: the unknown name.
     known: the valid names.
   """
@@ -18,14 +18,14 @@ def unknown_name(what: str, name: object, known: Iterable) -> ValueError:
   hints = [f'did you mean {" or ".join(near)}?'] if near else []
   if not near or len(known) <= _LONG_LIST:
     hints.append(f'Choose one of {", ".join(known)}.')
-  return ValueError(f'Unknown {what} {name!r}: {" ".join(hints)}')
+  return ValueError(f'Unknown {kind} {name!r}: {" ".join(hints)}')
 
 
-def check_name(what: str, name: object, known: Collection) -> None:
+def check_name(kind: str, name: object, known: Collection) -> None:
   """Checks that `name` is one of `known`.
 
   Raises:
     ValueError: it is not; the message lists the nearest names.
   """
   if name not in known:
-    raise unknown_name(what, name, known)
+    raise unknown_name(kind, name, known)
