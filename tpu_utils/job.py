@@ -2,34 +2,14 @@
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import keras
 import tensorflow as tf
 
 from tpu_utils import curves, distribute
 from tpu_utils.config import HardwareConfig, JobConfig
-from tpu_utils.runner import Runner
+from tpu_utils.runner import Input, Runner
 from tpu_utils.trainer import Trainer
-
-
-class Input(Protocol):
-  """The data that a job trains and evaluates on.
-
-  Attributes:
-    num_train_examples: examples per training epoch, over all hosts; `Batches` may override it.
-  """
-
-  num_train_examples: int
-
-  def train_dataset(self, context: tf.distribute.InputContext, start_step: int) -> tf.data.Dataset:
-    """Returns one replica's endless stream of training batches, starting at step `start_step`."""
-
-  def eval_dataset(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
-    """Returns each evaluation example once, with 'weights': 0 for rows that pad the last batch."""
-
-  def explain(self, error: tf.errors.OpError) -> ValueError | None:
-    """Returns a one-line error that names the file and record that caused `error`, if known."""
 
 
 @dataclasses.dataclass(frozen=True)
