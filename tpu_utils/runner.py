@@ -90,7 +90,7 @@ class Runner:
       asynchronous=config.use_async_checkpointing,
     )
     self._archive = self.checkpoints
-    if config.mode == 'eval':  # It reads a training job's checkpoints, but archives the best itself.
+    if config.mode == 'eval':  # Reads a training job's checkpoints, but archives the best itself.
       self._archive = checkpoints.CheckpointManager(config.model_dir)
 
   # ---- training
