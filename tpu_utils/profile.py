@@ -85,8 +85,7 @@ def flops(model: keras.Model, batch_size: int = 1, input_shapes: Any = None) -> 
     return keras.KerasTensor((batch_size, *shape.sizes), x.dtype, name=x.name)
 
   inputs = keras.tree.map_structure(with_sizes, inputs, input_shapes)
-  # Without this outer scope, Keras' inner ones would initialize the weights of `count` at their
-  # end.
+  # Without this outer scope, Keras' inner ones would initialize `count`'s weights when they end.
   with keras.StatelessScope(initialize_variables=False):
     if _is_functional(model):
       return _count_functional(model, inputs)
@@ -106,7 +105,7 @@ def _size(variables):
 
 @contextlib.contextmanager
 def _no_garbage_collection():
-  """Disables garbage collection: building a deep network makes hardly any, and is a fifth faster."""
+  """Disables garbage collection; there is hardly any, and a deep network builds a fifth faster."""
   enabled = gc.isenabled()
   gc.disable()
   try:
