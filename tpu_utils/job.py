@@ -136,7 +136,7 @@ def _eval(job, runner, source):
 
 
 def _predict(job, runner, source):
-  """Writes predictions of the best checkpoint, or of the newest without an archived one."""
+  """Writes predictions of the best checkpoint, or of the newest if none is archived."""
   name = runner.restore_best()
   path = job.settings.predict_file or os.path.join(job.settings.model_dir, 'predict.jsonl')
   count = runner.predict(source, path)
@@ -166,7 +166,7 @@ def _draw_curves(job, runner):
 
 
 def _export_best(job, runner):
-  """Exports the best checkpoint of the model_dir, or the newest without an archived one."""
+  """Exports the best checkpoint of the model_dir, or the newest if none is archived."""
   name = runner.restore_best()
   with runner.trainer.averaged_weights() as model:
     job.export(model, job.settings.export_dir)

@@ -232,7 +232,7 @@ class Runner:
     self.trainer.restored(metadata['step'])
 
   def restore_best(self) -> str:
-    """Restores the best checkpoint, or the newest without an archived one; returns its name.
+    """Restores the best checkpoint, or the newest if none is archived; returns its name.
 
     Raises:
       ValueError: model_dir holds no checkpoint.
@@ -247,11 +247,11 @@ class Runner:
     self.restore(prefix)
     return os.path.basename(prefix)
 
-  def _check_identity(self, found):
+  def _check_identity(self, stored):
     for key, expected in self.identity.items():
-      if found.get(key, expected) != expected:
+      if stored.get(key, expected) != expected:
         raise checkpoints.CheckpointError(
-          f'--model_dir={self.config.model_dir} holds another model: its {key} is {found[key]!r}, '
+          f'--model_dir={self.config.model_dir} holds another model: its {key} is {stored[key]!r}, '
           f'not {expected!r}. Give the flags it was trained with, or another --model_dir.'
         )
 

@@ -45,6 +45,6 @@ class Task:
 
   def __post_init__(self):
     if self.summarize is not None and self.predict is None:
-      raise ValueError('Task: summarize needs predict, whose rows it reads.')
+      raise ValueError('Task: summarize needs predict, which returns its rows.')
     if (self.rollout is None) != (self.reward is None):
       raise ValueError('Task: rollout and reward need each other.')

@@ -26,7 +26,7 @@ from tpu_utils.rollout import with_rewards
 from tpu_utils.rows import RowCollector, replica_rows
 from tpu_utils.task import Task
 
-# Replica r uses seed + r * _SEED_STRIDE (a prime, so that replicas rarely share a seed).
+# Replica r uses seed + r * _SEED_STRIDE, a prime so large that random streams do not meet soon.
 _SEED_STRIDE = 1_000_003
 
 
