@@ -1,17 +1,20 @@
-"""Optimizers with the arithmetic of TensorFlow 1, for training loops that reduce gradients themselves.
+"""Optimizers with TensorFlow 1's arithmetic, for training loops that reduce gradients themselves.
 
-Gradients reach `apply` already averaged over replicas and clipped, hence equal on all of them. Each
-replica then updates its own copy of every variable through that copy's handle, and the copies stay
-equal; no replica waits for another, and the update may stand inside a loop or a condition.
+`apply` expects gradients that are reduced over replicas and clipped, and therefore equal on all of
+them. Each replica updates its own copy of every variable through that copy's handle, so the copies
+stay equal without communication, and the update works inside a loop or a condition.
 
-Sources: TensorFlow's kernels, which are called directly; tensorflow/tpu,
-models/official/efficientnet/utils.py (`build_optimizer`) and lars_optimizer.py; pytorch-transformers 1.0,
-optimization.py (`AdamW`).
+Sources: TensorFlow's kernels, called directly; tensorflow/tpu,
+models/official/efficientnet/utils.py (`build_optimizer`) and lars_optimizer.py;
+pytorch-transformers 1.0, optimization.py (`AdamW`).
 """
 import collections
 import inspect
 import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,26 +22,34 @@ from tpu_utils.names import check_name
 
 
 class Optimizer:
-  """Base of the optimizers: makes the slots and goes through the variables.
+  """Base class of the optimizers: creates slots and updates one variable after another.
 
-  A subclass names its slots with their initial values in `slots` and writes `_update`.
+  A subclass defines `slots`, {name: initial value}, and `_update`.
+
+  Attributes:
+    learning_rate_factors: {path: factor} for variables with a learning rate of their own.
   """
 
-  slots = {}
+  slots: ClassVar[Mapping[str, float]] = {}
 
-  def __init__(self):
-    self._model_variables = None
-    self._slots = {}
-    self.learning_rate_factors = {}  # {path: factor} of variables with a learning rate of their own.
+  def __init__(self) -> None:
+    self._model_variables: list[keras.Variable] | None = None
+    self._slots: dict[str, dict[str, tf.Variable]] = {}
+    self.learning_rate_factors: dict[str, float] = {}
 
-  def build(self, variables):
-    """Creates the slots. Call once, in the strategy's scope, before the step is traced.
+  def build(self, variables: Sequence[keras.Variable]) -> None:
+    """Creates the slots. Call it once, in the strategy's scope, before the step is traced.
 
     Args:
-      variables: the `keras.Variable`s to train, in the order in which `apply` gets gradients.
+      variables: the variables to train, in the order of the gradients of `apply`.
+
+    Raises:
+      ValueError: a second call, two variables of one path, or a variable that is not float32.
     """
     if self._model_variables is not None:
-      raise ValueError(f'{type(self).__name__}.build was called twice; each training has its own.')
+      raise ValueError(
+        f'{type(self).__name__}.build was called twice; create an optimizer for each training.'
+      )
     _check_trainable(variables)
     self._model_variables = list(variables)
     for slot, initial in self.slots.items():
@@ -47,21 +58,26 @@ class Optimizer:
       }
 
   @property
-  def variables(self):
-    """{'<slot>/<path of the model variable>': tf.Variable}, all float32."""
+  def variables(self) -> dict[str, tf.Variable]:
+    """Returns {'<slot>/<path of the model variable>': tf.Variable}, all float32."""
     return {
       f'{slot}/{path}': variable
-      for slot, of_slot in self._slots.items()
-      for path, variable in of_slot.items()
+      for slot, by_path in self._slots.items()
+      for path, variable in by_path.items()
     }
 
-  def apply(self, gradients, learning_rate):
-    """Replica context: one update of every variable.
+  def apply(
+    self, gradients: Sequence[tf.Tensor | None], learning_rate: tf.Tensor | float
+  ) -> None:
+    """Updates every variable once (replica context).
 
     Args:
-      gradients: one tensor for each variable given to `build`, equal on all replicas. A variable
-        whose gradient is None is left as it is, and so are its slots.
+      gradients: one tensor for each variable given to `build`, equal on all replicas. Without a
+        gradient (None), a variable and its slots do not change.
       learning_rate: float32 scalar tensor, or a number.
+
+    Raises:
+      ValueError: a call before `build`, another number of gradients, or no gradient at all.
     """
     if self._model_variables is None:
       raise ValueError(f'{type(self).__name__}.apply needs build(variables) first.')
@@ -77,13 +93,15 @@ class Optimizer:
     for variable, gradient in zip(self._model_variables, gradients, strict=True):
       if gradient is not None:
         gradient = tf.convert_to_tensor(gradient)  # Sparse gradients (embeddings) become dense.
-        slots = {slot: of_slot[variable.path] for slot, of_slot in self._slots.items()}
+        slots = {slot: by_path[variable.path] for slot, by_path in self._slots.items()}
+        own_rate = rate
         factor = self.learning_rate_factors.get(variable.path)
-        own_rate = rate if factor is None else tf.nest.map_structure(lambda r, f=factor: r * f, rate)
+        if factor is not None:
+          own_rate = tf.nest.map_structure(lambda r, f=factor: r * f, rate)
         self._update(variable, gradient, own_rate, **slots)
 
   def _start(self, learning_rate):
-    """Replica context: called once before the variables; returns what `_update` gets as the rate."""
+    """Called once per step; returns the `learning_rate` argument of `_update` (replica context)."""
     return learning_rate
 
   def _update(self, variable, gradient, learning_rate, **slots):
@@ -91,7 +109,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-  """variable -= learning_rate * gradient."""
+  """Gradient descent: variable -= learning_rate * gradient."""
 
   def _update(self, variable, gradient, learning_rate):
     tf.raw_ops.ResourceApplyGradientDescent(
@@ -100,14 +118,14 @@ class SGD(Optimizer):
 
 
 class Momentum(Optimizer):
-  """accumulator = momentum * accumulator + gradient; variable -= learning_rate * accumulator.
+  """Momentum: a = momentum * a + gradient; variable -= learning_rate * a.
 
-  With `nesterov`, variable -= learning_rate * (gradient + momentum * accumulator).
+  With `nesterov`, variable -= learning_rate * (gradient + momentum * a).
   """
 
   slots = {'momentum': 0.0}
 
-  def __init__(self, momentum=0.9, nesterov=False):
+  def __init__(self, momentum: float = 0.9, nesterov: bool = False):
     super().__init__()
     self.momentum = _at_least_zero('momentum', momentum)
     self.nesterov = nesterov
@@ -120,16 +138,16 @@ class Momentum(Optimizer):
 
 
 class RMSProp(Optimizer):
-  """RMSProp of TensorFlow 1, which differs from Keras' in what EfficientNet depends on.
+  """TensorFlow 1's RMSProp, which EfficientNet's training depends on.
 
-  The mean square starts at one, epsilon stands inside the root, and the learning rate is inside the
-  momentum: rms += (1 - decay) * (gradient^2 - rms); momentum = momentum * m +
-  learning_rate * gradient / sqrt(rms + epsilon); variable -= momentum.
+  Unlike in Keras, the mean square starts at one, epsilon is inside the root, and the accumulator
+  includes the learning rate: rms += (1 - decay) * (gradient^2 - rms);
+  a = momentum * a + learning_rate * gradient / sqrt(rms + epsilon); variable -= a.
   """
 
   slots = {'rms': 1.0, 'momentum': 0.0}
 
-  def __init__(self, decay=0.9, momentum=0.9, epsilon=0.001):
+  def __init__(self, decay: float = 0.9, momentum: float = 0.9, epsilon: float = 0.001):
     super().__init__()
     self.decay = _at_least_zero('decay', decay)
     self.momentum = _at_least_zero('momentum', momentum)
@@ -142,32 +160,39 @@ class RMSProp(Optimizer):
     )
 
 
-def is_norm_or_bias(variable):
-  """Whether a variable is the scale, the offset or the bias of a layer, by its own name."""
+def is_norm_or_bias(variable: keras.Variable) -> bool:
+  """Returns whether the variable's name is that of a scale, an offset or a bias."""
   return variable.name in ('gamma', 'beta') or variable.name.endswith('bias')
 
 
 class LARS(Optimizer):
-  """Layer-wise adaptive rate scaling (https://arxiv.org/abs/1708.03888), as the official code has it.
+  """Layer-wise adaptive rate scaling (https://arxiv.org/abs/1708.03888), as in the official code.
 
   Each variable's learning rate is multiplied by eeta * |variable| / (|gradient| + weight_decay *
-  |variable| + epsilon), or by one where either norm is zero, and its gradient gains weight_decay *
-  variable; then momentum, with the learning rate inside the accumulator.
+  |variable| + epsilon), or by one where either norm is zero, and weight_decay * variable is added
+  to its gradient. Momentum follows; its accumulator includes the learning rate.
 
   Args:
     momentum: decay of the accumulator.
-    weight_decay: of this update; a weight decay in the loss comes on top, as in the official code.
+    weight_decay: decay within this update; like the official code, a job may add one to the loss.
     eeta: the trust coefficient.
     epsilon: added to the denominator of the ratio.
-    nesterov: look one step ahead.
-    skip: variables that get plain momentum: no ratio, no weight decay. None: what the official list of
-      names amounts to, every batch norm's scale and offset and every bias (`is_norm_or_bias`).
+    nesterov: whether to use Nesterov's momentum.
+    skip: variables that get plain momentum, without ratio and weight decay. None: every batch
+      norm's scale and offset and every bias (`is_norm_or_bias`), equivalent to the official list of
+      names.
   """
 
   slots = {'momentum': 0.0}
 
   def __init__(
-    self, momentum=0.9, weight_decay=1e-5, eeta=0.001, epsilon=0.0, nesterov=False, skip=None
+    self,
+    momentum: float = 0.9,
+    weight_decay: float = 1e-5,
+    eeta: float = 0.001,
+    epsilon: float = 0.0,
+    nesterov: bool = False,
+    skip: Collection[keras.Variable] | None = None,
   ):
     super().__init__()
     self.momentum = _at_least_zero('momentum', momentum)
@@ -199,32 +224,32 @@ class LARS(Optimizer):
 
 
 class AdamW(Optimizer):
-  """Adam with decoupled weight decay, as BERT's and OSCAR's official code has it.
+  """Adam with decoupled weight decay, as in BERT's and OSCAR's official code.
 
-  m += (1 - beta_1) * (gradient - m); v += (1 - beta_2) * (gradient^2 - v); with t the number of this
-  update, variable -= learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / (sqrt(v) + epsilon);
-  then variable -= learning_rate * weight_decay * variable. So epsilon stands outside of the correction
-  (Keras and torch put it inside), and what decays is the updated value.
+  m += (1 - beta_1) * (gradient - m); v += (1 - beta_2) * (gradient^2 - v); in update t (from 1),
+  variable -= learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / (sqrt(v) + epsilon);
+  then variable -= learning_rate * weight_decay * variable. Unlike in Keras and torch, the bias
+  correction does not scale epsilon, and the decay applies to the updated value.
 
   Args:
     beta_1: decay of the mean of gradients.
     beta_2: decay of the mean of squared gradients.
     epsilon: added to the root.
-    weight_decay: share of a variable taken off at a learning rate of one.
+    weight_decay: share of a variable to subtract at a learning rate of one.
     skip: variables without weight decay; None: every norm's scale and offset and every bias.
-    correct_bias: False takes both means as they are, which start at zero (Google's BERT).
+    correct_bias: whether to correct the means for starting at zero; Google's BERT does not.
   """
 
   slots = {'m': 0.0, 'v': 0.0}
 
   def __init__(
     self,
-    beta_1=0.9,
-    beta_2=0.999,
-    epsilon=1e-8,
-    weight_decay=0.01,
-    skip=None,
-    correct_bias=True,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.01,
+    skip: Collection[keras.Variable] | None = None,
+    correct_bias: bool = True,
   ):
     super().__init__()
     self.correct_bias = correct_bias
@@ -235,17 +260,17 @@ class AdamW(Optimizer):
     self._skip_paths = None if skip is None else {variable.path for variable in skip}
     self._updates = None
 
-  def build(self, variables):
+  def build(self, variables: Sequence[keras.Variable]) -> None:
     super().build(variables)
     self._updates = tf.Variable(0, dtype=tf.int64, trainable=False, name='updates')
 
   @property
-  def variables(self):
-    """The slots, and 'updates': how many there were (int64)."""
+  def variables(self) -> dict[str, tf.Variable]:
+    """Returns the slots and 'updates', the number of updates (int64)."""
     return {**super().variables, 'updates': self._updates}
 
-  def decays(self, variable):
-    """Whether `variable` is subject to weight decay."""
+  def decays(self, variable: keras.Variable) -> bool:
+    """Returns whether weight decay applies to `variable`."""
     if self._skip_paths is None:
       return not is_norm_or_bias(variable)
     return variable.path not in self._skip_paths
@@ -258,8 +283,8 @@ class AdamW(Optimizer):
     updates = tf.cast(updates, tf.float32)
     if not self.correct_bias:
       return learning_rate, learning_rate * self.weight_decay
-    # 1 - beta^t, by expm1 since the plain power loses five digits for beta near one and small t; with
-    # beta as the kernel rounds it, so that the two cancel in the first update.
+    # expm1 for 1 - beta^t: a power in float32 loses five digits for beta near one and small t. The
+    # kernel's rounding of beta makes the correction and the kernel's factor cancel in update 1.
     rounded = (float(np.float32(beta)) for beta in (self.beta_1, self.beta_2))
     first, second = (-tf.math.expm1(updates * math.log(beta)) for beta in rounded)
     return learning_rate * tf.sqrt(second) / first, learning_rate * self.weight_decay
@@ -267,7 +292,7 @@ class AdamW(Optimizer):
   def _update(self, variable, gradient, rate, m, v):
     step_size, decay = rate
     handle = variable.value.handle
-    # With powers of zero the kernel takes the step size as it is.
+    # beta powers of 0 disable the kernel's bias correction; `step_size` already includes it.
     tf.raw_ops.ResourceApplyAdam(
       var=handle, m=m.handle, v=v.handle, beta1_power=0.0, beta2_power=0.0, lr=step_size,
       beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon, grad=gradient,
@@ -280,11 +305,11 @@ class AdamW(Optimizer):
 OPTIMIZERS = {'sgd': SGD, 'momentum': Momentum, 'rmsprop': RMSProp, 'lars': LARS, 'adamw': AdamW}
 
 
-def build_optimizer(name, **settings):
-  """An optimizer by its official name; `settings` are the arguments of its class.
+def build_optimizer(name: str, **settings: Any) -> Optimizer:
+  """Builds an optimizer from its official name and the arguments of its class.
 
   Raises:
-    ValueError: no optimizer or no setting of that name, or a setting out of range.
+    ValueError: an unknown optimizer or setting, or a setting out of range.
   """
   check_name('optimizer', name, OPTIMIZERS)
   known = list(inspect.signature(OPTIMIZERS[name]).parameters)
@@ -293,22 +318,23 @@ def build_optimizer(name, **settings):
   return OPTIMIZERS[name](**settings)
 
 
-def clip_by_global_norm(gradients, max_norm, epsilon=0.0):
-  """Scales all gradients together so that their joint norm is at most `max_norm`.
+def clip_by_global_norm(
+  gradients: Sequence[tf.Tensor | None], max_norm: float, epsilon: float = 0.0
+) -> tuple[list[tf.Tensor | None], tf.Tensor]:
+  """Scales all gradients by one factor so that their joint norm is at most `max_norm`.
 
-  Call it after gradients are reduced over replicas: clipped before, the result depends on the number
-  of replicas.
+  Reduce gradients over replicas first; otherwise the result depends on the number of replicas.
 
   Args:
     gradients: tensors; None where a variable has no gradient.
-    max_norm: the largest norm to let through.
+    max_norm: the largest norm that is not clipped.
     epsilon: added to the norm before dividing (torch: 1e-6, TensorFlow: 0).
 
   Returns:
-    (gradients, norm before clipping as a float32 scalar). A norm that isn't finite is for the caller
-    to act on.
+    (gradients, norm before clipping as a float32 scalar). The caller must check that the norm is
+    finite.
   """
-  # Dense first: the norm of an embedding's sparse gradient is wrong where a row comes twice.
+  # Dense first: a sparse gradient's norm is wrong if the embedding's row occurs twice.
   gradients = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
   norm = tf.linalg.global_norm(gradients)
   scale = tf.minimum(1.0, max_norm / (norm + epsilon))
@@ -331,7 +357,7 @@ def _check_trainable(variables):
 
 
 def _variable_like(variable, initial, name):
-  """A float32 variable beside `variable`, on the same devices, filled with `initial`."""
+  """Creates a float32 variable on the devices of `variable`, filled with `initial`."""
   strategy = tf.distribute.get_strategy()
   with strategy.extended.colocate_vars_with(variable.value):
     return tf.Variable(tf.fill(variable.shape, initial), trainable=False, name=name)

@@ -1,14 +1,12 @@
-"""The shuffle order of training: a function of the seed and the position alone.
+"""The shuffle order of training as a function of the seed and the position alone.
 
 An epoch is a permutation of all examples that reads storage in long runs: blocks of consecutive
-records are shuffled, and the examples of each window of blocks are shuffled among themselves. A
-record holds one example (an image with its label) or several (an image with all its texts). Only
-one window is held at a time, and a job that resumes at position p reads at most the window that
-contains p again.
+records are shuffled, then the examples within each window of blocks. A record holds one example (an
+image with its label) or several (an image with all its texts). Readers keep only one window in
+memory, and a job that resumes at position p reads again at most the window that contains p.
 
-It lies at the top of `tpu_utils` because both `tpu_utils.images.stream` and `oscar.input` read in
-this order. A change to it changes what a resumed job reads next; `tests/tpu_utils/order_test.py`
-holds stored orders.
+Both `tpu_utils.images.stream` and `oscar.input` read in this order. Changing it changes which
+examples a resumed job reads next; `tests/tpu_utils/order_test.py` compares it with stored orders.
 """
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,12 +16,12 @@ import tensorflow as tf
 
 
 class Window(NamedTuple):
-  """The examples that are read and shuffled together.
+  """Examples that are read and shuffled together.
 
   Attributes:
-    position: int64 scalar, the place of the first example in the sequence of all epochs.
+    position: int64 scalar: position of the first example in the sequence of all epochs.
     first, last: int64 [blocks]; block i holds the records first[i] <= record < last[i].
-    slot: int64 [examples], in training order: index of the example's record, in order of reading.
+    slot: int64 [examples], in training order: index of the example's record in order of reading.
     example: int64 [examples], in training order: number of the example.
   """
 
@@ -35,23 +33,23 @@ class Window(NamedTuple):
 
 
 class ShuffledOrder:
-  """The training order of the examples of some records.
+  """The training order of the examples in a range of records.
 
-  Examples are numbered record by record, from record 0 on.
+  Examples are numbered record by record, starting with record 0.
 
   Args:
-    first: the first record.
-    last: the record after the last one.
-    seed: int.
-    block: records in a block.
-    window: blocks in a window.
-    counts: int [all records], how many examples each record has; None for one each.
-    short_block_last: whether a final block of fewer records stays at the end of each epoch instead
-      of being shuffled with the others.
+    first: the first record of the range.
+    last: the record after the range.
+    seed: seed of the order.
+    block: records per block.
+    window: blocks per window.
+    counts: int [all records]: examples in each record; None for one each.
+    short_block_last: whether a final block with fewer records stays at the end of each epoch; it is
+      shuffled with the others otherwise.
 
   Attributes:
-    num_examples: examples in an epoch.
-    num_windows: windows in an epoch; the last may hold fewer blocks.
+    num_examples: examples per epoch.
+    num_windows: windows per epoch; the last may hold fewer blocks.
   """
 
   def __init__(
@@ -79,16 +77,16 @@ class ShuffledOrder:
     starts = np.concatenate([[0], np.cumsum(counts)])
     bounds = np.minimum(self._first + self._block * np.arange(self._num_blocks + 1), self._last)
     self.num_examples = int(starts[self._last] - starts[self._first])
-    # Captured by the datasets: a constant made inside one would be copied with every function.
+    # Datasets capture these; a constant created inside a dataset is copied with every function.
     with tf.init_scope(), tf.device('/CPU:0'):
       self._counts = tf.constant(counts)
       self._starts = tf.constant(starts)
       self._per_block = tf.constant(np.diff(starts[bounds]))
 
   def window_at(self, position: int | tf.Tensor) -> tuple:
-    """Returns (number of the window of `position`, counted over all epochs; place within it)."""
+    """Returns (number of the window of `position`, counted over all epochs; index within it)."""
     epoch, place = position // self.num_examples, position % self.num_examples
-    if self._counts is None and self._short_block_last:  # All windows before the last are equal.
+    if self._counts is None and self._short_block_last:  # All windows but the last are full.
       size = self._block * self._window
       return epoch * self.num_windows + place // size, place % size
     ends = tf.cumsum(self._sizes(self._shuffled_blocks(epoch)))
@@ -98,13 +96,13 @@ class ShuffledOrder:
     return epoch * self.num_windows + number, place - before
 
   def window(self, number: tf.Tensor) -> Window:
-    """Returns the `Window` of a number: int64 scalar, counted over all epochs."""
+    """Returns the window with this number (int64 scalar, counted over all epochs)."""
     epoch, place = number // self.num_windows, (number % self.num_windows) * self._window
     blocks = self._shuffled_blocks(epoch)
     before = tf.reduce_sum(self._sizes(blocks[:place]))
     first = self._first + blocks[place : place + self._window] * self._block
     last = tf.minimum(first + self._block, self._last)
-    example = tf.ragged.range(first, last).flat_values  # Of the records so far.
+    example = tf.ragged.range(first, last).flat_values  # Record numbers, for now.
     slot = tf.range(tf.size(example, tf.int64))
     if self._counts is not None:
       counts, starts = tf.gather(self._counts, example), tf.gather(self._starts, example)
@@ -115,7 +113,7 @@ class ShuffledOrder:
     return Window(position, first, last, tf.gather(slot, order), tf.gather(example, order))
 
   def _sizes(self, blocks):
-    """int64 [n]: how many examples each of `blocks` has."""
+    """Returns int64 [n]: the number of examples in each of `blocks`."""
     if self._counts is None:
       return tf.minimum(self._last - self._first - blocks * self._block, self._block)
     return tf.gather(self._per_block, blocks)
@@ -125,7 +123,7 @@ class ShuffledOrder:
     if self._short_block_last and (self._last - self._first) % self._block:
       count -= 1
       tail = [count]
-    # Even numbers seed the blocks of epochs, odd ones the examples of windows.
+    # Even numbers shuffle the blocks of epochs, odd ones the examples of windows.
     blocks = _permutation(count, self._seed, 2 * epoch)
     return tf.concat([blocks, tf.constant(tail, tf.int64)], axis=0)
 

@@ -4,9 +4,9 @@
     profile.flops(model)
 
 Convolutions (plain, grouped, depthwise), dense layers and matrix products are counted; activations,
-normalisation, pooling and additions are not. A functional model is run on shapes alone. There
-Keras' common layers are counted by rule, and any other layer or operation from the graph that
-TensorFlow traces of it; so attention's products and unknown layers are counted, too.
+normalisation, pooling and additions are not. Functional models need no computation: Keras' common
+layers are counted from their shapes, and any other layer or operation from TensorFlow's trace of
+it, so that attention's products and unknown layers are counted, too.
 """
 import collections
 import contextlib
@@ -27,7 +27,7 @@ class Counts:
   """Size and cost of a model.
 
   Attributes:
-    parameters: trainable parameters, which are those that papers count.
+    parameters: trainable parameters, as papers count.
     non_trainable: other weights: batch norm's moving statistics, frozen layers.
     multiply_adds: multiply-adds of one inference pass on one example.
   """
@@ -38,17 +38,14 @@ class Counts:
 
 
 def count(build: Callable[[], keras.Model], input_shapes: Any = None) -> Counts:
-  """Counts the model that `build` builds, without memory for its weights.
+  """Counts the parameters and multiply-adds of a model without allocating its weights.
 
   Args:
-    build: function without arguments that returns a `keras.Model` and needs no weight's value.
+    build: function without arguments that returns a `keras.Model` and reads no weight's value.
     input_shapes: as for `flops`.
 
-  Returns:
-    `Counts`.
-
   Raises:
-    ValueError: as `flops`, and whatever `build` raises.
+    ValueError: as for `flops`, and any error of `build`.
   """
   with _no_garbage_collection(), keras.StatelessScope(initialize_variables=False):
     model = build()
@@ -61,16 +58,16 @@ def flops(model: keras.Model, batch_size: int = 1, input_shapes: Any = None) -> 
 
   Args:
     model: a `keras.Model` with defined inputs.
-    batch_size: examples.
-    input_shapes: shapes without the batch axis, in the structure of `model.input`, for a model
-      with inputs that leave a size open.
+    batch_size: number of examples.
+    input_shapes: shapes without the batch axis, in the structure of `model.input`; needed if an
+      input has open sizes.
 
   Returns:
     The number of multiply-adds.
 
   Raises:
     ValueError: an input size is open; the model multiplies matrices in a loop; or it has layers
-      that are not counted by rule and Keras runs on another backend than TensorFlow.
+      without a rule and Keras runs on another backend than TensorFlow.
   """
   inputs = model.input
   if input_shapes is None:
@@ -88,7 +85,7 @@ def flops(model: keras.Model, batch_size: int = 1, input_shapes: Any = None) -> 
     return keras.KerasTensor((batch_size, *shape.sizes), x.dtype, name=x.name)
 
   inputs = keras.tree.map_structure(with_sizes, inputs, input_shapes)
-  # Without this scope, those that Keras opens would initialize the weights of `count` at their end.
+  # Without this outer scope, Keras' inner ones would initialize `count`'s weights when they end.
   with keras.StatelessScope(initialize_variables=False):
     if _is_functional(model):
       return _count_functional(model, inputs)
@@ -96,7 +93,7 @@ def flops(model: keras.Model, batch_size: int = 1, input_shapes: Any = None) -> 
 
 
 class _Shape:
-  """A shape that `keras.tree` takes for a leaf."""
+  """A shape that `keras.tree` treats as a leaf."""
 
   def __init__(self, sizes):
     self.sizes = tuple(sizes)
@@ -108,7 +105,7 @@ def _size(variables):
 
 @contextlib.contextmanager
 def _no_garbage_collection():
-  """Saves a fifth of the time that building a deep network takes; it makes hardly any garbage."""
+  """Disables garbage collection; there is hardly any, and a deep network builds a fifth faster."""
   enabled = gc.isenabled()
   gc.disable()
   try:
@@ -118,7 +115,7 @@ def _no_garbage_collection():
       gc.enable()
 
 
-# By rule: operations of a functional model, from the shapes of their outputs.
+# Counts by rule: from the shapes of the outputs of a functional model's operations.
 
 
 def _is_functional(model):
@@ -126,7 +123,7 @@ def _is_functional(model):
 
 
 def _count_functional(model, inputs):
-  """Multiply-adds of a functional model on `KerasTensor`s without open sizes."""
+  """Counts a functional model on `KerasTensor`s without open sizes."""
   total = 0
 
   def call(operation, *args, **kwargs):
@@ -150,7 +147,7 @@ def _count_operation(operation, args, kwargs, outputs):
   return _count_traced(operation, args, kwargs)
 
 
-# Each output value is a sum over these axes of the kernel: window and input channels of its group.
+# Each output value is a sum over these kernel axes: window and input channels of its group.
 _KERNEL_AXES = {
   keras.layers.Conv1D: slice(-1),
   keras.layers.Conv2D: slice(-1),
@@ -160,7 +157,7 @@ _KERNEL_AXES = {
   keras.layers.Dense: slice(-1),
 }
 
-# Without products of matrices. Subclasses may do more than these classes, so they are traced.
+# Layers without matrix products. Subclasses may compute more, so they are traced.
 _FREE = {
   batch_norm.BatchNormalization,
   keras.layers.Activation,
@@ -182,24 +179,24 @@ _FREE = {
 }
 
 
-# By TensorFlow's graph: everything else.
+# Counts from TensorFlow's graph: everything else.
 
 _LOOPS = ('While', 'StatelessWhile')
 
 
 def _count_traced(operation, args, kwargs):
-  """Multiply-adds of `operation(*args, **kwargs)`, where `KerasTensor`s have no open sizes."""
+  """Counts `operation(*args, **kwargs)` from its graph; `KerasTensor`s have no open sizes."""
   if keras.backend.backend() != 'tensorflow':
     raise ValueError(
       f'Multiply-adds of {operation.name} are counted from a TensorFlow graph, Keras runs on '
       f'{keras.backend.backend()}; set KERAS_BACKEND=tensorflow.'
     )
-  import tensorflow as tf  # Other backends never come here.
+  import tensorflow as tf  # Not at module level: other backends do not need it.
 
   takes = inspect.signature(operation.call).parameters
   if isinstance(operation, keras.Layer) and 'training' in takes:
     kwargs = {**kwargs, 'training': False}
-  # Weights are arguments of the graph: they may have no values, and must not be copied or changed.
+  # Weights become arguments of the graph: they may have no values, and must not be copied.
   variables = getattr(operation, 'variables', [])
   leaves = keras.tree.flatten((args, kwargs))
   like = [*variables, *(x for x in leaves if isinstance(x, keras.KerasTensor))]
@@ -218,7 +215,7 @@ def _count_traced(operation, args, kwargs):
 
 
 def _count_graph(graph):
-  """{op name: multiply-adds} of a graph; the functions that it calls count under the calling op."""
+  """Returns {op name: multiply-adds}; functions that an op calls count under its name."""
   counts = collections.Counter()
   for op in graph.get_operations():
     if op.type in _OP_RULES:
@@ -249,12 +246,12 @@ def _shape(tensor):
 
 
 def _conv(op):
-  """Every output value sums over the kernel's window and the input channels of its group."""
+  """Counts a convolution: each output sums over the window and the input channels of its group."""
   return math.prod(_shape(op.outputs[0])) * math.prod(_shape(op.inputs[1])[:-1])
 
 
 def _conv_gradient(op):
-  """A transposed convolution: every *input* value meets the kernel's window and output channels."""
+  """Counts a transposed convolution: each *input* meets the kernel's window and output channels."""
   kernel = _shape(op.inputs[1])
   return math.prod(_shape(op.inputs[2])) * math.prod(kernel[:-1])
 
@@ -269,7 +266,7 @@ def _matmul(op):
 
 
 def _einsum(op):
-  """A product of two operands meets every combination of its labels once."""
+  """Counts an einsum of two operands: one product for each combination of its labels."""
   if len(op.inputs) < 2:
     return 0
   terms = op.get_attr('equation').decode().split('->')[0].split(',')

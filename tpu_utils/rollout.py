@@ -1,4 +1,4 @@
-"""Rewards for what a model has sampled: from the replicas to the host and back."""
+"""Computes rewards for a model's samples on the host, and returns them to the replicas."""
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -8,15 +8,15 @@ import tensorflow as tf
 def with_rewards(
   strategy: tf.distribute.Strategy, batch: Mapping, rollout: Mapping, reward: Callable
 ) -> dict:
-  """Returns the batch with the rollout and its reward, all of them values per replica.
+  """Returns the batch with the rollout and its reward added, all as values per replica.
 
-  The client fetches the rows and sends the rewards; no Python runs within a graph, so that this works
-  on remote TPU hosts too.
+  The client fetches the rows and sends the rewards; no Python runs within a graph, so this works on
+  remote TPU hosts, too.
 
   Args:
     strategy: the `tf.distribute.Strategy`.
     batch: {name: value per replica}.
-    rollout: {name: value per replica, [batch, ...]}, see `trainer.Task`.
+    rollout: {name: value per replica, [batch, ...]}, see `Task.rollout`.
     reward: `Task.reward`, called once with the rows of this host's replicas.
 
   Raises:

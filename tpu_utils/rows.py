@@ -1,18 +1,19 @@
-"""Rows of predictions: gathered from replicas and hosts, in the order of the data set."""
+"""Collects rows of predictions from replicas and hosts, in the order of the data set."""
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
-_KEEP = '_keep'  # 0 for the rows that only fill up a batch.
-_GATHERED = (tf.float16, tf.float32, tf.float64, tf.int32, tf.int64)  # Types that collectives take.
+_KEEP = '_keep'  # 0 for rows that pad the last batch.
+# Types that collectives accept.
+_GATHERED = (tf.float16, tf.float32, tf.float64, tf.int32, tf.int64)
 
 
 class RowCollector:
-  """Collects the rows that the replicas predict in one pass over a data set.
+  """Rows that the replicas predict in one pass over a data set.
 
-  An input pipeline (host) reads one contiguous share of the data set, and gives its batches to its
-  replicas in turn; so the order of the data set is that of the pipelines, then steps, then replicas.
+  Each input pipeline (host) reads one contiguous share of the data set and gives its batches to its
+  replicas in turn. Sorting by pipeline, then step, then replica restores the order of the data set.
 
   Args:
     strategy: the `tf.distribute.Strategy`.
@@ -21,10 +22,10 @@ class RowCollector:
   def __init__(self, strategy: tf.distribute.Strategy):
     self._strategy = strategy
     self._pipelines = 1
-    self._chunks = []  # [step][replica]: {name: array}
+    self._chunks: list[list[dict[str, np.ndarray]]] = []  # [step][replica]: {name: rows}
 
   def watch(self, dataset_fn: Callable) -> Callable:
-    """Returns `dataset_fn`, with its calls noted: they know the number of pipelines."""
+    """Returns a `dataset_fn` that also records the number of input pipelines when called."""
 
     def watched(context):
       self._pipelines = context.num_input_pipelines
@@ -33,19 +34,19 @@ class RowCollector:
     return watched
 
   def add(self, rows: Mapping) -> None:
-    """Adds the rows of one step, as `strategy.run` of `replica_rows` returned them."""
+    """Adds the rows of one step: the result of `strategy.run` with `replica_rows`."""
     local = {
       name: [np.asarray(v) for v in self._strategy.experimental_local_results(value)]
       for name, value in rows.items()
     }
-    if across_processes(self._strategy):  # Each process has those of all replicas.
+    if across_processes(self._strategy):  # Each process has the rows of all replicas.
       replicas = self._strategy.num_replicas_in_sync
       local = {name: np.split(values[0], replicas) for name, values in local.items()}
     columns = zip(*local.values(), strict=True)
     self._chunks.append([dict(zip(local, column, strict=True)) for column in columns])
 
   def rows(self) -> dict[str, np.ndarray]:
-    """Returns {name: [rows, ...]} of all rows but those that only fill up batches."""
+    """Returns {name: [rows, ...]} without the rows that pad batches."""
     ordered = []
     replicas = len(self._chunks[0]) if self._chunks else 0
     each = replicas // self._pipelines
@@ -61,20 +62,26 @@ class RowCollector:
 
 
 def across_processes(strategy: tf.distribute.Strategy) -> bool:
-  """Whether the strategy's replicas belong to several processes."""
+  """Returns whether the strategy's replicas belong to several processes."""
   return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def replica_rows(strategy: tf.distribute.Strategy, rows: Mapping, weights) -> dict:
-  """Returns the rows of this replica, or where there are several processes, of all replicas.
+def replica_rows(
+  strategy: tf.distribute.Strategy, rows: Mapping, weights: tf.Tensor | None
+) -> dict[str, tf.Tensor]:
+  """Returns the rows of this replica; of all replicas if there are several processes.
 
-  To be called in replica context. A process of a multi-worker job can read its own replicas alone,
-  so the others' rows are gathered here; every other strategy's process reads those of all replicas.
+  Call it in replica context. A process of a multi-worker job can read the values of its own
+  replicas only, so they are gathered here; with other strategies the process reads all replicas'
+  values.
 
   Args:
     strategy: the `tf.distribute.Strategy`.
     rows: {name: [batch, ...]}.
-    weights: [batch], 0 for rows that only fill up the batch; None if there are no such rows.
+    weights: [batch], 0 for rows that pad the batch; None if there are no such rows.
+
+  Raises:
+    ValueError: there are no columns, or text from several processes.
   """
   if not rows:
     raise ValueError('Task.predict returned no columns; it must return {name: [batch, ...]}.')
@@ -88,7 +95,7 @@ def replica_rows(strategy: tf.distribute.Strategy, rows: Mapping, weights) -> di
 
 
 def _gathered(value):
-  """The values of all replicas, one after the other: [replicas * batch, ...]."""
+  """Concatenates the values of all replicas: [replicas * batch, ...]."""
   # `all_gather` fails where every worker has a single replica ("destinations can not be empty").
   context = tf.distribute.get_replica_context()
   place = tf.reshape(context.replica_id_in_sync_group, [1, 1])
@@ -99,7 +106,7 @@ def _gathered(value):
 
 
 def _collective(name, value):
-  """The value in a type that collectives take."""
+  """Casts the value to a type that collectives accept."""
   if value.dtype in _GATHERED:
     return value
   if value.dtype == tf.string:

@@ -1,4 +1,4 @@
-"""A job around the trainer: resume, train, evaluate, checkpoint, follow; progress and summaries."""
+"""Runs a trainer in a model_dir: resume, train, evaluate, save, predict; progress and summaries."""
 import contextlib
 import datetime
 import json
@@ -6,39 +6,60 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import tensorflow as tf
 
 from tpu_utils import checkpoints, distribute, files, metrics
 from tpu_utils.command_line import cli, interruption
 from tpu_utils.command_line.progress import Progress
+from tpu_utils.config import JobConfig
 from tpu_utils.errors import first_line
 from tpu_utils.trainer import NonFiniteLossError, Trainer
 
-_LOOP_SECONDS = 2.0  # The device returns to the host about this often, for progress and signals.
-_POLL_SECONDS = 2.0  # mode=eval looks for a new checkpoint this often.
+_LOOP_SECONDS = 2.0  # Aim for training loops this long: then come progress and signals.
+_POLL_SECONDS = 2.0  # Time between two searches for a new checkpoint with mode=eval.
+
+
+class Input(Protocol):
+  """The data that a job trains and evaluates on.
+
+  Attributes:
+    num_train_examples: examples per training epoch, over all hosts; `job.Batches` may override it.
+  """
+
+  num_train_examples: int
+
+  def train_dataset(self, context: tf.distribute.InputContext, start_step: int) -> tf.data.Dataset:
+    """Returns one replica's endless stream of training batches, starting at step `start_step`."""
+
+  def eval_dataset(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
+    """Returns each evaluation example once, with 'weights': 0 for rows that pad the last batch."""
+
+  def explain(self, error: tf.errors.OpError) -> ValueError | None:
+    """Returns a one-line error that names the file and record that caused `error`, if known."""
 
 
 class Runner:
-  """Runs a `Trainer` in a model_dir.
+  """A `Trainer` at work in a model_dir.
 
   Args:
     trainer: the `Trainer`, at step 0.
-    config: a `JobConfig`, with `model_dir` set.
-    identity: JSON-able dict of what the model is; a model_dir of another identity is refused.
-    batch_size: global training batch size, for the speed.
+    config: settings of the job, with `model_dir` set.
+    identity: JSON-able dict that defines the network; a model_dir with other values is refused.
+    batch_size: global training batch size, to report the speed.
     steps_per_epoch: for the summaries' current_epoch.
-    unit: what batches hold, for the speed.
-    objective: the metric that the best checkpoint is best in; the larger the better.
-    divergence_hint: what the user may do when the loss is not finite.
+    unit: plural noun for examples, to report the speed.
+    objective: metric that selects the best checkpoint; larger is better.
+    divergence_hint: advice to the user when the loss is not finite.
     evaluators: see `job.Job`.
-    run_info: JSON-able dict for run.json; None for no such file.
+    run_info: JSON-able dict for run.json; None writes no such file.
   """
 
   def __init__(
     self,
     trainer: Trainer,
-    config,
+    config: JobConfig,
     identity: Mapping,
     *,
     batch_size: int,
@@ -60,7 +81,7 @@ class Runner:
     self._evaluators = evaluators or {}
     self._run_info = run_info
     self._workers = distribute.Workers(trainer.strategy)
-    self._writers = {}
+    self._writers: dict[str, tf.summary.SummaryWriter] = {}
     follows = config.mode in ('eval', 'predict', 'export')
     self.checkpoints = checkpoints.CheckpointManager(
       config.model_dir,
@@ -68,38 +89,43 @@ class Runner:
       writes=self._workers.is_chief and not follows,
       asynchronous=config.use_async_checkpointing,
     )
-    # mode=eval follows another's model_dir, yet the archive is the evaluator's to keep.
-    follower = config.mode == 'eval'
-    self._archive = checkpoints.CheckpointManager(config.model_dir) if follower else self.checkpoints
+    self._archive = self.checkpoints
+    if config.mode == 'eval':  # Reads a training job's checkpoints, but archives the best itself.
+      self._archive = checkpoints.CheckpointManager(config.model_dir)
 
   # ---- training
 
-  def train(self, train_input, eval_input=None):
+  def train(self, train_input: Input, eval_input: Input | None = None) -> None:
     """Trains to `train_steps`, from the newest checkpoint if there is one.
 
     Args:
-      train_input: has `train_dataset(input_context, start_step)` and `explain(error)`.
-      eval_input: has `eval_dataset(input_context)` and `explain(error)`; given, it is evaluated every
-        `steps_per_eval`.
+      train_input: needs `train_dataset` and `explain` only.
+      eval_input: evaluated every `steps_per_eval` steps; needs `eval_dataset` and `explain` only.
+        None for no evaluation.
 
     Raises:
-      cli.Interrupted: SIGTERM came; the state is saved.
+      cli.Interrupted: SIGTERM arrived; the state is saved.
       NonFiniteLossError: training diverged; earlier checkpoints are untouched.
       ConnectionError: another worker of the job is gone.
+      CheckpointError: the checkpoint is of another network, or workers see different checkpoints.
+      OSError: model_dir cannot be written.
     """
     if self._workers.is_chief:
       prepare_model_dir(self.config.model_dir)
     self.resume()
     if self._workers.is_chief and self._run_info is not None:
-      write_run_info(self.config.model_dir, self._run_info)  # Only now: a refused job did not run here.
+      # Not earlier: a job that `resume` refuses did not run here.
+      write_run_info(self.config.model_dir, self._run_info)
     trainer, last = self.trainer, self.config.train_steps
     if eval_input is not None and self._due(trainer.step, self.config.steps_per_eval):
-      self._evaluate_once(eval_input)  # The job was stopped between a checkpoint and its evaluation.
+      self._evaluate_once(eval_input)  # The job stopped between a checkpoint and its evaluation.
     if trainer.step >= last:
       print(f'{self.config.model_dir} is at step {trainer.step}: nothing left to train.')
       return
     writer = self._writer('') if not self.config.skip_host_call else None
-    iterator = trainer.train_iterator(lambda context: train_input.train_dataset(context, trainer.step))
+    iterator = trainer.train_iterator(
+      lambda context: train_input.train_dataset(context, trainer.step)
+    )
     bar = Progress(
       last, 'train', initial=trainer.step, line_every=self.config.log_step_count_steps
     )
@@ -108,22 +134,22 @@ class Runner:
       loop = 1
       while trainer.step < last:
         loop = self._train_loop(iterator, loop, writer, progress)
-        stopping = self._workers.any(stop.requested)  # All stop, or the others would wait.
+        stopping = self._workers.any(stop.requested)  # If one worker stops, all must.
         evaluating = eval_input is not None and self._due(trainer.step, self.config.steps_per_eval)
-        # What is evaluated is saved, too: it may be the best, or the last before a stop.
+        # Save before each evaluation: the result may be the best, or the job may be killed.
         if stopping or evaluating or self._due(trainer.step, self._save_steps()):
           self.save()
         if stopping:
           self.checkpoints.wait()
           raise cli.Interrupted(
-            f'Stopped by SIGTERM at step {trainer.step}; saved. The same command goes on from there.'
+            f'Stopped by SIGTERM at step {trainer.step}; saved. Run the same command to resume.'
           )
         if evaluating:
           self._evaluate_once(eval_input, progress)
     self.checkpoints.wait()
 
   def _train_loop(self, iterator, loop, writer, progress):
-    """Runs up to `loop` steps, not past a boundary; returns how many to run next time."""
+    """Runs up to `loop` steps, but not past a boundary; returns the length of the next loop."""
     trainer = self.trainer
     steps = min(loop, self._to_boundary(trainer.step))
     start = time.monotonic()
@@ -131,7 +157,9 @@ class Runner:
       logs = trainer.train(iterator, steps)
     except NonFiniteLossError as e:
       newest = self.checkpoints.steps()[-1:]
-      kept = f'step {newest[0]} is kept in {self.config.model_dir}' if newest else 'nothing was saved yet'
+      kept = 'nothing was saved yet'
+      if newest:
+        kept = f'step {newest[0]} is kept in {self.config.model_dir}'
       raise NonFiniteLossError(
         f'{e} Training stopped; {kept}. {self._divergence_hint}'.rstrip()
       ) from e
@@ -141,16 +169,16 @@ class Runner:
     logs |= {
       f'{unit}_per_second': speed, 'current_epoch': trainer.step / self._steps_per_epoch
     }
-    accuracy = {objective: logs[objective]} if objective in logs else {}
-    progress.update(trainer.step, loss=logs['loss'], **accuracy, **{f'{unit}/s': speed})
+    shown = {'loss': logs['loss']} | {name: logs[name] for name in [objective] if name in logs}
+    progress.update(trainer.step, **shown, **{f'{unit}/s': speed})
     if writer is not None:
       _write_scalars(writer, logs, trainer.step)
     if self._workers.several:
-      return self.config.iterations_per_loop  # They must return to the host at the same steps.
+      return self.config.iterations_per_loop  # All workers must run loops of equal length.
     return max(1, min(self.config.iterations_per_loop, int(steps * _LOOP_SECONDS / seconds)))
 
   def _to_boundary(self, step):
-    """Steps until the job must do something besides training."""
+    """Returns the number of steps to the next evaluation, checkpoint or the end of training."""
     marks = [self.config.steps_per_eval, self._save_steps(), self.config.train_steps]
     return min(mark - step % mark for mark in marks if step < self.config.train_steps)
 
@@ -162,14 +190,18 @@ class Runner:
 
   # ---- checkpoints
 
-  def save(self):
+  def save(self) -> None:
     """Writes a checkpoint of the trainer's state at its step."""
     self.trainer.synchronize()
     metadata = {**self.identity, 'step': self.trainer.step, 'versions': files.versions()}
     self.checkpoints.save(self.trainer.step, self.trainer.variables(), metadata)
 
-  def resume(self):
-    """Restores the newest whole checkpoint, if there is one; returns the step."""
+  def resume(self) -> int:
+    """Restores the newest undamaged checkpoint, if there is one; returns the trainer's step.
+
+    Raises:
+      CheckpointError: the checkpoint is of another network, or workers see different checkpoints.
+    """
     newest = self.checkpoints.restore_newest()
     if newest is not None:
       step, values, metadata = newest
@@ -178,25 +210,34 @@ class Runner:
         self.trainer.variables(), values, self.checkpoints.prefix(step), exact=True
       )
       self.trainer.restored(step)
-      print(f'Going on from step {step} of {self.config.model_dir}.')
+      print(f'Resuming from step {step} of {self.config.model_dir}.')
     steps = self._workers.gather(self.trainer.step)
     if len(set(steps)) > 1:
       raise checkpoints.CheckpointError(
-        f'--model_dir={self.config.model_dir} must be one folder that all workers share; they find '
-        f'checkpoints of different steps in it: {steps}.'
+        f'--model_dir={self.config.model_dir} must be one folder that all workers share; their '
+        f'newest checkpoints are of different steps: {steps}.'
       )
     return self.trainer.step
 
-  def restore(self, prefix):
-    """Restores the weights (and moving averages), all that evaluation needs, from one checkpoint."""
+  def restore(self, prefix: str) -> None:
+    """Restores weights and moving averages from the checkpoint `prefix`, for evaluation.
+
+    Raises:
+      CheckpointError: the checkpoint is damaged, missing or of another network.
+    """
     values, metadata = checkpoints.read(prefix)
     self._check_identity(metadata)
     wanted = {k: v for k, v in self.trainer.variables().items() if k.startswith(('model/', 'ema/'))}
     checkpoints.assign(wanted, values, prefix)
     self.trainer.restored(metadata['step'])
 
-  def restore_best(self):
-    """Restores the weights of the best checkpoint, or of the newest if none is archived; its name."""
+  def restore_best(self) -> str:
+    """Restores the best checkpoint, or the newest if none is archived; returns its name.
+
+    Raises:
+      ValueError: model_dir holds no checkpoint.
+      CheckpointError: as for `restore`.
+    """
     prefix = self.checkpoints.best()
     if prefix is None:
       steps = self.checkpoints.steps()
@@ -206,18 +247,25 @@ class Runner:
     self.restore(prefix)
     return os.path.basename(prefix)
 
-  def _check_identity(self, found):
+  def _check_identity(self, stored):
     for key, expected in self.identity.items():
-      if found.get(key, expected) != expected:
+      if stored.get(key, expected) != expected:
         raise checkpoints.CheckpointError(
-          f'--model_dir={self.config.model_dir} holds another model: its {key} is '
-          f'{found[key]!r}, not {expected!r}. Give the flags it was trained with, or another --model_dir.'
+          f'--model_dir={self.config.model_dir} holds another model: its {key} is {stored[key]!r}, '
+          f'not {expected!r}. Give the flags it was trained with, or another --model_dir.'
         )
 
   # ---- evaluation
 
-  def evaluate(self, eval_input, progress=None):
-    """Evaluates the checkpoint of this step, archives it if it is the best, and notes the results.
+  def evaluate(self, eval_input: Input, progress: Progress | None = None) -> dict[str, float]:
+    """Evaluates the current step, archives its checkpoint if it is the best, logs the results.
+
+    Args:
+      eval_input: needs `eval_dataset` and `explain` only.
+      progress: a progress bar of the training, to print the results above it.
+
+    Returns:
+      {metric: value}, with the metrics of the job's evaluators.
 
     Raises:
       ValueError: two sources give the same metric, or none gives the objective.
@@ -234,27 +282,31 @@ class Runner:
       self._archive.archive(step, self._objective_of(results), results)
     if self._workers.is_chief:
       _write_scalars(self._writer(self._eval_folder()), results, step)
-      # Last of all: what the history names is not evaluated again after a kill.
+      # Last of all: steps in the history are not evaluated again, even if the job is killed here.
       files.append_json_line(self._history(), {'step': step, **results})
     return results
 
   def _objective_of(self, results):
     if self._objective not in results:
       raise ValueError(
-        f'the evaluation has no metric {self._objective!r}, which the best checkpoint is chosen by; '
+        f'the evaluation has no metric {self._objective!r}, needed to choose the best checkpoint; '
         f'it has {", ".join(results)}.'
       )
     return results[self._objective]
 
-  def predict(self, eval_input, path: str) -> int:
-    """Writes the predictions of the evaluation split as JSON lines, whole or not at all.
+  def predict(self, eval_input: Input, path: str) -> int:
+    """Writes predictions for the evaluation split as JSON lines; leaves no partial file.
 
     Args:
-      eval_input: has `eval_dataset(input_context)` and `explain(error)`.
-      path: the file to write; an object for each example, in the order of the data set.
+      eval_input: needs `eval_dataset` and `explain` only.
+      path: the file to write, with an object per example in the order of the data set.
 
     Returns:
       The number of examples.
+
+    Raises:
+      ValueError: the task has no predictions.
+      OSError: the file cannot be written.
     """
     bar = Progress(getattr(eval_input, 'num_eval_batches', None), 'predict', unit='batch')
     with _explained(eval_input), bar:
@@ -267,8 +319,8 @@ class Runner:
       files.write_text(path, ''.join(f'{line}\n' for line in lines))
     return len(lines)
 
-  def follow(self, eval_input):
-    """mode=eval: evaluates each checkpoint as it appears, until train_steps or eval_timeout."""
+  def follow(self, eval_input: Input) -> None:
+    """Evaluates each new checkpoint of model_dir, until train_steps or eval_timeout (mode=eval)."""
     seen, waited_since = -1, None
     while seen < self.config.train_steps:
       new = [step for step in self.checkpoints.steps() if step > seen]
@@ -292,7 +344,7 @@ class Runner:
     except checkpoints.CheckpointError as e:
       if step in self.checkpoints.steps():
         raise
-      print(f'Checkpoint of step {step} is gone already: passed over. {e}', file=sys.stderr)
+      print(f'Skipped the checkpoint of step {step}, already deleted. {e}', file=sys.stderr)
       return
     self.evaluate(eval_input)
 
@@ -314,23 +366,23 @@ class Runner:
   # ---- output
 
   def _writer(self, folder):
-    """The summary writer of a sub-folder, one for the whole job; None where others write."""
+    """Returns the summary writer of a sub-folder, always the same one; None except on the chief."""
     if self._workers.is_chief and folder not in self._writers:
       path = os.path.join(self.config.model_dir, folder)
       self._writers[folder] = tf.summary.create_file_writer(path)
     return self._writers.get(folder)
 
 
-def history_path(model_dir, eval_folder='eval'):
-  """The file with a JSON object for each evaluation of a job: its step, losses and metrics."""
+def history_path(model_dir: str, eval_folder: str = 'eval') -> str:
+  """Returns the path of the JSON lines with step, losses and metrics of each evaluation."""
   return os.path.join(model_dir, eval_folder, 'results.jsonl')
 
 
-def prepare_model_dir(model_dir):
-  """Makes the folder and writes into it, to find out now and not at the first checkpoint.
+def prepare_model_dir(model_dir: str) -> None:
+  """Creates the folder and tests that files can be written, before time is spent on training.
 
   Raises:
-    OSError: it cannot be made or written.
+    OSError: the folder cannot be created or written.
   """
   probe = os.path.join(model_dir, '.writable')
   try:
@@ -342,34 +394,34 @@ def prepare_model_dir(model_dir):
     raise OSError(f'--model_dir={model_dir} cannot be written: {e.message}') from e
 
 
-def write_run_info(model_dir, run_info):
-  """Adds a start of the job to `run.json`: what ran, with which flags, parameters, versions."""
+def write_run_info(model_dir: str, run_info: Mapping) -> None:
+  """Appends a start of the job to `run.json`: time, command line, versions and `run_info`."""
   path = os.path.join(model_dir, 'run.json')
-  starts = files.read_json(path)['starts'] if tf.io.gfile.exists(path) else []
+  previous: Any = files.read_json(path) if tf.io.gfile.exists(path) else {'starts': []}
   now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
-  starts.append({'time': now, 'argv': sys.argv, 'versions': files.versions(), **run_info})
-  files.write_json(path, {'starts': starts})
+  start = {'time': now, 'argv': sys.argv, 'versions': files.versions(), **run_info}
+  files.write_json(path, {'starts': [*previous['starts'], start]})
 
 
 @contextlib.contextmanager
-def _explained(images):
-  """Turns an error from deep inside the graph into one for people; the input's names file and record."""
+def _explained(source):
+  """Converts TensorFlow's errors into one line; `source.explain` adds the file and the record."""
   try:
     yield
   except tf.errors.UnavailableError as e:
     raise ConnectionError(
-      'a machine of the job does not answer any more. Start all workers again: they go on from the '
-      f'newest checkpoint. ({first_line(e, marked="aborted by")})'
+      'a machine of the job does not answer any more. Start all workers again: they resume from '
+      f'the newest checkpoint. ({first_line(e, marked="aborted by")})'
     ) from e
   except tf.errors.OpError as e:
-    cause = images.explain(e)
+    cause = source.explain(e)
     if cause is None:
       raise
     raise cause from e
 
 
 def _plain(value):
-  """Converts what JSON lacks: numpy values and text as TensorFlow has it."""
+  """Converts values that `json` does not know: numpy values, and text as bytes."""
   return value.decode() if isinstance(value, bytes) else value.tolist()
 
 

@@ -1,13 +1,14 @@
 """Learning rates as functions of the global step.
 
 Sources: tensorflow/tpu, models/official/efficientnet/utils.py, `build_learning_rate`;
-pytorch-transformers 1.0, optimization.py, `WarmupLinearSchedule`. Every formula is evaluated in float32
-and in the official order of operations, so that the numbers agree to the last bit or two even after
-200,000 steps.
+pytorch-transformers 1.0, optimization.py, `WarmupLinearSchedule`. Every formula uses float32 and
+the official order of operations, so that rates agree to the last bit or two even after 200,000
+steps.
 """
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -27,9 +28,9 @@ def _require_positive(**settings):
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-  """A learning rate that depends on the step alone. Call it with an integer or an int64 scalar.
+  """A learning rate as a function of the step, an integer or an int64 scalar.
 
-  The settings are plain numbers, so `dataclasses.asdict` says everything about a schedule.
+  All settings are plain numbers, so `dataclasses.asdict` describes a schedule completely.
   """
 
   initial_lr: float
@@ -39,8 +40,8 @@ class Schedule:
     good = isinstance(lr, (int, float)) and math.isfinite(lr) and lr >= 0
     _require(good, 'initial_lr', lr, 'a finite number, zero or more')
 
-  def __call__(self, step):
-    """The learning rate of the update that starts at `step` (0 for the first): float32 scalar."""
+  def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
+    """Returns the learning rate (float32 scalar) of the update at `step` (0 for the first)."""
     return _as_graph(self)(tf.cast(step, tf.int64))
 
   def _at(self, step):
@@ -49,13 +50,13 @@ class Schedule:
 
 @functools.cache
 def _as_graph(schedule):
-  """The formula as a graph, whose optimizer rounds the official formulas otherwise than eager mode."""
+  """Returns the formula as a `tf.function`: the official code's graphs round unlike eager mode."""
   return tf.function(schedule._at, autograph=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class Constant(Schedule):
-  """initial_lr at every step."""
+  """The constant initial_lr."""
 
   def _at(self, step):
     del step
@@ -64,9 +65,9 @@ class Constant(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class Exponential(Schedule):
-  """Multiplied by `decay_factor` each time `decay_steps` steps have passed (a staircase)."""
+  """A staircase: initial_lr, multiplied by `decay_factor` after every `decay_steps` steps."""
 
-  decay_steps: float  # Epochs are seldom a whole number of steps, so this is not an integer.
+  decay_steps: float  # Not an integer: epochs are seldom a whole number of steps.
   decay_factor: float = 0.97
 
   def __post_init__(self):
@@ -80,9 +81,9 @@ class Exponential(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class Step(Schedule):
-  """Multiplied by `decay_factor` at each of the `boundaries`."""
+  """Stairs at given steps: initial_lr, multiplied by `decay_factor` at each of `boundaries`."""
 
-  boundaries: tuple  # In steps, rising; like epochs they are seldom whole.
+  boundaries: tuple[float, ...]  # Rising, in steps; not integers, as for `decay_steps`.
   decay_factor: float = 0.1
 
   def __post_init__(self):
@@ -93,10 +94,10 @@ class Step(Schedule):
 
   def _at(self, step):
     # A table, since a power in float32 would be off in the last bits.
-    rates = [self.initial_lr * self.decay_factor**drops for drops in range(len(self.boundaries) + 1)]
+    drops = range(len(self.boundaries) + 1)
+    rates = [self.initial_lr * self.decay_factor**drop for drop in drops]
     passed = step >= tf.constant([math.ceil(boundary) for boundary in self.boundaries], tf.int64)
-    drops = tf.reduce_sum(tf.cast(passed, tf.int32))
-    return tf.gather(tf.constant(rates, tf.float32), drops)
+    return tf.gather(tf.constant(rates, tf.float32), tf.reduce_sum(tf.cast(passed, tf.int32)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,9 +117,9 @@ class Cosine(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class Poly(Schedule):
-  """Quadratic from initial_lr to `end_lr`, beginning when the warm-up ends.
+  """A polynomial (by default quadratic) from initial_lr after warm-up to `end_lr`.
 
-  The official code fixes the end at 0.1, made for LARS, whose learning rates are large: a smaller
+  The official code fixes the end at 0.1, suited to LARS with its large learning rates: a smaller
   initial_lr therefore rises.
   """
 
@@ -137,7 +138,7 @@ class Poly(Schedule):
 
   def _at(self, step):
     decay_steps = float(self.total_steps - self.warmup_steps + 1)
-    # Already one step into the decay when it begins, as in the official code.
+    # The decay begins with its step 1, as in the official code.
     into_decay = tf.cast(tf.maximum(step - self.warmup_steps, 1), tf.float32)
     done = tf.minimum(into_decay, decay_steps) / decay_steps
     initial, end = tf.constant(self.initial_lr, tf.float32), tf.constant(self.end_lr, tf.float32)
@@ -146,7 +147,7 @@ class Poly(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class Linear(Schedule):
-  """A straight line from initial_lr at `warmup_steps` to zero at `total_steps`, and zero after it."""
+  """A straight line from initial_lr at `warmup_steps` to zero at `total_steps`, then zero."""
 
   total_steps: int
   warmup_steps: int = 0
@@ -162,9 +163,9 @@ class Linear(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class Ahead(Schedule):
-  """Another schedule's rate of the following step.
+  """Another schedule's rate at the next step.
 
-  So it comes out where a program moves its schedule on before the update instead of after it.
+  Programs that advance their schedule before the update, not after it, train with these rates.
   """
 
   of: Schedule
@@ -175,7 +176,7 @@ class Ahead(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class Warmup(Schedule):
-  """A straight line from zero at step 0 to initial_lr at `warmup_steps`, then `after`."""
+  """A straight line from zero at step 0 to initial_lr at `warmup_steps`, followed by `after`."""
 
   warmup_steps: int
   after: Schedule
@@ -189,7 +190,7 @@ class Warmup(Schedule):
     return tf.where(step < self.warmup_steps, rising, self.after(step))
 
 
-_NEEDS = {
+_NEEDS: dict[str, tuple[str, ...]] = {
   'exponential': ('steps_per_epoch',),
   'cosine': ('total_steps',),
   'constant': (),
@@ -199,33 +200,33 @@ _NEEDS = {
 
 
 def build_learning_rate(
-  initial_lr,
-  steps_per_epoch=None,
-  lr_decay_type='exponential',
-  decay_factor=0.97,
-  decay_epochs=2.4,
-  total_steps=None,
-  warmup_epochs=5,
-  step_epochs=(30, 60, 90),
-):
-  """The official learning rate schedule, or one in steps (`Step`), as of fb.resnet.torch, train.lua.
+  initial_lr: float,
+  steps_per_epoch: float | None = None,
+  lr_decay_type: str = 'exponential',
+  decay_factor: float = 0.97,
+  decay_epochs: float = 2.4,
+  total_steps: int | None = None,
+  warmup_epochs: float = 5,
+  step_epochs: Sequence[float] = (30, 60, 90),
+) -> Schedule:
+  """Builds EfficientNet's official schedule, or with 'step' that of fb.resnet.torch (train.lua).
 
   Args:
     initial_lr: learning rate at the end of the warm-up (already scaled by the batch size).
-    steps_per_epoch: steps in an epoch, not necessarily whole; needed by 'exponential', 'poly',
+    steps_per_epoch: steps per epoch, not necessarily whole; needed by 'exponential', 'poly',
       'step', and by any warm-up.
     lr_decay_type: 'exponential' (staircase), 'cosine', 'constant', 'poly' or 'step'.
-    decay_factor: 'exponential', 'step': what the rate is multiplied by at each stair.
+    decay_factor: 'exponential', 'step': factor of the rate at each stair.
     decay_epochs: 'exponential': epochs between stairs.
     total_steps: steps of the whole training; needed by 'cosine' and 'poly'.
     warmup_epochs: epochs of linear warm-up from zero; 0 for none. Need not be whole.
-    step_epochs: 'step': after how many epochs it drops, rising.
+    step_epochs: 'step': epochs after which the rate drops, rising.
 
   Returns:
     A `Schedule`: callable(step) -> float32 scalar tensor, where step is an int or an int64 scalar.
 
   Raises:
-    ValueError: an unknown lr_decay_type, a missing or an impossible setting.
+    ValueError: an unknown lr_decay_type, a missing setting or one out of range.
   """
   check_name('lr_decay_type', lr_decay_type, _NEEDS)
   good = isinstance(warmup_epochs, (int, float)) and math.isfinite(warmup_epochs)
@@ -238,41 +239,49 @@ def build_learning_rate(
       raise ValueError(f'Learning rate schedule: {reason} needs {name}; none was given.')
     _require_positive(**{name: settings[name]})
 
-  warmup_steps = int(warmup_epochs * steps_per_epoch) if warmup_epochs else 0
+  epoch_steps, last = steps_per_epoch or 0, total_steps or 0  # 0 only if not needed.
+  warmup_steps = int(warmup_epochs * epoch_steps)
+  schedule: Schedule
   if lr_decay_type == 'exponential':
-    schedule = Exponential(initial_lr, steps_per_epoch * decay_epochs, decay_factor)
+    schedule = Exponential(initial_lr, epoch_steps * decay_epochs, decay_factor)
   elif lr_decay_type == 'cosine':
-    schedule = Cosine(initial_lr, total_steps)
+    schedule = Cosine(initial_lr, last)
   elif lr_decay_type == 'constant':
     schedule = Constant(initial_lr)
   elif lr_decay_type == 'step':
-    boundaries = tuple(epoch * steps_per_epoch for epoch in step_epochs)
+    boundaries = tuple(epoch * epoch_steps for epoch in step_epochs)
     schedule = Step(initial_lr, boundaries, decay_factor)
   else:
-    schedule = Poly(initial_lr, total_steps, warmup_steps)
+    schedule = Poly(initial_lr, last, warmup_steps)
   return Warmup(initial_lr, warmup_steps, schedule) if warmup_steps else schedule
 
 
 LINEAR_ORDERS = ('optimizer_first', 'scheduler_first')
 
 
-def build_linear(initial_lr, total_steps, warmup_steps=0, order='optimizer_first', decay=True):
-  """BERT's schedule: linear warm-up from zero, then linear decay to zero.
+def build_linear(
+  initial_lr: float,
+  total_steps: int,
+  warmup_steps: int = 0,
+  order: str = 'optimizer_first',
+  decay: bool = True,
+) -> Schedule:
+  """Builds BERT's schedule: linear warm-up from zero, then linear decay to zero.
 
   Args:
     initial_lr: learning rate at the end of the warm-up.
     total_steps: steps of the whole training.
     warmup_steps: steps of the warm-up; 0 for none.
-    order: 'optimizer_first': update n (from 0) takes the schedule's rate of n, as OSCAR's
-      pre-training does, and as the schedule is meant. 'scheduler_first': that of n + 1, as OSCAR's
-      fine-tuning scripts do; the last update then has a rate of zero.
+    order: 'optimizer_first': update n (from 0) uses the rate at step n, as intended and as in
+      OSCAR's pre-training. 'scheduler_first': it uses the rate at step n + 1, as in OSCAR's
+      fine-tuning scripts, so that the last update has a rate of zero.
     decay: False keeps initial_lr after the warm-up.
 
   Returns:
     A `Schedule`.
 
   Raises:
-    ValueError: an unknown order, or an impossible setting.
+    ValueError: an unknown order, or a setting out of range.
   """
   check_name('order of the schedule', order, LINEAR_ORDERS)
   good = isinstance(warmup_steps, int) and warmup_steps >= 0

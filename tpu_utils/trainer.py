@@ -1,63 +1,66 @@
 """The training and evaluation steps, on any strategy: the canonical TPU loop.
 
-One `tf.function` holds a loop over steps; each step runs the replicas with `strategy.run`, each on its
-own batch. Keras' `fit` is not used: it fails under TPUStrategy and multi-worker, and hides the moving
+One `tf.function` holds a loop over steps; in each step `strategy.run` runs every replica on its own
+batch. Keras' `fit` is not used: it fails under TPUStrategy and multi-worker, and hides the moving
 averages and the per-replica batch norm.
 
-What Keras leaves wrong under a strategy is put right here:
+The trainer corrects three flaws of Keras under a strategy:
 
-- Gradients are summed over replicas first, clipped then, so the result does not depend on their count.
+- Gradients are summed over replicas before they are clipped, so that the result does not depend on
+  the number of replicas.
 - Moving statistics differ between replicas; `synchronize` averages them (and their moving averages)
-  before anybody reads them: evaluation, checkpoints, export.
-- Keras gives every replica the same random seeds; here each replica's seeds are set apart.
+  before evaluation, checkpoints and export read them.
+- Keras gives every replica the same random seeds; the trainer gives each replica its own.
 """
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tpu_utils import distribute, metrics, optimizers
+from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.rollout import with_rewards
 from tpu_utils.rows import RowCollector, replica_rows
 from tpu_utils.task import Task
 
-# Replica r draws from the streams of seed + r * _SEED_STRIDE (a prime, so streams do not meet soon).
+# Replica r uses seed + r * _SEED_STRIDE, a prime so large that random streams do not meet soon.
 _SEED_STRIDE = 1_000_003
 
 
 class NonFiniteLossError(ValueError):
-  """Training diverged."""
+  """The loss or its gradient became infinite or NaN: training diverged."""
 
 
 class Trainer:
-  """Holds all that training changes: model, optimizer slots, moving averages, seeds, step.
+  """State and steps of training: model, optimizer slots, moving averages, seeds, step.
 
-  Build the model under `strategy.scope()` first. Batches are dicts; the model is fed those entries
-  that its inputs name.
+  Build the model under `strategy.scope()` first. Batches are dicts; the model gets the entries
+  named like its inputs.
 
   Args:
     strategy: a `tf.distribute.Strategy`.
     model: a functional `keras.Model` with named inputs.
     task: a `Task`.
-    optimizer: from `tpu_utils.optimizers`, not yet built; None if the model is only evaluated.
+    optimizer: not yet built; None if the model is only evaluated.
     learning_rate: function(step: int64 scalar) -> float32 scalar (`tpu_utils.schedules`).
-    ema: a `tpu_utils.ema.ExponentialMovingAverage`, not yet built, or None.
-    clip_norm: clip the summed gradient to this global norm; 0 for never.
-    accumulation_steps: split each replica's batch into this many parts, one after the other.
-    seed: of what `task.rollout` samples.
+    ema: moving averages of the weights, not yet built; None for no averages.
+    clip_norm: clip the summed gradient to this global norm; 0 disables clipping.
+    accumulation_steps: process each replica's batch in this many parts, one after another.
+    seed: seed of the samples that `task.rollout` draws.
   """
 
   def __init__(
     self,
     strategy: tf.distribute.Strategy,
-    model,
+    model: keras.Model,
     task: Task,
-    optimizer=None,
+    optimizer: optimizers.Optimizer | None = None,
     learning_rate: Callable | None = None,
     *,
-    ema=None,
+    ema: ExponentialMovingAverage | None = None,
     clip_norm: float = 0.0,
     accumulation_steps: int = 1,
     seed: int = 0,
@@ -77,7 +80,7 @@ class Trainer:
     self._statistics_differ = False  # Between replicas, since the last `synchronize`.
     self._seeds = seed_states(model)
     seed_paths = {id(v) for v in self._seeds.values()}
-    # Keras lists seed states among the weights, under names that count up within the process.
+    # Keras lists seed states among the weights, but their names differ between processes.
     self._weights = [v for v in model.variables if id(v) not in seed_paths]
     self.log_names = ['loss', 'gradient_norm', *task.losses, *task.train_metrics]
     with strategy.scope():
@@ -89,8 +92,8 @@ class Trainer:
 
   # ---- state
 
-  def variables(self):
-    """{name: tf.Variable} of all that a checkpoint holds, but the step."""
+  def variables(self) -> dict[str, tf.Variable]:
+    """Returns {name: tf.Variable} of everything in a checkpoint except the step."""
     named = {f'model/{v.path}': v.value for v in self._weights}
     if self._optimizer is not None:
       named |= {f'optimizer/{name}': v for name, v in self._optimizer.variables.items()}
@@ -98,15 +101,15 @@ class Trainer:
       named |= {f'ema/{path}': v for path, v in self.ema.variables.items()}
     return named | {f'seeds/{name}': v.value for name, v in self._seeds.items()}
 
-  def restored(self, step):
-    """To be called after the variables were set to those of `step`."""
+  def restored(self, step: int) -> None:
+    """Sets the step. Call it after assigning a checkpoint's values to the variables."""
     self.step = step
     self._statistics_differ = False
     self._spread_seeds()
 
   @contextlib.contextmanager
-  def averaged_weights(self):
-    """Within this context the model holds its moving averages (if there are any)."""
+  def averaged_weights(self) -> Iterator[keras.Model]:
+    """Gives the model its moving averages (if there are any) within a `with` block."""
     self.synchronize()
     if self.ema is None or self._averaged:
       yield self.model
@@ -121,21 +124,29 @@ class Trainer:
 
   # ---- training
 
-  def train_iterator(self, dataset_fn):
-    """Iterator over `dataset_fn(input_context)`, whose batches are one replica's."""
+  def train_iterator(self, dataset_fn: Callable) -> Iterator:
+    """Returns a distributed iterator for `train`.
+
+    Args:
+      dataset_fn: function(input_context) -> endless dataset of one replica's batches.
+    """
     return iter(self.strategy.distribute_datasets_from_function(dataset_fn))
 
-  def train(self, iterator, steps):
+  def train(self, iterator: Iterator, steps: int) -> dict[str, float]:
     """Trains `steps` steps.
+
+    Args:
+      iterator: from `train_iterator`.
+      steps: number of steps.
 
     Returns:
       {name: mean} over these steps for 'loss' (with regularization), 'gradient_norm' (before
       clipping), each loss term and train metric, 'learning_rate' of the last step, and 'input_wait'
-      (seconds a step waited for data; on an accelerator some of it passes while it is still at work).
+      (seconds per step spent waiting for data; an accelerator may still compute meanwhile).
 
     Raises:
-      NonFiniteLossError: the loss or the gradient was infinite or not a number in some step. Those
-        after it were taken all the same: a device that is asked after each step stands still.
+      NonFiniteLossError: the loss or the gradient was infinite or NaN in some step. All steps ran
+        nevertheless: reading the loss after each step would leave the device idle.
     """
     self._statistics_differ = self.strategy.num_replicas_in_sync > 1
     loop = self._train_loop if self.task.rollout is None else self._rollout_loop
@@ -143,14 +154,15 @@ class Trainer:
       iterator, tf.constant(self.step, tf.int64), tf.constant(steps, tf.int64)
     )
     if good < steps:
-      raise NonFiniteLossError(f'the loss or its gradient was not finite in step {self.step + int(good) + 1}.')
+      step = self.step + int(good) + 1
+      raise NonFiniteLossError(f'the loss or its gradient was not finite in step {step}.')
     self.step += steps
     means = _means(self.log_names, totals)
     return {**means, 'learning_rate': float(rate), 'input_wait': float(wait) / steps}
 
   @tf.function(reduce_retracing=True)
   def _train_loop(self, iterator, first_step, steps):
-    """The host's loop; `steps` is a tensor, so that another number does not trace it again."""
+    """Runs `steps` steps. `steps` is a tensor, so that another number causes no retracing."""
     done = tf.constant(0, tf.int64)
     good = tf.constant(0, tf.int64)  # Steps before the first whose loss or gradient isn't finite.
     totals = tf.zeros([len(self.log_names), 2], tf.float32)
@@ -172,16 +184,18 @@ class Trainer:
       done += 1
     return good, totals, rate, wait
 
-  def step_fn(self, element_spec: Mapping, *, training: bool = True, jit_compile=None):
-    """Returns the `tf.function(batch, step)` of one replica's step, to be traced or compiled alone.
+  def step_fn(
+    self, element_spec: Mapping, *, training: bool = True, jit_compile: bool | None = None
+  ) -> Callable:
+    """Returns a `tf.function(batch, step)` of one replica's step, to trace or compile it alone.
 
     It runs under the strategy, which should have a single replica.
 
     Args:
-      element_spec: that of a data set of one replica's batches; for a task with a rollout with the
-        entries of `rollout` and `reward`, too.
-      training: the training step, which returns its (names, 2) sums of logs; otherwise the
-        evaluation step, which returns its sums and the rows that `task.summarize` needs.
+      element_spec: {name: tf.TensorSpec} of one replica's batch; a task with a rollout also needs
+        the entries from `rollout` and `reward`.
+      training: True for the training step, which returns [names, 2] sums of logs; False for the
+        evaluation step, which returns such sums and the rows for `task.summarize`.
       jit_compile: as for `tf.function`.
     """
     step_fn = self._train_step if training else self._eval_step
@@ -193,7 +207,10 @@ class Trainer:
     return tf.function(step, input_signature=signature, jit_compile=jit_compile)
 
   def _train_step(self, batch, step):
-    """Replica context: one update from this replica's batch; returns its (names, 2) sums of logs."""
+    """Updates the weights from this replica's batch (replica context).
+
+    Returns [names, 2] float32: sum and weight of each of `log_names`.
+    """
     context = tf.distribute.get_replica_context()
     gradients, logs = self._accumulate(self.task.prepare(batch), step, context)
     gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
@@ -208,22 +225,24 @@ class Trainer:
     return tf.concat([logs[:1], _stack([(norm * share, share)]), logs[1:]], axis=0)
 
   def _accumulate(self, batch, step, context):
-    """Replica context: gradients and logs of the batch, taken in `accumulation_steps` parts."""
+    """Returns gradients and logs of the batch, in `accumulation_steps` parts (replica context)."""
     parts = self._accumulation_steps
     if parts == 1:
       return self._gradients(batch, step, context)
     batch = {name: _split(name, value, parts) for name, value in batch.items()}
     gradients, logs = None, 0.0
-    # Unrolled: a strategy's reductions (of loss weights, of batch statistics) can't stand in a loop.
+    # Unrolled: a strategy cannot reduce loss weights and batch statistics inside a graph loop.
     for i in range(parts):
       own = {name: value[i] for name, value in batch.items()}
       part, part_logs = self._gradients(own, step, context)
-      gradients = part if gradients is None else [a + b for a, b in zip(gradients, part, strict=True)]
+      if gradients is not None:
+        part = [total + new for total, new in zip(gradients, part, strict=True)]
+      gradients = part
       logs += part_logs
     return [g / parts for g in gradients], logs
 
   def _gradients(self, batch, step, context):
-    """Replica context: this replica's share of the gradient of the global loss, and its logs."""
+    """Returns this replica's share of the global loss gradient, and its logs (replica context)."""
     replicas = context.num_replicas_in_sync
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       tape.watch(self._trainable)
@@ -232,7 +251,7 @@ class Trainer:
       weights = context.all_reduce(
         tf.distribute.ReduceOp.SUM, tf.stack([tf.cast(weight, tf.float32) for _, weight in terms])
       )
-      # A term without any weight in this batch (nothing masked, say) counts nothing.
+      # A term without weight in this batch (for example, no masked words) is zero.
       shares = [tf.math.divide_no_nan(terms[i][0], weights[i]) for i in range(len(terms))]
       loss = tf.add_n(shares)
       if self.task.regularization is not None:
@@ -245,7 +264,7 @@ class Trainer:
   # ---- training with a reward
 
   def _rollout_loop(self, iterator, first_step, steps):
-    """`_train_loop` with the host's reward between rollout and update of each step."""
+    """Runs `steps` steps like `_train_loop`, with the host's reward between rollout and update."""
     good, totals, wait = 0, 0.0, 0.0
     for done in range(int(steps)):
       step = first_step + done
@@ -264,7 +283,7 @@ class Trainer:
     return self.strategy.run(self._rollout_step, args=(batch, step))
 
   def _rollout_step(self, batch, step):
-    """Replica context."""
+    """Samples from the model with a seed of this step and replica (replica context)."""
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
     seed = tf.random.experimental.stateless_fold_in(tf.constant([self._seed, 0]), step)
     seed = tf.random.experimental.stateless_fold_in(seed, replica)
@@ -278,20 +297,20 @@ class Trainer:
   # ---- evaluation
 
   def evaluate(self, dataset_fn: Callable, progress: Callable | None = None) -> dict[str, float]:
-    """Evaluates the moving averages (or the weights, without any) on one pass over a data set.
+    """Evaluates the moving averages (without them, the weights) in one pass over a data set.
 
     Args:
-      dataset_fn: function(input_context) -> finite dataset of one replica's batches, the same number
-        on each host, with 'weights' (0 for rows that only fill up a batch).
+      dataset_fn: function(input_context) -> finite dataset of one replica's batches, equally many
+        on each host, with 'weights': 0 for rows that pad the last batch.
       progress: called with the number of batches done, or None.
 
     Returns:
-      {name: mean} of the losses and metrics, and the regularization if the task has one; 'loss' is the
-      sum of the loss terms and regularization. On the chief also what `task.summarize` says. A task
-      with a rollout has no losses here, for want of a reward, and no `train_metrics`.
+      {name: mean} of the losses, metrics and regularization (if any); 'loss' is the sum of the
+      losses and the regularization. The chief adds the results of `task.summarize`. A task with a
+      rollout has neither losses, which need a reward, nor `train_metrics` in evaluation.
 
     Raises:
-      ValueError: the data set is empty, or `summarize` uses the name of a mean.
+      ValueError: the data set is empty, or `summarize` returns a name that is taken.
     """
     penalties = [] if self.task.regularization is None else ['regularization']
     names = [*self._evaluated(), *penalties]
@@ -317,7 +336,7 @@ class Trainer:
     return metrics.merged(means, self.task.summarize(collector.rows()), 'Task.summarize')
 
   def _evaluated(self):
-    """{name: function} of all that evaluation averages."""
+    """Returns {name: function} of the losses and metrics that evaluation averages."""
     task = self.task
     if task.rollout is None:
       return {**task.losses, **task.metrics}
@@ -329,7 +348,10 @@ class Trainer:
     return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None), rows
 
   def _eval_step(self, batch, step):
-    """Replica context: (names, 2) sums of the losses and metrics of one replica's batch, and rows."""
+    """Evaluates one replica's batch (replica context).
+
+    Returns [names, 2] sums and weights of losses and metrics, and rows for `task.summarize`.
+    """
     batch = self.task.prepare(batch)
     outputs = self.model(self._model_inputs(batch), training=False)
     sums = [function(outputs, batch, step) for function in self._evaluated().values()]
@@ -340,15 +362,15 @@ class Trainer:
   def predict(
     self, dataset_fn: Callable, progress: Callable | None = None
   ) -> dict[str, np.ndarray]:
-    """Predicts with the moving averages (or the weights, without any) in one pass over a data set.
+    """Predicts with the moving averages (without them, the weights) for a whole data set.
 
     Args:
-      dataset_fn: as for `evaluate`; what only the losses and metrics need may be missing.
+      dataset_fn: as for `evaluate`; entries that only losses and metrics read may be missing.
       progress: called with the number of batches done, or None.
 
     Returns:
-      {name: [rows, ...]} of what `task.predict` gives for each example, in the order of the data
-      set, without the rows that only fill up batches; on every worker.
+      {name: [rows, ...]}: the results of `task.predict` for each example, in the order of the data
+      set, without the rows that pad batches; the same on every worker.
 
     Raises:
       ValueError: the task has no predictions.
@@ -369,21 +391,20 @@ class Trainer:
     return self.strategy.run(self._predict_step, args=(batch,))
 
   def _predict_step(self, batch):
-    """Replica context."""
+    """Predicts for one replica's batch (replica context)."""
     batch = self.task.prepare(batch)
     return self._rows(self.model(self._model_inputs(batch), training=False), batch)
 
   def _rows(self, outputs, batch):
-    """Replica context."""
     return replica_rows(self.strategy, self.task.predict(outputs, batch), batch.get('weights'))
 
   # ---- replicas
 
-  def synchronize(self):
-    """Averages over replicas what each follows by itself: moving statistics and their averages.
+  def synchronize(self) -> None:
+    """Averages batch norm's moving statistics, and their moving averages, over the replicas.
 
-    Does nothing if there was no training since the last time, so that it costs nothing to ask for it,
-    and one worker can export alone.
+    Does nothing without training since the last call, so that repeated calls cost nothing and one
+    worker can export alone.
     """
     if self._statistics_differ:
       self._synchronize()
@@ -394,7 +415,7 @@ class Trainer:
     self.strategy.run(self._average_statistics)
 
   def _average_statistics(self):
-    """Replica context."""
+    """Assigns the mean over replicas to each variable that is not trainable (replica context)."""
     trainable = {id(v) for v in self.model.trainable_variables}
     own = [v for v in self._weights if id(v) not in trainable]
     variables = [v.value for v in own]
@@ -403,8 +424,8 @@ class Trainer:
     if not variables:
       return
     context = tf.distribute.get_replica_context()
-    # XLA takes a mirrored variable for equal on all replicas, and a reduction of equals for superfluous.
-    # This zero, which it can't see through, makes the values differ in its eyes.
+    # XLA assumes that a mirrored variable is equal on all replicas and removes its reduction.
+    # Adding a zero that XLA cannot evaluate prevents that.
     zero = tf.minimum(context.replica_id_in_sync_group, 0)
     values = [v + tf.cast(zero, v.dtype) for v in variables]
     means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
@@ -416,7 +437,7 @@ class Trainer:
     self.strategy.run(self.ema.swap)
 
   def _spread_seeds(self):
-    """Sets the seeds of each replica apart; replica 0 keeps its own, which is what is saved."""
+    """Gives each replica its own seeds; replica 0, which checkpoints save, keeps its seeds."""
     if self._seeds and self.strategy.num_replicas_in_sync > 1:
       self._add_to_seeds()
 
@@ -442,8 +463,8 @@ class Trainer:
     return tf.nest.flatten([self.strategy.experimental_local_results(value) for value in values])
 
 
-def seed_states(model):
-  """{layer name: keras.Variable} of the random seeds of `model`'s layers (dropout and its kin)."""
+def seed_states(model: keras.Model) -> dict[str, keras.Variable]:
+  """Returns {layer name: variable} of the random seeds of `model`'s layers, such as dropout."""
   generators = {
     layer.name: layer.seed_generator
     for layer in model._flatten_layers()
@@ -465,7 +486,7 @@ def _means(names, totals):
 def _split(name, value, parts):
   if value.shape[0] % parts:
     raise ValueError(
-      f'--gradient_accumulation_steps={parts} does not divide the {value.shape[0]} examples of each '
-      f'replica\'s batch ({name}).'
+      f'--gradient_accumulation_steps={parts} does not divide the {value.shape[0]} examples of '
+      f"each replica's batch ({name})."
     )
   return tf.reshape(value, [parts, value.shape[0] // parts, *value.shape[1:]])

@@ -99,7 +99,7 @@ def test_a_job_that_is_stopped_again_and_again_ends_with_the_same_bits(finished,
   assert 'Stopped by SIGTERM at step' in err.splitlines()[-1]
   code, out, err = script_jobs.finish(_start(*arguments))
   assert code == 0, err
-  assert 'Going on from step' in out
+  assert 'Resuming from step' in out
   expected, found = _values(finished[0]), _values(tmp_path)
   assert expected.keys() == found.keys()
   for name in expected:

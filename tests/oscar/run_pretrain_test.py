@@ -102,7 +102,7 @@ def test_a_stopped_job_ends_with_the_same_bits(finished, folder, tmp_path):
     assert not (tmp_path / f'model.ckpt-{STEPS}.index').exists()
   code, out, err = script_jobs.finish(start(folder, tmp_path))
   assert code == 0, err
-  assert 'Going on from step' in out
+  assert 'Resuming from step' in out
   expected, found = (script_jobs.values_at(d, STEPS) for d in (finished[0], tmp_path))
   assert expected.keys() == found.keys()
   for name in expected:

@@ -1,8 +1,8 @@
-"""One worker of the jobs of `multi_worker_test.py`: every worker needs a process of its own.
+"""One worker process of the jobs in `multi_worker_test.py`.
 
     python -m tests.tpu_utils.multi_worker_job SETTINGS
 
-SETTINGS are JSON: the keyword arguments of `work`. TF_CONFIG says which worker this is.
+SETTINGS are JSON: the keyword arguments of `work`. TF_CONFIG selects the worker.
 """
 import json
 import os
@@ -21,15 +21,15 @@ from tpu_utils.optimizers import build_optimizer
 from tpu_utils.trainer import Trainer
 
 BATCH_SIZE = 8  # Over all workers.
-NUM_EVAL = 11  # No multiple of anything: the workers' shares are unequal and end in padding.
+NUM_EVAL = 11  # A prime: the workers' shares are unequal and end in padding.
 NORM_MOMENTUM = 0.5
 
 
 class Examples:
-  """Training batches that are a function of the step; each worker takes its part of every batch.
+  """Training batches that depend on the step alone; each worker reads its part of every batch.
 
-  Examples grow along the batch, so that the workers' gradients and statistics differ. At step `signal_at`
-  worker `signalled` sends itself `signal_name`.
+  Examples grow along the batch, so that the workers' gradients and statistics differ. At step
+  `signal_at`, worker `signalled` sends itself `signal_name`.
   """
 
   def __init__(self, signal_at=None, signalled=None, signal_name='SIGTERM'):
@@ -52,7 +52,8 @@ class Examples:
 
     def tensors(step):
       images, labels = tf.numpy_function(part, [step], [tf.float32, tf.float32])
-      return {'images': tf.ensure_shape(images, [size, 4]), 'labels': tf.ensure_shape(labels, [size, 3])}
+      images, labels = tf.ensure_shape(images, [size, 4]), tf.ensure_shape(labels, [size, 3])
+      return {'images': images, 'labels': labels}
 
     return tf.data.Dataset.range(start_step, 10**6).map(tensors)
 
@@ -80,7 +81,7 @@ def _examples(seed, count):
 
 
 def make_runner(strategy, model_dir, norm=False, **settings):
-  """A `Runner` of a small classifier; with `norm`, its first layer is a batch norm of the images."""
+  """Returns the `Runner` of a small classifier; `norm` puts a batch norm before its layers."""
   keras.utils.set_random_seed(0)
   with strategy.scope():
     x = images = keras.Input((4,), name='images')
@@ -97,7 +98,10 @@ def make_runner(strategy, model_dir, norm=False, **settings):
     ema=ExponentialMovingAverage(0.9),
   )
   settings = {
-    'train_steps': 12, 'steps_per_eval': 6, 'save_checkpoints_steps': 6, 'iterations_per_loop': 2,
+    'train_steps': 12,
+    'steps_per_eval': 6,
+    'save_checkpoints_steps': 6,
+    'iterations_per_loop': 2,
     **settings,
   }
   job = config.JobConfig(model_dir=str(model_dir), **settings)
@@ -117,11 +121,11 @@ def values(trainer):
 
 
 def work(jobs, results):
-  """Does one job after the other; writes each one's last values to `<results>.<number>.npz`.
+  """Runs jobs one after another; writes the last values of each to `<results>.<number>.npz`.
 
   Args:
-    jobs: list of {'model_dir', 'examples': arguments of `Examples`, more arguments of `make_runner`}.
-    results: path.
+    jobs: a list of arguments of `make_runner`, with 'examples' for arguments of `Examples`.
+    results: start of the path.
   """
   strategy = distribute.create_strategy('multi_worker')
   for number, job in enumerate(jobs):

@@ -1,7 +1,4 @@
-"""Jobs of two real worker processes, with unequal data for each.
-
-What a batch, an evaluation and the model are is in `multi_worker_job.py`.
-"""
+"""Jobs of two real worker processes with unequal data; `multi_worker_job.py` has model and data."""
 import json
 import signal
 
@@ -18,7 +15,7 @@ TRAIN_STEPS = 12
 
 
 def _run(folder, jobs):
-  """Runs the jobs (a list for each worker); returns each worker's [{name: array} for each job]."""
+  """Runs a list of jobs for each worker; returns [worker][job]: {name: array}."""
   for worker in _processes(folder, jobs):
     assert worker.returncode == 0, worker.stderr
   return _results(folder, len(jobs[0]))
@@ -42,13 +39,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def finished(folder):
-  """{job: [values on each worker]} of one job after the other, started once."""
+  """Returns {job: [values on each worker]} of jobs that two processes ran one after another."""
   jobs = {
     'plain': {},
     'norm': {'norm': True},
     'stopped': {'train_steps': 40, 'examples': {'signal_at': 5, 'signalled': 1}},
   }
-  own = [[{'model_dir': str(folder / name), **settings} for name, settings in jobs.items()]] * WORKERS
+  own = [[{'model_dir': str(folder / name), **job} for name, job in jobs.items()]] * WORKERS
   own[1] = [dict(settings) for settings in own[1]]
   own[1][1]['model_dir'] = str(folder / 'not_the_chief')
   results = _run(folder, own)
@@ -57,7 +54,7 @@ def finished(folder):
 
 @pytest.fixture(scope='module')
 def alone(folder):
-  """The plain job in one process, on the joint batches."""
+  """Returns the runner of the plain job in one process, on the joint batches."""
   runner = job.make_runner(tf.distribute.OneDeviceStrategy('CPU:0'), folder / 'alone')
   runner.train(job.Examples(), job.Examples())
   return runner
@@ -87,7 +84,7 @@ def test_workers_hold_the_same_weights(finished):
     _assert_same_bits(first, second)
 
 
-def test_they_are_the_weights_of_one_process_on_the_joint_batches(finished, alone):
+def test_the_weights_equal_those_of_one_process_on_the_joint_batches(finished, alone):
   expected = job.values(alone.trainer)
   found = {name: finished['plain'][0][name] for name in expected}
   for name in expected:
@@ -95,7 +92,7 @@ def test_they_are_the_weights_of_one_process_on_the_joint_batches(finished, alon
 
 
 def test_the_checkpoint_holds_the_average_of_the_moving_statistics(folder, finished):
-  """The images are batch-normalised first, so the statistics depend on nothing but the data."""
+  """Batch norm is the first layer, so its statistics depend on the data alone."""
   means, variances = np.zeros([WORKERS, 4]), np.ones([WORKERS, 4])
   momentum = job.NORM_MOMENTUM
   for step in range(TRAIN_STEPS):
@@ -103,7 +100,7 @@ def test_the_checkpoint_holds_the_average_of_the_moving_statistics(folder, finis
     own = images.reshape(WORKERS, -1, 4)
     means = momentum * means + (1 - momentum) * own.mean(1)
     variances = momentum * variances + (1 - momentum) * own.var(1)
-    if step == TRAIN_STEPS // 2 - 1:  # A checkpoint and an evaluation came here.
+    if step == TRAIN_STEPS // 2 - 1:  # Averaged here for a checkpoint and an evaluation.
       means[:], variances[:] = means.mean(0), variances.mean(0)
   assert np.abs(variances[0] - variances[1]).max() > 0.5
   saved = _checkpoint(folder, 'norm', TRAIN_STEPS)
@@ -127,18 +124,18 @@ def test_evaluation_counts_each_example_once(folder, finished, alone):
 
 
 @pytest.mark.slow
-def test_sigterm_to_one_worker_stops_both_and_the_job_goes_on(folder, finished):
-  """And workers without a common folder say so."""
+def test_sigterm_to_one_worker_stops_both_and_the_job_resumes(folder, finished):
+  """Also checks the error of workers without a common folder, to save a start."""
   first, second = finished['stopped']
   step = int(first['step'])
   assert 0 < step < 40
   _assert_same_bits(first, second)
   saved = _checkpoint(folder, 'stopped', step)
   _assert_same_bits(saved, {name: first[name] for name in saved})
-  goes_on = {'model_dir': str(folder / 'stopped'), 'train_steps': 40}
+  resumes = {'model_dir': str(folder / 'stopped'), 'train_steps': 40}
   whole = {'model_dir': str(folder / 'whole'), 'train_steps': 40}
-  # A mistake comes last, because it ends the processes: no common folder.
-  jobs = [[goes_on, whole, {'model_dir': str(folder / name)}] for name in ('plain', 'empty')]
+  # The job without a common folder comes last, because it ends the processes.
+  jobs = [[resumes, whole, {'model_dir': str(folder / name)}] for name in ('plain', 'empty')]
   for worker in _processes(folder, jobs):
     assert worker.returncode == 1
     assert 'must be one folder that all workers share' in worker.stderr
@@ -149,7 +146,7 @@ def test_sigterm_to_one_worker_stops_both_and_the_job_goes_on(folder, finished):
 
 
 @pytest.mark.slow
-def test_when_a_worker_is_gone_the_other_says_so(folder):
+def test_a_killed_worker_is_an_error_of_the_other(folder):
   examples = {'signal_at': 8, 'signalled': 1, 'signal_name': 'SIGKILL'}
   own = {'model_dir': str(folder / 'killed'), 'train_steps': 10**6, 'examples': examples}
   first, second = _processes(folder, [[own]] * WORKERS)

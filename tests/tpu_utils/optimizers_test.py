@@ -1,4 +1,4 @@
-"""Optimizers against numpy, TensorFlow 1's own classes, and themselves on two replicas."""
+"""Optimizers against numpy, TensorFlow 1's own classes, and one replica against two."""
 import keras
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def variables_and_gradients(seed=0):
 
 
 def numpy_update(name, settings, value, gradient, lr, slots, skipped):
-  """One update by the published formulas in float64; changes `slots`, returns the new value."""
+  """Returns the value after an update by the published formulas in float64; changes `slots`."""
   if name == 'sgd':
     return value - lr * gradient
   if name == 'adamw':
@@ -67,7 +67,7 @@ def test_equals_numpy(name, settings, mode):
   variables, values, gradients = variables_and_gradients()
   optimizer = optimizers.build_optimizer(name, **settings)
   optimizer.build(variables)
-  # XLA is what compiles a step for TPUs; its kernels are other ones.
+  # On TPUs XLA compiles the step, with kernels of its own.
   apply = optimizer.apply
   if mode != 'eager':
     apply = tf.function(apply, jit_compile=mode == 'xla')
@@ -132,7 +132,7 @@ def test_lars_skips_exactly_the_chosen_variables():
 
 @pytest.mark.parametrize(('value', 'gradient', 'expected'), [
   (0.0, 2.0, -2.0),  # A variable of zeros: ratio 1.
-  (4.0, 0.0, 4.0),  # No gradient and no weight decay: stays, and is not NaN.
+  (4.0, 0.0, 4.0),  # No gradient, no weight decay: unchanged, not NaN.
 ])
 def test_lars_ratio_is_one_where_a_norm_is_zero(value, gradient, expected):
   variable = keras.Variable(np.full((2, 2), value, np.float32), name='kernel')
@@ -142,7 +142,7 @@ def test_lars_ratio_is_one_where_a_norm_is_zero(value, gradient, expected):
   np.testing.assert_array_equal(variable.numpy(), np.full((2, 2), expected))
 
 
-def test_a_variable_without_gradient_stays_with_its_slots():
+def test_a_variable_without_gradient_and_its_slots_do_not_change():
   variables, values, gradients = variables_and_gradients()
   optimizer = optimizers.build_optimizer('rmsprop')
   optimizer.build(variables)
@@ -152,7 +152,7 @@ def test_a_variable_without_gradient_stays_with_its_slots():
   assert not np.array_equal(variables[1].numpy(), values[1])
 
 
-def test_a_sparse_gradient_counts_as_dense():
+def test_a_sparse_gradient_is_applied_as_dense():
   results = []
   for sparse in (True, False):
     table = keras.Variable(np.ones((4, 2), np.float32), name='embeddings')
@@ -188,7 +188,7 @@ def test_adamw_without_correction_starts_small():
   optimizer = optimizers.build_optimizer('adamw', correct_bias=False, **settings)
   optimizer.build([variable])
   optimizer.apply([tf.constant([3.0])], 0.25)
-  # m is a tenth of the gradient, the root of v too; then half of a quarter decays.
+  # m and the root of v are a tenth of the gradient; then half of a quarter decays.
   np.testing.assert_allclose(variable.numpy(), [-0.25 * (1 - 0.125)], rtol=1e-5)
 
 
@@ -201,7 +201,7 @@ def test_adamw_leaves_the_chosen_variables_without_decay():
     np.testing.assert_allclose(variable.numpy(), before * (1 if i == 0 else 0.95), rtol=1e-6)
 
 
-def test_clipping_takes_all_gradients_together():
+def test_clipping_scales_all_gradients_by_their_joint_norm():
   gradients = [tf.constant([3.0]), None, tf.constant([[4.0]])]
   clipped, norm = optimizers.clip_by_global_norm(gradients, 1.0)
   assert float(norm) == 5
@@ -215,7 +215,7 @@ def test_clipping_takes_all_gradients_together():
 
 
 def small_model():
-  """Convolution, batch norm over all replicas, classifier, with the same weights at each call."""
+  """Returns a convolution, batch norm over all replicas and classifier, always the same."""
   keras.utils.set_random_seed(3)
   images = keras.Input((6, 6, 2), name='images')
   x = keras.layers.Conv2D(4, 3, use_bias=False, name='conv')(images)
@@ -226,7 +226,7 @@ def small_model():
 
 
 def train_small_model(strategy, name):
-  """Five steps on the same eight images in total, with clipping that bites; returns (model, optimizer)."""
+  """Trains five steps on eight images in total, with clipping; returns (model, optimizer)."""
   replicas = strategy.num_replicas_in_sync
   with strategy.scope():
     model = small_model()
@@ -235,7 +235,7 @@ def train_small_model(strategy, name):
     optimizer.build(model.trainable_variables)
   rng = np.random.default_rng(5)
   images = rng.normal(size=(STEPS, 8, 6, 6, 2)).astype(np.float32)
-  images[:, 4:] *= 3  # What the replicas see differs also in distribution.
+  images[:, 4:] *= 3  # The replicas' data differ in distribution, too.
   labels = np.eye(3, dtype=np.float32)[rng.integers(3, size=(STEPS, 8))]
 
   def values(array):
@@ -262,7 +262,7 @@ def train_small_model(strategy, name):
       norm = strategy.reduce('mean', strategy.run(step, (images, labels, i)), axis=None)
     return norm
 
-  assert train(values(images), values(labels)) > 0.2  # Else this would not test clipping.
+  assert train(values(images), values(labels)) > 0.2  # Otherwise nothing is clipped.
   return model, optimizer
 
 
@@ -281,20 +281,39 @@ def test_two_replicas_with_unequal_data_equal_one_with_the_joint_batch(two_repli
   assert all(np.abs(trained[path].numpy() - value).max() > 1e-5 for path, value in start.items())
 
 
-@pytest.mark.parametrize(('call', 'said'), [
-  (lambda: optimizers.build_optimizer('rmsprob'), "Unknown optimizer 'rmsprob': did you mean rmsprop"),
-  (lambda: optimizers.build_optimizer('rmsprop', decai=0.9), "setting of optimizer rmsprop 'decai': did you mean decay"),
-  (lambda: optimizers.build_optimizer('momentum', momentum=-1), 'momentum must be zero or more, got -1'),
-  (lambda: optimizers.build_optimizer('sgd').apply([], 0.1), 'needs build(variables) first'),
-])
-def test_bad_settings(call, said):
+def build_and_apply():
+  optimizers.build_optimizer('sgd').apply([], 0.1)
+
+
+@pytest.mark.parametrize(
+  ('call', 'arguments', 'said'),
+  [
+    (
+      optimizers.build_optimizer,
+      {'name': 'rmsprob'},
+      "Unknown optimizer 'rmsprob': did you mean rmsprop",
+    ),
+    (
+      optimizers.build_optimizer,
+      {'name': 'rmsprop', 'decai': 0.9},
+      "setting of optimizer rmsprop 'decai': did you mean decay",
+    ),
+    (
+      optimizers.build_optimizer,
+      {'name': 'momentum', 'momentum': -1},
+      'momentum must be zero or more, got -1',
+    ),
+    (build_and_apply, {}, 'needs build(variables) first'),
+  ],
+)
+def test_wrong_settings_are_refused(call, arguments, said):
   with pytest.raises(ValueError, match='.') as error:
-    call()
+    call(**arguments)
   assert said in str(error.value)
   assert '\n' not in str(error.value)
 
 
-def test_bad_variables_and_gradients():
+def test_wrong_variables_and_gradients_are_refused():
   variables, _, gradients = variables_and_gradients()
   optimizer = optimizers.build_optimizer('momentum')
   with pytest.raises(ValueError, match="2 variables have the path 'kernel'"):

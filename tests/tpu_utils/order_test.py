@@ -1,4 +1,4 @@
-"""Training's order: each epoch a permutation, in long runs, a function of seed and position."""
+"""The shuffle order: permutations with long runs, a function of seed and position."""
 import math
 
 import numpy as np
@@ -16,7 +16,7 @@ def window(shuffled, number):
 
 
 def sequence(shuffled, windows, records_of=None):
-  """The examples of the first windows, each window checked for its position and its slots."""
+  """Returns the examples of the first windows; checks position and slots of each window."""
   examples, position = [], 0
   for number in range(windows):
     found = window(shuffled, number)
@@ -32,7 +32,7 @@ def sequence(shuffled, windows, records_of=None):
   return np.concatenate(examples)
 
 
-# Stored before the two orders of images and texts became one: resumed jobs read by them.
+# Stored orders: with any change, resumed jobs would read other examples.
 
 
 def test_images_are_read_in_the_stored_order():
@@ -58,7 +58,7 @@ def test_texts_are_read_in_the_stored_order():
   ]
 
 
-# One example a record: images.
+# One example per record: images.
 
 
 def epoch_order(num_examples, epoch, seed=0):
@@ -88,14 +88,14 @@ def test_seeds_and_epochs_of_images_differ():
   np.testing.assert_array_equal(orders[0], epoch_order(1442, 0, 0))
 
 
-def test_a_window_mixes_places_of_the_whole_set():
+def test_a_window_mixes_examples_of_the_whole_set():
   first_window = epoch_order(100_000, 0)[: stream.WINDOW]
   tenths = np.bincount(first_window // 10_000, minlength=10)
   assert (tenths > 0).all()
   assert abs(np.corrcoef(first_window[:-1], first_window[1:])[0, 1]) < 0.1
 
 
-def test_blocks_are_runs():
+def test_blocks_are_read_in_one_piece():
   num_examples = 10_007
   shuffled = stream.training_order(0, num_examples, 3)
   seen = []
@@ -118,7 +118,7 @@ def test_window_at_finds_every_position():
     assert int(found.position) + place == position
 
 
-# Several examples a record: texts of images.
+# Several examples per record: texts of images.
 
 
 @settings(max_examples=30, deadline=None)
@@ -177,7 +177,7 @@ def test_epochs_and_seeds_of_texts_differ():
 
 
 def test_texts_of_an_image_are_spread_over_their_window():
-  """Neighbours in the sequence are hardly ever of the same image."""
+  """Neighbours in the sequence hardly ever belong to one image."""
   shuffled = order.ShuffledOrder(0, 512, 0, block=8, window=64, counts=np.full(512, 5))
   record = window(shuffled, 0).example.numpy() // 5
   assert np.mean(record[1:] == record[:-1]) < 0.02

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of layers with a count known on paper, with and without weights."""
+"""Parameters and multiply-adds, against counts by hand, with and without weights."""
 import subprocess
 import sys
 
@@ -37,14 +37,14 @@ def flops_of(function, *shape, **arguments):
     (layers.GlobalAveragePooling2D(), (8, 8, 4), 0),
   ],
 )
-def test_layers(layer, shape, want):
+def test_layers_equal_counts_by_hand(layer, shape, want):
   assert flops_of(layer, *shape) == want
   assert flops_of(layer, *shape, batch_size=3) == 3 * want
   inputs = keras.Input(shape)
   assert traced.multiply_adds(keras.Model(inputs, layer(inputs))) == want
 
 
-def test_attention():
+def test_attention_counts_its_matrix_products():
   def attend(x):
     return layers.MultiHeadAttention(num_heads=4, key_dim=16)(x, x)
 
@@ -53,13 +53,13 @@ def test_attention():
   assert flops_of(attend, 10, 64) == projections + products
 
 
-def test_matrix_products():
+def test_matrix_products_are_counted():
   assert flops_of(lambda x: ops.matmul(x, ops.transpose(x, (0, 2, 1))), 8, 5) == 8 * 8 * 5
   assert flops_of(lambda x: ops.einsum('bij,bkj->bik', x, x), 8, 5) == 8 * 8 * 5
   assert flops_of(lambda x: ops.einsum('b...j,b...j->b...', x, x), 8, 5) == 8 * 5
 
 
-def test_a_subclass_is_not_taken_for_its_base():
+def test_a_subclass_is_traced():
   class Mixing(layers.Add):
     def call(self, inputs):
       return ops.matmul(*inputs)
@@ -67,19 +67,19 @@ def test_a_subclass_is_not_taken_for_its_base():
   assert flops_of(lambda x: Mixing()([x, x]), 5, 5) == 5**3
 
 
-def test_a_layer_counts_each_time_that_it_is_called():
+def test_a_layer_counts_at_each_call():
   dense = layers.Dense(4)
   assert flops_of(lambda x: dense(dense(x)), 4) == 2 * 16
 
 
-def test_an_axis_that_takes_in_the_batch():
+def test_an_operation_may_merge_the_batch_axis():
   def pairs(x):
     return layers.Dense(3)(ops.reshape(x, (-1, 4)))
 
   assert flops_of(pairs, 5, 4, batch_size=2) == 2 * 5 * 4 * 3
 
 
-def test_nested_model_and_named_inputs():
+def test_nested_models_and_named_inputs_are_counted():
   inner_input = keras.Input((4,))
   inner = keras.Model(inner_input, layers.Dense(6)(inner_input))
   inputs = {'a': keras.Input((4,), name='a'), 'b': keras.Input((4,), name='b')}
@@ -101,14 +101,14 @@ def test_loops_are_refused():
 
 
 def built_twice(build):
-  """The counts without memory, and those of the model with its weights."""
+  """Returns the counts without weights, and those of the built model."""
   model = build()
   weights = model.trainable_weights, model.non_trainable_weights
   sizes = [sum(int(np.prod(v.shape)) for v in w) for w in weights]
   return profile.count(build), profile.Counts(*sizes, profile.flops(model))
 
 
-def test_counts_without_weights():
+def test_counts_without_and_with_weights_are_equal():
   def build():
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, use_bias=False)(inputs)
@@ -123,7 +123,7 @@ def test_counts_without_weights():
   assert counts.parameters == 9 * 3 * 4 + 2 * 4 + 2 * 4 + attention + (4 * 2 + 2)
 
 
-def test_counts_of_a_model_that_is_not_functional():
+def test_a_subclassed_model_is_counted():
   class Gram(keras.Model):
     def __init__(self):
       super().__init__()

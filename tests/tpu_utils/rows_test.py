@@ -6,7 +6,7 @@ from tpu_utils import rows
 
 
 class Pod:
-  """One client of two hosts with two replicas each, as `TPUStrategy` has it; values are tuples."""
+  """A strategy with two hosts of two replicas each and one client, like `TPUStrategy`."""
 
   num_replicas_in_sync = 4
 
@@ -14,7 +14,7 @@ class Pod:
     return value
 
 
-def test_hosts_come_one_after_the_other_and_fill_up_rows_are_gone():
+def test_rows_are_ordered_by_host_and_padding_is_removed():
   collector = rows.RowCollector(Pod())
   dataset = collector.watch(lambda context: context.input_pipeline_id)
   assert dataset(tf.distribute.InputContext(2, 1, 4)) == 1
@@ -28,11 +28,11 @@ def test_hosts_come_one_after_the_other_and_fill_up_rows_are_gone():
   assert set(collector.rows()) == {'row'}
 
 
-def test_no_batches_are_no_rows():
+def test_without_batches_there_are_no_rows():
   assert rows.RowCollector(Pod()).rows() == {}
 
 
-def test_text_cannot_be_gathered_but_stays_on_one_host():
+def test_text_is_allowed_in_a_single_process():
   found = rows.replica_rows(Pod(), {'answer': ['a', 'b']}, tf.constant([1.0, 0.0]))
   assert found['answer'].numpy().tolist() == [b'a', b'b']
   assert found['_keep'].numpy().tolist() == [1, 0]

@@ -1,4 +1,4 @@
-"""Jobs: resume, evaluation, following, signals and errors, with a model of two layers."""
+"""The runner: resuming, evaluation, following, signals and errors, with a small model."""
 import json
 import os
 import signal
@@ -20,7 +20,7 @@ OBJECTIVE = 'top_1_accuracy'
 
 
 class _Input:
-  """Sixteen examples over and over; example `bad` is not finite, step `signal_at` sends SIGTERM."""
+  """Sixteen examples, repeated; step `bad` has infinite images, step `signal_at` sends SIGTERM."""
 
   def __init__(self, bad=None, signal_at=None):
     generator = np.random.default_rng(0)
@@ -57,7 +57,10 @@ class _Input:
 
 def _runner(model_dir, units=8, identity=None, evaluators=None, **settings):
   settings = {
-    'train_steps': 12, 'steps_per_eval': 6, 'save_checkpoints_steps': 3, 'iterations_per_loop': 2,
+    'train_steps': 12,
+    'steps_per_eval': 6,
+    'save_checkpoints_steps': 3,
+    'iterations_per_loop': 2,
     **settings,
   }
   strategy = tf.distribute.OneDeviceStrategy('CPU:0')
@@ -100,10 +103,11 @@ def _assert_same_bits(a, b):
 
 
 def _history(model_dir, folder='eval'):
-  return [json.loads(line) for line in (model_dir / folder / 'results.jsonl').read_text().splitlines()]
+  lines = (model_dir / folder / 'results.jsonl').read_text().splitlines()
+  return [json.loads(line) for line in lines]
 
 
-def test_a_job_in_two_parts_ends_with_the_bits_of_one(tmp_path):
+def test_a_resumed_job_ends_with_the_same_bits(tmp_path):
   whole = _runner(tmp_path / 'whole')
   whole.train(_Input(), _Input())
   _runner(tmp_path / 'parts', train_steps=6).train(_Input(), _Input())
@@ -114,7 +118,7 @@ def test_a_job_in_two_parts_ends_with_the_bits_of_one(tmp_path):
   assert [entry['step'] for entry in _history(tmp_path / 'whole')] == [6, 12]
 
 
-def test_what_is_done_is_not_done_again(tmp_path, capsys):
+def test_a_finished_job_does_nothing_when_started_again(tmp_path, capsys):
   _runner(tmp_path).train(_Input(), _Input())
   again = _runner(tmp_path)
   again.train(_Input(), _Input())
@@ -122,15 +126,15 @@ def test_what_is_done_is_not_done_again(tmp_path, capsys):
   assert len(_history(tmp_path)) == 2
 
 
-def test_an_evaluation_that_was_missed_is_made_up_for(tmp_path):
-  """A kill between the checkpoint of step 12 and its evaluation."""
+def test_a_missed_evaluation_is_run_after_a_restart(tmp_path):
+  """The job was killed between the checkpoint of step 12 and its evaluation."""
   _runner(tmp_path).train(_Input(), _Input())
   history = tmp_path / 'eval' / 'results.jsonl'
   expected = _history(tmp_path)
-  history.write_text(history.read_text().splitlines()[0] + '\n{"step": 12, "lo')  # Cut off, too.
+  history.write_text(history.read_text().splitlines()[0] + '\n{"step": 12, "lo')  # Cut off.
   _runner(tmp_path).train(_Input(), _Input())
   assert _history(tmp_path) == expected
-  _runner(tmp_path).train(_Input(), _Input())  # And the job starts again after that.
+  _runner(tmp_path).train(_Input(), _Input())  # Starting once more works.
   assert _history(tmp_path) == expected
 
 
@@ -155,14 +159,14 @@ def test_the_best_checkpoint_and_its_results_are_kept(tmp_path):
   assert work.checkpoints.best_objective() == pytest.approx(best[OBJECTIVE], abs=1e-6)
 
 
-def test_an_evaluation_between_two_checkpoints_is_archived_whole(tmp_path):
+def test_an_evaluation_between_two_checkpoints_archives_a_checkpoint(tmp_path):
   work = _runner(tmp_path, train_steps=7, steps_per_eval=5, save_checkpoints_steps=3)
   work.train(_Input(), _Input())
   assert work.checkpoints.steps() == [3, 5, 6, 7]
   assert checkpoints.read(work.checkpoints.best())
 
 
-def test_sigterm_saves_and_leaves_and_the_rest_gives_the_same_bits(tmp_path):
+def test_sigterm_saves_and_resuming_gives_the_same_bits(tmp_path):
   whole = _runner(tmp_path / 'whole')
   whole.train(_Input(), _Input())
   with pytest.raises(cli.Interrupted, match='Stopped by SIGTERM at step'):
@@ -174,7 +178,7 @@ def test_sigterm_saves_and_leaves_and_the_rest_gives_the_same_bits(tmp_path):
   assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_a_diverged_job_says_so_and_keeps_its_checkpoints(tmp_path):
+def test_a_diverged_job_stops_and_keeps_its_checkpoints(tmp_path):
   with pytest.raises(NonFiniteLossError) as error:
     _runner(tmp_path).train(_Input(bad=7), None)
   for part in ('step 8', 'step 6 is kept', '--base_learning_rate'):
@@ -200,17 +204,17 @@ def test_a_model_dir_that_is_a_file_is_refused(tmp_path):
     _runner(tmp_path / 'file' / 'model_dir').train(_Input(), None)
 
 
-def test_follow_evaluates_what_appears_until_the_last_step(tmp_path, monkeypatch):
+def test_follow_evaluates_new_checkpoints_until_the_last_step(tmp_path, monkeypatch):
   trained = _runner(tmp_path, keep_checkpoint_max=9)
   trained.train(_Input(), _Input())
   newest_first = _runner(tmp_path, mode='eval', eval_name='test')
   newest_first.follow(_Input())
   entries = _history(tmp_path, 'eval_test')
   assert [entry['step'] for entry in entries] == [12]
-  assert entries[-1] == _history(tmp_path)[-1]  # The same numbers from the file alone.
+  assert entries[-1] == _history(tmp_path)[-1]  # The checkpoint alone gives the same numbers.
 
 
-def test_follow_gives_up_after_the_timeout(tmp_path, monkeypatch, capsys):
+def test_follow_ends_after_the_timeout(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(runner, '_POLL_SECONDS', 0.01)
   _runner(tmp_path, train_steps=6).train(_Input(), None)
   _runner(tmp_path, mode='eval', eval_timeout=0).follow(_Input())
@@ -218,7 +222,7 @@ def test_follow_gives_up_after_the_timeout(tmp_path, monkeypatch, capsys):
   assert [entry['step'] for entry in _history(tmp_path)] == [6]
 
 
-def test_summaries_hold_what_the_readme_promises(tmp_path):
+def test_summaries_have_the_values_that_the_readme_lists(tmp_path):
   _runner(tmp_path).train(_Input(), _Input())
   tags = {'': set(), 'eval': set()}
   for folder, found in tags.items():
@@ -231,7 +235,7 @@ def test_summaries_hold_what_the_readme_promises(tmp_path):
   assert {'loss', 'top_1_accuracy', 'top_5_accuracy'} <= tags['eval']
 
 
-def test_the_run_record_grows_with_each_start(tmp_path):
+def test_each_start_is_appended_to_run_json(tmp_path):
   for number in (1, 2):
     runner.write_run_info(str(tmp_path), {'flags': {'seed': number}})
   starts = json.loads((tmp_path / 'run.json').read_text())['starts']

@@ -1,4 +1,4 @@
-"""Learning rates against the official graph's, at every step listed."""
+"""Learning rates against those of the official graph."""
 import dataclasses
 import json
 import pathlib
@@ -46,7 +46,7 @@ def test_compiled_by_xla_it_is_the_same_to_rounding(kind):
   np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-9)
 
 
-def test_a_stair_needs_no_whole_number_of_steps():
+def test_a_stair_may_be_a_fraction_of_a_step():
   schedule = schedules.build_learning_rate(
     1.0, steps_per_epoch=1.5, decay_epochs=1, decay_factor=0.5, warmup_epochs=0
   )
@@ -54,7 +54,7 @@ def test_a_stair_needs_no_whole_number_of_steps():
   assert lrs == [1.0, 1.0, 0.5, 0.25, 0.25, 0.125, 0.0625]
 
 
-def test_warmup_shorter_than_a_step_is_no_warmup():
+def test_a_warmup_shorter_than_a_step_is_left_out():
   schedule = schedules.build_learning_rate(0.3, steps_per_epoch=3, warmup_epochs=0.2)
   assert schedule(0).numpy() == np.float32(0.3)
 
@@ -68,7 +68,7 @@ def test_poly_ends_at_the_official_end_even_from_below():
   assert lrs[-1] == np.float32(0.1)
 
 
-def test_a_schedule_is_plain_settings():
+def test_a_schedule_consists_of_plain_settings():
   schedule = schedules.build_learning_rate(0.5, 4, 'cosine', total_steps=40, warmup_epochs=1)
   assert dataclasses.asdict(schedule) == {
     'initial_lr': 0.5, 'warmup_steps': 4, 'after': {'initial_lr': 0.5, 'total_steps': 40}
@@ -81,8 +81,8 @@ def test_a_schedule_is_plain_settings():
   (0, 'optimizer_first', [1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0, 0]),
   (6, 'optimizer_first', [0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 0, 0]),
 ])
-def test_linear(warmup, order, expected):
-  """Rates by pytorch-transformers' formula for 6 steps, in the two orders of OSCAR's scripts."""
+def test_linear_equals_the_official_formula(warmup, order, expected):
+  """Compares with pytorch-transformers' formula for 6 steps, in both orders of OSCAR's scripts."""
   schedule = schedules.build_linear(2.0, 6, warmup, order)
   found = [float(schedule(step)) for step in range(8)]
   np.testing.assert_allclose(found, 2 * np.array(expected), rtol=1e-6)
@@ -98,7 +98,7 @@ def test_linear_warmup_alone():
   ({'warmup_steps': 0.5}, 'warmup_steps must be a whole number'),
   ({'total_steps': 0}, 'total_steps must be a positive number'),
 ])
-def test_bad_settings_of_linear(settings, said):
+def test_wrong_settings_of_linear_are_refused(settings, said):
   with pytest.raises(ValueError, match=said):
     schedules.build_linear(**{'initial_lr': 0.1, 'total_steps': 5, **settings})
 
@@ -110,7 +110,10 @@ def test_bad_settings_of_linear(settings, said):
   ({'lr_decay_type': 'constant'}, 'warmup_epochs=5 needs steps_per_epoch'),
   ({'lr_decay_type': 'cosine', 'warmup_epochs': 0}, 'needs total_steps'),
   ({'lr_decay_type': 'poly', 'steps_per_epoch': 4}, 'needs total_steps'),
-  ({'lr_decay_type': 'poly', 'steps_per_epoch': 4, 'total_steps': 19}, 'between 0 and total_steps=19'),
+  (
+    {'lr_decay_type': 'poly', 'steps_per_epoch': 4, 'total_steps': 19},
+    'between 0 and total_steps=19',
+  ),
   ({'steps_per_epoch': 0}, 'steps_per_epoch must be a positive number, got 0'),
   ({'steps_per_epoch': 4, 'warmup_epochs': -1}, 'warmup_epochs must be zero or more, got -1'),
   ({'steps_per_epoch': 4, 'decay_factor': 0}, 'decay_factor must be a positive number'),
@@ -118,7 +121,7 @@ def test_bad_settings_of_linear(settings, said):
   ({'steps_per_epoch': 4, 'initial_lr': float('nan')}, 'initial_lr must be a finite number'),
   ({'steps_per_epoch': 4, 'initial_lr': -0.1}, 'initial_lr must be a finite number'),
 ])
-def test_bad_settings_are_refused_before_training(settings, said):
+def test_wrong_settings_are_refused_before_training(settings, said):
   with pytest.raises(ValueError, match='.') as error:
     schedules.build_learning_rate(**{'initial_lr': 0.1, **settings})
   assert said in str(error.value)
@@ -132,7 +135,7 @@ def test_steps_begin_with_their_epochs(jit_compile):
   )
   compiled = tf.function(schedule, jit_compile=jit_compile)
   got = [float(compiled(tf.constant(step, tf.int64))) for step in range(10)]
-  # Epochs begin at 0, 2.5, 5 and 7.5; in float64, as Lua has it, then rounded once.
+  # Epochs begin at 0, 2.5, 5 and 7.5; computed in float64 like Lua, then rounded once.
   drops = [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]
   np.testing.assert_array_equal(np.float32(got), np.float32([0.1 * 0.1**n for n in drops]))
 

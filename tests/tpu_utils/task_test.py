@@ -1,4 +1,4 @@
-"""What a `Task` may ask of the trainer: on one replica, on two of one process, on two workers."""
+"""Tasks in the trainer: on one replica, on two replicas of a process, on two workers."""
 import json
 
 import numpy as np
@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def found(folder, two_replicas):
-  """{kind of strategy: what came out}; 'chief' and 'other' are the workers of one job."""
+  """Returns {strategy: results of the tasks}; 'chief' and 'other' are workers of one job."""
   results = {
     'one': toy_tasks.outcomes(tf.distribute.OneDeviceStrategy('CPU:0'), folder / 'one'),
     'two': toy_tasks.outcomes(two_replicas, folder / 'two'),
@@ -36,7 +36,7 @@ def history(folder):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_rows_come_in_order_without_those_that_fill_up(found, kind):
+def test_rows_come_in_order_without_padding(found, kind):
   rows = found[kind]['rows']
   assert rows['row'] == list(range(toy_tasks.NUM_EVAL))
   pairs = toy_tasks.Pairs()
@@ -46,7 +46,7 @@ def test_rows_come_in_order_without_those_that_fill_up(found, kind):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_a_metric_of_all_rows(found, kind):
+def test_a_metric_may_use_all_rows(found, kind):
   results = found[kind]['results']
   pairs = toy_tasks.Pairs()
   scores = pairs.images @ np.linspace(-1, 1, 4, dtype='float32')
@@ -55,18 +55,18 @@ def test_a_metric_of_all_rows(found, kind):
   recall = pairs.relevant.reshape(shape)[np.arange(toy_tasks.QUERIES), best].mean()
   error = np.square(scores - pairs.relevant).mean()
   assert results['squared_error'] == pytest.approx(error, rel=1e-5)
-  if kind == 'other':  # `summarize` is the chief's work.
+  if kind == 'other':  # Only the chief calls `summarize`.
     assert 'recall_at_1' not in results
   else:
     assert results['recall_at_1'] == pytest.approx(recall) and 0 < recall < 1
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_a_reward_of_the_host_is_learnt_from(found, kind):
+def test_a_task_learns_from_a_reward_of_the_host(found, kind):
   rewards = found[kind]['rewards']
   assert rewards[0] < 0.75
   assert rewards[-1] > 0.9
-  assert found[kind]['greedy'] == {'greedy': 1}  # Nothing is rolled out there: no loss, no reward.
+  assert found[kind]['greedy'] == {'greedy': 1}  # Without rollout: no loss, no reward.
 
 
 def test_workers_learn_the_same_policy(found):
@@ -74,7 +74,7 @@ def test_workers_learn_the_same_policy(found):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_a_loss_that_changes_with_the_step(found, kind):
+def test_a_loss_may_depend_on_the_step(found, kind):
   assert found[kind]['late_steps'] == [0, 1, 2, 3]
   assert found[kind]['late_evaluation'] == 4
   kernels = found[kind]['late_kernels']
@@ -84,7 +84,7 @@ def test_a_loss_that_changes_with_the_step(found, kind):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_an_evaluator_decides_which_checkpoint_is_the_best(found, folder, kind):
+def test_an_evaluator_may_choose_the_best_checkpoint(found, folder, kind):
   assert found[kind]['best'] == 'model.ckpt-4'
   entries = history(folder / {'chief': 'workers', 'other': 'workers'}.get(kind, kind))
   assert [entry['step'] for entry in entries] == [2, 4, 6]
@@ -94,10 +94,10 @@ def test_an_evaluator_decides_which_checkpoint_is_the_best(found, folder, kind):
   assert all('recall_at_1' in entry for entry in entries)
 
 
-# ---- the step alone
+# ---- a single step
 
 
-def test_step_fn_is_the_step_that_trains():
+def test_step_fn_updates_like_train():
   pairs, ends = toy_tasks.Pairs(), []
   context = tf.distribute.InputContext()
   dataset = pairs.train_dataset(context, 0)
@@ -117,17 +117,21 @@ def test_step_fn_is_the_step_that_trains():
 
 
 def test_step_fn_traces_from_the_signature_alone(two_replicas):
-  """Both steps, on one replica and on two; compiled by XLA on one."""
+  """Checks both steps, on one replica and on two; compiled by XLA on one."""
   pairs = toy_tasks.Pairs()
   context = tf.distribute.InputContext()
-  specs = {True: pairs.train_dataset(context, 0).element_spec, False: pairs.eval_dataset(context).element_spec}
-  for strategy in (tf.distribute.OneDeviceStrategy('CPU:0'), two_replicas):
+  one_device = tf.distribute.OneDeviceStrategy('CPU:0')
+  specs = {
+    True: pairs.train_dataset(context, 0).element_spec,
+    False: pairs.eval_dataset(context).element_spec,
+  }
+  for strategy in (one_device, two_replicas):
     trainer = toy_tasks.make_trainer(strategy, toy_tasks.recall_task())
     for training, spec in specs.items():
       concrete = trainer.step_fn(spec, training=training).get_concrete_function()
       assert concrete.graph.get_operations()
   batch = next(iter(pairs.train_dataset(context, 0)))
-  trainer = toy_tasks.make_trainer(tf.distribute.OneDeviceStrategy('CPU:0'), toy_tasks.recall_task())
+  trainer = toy_tasks.make_trainer(one_device, toy_tasks.recall_task())
   compiled = trainer.step_fn(specs[True], jit_compile=True)
   text = compiled.experimental_get_compiler_ir(batch, tf.constant(0, tf.int64))(stage='stablehlo')
   assert 'stablehlo' in text
@@ -136,7 +140,7 @@ def test_step_fn_traces_from_the_signature_alone(two_replicas):
 # ---- refusals
 
 
-def test_what_a_task_lacks_is_said():
+def test_a_missing_function_of_a_task_is_named():
   task = Task({'squared_error': toy_tasks.squared_error})
   trainer = toy_tasks.make_trainer(tf.distribute.OneDeviceStrategy('CPU:0'), task)
   with pytest.raises(ValueError, match='Task.predict is missing'):
@@ -155,9 +159,10 @@ def test_a_reward_of_another_length_is_refused():
     trainer.train(trainer.train_iterator(toy_tasks.contexts), 1)
 
 
-def test_a_name_that_is_taken_is_refused():
+def test_a_metric_name_that_is_taken_is_refused():
   task = toy_tasks.recall_task()
   task = Task(task.losses, predict=task.predict, summarize=lambda rows: {'squared_error': 1})
   trainer = toy_tasks.make_trainer(tf.distribute.OneDeviceStrategy('CPU:0'), task)
-  with pytest.raises(ValueError, match="Task.summarize: the metric 'squared_error' is there already"):
+  message = "Task.summarize: the metric 'squared_error' is there already"
+  with pytest.raises(ValueError, match=message):
     trainer.evaluate(toy_tasks.Pairs().eval_dataset)

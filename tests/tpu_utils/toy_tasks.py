@@ -1,8 +1,8 @@
-"""Toy tasks for `task_test.py`, on any strategy; also one worker of its two-worker job.
+"""Toy tasks for `task_test.py`, on any strategy; as a program, a worker of its two-worker job.
 
     python -m tests.tpu_utils.toy_tasks FOLDER
 
-`outcomes` is all that the test looks at; a worker writes it to FOLDER/<its number>.json.
+The worker writes the result of `outcomes` to FOLDER/<number of the worker>.json.
 """
 import json
 import os
@@ -20,11 +20,11 @@ from tpu_utils.trainer import Task, Trainer
 
 BATCH_SIZE = 8  # Over all replicas.
 QUERIES, CANDIDATES = 5, 3
-NUM_EVAL = QUERIES * CANDIDATES  # No multiple of the batch: the last batches are filled up.
+NUM_EVAL = QUERIES * CANDIDATES  # No multiple of the batch: the last batches are padded.
 
 
 class Pairs:
-  """Queries with candidates, one of which is relevant; the rows of a query lie in several batches."""
+  """Queries with candidates, one of them relevant; a query's rows lie in several batches."""
 
   def __init__(self):
     generator = np.random.default_rng(3)
@@ -42,7 +42,7 @@ class Pairs:
     local_replicas = context.num_replicas_in_sync // pipelines
     share = -(-NUM_EVAL // pipelines)
     rows = np.arange(NUM_EVAL)[pipeline * share : (pipeline + 1) * share]
-    size = 2  # Of one replica.
+    size = 2  # Per replica.
     batches = -(-share // (size * local_replicas)) * local_replicas
     fill = batches * size - len(rows)
     weights = np.concatenate([np.ones(len(rows)), np.zeros(fill)]).astype('float32')
@@ -55,7 +55,7 @@ class Pairs:
 
 
 def make_trainer(strategy, task, units=1, rate=0.1):
-  """A `Trainer` of a linear model with fixed weights."""
+  """Returns a `Trainer` of a linear model with fixed initial weights."""
   with strategy.scope():
     images = keras.Input((4,), name='images')
     model = keras.Model(images, keras.layers.Dense(units, name='score')(images), name='toy')
@@ -64,7 +64,7 @@ def make_trainer(strategy, task, units=1, rate=0.1):
   return Trainer(strategy, model, task, build_optimizer('sgd'), lambda step: rate)
 
 
-# ---- rows and a metric of all of them
+# ---- rows of predictions and a metric computed from all of them
 
 
 def squared_error(outputs, batch, step):
@@ -75,7 +75,7 @@ def squared_error(outputs, batch, step):
 
 
 def recall_task():
-  """Ranks the candidates of each query; its rows come from different batches and replicas."""
+  """Returns a task that ranks the candidates of a query, from several batches and replicas."""
 
   def predict(outputs, batch):
     relevant = batch['relevant'] > 0.5
@@ -90,15 +90,15 @@ def recall_task():
   return Task({'squared_error': squared_error}, predict=predict, summarize=summarize)
 
 
-# ---- a host reward
+# ---- a reward from the host
 
 
 def reward_task():
-  """A bandit: contexts are one-hot, action `context % 3` pays; Python says so, on the host."""
+  """Returns a bandit: contexts are one-hot; Python on the host rewards action `context % 3`."""
 
   def rollout(model, batch, seed):
     logits = model(batch['images'], training=False)
-    # Gumbel's way: XLA has no `stateless_categorical`.
+    # The Gumbel trick: XLA has no `stateless_categorical`.
     uniform = tf.random.stateless_uniform(tf.shape(logits), seed, minval=1e-9)
     actions = tf.argmax(logits - tf.math.log(-tf.math.log(uniform)), -1, tf.int32)
     return {'actions': actions, 'contexts': tf.argmax(batch['images'], -1, tf.int32)}
@@ -117,7 +117,7 @@ def reward_task():
     return tf.reduce_sum(batch['reward']), tf.cast(tf.size(batch['reward']), tf.float32)
 
   def greedy(outputs, batch, step):
-    """What the best action pays, without a rollout: the metric of evaluation."""
+    """Returns the reward of the most probable action: a metric for evaluation without rollout."""
     del step
     best = tf.argmax(outputs, -1, tf.int32)
     right = best == tf.argmax(batch['images'], -1, tf.int32) % 3
@@ -134,14 +134,15 @@ def reward_task():
 
 def contexts(context):
   size = context.get_per_replica_batch_size(32)
-  return tf.data.Dataset.from_tensors({'images': np.eye(4, dtype='float32')[np.arange(size) % 4]}).repeat()
+  images = np.eye(4, dtype='float32')[np.arange(size) % 4]
+  return tf.data.Dataset.from_tensors({'images': images}).repeat()
 
 
 # ---- a loss that changes with the step
 
 
 def late_task(first=2):
-  """Learns from step `first` on only; the loss says the step."""
+  """Returns a task that learns only from step `first` on, with the step as a metric."""
 
   def late(outputs, batch, step):
     total, weight = squared_error(outputs, batch, step)
@@ -154,11 +155,11 @@ def late_task(first=2):
   return Task({'late': late}, {'steps': steps}, ('steps',))
 
 
-# ---- all of it on one strategy
+# ---- all tasks on one strategy
 
 
 def outcomes(strategy, folder):
-  """{name: JSON-able} of what the tasks come to on a strategy; `folder` is for the job."""
+  """Returns {name: JSON-able result} of the tasks on a strategy; the job writes to `folder`."""
   pairs = Pairs()
   found = {}
   trainer = make_trainer(strategy, recall_task())
@@ -184,14 +185,18 @@ def outcomes(strategy, folder):
   runner = Runner(
     make_trainer(strategy, recall_task()),
     config.JobConfig(
-      model_dir=str(folder), train_steps=6, steps_per_eval=2, save_checkpoints_steps=2, iterations_per_loop=2
+      model_dir=str(folder),
+      train_steps=6,
+      steps_per_eval=2,
+      save_checkpoints_steps=2,
+      iterations_per_loop=2,
     ),
     {'model_name': 'toy'},
     batch_size=BATCH_SIZE,
     steps_per_epoch=1,
     unit='pairs',
     objective='nearness',
-    # As a metric of all rows that peaks in the middle, while the loss falls all the time.
+    # A metric of all rows that is best in the middle, while the loss falls all the time.
     evaluators={'toy': lambda trainer, source: {
       'nearness': -abs(trainer.step - 4), 'seen': len(trainer.predict(source.eval_dataset)['row']),
     }},

@@ -1,4 +1,4 @@
-"""The trainer on one and on several replicas, always with unequal data for each."""
+"""The trainer on one and on two replicas, with unequal data for each."""
 import keras
 import numpy as np
 import pytest
@@ -48,7 +48,16 @@ def _task(model, weight_decay=0.0):
   )
 
 
-def _trainer(strategy, *, dropout=0.0, norm=True, optimizer='momentum', ema=0.9, weight_decay=0.01, **kwargs):
+def _trainer(
+  strategy,
+  *,
+  dropout=0.0,
+  norm=True,
+  optimizer='momentum',
+  ema=0.9,
+  weight_decay=0.01,
+  **kwargs,
+):
   with strategy.scope():
     model = _model(dropout, norm)
   return Trainer(
@@ -64,9 +73,10 @@ def _trainer(strategy, *, dropout=0.0, norm=True, optimizer='momentum', ema=0.9,
 
 def _examples(count, seed=0):
   generator = np.random.default_rng(seed)
-  # Examples differ in scale, so that the replicas' statistics and gradients do.
+  # Examples differ in scale, so that the replicas' statistics and gradients differ.
   images = generator.normal(size=(count, 4)) * np.linspace(0.2, 3.0, count)[:, None]
-  return images.astype('float32'), np.eye(CLASSES, dtype='float32')[generator.integers(CLASSES, size=count)]
+  labels = np.eye(CLASSES, dtype='float32')[generator.integers(CLASSES, size=count)]
+  return images.astype('float32'), labels
 
 
 def _dataset_fn(batch_size, steps=8, weights=None):
@@ -102,7 +112,7 @@ def _per_replica(trainer, variable):
 
 @pytest.mark.parametrize('clip_norm', [0.0, 0.05])
 @pytest.mark.parametrize('optimizer', ['rmsprop', 'momentum', 'lars'])
-def test_two_replicas_train_the_weights_of_one(two_replicas, optimizer, clip_norm):
+def test_two_replicas_train_the_same_weights_as_one(two_replicas, optimizer, clip_norm):
   values, logs = [], []
   for strategy in (_one_device(), two_replicas):
     trainer = _trainer(strategy, norm=False, optimizer=optimizer, clip_norm=clip_norm)
@@ -114,10 +124,10 @@ def test_two_replicas_train_the_weights_of_one(two_replicas, optimizer, clip_nor
     if name != 'input_wait':
       assert logs[0][name] == pytest.approx(logs[1][name], rel=1e-4), name
   if clip_norm:
-    assert logs[0]['gradient_norm'] > clip_norm  # Else clipping was not tried.
+    assert logs[0]['gradient_norm'] > clip_norm  # Otherwise nothing was clipped.
 
 
-def test_clipping_bites_after_the_sum():
+def test_clipping_limits_the_update():
   loose, tight = (_trainer(_one_device(), norm=False, clip_norm=norm) for norm in (0.0, 0.01))
   for trainer in (loose, tight):
     trainer.train(trainer.train_iterator(_dataset_fn(8)), 1)
@@ -166,7 +176,7 @@ def test_moving_statistics_differ_until_synchronized(two_replicas):
 
 
 def test_averaged_shadows_follow_averaged_statistics(two_replicas):
-  """The shadows of both replicas, averaged at the end, equal the average kept at every step."""
+  """Moving averages of two replicas may be averaged at the end instead of in every step."""
   often, seldom = _trainer(two_replicas), _trainer(two_replicas)
   for trainer in (often, seldom):
     iterator = trainer.train_iterator(_dataset_fn(8))
@@ -179,7 +189,7 @@ def test_averaged_shadows_follow_averaged_statistics(two_replicas):
 
 
 def test_evaluation_reads_averaged_statistics(two_replicas):
-  """Each replica would otherwise judge by its own statistics."""
+  """Otherwise each replica would use its own statistics."""
   trainer = _trainer(two_replicas)
   trainer.train(trainer.train_iterator(_dataset_fn(8)), 3)
   results = trainer.evaluate(_dataset_fn(8, steps=2))
@@ -231,14 +241,15 @@ def test_replicas_draw_different_drop_masks(two_replicas):
 
   @tf.function
   def masks():
-    return two_replicas.run(lambda: trainer.model.get_layer('dropout')(tf.ones([4, 64]), training=True))
+    dropout = trainer.model.get_layer('dropout')
+    return two_replicas.run(lambda: dropout(tf.ones([4, 64]), training=True))
 
   for _ in range(2):
     first, second = two_replicas.experimental_local_results(masks())
     assert np.any(first.numpy() != second.numpy())
 
 
-def test_seeds_are_in_the_state_and_are_spread_again(two_replicas):
+def test_seeds_are_saved_and_differ_between_replicas_after_restoring(two_replicas):
   trainer = _trainer(two_replicas, dropout=0.5)
   trainer.train(trainer.train_iterator(_dataset_fn(8)), 2)
   saved = _values(trainer)
@@ -254,8 +265,7 @@ def test_seeds_are_in_the_state_and_are_spread_again(two_replicas):
 
 
 def test_loss_terms_are_weighted_over_the_global_batch(two_replicas):
-  """Replicas with unequal weights (masked tokens, say): sum of all over weight of all."""
-  images, labels = _examples(8)
+  """Replicas may have unequal weights (masked tokens): the mean is the sum over the weight."""
   weights = np.array([1, 0, 0, 0, 1, 1, 1, 0], np.float32)
   losses_seen = []
   for strategy in (_one_device(), two_replicas):
@@ -265,10 +275,9 @@ def test_loss_terms_are_weighted_over_the_global_batch(two_replicas):
   assert losses_seen[0][0] == pytest.approx(losses_seen[0][1])
   assert losses_seen[0][:2] == pytest.approx(losses_seen[1][:2])
   _assert_equal(losses_seen[0][2], losses_seen[1][2])
-  del images, labels
 
 
-def test_a_loss_that_is_not_finite_stops_at_its_step():
+def test_a_loss_that_is_not_finite_is_reported_with_its_step():
   trainer = _trainer(_one_device())
   images, labels = _examples(64)
   images[20] = np.inf
@@ -296,7 +305,8 @@ def test_mixed_precision_keeps_float32_variables(two_replicas):
     x = keras.layers.Dense(8, name='hidden', dtype='mixed_bfloat16')(images)
     x = batch_norm.BatchNormalization(name='norm', dtype='mixed_bfloat16')(x)
     model = keras.Model(images, keras.layers.Dense(CLASSES, name='logits', dtype='float32')(x))
-  trainer = Trainer(two_replicas, model, _task(model), build_optimizer('rmsprop'), lambda step: 0.01)
+  optimizer = build_optimizer('rmsprop')
+  trainer = Trainer(two_replicas, model, _task(model), optimizer, lambda step: 0.01)
   logs = trainer.train(trainer.train_iterator(_dataset_fn(8)), 2)
   assert np.isfinite(logs['loss'])
   assert {v.dtype for v in trainer.variables().values()} == {tf.float32}

@@ -1,8 +1,8 @@
-"""What can be said about training on TPUs without one.
+"""Training on TPUs, as far as it can be tested without one.
 
-`TPUStrategy` builds its graph in Python, so that much of it runs here, over CPUs in the place of TPU cores:
-the real variables, replica contexts and reductions, up to the first operation that needs a TPU. And the
-step is compiled by XLA, for the CPU.
+`TPUStrategy` builds its graph in Python, so its real variables, replica contexts and reductions run
+here with CPUs as cores, up to the first operation that needs a TPU. XLA compiles the step for the
+CPU.
 """
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ from tpu_utils.trainer import Trainer
 
 CORES = 2
 BATCH = 8
-# What XLA compiles on TPUs only, or what is gone before it compiles.
+# Operations that XLA compiles on TPUs only, or that are removed before it compiles.
 _OF_TPUS = {'CrossReplicaSum', 'TPUReplicateMetadata', 'Placeholder'}
 _CALLS = {'PartitionedCall', 'StatefulPartitionedCall'}
 
@@ -40,7 +40,7 @@ class _Resolver(tf.distribute.cluster_resolver.SimpleClusterResolver):
 
 @pytest.fixture(scope='module')
 def tpu_strategy():
-  """A `TPUStrategy` whose cores are CPUs: it traces, but doesn't run."""
+  """Returns a `TPUStrategy` with CPUs as cores: it traces, but doesn't run."""
   strategy = tf.distribute.TPUStrategy(_Resolver(tf.train.ClusterSpec({})))
   extended = strategy.extended
   devices = [f'/job:localhost/replica:0/task:0/device:CPU:{i}' for i in range(CORES)]
@@ -77,7 +77,7 @@ def _make_trainer(strategy, build_model, bfloat16=False, dropout=0.3, **optimiza
 
 
 def _dataset_fn(trainer, transposed=False):
-  """As TPUs get images: in bfloat16, [height, width, channels, batch]."""
+  """Returns a function like an input's; `transposed` images are bfloat16 [h, w, c, batch]."""
   size = trainer.model.inputs[0].shape[1]
   images = np.random.default_rng(0).uniform(0, 255, (2 * BATCH, size, size, 3)).astype('float32')
   labels = np.eye(5, dtype='float32')[np.arange(2 * BATCH) % 5]
@@ -98,15 +98,16 @@ def _dataset_fn(trainer, transposed=False):
 
 
 def _cluster(graph):
-  """The operations that `graph` or its functions send to the TPU cores, with those of functions they call."""
+  """Returns the operations that `graph` sends to TPU cores, including those of called functions."""
+  to_graph = function_def_to_graph.function_def_to_graph
   functions = {
-    definition.signature.name: function_def_to_graph.function_def_to_graph(definition).get_operations()
+    definition.signature.name: to_graph(definition).get_operations()
     for definition in graph.as_graph_def().library.function
   }
-  operations = [*graph.get_operations(), *(op for of_one in functions.values() for op in of_one)]
+  operations = [*graph.get_operations(), *(op for body in functions.values() for op in body)]
   found = [op for op in operations if '_tpu_replicate' in op.node_def.attr]
   assert found, 'nothing was sent to the TPU'
-  for op in found:  # Grows on the way.
+  for op in found:  # The list grows during the loop.
     found += functions[op.get_attr('f').name] if op.type in _CALLS else []
   return found
 
@@ -127,7 +128,7 @@ def _trace(trainer, function, *arguments):
 
 @pytest.fixture
 def not_run(monkeypatch):
-  """Spreading the seeds is the one thing that a new trainer would run on the TPU."""
+  """Disables the only part of the constructor that would run on the TPU."""
   monkeypatch.setattr(Trainer, '_spread_seeds', lambda self: None)
 
 
@@ -135,7 +136,11 @@ def not_run(monkeypatch):
   'build_model, optimization, update',
   [
     (_small_model, {'optimizer': 'momentum'}, 'ResourceApplyMomentum'),
-    (_small_model, {'optimizer': 'lars', 'gradient_accumulation_steps': 2}, 'ResourceApplyMomentum'),
+    (
+      _small_model,
+      {'optimizer': 'lars', 'gradient_accumulation_steps': 2},
+      'ResourceApplyMomentum',
+    ),
     pytest.param(
       _efficientnet, {'gradient_clip_norm': 1.0}, 'ResourceApplyRMSProp', marks=pytest.mark.slow
     ),
@@ -151,19 +156,19 @@ def test_the_training_loop_traces(tpu_strategy, not_run, build_model, optimizati
   assert len(updates) == len(trainer.model.trainable_variables)
   for op in updates:
     gradient = op.inputs[-1] if update == 'ResourceApplyRMSProp' else op.inputs[3]
-    # Cut off from the loss, or not summed over the cores, a gradient would lack one of these.
+    # A gradient without both does not depend on the loss, or is not summed over the cores.
     kinds = {ancestor.type for ancestor in _ancestors(gradient.op)}
     assert {'CrossReplicaSum', 'SoftmaxCrossEntropyWithLogits'} <= kinds, gradient
 
 
 def _check_compilable(cluster):
-  """XLA has a kernel for every operation of the cluster."""
+  """Asserts that XLA has a kernel for every operation of the cluster."""
   for op in cluster:
     known = {kernel.device_type for kernel in kernels.get_registered_kernels_for_op(op.type).kernel}
     assert 'XLA_CPU_JIT' in known or op.type in _OF_TPUS | _CALLS, op.type
 
 
-def test_evaluation_and_what_surrounds_it_trace(tpu_strategy, not_run):
+def test_evaluation_swapping_and_seeds_trace(tpu_strategy, not_run):
   trainer = _make_trainer(tpu_strategy, _small_model)
   batch = next(iter(tpu_strategy.distribute_datasets_from_function(_dataset_fn(trainer))))
   step = tf.constant(0, tf.int64)
@@ -193,7 +198,7 @@ def _per_core(strategy, shape, dtype=tf.int32):
 
 
 def test_statistics_are_averaged_in_spite_of_xla(tpu_strategy, not_run):
-  """XLA drops sums over cores of what it takes for equal: all that comes from mirrored variables alone."""
+  """XLA drops sums over cores of values that depend on mirrored variables alone, as equal."""
   trainer = _make_trainer(tpu_strategy, _small_model)
   cluster = _cluster(_trace(trainer, Trainer._synchronize))
   _check_compilable(cluster)
@@ -204,8 +209,8 @@ def test_statistics_are_averaged_in_spite_of_xla(tpu_strategy, not_run):
     assert {a.get_attr('is_mirrored_variable') for a in inputs} == {True, False}
 
 
-def test_a_tpu_models_variables_are_read_and_set_one_by_one(tpu_strategy, not_run):
-  """Checkpoints and exports, outside of the loop."""
+def test_variables_on_a_tpu_can_be_read_and_assigned(tpu_strategy, not_run):
+  """Checkpoints and exports do so, outside the loop."""
   trainer = _make_trainer(tpu_strategy, _small_model)
   for variable in trainer.variables().values():
     value = np.full(variable.shape, 2).astype(variable.dtype.as_numpy_dtype)
@@ -226,8 +231,8 @@ def test_a_tpu_models_variables_are_read_and_set_one_by_one(tpu_strategy, not_ru
     pytest.param(_efficientnet, 'rmsprop', marks=pytest.mark.slow),
   ],
 )
-def test_the_compiled_step_is_the_plain_one(build_model, optimizer):
-  """Without dropout: XLA draws its random numbers in another way."""
+def test_the_compiled_step_equals_the_plain_one(build_model, optimizer):
+  """Dropout is off, because XLA draws other random numbers."""
   ends = []
   for compiled in (False, True):
     keras.utils.set_random_seed(0)

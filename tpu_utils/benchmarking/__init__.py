@@ -1,1 +1,1 @@
-"""Timing in turn, peers in processes of their own, and what the trainer costs."""
+"""Benchmark tools: timing in turn, and other libraries in separate processes."""

@@ -1,28 +1,32 @@
-"""A program that another library needs for itself, run step by step: the peers of the benchmarks.
+"""Runs the libraries that benchmarks compare with in a separate process, one command at a time.
 
-TensorFlow and torch crash each other in one process.
+TensorFlow and torch crash when loaded into one process.
 """
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 
 
 class PeerProcess:
-  """Runs `python -m MODULE ARGUMENTS...`, which calls `serve`, as a context manager.
+  """A context manager that runs `python -m MODULE ARGUMENTS...`, a program that calls `serve`.
 
   Args:
     module: dotted name of the program.
-    arguments: strings for its command line.
-    mend: what to do if it cannot run, for the error.
+    arguments: its command-line arguments.
+    remedy: advice for the error message if it cannot run.
+
+  Raises:
+    ValueError: on entering, the program cannot run.
   """
 
-  def __init__(self, module, arguments, mend):
+  def __init__(self, module: str, arguments: Sequence[str], remedy: str):
     self._command = [sys.executable, '-m', module, *arguments]
-    self._mend = mend
+    self._remedy = remedy
 
   def __enter__(self):
-    # Threads that wait must not burn time that would count as theirs.
+    # Passive: waiting threads must not use processor time, which would be counted.
     env = {'OMP_WAIT_POLICY': 'passive', **os.environ}
     self._process = subprocess.Popen(
       self._command,
@@ -38,9 +42,13 @@ class PeerProcess:
   def __exit__(self, *_):
     self._process.communicate()
 
-  def run(self, what):
-    """Has it do `what` once, and waits; returns its processor time in seconds."""
-    self._process.stdin.write(f'{what}\n')
+  def run(self, command: str) -> float:
+    """Runs a command of `serve` once and waits; returns its processor time in seconds.
+
+    Raises:
+      ValueError: the program failed.
+    """
+    self._process.stdin.write(f'{command}\n')
     self._process.stdin.flush()
     return float(self._answer('done'))
 
@@ -49,12 +57,16 @@ class PeerProcess:
     if word != expected:
       _, complaint = self._process.communicate()
       last = complaint.strip().splitlines()[-1:] or ['no message']
-      raise ValueError(f'The peer could not be timed: {last[0]}; {self._mend}.')
+      raise ValueError(f'The peer could not be timed: {last[0]}; {self._remedy}.')
     return rest
 
 
-def serve(commands):
-  """The other side: does `commands` {name: function} as it is told, until there are no more lines."""
+def serve(commands: Mapping[str, Callable[[], object]]) -> None:
+  """Runs commands by the names that `PeerProcess.run` sends, until standard input ends.
+
+  Args:
+    commands: {name: function without arguments}.
+  """
   print('ready', flush=True)
   for line in sys.stdin:
     start = time.process_time()

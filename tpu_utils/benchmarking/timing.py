@@ -1,33 +1,42 @@
-"""Times contestants in turn, so that what slows the machine down for a while slows all of them.
+"""Times contestants in turn, so that a slow phase of the machine affects all of them.
 
-Times differ from day to day and machine to machine, ratios hardly; so benchmarks report ratios.
-Nothing else may run meanwhile.
+Times vary with day and machine, ratios hardly do; so benchmarks report ratios. Run nothing else on
+the machine meanwhile.
 """
 import statistics
 import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
-def take_turns(contestants, rounds, fewer=None, clock=time.perf_counter, elsewhere=()):
-  """Runs each contestant once unmeasured and then `rounds` times, each round in the other direction.
+def take_turns(
+  contestants: Mapping[str, Callable],
+  rounds: int,
+  fewer: Mapping[str, int] | None = None,
+  clock: Callable[[], float] = time.perf_counter,
+  elsewhere: Collection[str] = (),
+) -> dict[str, list[float]]:
+  """Runs each contestant once without timing, then `rounds` times, alternating the direction.
 
   Args:
     contestants: {name: function without arguments that returns when its work is done}.
-    rounds: times that each runs.
-    fewer: {name: rounds} of those that are too slow for so many.
-    clock: `time.process_time` counts the processors' work instead, which other programs disturb less.
-    elsewhere: names of those that work in another process, where `clock` does not see them, and return their
-      seconds themselves.
+    rounds: number of timed runs of each contestant.
+    fewer: {name: rounds} for contestants that are too slow for `rounds`.
+    clock: function() -> seconds; `time.process_time` measures processor time, which other programs
+      disturb less.
+    elsewhere: names of contestants that run in another process, which `clock` cannot measure; their
+      functions return the seconds.
 
   Returns:
     {name: [seconds of each round]}.
   """
-  fewer = fewer or {}
-  times = {name: [] for name in contestants}
+  fewer, names = fewer or {}, list(contestants)
+  times: dict[str, list[float]] = {name: [] for name in contestants}
   for i in range(rounds + 1):
-    for name in list(contestants) if i % 2 else reversed(contestants):
+    for name in names if i % 2 else reversed(names):
       if i > fewer.get(name, rounds):
         continue
       start = clock()
@@ -37,25 +46,27 @@ def take_turns(contestants, rounds, fewer=None, clock=time.perf_counter, elsewhe
   return times
 
 
-def medians(times):
-  """{name: median seconds} of what `take_turns` returned."""
+def medians(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
+  """Returns {name: median seconds} of the result of `take_turns`."""
   return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def ratio(times, name, to):
-  """The median over the rounds of how many times as long as `to` the contestant `name` took.
+def ratio(times: Mapping[str, Sequence[float]], name: str, baseline: str) -> float:
+  """Returns the median over rounds of the time of `name` divided by that of `baseline`.
 
-  Neighbours in time share the machine's moods, so this is steadier than the ratio of two medians.
+  Runs of one round see the same state of the machine, so this varies less than a ratio of medians.
   """
-  return statistics.median(a / b for a, b in zip(times[name], times[to], strict=False))
+  return statistics.median(a / b for a, b in zip(times[name], times[baseline], strict=False))
 
 
-def training_step(model, images, labels):
-  """A function that makes one step of SGD with momentum and waits for it; no XLA, one device.
+def training_step(
+  model: keras.Model, images: np.ndarray, labels: np.ndarray
+) -> Callable[[], np.ndarray]:
+  """Returns a function that runs one step of SGD with momentum to its end (one device, no XLA).
 
   Args:
-    model: classifier whose outputs are logits.
-    images: its inputs.
+    model: classifier with logits as outputs.
+    images: inputs of the model.
     labels: [batch, classes], one-hot.
   """
   optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
@@ -73,7 +84,7 @@ def training_step(model, images, labels):
   return lambda: step(images, labels).numpy()
 
 
-def inference(model, images):
-  """A function that computes the model's outputs and waits for them; no XLA, one device."""
+def inference(model: keras.Model, images: np.ndarray) -> Callable[[], np.ndarray]:
+  """Returns a function that computes the model's outputs (one device, no XLA)."""
   call = tf.function(lambda images: model(images, training=False))
   return lambda: call(images).numpy()

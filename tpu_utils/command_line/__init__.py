@@ -1,1 +1,1 @@
-"""What every script does around its work: flags, mistakes, progress, the wish to stop."""
+"""The parts that all scripts share: flags, error messages, progress, interruption."""

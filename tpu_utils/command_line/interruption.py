@@ -1,17 +1,22 @@
-"""SIGTERM as a wish that the job grants at its next boundary: save, then leave."""
+"""Turns SIGTERM into a request, so that a job can save its state before it stops."""
 import signal
 import threading
+from typing import Any
 
 
 class Interruption:
-  """Context in which SIGTERM only sets `requested`; the old handler comes back afterwards."""
+  """Context manager in which SIGTERM only sets `requested`; restores the old handler at the end.
 
-  def __init__(self):
+  Attributes:
+    requested: whether SIGTERM has arrived.
+  """
+
+  def __init__(self) -> None:
     self.requested = False
-    self._old = None
+    self._old: Any = None
 
   def __enter__(self):
-    # Python lets only the main thread set handlers; elsewhere (notebooks' threads) none is needed.
+    # Only the main thread may set handlers; other threads (of notebooks) need none.
     if threading.current_thread() is threading.main_thread():
       self._old = signal.signal(signal.SIGTERM, self._request)
     return self

@@ -1,4 +1,4 @@
-"""The flags of a job, from its `--model_dir`, for scripts that read its checkpoints."""
+"""Reads a job's flags from its `--model_dir`, for scripts that read its checkpoints."""
 import dataclasses
 import json
 import os
@@ -8,23 +8,23 @@ from typing import Any
 from tpu_utils import files
 
 _RECORD = 'run.json'
-# Which images a job reads. Whoever names other images takes none of these over.
+# Flags that select the images of a job. A user who gives one of them overrides all.
 DATA_NAMES = (
   'data_dir', 'dataset', 'tfds_data_dir', 'eval_split', 'holdout_shards', 'holdout_fraction',
 )  # fmt: skip
 
 
 def of_checkpoint(path: str) -> dict[str, Any] | None:
-  """Returns {flag: value} of the job that wrote a checkpoint; None without the record of a job.
+  """Returns {flag: value} of the job that wrote a checkpoint; None without a run.json.
 
   Args:
     path: `--model_dir`, a folder in it, or a checkpoint in one of them.
 
   Raises:
-    ValueError: there is a record, and it is damaged.
+    ValueError: run.json is damaged.
   """
   folder = path if files.is_folder(path) else os.path.dirname(path)
-  # The best checkpoint is in a folder of its own.
+  # The best checkpoint lies in a sub-folder of model_dir.
   for place in (folder, os.path.dirname(folder.rstrip('/'))):
     content = files.read_text(os.path.join(place, _RECORD))
     if content is not None:
@@ -45,7 +45,7 @@ def _flags(path, content):
 def facts(
   job: Mapping[str, Any], groups: Iterable[type], without: Collection[str] = ()
 ) -> dict[str, Any]:
-  """Returns those of a job's flags that settings classes have.
+  """Selects the flags of a job that are fields of settings classes.
 
   Args:
     job: {flag: value}.
@@ -57,5 +57,5 @@ def facts(
 
 
 def learnt_digits(job: Mapping[str, Any] | None) -> bool:
-  """Whether a job, as of `of_checkpoint`, learnt the embedded digits."""
+  """Returns whether a job (from `of_checkpoint`) was trained on the embedded digits."""
   return job is not None and not job.get('data_dir') and not job.get('dataset')

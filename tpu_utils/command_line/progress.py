@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, a line now and then elsewhere."""
+"""Progress reports: a bar on a terminal, lines at intervals elsewhere."""
 import sys
 import time
 
@@ -6,27 +6,34 @@ import tqdm
 
 
 class Progress:
-  """Counts towards `total` with a bar on a terminal, else with a line every `line_seconds`.
+  """A progress bar on a terminal, else a line every `line_seconds`.
 
   Args:
-    total: where the count ends, or None if unknown.
-    what: 'train', 'eval', ...
-    initial: where it starts (a resumed job).
-    unit: what is counted.
+    total: the final count, or None if unknown.
+    activity: label of the bar and the lines: 'train', 'eval', ...
+    initial: the first count (above 0 for a resumed job).
+    unit: singular noun for the count.
     line_seconds: without a terminal, the least time between two lines.
-    line_every: the least count between two lines; given, `line_seconds` does not matter.
+    line_every: without a terminal, the least count between two lines, in place of `line_seconds`.
   """
 
   def __init__(
-    self, total, what, *, initial=0, unit='step', line_seconds=10.0, line_every=None
+    self,
+    total: int | None,
+    activity: str,
+    *,
+    initial: int = 0,
+    unit: str = 'step',
+    line_seconds: float = 10.0,
+    line_every: int | None = None,
   ):
-    self._what, self._total, self._unit = what, total, unit
+    self._activity, self._total, self._unit = activity, total, unit
     self._line_seconds, self._line_every = line_seconds, line_every
     self._last_time, self._last_count = time.monotonic(), initial
     self._terminal = sys.stderr.isatty()
     self._bar = tqdm.tqdm(
       total=total,
-      desc=what,
+      desc=activity,
       initial=initial,
       unit=unit,
       dynamic_ncols=True,
@@ -40,16 +47,16 @@ class Progress:
   def __exit__(self, *_):
     self._bar.close()
 
-  def update(self, count, **numbers):
-    """Moves to `count`; `numbers` are shown beside it."""
+  def update(self, count: int, **numbers: float) -> None:
+    """Sets the count and shows it with `numbers`."""
     text = ', '.join(f'{name} {_short(value)}' for name, value in numbers.items())
     self._bar.set_postfix_str(text, refresh=False)
     self._bar.update(count - self._count)
     self._count = count
     if not self._terminal and (self._line_due() or count == self._total):
       self._last_time, self._last_count = time.monotonic(), count
-      of = '' if self._total is None else f'/{self._total}'
-      self.say(f'{self._what} {self._unit} {count}{of}{": " if text else ""}{text}')
+      total = '' if self._total is None else f'/{self._total}'
+      self.say(f'{self._activity} {self._unit} {count}{total}{": " if text else ""}{text}')
 
   def _line_due(self):
     if self._line_every is not None:
@@ -57,8 +64,8 @@ class Progress:
     return time.monotonic() - self._last_time >= self._line_seconds
 
   @staticmethod
-  def say(line):
-    """Prints a line without tearing the bar."""
+  def say(line: str) -> None:
+    """Prints a line above the bar."""
     tqdm.tqdm.write(line, file=sys.stderr)
 
 

@@ -1,7 +1,7 @@
-"""Imports of a library without the remarks that it writes to standard error meanwhile.
+"""Imports libraries without the log messages that they write to standard error meanwhile.
 
-TensorFlow 2.21 reports at each import which instructions it uses and what it does not find, before it
-looks at `TF_CPP_MIN_LOG_LEVEL`; a user's mistake would be printed below six lines of that.
+TensorFlow 2.21 logs at each import which CPU instructions it uses and which libraries are missing,
+before it reads `TF_CPP_MIN_LOG_LEVEL`; without this module, errors follow six such lines.
 """
 import contextlib
 import importlib
@@ -11,13 +11,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-# Information in the format of absl's C++ logging, its own warning, and that there is no GPU, which
-# counts as an error there. Anything else is let through.
-_REMARK = re.compile(rb'I\d{4} |WARNING: All log messages before absl::InitializeLog|E\d{4} .*call to cuInit')
+# Messages to drop: those at level INFO of absl's C++ logging, absl's warning about itself, and the
+# lack of a GPU, logged as an error.
+_REMARK = re.compile(
+  rb'I\d{4} |WARNING: All log messages before absl::InitializeLog|E\d{4} .*call to cuInit'
+)
 
 
 def import_quietly(name: str) -> None:
-  """Imports a module without its remarks; later imports of it, in whatever form, find it loaded."""
+  """Imports a module without its log messages, so that later imports of it are silent, too."""
   if name not in sys.modules:
     with without_remarks():
       importlib.import_module(name)
@@ -25,7 +27,7 @@ def import_quietly(name: str) -> None:
 
 @contextlib.contextmanager
 def without_remarks() -> Iterator[None]:
-  """Holds back output to file descriptor 2, and at the end writes all but the remarks."""
+  """Buffers output to file descriptor 2; at the end writes all but log messages of imports."""
   sys.stderr.flush()
   original = os.dup(2)
   with tempfile.TemporaryFile() as held:

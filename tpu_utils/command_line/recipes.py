@@ -1,7 +1,7 @@
 """Training recipes as data: a record per published way to train or evaluate a model.
 
-Each paper's package has a `recipes.py` with its records; the scripts take one by `--recipe=NAME`
-and print all of them with `--recipe=list`. Imports no TensorFlow.
+Each paper's package has a `recipes.py` with its records; `--recipe=NAME` selects one and
+`--recipe=list` prints all of them. Does not import TensorFlow.
 """
 import dataclasses
 import math
@@ -18,17 +18,17 @@ _TEXTS = ('script', 'paper', 'command', 'expects')
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """How a published result was trained or evaluated.
+  """The settings, command, result and cost of a published training or evaluation.
 
   Attributes:
     name: the value of `--recipe`.
     script: module that runs it, such as 'efficientnet.main'.
     paper: the source of the settings: section of a paper, official file or command.
-    settings: {flag: value}, without the flag's dashes; read-only. A flag that is not here keeps the
-      script's default.
-    command: what to type, with names in capitals for the user's paths.
-    expects: the published result, with its source; or that there is none.
-    measured: what this project measured, with the conditions; None if nothing.
+    settings: {flag: value}, without the flag's dashes; read-only. Other flags keep the script's
+      defaults.
+    command: the command line, with names in capitals for the user's paths.
+    expects: the published result, with its source; or a note that there is none.
+    measured: this project's result, with the conditions; None without a measurement.
     cost: hardware and time, and whether they are stated, measured or estimated.
   """
 
@@ -92,7 +92,10 @@ class Recipe:
       measured: not inherited, since a measurement holds for one recipe only.
 
     Returns:
-      A new `Recipe`; this one stays unchanged.
+      A new `Recipe`; this one does not change.
+
+    Raises:
+      ValueError: the new name, a setting or the command is not valid.
     """
     if command is None:
       command = self.command.replace(f'--recipe={self.name}', f'--recipe={name}')
@@ -113,7 +116,7 @@ def _checked(name, settings):
     raise ValueError(f'Recipe {name}: settings is {settings!r}; give a mapping of flag to value.')
   for flag, value in settings.items():
     if not isinstance(flag, str) or not re.fullmatch('[A-Za-z][A-Za-z0-9_]*', flag):
-      raise ValueError(f'Recipe {name}: {flag!r} is no name of a flag; write it without dashes.')
+      raise ValueError(f'Recipe {name}: {flag!r} is not the name of a flag; leave out the dashes.')
     finite = not isinstance(value, float) or math.isfinite(value)
     if not isinstance(value, bool | int | float | str) or not finite:
       raise ValueError(
@@ -123,17 +126,17 @@ def _checked(name, settings):
 
 
 def by_name(recipes: Iterable[Recipe]) -> Mapping[str, Recipe]:
-  """Maps names to recipes, in the given order, read-only.
+  """Returns a read-only {name: recipe}, in the given order.
 
   Raises:
-    ValueError: if two recipes share a name.
+    ValueError: two recipes share a name.
   """
-  found = {}
+  named: dict[str, Recipe] = {}
   for recipe in recipes:
-    if recipe.name in found:
+    if recipe.name in named:
       raise ValueError(f'Two recipes are called {recipe.name!r}; rename one.')
-    found[recipe.name] = recipe
-  return types.MappingProxyType(found)
+    named[recipe.name] = recipe
+  return types.MappingProxyType(named)
 
 
 def for_script(recipes: Mapping[str, Recipe], script: str) -> dict[str, Recipe]:
@@ -142,7 +145,7 @@ def for_script(recipes: Mapping[str, Recipe], script: str) -> dict[str, Recipe]:
 
 
 def table(recipes: Mapping[str, Recipe]) -> str:
-  """Formats recipes for a terminal of 100 columns, a block of lines for each."""
+  """Formats recipes for a terminal of 100 columns, as one block of lines each."""
   return '\n\n'.join(_block(recipe) for recipe in recipes.values())
 
 

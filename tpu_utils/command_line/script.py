@@ -1,7 +1,7 @@
-"""The one `Script`: from a command line to settings and to the function that does the work.
+"""Runs scripts: parses a command line into settings and calls a function with them.
 
-Flags are parsed by absl, here and nowhere else; see `settings` for how their values are merged with
-recipes and facts. TensorFlow is not imported before the settings are known to be right.
+Flags are parsed by absl, only in this module; `settings` merges their values with recipes and
+facts. TensorFlow is imported only after the settings are checked.
 """
 import dataclasses
 import os
@@ -16,7 +16,7 @@ from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.errors import one_line
 from tpu_utils.names import unknown_name
 
-# Flags belong to the script that asks for them, not to this module.
+# Makes absl attribute flags to the calling script, not to this module.
 flags.disclaim_key_flags()
 
 _DEFINE = {
@@ -26,19 +26,19 @@ _DEFINE = {
   str: flags.DEFINE_string,
 }
 _HELP = ('--help', '-h', '-help', '--helpfull')
-_RECIPE_HELP = 'Settings to start from, which all flags override; --recipe=list describes each.'
-_EXIT_CLOSED_PIPE = 141  # 128 + SIGPIPE, as of programs that the signal ends.
+_RECIPE_HELP = 'Settings to start from; flags override them. --recipe=list describes each.'
+_EXIT_CLOSED_PIPE = 141  # 128 + SIGPIPE, as if the signal had ended the program.
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-  """The presets and facts of a command line, beyond the script's default recipe.
+  """Presets and facts of a command line that precede the script's default recipe.
 
   Attributes:
-    recipe: the recipe that is run; None for the script's default.
-    settings: {flag: value} in place of the recipe's settings; None for those.
-    origin: where they come from, for people; empty if there is nothing to say.
-    facts: {flag: value} from the record of a job.
+    recipe: the recipe to run; None for the script's default.
+    settings: {flag: value} to use instead of the recipe's settings; None for the recipe's.
+    origin: source of the settings, for messages; empty for no message.
+    facts: {flag: value} from a job's run.json.
   """
 
   recipe: Recipe | None = None
@@ -48,13 +48,13 @@ class Choice:
 
 
 def named_choice(flags_given: Mapping[str, Any], recipe: Recipe | None) -> Choice:
-  """Chooses the recipe that the user named, else the default."""
+  """Chooses the recipe that the user named, or else the default."""
   del flags_given
   return Choice(recipe, origin=named_origin(recipe)) if recipe else Choice()
 
 
 def named_origin(recipe: Recipe) -> str:
-  """Describes a recipe as the origin of values; `--recipe=list` has its source."""
+  """Returns the origin of a recipe's values, for messages: the flag that names it."""
   return f'--recipe={recipe.name}'
 
 
@@ -63,23 +63,23 @@ class Script:
   """A program with flags.
 
   Attributes:
-    doc: its docstring, the head of `--help`.
-    groups: its settings classes; each field is a flag.
-    run: function(Resolved) that does the work, or function(Resolved, words) if it takes `words`.
-    words: whether words that are no flags (files, say) may follow the flags.
-    elsewhere: {flag of the official script that this one does not have: what to do instead}.
-    defaults: {flag: value} in place of the settings' own defaults, weaker than any recipe.
-    module: its name for `python -m`, which recipes name.
-    recipes: {name: `Recipe`}; without any there is no `--recipe`.
-    default_recipe: name of the recipe that applies when none is named, and below all others.
-    choose: function({flag: value} of the user, named `Recipe` or None) -> `Choice`.
-    check: function(Resolved) that raises ValueError for mistakes that can be seen without
-      TensorFlow, before it is imported.
-    uses_tensorflow: whether to import TensorFlow before `run`, without its remarks.
+    doc: the script's docstring, shown first by `--help`.
+    groups: the script's settings classes; each field is a flag.
+    run: function(Resolved) that does the work, or function(Resolved, words) with `words`.
+    words: whether arguments other than flags (such as files) are allowed.
+    elsewhere: {flag of the official script that this script lacks: advice for the user}.
+    defaults: {flag: value} that replace the settings' own defaults, weaker than any recipe.
+    module: the script's name for `python -m`, as in `Recipe.script`.
+    recipes: {name: `Recipe`}; if empty, there is no flag `--recipe`.
+    default_recipe: name of the recipe to use if none is named; weaker than every other recipe.
+    choose: function({flag: value} from the user, named `Recipe` or None) -> `Choice`.
+    check: function(Resolved) that raises ValueError for mistakes, called before TensorFlow is
+      imported.
+    uses_tensorflow: whether to import TensorFlow before `run`, without its log messages.
   """
 
   doc: str
-  groups: tuple
+  groups: tuple[type, ...]
   run: Callable
   words: bool = False
   elsewhere: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -91,29 +91,32 @@ class Script:
   check: Callable = lambda resolved: None
   uses_tensorflow: bool = True
 
-  def main(self):
-    """Runs the script as a process and exits; a user's mistake is one line and exit code 1.
+  def main(self) -> None:
+    """Runs the script as a process and exits; a user's mistake prints one line (exit code 1).
 
-    Library code raises `ValueError` and `OSError` for what a user can fix (unknown names,
-    unreadable files); `--traceback` shows where one came from. Every other exception is a defect
-    and keeps its traceback.
+    Library code raises `ValueError` and `OSError` for errors that a user can correct (unknown
+    names, unreadable files); `--traceback` shows where one came from. Every other exception is a
+    defect and keeps its traceback.
     """
     app.run(self._run_guarded, flags_parser=self._parse_guarded)
 
   def call(self, arguments: Sequence[str]) -> Any:
-    """Runs the script in this process, with flags of its own; returns what `run` returns.
+    """Runs the script in this process with separate absl flags; returns the result of `run`.
 
     Raises:
-      ValueError, OSError: what `main` would report in one line.
+      ValueError, OSError: errors that `main` would report in one line.
     """
     flag_values = flags.FlagValues()
     return self._execute(*self._parse(flag_values, ['script', *arguments]))
 
   def resolve(self, given: Mapping[str, Any] | None = None) -> settings.Resolved:
-    """Resolves the settings of a command line, given as {flag: value} of what the user gave.
+    """Resolves the settings of a command line.
+
+    Args:
+      given: {flag: value} of exactly the flags that the user gave.
 
     Raises:
-      ValueError: wrong values, or an unknown recipe.
+      ValueError: a value is not allowed, or the recipe is unknown.
     """
     given = dict(given or {})
     recipe = self._named_recipe(given.pop('recipe', None))
@@ -133,13 +136,13 @@ class Script:
     )
 
   def parse(self, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Parses arguments without running anything.
+    """Parses arguments without running the script.
 
     Returns:
-      ({flag: value} of exactly the values that the user gave, words that are no flags).
+      ({flag: value} of exactly the flags that the user gave, other arguments).
 
     Raises:
-      ValueError: an unknown flag, a value of another type, or a word that is no flag.
+      ValueError: an unknown flag, a value of another type, or an argument that is not a flag.
     """
     return self._parse(flags.FlagValues(), ['script', *arguments])
 
@@ -188,7 +191,7 @@ class Script:
     return self._given(flag_values), rest[1:]
 
   def _define_flags(self, flag_values):
-    """Defines one flag for each setting; only those that the user gives get a value."""
+    """Defines one flag for each setting; flags that the user does not give have no value."""
     for field in (field for group in self.groups for field in dataclasses.fields(group)):
       define = _DEFINE[field.metadata['type']]
       define(field.name, None, field.metadata['help'], flag_values=flag_values)
@@ -202,7 +205,7 @@ class Script:
     return [*names, 'recipe'] if self.recipes else names
 
   def _given(self, flag_values):
-    """Returns {flag: value} of exactly the values that the user gave."""
+    """Returns {flag: value} of exactly the flags that the user gave."""
     names = self._flag_names()
     return {name: flag_values[name].value for name in names if flag_values[name].present}
 
@@ -226,7 +229,7 @@ class Script:
     return self.run(resolved, words) if self.words else self.run(resolved)
 
   def _parse_guarded(self, argv):
-    """Parses the process's flags, into absl's own; ends it on a mistake and after `--help`."""
+    """Parses the process's flags; exits on a mistake and after `--help`."""
     if any(argument in _HELP for argument in argv[1:]):
       sys.exit(_print_page(self.help_text()))
     flags.DEFINE_bool('traceback', False, 'Show the traceback of errors in the input, too.')
@@ -255,7 +258,7 @@ class Script:
 
 
 def _print_page(text):
-  """Prints a page, of which a pager or `head` may read only a part; returns the exit code."""
+  """Prints a page, even if a pager or `head` stops reading; returns the exit code."""
   try:
     print(text, flush=True)
   except BrokenPipeError:
@@ -264,11 +267,11 @@ def _print_page(text):
 
 
 def _nobody_reads():
-  """Whether the reader of standard output is gone, which then leads nowhere."""
+  """Returns whether standard output is closed; if so, redirects it to /dev/null."""
   try:
     print(flush=True)  # A flush alone succeeds where the error has emptied the buffer.
   except BrokenPipeError:
-    # Python flushes once more when it ends, and would complain.
+    # Otherwise Python's last flush at exit would report an error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return True
   return False

@@ -1,36 +1,36 @@
-"""Settings: frozen dataclasses, one field a flag, with one place for default, type, help and check.
+"""Settings as frozen dataclasses: each field is a flag with its default, type, help and limits.
 
-A script's values come from several sources, strongest first: the flags that the user gave, facts
-found in the data or in the record of a job, presets, recipes, defaults. `resolve` merges them once;
-everything below the scripts gets the dataclasses. Nothing here knows how flags are parsed (see
-`script`), and neither TensorFlow nor Keras is imported, so that `--help` answers at once.
+Values come from several sources, strongest first: the user's flags, facts found in the data or in a
+job's run.json, presets, recipes, defaults. `resolve` merges them once; all code below the scripts
+gets the dataclasses. Parsing flags is left to `script`. Imports neither TensorFlow nor Keras, so
+that `--help` answers at once.
 """
 import dataclasses
 import textwrap
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from tpu_utils.names import check_name
 
 
 def setting(
-  default,
-  help,  # noqa: A002 - argparse's names, as `type`.
+  default: Any,
+  help: str,  # noqa: A002 - argparse's names, as `type`.
   *,
-  choices=None,
-  at_least=None,
-  below=None,
-  type=None,  # noqa: A002
-  aliases=(),
-):
-  """A dataclass field that is also a flag.
+  choices: Sequence | None = None,
+  at_least: float | None = None,
+  below: float | None = None,
+  type: type | None = None,  # noqa: A002
+  aliases: Sequence[str] = (),
+) -> Any:
+  """Creates a dataclass field that is also a flag.
 
   Args:
-    default: value when the flag is not given; None where the model or data decides.
+    default: value if the flag is not given; None if it depends on the model or the data.
     help: one sentence for `--help`.
     choices: allowed values (None is always allowed when it is the default).
     at_least: smallest allowed number.
-    below: number that it must be less than.
+    below: exclusive upper bound.
     type: bool, int, float or str; needed only when the default is None.
     aliases: further names of the flag, such as the official ones.
   """
@@ -45,14 +45,14 @@ def setting(
   return dataclasses.field(default=default, metadata=metadata)
 
 
-def subset(config_class, names, doc, **others):
-  """Returns a class with some of the settings of `config_class`, for a script that needs no others.
+def subset(config_class: type, names: Iterable[str], doc: str, **others: Any) -> Any:
+  """Creates a class with some of the settings of `config_class`, for a script without the others.
 
   Args:
     config_class: a dataclass of settings.
-    names: those to take over.
-    doc: its docstring, the heading in `--help`.
-    **others: in place of theirs: defaults, or whole settings (`setting`).
+    names: settings to include.
+    doc: the new class's docstring, the heading in `--help`.
+    **others: replacements by name: other defaults, or whole settings (`setting`).
   """
   fields = {field.name: field for field in dataclasses.fields(config_class)}
   own = []
@@ -67,13 +67,13 @@ def subset(config_class, names, doc, **others):
 
 
 class Checked:
-  """Base of the settings classes: checks choices and bounds when an instance is made.
+  """Base class of the settings classes: checks choices and bounds of each new instance.
 
   Attributes:
     given: names of the settings that the user gave; see `resolve`.
   """
 
-  given = frozenset()
+  given: ClassVar[frozenset[str]] = frozenset()
 
   def __post_init__(self):
     for field in dataclasses.fields(self):
@@ -90,16 +90,25 @@ class Checked:
 
 
 class Resolved(tuple):
-  """One instance of each group of settings, in the order of the groups; see `resolve`.
+  """A tuple with an instance of each group of settings, in the order of the groups.
+
+  See `resolve`.
 
   Attributes:
     groups: the settings classes.
-    flags: {name: value} of the user.
-    presets: mappings, strongest first.
-    facts: {name: value} found in the data or in the record of a job.
+    flags: {name: value} from the user.
+    presets: {name: value} each, strongest first.
+    facts: {name: value} found in the data or in a job's run.json.
     recipe: name of the recipe, None for scripts without recipes.
-    origin: where the first preset comes from, for people; empty for the defaults.
+    origin: source of the first preset, for messages; empty for the defaults.
   """
+
+  groups: tuple[type, ...]
+  flags: dict[str, Any]
+  presets: tuple[Mapping[str, Any], ...]
+  facts: dict[str, Any]
+  recipe: str | None
+  origin: str
 
   def __new__(
     cls,
@@ -110,7 +119,7 @@ class Resolved(tuple):
     *,
     recipe: str | None = None,
     origin: str = '',
-  ):
+  ) -> 'Resolved':
     groups, presets, facts = tuple(groups), tuple(presets), dict(facts or {})
     known = [field.name for group in groups for field in dataclasses.fields(group)]
     for name in (name for source in (flags, facts, *presets) for name in source):
@@ -126,31 +135,31 @@ class Resolved(tuple):
     return next(instance for instance in self if isinstance(instance, group))
 
   def as_dict(self) -> dict[str, Any]:
-    """Returns {flag: value} of all groups, and `recipe` if any, for the record of a run."""
+    """Returns {flag: value} of all groups, and `recipe` if any, for run.json."""
     merged = _merge(self.groups, (self.flags, self.facts, *self.presets))
     return merged if self.recipe is None else {**merged, 'recipe': self.recipe}
 
   def with_facts(self, facts: Mapping[str, Any]) -> 'Resolved':
-    """Resolves again with further facts, which replace earlier ones of the same name."""
-    return self._again(self.flags, {**self.facts, **facts})
+    """Resolves the settings with further facts, which replace earlier ones of the same name."""
+    return self._resolve(self.flags, {**self.facts, **facts})
 
   def with_flags(self, flags: Mapping[str, Any]) -> 'Resolved':
-    """Resolves again as if the user had given these flags, too."""
-    return self._again({**self.flags, **flags}, self.facts)
+    """Resolves the settings as if the user had given these flags, too."""
+    return self._resolve({**self.flags, **flags}, self.facts)
 
-  def _again(self, flags, facts):
+  def _resolve(self, flags, facts):
     return Resolved(
       self.groups, flags, self.presets, facts, recipe=self.recipe, origin=self.origin
     )
 
   def changes(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns those of the facts that `with_facts` would give another value."""
+    """Returns {name: value} of the settings that `with_facts(facts)` would change."""
     before = self.as_dict()
     after = _merge(self.groups, (self.flags, facts, self.facts, *self.presets))
     return {name: after[name] for name in facts if after[name] != before[name]}
 
   def preset_text(self) -> str:
-    """Describes the first preset: its origin, and the values that it gives; empty without one."""
+    """Describes the first preset, its origin and the values it sets; empty without a preset."""
     if not self.origin:
       return ''
     merged = self.as_dict()
@@ -169,22 +178,22 @@ def resolve(
 
   Args:
     groups: the settings classes.
-    flags: {name: value} of exactly the values that the user gave.
-    presets: {name: value}, strongest first: a preset, then a recipe.
-    facts: {name: value} found in the data, or in the record of the job that wrote a checkpoint.
+    flags: {name: value} of exactly the flags that the user gave.
+    presets: {name: value} each, strongest first: a preset, then a recipe.
+    facts: {name: value} found in the data, or in the run.json of a checkpoint's job.
 
   Returns:
-    `Resolved`, a tuple of one frozen instance a group. `instance.given` holds the names of the
-    values that the user gave; it takes no part in equality and `repr`.
+    `Resolved`, a tuple with one frozen instance per group. `instance.given` contains the names of
+    the settings that the user gave; equality and `repr` ignore it.
 
   Raises:
-    ValueError: a value that its setting does not allow, or a name that no group has.
+    ValueError: a value is not allowed, or no group has a setting of that name.
   """
   return Resolved(groups, flags, presets, facts)
 
 
 def _merge(groups, sources):
-  """Returns {name: value} of all fields; the first source that has a name wins."""
+  """Returns {name: value} of all fields, each from the first source that has it."""
   merged = {}
   for field in (field for group in groups for field in dataclasses.fields(group)):
     source = next((source for source in sources if field.name in source), None)
@@ -200,7 +209,7 @@ def _instance(group, merged, flags):
 
 
 def as_flags(values: Mapping[str, Any]) -> str:
-  """Formats {flag: value} as on a command line."""
+  """Formats {flag: value} as a command line: '--name=value --name=value'."""
   return ' '.join(f'--{name}={value}' for name, value in values.items())
 
 
@@ -212,17 +221,19 @@ def help_text(
   Args:
     doc: the script's docstring.
     groups: the settings classes.
-    presets: {flag: value} that replace defaults, strongest first.
+    presets: {flag: value} each, to show in place of defaults, strongest first.
   """
   parts = [textwrap.dedent(doc or '').strip(), '']
   for group in groups:
-    parts += [f'{group.__doc__.splitlines()[0]}', '']
+    parts += [(group.__doc__ or group.__name__).splitlines()[0], '']
     for field in dataclasses.fields(group):
       source = next((preset for preset in presets if field.name in preset), {})
       default = source.get(field.name, field.default)
       shown = '' if default is None else f'={default}'
       choices = field.metadata['choices']
-      text = field.metadata['help'] + (f' One of {", ".join(map(str, choices))}.' if choices else '')
+      text = field.metadata['help']
+      if choices:
+        text += f' One of {", ".join(map(str, choices))}.'
       aliases = ''.join(f', --{alias}' for alias in field.metadata['aliases'])
       parts.append(f'  --{field.name}{shown}{aliases}')
       parts += textwrap.wrap(text, 96, initial_indent='      ', subsequent_indent='      ')

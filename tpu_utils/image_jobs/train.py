@@ -43,7 +43,6 @@ def make_job(
   record,
   tuning=None,
   augmentation=None,
-  expected_replicas=None,
 ) -> jobs.Job:
   """Returns the `Job` of a classifier.
 
@@ -59,7 +58,6 @@ def make_job(
     record: JSON-able dict for run.json.
     tuning: a `config.FineTuningConfig`, whose `init_checkpoint` is a path; None to start afresh.
     augmentation: `Augmentation` of training; None for what `make_input` takes for the data.
-    expected_replicas: stop if the strategy has another number of replicas; None for any.
   """
   data = hold_out(data, job.eval_name)
   tuning = tuning or config.FineTuningConfig()
@@ -101,7 +99,7 @@ def make_job(
     export=export_model,
     divergence_hint='Lower --base_learning_rate, warm up longer or set --gradient_clip_norm.',
     curves=_CURVES,
-    expected_replicas=expected_replicas,
+    predicts=False,
   )
 
 

@@ -1,4 +1,4 @@
-"""A peer that works, and one that cannot."""
+"""A peer process that works, and ones that fail."""
 import textwrap
 
 import pytest
@@ -12,7 +12,7 @@ def program(folder, monkeypatch, text):
   return PeerProcess('peer_under_test', ['3'], 'install it')
 
 
-def test_gives_the_peers_processor_seconds(tmp_path, monkeypatch):
+def test_run_returns_the_processor_seconds_of_the_peer(tmp_path, monkeypatch):
   with program(tmp_path, monkeypatch, """
     import sys, time
     from tpu_utils.benchmarking import peer_process
@@ -27,14 +27,15 @@ def test_gives_the_peers_processor_seconds(tmp_path, monkeypatch):
     assert process.run('wait') < 0.1
 
 
-def test_peer_that_is_missing_is_one_line(tmp_path, monkeypatch):
+def test_a_peer_that_cannot_start_is_an_error_of_one_line(tmp_path, monkeypatch):
   process = program(tmp_path, monkeypatch, 'import no_such_library')
-  with pytest.raises(ValueError, match="could not be timed: .*no_such_library.*; install it") as error:
+  message = 'could not be timed: .*no_such_library.*; install it'
+  with pytest.raises(ValueError, match=message) as error:
     process.__enter__()
   assert '\n' not in str(error.value)
 
 
-def test_peer_that_dies_at_work_is_one_line(tmp_path, monkeypatch):
+def test_a_peer_that_fails_at_work_is_an_error(tmp_path, monkeypatch):
   process = program(tmp_path, monkeypatch, """
     from tpu_utils.benchmarking import peer_process
     peer_process.serve({'work': lambda: 1 / 0})

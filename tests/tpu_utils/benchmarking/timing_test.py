@@ -1,3 +1,4 @@
+"""The order of the runs, medians and ratios, and the timed steps."""
 import numpy as np
 
 import resnext
@@ -20,7 +21,7 @@ def test_contestants_take_turns_in_both_directions():
   assert ''.join(order) == 'cba' + 'abc' + 'ba' + 'ab'  # The first round is not timed.
 
 
-def test_the_ratio_is_that_of_neighbours():
+def test_the_ratio_compares_runs_of_the_same_round():
   times = {'slow': [2, 20, 9], 'fast': [1, 10, 3]}
   assert timing.ratio(times, 'slow', 'fast') == 2
   assert timing.medians(times) == {'slow': 9, 'fast': 3}

@@ -1,4 +1,4 @@
-"""SIGTERM inside and outside the context."""
+"""SIGTERM within the context, and the use in other threads."""
 import os
 import signal
 import threading
@@ -6,7 +6,7 @@ import threading
 from tpu_utils.command_line.interruption import Interruption
 
 
-def test_sigterm_is_noted_and_the_old_handler_returns():
+def test_sigterm_is_recorded_and_the_old_handler_restored():
   before = signal.getsignal(signal.SIGTERM)
   with Interruption() as stop:
     assert not stop.requested

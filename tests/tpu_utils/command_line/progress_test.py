@@ -1,4 +1,4 @@
-"""Lines in a log, a bar on a terminal."""
+"""Progress: lines in a log, a bar on a terminal."""
 import fcntl
 import os
 import pty
@@ -10,21 +10,21 @@ import termios
 from tpu_utils.command_line.progress import Progress
 
 
-def test_a_log_gets_a_line_now_and_then_and_the_last(capsys):
+def test_a_log_gets_the_last_line(capsys):
   with Progress(3, 'train', line_seconds=1000) as progress:
     for step in (1, 2, 3):
       progress.update(step, loss=0.5)
   assert capsys.readouterr().err == 'train step 3/3: loss 0.5\n'
 
 
-def test_lines_come_by_the_clock(capsys):
+def test_lines_can_be_limited_by_time(capsys):
   with Progress(3, 'eval', unit='batch', line_seconds=0) as progress:
     progress.update(1)
     progress.update(2)
   assert capsys.readouterr().err == 'eval batch 1/3\neval batch 2/3\n'
 
 
-def test_lines_come_by_the_count(capsys):
+def test_lines_can_be_limited_by_count(capsys):
   with Progress(7, 'train', line_every=3) as progress:
     for step in range(1, 8):
       progress.update(step)

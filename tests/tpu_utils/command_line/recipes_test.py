@@ -1,3 +1,4 @@
+"""Recipes: their checks, derived ones, and the table for a terminal."""
 import subprocess
 import sys
 
@@ -54,7 +55,7 @@ def test_a_derived_recipe_changes_only_what_is_given():
     ({'measured': ''}, 'small: measured is empty'),
     ({'settings': {}}, 'small: settings is {}; give a mapping'),
     ({'settings': None}, 'small: settings is None'),
-    ({'settings': {'--lr': 1}}, "'--lr' is no name of a flag; write it without dashes"),
+    ({'settings': {'--lr': 1}}, "'--lr' is not the name of a flag; leave out the dashes"),
     ({'settings': {'sizes': [1, 2]}}, r'--sizes is \[1, 2\]; give a bool, a finite number or a'),
     ({'settings': {'lr': None}}, '--lr is None'),
     ({'settings': {'lr': float('nan')}}, '--lr is nan'),

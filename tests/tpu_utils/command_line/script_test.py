@@ -1,4 +1,4 @@
-"""Command lines: what is parsed, which recipe applies, and what a process prints and returns."""
+"""Scripts: parsing of flags, choice of the recipe, output and exit codes of a process."""
 import dataclasses
 import subprocess
 import sys
@@ -58,7 +58,7 @@ def _run(*arguments):
     ('word', 1, '', "Error: 'word' is not a flag; flags are written --name=value.\n"),
   ],
 )
-def test_a_users_mistake_is_one_line(argument, code, out, text):
+def test_a_users_mistake_prints_one_line(argument, code, out, text):
   result = _run(argument)
   assert (result.returncode, result.stdout, result.stderr) == (code, out, text)
 
@@ -83,10 +83,13 @@ def test_help_explains_and_succeeds():
 
 
 @pytest.mark.parametrize('argument, code', [('--help', 0), ('--task=talk', 141)])
-def test_a_reader_that_leaves_ends_it_quietly(argument, code):
-  """As `... | head -1` does."""
+def test_a_reader_that_stops_reading_ends_the_script_quietly(argument, code):
+  """The reader does as `... | head -1`."""
   process = subprocess.Popen(
-    [sys.executable, '-c', PROGRAM, argument], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    [sys.executable, '-c', PROGRAM, argument],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
   )
   process.stdout.readline()
   process.stdout.close()
@@ -128,7 +131,7 @@ def with_recipes(**changes):
   return bakery(**{'recipes': RECIPES, 'default_recipe': 'plain', **changes})
 
 
-def test_exactly_what_the_user_gave_is_parsed():
+def test_only_flags_that_the_user_gave_are_returned():
   given, words = bakery().parse(['--flavour=apple', '--layers', '2', '--iced', '--sugar=1'])
   assert (given, words) == ({'flavour': 'apple', 'layers': 2, 'iced': True, 'sugar': 1.0}, [])
   assert bakery().parse([]) == ({}, [])
@@ -152,12 +155,12 @@ def test_call_runs_with_resolved_settings():
     ('--nodo_train', '--nodo_train is a flag of the official script only'),
   ],
 )
-def test_wrong_command_lines(argument, message):
+def test_wrong_command_lines_are_refused(argument, message):
   with pytest.raises(ValueError, match=message):
     bakery(elsewhere={'do_train': 'leave it out'}).parse([argument])
 
 
-def test_words_after_the_flags_where_the_script_takes_files():
+def test_a_script_may_take_words_after_the_flags():
   script = bakery(words=True, run=lambda resolved, words: (resolved[0].layers, words))
   assert script.call(['--layers=4', 'a.jpg', 'b.jpg']) == (4, ['a.jpg', 'b.jpg'])
 
@@ -170,21 +173,25 @@ def test_the_default_recipe_applies_unless_another_is_named():
   assert named.preset_text() == '--recipe=feast, with\n  --layers=5'
 
 
-def test_other_recipes_stand_on_the_default_one():
+def test_other_recipes_override_the_default_one():
   recipes = {**RECIPES, 'apple': recipe('apple', flavour='apple')}
-  (cake,) = with_recipes(recipes=recipes, defaults={'layers': 9, 'sugar': 1.0}).resolve({'recipe': 'apple'})
+  script = with_recipes(recipes=recipes, defaults={'layers': 9, 'sugar': 1.0})
+  (cake,) = script.resolve({'recipe': 'apple'})
   assert (cake.flavour, cake.layers, cake.sugar) == ('apple', 3, 1.0)
 
 
-def test_a_script_chooses_by_the_flags():
+def test_a_script_may_choose_its_recipe_by_the_flags():
   def choose(given, named):
     assert named is None
-    return Choice(RECIPES['feast'], {'layers': 6}, 'No flour', {'sugar': 2.0}) if given.get('iced') else Choice()
+    if not given.get('iced'):
+      return Choice()
+    return Choice(RECIPES['feast'], {'layers': 6}, 'No flour', {'sugar': 2.0})
 
   script = with_recipes(choose=choose)
   assert script.resolve({}).recipe == 'plain'
   chosen = script.resolve({'iced': True})
-  assert (chosen[0].layers, chosen[0].sugar, chosen.recipe, chosen.origin) == (6, 2.0, 'feast', 'No flour')
+  assert (chosen[0].layers, chosen[0].sugar) == (6, 2.0)
+  assert (chosen.recipe, chosen.origin) == ('feast', 'No flour')
 
 
 @pytest.mark.parametrize(
@@ -194,7 +201,7 @@ def test_a_script_chooses_by_the_flags():
     ('bread', '--recipe=bread belongs to another script: python -m bakery.bread --recipe=bread'),
   ],
 )
-def test_recipes_that_it_does_not_have(name, message):
+def test_unknown_recipes_and_those_of_other_scripts_are_refused(name, message):
   with pytest.raises(ValueError, match=message):
     with_recipes().resolve({'recipe': name})
 
@@ -205,7 +212,7 @@ def test_help_shows_the_defaults_of_the_recipe():
   assert '--recipe' not in bakery().help_text()
 
 
-def test_the_list_of_recipes():
+def test_the_list_has_the_recipes_of_the_script():
   listing = with_recipes().recipes_text()
   assert listing.index('plain') < listing.index('feast') and 'bread' not in listing
   for part in ('a cook book', 'a good cake', 'an hour', 'python -m bakery.main --recipe=feast'):

@@ -1,4 +1,4 @@
-"""How a user's values, facts, presets and defaults become frozen dataclasses."""
+"""Merging of flags, facts, presets and defaults into frozen dataclasses."""
 import dataclasses
 
 import pytest
@@ -29,7 +29,7 @@ class Oven(settings.Checked):
 GROUPS = (Cake, Oven)
 
 
-def test_defaults_in_the_order_of_the_groups():
+def test_instances_have_the_order_of_the_groups():
   cake, oven = settings.resolve(GROUPS, {})
   assert (cake, oven) == (Cake(), Oven())
   assert settings.resolve((Oven, Cake), {}) == (Oven(), Cake())
@@ -62,11 +62,11 @@ def test_an_instance_remembers_what_the_user_gave():
   assert (cake.given, oven.given) == ({'layers'}, set())
   assert cake == Cake('apple', 2) and 'given' not in repr(cake)
   assert 'given' not in dataclasses.asdict(cake)
-  assert Cake(layers=3).given == set()  # Made by hand, nobody gave anything.
+  assert Cake(layers=3).given == set()  # Not made by `resolve`.
 
 
 @pytest.mark.parametrize('source', ['flags', 'presets', 'facts'])
-def test_a_name_of_no_group_is_refused_wherever_it_comes_from(source):
+def test_an_unknown_name_is_refused_in_every_source(source):
   sources = {'flags': {}, 'presets': [], 'facts': {}}
   sources[source] = [{'layer': 1}] if source == 'presets' else {'layer': 1}
   with pytest.raises(ValueError, match="Unknown setting 'layer': did you mean layers"):
@@ -88,23 +88,23 @@ def test_values_out_of_range_name_the_flag(given, message):
     settings.resolve(GROUPS, given)
 
 
-def test_facts_come_later():
+def test_facts_can_be_added_later():
   before = settings.resolve(GROUPS, {'layers': 2}, [{'sugar': 5.0}])
   facts = {'layers': 7, 'sugar': 1.0, 'degrees': 180}
-  assert before.changes(facts) == {'sugar': 1.0}  # One is given, the other as it was.
+  assert before.changes(facts) == {'sugar': 1.0}  # layers is given, degrees as before.
   after = before.with_facts(facts)
   assert (after.get(Cake).layers, after.get(Cake).sugar) == (2, 1.0)
   assert before.get(Cake).sugar == 5.0
   assert after.with_facts({'degrees': 90}).facts == {**facts, 'degrees': 90}
 
 
-def test_further_flags():
+def test_flags_can_be_added_later():
   before = settings.resolve(GROUPS, {'layers': 2}, [], {'degrees': 200})
   cake, oven = before.with_flags({'layers': 3, 'degrees': 90})
   assert (cake.layers, oven.degrees) == (3, 90) and oven.given == {'degrees'}
 
 
-def test_the_preset_is_told_by_what_it_changes():
+def test_the_text_of_a_preset_lists_the_values_that_it_changes():
   preset = {'layers': 4, 'flavour': 'apple', 'sugar': 1.0, 'degrees': 180}
   resolved = settings.Resolved(GROUPS, {'layers': 2}, [preset], origin='Baked as usual')
   assert resolved.preset_text() == 'Baked as usual, with\n  --flavour=apple --sugar=1.0'
@@ -116,18 +116,19 @@ def test_the_recipe_is_recorded():
   assert 'recipe' not in settings.resolve(GROUPS, {}).as_dict()
 
 
-def test_subset_of_the_settings():
+def test_a_subset_has_only_the_named_settings():
   new = setting('plum', 'Its taste.', choices=('plum', 'apple'))
   subset = settings.subset(Cake, ('flavour', 'layers'), 'How it looks.', layers=None, flavour=new)
   (found,) = settings.resolve((subset,), {'flavour': 'apple'})
   assert (found.flavour, found.layers) == ('apple', None) and not hasattr(found, 'iced')
   page = settings.help_text('', [subset])
-  assert page.splitlines()[2] == 'How it looks.' and 'Its taste.' in page and 'Its flavour.' not in page
+  assert page.splitlines()[2] == 'How it looks.'
+  assert 'Its taste.' in page and 'Its flavour.' not in page
   with pytest.raises(ValueError, match='did you mean apple'):
     subset(flavour='aple')
 
 
-def test_help_tells_default_meaning_and_choices():
+def test_help_shows_default_meaning_and_choices():
   page = settings.help_text('Bakes.', [Cake], [{'flavour': 'apple'}])
   for part in (
     'Bakes.', 'What to bake.', '--flavour=apple', 'Its flavour. One of plum, apple.', '--sugar\n',
@@ -141,26 +142,28 @@ OFFICIAL_DEFAULTS = {
   'use_tpu': True, 'tpu_job_name': None, 'tpu': None, 'gcp_project': None, 'tpu_zone': None,
   'holdout_shards': None, 'eval_name': None, 'archive_ckpt': True, 'model_dir': None,
   'mode': 'train_and_eval', 'augment_name': None, 'randaug_num_layers': 2, 'randaug_magnitude': 10,
-  'train_steps': 218949, 'train_batch_size': 2048, 'eval_batch_size': 64, 'batch_norm_batch_size': 128,
-  'num_train_images': 1281167, 'num_eval_images': 50000, 'steps_per_eval': 6255, 'eval_timeout': None,
+  'train_steps': 218949, 'train_batch_size': 2048, 'eval_batch_size': 64,
+  'batch_norm_batch_size': 128, 'num_train_images': 1281167, 'num_eval_images': 50000,
+  'steps_per_eval': 6255, 'eval_timeout': None,
   'skip_host_call': False, 'iterations_per_loop': 1251, 'num_parallel_calls': 64,
   'num_label_classes': 1000, 'transpose_input': True,
   'use_bfloat16': True, 'export_dir': None, 'export_to_tpu': False, 'base_learning_rate': 0.016,
-  'lr_decay_epoch': 2.4, 'moving_average_decay': 0.9999, 'weight_decay': 1e-5, 'label_smoothing': 0.1,
-  'mixup_alpha': 0.0, 'log_step_count_steps': 64, 'use_cache': False, 'use_async_checkpointing': False,
-  'optimizer': 'rmsprop', 'lr_schedule': 'exponential', 'lr_decay_factor': 0.97, 'lr_warmup_epochs': 5,
-  'lars_weight_decay': 1e-5, 'lars_epsilon': 0.0,
+  'lr_decay_epoch': 2.4, 'moving_average_decay': 0.9999, 'weight_decay': 1e-5,
+  'label_smoothing': 0.1, 'mixup_alpha': 0.0, 'log_step_count_steps': 64, 'use_cache': False,
+  'use_async_checkpointing': False, 'optimizer': 'rmsprop', 'lr_schedule': 'exponential',
+  'lr_decay_factor': 0.97, 'lr_warmup_epochs': 5, 'lars_weight_decay': 1e-5, 'lars_epsilon': 0.0,
 }  # fmt: skip
 
 
-# Official flags without a use here.
+# Official flags that this project does not have.
 DEAD = {
-  'bigtable_project', 'bigtable_instance', 'bigtable_table', 'bigtable_train_prefix', 'bigtable_eval_prefix',
-  'bigtable_column_family', 'bigtable_column_qualifier', 'data_format', 'num_replicas',
+  'bigtable_project', 'bigtable_instance', 'bigtable_table', 'bigtable_train_prefix',
+  'bigtable_eval_prefix', 'bigtable_column_family', 'bigtable_column_qualifier', 'data_format',
+  'num_replicas',
 }  # fmt: skip
 
 
-def test_the_dead_official_flags_are_answered():
+def test_missing_official_flags_are_answered():
   assert set(script.ELSEWHERE) == DEAD
 
 
