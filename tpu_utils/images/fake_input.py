@@ -58,7 +58,7 @@ class FakeInput:
     batches = self._batches(size).map(lambda batch: batch | {'weights': tf.ones([size])})
     return batches.repeat(-(-share // (size * replicas)) * replicas)
 
-  def explain(self, error: Exception) -> ValueError | None:
+  def explain(self, error: Exception) -> None:
     """Returns None: this input causes no errors."""
     del error
 
