@@ -316,7 +316,7 @@ class ImageNetInput:
     spec, augmentation = self.spec, self.augmentation
     settings = {'resize_method': spec.interpolation, 'crop': spec.crop}
     if seed is not None:
-      settings |= {'seed': seed, 'padding_color': spec.mean_rgb, **augmentation.of_one_image()}
+      settings |= {'seed': seed, 'padding_color': spec.mean_rgb, **augmentation.per_image_settings()}
     image = preprocessing.preprocess_image(
       image, seed is not None, self.use_bfloat16, spec.image_size, **settings
     )

@@ -142,7 +142,7 @@ class Augmentation:
     if not 0 <= self.random_erasing_prob <= 1:
       raise ValueError(f'random_erasing_prob={self.random_erasing_prob} must lie between 0 and 1.')
 
-  def of_one_image(self) -> dict[str, Any]:
+  def per_image_settings(self) -> dict[str, Any]:
     """Returns the arguments of `preprocessing.preprocess_for_train`.
 
     Omits the settings of steps that need the finished image: mixing and erasing.
