@@ -127,14 +127,14 @@ class ImageNetInput:
       dataset = self._train_batches(pipelines, pipeline, batch_size, start_batch)
     else:
 
-      def of_worker(workers, worker, first_batch, distribute):
+      def worker_batches(workers, worker, first_batch, distribute):
         # The workers share the host's images as hosts share those of the data set.
         return self._train_batches(
           pipelines * workers, pipeline * workers + worker, batch_size, first_batch, distribute
         )
 
       self.service.check_portable(self._source('train'), self.data.name)
-      dataset = self.service.round_robin(of_worker, start_batch)
+      dataset = self.service.round_robin(worker_batches, start_batch)
     return _finish(dataset)
 
   def _train_batches(self, pipelines, pipeline, batch_size, start_batch, distribute=None):
@@ -162,7 +162,7 @@ class ImageNetInput:
 
     dataset = stream.training(source, first, last - first, self.seed, start)
     dataset = dataset.map(example, self.num_parallel_calls, deterministic=True).ignore_errors()
-    dataset = self._leave_out_bad(dataset, start, 'train', number_at)
+    dataset = self._skip_bad(dataset, start, 'train', number_at)
     mix = None
     if self.augmentation.mixup_alpha or self.augmentation.cutmix_alpha:
       mix = functools.partial(self._mix, pipelines=pipelines, pipeline=pipeline)
@@ -209,7 +209,7 @@ class ImageNetInput:
     dataset = stream.stored(source, first, last)
     dataset = dataset.map(example, self.num_parallel_calls, deterministic=True).ignore_errors()
     dataset = dataset.concatenate(tf.data.Dataset.counter(last - first).map(padding))
-    dataset = self._leave_out_bad(dataset, 0, 'validation', number_at)
+    dataset = self._skip_bad(dataset, 0, 'validation', number_at)
     dataset = self._batched(dataset, batch_size).take(num_batches)
     return _finish(stream.checked(dataset, 0, batch_size, 'validation', number_at))
 
@@ -277,7 +277,7 @@ class ImageNetInput:
     if len(flaws) == samples:
       raise flaws[0]
 
-  def _leave_out_bad(self, dataset, start, split, number_at):
+  def _skip_bad(self, dataset, start, split, number_at):
     if not self.bad_records.limit:
       return dataset  # `checked` detects missing examples, without a cost per example.
 
@@ -316,7 +316,8 @@ class ImageNetInput:
     spec, augmentation = self.spec, self.augmentation
     settings = {'resize_method': spec.interpolation, 'crop': spec.crop}
     if seed is not None:
-      settings |= {'seed': seed, 'padding_color': spec.mean_rgb, **augmentation.per_image_settings()}
+      settings |= augmentation.per_image_settings()
+      settings |= {'seed': seed, 'padding_color': spec.mean_rgb}
     image = preprocessing.preprocess_image(
       image, seed is not None, self.use_bfloat16, spec.image_size, **settings
     )
