@@ -98,10 +98,10 @@ def preprocess_for_train(
   dtype = tf.bfloat16 if use_bfloat16 else tf.float32
 
   def window(shape, seed):
-    drawn, found = _random_window(
+    drawn, fits = _random_window(
       random_crop, shape, fold_in(seed, CROP_STREAM), area_range, aspect_ratio_range
     )
-    return tf.where(found, drawn, center_crop_window(shape, image_size, crop))
+    return tf.where(fits, drawn, center_crop_window(shape, image_size, crop))
 
   image = resize_image(decode_and_crop(image_bytes, window, seed), image_size, resize_method)
   if not (color_jitter or lighting):
