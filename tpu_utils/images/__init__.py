@@ -1,1 +1,1 @@
-"""Image input: what models expect of images, and the pipelines that deliver it."""
+"""Image input: preprocessing, augmentation, and input pipelines."""

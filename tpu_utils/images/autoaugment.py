@@ -1,10 +1,12 @@
-"""AutoAugment and RandAugment.
+"""AutoAugment and RandAugment policies.
 
-Sources: tensorflow/tpu, models/official/efficientnet/autoaugment.py, whose policies and numbers these are;
-https://arxiv.org/abs/1805.09501 and https://arxiv.org/abs/1909.13719. Unlike that code the randomness is
-stateless: an image's augmentation depends on its seed and nothing else. And an operation is chosen
-with one switch rather than with a row of conditions that all have to be passed.
+Papers: https://arxiv.org/abs/1805.09501 and https://arxiv.org/abs/1909.13719. Policies and numbers
+are those of tensorflow/tpu, models/official/efficientnet/autoaugment.py. Unlike that code, the
+randomness is stateless: an image's augmentation depends on its seed alone. One switch chooses an
+operation, instead of a chain of conditions.
 """
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -13,7 +15,8 @@ from tpu_utils.names import check_name
 
 MAX_LEVEL = 10.0
 
-# Sub-policies; each is a row of (operation, probability, level) that are applied one after the other.
+# Each policy is a tuple of sub-policies; each of these lists (operation, probability, level) in the
+# order of application.
 POLICIES = {
   'v0': (
     (('Equalize', 0.8, 1), ('ShearY', 0.8, 4)),
@@ -48,13 +51,14 @@ AUTOAUGMENT_CONSTANTS = {'cutout_const': 100, 'translate_const': 250}
 
 RANDAUGMENT_OPS = (
   'AutoContrast', 'Equalize', 'Invert', 'Rotate', 'Posterize', 'Solarize', 'Color', 'Contrast',
-  'Brightness', 'Sharpness', 'ShearX', 'ShearY', 'TranslateX', 'TranslateY', 'Cutout', 'SolarizeAdd',
+  'Brightness', 'Sharpness', 'ShearX', 'ShearY', 'TranslateX', 'TranslateY', 'Cutout',
+  'SolarizeAdd',
 )  # fmt: skip
 RANDAUGMENT_CONSTANTS = {'cutout_const': 40, 'translate_const': 100}
 
-# Those whose argument is negated half of the time.
+# Operations that negate their argument with probability 1/2.
 NEGATED_OPS = ('Rotate', 'ShearX', 'ShearY', 'TranslateX', 'TranslateY')
-# Each with (image, argument, center); most need no center, some no argument.
+# Called with (image, argument, center); only Cutout uses `center`, and some ignore `argument`.
 _FUNCTIONS = {
   'AutoContrast': lambda image, argument, center: augment_ops.autocontrast(image),
   'Equalize': lambda image, argument, center: augment_ops.equalize(image),
@@ -71,21 +75,25 @@ _FUNCTIONS = {
   'ShearY': lambda image, argument, center: augment_ops.shear_y(image, argument),
   'TranslateX': lambda image, argument, center: augment_ops.translate_x(image, argument),
   'TranslateY': lambda image, argument, center: augment_ops.translate_y(image, argument),
-  'Cutout': lambda image, argument, center: augment_ops.cutout(image, tf.cast(argument, tf.int32), center),
+  'Cutout': lambda image, argument, center: augment_ops.cutout(
+    image, tf.cast(argument, tf.int32), center
+  ),
 }
 
 
-def level_to_argument(name, level, cutout_const, translate_const):
-  """The argument of an operation that a level stands for, before any negation.
+def level_to_argument(
+  name: str, level: float, cutout_const: int, translate_const: int
+) -> float:
+  """Converts a level to the argument of an operation, before any negation.
 
   Args:
-    name: of the operation.
+    name: the operation.
     level: 0..10; RandAugment's magnitude may be greater.
     cutout_const: half of the side of Cutout's square at level 10, in pixels.
-    translate_const: distance of the translations at level 10, in pixels.
+    translate_const: distance of a translation at level 10, in pixels.
 
   Returns:
-    float; 0 for operations that need no argument.
+    The argument in the operation's units; 0 for operations without one.
   """
   share = level / MAX_LEVEL
   if name in ('Color', 'Contrast', 'Brightness', 'Sharpness'):
@@ -103,32 +111,46 @@ def level_to_argument(name, level, cutout_const, translate_const):
   return float(int(share * rounded.get(name, 0)))
 
 
-def apply_operation(name, image, argument, center=(0, 0)):
-  """Applies one operation.
+def apply_operation(
+  name: str,
+  image: tf.Tensor,
+  argument: float | tf.Tensor,
+  center: Sequence[int] | tf.Tensor = (0, 0),
+) -> tf.Tensor:
+  """Applies one operation to an image.
 
   Args:
     name: the operation, one of `RANDAUGMENT_OPS`.
     image: uint8 [height, width, 3].
     argument: float scalar in the operation's units, see `level_to_argument`.
-    center: int32 [2], y and x of Cutout's square.
+    center: int32 [2], y and x of the centre of Cutout's square.
 
   Returns:
     uint8 [height, width, 3].
+
+  Raises:
+    ValueError: the operation is unknown.
   """
   check_name('operation', name, _FUNCTIONS)
   return tf.ensure_shape(_FUNCTIONS[name](image, argument, center), image.shape)
 
 
-def distort_image_with_autoaugment(image, augmentation_name='v0', *, seed):
-  """Applies one sub-policy of an AutoAugment policy, drawn at random.
+def distort_image_with_autoaugment(
+  image: tf.Tensor, augmentation_name: str = 'v0', *, seed: tf.Tensor
+) -> tf.Tensor:
+  """Applies a randomly drawn sub-policy of an AutoAugment policy.
 
   Args:
     image: uint8 [height, width, 3].
-    augmentation_name: 'v0', the one of the paper's ImageNet results, or 'test', one fixed sub-policy.
+    augmentation_name: 'v0', the policy of the paper's ImageNet results, or 'test', which has a
+      single sub-policy.
     seed: integer [2].
 
   Returns:
     uint8 [height, width, 3].
+
+  Raises:
+    ValueError: the policy is unknown.
   """
   check_name('AutoAugment policy', augmentation_name, POLICIES)
   policy = POLICIES[augmentation_name]
@@ -150,19 +172,21 @@ def distort_image_with_autoaugment(image, augmentation_name='v0', *, seed):
   )
   for choice, probability, argument, layer_draws in layers:
     applies = layer_draws[4] + probability >= 1.0
-    # Past the last of the names: the image as it is.
+    # The index after the last name leaves the image unchanged.
     choice = tf.where(applies, choice, len(names))
     image = _apply_drawn(names, image, choice, argument, layer_draws)
   return image
 
 
-def distort_image_with_randaugment(image, num_layers, magnitude, *, seed):
-  """Applies operations drawn at random, all of one magnitude.
+def distort_image_with_randaugment(
+  image: tf.Tensor, num_layers: int, magnitude: float, *, seed: tf.Tensor
+) -> tf.Tensor:
+  """Applies randomly drawn operations, all of one magnitude.
 
   Args:
     image: uint8 [height, width, 3].
-    num_layers: how many operations; N in the paper, best from 1 to 3.
-    magnitude: level of all of them; M in the paper, best from 5 to 30.
+    num_layers: number of operations; N in the paper, best from 1 to 3.
+    magnitude: level of every operation; M in the paper, best from 5 to 30.
     seed: integer [2].
 
   Returns:
@@ -178,16 +202,18 @@ def distort_image_with_randaugment(image, num_layers, magnitude, *, seed):
 
 
 def _apply_drawn(names, image, choice, argument, draws):
-  """Applies one of some operations.
+  """Applies the drawn operation.
 
   Args:
-    names: of the operations.
+    names: the operations to choose from.
     image: uint8 [height, width, 3].
-    choice: int32 scalar, index into names; the image is left as it is if it is len(names).
+    choice: int32 scalar, index into `names`; len(names) leaves the image unchanged.
     argument: float32 scalar, not negated yet.
-    draws: float32 vector, uniform from 0 to 1: of the negation, and of y and x of Cutout's square.
+    draws: float32 vector, uniform from 0 to 1; the first decides the negation, the next two y and
+      x of Cutout's square.
   """
-  is_negated = tf.gather([name in NEGATED_OPS for name in [*names, None]], choice) & (draws[0] < 0.5)
+  may_negate = [name in NEGATED_OPS for name in [*names, None]]
+  is_negated = tf.gather(may_negate, choice) & (draws[0] < 0.5)
   argument = tf.where(is_negated, -argument, argument)
 
   def branch(name):

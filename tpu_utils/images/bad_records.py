@@ -1,28 +1,30 @@
-"""The count of records that a run leaves out because they cannot be used (`--max_bad_records`)."""
+"""The count of unusable records that a run skips (`--max_bad_records`)."""
 import threading
+from collections.abc import Callable
 
 from tpu_utils.command_line.progress import Progress
 
 
 class BadRecords:
-  """Names each bad record once, and says when there are too many.
+  """Reports each bad record once and detects when there are too many.
 
   Args:
-    limit: how many may be left out.
-    cause_of: function(split, number) -> the ValueError that says what is wrong with a record.
+    limit: how many records may be skipped.
+    cause_of: called with the split and the number of a bad record; returns the ValueError that
+      explains it.
   """
 
-  def __init__(self, limit, cause_of):
+  def __init__(self, limit: int, cause_of: Callable[[str, int], ValueError]):
     self.limit = limit
     self._cause_of = cause_of
-    self._seen = set()
-    self._lock = threading.Lock()  # Training and evaluation may find some at the same time.
+    self._seen: set[tuple[str, int]] = set()
+    self._lock = threading.Lock()  # Training and evaluation may report at the same time.
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._seen)
 
-  def report(self, split, number):
-    """Takes note of a bad record; returns whether it is one too many."""
+  def report(self, split: str, number: int) -> bool:
+    """Counts and logs a bad record; returns whether it exceeds the limit."""
     with self._lock:
       if (split, number) in self._seen:
         return False
@@ -30,5 +32,7 @@ class BadRecords:
         return True
       self._seen.add((split, number))
       count = len(self._seen)
-    Progress.say(f'Left out: {self._cause_of(split, number)} (Bad record {count} of at most {self.limit}.)')
+    Progress.say(
+      f'Skipped: {self._cause_of(split, number)} (Bad record {count} of at most {self.limit}.)'
+    )
     return False

@@ -1,18 +1,22 @@
-"""The official "null" input: black images of label 0 without reading anything, to time the rest by.
+"""The official "null" input: black images of label 0, to time everything but the reading of data.
 
 Source: tensorflow/tpu, models/official/efficientnet/imagenet_input.py, `_get_null_input`.
 """
+from __future__ import annotations
+
 import tensorflow as tf
+
+from tpu_utils.images.spec import PreprocessSpec
 
 
 class FakeInput:
-  """As `ImageNetInput`, without data.
+  """Replacement of `ImageNetInput` that needs no data.
 
   Args:
-    spec: `PreprocessSpec`.
+    spec: preprocessing of the model; only its image size is used.
     train_batch_size: over all replicas.
     eval_batch_size: over all replicas.
-    num_eval_images: how many an evaluation sees, over all hosts.
+    num_eval_images: images in an evaluation, over all hosts.
     num_label_classes: width of the one-hot labels.
     use_bfloat16: images in bfloat16 rather than float32.
     transpose_input: images as [height, width, 3, batch].
@@ -20,14 +24,14 @@ class FakeInput:
 
   def __init__(
     self,
-    spec,
+    spec: PreprocessSpec,
     *,
-    train_batch_size,
-    eval_batch_size,
-    num_eval_images,
-    num_label_classes,
-    use_bfloat16=False,
-    transpose_input=False,
+    train_batch_size: int,
+    eval_batch_size: int,
+    num_eval_images: int,
+    num_label_classes: int,
+    use_bfloat16: bool = False,
+    transpose_input: bool = False,
   ):
     self._spec = spec
     self._train_batch_size = train_batch_size
@@ -37,14 +41,16 @@ class FakeInput:
     self._dtype = tf.bfloat16 if use_bfloat16 else tf.float32
     self._transpose_input = transpose_input
 
-  def train_dataset(self, context=None, start_step=0):
-    """One batch over and over; see `ImageNetInput.train_dataset`."""
+  def train_dataset(
+    self, context: tf.distribute.InputContext | None = None, start_step: int = 0
+  ) -> tf.data.Dataset:
+    """Returns an endless repetition of one batch; see `ImageNetInput.train_dataset`."""
     del start_step
     context = context or tf.distribute.InputContext()
     return self._batches(context.get_per_replica_batch_size(self._train_batch_size)).repeat()
 
-  def eval_dataset(self, context=None):
-    """As many batches as real images would take; see `ImageNetInput.eval_dataset`."""
+  def eval_dataset(self, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+    """Returns as many batches as real images would fill; see `ImageNetInput.eval_dataset`."""
     context = context or tf.distribute.InputContext()
     size = context.get_per_replica_batch_size(self._eval_batch_size)
     replicas = context.num_replicas_in_sync // context.num_input_pipelines
@@ -52,8 +58,8 @@ class FakeInput:
     batches = self._batches(size).map(lambda batch: batch | {'weights': tf.ones([size])})
     return batches.repeat(-(-share // (size * replicas)) * replicas)
 
-  def explain(self, error):
-    """No error is of this input's making."""
+  def explain(self, error: Exception) -> None:
+    """Returns None: this input causes no errors."""
     del error
 
   def _batches(self, size):

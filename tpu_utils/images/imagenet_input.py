@@ -1,12 +1,13 @@
-"""Images of a data set as batches for training and evaluation.
+"""Input pipelines of image classification: batches for training and evaluation.
 
-Source: tensorflow/tpu, models/official/efficientnet/imagenet_input.py. Unlike it, the order is a function of
-the seed (`tpu_utils/order.py`), a stopped job goes on at the very next example, evaluation drops no image, and the
-images may lie in any of the storages of `sources`.
+Source: tensorflow/tpu, models/official/efficientnet/imagenet_input.py. Unlike it, the order is a
+function of the seed (`tpu_utils/order.py`), a stopped job resumes at the very next example,
+evaluation drops no image, and images come from any storage that `sources` reads.
 """
 import functools
 import itertools
 import sys
+from typing import Any
 
 import tensorflow as tf
 
@@ -16,57 +17,60 @@ from tpu_utils.images.decoded_cache import DecodedCache
 from tpu_utils.images.service_client import DataService
 from tpu_utils.images.sources import open_dataset
 from tpu_utils.images.sources.slices import Cached
-from tpu_utils.images.spec import Augmentation
+from tpu_utils.images.spec import Augmentation, PreprocessSpec
 
-# No function in here has Python control flow over tensors, and looking for it takes seconds.
+# No function of this module has Python control flow over tensors, and AutoGraph takes seconds to
+# look for it.
 _without_autograph = tf.autograph.experimental.do_not_convert
 
 
 class ImageNetInput:
-  """Batches from a data set.
+  """Input pipelines of one data set.
 
   Args:
-    data: the data set (`sources.open_dataset`), or the folder of one.
-    spec: `PreprocessSpec`, what the model expects of an image.
-    train_batch_size: over all replicas.
-    eval_batch_size: over all replicas.
+    data: the data set (`sources.open_dataset`) or its folder.
+    spec: preprocessing that the model expects.
+    train_batch_size: over all replicas; `train_dataset` needs it.
+    eval_batch_size: over all replicas; `eval_dataset` needs it.
     num_label_classes: width of the one-hot labels.
-    include_background_label: label 0 is the background and the first class is 1; otherwise the first
-      class is 0. By default only if num_label_classes is 1001.
-    augmentation: `Augmentation`, what training does to an image.
-    seed: decides the order of training and every random crop.
+    include_background_label: whether label 0 is the background and the first class is 1; otherwise
+      the first class is 0. By default only if num_label_classes is 1001.
+    augmentation: augmentation of training images; None for the defaults of `Augmentation`.
+    seed: determines the training order and all random crops.
     use_bfloat16: images in bfloat16 rather than float32.
-    transpose_input: images as [height, width, 3, batch], which TPUs take without padding.
-    use_cache: keep the encoded training images in memory once they were read.
-    decoded_cache_gb: gigabytes of memory for decoded training images (`DecodedCache`); 0 for none.
-    max_bad_records: how many records that cannot be used are left out before it is an error. In training
-      the next example stands in for one, so that every other stays where it was.
-    tf_data_service: address of a tf.data service that prepares the training batches, or 'local'; see
-      `service_client`.
-    num_parallel_calls: images prepared side by side; by default as many as the machine is found to take.
+    transpose_input: images as [height, width, 3, batch], which TPUs need not pad.
+    use_cache: keep the encoded training images in memory after the first read.
+    decoded_cache_gb: memory for decoded training images (`DecodedCache`) in units of 1e9 bytes; 0
+      disables the cache.
+    max_bad_records: how many unusable records to skip before failing. In training the next example
+      replaces a skipped one, so all others keep their positions.
+    tf_data_service: address of a tf.data service that prepares the training batches, or 'local';
+      see `service_client`.
+    num_parallel_calls: how many images to prepare in parallel; tuned automatically by default.
 
-  Raises (here and from the methods):
-    ValueError: bad data; one line that names the file, and the record if it is one.
+  Raises:
+    ValueError: bad data. Raised by the methods too; a one-line message names the file and, for a
+      bad record, its number.
   """
 
   def __init__(
     self,
-    data,
-    spec,
+    data: Any,
+    spec: PreprocessSpec,
     *,
-    train_batch_size=None,
-    eval_batch_size=None,
-    num_label_classes=1000,
-    include_background_label=None,
-    augmentation=None,
-    seed=0,
-    use_bfloat16=False,
-    transpose_input=False,
-    use_cache=False,
-    decoded_cache_gb=0.0,
-    max_bad_records=0,
-    tf_data_service=None,
-    num_parallel_calls=tf.data.AUTOTUNE,
+    train_batch_size: int | None = None,
+    eval_batch_size: int | None = None,
+    num_label_classes: int = 1000,
+    include_background_label: bool | None = None,
+    augmentation: Augmentation | None = None,
+    seed: int = 0,
+    use_bfloat16: bool = False,
+    transpose_input: bool = False,
+    use_cache: bool = False,
+    decoded_cache_gb: float = 0.0,
+    max_bad_records: int = 0,
+    tf_data_service: str | None = None,
+    num_parallel_calls: int = tf.data.AUTOTUNE,
   ):
     self.data = open_dataset(data) if isinstance(data, str) else data
     self.spec = spec
@@ -85,30 +89,35 @@ class ImageNetInput:
     self.service = DataService(tf_data_service) if tf_data_service else None
     self.num_parallel_calls = num_parallel_calls
     self.bad_records = BadRecords(max_bad_records, self._cause)
-    self._sources = {}
-    self._decoded_cache = None
+    self._sources: dict[str, Any] = {}
+    self._decoded_cache: DecodedCache | None = None
 
   @property
-  def num_train_images(self):
-    """Images in an epoch of training, over all hosts."""
+  def num_train_images(self) -> int:
+    """Number of images in a training epoch, over all hosts."""
     return len(self._source('train'))
 
   @property
-  def num_eval_images(self):
-    """Images that an evaluation sees, over all hosts."""
+  def num_eval_images(self) -> int:
+    """Number of images in an evaluation, over all hosts."""
     return len(self._source('validation'))
 
   @_without_autograph
-  def train_dataset(self, context=None, start_step=0):
-    """The endless training stream of one input pipeline (host).
+  def train_dataset(
+    self, context: tf.distribute.InputContext | None = None, start_step: int = 0
+  ) -> tf.data.Dataset:
+    """Returns the endless training dataset of one input pipeline (host).
 
     Args:
-      context: `tf.distribute.InputContext`; None for one pipeline and one replica.
-      start_step: training steps already taken; the stream begins with the batch after them.
+      context: identifies the pipeline; None for one pipeline and one replica.
+      start_step: training steps already taken; the dataset begins with the batch after them.
 
     Returns:
-      Dataset of {'images': [b, size, size, 3], 'labels': float32 [b, num_label_classes]}, where b is the
-      batch of one replica. Consecutive batches belong to the pipeline's replicas in turn.
+      Dataset of {'images': [b, size, size, 3], 'labels': float32 [b, num_label_classes]}, where b
+      is the batch size of a replica. Consecutive batches belong to the pipeline's replicas in turn.
+
+    Raises:
+      ValueError: bad data, fewer examples than pipelines, or no answer from the tf.data service.
     """
     context = context or tf.distribute.InputContext()
     pipelines, pipeline = context.num_input_pipelines, context.input_pipeline_id
@@ -118,25 +127,25 @@ class ImageNetInput:
       dataset = self._train_batches(pipelines, pipeline, batch_size, start_batch)
     else:
 
-      def of_worker(workers, worker, first_batch, distribute):
-        # They share the host's images as hosts share those of the data set.
+      def worker_batches(workers, worker, first_batch, distribute):
+        # The workers share the host's images as hosts share those of the data set.
         return self._train_batches(
           pipelines * workers, pipeline * workers + worker, batch_size, first_batch, distribute
         )
 
       self.service.check_portable(self._source('train'), self.data.name)
-      dataset = self.service.round_robin(of_worker, start_batch)
+      dataset = self.service.round_robin(worker_batches, start_batch)
     return _finish(dataset)
 
   def _train_batches(self, pipelines, pipeline, batch_size, start_batch, distribute=None):
-    """The batches of one share of the training images, from `start_batch` on.
+    """Returns the batches of one share of the training images.
 
     Args:
-      pipelines: how many shares there are.
-      pipeline: which of them it is.
+      pipelines: number of shares.
+      pipeline: index of the share.
       batch_size: examples in a batch.
       start_batch: number of the first batch.
-      distribute: function that has another process make the batches, or None.
+      distribute: called with the dataset; returns one that another process computes. Or None.
     """
     source = self._source('train')
     first, last = _share(len(source), pipelines, pipeline, self.data.name)
@@ -146,14 +155,14 @@ class ImageNetInput:
       return stream.number_at(position, first, last - first, self.seed)
 
     def example(position, number, data):
-      # Positions are counted in each pipeline; this makes them differ between pipelines.
+      # Every pipeline counts positions from 0; `place` is unique across pipelines.
       place = position * pipelines + pipeline
       seed = tf.stack([tf.constant(self.seed, tf.int64), place])
       return self._example(source, position, number, data, seed)
 
     dataset = stream.training(source, first, last - first, self.seed, start)
     dataset = dataset.map(example, self.num_parallel_calls, deterministic=True).ignore_errors()
-    dataset = self._leave_out_bad(dataset, start, 'train', number_at)
+    dataset = self._skip_bad(dataset, start, 'train', number_at)
     mix = None
     if self.augmentation.mixup_alpha or self.augmentation.cutmix_alpha:
       mix = functools.partial(self._mix, pipelines=pipelines, pipeline=pipeline)
@@ -163,15 +172,18 @@ class ImageNetInput:
     return stream.checked(dataset, start, batch_size, 'train', number_at)
 
   @_without_autograph
-  def eval_dataset(self, context=None):
-    """The evaluation images of one input pipeline (host), each once.
+  def eval_dataset(self, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+    """Returns the evaluation images of one input pipeline (host), each once.
 
     Args:
-      context: as for `train_dataset`.
+      context: see `train_dataset`.
 
     Returns:
-      Dataset of {'images', 'labels', 'weights': float32 [b]}, as for training. Rows of weight 0 fill up
-      the end, so that every pipeline gives equally many batches, and every replica of it too.
+      Dataset of {'images', 'labels', 'weights': float32 [b]}; see `train_dataset`. Rows of weight
+      0 pad the end, so that all pipelines and all their replicas get equally many batches.
+
+    Raises:
+      ValueError: bad data, or fewer examples than pipelines.
     """
     context = context or tf.distribute.InputContext()
     source = self._source('validation')
@@ -197,19 +209,19 @@ class ImageNetInput:
     dataset = stream.stored(source, first, last)
     dataset = dataset.map(example, self.num_parallel_calls, deterministic=True).ignore_errors()
     dataset = dataset.concatenate(tf.data.Dataset.counter(last - first).map(padding))
-    dataset = self._leave_out_bad(dataset, 0, 'validation', number_at)
+    dataset = self._skip_bad(dataset, 0, 'validation', number_at)
     dataset = self._batched(dataset, batch_size).take(num_batches)
     return _finish(stream.checked(dataset, 0, batch_size, 'validation', number_at))
 
-  def explain(self, error):
-    """What lies behind an error that a dataset of this input raised.
+  def explain(self, error: Exception) -> ValueError | None:
+    """Finds the cause of an error raised by a dataset of this input.
 
     Args:
       error: the exception (`tf.errors.OpError`).
 
     Returns:
-      A ValueError of one line that names file, record, cause and mend; None if the error is not of the
-      input's making.
+      A ValueError with a one-line message that names file, record, cause and remedy; None if the
+      input did not cause the error.
     """
     missing = stream.missing_example(error)
     if not missing:
@@ -221,19 +233,19 @@ class ImageNetInput:
     return cause
 
   def _cause(self, split, number):
-    """The ValueError that says what is wrong with an example that was missing."""
+    """Returns the ValueError that explains why an example was missing."""
     source = self._source(split)
     flaw = self._flaw(source, number)
     if flaw:
       return flaw
     worker = ', or a worker of the tf.data service was restarted' if self.service else ''
     return ValueError(
-      f'{source.where(number)}: could not be read when its turn came, and can be now{worker}; start the job '
-      'again.'
+      f'{source.where(number)}: reading failed during the run but succeeds now{worker}; start the '
+      'job again.'
     )
 
   def _source(self, split):
-    """The source of a split, opened and checked on first use."""
+    """Returns the source of a split; opens and checks it on first use."""
     if split not in self._sources:
       source = self.data.open(split)
       self._check_some(source)
@@ -246,29 +258,34 @@ class ImageNetInput:
     if self.decoded_cache_gb:
       self._decoded_cache = DecodedCache(source, self.decoded_cache_gb)
       fit = f'{self._decoded_cache.capacity:,} of {len(source):,}'
-      print(f'--decoded_cache_gb={self.decoded_cache_gb:g}: {fit} decoded training images fit.', file=sys.stderr)
+      print(
+        f'--decoded_cache_gb={self.decoded_cache_gb:g}: {fit} decoded training images fit.',
+        file=sys.stderr,
+      )
     return Cached(source) if self.use_cache else source
 
   def _check_some(self, source):
-    """Finds at once what is wrong with all examples: features, labels, format."""
+    """Checks a few examples, to fail early if features, labels or format are wrong in all."""
     limit, last = self.bad_records.limit, len(source) - 1
     if not limit:
       for flaw in filter(None, (self._flaw(source, number) for number in (0, last))):
         raise flaw
-    # More than `limit` examples, or all there are: not all of them may be bad.
-    looks = min(limit, last) + 1
-    numbers = (i * last // max(looks - 1, 1) for i in range(looks))
+    # limit + 1 examples, or all if there are fewer: at least one must be usable.
+    samples = min(limit, last) + 1
+    numbers = (i * last // max(samples - 1, 1) for i in range(samples))
     flaws = list(itertools.takewhile(bool, (self._flaw(source, number) for number in numbers)))
-    if len(flaws) == looks:
+    if len(flaws) == samples:
       raise flaws[0]
 
-  def _leave_out_bad(self, dataset, start, split, number_at):
+  def _skip_bad(self, dataset, start, split, number_at):
     if not self.bad_records.limit:
-      return dataset  # Then `checked` finds them at no cost for each example.
+      return dataset  # `checked` detects missing examples, without a cost per example.
 
     def report(position):
       number = tf.cast(number_at(position), tf.int64)
-      too_many = tf.numpy_function(lambda n: self.bad_records.report(split, int(n)), [number], tf.bool)
+      too_many = tf.numpy_function(
+        lambda n: self.bad_records.report(split, int(n)), [number], tf.bool
+      )
       return stream.fail_if(too_many, split, number)
 
     return stream.fill_gaps(dataset, start, report)
@@ -283,7 +300,7 @@ class ImageNetInput:
     return dataset
 
   def _example(self, source, position, number, data, seed=None):
-    """Prepares one example; with a seed for training, without for evaluation."""
+    """Prepares one example for training, or without a seed for evaluation."""
     image, label = source.parse(number, data)
     if seed is not None and self._decoded_cache is not None:
       image = self._decoded_cache.decode(number, image)
@@ -291,7 +308,7 @@ class ImageNetInput:
     return {
       'images': self._image(image, seed),
       'labels': tf.one_hot(label - self._lowest_label(source), self.num_label_classes),
-      # An impossible position: it is found without any cost for each example.
+      # A bad label gives an impossible position, which costs less than a check of each example.
       'position': tf.where((label >= low) & (label <= high), position, -1),
     }
 
@@ -299,7 +316,8 @@ class ImageNetInput:
     spec, augmentation = self.spec, self.augmentation
     settings = {'resize_method': spec.interpolation, 'crop': spec.crop}
     if seed is not None:
-      settings |= {'seed': seed, 'padding_color': spec.mean_rgb, **augmentation.of_one_image()}
+      settings |= augmentation.per_image_settings()
+      settings |= {'seed': seed, 'padding_color': spec.mean_rgb}
     image = preprocessing.preprocess_image(
       image, seed is not None, self.use_bfloat16, spec.image_size, **settings
     )
@@ -310,7 +328,7 @@ class ImageNetInput:
     return mixup.random_erasing(image, probability, spec.mean_rgb, erase_seed)
 
   def _mix(self, batch, pipelines, pipeline):
-    """Mixup and CutMix of a training batch, in a way that its first position decides."""
+    """Applies mixup or CutMix to a training batch; its first position determines the draws."""
     number = batch['position'][0] * pipelines + pipeline
     seed = tf.stack([tf.constant(self.seed, tf.int64), number])
     images, labels = mixup.mix_batch(
@@ -323,7 +341,7 @@ class ImageNetInput:
     return batch | {'images': images, 'labels': labels}
 
   def _labels(self, source):
-    """The least and the greatest label that an example may have."""
+    """Returns the least and the greatest valid label."""
     lowest = self._lowest_label(source)
     return max(lowest, 0), lowest + self.num_label_classes - 1
 
@@ -331,7 +349,7 @@ class ImageNetInput:
     return source.lowest_label - self.include_background_label
 
   def _flaw(self, source, number):
-    """The ValueError that says what is wrong with an example; None if nothing is."""
+    """Returns the ValueError that explains why an example is unusable, or None if it is usable."""
     try:
       self._check_example(source, number)
     except ValueError as e:
@@ -344,26 +362,27 @@ class ImageNetInput:
     try:
       image_bytes, label = source.parse(number, data)
     except (tf.errors.InvalidArgumentError, UnicodeDecodeError):  # The message quotes the data.
-      raise ValueError(f'{where}: no {source.format}; prepare the file again.') from None
+      raise ValueError(f'{where}: not a valid {source.format}; prepare the file again.') from None
     low, high = self._labels(source)
     if not low <= int(label) <= high:
       raise ValueError(
-        f'{where}: {source.label_name} is {int(label)}, expected {low} to {high}; set --num_label_classes '
-        "to the data's number of classes, or correct the record."
+        f'{where}: {source.label_name} is {int(label)}, expected {low} to {high}; set '
+        "--num_label_classes to the data's number of classes, or correct the record."
       )
     try:
       preprocessing.decode(image_bytes)
     except tf.errors.InvalidArgumentError:
       size = tf.strings.length(image_bytes)
       raise ValueError(
-        f'{where}: its {size} bytes are no image that can be decoded; replace it or prepare the file again.'
+        f'{where}: its {size} bytes are no image that can be decoded; replace it or prepare the '
+        'file again.'
       ) from None
 
 
 def _finish(dataset):
   options = tf.data.Options()
   options.deterministic = True
-  # One thread an image: there are images enough for all of them.
+  # One thread per image, because there are enough images to occupy all threads.
   options.threading.max_intra_op_parallelism = 1
   return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
 
@@ -373,10 +392,10 @@ def _local_replicas(context):
 
 
 def _share(num_examples, pipelines, pipeline, name):
-  """The examples first <= n < last that one of the input pipelines reads."""
+  """Returns (first, last) of the examples first <= n < last that an input pipeline reads."""
   if num_examples < pipelines:
     raise ValueError(
-      f'{name} has {num_examples} records for {pipelines} hosts; each needs at least one. Use fewer hosts '
-      '(or workers of --tf_data_service).'
+      f'{name} has {num_examples} records for {pipelines} hosts; each needs at least one. Use '
+      'fewer hosts (or workers of --tf_data_service).'
     )
   return num_examples * pipeline // pipelines, num_examples * (pipeline + 1) // pipelines

@@ -1,16 +1,18 @@
-"""Training on mixtures: mixup, CutMix, and random erasing.
+"""Mixup, CutMix and random erasing of training images.
 
-The first two mix a batch with itself in reverse order, as in tensorflow/tpu,
-models/official/efficientnet/imagenet_input.py. Randomness is stateless: a batch is mixed, and an image erased, in
-one way for each seed.
+Mixup and CutMix combine a batch with itself in reverse order, as in tensorflow/tpu,
+models/official/efficientnet/imagenet_input.py. Randomness is stateless: the result depends on the
+seed alone.
 """
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
 from tpu_utils.images import augment_ops
 from tpu_utils.images.preprocessing import fold_in
 
-# The usual settings of random erasing, those of torchvision.
+# torchvision's defaults of random erasing: share of the image's area, and height / width.
 ERASED_AREA = (0.02, 0.33)
 ERASED_ASPECT_RATIO = (0.3, 3.3)
 _ATTEMPTS = 10
@@ -18,18 +20,20 @@ _ATTEMPTS = 10
 _GAMMA_STREAM, _UNIFORM_STREAM, _PLACE_STREAM, _CHOICE_STREAM = range(4)
 
 
-def mix_batch(images, labels, mixup_alpha, cutmix_alpha, seed):
-  """Applies mixup or CutMix, if either is asked for; if both are, each to half of the batches.
+def mix_batch(
+  images: tf.Tensor, labels: tf.Tensor, mixup_alpha: float, cutmix_alpha: float, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Applies mixup or CutMix to a batch; if both are enabled, one of them with probability 1/2.
 
   Args:
     images: [batch, height, width, 3], float32 or bfloat16.
     labels: float32 [batch, classes].
-    mixup_alpha: see `mixup`; 0 for none.
-    cutmix_alpha: see `cutmix`; 0 for none.
+    mixup_alpha: see `mixup`; 0 disables it.
+    cutmix_alpha: see `cutmix`; 0 disables it.
     seed: int64 [2].
 
   Returns:
-    (images, labels) of the same shapes and types.
+    (images, labels) of the same shapes and dtypes.
   """
   if not cutmix_alpha:
     return mixup(images, labels, mixup_alpha, seed) if mixup_alpha else (images, labels)
@@ -42,42 +46,48 @@ def mix_batch(images, labels, mixup_alpha, cutmix_alpha, seed):
   )
 
 
-def mixup(images, labels, alpha, seed):
-  """Mixup (https://arxiv.org/abs/1710.09412) with a weight for each image.
+def mixup(
+  images: tf.Tensor, labels: tf.Tensor, alpha: float, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Applies mixup (https://arxiv.org/abs/1710.09412) with one weight per image.
 
   Args:
     images: see `mix_batch`.
     labels: see `mix_batch`.
-    alpha: the weights are of the distribution Beta(alpha, alpha).
+    alpha: the weights are drawn from Beta(alpha, alpha).
     seed: int64 [2].
   """
   return mix(images, labels, sample_beta(alpha, [tf.shape(images)[0], 1], seed))
 
 
-def mix(images, labels, weight):
-  """Mixes a batch with itself in reverse order; each image keeps the greater part of itself.
+def mix(
+  images: tf.Tensor, labels: tf.Tensor, weight: tf.Tensor | np.ndarray
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Mixes a batch with itself in reverse order; each image keeps the larger weight.
 
   Args:
     images: see `mix_batch`.
     labels: see `mix_batch`.
-    weight: float32 [batch, 1], 0..1; w and 1 - w mean the same.
+    weight: float32 [batch, 1], 0..1; w and 1 - w are equivalent.
   """
   weight = tf.maximum(weight, 1.0 - weight)
-  of_image = tf.cast(weight[:, :, tf.newaxis, tf.newaxis], images.dtype)
-  mixed_images = images * of_image + images[::-1] * (1 - of_image)
+  image_weight = tf.cast(weight[:, :, tf.newaxis, tf.newaxis], images.dtype)
+  mixed_images = images * image_weight + images[::-1] * (1 - image_weight)
   return mixed_images, labels * weight + labels[::-1] * (1.0 - weight)
 
 
-def cutmix(images, labels, alpha, seed):
-  """CutMix (https://arxiv.org/abs/1905.04899), with a rectangle for each image rather than each batch.
+def cutmix(
+  images: tf.Tensor, labels: tf.Tensor, alpha: float, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Applies CutMix (https://arxiv.org/abs/1905.04899) with one rectangle per image, not per batch.
 
-  The rectangle has the image's shape, its share of the image is of the distribution Beta(alpha, alpha), and
-  its centre lies anywhere; what is cut off at the borders does not count for the labels.
+  The rectangle has the image's aspect ratio and its centre may lie anywhere in the image. The
+  labels are weighted by the area that remains after clipping at the borders.
 
   Args:
     images: see `mix_batch`.
     labels: see `mix_batch`.
-    alpha: see above.
+    alpha: the rectangle's share of the area, before clipping, is drawn from Beta(alpha, alpha).
     seed: int64 [2].
   """
   batch, height, width = images.shape[0] or tf.shape(images)[0], images.shape[1], images.shape[2]
@@ -90,7 +100,7 @@ def cutmix(images, labels, alpha, seed):
   last = tf.minimum(center + half, [height, width])
   rows = (tf.range(height) >= first[:, :1]) & (tf.range(height) < last[:, :1])
   columns = (tf.range(width) >= first[:, 1:]) & (tf.range(width) < last[:, 1:])
-  # As rows of width * channels: it takes twice as long if tf.where has to broadcast.
+  # As rows of width * channels, because tf.where takes twice as long if it broadcasts.
   channels = images.shape[3]
   inside = rows[:, :, tf.newaxis] & tf.repeat(columns, channels, axis=1)[:, tf.newaxis, :]
   flat = tf.reshape(images, [batch, height, width * channels])
@@ -100,17 +110,19 @@ def cutmix(images, labels, alpha, seed):
   return tf.ensure_shape(mixed, images.shape), labels * weight + labels[::-1] * (1.0 - weight)
 
 
-def random_erasing(image, probability, color, seed):
-  """Random erasing (https://arxiv.org/abs/1708.04896): covers a rectangle of random size, shape and place.
+def random_erasing(
+  image: tf.Tensor, probability: float, color: Sequence[float], seed: tf.Tensor
+) -> tf.Tensor:
+  """Covers a random rectangle (random erasing, https://arxiv.org/abs/1708.04896).
 
   Args:
     image: [height, width, 3].
-    probability: that the image is touched.
+    probability: probability that the image is changed.
     color: three numbers in the image's units.
     seed: int64 [2].
 
   Returns:
-    As image, which it is if none of ten rectangles drawn is smaller than it both ways.
+    The image, unchanged if none of ten drawn rectangles fits into it.
   """
   height, width = image.shape[:2]
   draws = tf.random.stateless_uniform([1 + 4 * _ATTEMPTS], seed)
@@ -132,19 +144,21 @@ def random_erasing(image, probability, color, seed):
   return tf.cond((draws[0] < probability) & fits[first_fit], erased, lambda: tf.identity(image))
 
 
-def sample_beta(alpha, shape, seed):
+def sample_beta(
+  alpha: float, shape: Sequence[int | tf.Tensor] | tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
   """Draws from the distribution Beta(alpha, alpha).
 
   Args:
-    alpha: over 0, however small.
-    shape: of the result.
+    alpha: above 0; may be tiny.
+    shape: shape of the result.
     seed: int64 [2].
 
   Returns:
-    float32 of that shape, 0..1.
+    float32 tensor of values from 0 to 1.
   """
-  # Of two gamma variates x and y, x / (x + y). At a small alpha both may be 0 in float32, so what is drawn
-  # is their logarithms: a variate of alpha is one of alpha + 1 times u ** (1 / alpha).
+  # Computes x / (x + y) for gamma variates x and y. With a small alpha both may be 0 in float32, so
+  # this draws their logarithms: Gamma(alpha) is Gamma(alpha + 1) times u ** (1 / alpha).
   shape = tf.concat([[2], shape], axis=0)
   larger = tf.random.stateless_gamma(shape, fold_in(seed, _GAMMA_STREAM), alpha=alpha + 1.0)
   tiny = np.finfo(np.float32).tiny

@@ -1,5 +1,6 @@
-"""What a model expects of an image: the record that training, evaluation and export all read."""
+"""Settings of image preprocessing and augmentation, shared by training, evaluation and export."""
 import dataclasses
+from typing import Any
 
 from tpu_utils.names import check_name
 
@@ -11,23 +12,26 @@ AUGMENTATIONS = ('autoaugment', 'randaugment')
 
 @dataclasses.dataclass(frozen=True)
 class PreprocessSpec:
-  """How an encoded image becomes a model's input.
+  """Preprocessing that turns an encoded image into a model's input.
 
   Attributes:
-    image_size: pixels a side of the square the model was made for.
-    mean_rgb: three floats, in units of 0..255. The model subtracts them itself; they are here for
-      readers of other programs' files and for quantisation.
-    stddev_rgb: three floats, in units of 0..255, as `mean_rgb`.
+    image_size: side of the square input, in pixels.
+    mean_rgb: three floats on the 0..255 scale. The model itself subtracts them; other programs and
+      quantisation read them here.
+    stddev_rgb: three floats on the 0..255 scale; see `mean_rgb`.
     interpolation: 'bicubic' or 'bilinear' (the official code's choice for Lite and EdgeTPU).
-    crop: share of the shorter side that the central crop of evaluation keeps. 'official' is 0.875 at every
-      size (preprocessing.py, CROP_FRACTION); 'size_plus_32' is size / (size + 32), which equals it at
-      224 and is what the accuracies of the larger models were published with; 'whole' keeps all of it,
-      for images too small to lose a pixel.
+    crop: share of the shorter side that evaluation's central crop keeps. 'official': 0.875 at every
+      size (preprocessing.py, CROP_FRACTION); 'size_plus_32': size / (size + 32), which is 0.875 at
+      224 and was used for the published accuracies of the larger models; 'whole': 1, for images of
+      a few pixels.
+
+  Raises:
+    ValueError: a value is unknown or out of range.
   """
 
   image_size: int
-  mean_rgb: tuple = (0.485 * 255, 0.456 * 255, 0.406 * 255)
-  stddev_rgb: tuple = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+  mean_rgb: tuple[float, ...] = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+  stddev_rgb: tuple[float, ...] = (0.229 * 255, 0.224 * 255, 0.225 * 255)
   interpolation: str = 'bicubic'
   crop: str = 'official'
 
@@ -38,11 +42,11 @@ class PreprocessSpec:
     check_name('crop', self.crop, CROPS)
 
 
-def with_advprop(spec):
-  """The record with AdvProp's scaling: the model gets 2 x / 255 - 1 for a value x from 0 to 255.
+def with_advprop(spec: PreprocessSpec) -> PreprocessSpec:
+  """Returns `spec` with AdvProp's scaling, which maps x from 0..255 to 2 x / 255 - 1.
 
-  That of the official AdvProp checkpoints; source: models/official/efficientnet/eval_ckpt_main.py,
-  advprop_preprocessing.
+  The official AdvProp checkpoints expect it. Source: advprop_preprocessing in tensorflow/tpu,
+  models/official/efficientnet/eval_ckpt_main.py.
   """
   return dataclasses.replace(spec, mean_rgb=(127.5,) * 3, stddev_rgb=(127.5,) * 3)
 
@@ -56,55 +60,60 @@ def fitted(
   advprop: bool | None = False,
   is_digits: bool = False,
 ) -> PreprocessSpec:
-  """Returns a network's `PreprocessSpec` with the user's values in place of its own.
+  """Returns a model's `PreprocessSpec` with the user's overrides.
 
   Args:
-    spec: the network's own.
-    image_size: pixels a side; None leaves the network's.
-    crop: one of CROPS; None leaves the network's.
-    interpolation: one of INTERPOLATIONS; None leaves the network's.
-    advprop: whether to scale as `with_advprop`.
-    is_digits: whether the images are the embedded digits, at 8 pixels too small to lose any by a crop.
+    spec: the model's default.
+    image_size: side in pixels; None keeps the model's.
+    crop: one of CROPS; None keeps the model's.
+    interpolation: one of INTERPOLATIONS; None keeps the model's.
+    advprop: whether to apply `with_advprop`.
+    is_digits: whether the images are the embedded digits. Their 8 pixels are too few to crop, so
+      the default of `crop` becomes 'whole'.
 
   Raises:
-    ValueError: a value is unknown.
+    ValueError: a value is unknown or out of range.
   """
   crop = crop or ('whole' if is_digits else None)
-  given = {'image_size': image_size, 'crop': crop, 'interpolation': interpolation}
+  given: dict[str, Any] = {'image_size': image_size, 'crop': crop, 'interpolation': interpolation}
   spec = dataclasses.replace(spec, **{name: value for name, value in given.items() if value})
   return with_advprop(spec) if advprop else spec
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-  """What training does to an image beyond the `PreprocessSpec`. The defaults are the official ones.
+  """Augmentation of training images. The defaults are the official ones.
 
   Attributes:
-    flip: mirror half of the images; False where left and right mean something, as in digits.
+    flip: mirror half of the images; False for images in which left and right differ, such as
+      digits.
     area_range: least and greatest share of the image's area that the random crop takes.
     aspect_ratio_range: least and greatest width / height of the random crop.
-    random_crop: how the random crop is drawn: 'tensorflow', as the official EfficientNet does; 'torch', as
-      fb.resnet.torch does (`torch_augmentation.crop_window`); 'padded': the whole image with `padding` pixels
-      of the mean colour around it, for CIFAR.
+    random_crop: how to draw the random crop. 'tensorflow': as the official EfficientNet; 'torch':
+      as fb.resnet.torch (`torch_augmentation.crop_window`); 'padded': from the whole image with
+      `padding` pixels of the mean colour around it, for CIFAR.
     padding: see `random_crop`.
-    color_jitter: strength of random brightness, contrast and saturation; 0 for none.
-    lighting: standard deviation of a random shift along the principal colours; 0 for none.
+    color_jitter: strength of random brightness, contrast and saturation; 0 disables it.
+    lighting: standard deviation of a random shift along the principal colours; 0 disables it.
     augment_name: 'autoaugment', 'randaugment' or None.
-    randaug_num_layers: how many operations RandAugment applies.
-    randaug_magnitude: how strongly, 0..30.
-    mixup_alpha: parameter of mixup's Beta distribution; 0 for none.
-    cutmix_alpha: parameter of CutMix's; 0 for none. With both, each batch gets one or the other.
+    randaug_num_layers: number of operations that RandAugment applies.
+    randaug_magnitude: strength of RandAugment's operations, 0..30.
+    mixup_alpha: parameter of mixup's Beta distribution; 0 disables it.
+    cutmix_alpha: parameter of CutMix's; 0 disables it. With both, each batch gets one of the two.
     random_erasing_prob: share of the images in which a rectangle is covered with the mean colour.
+
+  Raises:
+    ValueError: a value is unknown or out of range.
   """
 
   flip: bool = True
-  area_range: tuple = (0.08, 1.0)
-  aspect_ratio_range: tuple = (3 / 4, 4 / 3)
+  area_range: tuple[float, float] = (0.08, 1.0)
+  aspect_ratio_range: tuple[float, float] = (3 / 4, 4 / 3)
   random_crop: str = 'tensorflow'
   padding: int = 4
   color_jitter: float = 0.0
   lighting: float = 0.0
-  augment_name: str = None
+  augment_name: str | None = None
   randaug_num_layers: int = 2
   randaug_magnitude: float = 10
   mixup_alpha: float = 0.0
@@ -115,7 +124,7 @@ class Augmentation:
     for name in ('area_range', 'aspect_ratio_range'):
       low, high = getattr(self, name)
       if not 0 < low <= high:
-        raise ValueError(f'{name}={(low, high)} must be a least and a greatest value, both over 0.')
+        raise ValueError(f'{name}={(low, high)} must be (minimum, maximum), both above 0.')
     if self.random_crop not in RANDOM_CROPS:
       raise ValueError(
         f'random_crop={self.random_crop!r} is unknown; choose one of {", ".join(RANDOM_CROPS)}.'
@@ -133,7 +142,10 @@ class Augmentation:
     if not 0 <= self.random_erasing_prob <= 1:
       raise ValueError(f'random_erasing_prob={self.random_erasing_prob} must lie between 0 and 1.')
 
-  def of_one_image(self):
-    """The settings of `preprocessing.preprocess_for_train`: all but those that need the finished image."""
+  def per_image_settings(self) -> dict[str, Any]:
+    """Returns the arguments of `preprocessing.preprocess_for_train`.
+
+    Omits the settings of steps that need the finished image: mixing and erasing.
+    """
     later = ('mixup_alpha', 'cutmix_alpha', 'random_erasing_prob')
     return {name: value for name, value in dataclasses.asdict(self).items() if name not in later}

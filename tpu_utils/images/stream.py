@@ -1,6 +1,6 @@
-"""Datasets of a source's examples: in training order, in stored order; checked for missing ones.
+"""Datasets of a source's examples in training or stored order, with checks for missing examples.
 
-Callers wrap everything in `do_not_convert`: no function has Python control flow over tensors.
+Callers disable AutoGraph (`do_not_convert`): no function has Python control flow over tensors.
 """
 import re
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from tpu_utils.order import ShuffledOrder
 
 BLOCK = 32  # About 3.5 MB of ImageNet: one request to remote storage, one seek of a disk.
 # About 225 MB of ImageNet. A set no larger is shuffled without restriction. (The official pipeline
-# reads 64 files in parallel into a shuffle buffer of 1,024; a window mixes 64 places of the set.)
+# reads 64 files in parallel into a shuffle buffer of 1,024; a window mixes 64 blocks of the set.)
 WINDOW = 64 * BLOCK
 _READS_AHEAD = 16  # Blocks read in parallel, which hides the latency of remote storage.
 
@@ -22,7 +22,7 @@ _MISSING = 'unreadable record of split'
 
 def training_order(first: int, last: int, seed: int) -> ShuffledOrder:
   """Returns the `ShuffledOrder` of the examples first <= n < last of a source."""
-  # A block of fewer examples stays last, so that all windows before it are of one size.
+  # A block of fewer examples stays last, so that all windows before it have the same size.
   return ShuffledOrder(
     first, last, seed, block=BLOCK, window=WINDOW // BLOCK, short_block_last=True
   )
@@ -44,13 +44,13 @@ def stored(source: Any, first: int, last: int) -> tf.data.Dataset:
 
 
 def training(source: Any, first: int, size: int, seed: int, start: int) -> tf.data.Dataset:
-  """Returns an endless dataset of (position, number, data) over `size` examples, from `first` on.
+  """Returns an endless dataset of (position, number, data) in training order.
 
   Args:
     source: see `sources/interface.py`.
-    first: first example of the host's share.
+    first: number of the first example of the host's share.
     size: examples in the share.
-    seed: decides the order.
+    seed: determines the order.
     start: position to begin at.
   """
   order = training_order(first, first + size, seed)
@@ -66,26 +66,26 @@ def training(source: Any, first: int, size: int, seed: int, start: int) -> tf.da
     place = tf.gather(rank, tf.searchsorted(tf.gather(window.example, rank), numbers))
     by_place = tf.argsort(place)
     positions = window.position + tf.cast(tf.gather(place, by_place), tf.int64)
-    # Only in the first window.
+    # Not 0 only in the first window, which may begin before `start`.
     skipped = tf.searchsorted(positions, tf.constant([start], tf.int64))[0]
     by_place = by_place[skipped:]
     return positions[skipped:], tf.gather(numbers, by_place), tf.gather(data, by_place)
 
   number, _ = order.window_at(start)
   windows = tf.data.Dataset.counter(number).flat_map(read)
-  # While one window is used up the next is read.
+  # Reads the next window while one is consumed.
   return windows.prefetch(1).unbatch()
 
 
 def number_at(position: tf.Tensor, first: int, size: int, seed: int) -> tf.Tensor:
-  """Returns the number of the example that `training` has at a position."""
+  """Returns the number of the example at a position of `training`."""
   order = training_order(first, first + size, seed)
   number, place = order.window_at(position)
   return order.window(number).example[place]
 
 
 def _blocks(source, begins, ends):
-  """Dataset of one element: (numbers, data) of all examples of some blocks.
+  """Returns a dataset of one element: (numbers, data) of all examples of some blocks.
 
   Args:
     source: see `sources/interface.py`.
@@ -111,7 +111,7 @@ def _blocks(source, begins, ends):
 
 
 def _with_missing(source, expected, numbers, data):
-  """Reads missing examples one by one: with a bad one the others of its block are missing too."""
+  """Reads missing examples one by one, because a bad one also hides others of its block."""
   seen = tf.sort(tf.concat([numbers, [-1]], axis=0))
   last_seen = tf.gather(seen, tf.searchsorted(seen, expected, side='right') - 1)
   missing = tf.boolean_mask(expected, last_seen != expected)
@@ -121,21 +121,21 @@ def _with_missing(source, expected, numbers, data):
 
 
 def _as_one(examples):
-  """Dataset of one element that holds all of a dataset's examples, even if that is none."""
+  """Returns a dataset of one element with all examples of a dataset, which may be empty."""
   nothing = tf.zeros([0], tf.int64), tf.zeros([0], tf.string)
   return examples.batch(WINDOW).concatenate(tf.data.Dataset.from_tensors(nothing)).take(1)
 
 
 def fill_gaps(dataset: tf.data.Dataset, start: int, report: Callable) -> tf.data.Dataset:
-  """Replaces each missing example by the next one, with weight 0 where there are weights.
+  """Replaces each missing example by the next one, with weight 0 if examples have weights.
 
-  The example at a position depends on the data alone, so a resumed job gets the same.
+  The example at a position depends on the data alone, so a resumed job gets the same one.
 
   Args:
-    dataset: dicts with 'position', int64 scalar, rising; negative for an example to leave out.
+    dataset: dicts with 'position', int64 scalar, increasing; negative for an example to skip.
     start: the first expected position.
     report: called with each missing position; logs it, and fails if there are too many. Returns a
-      bool tensor to wait for.
+      bool tensor, evaluated before the replacement is used.
 
   Returns:
     Dataset of dicts with every position from `start` on.
@@ -166,16 +166,16 @@ def fill_gaps(dataset: tf.data.Dataset, start: int, report: Callable) -> tf.data
 def checked(
   batches: tf.data.Dataset, start: int, batch_size: int, split: str, number_of: Callable
 ) -> tf.data.Dataset:
-  """Removes 'position' from the batches, and fails at the first that is not the expected one.
+  """Removes 'position' from the batches; fails at the first position that is not as expected.
 
-  Examples that could not be read, decoded or used are missing from `batches`. This is noticed here,
-  once for each batch, and the error names the first; the cause is found later (`missing_example`).
+  Examples that could not be read, decoded or used are missing from `batches`. This checks for them
+  once per batch, and the error names the first; `missing_example` helps to find the cause.
 
   Args:
     batches: batches with 'position'.
     start: the first expected position.
     batch_size: examples in a batch.
-    split: name of the split, for the message.
+    split: name of the split, for the error message.
     number_of: called with a position; returns the number of the example in its source.
   """
 
@@ -193,12 +193,12 @@ def checked(
 
 
 def fail_if(failed: tf.Tensor, split: str, number: tf.Tensor) -> tf.Tensor:
-  """Fails with the error for an example that cannot be used, if `failed`; returns `failed`."""
+  """Returns `failed`; if it is true, fails with an error that names the unusable example."""
   with tf.control_dependencies([tf.debugging.Assert(~failed, [f'{_MISSING} {split}', number])]):
     return tf.identity(failed)
 
 
 def missing_example(error: Exception) -> tuple[str, int] | None:
   """Returns (split, number) of the example that an error of these datasets names, or None."""
-  found = re.search(_MISSING + r' (\w+)\D+(\d+)', str(error))
-  return (found[1], int(found[2])) if found else None
+  match = re.search(_MISSING + r' (\w+)\D+(\d+)', str(error))
+  return (match[1], int(match[2])) if match else None

@@ -1,4 +1,4 @@
-"""Parity of each operation with the official code, and its behaviour on any image."""
+"""Parity of each operation with the official code, and its behaviour on arbitrary images."""
 import json
 import math
 import pathlib
@@ -25,7 +25,7 @@ OPS = autoaugment.RANDAUGMENT_OPS
 
 
 def argument_of(key):
-  """The argument of a golden's key."""
+  """Returns the operation's argument for the key of a golden."""
   name, level, sign, *constants = key.split('/')
   constants = CONSTANTS[constants[0] if constants else 'randaugment']
   argument = autoaugment.level_to_argument(name, int(level), **constants)
@@ -37,7 +37,7 @@ def eagerly(image, function):
 
 
 def in_a_dataset(image, function):
-  """With the shape unknown, as it may be there."""
+  """Applies `function` in a dataset of images with no static shape."""
   function = tf.autograph.experimental.do_not_convert(function)
   signature = tf.TensorSpec([None, None, 3], tf.uint8)
   dataset = tf.data.Dataset.from_generator(lambda: [image], output_signature=signature)
@@ -50,7 +50,7 @@ def test_every_operation_has_goldens():
 
 @pytest.mark.parametrize('name', OPS)
 def test_equals_the_official_operation(name):
-  """Every level and sign, every pixel to the bit."""
+  """At every level and sign, to the bit."""
   keys = [key for key in RESULTS.files if key.startswith(f'{name}/')]
   assert len(keys) >= 6
   for key in keys:
@@ -64,7 +64,7 @@ def augment(name, image, argument, center=CENTER, run=eagerly):
 
 def test_equals_the_official_operations_in_a_dataset():
   keys = [f'{name}/8/pos' for name in OPS if f'{name}/8/pos' in RESULTS.files]
-  keys += [f'{name}/6/neg/small' for name in ('TranslateX', 'TranslateY')] + ['Cutout/6/pos/randaugment']
+  keys += ['TranslateX/6/neg/small', 'TranslateY/6/neg/small', 'Cutout/6/pos/randaugment']
   assert {key.split('/')[0] for key in keys} == set(OPS)
 
   def all_of_them(image):
@@ -96,7 +96,7 @@ IMAGES = {
 
 @pytest.mark.parametrize('name', OPS)
 def test_equals_the_official_operation_on_other_images_and_levels(name):
-  """Against the official operations written out plainly; levels over 10 are RandAugment's."""
+  """Compares with a plain copy of the official operations; levels above 10 are RandAugment's."""
   rng = np.random.default_rng(0)
   for level, kind, (height, width) in [
     (0, 'noise', (3, 3)), (1, 'photo', (64, 48)), (3.5, 'flat', (5, 4)), (5, 'noise', (9, 31)),
@@ -104,23 +104,24 @@ def test_equals_the_official_operation_on_other_images_and_levels(name):
     (15, 'photo', (64, 63)), (23, 'noise', (8, 21)), (28, 'photo', (50, 50)),
   ]:  # fmt: skip
     image = IMAGES[kind](rng, (height, width, 3)).astype(np.uint8)
-    for sign in (1, -1) if name in autoaugment.NEGATED_OPS else (1,):
+    is_negated = name in autoaugment.NEGATED_OPS
+    for sign in (1, -1) if is_negated else (1,):
       argument = autoaugment.level_to_argument(name, level, **CONSTANTS['randaugment'])
       center = [rng.integers(height), rng.integers(width)]
       settings = {'center': center} if name == 'Cutout' else {}
-      # A tensor, as the negation makes it, or its sine would be of another precision.
-      plain_argument = tf.constant(sign * argument, tf.float32) if name in autoaugment.NEGATED_OPS else argument
+      # Negation makes it a float32 tensor; otherwise its sine would have another precision.
+      plain_argument = tf.constant(sign * argument, tf.float32) if is_negated else argument
       expected = official_order.OPERATIONS[name](tf.constant(image), plain_argument, **settings)
       got = augment(name, image, np.float32(sign * argument), center)
-      apart = np.abs(got.astype(int) - expected.numpy()).max()
-      assert apart <= bound(name, argument), (level, kind, sign)
+      difference = np.abs(got.astype(int) - expected.numpy()).max()
+      assert difference <= tolerance(name, argument), (level, kind, sign)
 
 
-def bound(name, argument):
-  """How far apart two right answers may be.
+def tolerance(name, argument):
+  """Returns the largest admissible difference in grey levels.
 
-  oneDNN's convolution, in the official Sharpness, fuses each product with its sum. Where the smoothed
-  value is next to a whole number, it then rounds down to one grey level less or more.
+  oneDNN's convolution in the official Sharpness uses fused multiply-add. Near whole numbers it may
+  therefore round down to the neighbouring grey level.
   """
   return math.ceil(abs(1 - argument)) if name == 'Sharpness' else 0
 
@@ -131,7 +132,9 @@ any_image = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
 
 
 @pytest.mark.parametrize('name', OPS)
-@hypothesis.given(image=any_image, level=st.floats(0, 30), sign=st.sampled_from([1, -1]), data=st.data())
+@hypothesis.given(
+  image=any_image, level=st.floats(0, 30), sign=st.sampled_from([1, -1]), data=st.data()
+)
 def test_any_image_of_any_size(name, image, level, sign, data):
   argument = autoaugment.level_to_argument(name, level, **CONSTANTS['randaugment'])
   sign = sign if name in autoaugment.NEGATED_OPS else 1
@@ -150,7 +153,10 @@ def test_small_images_of_unknown_shape(size):
   def all_of_them(image):
     arguments = [autoaugment.level_to_argument(name, 7, **CONSTANTS['small']) for name in OPS]
     return tf.stack(
-      [autoaugment.apply_operation(n, image, a, [0, 0]) for n, a in zip(OPS, arguments, strict=True)]
+      [
+        autoaugment.apply_operation(name, image, argument, [0, 0])
+        for name, argument in zip(OPS, arguments, strict=True)
+      ]
     )
 
   np.testing.assert_array_equal(in_a_dataset(image, all_of_them), eagerly(image, all_of_them))
@@ -171,8 +177,11 @@ def test_blank_pixels_get_the_given_level():
 def test_coordinates_are_rounded_as_c_does():
   half = np.float32(0.5)
   under_half = np.nextafter(half, np.float32(0))
-  x = np.array([-half, -under_half, under_half, half, 1.5, np.nextafter(np.float32(1.5), half), 2.5], np.float32)
-  # Pixels are numbered from 1 there; 0 is beside the image.
+  under_one_and_half = np.nextafter(np.float32(1.5), half)
+  x = np.array(
+    [-half, -under_half, under_half, half, 1.5, under_one_and_half, 2.5], np.float32
+  )
+  # `_nearest` counts pixels from 1; 0 is outside the image.
   assert (augment_ops._nearest(x, 9).numpy() - 1).tolist() == [-1, 0, 0, 1, 2, 1, 3]
 
 

@@ -1,4 +1,4 @@
-"""Policies as in the official code; what is drawn, and that it depends on the seed alone."""
+"""Policies equal the official ones; draws depend on the seed alone and have their probabilities."""
 import collections
 import json
 import pathlib
@@ -22,20 +22,22 @@ def as_lists(policy):
 
 
 def test_policies_and_constants_are_the_official_ones():
-  assert {name: as_lists(policy) for name, policy in autoaugment.POLICIES.items()} == FACTS['policies']
+  policies = {name: as_lists(policy) for name, policy in autoaugment.POLICIES.items()}
+  assert policies == FACTS['policies']
   assert list(autoaugment.RANDAUGMENT_OPS) == FACTS['randaugment_ops']
   assert FACTS['autoaugment_hparams'] == autoaugment.AUTOAUGMENT_CONSTANTS
   assert FACTS['randaugment_hparams'] == autoaugment.RANDAUGMENT_CONSTANTS
   assert FACTS['max_level'] == autoaugment.MAX_LEVEL
 
 
-def test_negated_operations_are_those_the_goldens_have_negated():
-  assert {key.split('/')[0] for key in FACTS['args'] if '/neg' in key} == set(autoaugment.NEGATED_OPS)
+def test_negated_operations_equal_those_of_the_goldens():
+  negated = {key.split('/')[0] for key in FACTS['args'] if '/neg' in key}
+  assert negated == set(autoaugment.NEGATED_OPS)
 
 
 @pytest.fixture
 def applied(monkeypatch):
-  """What is applied: a list of (operation, argument, center) that grows; the images stay as they are."""
+  """Records each call as (operation, argument, center) in a list; leaves images unchanged."""
   calls = []
 
   def record(name, image, argument, center):
@@ -47,7 +49,7 @@ def applied(monkeypatch):
 
 
 def outcomes(applied, distort, count):
-  """Counter of what `count` seeds lead to: tuples of (operation, argument)."""
+  """Counts the outcomes of `count` seeds; an outcome is a tuple of (operation, argument)."""
   counter = collections.Counter()
   for i in range(count):
     applied.clear()
@@ -61,7 +63,7 @@ def argument(name, level, constants):
 
 
 def probabilities_of_v0():
-  """{tuple of (operation, argument): its probability} from the policy as it is written down."""
+  """Computes {outcome: probability} from the policy; see `outcomes`."""
   expected = collections.Counter()
   for sub_policy in autoaugment.POLICIES['v0']:
     ends = {(): 1 / len(autoaugment.POLICIES['v0'])}
@@ -79,32 +81,34 @@ def probabilities_of_v0():
 
 
 def assert_drawn_with(counter, probabilities):
-  """That the counts are within 4.5 standard deviations of what is expected, and nothing else came."""
+  """Asserts counts within 4.5 standard deviations of the expectation, and no other outcome."""
   total = sum(counter.values())
   assert set(counter) <= set(probabilities)
   for outcome, p in probabilities.items():
     assert abs(counter[outcome] - total * p) <= 4.5 * max(np.sqrt(total * p * (1 - p)), 1), outcome
 
 
-def test_autoaugment_draws_what_the_policy_says(applied):
+def test_autoaugment_draws_with_the_probabilities_of_the_policy(applied):
   counter = outcomes(applied, autoaugment.distort_image_with_autoaugment, 900)
   assert_drawn_with(counter, probabilities_of_v0())
 
 
-def test_randaugment_draws_each_operation_alike(applied):
+def test_randaugment_draws_all_operations_equally_often(applied):
   def distort(image, seed):
     return autoaugment.distort_image_with_randaugment(image, 2, 17, seed=seed)
 
   counter = outcomes(applied, distort, 900)
   assert {len(outcome) for outcome in counter} == {2}
-  singles = collections.Counter(operation for outcome in counter.elements() for operation in outcome)
+  singles = collections.Counter(
+    operation for outcome in counter.elements() for operation in outcome
+  )
   expected = {}
   for name in autoaugment.RANDAUGMENT_OPS:
     value = argument(name, 17, autoaugment.RANDAUGMENT_CONSTANTS)
     values = (value, -value) if name in autoaugment.NEGATED_OPS else (value,)
     expected |= {(name, v): 1 / len(autoaugment.RANDAUGMENT_OPS) / len(values) for v in values}
   assert_drawn_with(singles, expected)
-  assert len(counter) > 220  # Of 441 pairs: the layers are drawn independently.
+  assert len(counter) > 220  # Of 441 pairs, because the layers are drawn independently.
 
 
 def test_cutout_is_centred_anywhere_in_the_image(applied):
@@ -118,7 +122,9 @@ def test_cutout_is_centred_anywhere_in_the_image(applied):
 DISTORTIONS = {
   'v0': lambda image, seed: autoaugment.distort_image_with_autoaugment(image, 'v0', seed=seed),
   'test': lambda image, seed: autoaugment.distort_image_with_autoaugment(image, 'test', seed=seed),
-  'randaugment': lambda image, seed: autoaugment.distort_image_with_randaugment(image, 2, 10, seed=seed),
+  'randaugment': lambda image, seed: autoaugment.distort_image_with_randaugment(
+    image, 2, 10, seed=seed
+  ),
 }
 
 
@@ -127,25 +133,25 @@ LARGE = np.tile(IMAGE, [2, 3, 1])[:, :130]
 
 @pytest.mark.parametrize('image', [IMAGE, LARGE], ids=['square', 'large'])
 @pytest.mark.parametrize('name', DISTORTIONS)
-def test_a_dataset_gives_what_eager_calls_give(name, image):
-  """To the bit, though TensorFlow rewrites a graph's arithmetic."""
-  distort = tf.autograph.experimental.do_not_convert(lambda seed: DISTORTIONS[name](tf.constant(image), seed))
+def test_a_dataset_equals_eager_calls(name, image):
+  """To the bit, although TensorFlow rewrites a graph's arithmetic."""
+  distort = tf.autograph.experimental.do_not_convert(
+    lambda seed: DISTORTIONS[name](tf.constant(image), seed)
+  )
   seeds = np.stack([np.full(120, 3), np.arange(120)], 1)
   dataset = tf.data.Dataset.from_tensor_slices(seeds).map(distort, 2, deterministic=True)
   assert dataset.element_spec == tf.TensorSpec(image.shape, tf.uint8)
   images = [image.numpy() for image in dataset]
   for seed, got in zip(seeds, images, strict=True):
     np.testing.assert_array_equal(got, distort(seed), err_msg=str(seed))
-  # The policy `test` moves by 100 pixels, out of a small image.
+  # The policy `test` moves the content by 100 pixels, out of the small image.
   expected = (1 if image is IMAGE else 2) if name == 'test' else 40
   assert len({image.tobytes() for image in images}) >= expected
 
 
 def test_the_test_policy_moves_and_equalizes():
-  moved = [
-    autoaugment.apply_operation('Equalize', autoaugment.apply_operation('TranslateX', IMAGE, x), 0.0)
-    for x in (100.0, -100.0)
-  ]
+  translated = [autoaugment.apply_operation('TranslateX', IMAGE, x) for x in (100.0, -100.0)]
+  moved = [autoaugment.apply_operation('Equalize', image, 0.0) for image in translated]
   got = autoaugment.distort_image_with_autoaugment(tf.constant(IMAGE), 'test', seed=[0, 0]).numpy()
   assert any((got == image.numpy()).all() for image in moved)
 
@@ -167,7 +173,7 @@ def test_any_image_any_seed(image, seed, layers, magnitude):
     assert result.shape == image.shape and result.dtype == tf.uint8
 
 
-def test_unknown_names_are_answered_with_the_nearest():
+def test_errors_for_unknown_names_suggest_the_nearest():
   with pytest.raises(ValueError, match="Unknown AutoAugment policy 'v1': did you mean v0"):
     autoaugment.distort_image_with_autoaugment(tf.constant(IMAGE), 'v1', seed=[0, 0])
   with pytest.raises(ValueError, match="Unknown operation 'Sharpen': did you mean Sharpness"):

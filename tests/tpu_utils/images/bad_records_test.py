@@ -1,4 +1,4 @@
-"""`--max_bad_records`: what is left out, named, counted; and what stays in its place."""
+"""`--max_bad_records`: bad records are skipped, reported and counted; others keep their places."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +11,7 @@ from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.spec import Augmentation, PreprocessSpec
 
 COUNT = 40
-# Of the 40 records: a wrong checksum, a label out of range, no image, no Example.
+# Records with a wrong checksum, a label out of range, a broken image, and a broken Example.
 BAD = (5, 17, 18, 33)
 
 
@@ -22,7 +22,7 @@ def split(request):
 
 @pytest.fixture
 def folder(tmp_path):
-  """Images n of colour and label n + 1, but for the bad ones; in both splits."""
+  """Writes images of colour n and label n + 1, except for the bad ones, in both splits."""
   records = [example(png(n), n + 1) for n in range(COUNT)]
   for name in ('train', 'validation'):
     bad = list(records)
@@ -38,7 +38,8 @@ def folder(tmp_path):
 def make_input(folder, limit, **settings):
   settings = {'train_batch_size': 8, 'eval_batch_size': 8, 'num_label_classes': COUNT} | settings
   spec = PreprocessSpec(image_size=4, crop='whole')
-  return ImageNetInput(folder, spec, augmentation=Augmentation(flip=False), max_bad_records=limit, **settings)
+  augmentation = Augmentation(flip=False)
+  return ImageNetInput(folder, spec, augmentation=augmentation, max_bad_records=limit, **settings)
 
 
 def run(images, split, batches=15, start=0):
@@ -50,29 +51,31 @@ def colours(batches):
   return [int(round(float(i[0, 0, 0]))) for b in batches for i in b['images']]
 
 
-def test_the_next_example_stands_in_and_all_others_stay(folder, tmp_path_factory):
+def test_the_next_example_replaces_a_bad_one_and_others_keep_their_places(folder, tmp_path_factory):
   good = tmp_path_factory.mktemp('good')
   small_sets.write_shards(good, 'train', [[example(png(n), n + 1) for n in range(COUNT)]])
-  expected, found = (colours(run(make_input(f, 4), 'train')) for f in (str(good), folder))
+  expected = colours(run(make_input(str(good), 4), 'train'))
+  actual = colours(run(make_input(folder, 4), 'train'))
   assert sorted(expected[:COUNT]) == list(range(COUNT))
   for position in range(len(expected) - 2):
     place = position
     while expected[place] in BAD:
       place += 1
-    assert found[position] == expected[place]
+    assert actual[position] == expected[place]
   for batch in run(make_input(folder, 4), 'train', 3):
     np.testing.assert_array_equal(batch['labels'].argmax(1), batch['images'][:, 0, 0, 0].round())
 
 
-def test_in_evaluation_they_weigh_nothing(folder):
+def test_in_evaluation_bad_records_have_weight_0(folder):
   batches = run(make_input(folder, 4), 'validation', -1)
   assert len(batches) == 5
   weights = np.concatenate([b['weights'] for b in batches])
   assert [n for n, w in enumerate(weights) if not w] == list(BAD)
-  assert [c for c, w in zip(colours(batches), weights, strict=True) if w] == [n for n in range(COUNT) if n not in BAD]
+  good = [c for c, w in zip(colours(batches), weights, strict=True) if w]
+  assert good == [n for n in range(COUNT) if n not in BAD]
 
 
-def test_a_stopped_run_goes_on_exactly(folder):
+def test_a_stopped_run_resumes_exactly(folder):
   whole = run(make_input(folder, 4), 'train')
   for start in (1, 2, 4, 9):
     resumed = run(make_input(folder, 4), 'train', 2, start)
@@ -80,16 +83,20 @@ def test_a_stopped_run_goes_on_exactly(folder):
       np.testing.assert_array_equal(a['images'], b['images'])
 
 
-def test_each_is_named_once_with_its_cause(folder, split, capsys):
+def test_each_bad_record_is_reported_once_with_its_cause(folder, split, capsys):
   images = make_input(folder, 4)
   run(images, split, 15 if split == 'train' else -1)
   lines = capsys.readouterr().err.splitlines()
-  path = f'Left out: {folder}/{split}-00000-of-00001, record'
+  path = f'Skipped: {folder}/{split}-00000-of-00001, record'
   assert len(lines) == len(images.bad_records) == 4
-  for number, cause in zip(BAD, ('checksum', 'label is 99', 'no image that can be decoded', 'no tf.train.Example'), strict=True):
+  causes = (
+    'checksum', 'label is 99', 'no image that can be decoded', 'not a valid tf.train.Example'
+  )
+  for number, cause in zip(BAD, causes, strict=True):
     line, = (line for line in lines if line.startswith(f'{path} {number}:'))
     assert cause in line
-  assert {line.split('Bad record ')[1] for line in lines} == {f'{i} of at most 4.)' for i in (1, 2, 3, 4)}
+  counts = {line.split('Bad record ')[1] for line in lines}
+  assert counts == {f'{i} of at most 4.)' for i in (1, 2, 3, 4)}
 
 
 @pytest.mark.parametrize('limit', [0, 1, 3])
@@ -104,7 +111,7 @@ def test_one_too_many_ends_the_run_with_one_line(folder, split, limit, capsys):
 
 
 @pytest.mark.parametrize('limit, count', [(3, 3), (3, 4), (3, 50), (50, 10)])
-def test_nothing_but_bad_records_is_said_at_once(tmp_path, limit, count):
+def test_a_set_of_only_bad_records_fails_early(tmp_path, limit, count):
   small_sets.write_shards(tmp_path, 'train', [[example(png(1), 99)] * count])
   with pytest.raises(ValueError, match=r'record 0: image/class/label is 99'):
     make_input(str(tmp_path), limit).train_dataset()
@@ -112,7 +119,7 @@ def test_nothing_but_bad_records_is_said_at_once(tmp_path, limit, count):
 
 def test_counting():
   seen = []
-  bad = BadRecords(2, lambda *what: seen.append(what) or ValueError('broken'))
+  bad = BadRecords(2, lambda *record: seen.append(record) or ValueError('broken'))
   assert [bad.report('train', n) for n in (3, 3, 4, 3, 4)] == [False] * 5
   assert bad.report('train', 5) and bad.report('validation', 3)
   assert seen == [('train', 3), ('train', 4)] and len(bad) == 2

@@ -1,4 +1,4 @@
-"""Branches as functions: the results of tf.switch_case, without its operations."""
+"""`branches` gives the results of tf.switch_case without adding all branches to the graph."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,7 +19,8 @@ def chosen(index, x, n):
 @pytest.mark.parametrize('index', range(3))
 def test_calls_the_chosen_branch_eagerly_and_in_a_dataset(index):
   x, n = np.arange(4), np.int64(3)
-  np.testing.assert_array_equal(chosen(tf.constant(index), tf.constant(x), tf.constant(n)), expected(index, x, n))
+  result = chosen(tf.constant(index), tf.constant(x), tf.constant(n))
+  np.testing.assert_array_equal(result, expected(index, x, n))
   chosen_in_graph = tf.autograph.experimental.do_not_convert(chosen)
   dataset = tf.data.Dataset.from_tensors((np.int32(index), x, n)).map(chosen_in_graph)
   assert dataset.element_spec == tf.TensorSpec([4], tf.int64)
@@ -34,7 +35,8 @@ def test_cond():
 
 
 def test_untaken_branches_are_not_in_the_graph():
-  function = tf.function(chosen, autograph=False)
-  function = function.get_concrete_function(tf.TensorSpec([], tf.int32), tf.TensorSpec([4]), tf.TensorSpec([]))
+  function = tf.function(chosen, autograph=False).get_concrete_function(
+    tf.TensorSpec([], tf.int32), tf.TensorSpec([4]), tf.TensorSpec([])
+  )
   types = {operation.type for operation in function.graph.get_operations()}
   assert 'StatelessCase' in types and not types & {'Switch', 'Merge', 'Mul', 'ReverseV2'}

@@ -1,4 +1,4 @@
-"""A contestant that works behind the scenes without end, for `benchmark_test`."""
+"""A contestant with an endless background thread, for `benchmark_test`."""
 import itertools
 import threading
 

@@ -1,4 +1,4 @@
-"""Decoded images in memory: the same batches, decoded once, in no more memory than was given."""
+"""The cache of decoded images: same batches, one decoding per image, within the given memory."""
 import numpy as np
 import pytest
 import skimage.data
@@ -16,7 +16,7 @@ SIZE = 60 * 80 * 3  # Bytes of a decoded image.
 
 
 def photographs(folder, chroma_downsampling):
-  """Shards of JPEGs, parts of one photograph."""
+  """Writes shards of JPEGs, which are parts of one photograph."""
   photograph = skimage.data.chelsea()
   records = []
   for n in range(COUNT):
@@ -34,7 +34,9 @@ def folder(request, tmp_path):
 
 
 def make_input(folder, gigabytes, **settings):
-  settings = {'train_batch_size': 4, 'eval_batch_size': 4, 'num_label_classes': 3, 'seed': 1} | settings
+  settings = {
+    'train_batch_size': 4, 'eval_batch_size': 4, 'num_label_classes': 3, 'seed': 1
+  } | settings
   return ImageNetInput(folder, PreprocessSpec(32), decoded_cache_gb=gigabytes, **settings)
 
 
@@ -56,7 +58,7 @@ def test_changes_no_number(tmp_path):
     assert_equal(take(cached.eval_dataset(), -1), take(plain.eval_dataset(), -1))
 
 
-def test_halved_chroma_differs_in_the_outer_columns_of_a_window_at_most(tmp_path):
+def test_halved_chroma_differs_only_in_the_outer_columns_of_a_window(tmp_path):
   source = open_dataset(photographs(tmp_path, chroma_downsampling=True)).open('train')
   for number in range(COUNT):
     encoded, _ = source.parse(number, source.read_one(number))
@@ -69,15 +71,15 @@ def test_halved_chroma_differs_in_the_outer_columns_of_a_window_at_most(tmp_path
 
 
 @pytest.mark.parametrize('kept', [0, 5, COUNT])
-def test_whether_an_image_was_kept_cannot_be_seen(folder, kept):
-  """Neither after a stop, when nothing is in memory, nor with room for a part of the images."""
-  through = take(make_input(folder, 1).train_dataset(), 9)
+def test_batches_do_not_depend_on_the_cached_images(folder, kept):
+  """Neither after a resume, with an empty cache, nor with room for some of the images."""
+  whole = take(make_input(folder, 1).train_dataset(), 9)
   part = make_input(folder, (kept + 0.5) * SIZE / 1e9, num_parallel_calls=3)
-  assert_equal(take(part.train_dataset(), 9), through)
+  assert_equal(take(part.train_dataset(), 9), whole)
   assert part._decoded_cache.capacity == kept
-  in_work = 2  # Besides the one that takes the last place.
+  in_work = 2  # In addition to the one that takes the last place.
   assert kept <= len(part._decoded_cache) <= (kept and kept + in_work)
-  assert_equal(take(make_input(folder, 1).train_dataset(None, 4), 5), through[4:])
+  assert_equal(take(make_input(folder, 1).train_dataset(None, 4), 5), whole[4:])
 
 
 def test_an_image_is_decoded_once(folder, monkeypatch):
@@ -92,13 +94,14 @@ def test_an_image_is_decoded_once(folder, monkeypatch):
 
   monkeypatch.setattr(preprocessing, 'decode', counted)
   take(cached.train_dataset(), 9)
-  assert len(calls) >= COUNT  # Twice, where an epoch is so short that both are in work at a time.
+  # An epoch is so short that an image may be decoded twice at the same time.
+  assert len(calls) >= COUNT
   calls.clear()
   take(cached.train_dataset(), 9)
   assert not calls
 
 
-def test_says_how_many_fit(folder, capsys):
+def test_reports_how_many_images_fit(folder, capsys):
   make_input(folder, 3.5 * SIZE / 1e9).train_dataset()
   assert '3 of 12 decoded training images fit' in capsys.readouterr().err
 
@@ -110,7 +113,7 @@ def test_images_that_cannot_be_decoded_do_not_count(tmp_path):
   assert DecodedCache(source, 2.5 * 4 * 4 * 3 / 1e9).capacity == 2
 
 
-def test_bad_records_are_left_out_as_ever(tmp_path):
+def test_bad_records_are_skipped_as_without_the_cache(tmp_path):
   records = [small_sets.example(small_sets.png(n), 1) for n in range(7)]
   records[3] = small_sets.example(b'no image', 1)
   small_sets.write_shards(tmp_path, 'train', [records])

@@ -1,4 +1,4 @@
-"""Batches from TFRecord shards: order, resume, hosts, padding, and what bad data are answered."""
+"""Batches from TFRecord shards: order, resume, hosts, padding, and errors for bad data."""
 import collections
 import itertools
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tpu_utils.images.small_sets import example, png, write_shards
 from tpu_utils.images import digits, stream
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import open_dataset
@@ -19,7 +20,8 @@ def digits_input(**settings):
   settings = {
     'train_batch_size': 32, 'eval_batch_size': 48, 'num_label_classes': 10, 'augmentation': PLAIN
   } | settings
-  return ImageNetInput(settings.pop('data', digits.DATA_DIR), settings.pop('spec', SPEC), **settings)
+  data, spec = settings.pop('data', digits.DATA_DIR), settings.pop('spec', SPEC)
+  return ImageNetInput(data, spec, **settings)
 
 
 def context(pipelines=1, pipeline=0, replicas=1):
@@ -38,29 +40,8 @@ def assert_equal(batches, others):
       np.testing.assert_array_equal(batch[key], other[key])
 
 
-def png(value, size=8):
-  return tf.io.encode_png(tf.fill([size, size, 3], tf.constant(value, tf.uint8))).numpy()
-
-
-def example(encoded, label):
-  """A serialised record; None leaves a feature out."""
-  features = {}
-  if encoded is not None:
-    features['image/encoded'] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded]))
-  if label is not None:
-    features['image/class/label'] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
-  return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
-
-
-def write_shards(folder, split, shards):
-  for i, records in enumerate(shards):
-    with tf.io.TFRecordWriter(str(folder / f'{split}-{i:05d}-of-{len(shards):05d}')) as writer:
-      for record in records:
-        writer.write(record)
-
-
 def numbered_images(folder, split, counts):
-  """Shards of flat images, of which each has a colour and label of its own."""
+  """Writes shards of single-colour images; each image has its own colour and label."""
   numbers = iter(range(sum(counts)))
   shards = [[example(png(n), n + 1) for n in itertools.islice(numbers, count)] for count in counts]
   write_shards(folder, split, shards)
@@ -83,11 +64,13 @@ class TestTraining:
     changed = digits_input(use_bfloat16=True, transpose_input=True).train_dataset()
     assert changed.element_spec['images'] == tf.TensorSpec([8, 8, 3, 32], tf.bfloat16)
     images = take(changed, 1)[0]['images'].astype(np.float32)
-    np.testing.assert_array_equal(images.transpose(3, 0, 1, 2), tf.cast(tf.cast(plain, tf.bfloat16), tf.float32))
+    rounded = tf.cast(tf.cast(plain, tf.bfloat16), tf.float32)
+    np.testing.assert_array_equal(images.transpose(3, 0, 1, 2), rounded)
 
   def test_each_epoch_has_each_image_once_with_its_label(self, tmp_path):
     numbered_images(tmp_path, 'train', (7, 1, 52))
-    batches = take(digits_input(data=str(tmp_path), train_batch_size=12, num_label_classes=60).train_dataset(), 15)
+    pipeline = digits_input(data=str(tmp_path), train_batch_size=12, num_label_classes=60)
+    batches = take(pipeline.train_dataset(), 15)
     seen = colours(batches)
     labels = [int(i) for b in batches for i in b['labels'].argmax(1)]
     assert labels == seen
@@ -97,21 +80,22 @@ class TestTraining:
     assert epochs[0] != epochs[1] != epochs[2]
 
   def test_is_a_function_of_the_seed(self):
-    assert_equal(take(digits_input().train_dataset(), 3), take(digits_input().train_dataset(), 3))
-    other = take(digits_input(seed=1).train_dataset(), 3)
-    assert np.abs(other[0]['images'] - take(digits_input().train_dataset(), 1)[0]['images']).max() > 1
+    batches = take(digits_input().train_dataset(), 3)
+    assert_equal(batches, take(digits_input().train_dataset(), 3))
+    other = take(digits_input(seed=1).train_dataset(), 1)
+    assert np.abs(other[0]['images'] - batches[0]['images']).max() > 1
 
   @pytest.mark.parametrize('replicas', [1, 2])
-  def test_goes_on_at_any_step(self, replicas):
-    steps = 60  # Over an epoch of 1442 images.
+  def test_resumes_at_any_step(self, replicas):
+    steps = 60  # More than an epoch of 1442 images.
     where = context(replicas=replicas)
     whole = take(digits_input().train_dataset(where), steps * replicas)
     for start in (1, 44, 46):
       resumed = digits_input().train_dataset(where, start)
       assert_equal(take(resumed, (steps - start) * replicas), whole[start * replicas :])
 
-  def test_goes_on_within_and_after_a_window(self, tmp_path):
-    """More images than a window holds."""
+  def test_resumes_within_and_after_a_window(self, tmp_path):
+    """With more images than a window holds."""
     records = [example(png(n % 256), n % 256 + 1) for n in range(stream.WINDOW + 500)]
     write_shards(tmp_path, 'train', [records[:1000], records[1000:]])
 
@@ -129,12 +113,12 @@ class TestTraining:
     numbered_images(tmp_path, 'train', (10, 40, 10))
     settings = {'data': str(tmp_path), 'train_batch_size': 30, 'num_label_classes': 60}
     seen = [
-      colours(take(digits_input(**settings).train_dataset(context(3, host, 3)), 2)) for host in range(3)
+      colours(take(digits_input(**settings).train_dataset(context(3, host, 3)), 2))
+      for host in range(3)
     ]
     assert sorted(sum(seen, [])) == list(range(60))
 
-  def test_the_same_image_is_cropped_anew_each_time(self):
-    """The only image of a set, over and over: its crops differ."""
+  def test_each_use_of_an_image_has_another_crop(self):
     images = [b['images'] for b in take(digits_input(train_batch_size=1).train_dataset(), 2)]
     assert np.abs(images[0] - images[1]).max() > 1
 
@@ -160,7 +144,8 @@ class TestEvaluation:
   def test_every_image_once_and_equal_hosts(self, hosts, replicas):
     counts, images = [], []
     for host in range(hosts):
-      batches = take(digits_input(eval_batch_size=24).eval_dataset(context(hosts, host, replicas)), -1)
+      where = context(hosts, host, replicas)
+      batches = take(digits_input(eval_batch_size=24).eval_dataset(where), -1)
       counts.append(len(batches))
       for batch in batches:
         assert batch['images'].shape == (24 // replicas, 8, 8, 3)
@@ -178,10 +163,10 @@ class TestEvaluation:
 
 
 class TestBadData:
-  """Each error is one line that names the file and, if it is one record's, the record."""
+  """Each error is one line that names the file and, for a bad record, its number."""
 
   def fails(self, tmp_path, records, match, split='train', **settings):
-    """The second of two shards is `records`; both the first look and a later find must name it."""
+    """Asserts that the error for record 2 of `records`, the second of two shards, is `match`."""
     write_shards(tmp_path, split, [[example(png(1), 1)] * 40, records])
     settings = {'train_batch_size': 10, 'eval_batch_size': 10, 'data': str(tmp_path)} | settings
     pipeline = digits_input(**settings)
@@ -205,14 +190,14 @@ class TestBadData:
       (example(b'no image', 1), 'its 8 bytes are no image that can be decoded'),
       (example(png(1)[:60], 1), 'its 60 bytes are no image that can be decoded'),
       (example(None, 1), 'its 0 bytes are no image that can be decoded'),
-      (b'no example', 'no tf.train.Example'),
-      (b'\x80', 'no tf.train.Example'),
+      (b'no example', 'not a valid tf.train.Example'),
+      (b'\x80', 'not a valid tf.train.Example'),
     ],
   )
   def test_one_bad_record(self, tmp_path, bad, match, split):
     self.fails(tmp_path, [self.good] * 2 + [bad] + [self.good] * 2, match, split)
 
-  def test_all_records_bad_is_found_at_once(self, tmp_path):
+  def test_a_set_of_only_bad_records_fails_early(self, tmp_path):
     write_shards(tmp_path, 'train', [[example(png(1), 11)] * 3])
     with pytest.raises(ValueError, match='train-00000-of-00001, record 0: image/class/label is 11'):
       digits_input(data=str(tmp_path)).train_dataset()
@@ -227,9 +212,10 @@ class TestBadData:
     path.write_bytes(data)
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
       take(dataset, 10)
-    assert str(pipeline.explain(caught.value)).startswith(f'{path}, record 5: the data do not match')
+    error = pipeline.explain(caught.value)
+    assert str(error).startswith(f'{path}, record 5: the data do not match')
 
-  def test_other_errors_are_not_claimed(self):
+  def test_does_not_explain_other_errors(self):
     assert digits_input().explain(tf.errors.InvalidArgumentError(None, None, 'NaN')) is None
 
   def test_more_hosts_than_records(self, tmp_path):
@@ -239,7 +225,7 @@ class TestBadData:
 
 
 def test_two_replicas_draw_their_batches_in_turn():
-  """As the trainer asks for it: one pipeline feeds both replicas of a strategy."""
+  """One pipeline feeds both replicas of a strategy, as in the trainer."""
   strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
   pipeline = digits_input()
   iterator = iter(strategy.distribute_datasets_from_function(pipeline.train_dataset))
@@ -258,7 +244,7 @@ MIXING = {'mixup_alpha': 0.4, 'cutmix_alpha': 1.0, 'random_erasing_prob': 0.5}
   [MIXING, {'augment_name': 'autoaugment'}, {'augment_name': 'randaugment', 'mixup_alpha': 0.2}],
 )
 def test_augmented_batches_resume_and_differ_from_plain_ones(settings):
-  """Policies and mixing are as much a function of seed and position as the crops are."""
+  """Policies and mixing, like crops, are a function of seed and position."""
 
   def batches(augmentation, start, count):
     dataset = digits_input(augmentation=augmentation).train_dataset(context(), start)
@@ -267,9 +253,7 @@ def test_augmented_batches_resume_and_differ_from_plain_ones(settings):
   augmentation = Augmentation(flip=False, **settings)
   whole = batches(augmentation, 0, 3)
   resumed = batches(augmentation, 1, 2)
-  for expected, found in zip(whole[1:], resumed, strict=True):
-    for name in expected:
-      np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+  assert_equal(resumed, whole[1:])
   plain = batches(Augmentation(flip=False), 0, 3)
   assert np.any(whole[0]['images'] != plain[0]['images'])
   mixed = any(np.any((batch['labels'] > 0) & (batch['labels'] < 1)) for batch in whole)

@@ -1,4 +1,4 @@
-"""Mixup against the official numbers; CutMix and random erasing against what they are defined to be."""
+"""Parity of mixup with the official code; CutMix and random erasing against their definitions."""
 import json
 import pathlib
 
@@ -31,7 +31,7 @@ def in_a_dataset(function, batch):
 
 
 def batch_of(size, height=6, width=8, classes=5):
-  """Images of one number each, the same as the label's."""
+  """Returns images of one value each, equal to the label, and one-hot labels."""
   values = np.arange(size, dtype=np.float32)
   images = np.broadcast_to(values[:, None, None, None], (size, height, width, 3)).copy()
   return images, np.eye(size, max(size, classes), dtype=np.float32)
@@ -58,7 +58,7 @@ def test_mix_in_bfloat16_keeps_the_labels_float32():
 def test_beta_variates_have_their_distribution(alpha):
   sample = mixup.sample_beta(alpha, [4000], seed(1)).numpy()
   assert np.isfinite(sample).all() and sample.min() >= 0 and sample.max() <= 1
-  # At a small alpha nearly all the mass lies within a rounding error of 0 and 1, hence the bins.
+  # With a small alpha nearly all mass lies within a rounding error of 0 and 1, hence the bins.
   edges = [-0.1, 1e-3, 0.1, 0.35, 0.65, 0.9, 0.999, 1.1]
   expected = np.diff(stats.beta(alpha, alpha).cdf(edges)) * len(sample)
   observed, _ = np.histogram(sample, edges)
@@ -80,8 +80,8 @@ METHODS = {
 
 
 @pytest.mark.parametrize('name', METHODS)
-def test_labels_say_what_the_images_hold(name):
-  """Every image is of one number: its mean tells how much of which is in it."""
+def test_labels_equal_the_shares_of_the_mixed_images(name):
+  """Each image has one value, so the mean of a mixture reveals the shares."""
   images, labels = batch_of(10)
   for number in range(20):
     mixed, mixed_labels = METHODS[name](tf.constant(images), tf.constant(labels), seed(number))
@@ -104,17 +104,17 @@ def test_mixing_is_a_function_of_the_seed(name):
   assert np.abs(first[0] - mixed(2)[0]).max() > 0
 
 
-def test_nothing_is_mixed_unless_asked_for():
+def test_alphas_of_0_disable_mixing():
   images, labels = (tf.constant(x) for x in batch_of(3))
   assert mixup.mix_batch(images, labels, 0.0, 0.0, seed(0)) == (images, labels)
 
 
 def is_cut(images):
-  """Whether a batch of `batch_of` holds only whole numbers, which mixup's would not."""
+  """Returns whether a mixed batch of `batch_of` holds only whole numbers, as after CutMix."""
   return bool(np.all(images == np.round(images)))
 
 
-def test_both_take_half_of_the_batches_each():
+def test_mixup_and_cutmix_get_half_of_the_batches_each():
   images, labels = (tf.constant(x) for x in batch_of(6))
   share = np.mean([is_cut(METHODS['both'](images, labels, seed(i))[0].numpy()) for i in range(200)])
   assert 0.36 < share < 0.64
@@ -122,7 +122,9 @@ def test_both_take_half_of_the_batches_each():
 
 def test_cutmix_pastes_rectangles_of_the_images_shape():
   images, labels = batch_of(64, 40, 20)
-  mixed, mixed_labels = (t.numpy() for t in mixup.cutmix(tf.constant(images), tf.constant(labels), 1.0, seed(3)))
+  mixed, mixed_labels = (
+    t.numpy() for t in mixup.cutmix(tf.constant(images), tf.constant(labels), 1.0, seed(3))
+  )
   weights = []
   for i in range(64):
     pasted = mixed[i, :, :, 0] == 63 - i
@@ -138,10 +140,11 @@ def test_cutmix_pastes_rectangles_of_the_images_shape():
 
 
 def erased(number, size=(30, 40), probability=1.0):
-  """Mask of what is covered."""
-  image = mixup.random_erasing(tf.zeros([*size, 3]), probability, [1.0, 2.0, 3.0], seed(number)).numpy()
+  """Returns the mask of the covered pixels."""
+  color = [1.0, 2.0, 3.0]
+  image = mixup.random_erasing(tf.zeros([*size, 3]), probability, color, seed(number)).numpy()
   mask = image[:, :, 0] == 1
-  np.testing.assert_array_equal(image, mask[:, :, np.newaxis] * np.array([1.0, 2.0, 3.0]))
+  np.testing.assert_array_equal(image, mask[:, :, np.newaxis] * np.array(color))
   return mask
 
 
@@ -159,7 +162,7 @@ def test_random_erasing_covers_one_rectangle_within_its_limits():
   assert min(tops) == 0 and max(tops) > 20
 
 
-def test_random_erasing_as_often_as_asked():
+def test_random_erasing_has_its_probability():
   assert 0.13 < np.mean([erased(i, probability=0.25).any() for i in range(300)]) < 0.37
   assert not any(erased(i, probability=0.0).any() for i in range(20))
 

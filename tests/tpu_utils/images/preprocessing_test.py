@@ -23,7 +23,7 @@ def eagerly(data, function):
 
 
 def in_a_dataset(data, function):
-  # AutoGraph would look for control flow in all that is called, for half a minute.
+  # AutoGraph would take half a minute to look for control flow in all called functions.
   function = tf.autograph.experimental.do_not_convert(function)
   return next(iter(tf.data.Dataset.from_tensors(data).map(function))).numpy()
 
@@ -32,9 +32,10 @@ def in_a_dataset(data, function):
 @pytest.mark.parametrize('method', ['bicubic', 'bilinear'])
 @pytest.mark.parametrize('size', [64, 224])
 @pytest.mark.parametrize('name', ['chelsea', 'astronaut', 'coffee'])
-def test_eval_equals_the_official_one(name, size, method, run):
+def test_eval_equals_the_official_code(name, size, method, run):
   goldens = np.load(GOLDENS / 'preprocess_eval.npz')
-  golden = {k: goldens[f'{name}/{size}/{method}/{k}'] for k in ('row0', 'row_mid', 'mean', 'std', 'range')}
+  keys = ('row0', 'row_mid', 'mean', 'std', 'range')
+  golden = {key: goldens[f'{name}/{size}/{method}/{key}'] for key in keys}
   image = run(
     image_bytes(name),
     lambda data: preprocessing.preprocess_image(data, image_size=size, resize_method=method),
@@ -52,7 +53,8 @@ def test_eval_equals_the_official_one(name, size, method, run):
 def test_default_interpolation_is_bicubic():
   data = image_bytes('coffee')
   np.testing.assert_array_equal(
-    preprocessing.preprocess_image(data), preprocessing.preprocess_image(data, resize_method='bicubic')
+    preprocessing.preprocess_image(data),
+    preprocessing.preprocess_image(data, resize_method='bicubic'),
   )
 
 
@@ -60,7 +62,8 @@ def test_default_interpolation_is_bicubic():
   'crop, size, expected',
   [
     ('official', 224, [38, 88, 525, 525]),
-    ('official', 600, [38, 88, 524, 524]),  # round(600 / 7) = 86, and 600 / 686 is a little under 0.875.
+    # round(600 / 7) = 86, and 600 / 686 is slightly below 0.875.
+    ('official', 600, [38, 88, 524, 524]),
     ('size_plus_32', 224, [38, 88, 525, 525]),
     ('size_plus_32', 600, [16, 66, 569, 569]),
     ('whole', 224, [0, 50, 600, 600]),
@@ -71,23 +74,25 @@ def test_central_crops(crop, size, expected):
   assert window.numpy().tolist() == expected
 
 
-def test_eval_function_reads_the_record():
-  record = spec.PreprocessSpec(image_size=40, interpolation='bilinear', crop='size_plus_32')
+def test_eval_function_applies_the_spec():
+  settings = spec.PreprocessSpec(image_size=40, interpolation='bilinear', crop='size_plus_32')
   data = image_bytes('coffee')
   np.testing.assert_array_equal(
-    preprocessing.eval_function(record)(data),
+    preprocessing.eval_function(settings)(data),
     preprocessing.preprocess_for_eval(data, False, 40, 'bilinear', crop='size_plus_32'),
   )
 
 
 def test_png_is_cropped_like_jpeg():
-  """An image that went through PNG gives what its own pixels give."""
+  """A decoded JPEG, saved as PNG, gives the JPEG's pixels."""
   data = image_bytes('chelsea')
   png = tf.io.encode_png(tf.io.decode_jpeg(data))
   size = tf.shape(tf.io.decode_jpeg(data))[:2]
   window = preprocessing.center_crop_window(size, 64)
   y, x, height, width = window.numpy()
-  pixels = preprocessing.decode_and_crop(png, lambda shape: preprocessing.center_crop_window(shape, 64))
+  pixels = preprocessing.decode_and_crop(
+    png, lambda shape: preprocessing.center_crop_window(shape, 64)
+  )
   np.testing.assert_array_equal(pixels, tf.io.decode_jpeg(data)[y : y + height, x : x + width])
 
 
@@ -101,7 +106,8 @@ def test_tiny_images(shape):
 
 def train(seed, data=None, **settings):
   data = image_bytes('chelsea') if data is None else data
-  return preprocessing.preprocess_for_train(data, image_size=32, seed=tf.constant(seed, tf.int64), **settings)
+  seed = tf.constant(seed, tf.int64)
+  return preprocessing.preprocess_for_train(data, image_size=32, seed=seed, **settings)
 
 
 def test_train_is_a_function_of_the_seed():
@@ -112,16 +118,18 @@ def test_train_is_a_function_of_the_seed():
   np.testing.assert_array_equal(train([3, 4]), in_map)
 
 
-def test_random_crops_keep_to_their_ranges():
+def test_random_crops_stay_within_their_ranges():
   shape = tf.constant([300, 451])
+  seeds = [tf.constant([0, i], tf.int64) for i in range(300)]
   windows = np.array(
     [
-      preprocessing.random_crop_window(shape, tf.constant([0, i], tf.int64), (0.08, 1.0), (3 / 4, 4 / 3))
-      for i in range(300)
+      preprocessing.random_crop_window(shape, seed, (0.08, 1.0), (3 / 4, 4 / 3))
+      for seed in seeds
     ]
   )
   y, x, height, width = windows.T
-  assert (y >= 0).all() and (x >= 0).all() and (y + height <= 300).all() and (x + width <= 451).all()
+  assert (y >= 0).all() and (x >= 0).all()
+  assert (y + height <= 300).all() and (x + width <= 451).all()
   whole = (height == 300) & (width == 451)
   assert whole.mean() < 0.05
   share = (height * width / (300 * 451))[~whole]
@@ -131,15 +139,16 @@ def test_random_crops_keep_to_their_ranges():
 
 
 def test_central_crop_when_no_random_one_fits():
-  # No crop of 1 to 1.33 in shape covers nine tenths of a strip.
-  strip = tf.io.encode_png(tf.cast(tf.random.stateless_uniform([4, 64, 3], [1, 2], 0, 256, tf.int32), tf.uint8))
+  # No crop with an aspect ratio of at most 4/3 covers nine tenths of a strip.
+  pixels = tf.random.stateless_uniform([4, 64, 3], [1, 2], 0, 256, tf.int32)
+  strip = tf.io.encode_png(tf.cast(pixels, tf.uint8))
   image = train([0, 0], strip, area_range=(0.9, 1.0), flip=False)
   expected = preprocessing.preprocess_for_eval(strip, image_size=32)
   np.testing.assert_array_equal(image, expected)
 
 
-def test_flip_is_half_of_the_time_and_can_be_left_out():
-  # Dark on the left, bright on the right: the crop's halves tell whether it is mirrored.
+def test_flip_has_probability_one_half_and_can_be_disabled():
+  # Dark on the left and bright on the right, so the crop's halves reveal the mirroring.
   ramp = tf.tile(tf.cast(tf.range(256), tf.uint8)[tf.newaxis, :, tf.newaxis], [64, 1, 3])
   data = tf.io.encode_png(ramp)
 
@@ -157,7 +166,8 @@ def test_bfloat16_is_the_rounded_float32():
   exact = preprocessing.preprocess_image(data, image_size=32)
   rounded = preprocessing.preprocess_image(data, use_bfloat16=True, image_size=32)
   assert rounded.dtype == tf.bfloat16
-  np.testing.assert_array_equal(tf.cast(rounded, tf.float32), tf.cast(tf.cast(exact, tf.bfloat16), tf.float32))
+  expected = tf.cast(exact, tf.bfloat16)
+  np.testing.assert_array_equal(tf.cast(rounded, tf.float32), tf.cast(expected, tf.float32))
 
 
 any_image = st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3])).flatmap(

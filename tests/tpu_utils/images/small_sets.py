@@ -1,6 +1,6 @@
-"""The same few flat images in every kind of storage, for tests.
+"""Tiny data sets of single-colour images in every kind of storage, for tests.
 
-Image n of a split has the colour n in all its pixels, and the class n modulo the number of classes.
+Image n of a split has colour n in all pixels and class n modulo the number of classes.
 """
 import os
 
@@ -14,12 +14,12 @@ CLASS_NAMES = ('ash', 'birch', 'cedar')
 
 
 def png(colour, size=4):
-  """An encoded flat grey image, as RGB."""
+  """Returns an encoded grey RGB image of one colour."""
   return tf.io.encode_png(tf.fill([size, size, 3], tf.constant(colour, tf.uint8))).numpy()
 
 
 def example(encoded, label):
-  """A serialised ImageNet record; None leaves a feature out."""
+  """Returns a serialised ImageNet record; None omits a feature."""
   features = {}
   if encoded is not None:
     features['image/encoded'] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded]))
@@ -39,7 +39,7 @@ def write_shards(folder, split, shards):
 
 
 def shards(folder, counts=None):
-  """The images as three shards a split."""
+  """Writes three shards per split."""
   for split, count in (counts or COUNTS).items():
     records = [example(png(n), n % NUM_CLASSES + 1) for n in range(count)]
     write_shards(folder, split, [records[:5], records[5:-8], records[-8:]])
@@ -47,7 +47,7 @@ def shards(folder, counts=None):
 
 
 def image_folder(folder, counts=None):
-  """The images as `split/CLASS/n.png`."""
+  """Writes the images as `split/CLASS/n.png`."""
   for split, count in (counts or COUNTS).items():
     for n in range(count):
       path = os.path.join(folder, split, CLASS_NAMES[n % NUM_CLASSES], f'{n:03d}.png')
@@ -58,12 +58,12 @@ def image_folder(folder, counts=None):
 
 
 def tfds_set(folder, file_format='tfrecord', splits=None, **features):
-  """The images as the TFDS set `trees:1.2.3`, with the splits 'train' and 'test'.
+  """Writes the TFDS data set `trees:1.2.3`.
 
   Args:
-    folder: as --tfds_data_dir.
-    file_format: of TFDS.
-    splits: {name: number of images}.
+    folder: value of --tfds_data_dir.
+    file_format: TFDS file format.
+    splits: {name: number of images}; 'train' and 'test' by default.
     **features: further features, {name: (tfds feature, value)}.
   """
   splits = splits or {'train': COUNTS['train'], 'test': COUNTS['validation']}

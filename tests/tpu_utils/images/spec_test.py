@@ -1,3 +1,4 @@
+"""Defaults, overrides and checks of `PreprocessSpec`."""
 import pytest
 
 from tpu_utils.images import spec
@@ -23,7 +24,7 @@ def test_defaults_are_imagenets():
   assert got.stddev_rgb == pytest.approx((58.395, 57.12, 57.375))
 
 
-def test_fitted_replaces_what_is_given():
+def test_fitted_replaces_only_given_values():
   own = spec.PreprocessSpec(224, crop='size_plus_32')
   assert spec.fitted(own) == own
   assert spec.fitted(own, image_size=8, crop='whole', interpolation='bilinear') == (
@@ -34,6 +35,6 @@ def test_fitted_replaces_what_is_given():
     spec.fitted(own, interpolation='cubic')
 
 
-@pytest.mark.parametrize(('crop', 'found'), [(None, 'whole'), ('official', 'official')])
-def test_digits_are_whole_unless_a_crop_is_given(crop, found):
-  assert spec.fitted(spec.PreprocessSpec(8), crop=crop, is_digits=True).crop == found
+@pytest.mark.parametrize(('crop', 'expected'), [(None, 'whole'), ('official', 'official')])
+def test_digits_are_not_cropped_by_default(crop, expected):
+  assert spec.fitted(spec.PreprocessSpec(8), crop=crop, is_digits=True).crop == expected

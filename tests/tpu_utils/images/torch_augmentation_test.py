@@ -1,4 +1,4 @@
-"""The augmentation of fb.resnet.torch against its formulas, its ranges and its distributions."""
+"""The augmentation of fb.resnet.torch against its formulas, ranges and distributions."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -48,7 +48,9 @@ def test_color_jitter_does_not_clip():
 
 
 def test_lighting_adds_one_color_with_the_covariance_of_its_components(image):
-  function = tf.function(lambda seed: torch_augmentation.lighting(tf.constant(image), 0.1, seed) - image)
+  function = tf.function(
+    lambda seed: torch_augmentation.lighting(tf.constant(image), 0.1, seed) - image
+  )
   added = np.stack([function(_seed(n)).numpy() for n in range(2000)])
   np.testing.assert_allclose(added, np.broadcast_to(added[:, :1, :1], added.shape), atol=1e-3)
   vectors = np.array([
@@ -59,13 +61,15 @@ def test_lighting_adds_one_color_with_the_covariance_of_its_components(image):
   np.testing.assert_allclose(found, covariance, atol=0.1 * np.abs(covariance).max())
 
 
-def test_crops_have_the_area_and_the_aspect_ratio_that_were_asked_for():
+def test_crops_have_areas_and_aspect_ratios_in_the_given_ranges():
   shape = tf.constant([300, 400])
-  draw = tf.function(lambda seed: torch_augmentation.crop_window(shape, seed, (0.2, 0.5), (0.6, 0.8)))
+  draw = tf.function(
+    lambda seed: torch_augmentation.crop_window(shape, seed, (0.2, 0.5), (0.6, 0.8))
+  )
   windows = []
   for number in range(300):
-    window, found = draw(_seed(number))
-    assert found
+    window, fits = draw(_seed(number))
+    assert fits
     windows.append(window.numpy())
   y, x, height, width = np.stack(windows).T
   assert (y >= 0).all() and (x >= 0).all()
@@ -73,14 +77,14 @@ def test_crops_have_the_area_and_the_aspect_ratio_that_were_asked_for():
   share, ratio = height * width / 120000, width / height
   assert 0.195 < share.min() < 0.21 and 0.49 < share.max() < 0.505
   upright = ratio < 1
-  assert 0.4 < upright.mean() < 0.7  # Half, less those that do not fit.
+  assert 0.4 < upright.mean() < 0.7  # About half: some upright crops do not fit.
   assert ratio[upright].min() > 0.59 and ratio[upright].max() < 0.81
   assert ratio[~upright].min() > 1 / 0.81 and ratio[~upright].max() < 1 / 0.59
 
 
-def test_where_no_crop_fits_there_is_none():
-  window, found = torch_augmentation.crop_window(tf.constant([4, 400]), _seed(0), (0.9, 1.0))
-  assert not found
+def test_reports_that_no_crop_fits():
+  window, fits = torch_augmentation.crop_window(tf.constant([4, 400]), _seed(0), (0.9, 1.0))
+  assert not fits
   assert window.shape == (4,)
 
 
@@ -97,10 +101,11 @@ def test_padded_crops_reach_every_offset_and_show_the_mean_color():
   assert len(seen) == 25
 
 
-def test_padding_of_whole_numbers_is_the_padding_cut_off_to_them(image):
+def test_padding_of_uint8_equals_the_clipped_padding_of_floats(image):
   color = (10.6, 120.2, 250.9)
   padded = torch_augmentation.pad_and_crop(tf.constant(image), 4, color, _seed(3))
-  got = torch_augmentation.pad_and_crop(preprocessing.to_uint8(tf.constant(image)), 4, color, _seed(3))
+  rounded = preprocessing.to_uint8(tf.constant(image))
+  got = torch_augmentation.pad_and_crop(rounded, 4, color, _seed(3))
   assert got.dtype == tf.uint8
   assert (got == [10, 120, 250]).numpy().all(-1).any()
   np.testing.assert_array_equal(got, preprocessing.to_uint8(padded + 1e-3))
@@ -112,12 +117,18 @@ def _an_image():
   return tf.train.Example.FromString(record).features.feature['image/encoded'].bytes_list.value[0]
 
 
-def test_padding_comes_behind_the_resize_and_the_image_is_whole():
+def test_pads_the_whole_image_after_the_resize():
   data = _an_image()
   whole = preprocessing.preprocess_for_eval(data, image_size=16, crop='whole').numpy()
   padded = np.pad(whole - 9.0, ((4, 4), (4, 4), (0, 0))) + 9.0
   got = preprocessing.preprocess_for_train(
-    data, image_size=16, seed=_seed(1), random_crop='padded', padding=4, padding_color=(9.0,) * 3, flip=False
+    data,
+    image_size=16,
+    seed=_seed(1),
+    random_crop='padded',
+    padding=4,
+    padding_color=(9.0,) * 3,
+    flip=False,
   ).numpy()
   distances = [
     np.abs(padded[y : y + 16, x : x + 16] - got).max() for y in range(9) for x in range(9)
@@ -132,10 +143,14 @@ def test_padding_comes_behind_the_resize_and_the_image_is_whole():
     Augmentation(random_crop='padded', padding=2, color_jitter=0.4),
   ],
 )
-def test_the_input_augments_by_position_alone(augmentation):
+def test_augmentation_depends_on_the_position_alone(augmentation):
   def batches(start):
     images = imagenet_input.ImageNetInput(
-      digits.DATA_DIR, PreprocessSpec(16), train_batch_size=4, num_label_classes=10, augmentation=augmentation
+      digits.DATA_DIR,
+      PreprocessSpec(16),
+      train_batch_size=4,
+      num_label_classes=10,
+      augmentation=augmentation,
     )
     return [b['images'].numpy() for b in images.train_dataset(start_step=start).take(4 - start)]
 
