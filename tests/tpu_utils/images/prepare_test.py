@@ -340,7 +340,7 @@ class TestRefusals:
 
   def test_no_images_to_evaluate_on_is_said(self, photos, images, tmp_path, capsys):
     prepared(tmp_path / 'out', input_dir=str(photos / 'train'))
-    assert 'validation: none. --validation or --holdout_fraction would give' in capsys.readouterr().out
+    assert 'validation: none. For images to evaluate on, set --validation' in capsys.readouterr().out
     shutil.rmtree(images / 'train')
     line = one_line(tmp_path / 'other', input_dir=str(images), holdout_fraction=0.5)
     assert line == f'--holdout_fraction divides the training images, and {images} has none.'
@@ -354,7 +354,7 @@ class TestRefusals:
     [
       ({}, '--output_dir is missing'),
       ({'output_dir': 'x'}, '--input_dir is missing'),
-      ({'output_dir': 'x', 'input_dir': 'y', 'train': 'z'}, '--input_dir stands for --train and --validation'),
+      ({'output_dir': 'x', 'input_dir': 'y', 'train': 'z'}, '--input_dir replaces --train and --validation'),
       ({'output_dir': 'x', 'train': 'y', 'holdout_fraction': 1.5}, '--holdout_fraction=1.5 must lie between'),
       ({'output_dir': 'x', 'train': 'y', 'validation': 'z', 'holdout_fraction': 0.5}, '--holdout_fraction makes'),
       ({'output_dir': 'x', 'train': 'y', 'validation_labels': 'z'}, '--validation_labels needs --validation'),

@@ -207,7 +207,7 @@ class TestMistakes:
     with pytest.raises(ValueError) as error:
       DataService(dispatcher.target).num_workers()
     assert re.match(r'--tf_data_service=\S+: Failed to .* is not in the workers list', str(error.value))
-    assert str(error.value).endswith('tells it the addresses of its workers).')
+    assert str(error.value).endswith('with the addresses of its workers in --workers).')
     del worker
 
   def test_a_worker_that_the_dispatcher_does_not_know(self):

@@ -18,7 +18,7 @@ def test_the_manifest_tells_the_classes_and_is_compared(tmp_path):
   data = Shards(folder)
   assert data.num_classes == 2
   assert len(data.open('train')) == 37
-  with pytest.raises(ValueError, match='speaks of 0 validation records and the shards hold 23; .*--verify'):
+  with pytest.raises(ValueError, match='lists 0 validation records and the shards hold 23; .*--verify'):
     data.open('validation')
   # Held-out shards are training shards by another name.
   assert len(Shards(folder, holdout_shards=1).open('validation')) == 5

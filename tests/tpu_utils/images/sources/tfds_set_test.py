@@ -91,7 +91,7 @@ def test_missing_and_shortened_files(tmp_path):
   path = f'{folder}/trees/1.2.3/trees-train.tfrecord-00000-of-00001'
   with tf.io.TFRecordWriter(path) as writer:
     writer.write(b'x')
-  assert 'dataset_info.json speaks of 37 examples in train and its files hold 1' in one_line(
+  assert 'dataset_info.json lists 37 examples in train and its files hold 1' in one_line(
     lambda: TfdsSet('trees', folder).open('train')
   )
   with open(path, 'r+b') as file:
