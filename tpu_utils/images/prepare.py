@@ -101,7 +101,7 @@ def run(resolved: settings.Resolved) -> None:
   # Imported here because TensorFlow takes seconds, which --help and wrong flags need not wait for.
   from tpu_utils.images.preparation import job, verify
 
-  num_processes = config.num_processes or os.cpu_count()
+  num_processes = config.num_processes or os.cpu_count() or 1
   if config.index:
     for path, count in job.write_indices(config.output_dir):
       print(f'{path}: {count} records')

@@ -1,4 +1,4 @@
-"""Finds the images of a split and their classes, in any of the usual layouts:
+"""Discovery of the images of a split and their classes, in any of the usual layouts.
 
 - a folder of class folders: train/CLASS/*.jpg
 - a tar file of class folders: CLASS/*.jpg
@@ -20,7 +20,7 @@ from tpu_utils.images.sources import image_folder
 # Extensions of the formats that training reads, and of those that Pillow converts.
 READABLE = (*image_folder.READABLE, '.webp', '.tif', '.tiff')
 
-# The official training images carry their class in their name: n01440764_10026.JPEG.
+# Names of the official training images begin with the class: n01440764_10026.JPEG.
 _WORDNET_ID = re.compile(r'(n\d{8})_')
 
 
@@ -63,7 +63,7 @@ class Image:
 
 def collect(
   path: str, class_names: Sequence[str] | None = None, labels_path: str | None = None
-) -> tuple[list[str], list[Image]]:
+) -> tuple[Sequence[str], list[Image]]:
   """Finds the images of a split.
 
   Args:
@@ -79,6 +79,7 @@ def collect(
   """
   if not tf.io.gfile.exists(path):
     raise ValueError(f'{path} does not exist; expected a folder or a tar file of images.')
+  files: dict[str, tuple[str, int, int | None]]  # {name: (path, offset, size)}.
   if not tf.io.gfile.isdir(path):
     files = _tar(path)
   elif labels_path:
@@ -198,7 +199,7 @@ def _tar(path):
 
 
 def _inner_tar(path, tar, member):
-  """Lists the images in a class's tar file inside a tar file: {CLASS/name: (path, offset, size)}."""
+  """Lists the images in the inner tar file of a class: {CLASS/name: (path, offset, size)}."""
   class_name = os.path.splitext(os.path.basename(member.name))[0]
   with tarfile.open(fileobj=tar.extractfile(member), mode='r:') as inner:
     return {

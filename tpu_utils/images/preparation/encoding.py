@@ -1,7 +1,7 @@
 """Conversion of image files to the format of official shards: decodable JPEGs, RGB or grey.
 
-Source: tensorflow/tpu, tools/datasets/imagenet_to_gcs.py. It has a list of ImageNet's exceptions (one
-PNG and 22 CMYK JPEGs, all named .JPEG); here the format is recognised by the contents.
+Source: tensorflow/tpu, tools/datasets/imagenet_to_gcs.py. It has a list of ImageNet's exceptions
+(one PNG and 22 CMYK JPEGs, all named .JPEG); here the format is recognised by the contents.
 """
 import io
 import warnings

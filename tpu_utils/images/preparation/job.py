@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 # {split: (most shards, fewest images in a shard)}; ImageNet gets the official 1024 and 128 shards.
 _DEFAULT_SHARDS = {'train': (1024, 512), 'validation': (128, 256)}
+# Settings that the manifest names as the source of the shards.
+_NOTED_SETTINGS = (
+  'input_dir', 'train', 'validation', 'validation_labels', 'holdout_fraction', 'keep_png', 'seed',
+)  # fmt: skip
 
 
 def prepare(config: 'PrepareConfig', num_processes: int) -> manifest.Manifest:
@@ -97,7 +101,7 @@ def _images(config, existing):
 
 
 def _hold_out(images, fraction):
-  """Returns {split: images}, split as training on the folder splits it (`image_folder.hold_out`)."""
+  """Returns {split: images}, split as when training on the image folder (`ImageFolder`)."""
   by_key = {(str(image), image.label): image for image in images}
   divided = image_folder.hold_out(list(by_key), fraction)
   return {split: [by_key[key] for key in keys] for split, keys in divided.items()}
@@ -150,9 +154,10 @@ def _already_done(output_dir, tasks, existing):
       noted = shard.read_note(task.note_path)
       result = noted or finished.get(task.name)
       same = result is not None and result.record.inputs == task.fingerprint()
-      # With images left out it is written again: they may have been fixed since.
-      if same and not result.left_out and tf.io.gfile.stat(task.path).length == result.record.num_bytes:
-        done[task.name] = result
+      if same and tf.io.gfile.stat(task.path).length == result.record.num_bytes:
+        # A shard without some images is written again: they may have been fixed since.
+        if not result.left_out:
+          done[task.name] = result
       elif not same and noted is None:
         foreign.add(task.name)
   if foreign:
@@ -221,16 +226,11 @@ def _manifest(config, class_names, tasks, results, existing, left_out):
     if list(existing.class_names) != list(class_names):
       raise ValueError(
         f'{config.output_dir} holds shards of other classes '
-        f'({image_folder.some(existing.class_names)}); prepare all splits together, or give another '
-        '--output_dir.'
+        f'({image_folder.some(existing.class_names)}); prepare all splits together, or give '
+        'another --output_dir.'
       )
     splits = existing.splits | splits
     left_out = [*existing.left_out, *left_out]
-  source = {
-    name: value
-    for name in (
-      'input_dir', 'train', 'validation', 'validation_labels', 'holdout_fraction', 'keep_png', 'seed'
-    )
-    if (value := getattr(config, name)) is not None
-  }  # fmt: skip
+  values = {name: getattr(config, name) for name in _NOTED_SETTINGS}
+  source = {name: value for name, value in values.items() if value is not None}
   return manifest.Manifest(tuple(class_names), splits, tuple(left_out), source)

@@ -1,4 +1,4 @@
-"""Label files for images in a flat folder, in one of three forms:
+"""Label files for images in a flat folder, in one of three forms.
 
 - one class a line, in the order of the image names: imagenet_2012_validation_synset_labels.txt
 - image and class in each line: ILSVRC2012_val_00000001.JPEG n01751748
@@ -58,8 +58,8 @@ def _by_name(path, folder, names, lines):
   missing = [name for name in sorted(names) if _stem(name) not in by_stem]
   if missing:
     raise ValueError(
-      f'--validation_labels={path} has no label for {missing[0]} and {len(missing) - 1} more of the '
-      f'images of {folder}.'
+      f'--validation_labels={path} has no label for {missing[0]} and {len(missing) - 1} more of '
+      f'the images of {folder}.'
     )
   unused = sorted(set(by_stem) - {_stem(name) for name in names})
   if unused:

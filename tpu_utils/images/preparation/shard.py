@@ -107,7 +107,7 @@ def read_note(path: str) -> ShardResult | None:
 
 
 def _write_records(task, path):
-  """Writes the records; returns (offsets, images per class, lines on left-out images, converted)."""
+  """Writes the records; returns (offsets, images per class, left-out images, converted)."""
   offsets, left_out = [0], []
   counts, converted = collections.Counter(), collections.Counter()
   with tf.io.TFRecordWriter(path) as writer:
