@@ -1,4 +1,4 @@
-"""A contestant that works behind the scenes without end, for `benchmark_test`."""
+"""A contestant with a background thread that never rests, for `benchmark_test`."""
 import itertools
 import threading
 

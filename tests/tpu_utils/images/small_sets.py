@@ -1,4 +1,4 @@
-"""The same few flat images in every kind of storage, for tests.
+"""A few flat images in each kind of storage, for tests.
 
 Image n of a split has the colour n in all its pixels, and the class n modulo the number of classes.
 """
@@ -14,12 +14,12 @@ CLASS_NAMES = ('ash', 'birch', 'cedar')
 
 
 def png(colour, size=4):
-  """An encoded flat grey image, as RGB."""
+  """Encodes a flat grey RGB image."""
   return tf.io.encode_png(tf.fill([size, size, 3], tf.constant(colour, tf.uint8))).numpy()
 
 
 def example(encoded, label):
-  """A serialised ImageNet record; None leaves a feature out."""
+  """Serialises an ImageNet record; None leaves a feature out."""
   features = {}
   if encoded is not None:
     features['image/encoded'] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded]))
@@ -39,7 +39,7 @@ def write_shards(folder, split, shards):
 
 
 def shards(folder, counts=None):
-  """The images as three shards a split."""
+  """Writes the images as three shards for each split."""
   for split, count in (counts or COUNTS).items():
     records = [example(png(n), n % NUM_CLASSES + 1) for n in range(count)]
     write_shards(folder, split, [records[:5], records[5:-8], records[-8:]])
@@ -47,7 +47,7 @@ def shards(folder, counts=None):
 
 
 def image_folder(folder, counts=None):
-  """The images as `split/CLASS/n.png`."""
+  """Writes the images as `split/CLASS/n.png`."""
   for split, count in (counts or COUNTS).items():
     for n in range(count):
       path = os.path.join(folder, split, CLASS_NAMES[n % NUM_CLASSES], f'{n:03d}.png')
@@ -58,7 +58,7 @@ def image_folder(folder, counts=None):
 
 
 def tfds_set(folder, file_format='tfrecord', splits=None, **features):
-  """The images as the TFDS set `trees:1.2.3`, with the splits 'train' and 'test'.
+  """Writes the images as the TFDS set `trees:1.2.3`, with the splits 'train' and 'test'.
 
   Args:
     folder: as --tfds_data_dir.
