@@ -11,12 +11,12 @@ import re
 import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from tpu_utils.errors import one_line
 from tpu_utils.images import data_service
-from tpu_utils.images.sources.interface import Source
 
 _SECONDS = 60  # Time limit for an answer of the service.
 _FOREVER = 2**62  # More batches than any job takes.
@@ -44,11 +44,11 @@ class DataService:
       raise ValueError(f'--tf_data_service={address} must be grpc://host:port, or `local`.')
     self.address = address
 
-  def check_portable(self, source: Source, name: str) -> None:
+  def check_portable(self, source: Any, name: str) -> None:
     """Checks that the workers can read a source.
 
     Args:
-      source: the source.
+      source: `sources.interface.Source`.
       name: name of its data set, for the message.
 
     Raises:

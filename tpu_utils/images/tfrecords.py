@@ -177,8 +177,8 @@ class RecordFiles:
   def _check_index(self, file):
     """Raises ValueError if the index was made from another file of the same name and size."""
     begin, end = self._starts[file] + file, self._starts[file + 1] + file + 1
-    found = record_index.record_offsets(self.paths[file])
-    if not np.array_equal(found, self._offsets[begin:end]):
+    offsets = record_index.record_offsets(self.paths[file])
+    if not np.array_equal(offsets, self._offsets[begin:end]):
       raise ValueError(
         f'{self._index_path or self.paths[file]} does not fit {self.paths[file]}, which has since '
         'been replaced by a file of the same size; delete the index and start again.'

@@ -3,7 +3,7 @@ import collections
 import os
 import random
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 import tensorflow as tf
 
@@ -11,9 +11,6 @@ from tpu_utils.command_line.progress import Progress
 from tpu_utils.images import record_index, tfrecords
 from tpu_utils.images.preparation import collect, processes, shard
 from tpu_utils.images.sources import image_folder, manifest
-
-if TYPE_CHECKING:
-  from tpu_utils.images.prepare import PrepareConfig
 
 # {split: (most shards, fewest images in a shard)}; ImageNet gets the official 1024 and 128 shards.
 _DEFAULT_SHARDS = {'train': (1024, 512), 'validation': (128, 256)}
@@ -23,11 +20,11 @@ _NOTED_SETTINGS = (
 )  # fmt: skip
 
 
-def prepare(config: 'PrepareConfig', num_processes: int) -> manifest.Manifest:
+def prepare(config: Any, num_processes: int) -> manifest.Manifest:
   """Writes the missing shards, then index and manifest.
 
   Args:
-    config: the settings.
+    config: `prepare.PrepareConfig`.
     num_processes: number of parallel processes.
 
   Returns:
@@ -39,7 +36,7 @@ def prepare(config: 'PrepareConfig', num_processes: int) -> manifest.Manifest:
   """
   existing = manifest.load(config.output_dir)
   class_names, images = _images(config, existing)
-  tasks = {split: _tasks(config, split, found, class_names) for split, found in images.items()}
+  tasks = {split: _tasks(config, split, images[split], class_names) for split in images}
   done = _already_done(config.output_dir, tasks, existing)
   tf.io.gfile.makedirs(shard.notes_folder(config.output_dir))
   results = _write(tasks, done, num_processes)

@@ -127,11 +127,11 @@ def split_folders(data_dir: str) -> dict[str, str]:
   roots = {}
   for split, names in _FOLDERS.items():
     paths = [os.path.join(data_dir, name) for name in names if name in existing]
-    found = [path for path in paths if tf.io.gfile.isdir(path)]
-    if len(found) > 1:
-      raise ValueError(f'{" and ".join(found)} are both there; keep the one to evaluate on.')
-    if found:
-      roots[split] = found[0]
+    folders = [path for path in paths if tf.io.gfile.isdir(path)]
+    if len(folders) > 1:
+      raise ValueError(f'{" and ".join(folders)} are both there; keep the one to evaluate on.')
+    if folders:
+      roots[split] = folders[0]
   return roots or {'train': data_dir}
 
 
@@ -144,8 +144,10 @@ def class_folders(root: str) -> list[str]:
   names = sorted(name.rstrip('/') for name in tf.io.gfile.listdir(root) if not name.startswith('.'))
   classes = [name for name in names if tf.io.gfile.isdir(os.path.join(root, name))]
   if len(classes) < 2:
-    found = f'it holds {some(names)}' if names else 'it is empty'
-    raise ValueError(f'{root} needs a folder of images for each of at least two classes ({found}).')
+    contents = f'it holds {some(names)}' if names else 'it is empty'
+    raise ValueError(
+      f'{root} needs a folder of images for each of at least two classes ({contents}).'
+    )
   return classes
 
 
@@ -165,9 +167,9 @@ def list_images(
   Raises:
     ValueError: a class folder is missing, unknown or empty, or contains other files.
   """
-  found = class_folders(root)
-  unknown = sorted(set(found) - set(class_names))
-  missing = sorted(set(class_names) - set(found))
+  existing = set(class_folders(root))
+  unknown = sorted(existing - set(class_names))
+  missing = sorted(set(class_names) - existing)
   if missing:
     raise ValueError(
       f'{root} has no folder for {some(missing)}, which the training images have: every split '
