@@ -1,25 +1,26 @@
 """Times the training input against the official order of operations and against torchvision.
 
-    python -m tpu_utils.images.benchmark                                    # everything, about 15 minutes
+    python -m tpu_utils.images.benchmark                              # everything, about 15 minutes
     python -m tpu_utils.images.benchmark --sources=shards --augmentations=none,randaugment
-    python -m tpu_utils.images.benchmark --data_dir=imagenet                # on images of your own
+    python -m tpu_utils.images.benchmark --data_dir=imagenet          # your own images
 
-Each contestant has a process of its own, they take turns, and one stands still while others run. What
-counts is the processors' time, so other programs disturb little, and the ratio of the contestants in
-neighbouring turns. The images are ImageNet-like JPEGs: crops of the photographs in scikit-image and
-scikit-learn, or the first training images of --data_dir.
+Each contestant runs in its own process. They take turns; a process is stopped during the turns of
+the others. Processor time is measured, which other programs affect little, and contestants are
+compared by their ratio in neighbouring turns. The images are JPEGs like those of ImageNet: crops of
+the photographs in scikit-image and scikit-learn, or the first training images of --data_dir.
 
-`decoded` is the shards once all images are in --decoded_cache_gb, as from the second epoch on.
+Source `decoded`: shards with all images already in --decoded_cache_gb, as after the first epoch.
 
-The official order is our own plain re-creation (`official_order.py`) of tensorflow/tpu's operations in their
-order. torchvision (left out where it is not installed) reads the image folder: RandomResizedCrop bicubic,
-flip, its own version of the augmentation, DataLoader.
+The official order is our own implementation (`official_order.py`) of tensorflow/tpu's operations in
+their order. torchvision (skipped if it is not installed) reads the image folder: RandomResizedCrop
+bicubic, flip, its own version of the augmentation, DataLoader.
 """
 import contextlib
 import dataclasses
 import importlib.util
 import os
 import tempfile
+from collections.abc import Iterator
 
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
@@ -31,30 +32,36 @@ AUGMENTATIONS = ('none', 'autoaugment', 'randaugment', 'mixup', 'cutmix', 'rando
 PEERS = ('official', 'torchvision')
 
 _OFFICIAL_AUGMENTATIONS = ('none', 'autoaugment', 'randaugment', 'mixup')
-# What can read the same images as ours from this source.
+# Peers that can read the images of a source.
 _PEERS_OF_SOURCE = {'shards': PEERS, 'decoded': PEERS, 'folder': ('torchvision',)}
-_DIGITS_SIZE = 32  # Of 8 x 8 pixels more cannot be made.
+_DIGITS_SIZE = 32  # In place of --image_size: the originals have 8 x 8 pixels.
 _MODULE = 'tpu_utils.images.benchmarking'
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig(settings.Checked):
-  """What is timed."""
+  """Settings of the benchmark: sources, augmentations, peers and sizes."""
 
-  data_dir: str = setting('', 'Shards or image folder whose first training images are used instead of crops.')
-  sources: str = setting(','.join(SOURCES), 'Where images come from, separated by commas.')
-  augmentations: str = setting(
-    ','.join(AUGMENTATIONS), 'What is done to images from the first of --sources; the others have `none`.'
+  data_dir: str = setting(
+    '', 'Shards or image folder with images to use instead of crops: the first training images.'
   )
-  peers: str = setting(','.join(PEERS), 'What to time it against, separated by commas.')
-  image_size: int = setting(224, 'Pixels a side.', at_least=1)
+  sources: str = setting(','.join(SOURCES), 'Kinds of storage to time, separated by commas.')
+  augmentations: str = setting(
+    ','.join(AUGMENTATIONS), 'Augmentations to time with the first of --sources, separated by '
+    'commas; the other sources are timed with `none`.'
+  )
+  peers: str = setting(','.join(PEERS), 'Implementations to compare with, separated by commas.')
+  image_size: int = setting(224, 'Height and width of the images in pixels.', at_least=1)
   batch_size: int = setting(64, 'Images in a batch.', at_least=1)
-  num_images: int = setting(1024, 'Images in the data set; a turn takes as many.', at_least=64)
+  num_images: int = setting(1024, 'Images in the data set and in a turn.', at_least=64)
   rounds: int = setting(5, 'Turns of each contestant.', at_least=1)
-  use_bfloat16: bool = setting(True, 'Images in bfloat16, as in official jobs; torchvision gives float32.')
+  use_bfloat16: bool = setting(
+    True, 'Images in bfloat16, as in official jobs; torchvision gives float32.'
+  )
   transpose_input: bool = setting(True, 'Images as [height, width, 3, batch], as in official jobs.')
   num_parallel_calls: int = setting(
-    None, 'Images prepared side by side; by default one a core. torchvision does one.', type=int, at_least=1
+    None, 'Images prepared in parallel; by default one a core. torchvision prepares one at a time.',
+    type=int, at_least=1
   )
 
   def __post_init__(self):
@@ -66,10 +73,12 @@ class BenchmarkConfig(settings.Checked):
       if not _names(getattr(self, flag)):
         raise ValueError(f'--{flag} is empty; leave it out for all of them.')
     if self.batch_size > self.num_images:
-      raise ValueError(f'--batch_size={self.batch_size} must be at most --num_images={self.num_images}.')
+      raise ValueError(
+        f'--batch_size={self.batch_size} must be at most --num_images={self.num_images}.'
+      )
 
-  def comparisons(self):
-    """What is timed: (source, augmentation, peers) of each comparison."""
+  def comparisons(self) -> list[tuple[str, str, list[str]]]:
+    """Returns (source, augmentation, peers) for each comparison to time."""
     first, *others = _names(self.sources)
     pairs = [(first, augmentation) for augmentation in _names(self.augmentations)]
     pairs += [(source, 'none') for source in others]
@@ -86,33 +95,45 @@ def _can_compare(peer, source, augmentation):
   return peer in _PEERS_OF_SOURCE.get(source, ()) and augmentation in known
 
 
-def benchmark(config, folder):
+def benchmark(
+  config: BenchmarkConfig, folder: str
+) -> Iterator[tuple[str, str, dict[str, list[float]]]]:
   """Times one comparison after the other.
 
   Args:
-    config: `BenchmarkConfig`.
-    folder: an empty one for the images.
+    config: the settings.
+    folder: an empty folder for the images.
 
   Yields:
-    (source, augmentation, {'ours' or a peer: [seconds of processor time for an image in each round]}).
+    (source, augmentation, {'ours' or a peer: processor seconds for one image, in each round}).
+
+  Raises:
+    ValueError: images are missing, or a contestant's process failed.
   """
   from tpu_utils.benchmarking import timing
 
-  places = _prepare(config, folder)
+  stored = _prepare(config, folder)
   batches = config.num_images // config.batch_size
   for source, augmentation, peers in config.comparisons():
     with contextlib.ExitStack() as stack:
       contestants = {}
       for name in ('ours', *peers):
-        process = stack.enter_context(_contestant(name, config, source, augmentation, places))
+        process = stack.enter_context(_contestant(name, config, source, augmentation, stored))
         contestants[name] = lambda process=process: process.run(batches)
       times = timing.take_turns(contestants, config.rounds, elsewhere=contestants)
     images = batches * config.batch_size
-    yield source, augmentation, {name: [s / images for s in seconds] for name, seconds in times.items()}
+    seconds_per_image = {
+      name: [seconds / images for seconds in turns] for name, turns in times.items()
+    }
+    yield source, augmentation, seconds_per_image
 
 
 def _prepare(config, folder):
-  """Writes the images in each kind of storage; returns {source: arguments of `open_dataset`, or None}."""
+  """Stores the images for each source.
+
+  Returns:
+    {source: arguments of `open_dataset`; None for fake images}.
+  """
   from tpu_utils.images import sources
   from tpu_utils.images.benchmarking import data
 
@@ -123,31 +144,34 @@ def _prepare(config, folder):
   count, size = data.write_folder(photos, images)
   print(f'{count} images, {size / count / 1000:.0f} KB each on average')
   if count < config.num_images:
-    raise ValueError(f'{config.data_dir} has {count} training images; set --num_images to that or less.')
+    raise ValueError(
+      f'{config.data_dir} has {count} training images; set --num_images to that or less.'
+    )
   data.write_shards(shards, photos)
-  places = {'folder': {'data_dir': photos}, 'digits': {}, 'fake': None}
-  places['shards'] = places['decoded'] = {'data_dir': shards}
+  stored = {'folder': {'data_dir': photos}, 'digits': {}, 'fake': None}
+  stored['shards'] = stored['decoded'] = {'data_dir': shards}
   if 'tfds' in _names(config.sources):
-    places['tfds'] = {'dataset': data.write_tfds(tfds, photos), 'tfds_data_dir': tfds}
-  return places
+    stored['tfds'] = {'dataset': data.write_tfds(tfds, photos), 'tfds_data_dir': tfds}
+  return stored
 
 
-def _contestant(name, config, source, augmentation, places):
-  """The process of a contestant."""
+def _contestant(name, config, source, augmentation, stored):
+  """Returns the `Contestant` that runs 'ours' or a peer; `stored` as `_prepare` returns it."""
   from tpu_utils.images.benchmarking.process import Contestant
 
   common = {'augmentation': augmentation, 'batch_size': config.batch_size, 'num_classes': 1000}
   if name == 'torchvision':
-    train = os.path.join(places['folder']['data_dir'], 'train')
+    train = os.path.join(stored['folder']['data_dir'], 'train')
     return Contestant(
-      f'{_MODULE}.torchvision_input', {**common, 'image_dir': train, 'image_size': config.image_size}
+      f'{_MODULE}.torchvision_input',
+      {**common, 'image_dir': train, 'image_size': config.image_size},
     )
   return Contestant(
     f'{_MODULE}.tensorflow_input',
     {
       **common,
       'contestant': name,
-      'data': places[source],
+      'data': stored[source],
       'num_cached_images': config.num_images if source == 'decoded' and name == 'ours' else 0,
       'image_size': _DIGITS_SIZE if source == 'digits' else config.image_size,
       'use_bfloat16': config.use_bfloat16,
@@ -158,28 +182,32 @@ def _contestant(name, config, source, augmentation, places):
 
 
 def _without_missing_peers(config):
-  """The configuration without torchvision if that is not installed, and says so."""
+  """Returns the settings without torchvision, and prints a note, if it is not installed."""
   peers = _names(config.peers)
   if 'torchvision' not in peers or importlib.util.find_spec('torchvision'):
     return config
-  print('torchvision is not installed and left out; pip install torch torchvision, to compare with it.')
+  print('torchvision is not installed and left out; to compare, pip install torch torchvision.')
   return dataclasses.replace(config, peers=','.join(p for p in peers if p != 'torchvision'))
 
 
-def run(resolved: settings.Resolved):
-  """Times the contestants and prints their ratios."""
+def run(resolved: settings.Resolved) -> None:
+  """Times the contestants and prints their speeds and ratios."""
   config = _without_missing_peers(*resolved)
   from tpu_utils.benchmarking import timing
 
+  dtype = 'bfloat16' if config.use_bfloat16 else 'float32'
+  layout = ', transposed' if config.transpose_input else ''
   print(
-    f'{config.image_size} pixels, batch {config.batch_size}, '
-    f'{"bfloat16" if config.use_bfloat16 else "float32"}{", transposed" if config.transpose_input else ""}; '
+    f'{config.image_size} pixels, batch {config.batch_size}, {dtype}{layout}; '
     f'processor time, median of {config.rounds} turns of {config.num_images} images'
   )
   with tempfile.TemporaryDirectory() as folder:
     for source, augmentation, times in benchmark(config, folder):
       for name, median in timing.medians(times).items():
-        line = f'{source:8} {augmentation:15} {name:12} {1000 * median:8.3f} ms {1 / median:9.0f} images/s/core'
+        line = (
+          f'{source:8} {augmentation:15} {name:12} {1000 * median:8.3f} ms '
+          f'{1 / median:9.0f} images/s/core'
+        )
         if name != 'ours':
           line += f'   ours: {timing.ratio(times, name, "ours"):.2f} times as fast'
         print(line, flush=True)

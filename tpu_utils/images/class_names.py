@@ -1,29 +1,31 @@
-"""Names of classes: a labels map in the official form, {"0": "tench, Tinca tinca", ...}, or ImageNet's own."""
+"""Class names from a labels map in the official form, {"0": "tench, Tinca tinca", ...}."""
 import json
 import os
 
 from tpu_utils.reading import reading
 
-# WordNet's words for the 1,000 classes of ImageNet (ILSVRC 2012), in the order of their WordNet numbers.
+# WordNet's words for the 1,000 classes of ImageNet (ILSVRC 2012), ordered by WordNet number.
 IMAGENET_FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'imagenet_labels.json')
 
 
-def read(path, num_classes):
-  """The names in a labels map.
+def read(path: str, num_classes: int) -> list[str]:
+  """Reads the class names from a labels map.
 
   Args:
-    path: JSON file of {number of a class as text: name}, numbers from 0.
-    num_classes: how many there must be.
+    path: JSON file of {class index as text: name}, indices from 0.
+    num_classes: required number of classes.
 
   Returns:
-    List of names, in the order of the classes.
+    The names, ordered by class index.
 
   Raises:
-    FileNotFoundError: no such file.
-    ValueError: it is no labels map, or of another number of classes.
+    FileNotFoundError: the file does not exist.
+    ValueError: the file is not a labels map of `num_classes` classes.
   """
   if not os.path.isfile(path):
-    raise FileNotFoundError(f'{path}: no such file; --labels_map_file is a JSON file such as {IMAGENET_FILE}.')
+    raise FileNotFoundError(
+      f'{path}: no such file; --labels_map_file is a JSON file such as {IMAGENET_FILE}.'
+    )
   with reading(path, 'JSON of {"0": "name", ...}'), open(path, encoding='utf-8') as file:
     names = json.load(file)
   if not isinstance(names, dict):
@@ -33,12 +35,12 @@ def read(path, num_classes):
     missing = [key for key in wanted if key not in names]
     lacks = f', without {missing[0]}' if missing else ''
     raise ValueError(
-      f'{path} names {len(names)} classes{lacks}, and the model has {num_classes}, from 0 on; give the labels '
-      'map of the data it was trained on.'
+      f'{path} names {len(names)} classes{lacks}, and the model has {num_classes}, numbered from '
+      '0; give the labels map of the data it was trained on.'
     )
   return [str(names[key]) for key in wanted]
 
 
-def imagenet():
-  """The names of ImageNet's 1,000 classes."""
+def imagenet() -> list[str]:
+  """Returns the names of ImageNet's 1,000 classes."""
   return read(IMAGENET_FILE, 1000)

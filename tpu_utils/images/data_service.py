@@ -1,33 +1,39 @@
-"""Starts the processes of a tf.data service, which prepare training images on other machines.
+r"""Starts the dispatcher or a worker of a tf.data service, which prepares images on other machines.
 
-  python -m tpu_utils.images.data_service --role=dispatcher --port=5050 --workers=host1:5051,host2:5051
-      On one machine. Then, on host1 and on host2, which must see the data under the same path:
+  python -m tpu_utils.images.data_service --role=dispatcher --port=5050 \
+      --workers=host1:5051,host2:5051
+      On one machine. Then on host1 and host2, which must see the data under the same path:
 
   python -m tpu_utils.images.data_service --role=worker --dispatcher=host0:5050 --address=host1:5051
 
   python -m efficientnet.main --tf_data_service=grpc://host0:5050 ...
-      Trains on what the workers prepare. The number of workers is part of the order of the images: a stopped
-      job goes on exactly where it was if it finds as many as before.
+      Trains on the images that the workers prepare. Their order depends on the number of workers:
+      a stopped job resumes exactly if there are as many workers as before.
 
-Who can reach these ports can read what the service reads: keep them inside a trusted network.
+Anyone who can reach these ports can read the data: keep them inside a trusted network.
 """
 import dataclasses
 import socket
 import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.errors import one_line
 
+if TYPE_CHECKING:
+  import tensorflow as tf
+
 
 @dataclasses.dataclass(frozen=True)
 class ServiceConfig(settings.Checked):
-  """Which process this is."""
+  """Role and addresses of one process of the service."""
 
   role: str = setting(None, 'dispatcher or worker.', choices=('dispatcher', 'worker'), type=str)
   port: int = setting(5050, 'dispatcher: the port to listen on.', at_least=1)
-  workers: str = setting('', 'dispatcher: the workers\' --address, separated by commas.')
+  workers: str = setting('', 'dispatcher: --address of each worker, separated by commas.')
   dispatcher: str = setting(None, 'worker: host:port of the dispatcher.', type=str)
   address: str = setting(None, 'worker: host:port under which others reach it.', type=str)
 
@@ -44,32 +50,40 @@ class ServiceConfig(settings.Checked):
       _split_address('--workers', address)
 
 
-def start_dispatcher(port, workers):
+def start_dispatcher(
+  port: int, workers: Sequence[str]
+) -> 'tf.data.experimental.service.DispatchServer':
   """Starts a dispatcher in this process.
 
   Args:
-    port: to listen on.
-    workers: list of 'host:port', all workers that there will be.
+    port: the port to listen on.
+    workers: 'host:port' of each worker that will be started.
 
   Returns:
-    The server, which lives as long as it is referred to.
+    The server. It stops when the last reference to it is gone.
+
+  Raises:
+    ValueError: the server cannot start.
   """
   import tensorflow as tf
 
   service = tf.data.experimental.service
   config = service.DispatcherConfig(port=port, protocol='grpc', worker_addresses=workers)
-  return _started(lambda: service.DispatchServer(config), '--port', port)
+  return _start(lambda: service.DispatchServer(config), '--port', port)
 
 
-def start_worker(dispatcher, address):
+def start_worker(dispatcher: str, address: str) -> 'tf.data.experimental.service.WorkerServer':
   """Starts a worker in this process.
 
   Args:
-    dispatcher: 'host:port'.
-    address: 'host:port' of this worker, as the dispatcher was told.
+    dispatcher: 'host:port' of the dispatcher.
+    address: 'host:port' of this worker; one of the dispatcher's `workers`.
 
   Returns:
-    The server, which lives as long as it is referred to.
+    The server. It stops when the last reference to it is gone.
+
+  Raises:
+    ValueError: the address is malformed or the server cannot start.
   """
   import tensorflow as tf
 
@@ -78,25 +92,29 @@ def start_worker(dispatcher, address):
   config = service.WorkerConfig(
     dispatcher_address=dispatcher, worker_address=address, port=port, protocol='grpc'
   )
-  return _started(lambda: service.WorkerServer(config), '--address', address)
+  return _start(lambda: service.WorkerServer(config), '--address', address)
 
 
-def start_local():
-  """Starts a dispatcher and one worker in this process, to try the service out.
+def start_local() -> tuple[str, list]:
+  """Starts a dispatcher and one worker in this process, for trials.
 
   Returns:
-    ('grpc://host:port', servers to refer to as long as it is needed).
+    ('grpc://host:port', servers): keep a reference to the servers while the service is needed.
+
+  Raises:
+    ValueError: a server cannot start.
   """
   port, worker = _free_port(), f'localhost:{_free_port()}'
   servers = [start_dispatcher(port, [worker]), start_worker(f'localhost:{port}', worker)]
   return f'grpc://localhost:{port}', servers
 
 
-def _started(start, flag, value):
+def _start(make_server, flag, value):
+  """Returns the started server; ValueError naming the flag if it cannot start."""
   import tensorflow as tf
 
   try:
-    return start()
+    return make_server()
   except (tf.errors.OpError, RuntimeError) as e:
     raise ValueError(f'{flag}={value}: the server cannot start ({one_line(e)}).') from None
 
@@ -114,16 +132,16 @@ def _free_port():
     return s.getsockname()[1]
 
 
-def run(resolved: settings.Resolved):
-  """Serves until the process is stopped."""
+def run(resolved: settings.Resolved) -> None:
+  """Runs the dispatcher or worker until the process is stopped."""
   (config,) = resolved
   if config.role == 'dispatcher':
     server = start_dispatcher(config.port, config.workers.split(','))
-    print(f'tf.data service: dispatcher of {config.workers} at port {config.port}', flush=True)
+    print(f'tf.data service: dispatcher for {config.workers} on port {config.port}', flush=True)
   else:
     server = start_worker(config.dispatcher, config.address)
     print(f'tf.data service: worker {config.address} of {config.dispatcher}', flush=True)
-  threading.Event().wait()  # Unlike the server's own join, this lets Ctrl-C through.
+  threading.Event().wait()  # Unlike the server's own join, this lets Ctrl-C interrupt.
   del server
 
 

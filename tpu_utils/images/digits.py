@@ -1,18 +1,20 @@
-"""The embedded data set: 1,797 real handwritten digits, as ImageNet-format TFRecord shards.
+"""The embedded data set: 1,797 handwritten digits as TFRecord shards in ImageNet's format.
 
 The images are those of `sklearn.datasets.load_digits`: the test part of "Optical Recognition of
 Handwritten Digits" (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository), 8x8 pixels with
-values 0..16. A stored pixel is 15 times that, so the original comes back exactly.
+values 0..16. Stored pixels are 15 times these values, so the originals can be restored exactly.
 
-The shards are in `DATA_DIR` and need nothing but TensorFlow to read. To build them again (this needs
-scikit-learn; the bytes come out the same):
+The shards are in `DATA_DIR`; reading them needs only TensorFlow. To build them again, with
+identical bytes (needs scikit-learn):
 
     python -m tpu_utils.images.digits
 """
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 
+from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.images.spec import Augmentation
 
@@ -21,7 +23,7 @@ NUM_CLASSES = 10
 NUM_TRAIN_IMAGES = 1442
 NUM_EVAL_IMAGES = 355
 NUM_SHARDS = {'train': 4, 'validation': 2}
-# Digits must not be mirrored, and at 8x8 pixels a crop may not lose much.
+# No mirroring, which would make other characters; large crops, since 8x8 pixels can't lose many.
 AUGMENTATION = Augmentation(flip=False, area_range=(0.7, 1.0))
 NAMES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
 
@@ -29,31 +31,31 @@ _LEVEL = 15  # The original values 0..16 become 0..240.
 _HELD_OUT_EVERY = 5
 
 
-def split(labels):
-  """Assigns each image to a split: of each class, every fifth image in file order is held out.
+def split(labels: Sequence[int]) -> dict[str, list[int]]:
+  """Assigns images to splits: every fifth image of each class, in file order, is for validation.
 
-  Both splits thus have all classes in the same proportions. The publisher does not say who wrote
-  which digit, so the splits cannot be kept apart by writer.
+  Both splits thus have all classes in the same proportions. They may share writers: the publisher
+  does not say who wrote which digit.
 
   Args:
-    labels: sequence of class numbers, in file order.
+    labels: class indices in file order.
 
   Returns:
-    {'train': list of indices, 'validation': list of indices}, in file order.
+    {'train': image indices, 'validation': image indices}, in file order.
   """
   seen = [0] * NUM_CLASSES
-  indices = {'train': [], 'validation': []}
+  indices: dict[str, list[int]] = {'train': [], 'validation': []}
   for i, label in enumerate(labels):
     seen[label] += 1
     indices['train' if seen[label] % _HELD_OUT_EVERY else 'validation'].append(i)
   return indices
 
 
-def build(output_dir):
-  """Writes the shards of both splits to `output_dir`; needs scikit-learn.
+def build(output_dir: str | os.PathLike) -> None:
+  """Writes the shards of both splits; needs scikit-learn.
 
   Args:
-    output_dir: folder, made if absent; files of the same names are replaced.
+    output_dir: folder, created if missing; existing files of the same names are replaced.
   """
   from sklearn import datasets
 
@@ -78,7 +80,7 @@ def _write(path, records):
 
 
 def _example(index, pixels, digit):
-  """A serialised Example with the features that ImageNet's official converter writes."""
+  """Serialises a tf.train.Example with the features that ImageNet's official converter writes."""
   import tensorflow as tf
 
   def integer(value):
@@ -102,13 +104,13 @@ def _example(index, pixels, digit):
 
 
 def _png(pixels):
-  """An 8-bit grey PNG of a uint8 [height, width] array.
+  """Encodes a uint8 [height, width] array as an 8-bit grey PNG without compression.
 
-  Written here so that the bytes are the same with every version of every compression library: at 64
-  pixels an uncompressed image is as small as a compressed one.
+  The bytes then do not depend on the version of an image library. At 64 pixels compression would
+  save nothing.
   """
   height, width = pixels.shape
-  rows = b''.join(b'\0' + row.tobytes() for row in pixels)  # 0: the row is not filtered.
+  rows = b''.join(b'\0' + row.tobytes() for row in pixels)  # 0: PNG filter type "none".
   header = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
   chunks = ((b'IHDR', header), (b'IDAT', zlib.compress(rows, 0)), (b'IEND', b''))
   return b'\x89PNG\r\n\x1a\n' + b''.join(
@@ -117,8 +119,8 @@ def _png(pixels):
   )
 
 
-def run(resolved):
-  """Writes the shards."""
+def run(resolved: settings.Resolved) -> None:
+  """Writes the shards to `DATA_DIR`."""
   del resolved
   build(DATA_DIR)
   print(f'Wrote {sum(NUM_SHARDS.values())} shards to {DATA_DIR}')

@@ -1,27 +1,36 @@
-"""The official training input, operation by operation in the official order: what ours is held against.
+"""The official training input in its own order of operations, as a reference for tests and timing.
 
-Nothing here is used to train. The benchmark times it, and tests compare the pixels. It follows
-tensorflow/tpu, models/official/efficientnet, preprocessing.py, autoaugment.py and imagenet_input.py: every
-TensorFlow operation that runs there runs here, in that order and with randomness from the same stateful
-generators, with tf.contrib.image's transformations as what they wrap, ImageProjectiveTransform.
+Training does not use it. It follows tensorflow/tpu, models/official/efficientnet: preprocessing.py,
+autoaugment.py and imagenet_input.py. It runs the same TensorFlow operations in the same order, with
+random numbers from the same stateful generators; the transformations of tf.contrib.image are
+replaced by the operation that they wrap, ImageProjectiveTransform.
 """
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from tpu_utils.images import autoaugment
 
-_REPLACE = [128, 128, 128]
+_REPLACE = [128, 128, 128]  # RGB colour of pixels outside the image.
 
 
-def preprocess_for_train(image_bytes, image_size, use_bfloat16=False, augment=None):
-  """As `preprocessing.preprocess_for_train`, for JPEG and bicubic only.
+def preprocess_for_train(
+  image_bytes: tf.Tensor,
+  image_size: int,
+  use_bfloat16: bool = False,
+  augment: Callable[[tf.Tensor], tf.Tensor] | None = None,
+) -> tf.Tensor:
+  """Preprocesses a training image as the official function of this name, for JPEG and bicubic only.
 
   Args:
     image_bytes: string scalar.
-    image_size: height and width of the result.
-    use_bfloat16: gives bfloat16 rather than float32.
+    image_size: height and width of the result in pixels.
+    use_bfloat16: whether to return bfloat16 instead of float32.
     augment: function from uint8 to uint8 images, or None.
+
+  Returns:
+    [image_size, image_size, 3] image, values in [0, 255].
   """
   shape = tf.io.extract_jpeg_shape(image_bytes)
   begin, size, _ = tf.compat.v1.image.sample_distorted_bounding_box(
@@ -63,9 +72,27 @@ def _resize(image, image_size):
 
 
 def train_dataset(
-  data_dir, image_size, batch_size, use_bfloat16, transpose_input, parallel_calls, augment=None, mixup_alpha=0.0
-):
-  """The official training dataset of (images, one-hot labels) over one host's TFRecord shards."""
+  data_dir: str,
+  image_size: int,
+  batch_size: int,
+  use_bfloat16: bool,
+  transpose_input: bool,
+  parallel_calls: int,
+  augment: Callable[[tf.Tensor], tf.Tensor] | None = None,
+  mixup_alpha: float = 0.0,
+) -> tf.data.Dataset:
+  """Returns the official training dataset of (images, one-hot labels), for a single host.
+
+  Args:
+    data_dir: folder of TFRecord shards named train-*.
+    image_size: height and width of the images in pixels.
+    batch_size: images in a batch.
+    use_bfloat16: whether images are bfloat16 instead of float32.
+    transpose_input: whether a batch is [height, width, 3, batch].
+    parallel_calls: number of images prepared in parallel.
+    augment: function from uint8 to uint8 images, or None.
+    mixup_alpha: parameter of the Beta distribution of the mixing weights; 0 for no mixup.
+  """
   features = {
     'image/encoded': tf.io.FixedLenFeature([], tf.string, ''),
     'image/class/label': tf.io.FixedLenFeature([], tf.int64, -1),
@@ -89,7 +116,9 @@ def train_dataset(
   parse = tf.autograph.experimental.do_not_convert(parse)
   dataset = dataset.map(parse, parallel_calls).batch(batch_size, drop_remainder=True)
   if mixup_alpha:
-    dataset = dataset.map(lambda images, labels: _mixup(images, labels, mixup_alpha), parallel_calls)
+    dataset = dataset.map(
+      lambda images, labels: _mixup(images, labels, mixup_alpha), parallel_calls
+    )
   if transpose_input:
     dataset = dataset.map(
       lambda images, labels: (tf.transpose(images, [1, 2, 3, 0]), labels), parallel_calls
@@ -109,13 +138,13 @@ def _mixup(images, labels, alpha):
   return mixed, labels * weight + labels[::-1] * (1.0 - weight)
 
 
-def randaugment(image, num_layers, magnitude):
-  """As `autoaugment.distort_image_with_randaugment`."""
+def randaugment(image: tf.Tensor, num_layers: int, magnitude: float) -> tf.Tensor:
+  """Applies RandAugment to a uint8 image, as the official `distort_image_with_randaugment`."""
   constants = autoaugment.RANDAUGMENT_CONSTANTS
   for _ in range(num_layers):
     chosen = tf.random.uniform([], maxval=len(autoaugment.RANDAUGMENT_OPS), dtype=tf.int32)
     for i, name in enumerate(autoaugment.RANDAUGMENT_OPS):
-      tf.random.uniform([], 0.2, 0.8)  # The probability, which is drawn and not used.
+      tf.random.uniform([], 0.2, 0.8)  # The official code draws a probability that it doesn't use.
       argument = _drawn_argument(name, float(magnitude), constants)
       image = tf.cond(
         tf.equal(i, chosen),
@@ -125,8 +154,8 @@ def randaugment(image, num_layers, magnitude):
   return image
 
 
-def autoaugment_v0(image):
-  """As `autoaugment.distort_image_with_autoaugment`."""
+def autoaugment_v0(image: tf.Tensor) -> tf.Tensor:
+  """Applies policy v0 to a uint8 image, as the official `distort_image_with_autoaugment`."""
   policy = autoaugment.POLICIES['v0']
   chosen = tf.random.uniform([], maxval=len(policy), dtype=tf.int32)
   for i, sub_policy in enumerate(policy):
@@ -247,7 +276,7 @@ def _cutout(image, pad_size, center=None):
 
 
 def _transform(image, matrix):
-  """Samples the image and a fourth channel of ones, and fills in grey where that channel is not one."""
+  """Transforms the image with a fourth channel of ones; fills with grey where that becomes 0."""
   size = tf.shape(image)
   image = tf.concat([image, tf.ones([size[0], size[1], 1], image.dtype)], 2)
   matrix = tf.reshape(tf.stack([tf.cast(m, tf.float32) for m in matrix]), [1, 8])
@@ -271,7 +300,7 @@ def _rotate(image, degrees):
   return _transform(image, [cos, -sin, x_offset, sin, cos, y_offset, 0, 0])
 
 
-# Each with (image, argument).
+# Called as function(image, argument).
 OPERATIONS = {
   'AutoContrast': lambda image, _: _autocontrast(image),
   'Equalize': lambda image, _: _equalize(image),

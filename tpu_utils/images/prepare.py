@@ -1,18 +1,19 @@
-r"""Makes TFRecord shards in ImageNet's official format from images in folders or tar files.
+r"""Converts images in folders or tar files to TFRecord shards in ImageNet's official format.
 
   python -m tpu_utils.images.prepare --input_dir=photos --output_dir=shards
       photos/train/CLASS/*.jpg and photos/validation/CLASS/*.jpg; or photos/CLASS/*.jpg, with
       --holdout_fraction=0.1 for a validation split.
 
-  python -m tpu_utils.images.prepare --train=ILSVRC2012_img_train.tar --validation=ILSVRC2012_img_val.tar \
+  python -m tpu_utils.images.prepare --train=ILSVRC2012_img_train.tar \
+      --validation=ILSVRC2012_img_val.tar \
       --validation_labels=imagenet_2012_validation_synset_labels.txt --output_dir=imagenet
-      ImageNet, from the files as they are published: nothing is unpacked.
+      ImageNet, read from the published files without unpacking them.
 
   python -m tpu_utils.images.prepare --verify --output_dir=imagenet
       Reads all records again and compares them with the manifest.
 
-Images that cannot be decoded, or whose name tells another class, are named, and the job fails unless
---max_bad_images allows for them. A stopped job goes on when the same command is given again.
+The job lists images that cannot be decoded or that lie in another class than their name says, and
+fails if there are more than --max_bad_images. The same command resumes a stopped job.
 """
 import dataclasses
 import os
@@ -24,41 +25,49 @@ from tpu_utils.command_line.settings import setting
 
 @dataclasses.dataclass(frozen=True)
 class PrepareConfig(settings.Checked):
-  """What to make of what."""
+  """Settings of a preparation: its input, its output and the action."""
 
   output_dir: str = setting(None, 'Folder for the shards, local or remote (gs://...).', type=str)
   input_dir: str = setting(
-    None, 'Folder that holds the folders train and validation (or val); or the class folders alone.', type=str
+    None, 'Folder that contains train and validation (or val), or only class folders.', type=str
   )
   train: str = setting(
-    None, 'Training images: a folder of class folders, a tar file of them, or ILSVRC2012_img_train.tar.', type=str
+    None, 'Training images: a folder of class folders, a tar file of one, or '
+    'ILSVRC2012_img_train.tar.', type=str
   )
   validation: str = setting(
-    None, 'Validation images: as --train, or a flat folder or tar file with --validation_labels.', type=str
+    None, 'Validation images: as --train, or a flat folder or tar file with --validation_labels.',
+    type=str
   )
   validation_labels: str = setting(
-    None, 'Text file with the class of each image of a flat --validation: one class a line, in the order of the '
-    'image names; or image and class.', type=str
+    None, 'Text file with the class of each image of a flat --validation: one class a line, in the '
+    'order of the image names; or image and class.', type=str
   )
   holdout_fraction: float = setting(
-    None, 'Make the validation split of this share of the training images of each class.', type=float
+    None, 'Share of the training images of each class to use as the validation split.', type=float
   )
   train_shards: int = setting(
-    None, 'Number of training shards; by default 1 for every 512 images, at most the official 1024.', type=int, at_least=1
+    None, 'Number of training shards; by default 1 for every 512 images, at most the official '
+    '1024.', type=int, at_least=1
   )
   validation_shards: int = setting(
-    None, 'Number of validation shards; by default 1 for every 256 images, at most the official 128.', type=int, at_least=1
+    None, 'Number of validation shards; by default 1 for every 256 images, at most the official '
+    '128.', type=int, at_least=1
   )
   keep_png: bool = setting(
-    False, 'Leave PNG images as they are. The input here reads them; the official code reads JPEG alone.'
+    False, 'Store PNG images unchanged. This project reads them; the official code reads only JPEG.'
   )
-  max_bad_images: int = setting(0, 'How many unusable images may be left out.', at_least=0)
-  seed: int = setting(0, 'Seed of the order of the training images.', at_least=0)
-  num_processes: int = setting(None, 'Processes side by side; by default one a core.', type=int, at_least=1)
-  verify: bool = setting(False, 'Prepare nothing; compare what is in --output_dir with its manifest.')
+  max_bad_images: int = setting(0, 'Number of unusable images that may be left out.', at_least=0)
+  seed: int = setting(0, 'Seed for shuffling the training images.', at_least=0)
+  num_processes: int = setting(
+    None, 'Number of parallel processes; by default one a core.', type=int, at_least=1
+  )
+  verify: bool = setting(
+    False, 'Prepare nothing; compare the files in --output_dir with their manifest.'
+  )
   index: bool = setting(
-    False, 'Prepare nothing; write the index of the records of the shards in --output_dir, which saves the start of '
-    'a job from reading all of them.'
+    False, 'Prepare nothing; write the index of the records in the shards of --output_dir. '
+    'Without it the first job reads all shards before it starts.'
   )
 
   def __post_init__(self):
@@ -68,34 +77,43 @@ class PrepareConfig(settings.Checked):
     if self.verify or self.index:
       return
     if self.input_dir and (self.train or self.validation):
-      raise ValueError('--input_dir stands for --train and --validation; give it or them.')
+      raise ValueError('--input_dir replaces --train and --validation; give either it or them.')
     if not (self.input_dir or self.train or self.validation):
-      raise ValueError('--input_dir is missing (or --train and --validation): the images to prepare.')
+      raise ValueError(
+        '--input_dir is missing (or --train and --validation): the images to prepare.'
+      )
     if self.holdout_fraction is not None:
       if not 0 < self.holdout_fraction < 1:
         raise ValueError(f'--holdout_fraction={self.holdout_fraction} must lie between 0 and 1.')
       if self.validation:
-        raise ValueError('--holdout_fraction makes a validation split, and --validation gives one; leave one out.')
+        raise ValueError(
+          '--holdout_fraction makes a validation split, and --validation gives one; leave one out.'
+        )
     if self.validation_labels and not self.validation:
-      raise ValueError('--validation_labels needs --validation, the flat folder or tar file it is about.')
+      raise ValueError(
+        '--validation_labels needs --validation, the flat folder or tar file with the images.'
+      )
 
 
-def run(resolved: settings.Resolved):
-  """Writes shards, or checks or indexes them, and prints their contents."""
+def run(resolved: settings.Resolved) -> None:
+  """Writes, verifies or indexes shards and prints their counts."""
   (config,) = resolved
-  # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
+  # Imported here because TensorFlow takes seconds, which --help and wrong flags need not wait for.
   from tpu_utils.images.preparation import job, verify
 
-  num_processes = config.num_processes or os.cpu_count()
+  num_processes = config.num_processes or os.cpu_count() or 1
   if config.index:
     for path, count in job.write_indices(config.output_dir):
       print(f'{path}: {count} records')
     return
-  made = verify.verify(config.output_dir, num_processes) if config.verify else job.prepare(config, num_processes)
-  for split, shards in made.splits.items():
+  if config.verify:
+    manifest = verify.verify(config.output_dir, num_processes)
+  else:
+    manifest = job.prepare(config, num_processes)
+  for split, shards in manifest.splits.items():
     print(
-      f'{split}: {made.num_examples(split)} images of {len(made.class_names)} classes in {len(shards)} shards'
-      f'{", verified" if config.verify else ""}'
+      f'{split}: {manifest.num_examples(split)} images of {len(manifest.class_names)} classes in '
+      f'{len(shards)} shards{", verified" if config.verify else ""}'
     )
 
 

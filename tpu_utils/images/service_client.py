@@ -1,81 +1,105 @@
-"""Training batches from a tf.data service, in an order that does not depend on who is faster.
+"""Training batches from a tf.data service in a reproducible order.
 
-By itself the service hands out what comes first, so no run is like another and none can go on where it
-stopped. Here each of its workers makes the batches of a fixed share of the images, as a host of its own
-would, and the batches are taken from the workers in turn. The order is therefore a function of the seed and
-the number of workers: a stopped job goes on exactly if it finds as many workers as before. A worker
-that was lost and came back begins anew; its batches are then not the expected ones, and the job stops.
+By default the service delivers batches in the order in which workers finish them, so no run can be
+repeated or resumed exactly. Here each worker makes the batches of a fixed share of the images, as a
+host would, and batches are taken from the workers in turn. The order then depends only on the seed
+and the number of workers: a stopped job resumes exactly if there are as many workers as before.
+A restarted worker begins with its first batch again. That is not the expected one, so the job stops.
 """
 import functools
 import re
 import socket
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from tpu_utils.errors import one_line
 from tpu_utils.images import data_service
 
-_SECONDS = 60
-_FOREVER = 2**62
+_SECONDS = 60  # Time limit for an answer of the service.
+_FOREVER = 2**62  # More batches than any job takes.
 
 service = tf.data.experimental.service
 
 
 class DataService:
-  """The client's end of a tf.data service.
+  """Client of a tf.data service.
 
   Args:
-    address: 'grpc://host:port' of the dispatcher, which must know its workers by name
-      (`python -m tpu_utils.images.data_service`); 'local' starts one with a worker in this process.
+    address: 'grpc://host:port' of a dispatcher that was started with the addresses of its workers
+      (`python -m tpu_utils.images.data_service`); 'local' starts a dispatcher and one worker in
+      this process.
+
+  Raises:
+    ValueError: the address is malformed, or the local service cannot start.
   """
 
-  def __init__(self, address):
-    self._servers = []
+  def __init__(self, address: str):
+    self._servers: list = []
     if address == 'local':
       address, self._servers = data_service.start_local()
     if not address.startswith('grpc://') or not address.rpartition(':')[2].isdigit():
       raise ValueError(f'--tf_data_service={address} must be grpc://host:port, or `local`.')
     self.address = address
 
-  def check_portable(self, source, name):
-    """Raises ValueError if the workers cannot read a source."""
-    if not source.portable:
-      raise ValueError(
-        f'--tf_data_service: its workers cannot read {name} ({type(source).__name__}), which needs Python '
-        'code or memory of this process; leave --use_cache out, or write the data to TFRecord shards '
-        'with python -m tpu_utils.images.prepare.'
-      )
-
-  def round_robin(self, of_worker, start_batch):
-    """The batches of all workers in turn.
+  def check_portable(self, source: Any, name: str) -> None:
+    """Checks that the workers can read a source.
 
     Args:
-      of_worker: function(number of workers, worker, number of the first batch, distribute) -> dataset of
-        that worker's batches from that one on; `distribute` is what makes a dataset the worker's task.
-      start_batch: number, over all workers, of the first batch.
+      source: `sources.interface.Source`.
+      name: name of its data set, for the message.
+
+    Raises:
+      ValueError: only this process can read it.
+    """
+    if not source.portable:
+      raise ValueError(
+        f'--tf_data_service: its workers cannot read {name} ({type(source).__name__}), which needs '
+        'Python code or memory of this process; leave --use_cache out, or write the data to '
+        'TFRecord shards with python -m tpu_utils.images.prepare.'
+      )
+
+  def round_robin(
+    self,
+    make_dataset: Callable[[int, int, int, Callable[[tf.data.Dataset], tf.data.Dataset]],
+                           tf.data.Dataset],
+    start_batch: int,
+  ) -> tf.data.Dataset:  # fmt: skip
+    """Returns a dataset that takes batches from all workers in turn.
+
+    Args:
+      make_dataset: called as make_dataset(num_workers, worker, first_batch, distribute) for each
+        worker. Returns the dataset of that worker's batches, beginning at its batch `first_batch`;
+        distribute(dataset) has the worker compute a dataset.
+      start_batch: index of the first batch, counted over all workers.
+
+    Raises:
+      ValueError: see `num_workers`.
     """
     workers = self.num_workers()
-    datasets = [
-      # Of the batches before the start, every workers-th was this one's.
-      of_worker(workers, worker, -(-(start_batch - worker) // workers) if start_batch > worker else 0,
-                functools.partial(self._run_on, worker))
-      for worker in range(workers)
-    ]  # fmt: skip
+    datasets = []
+    for worker in range(workers):
+      # The number of batches n < start_batch with n % workers == worker.
+      first_batch = max(-(-(start_batch - worker) // workers), 0)
+      distribute = functools.partial(self._run_on, worker)
+      datasets.append(make_dataset(workers, worker, first_batch, distribute))
     turns = tf.data.Dataset.range(start_batch, _FOREVER).map(lambda batch: batch % workers)
     return tf.data.Dataset.choose_from_datasets(datasets, turns)
 
-  def num_workers(self):
-    """How many workers the dispatcher was told of.
+  def num_workers(self) -> int:
+    """Returns the number of workers that the dispatcher was started with.
 
     Raises:
-      ValueError: it does not answer, or was not told.
+      ValueError: no dispatcher or worker answers, or the dispatcher was started without the
+        addresses of its workers.
     """
     self._connect()
     numbers = tf.data.Dataset.range(_FOREVER)
-    # A worker is given every n-th number: from its first two, n.
+    # With n workers each gets every n-th number, so the first two differ by n.
     probe = self._distribute(_sharded(numbers).batch(2).take(1))
-    result = []
+    result: list = []
 
     def ask():
       try:
@@ -88,21 +112,21 @@ class DataService:
     thread.join(_SECONDS)
     if not result:
       raise ValueError(
-        f'--tf_data_service={self.address}: no worker answered within {_SECONDS} s; start them with '
-        'python -m tpu_utils.images.data_service --role=worker.'
+        f'--tf_data_service={self.address}: no worker answered within {_SECONDS} s; start them '
+        'with python -m tpu_utils.images.data_service --role=worker.'
       )
     if isinstance(result[0], Exception):
-      # Without the names of TensorFlow's nodes around it.
+      # Remove the names of graph nodes that TensorFlow adds.
       cause = re.sub(r'\{\{.*?\}\} | \[Op:.*', '', one_line(result[0]))
       raise ValueError(
         f'--tf_data_service={self.address}: {cause} (start the dispatcher with python -m '
-        'tpu_utils.images.data_service, which tells it the addresses of its workers).'
+        'tpu_utils.images.data_service, with the addresses of its workers in --workers).'
       )
     return int(result[0][1] - result[0][0])
 
   def _run_on(self, worker, dataset):
-    """Has one of the workers make the elements of a dataset."""
-    # Each worker gets the number that is its own; for all but one nothing follows from it.
+    """Returns a dataset that one worker computes; the other workers contribute nothing."""
+    # Each worker's first number is its own index; only the given worker passes the filter.
     mine = _sharded(tf.data.Dataset.range(_FOREVER)).take(1).filter(lambda number: number == worker)
     return self._distribute(mine.flat_map(lambda _: dataset))
 
@@ -115,8 +139,8 @@ class DataService:
       socket.create_connection((host, int(port)), timeout=_SECONDS).close()
     except OSError as e:
       raise ValueError(
-        f'--tf_data_service={self.address}: no dispatcher answers there ({e.strerror or e}); start one with '
-        'python -m tpu_utils.images.data_service --role=dispatcher.'
+        f'--tf_data_service={self.address}: no dispatcher answers there ({e.strerror or e}); start '
+        'one with python -m tpu_utils.images.data_service --role=dispatcher.'
       ) from None
 
 

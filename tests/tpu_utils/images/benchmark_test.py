@@ -1,4 +1,4 @@
-"""The benchmark on few small images; and what its contestants make."""
+"""Tests the benchmark on a few small images, and its contestants' batches."""
 import importlib.util
 import itertools
 import time
@@ -34,14 +34,15 @@ def test_images_are_like_those_of_imagenet():
 
 def settings(**changes):
   return {
-    'augmentation': 'none', 'image_size': 32, 'batch_size': 8, 'use_bfloat16': True, 'transpose_input': True,
-    'num_parallel_calls': 1, 'num_classes': 1000,
+    'augmentation': 'none', 'image_size': 32, 'batch_size': 8, 'use_bfloat16': True,
+    'transpose_input': True, 'num_parallel_calls': 1, 'num_classes': 1000,
   } | changes  # fmt: skip
 
 
 @pytest.mark.parametrize(
   'contestant, augmentation',
-  [('ours', name) for name in tensorflow_input.OURS] + [('official', name) for name in tensorflow_input.OFFICIAL],
+  [('ours', name) for name in tensorflow_input.OURS]
+  + [('official', name) for name in tensorflow_input.OFFICIAL],
 )
 def test_each_contestant_makes_batches_of_the_same_kind(folder, contestant, augmentation):
   made = tensorflow_input.batches(
@@ -58,7 +59,7 @@ def test_each_contestant_makes_batches_of_the_same_kind(folder, contestant, augm
 
 
 def test_the_official_order_gives_the_official_numbers(monkeypatch):
-  """Its training crop with the draws put aside: the eval crop of the same image, as in the goldens."""
+  """With the whole image as crop and no flip, training gives the eval crop of the goldens."""
   from tests.tpu_utils.images import preprocessing_test
 
   whole = [tf.constant([0, 0, 0]), tf.constant([300, 451, 3]), None]
@@ -71,7 +72,7 @@ def test_the_official_order_gives_the_official_numbers(monkeypatch):
 
 
 class InThisProcess:
-  """A `Contestant` without a process of its own, whose start takes longer than its work."""
+  """Replaces `Contestant`: without a process, which takes longer to start than to run."""
 
   def __init__(self, module, settings):
     del module
@@ -95,12 +96,15 @@ class InThisProcess:
 def test_times_every_source_and_peer(tmp_path, monkeypatch, in_processes):
   sources = benchmark.SOURCES[:1] if in_processes else benchmark.SOURCES
   config = BenchmarkConfig(
-    sources=','.join(sources), augmentations='none', peers='official', image_size=32, batch_size=32, num_images=64,
-    rounds=1,
+    sources=','.join(sources), augmentations='none', peers='official', image_size=32,
+    batch_size=32, num_images=64, rounds=1,
   )  # fmt: skip
   if not in_processes:
     monkeypatch.setattr(process, 'Contestant', InThisProcess)
-  found = {(source, augmentation): times for source, augmentation, times in benchmark.benchmark(config, str(tmp_path))}
+  found = {
+    (source, augmentation): times
+    for source, augmentation, times in benchmark.benchmark(config, str(tmp_path))
+  }
   assert set(found) == {(source, 'none') for source in sources}
   for (source, _), times in found.items():
     assert set(times) == ({'ours', 'official'} if source in ('shards', 'decoded') else {'ours'})
@@ -125,7 +129,7 @@ def test_a_contestant_that_dies_is_one_line(folder):
 
 
 def test_time_that_passes_between_turns_is_not_counted():
-  """The process stands still: one that works all the time has not worked in between."""
+  """Between turns the process is stopped, even one that works in the background."""
   with process.Contestant('tests.tpu_utils.images.busy_contestant', {}) as contestant:
     contestant.run(1)
     time.sleep(3)
@@ -153,7 +157,7 @@ def test_torchvision_is_left_out_where_it_is_missing(monkeypatch, capsys):
   assert 'torchvision is not installed and left out' in capsys.readouterr().out
 
 
-def test_too_few_images_of_ones_own(folder, tmp_path):
+def test_too_few_images_in_data_dir(folder, tmp_path):
   config = BenchmarkConfig(data_dir=folder['shards']['data_dir'], num_images=64)
   with pytest.raises(ValueError, match='has 40 training images; set --num_images'):
     next(benchmark.benchmark(config, str(tmp_path)))

@@ -1,4 +1,4 @@
-"""Labels maps, ImageNet's own and others'."""
+"""Tests ImageNet's labels map and reading of other ones."""
 import json
 
 import pytest

@@ -1,4 +1,4 @@
-"""The embedded digits are scikit-learn's, split without overlap, and rebuilt to the byte."""
+"""Tests that the embedded digits are scikit-learn's, without overlap, and rebuilt exactly."""
 import os
 
 import numpy as np
@@ -46,7 +46,9 @@ def test_pixels_and_labels_are_the_originals():
 def test_splits_have_all_classes_and_share_no_image():
   train, validation = records('train'), records('validation')
   assert (len(train), len(validation)) == (digits.NUM_TRAIN_IMAGES, digits.NUM_EVAL_IMAGES)
-  pixels = [{f['image/encoded'].bytes_list.value[0] for f in split} for split in (train, validation)]
+  pixels = [
+    {f['image/encoded'].bytes_list.value[0] for f in split} for split in (train, validation)
+  ]
   assert not pixels[0] & pixels[1]
   for split, share in ((train, 0.8), (validation, 0.2)):
     labels = [f['image/class/label'].int64_list.value[0] for f in split]

@@ -1,4 +1,4 @@
-"""`python -m tpu_utils.images.prepare` as its users run it: real files, real processes, a real kill."""
+"""Tests `python -m tpu_utils.images.prepare` with real files, processes and a kill."""
 import json
 import os
 import pathlib
@@ -28,12 +28,14 @@ def command(*arguments):
 
 def run(*arguments):
   environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-  done = subprocess.run(command(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+  done = subprocess.run(
+    command(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900
+  )
   return done.returncode, done.stdout, done.stderr
 
 
 def prepared(output_dir, **settings):
-  """The same in this process."""
+  """Runs the preparation in this process; returns its manifest."""
   return job.prepare(prepare.PrepareConfig(output_dir=str(output_dir), **settings), num_processes=1)
 
 
@@ -45,15 +47,16 @@ def one_line(output_dir, **settings):
 
 
 def records(output_dir, split):
-  """The features of all records of a split, in order."""
+  """Returns the features of all records of a split, in order."""
   paths = sorted(tf.io.gfile.glob(f'{output_dir}/{split}-*'))
   return [
-    tf.train.Example.FromString(data.numpy()).features.feature for data in tf.data.TFRecordDataset(paths)
+    tf.train.Example.FromString(data.numpy()).features.feature
+    for data in tf.data.TFRecordDataset(paths)
   ]
 
 
 def labels(output_dir, split):
-  """{file name: label} of all records of a split."""
+  """Returns {file name: label} for all records of a split."""
   return {
     f['image/filename'].bytes_list.value[0].decode(): f['image/class/label'].int64_list.value[0]
     for f in records(output_dir, split)
@@ -66,7 +69,7 @@ def shards(output_dir):
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):
-  """Folder of the folders train and validation."""
+  """A folder with class folders in train and validation."""
   folder = tmp_path_factory.mktemp('photos')
   published.class_folders(folder / 'train', per_class=7)
   published.class_folders(folder / 'validation', per_class=2, first_seed=500)
@@ -75,23 +78,23 @@ def photos(tmp_path_factory):
 
 @pytest.fixture
 def images(photos, tmp_path):
-  """A copy to spoil."""
+  """A copy of `photos` that a test may change."""
   return shutil.copytree(photos, tmp_path / 'images')
 
 
 @pytest.fixture(scope='module')
 def finished(photos, tmp_path_factory):
-  """What the command makes of `photos`, with two processes; and what it printed."""
+  """(folder, stdout, stderr) of the command on `photos` with two processes."""
   output_dir = tmp_path_factory.mktemp('finished') / 'shards'
   code, out, err = run(
-    f'--input_dir={photos}', f'--output_dir={output_dir}', '--train_shards=4', '--validation_shards=2',
-    '--num_processes=2',
+    f'--input_dir={photos}', f'--output_dir={output_dir}', '--train_shards=4',
+    '--validation_shards=2', '--num_processes=2',
   )  # fmt: skip
   assert code == 0, err
   return output_dir, out, err
 
 
-def test_the_shards(finished, photos):
+def test_writes_records_with_the_official_features(finished, photos):
   output_dir, out, err = finished
   assert shards(output_dir) == sorted(
     ['manifest.json', 'offsets-train.npz', 'offsets-validation.npz']
@@ -108,7 +111,9 @@ def test_the_shards(finished, photos):
       synset = features['image/class/synset'].bytes_list.value[0].decode()
       path = photos / split / synset / name
       assert features['image/encoded'].bytes_list.value[0] == path.read_bytes()
-      assert features['image/class/label'].int64_list.value[0] == 1 + published.CLASSES.index(synset)
+      assert features['image/class/label'].int64_list.value[0] == 1 + published.CLASSES.index(
+        synset
+      )
       assert features['image/height'].int64_list.value[0] == 10
       assert features['image/width'].int64_list.value[0] == 12
       assert features['image/format'].bytes_list.value[0] == b'JPEG'
@@ -117,7 +122,9 @@ def test_the_shards(finished, photos):
 
 
 def test_training_is_shuffled_and_validation_is_not(finished):
-  assert list(labels(finished[0], 'train').values()) != sorted(labels(finished[0], 'train').values())
+  assert list(labels(finished[0], 'train').values()) != sorted(
+    labels(finished[0], 'train').values()
+  )
   assert list(labels(finished[0], 'validation').values()) == [1, 1, 2, 2, 3, 3]
 
 
@@ -134,21 +141,25 @@ def test_manifest_and_index(finished, photos):
       np.testing.assert_array_equal(offsets, record_index.record_offsets(str(output_dir / name)))
 
 
-def test_it_can_be_trained_on(finished):
-  images = ImageNetInput(str(finished[0]), PreprocessSpec(8), train_batch_size=7, eval_batch_size=4, num_label_classes=3)
+def test_imagenet_input_reads_the_shards(finished):
+  images = ImageNetInput(
+    str(finished[0]), PreprocessSpec(8), train_batch_size=7, eval_batch_size=4, num_label_classes=3
+  )
   assert images.data.num_classes == 3
   assert next(iter(images.train_dataset()))['images'].shape == (7, 8, 8, 3)
   assert sum(float(tf.reduce_sum(b['weights'])) for b in images.eval_dataset()) == 6
 
 
-def test_the_same_command_again_does_nothing(finished, photos):
+def test_the_same_command_again_writes_nothing(finished, photos):
   output_dir = finished[0]
-  before = {name: (output_dir / name).stat().st_mtime_ns for name in shards(output_dir) if '-of-' in name}
+  before = {
+    name: (output_dir / name).stat().st_mtime_ns for name in shards(output_dir) if '-of-' in name
+  }
   prepared(output_dir, input_dir=str(photos), train_shards=4, validation_shards=2)
   assert before == {name: (output_dir / name).stat().st_mtime_ns for name in before}
 
 
-def test_imagenet_as_it_is_published(tmp_path):
+def test_reads_the_published_imagenet_files(tmp_path):
   train = published.train_tar(tmp_path / 'train.tar')
   validation, labels_file = published.validation_tar(tmp_path / 'val.tar', tmp_path / 'labels.txt')
   made = prepared(tmp_path / 'a', train=train, validation=validation, validation_labels=labels_file)
@@ -157,38 +168,48 @@ def test_imagenet_as_it_is_published(tmp_path):
   }
   assert list(labels(tmp_path / 'a', 'validation').values()) == [1, 3, 2, 1, 3, 2]
   assert [made.num_examples(s) for s in ('train', 'validation')] == [12, 6]
-  # One split after the other gives the same.
+  # Preparing one split after the other gives the same result.
   prepared(tmp_path / 'b', train=train)
   both = prepared(tmp_path / 'b', validation=validation, validation_labels=labels_file)
   assert both.splits == made.splits and shards(tmp_path / 'a') == shards(tmp_path / 'b')
 
 
 def test_remote_storage(photos, tmp_path, monkeypatch):
-  """Of the kind that TensorFlow has for tests; a bucket has the same functions."""
+  """Uses TensorFlow's in-memory file system, which has the same functions as a bucket."""
   monkeypatch.setattr(record_index, '_WORTH_SAVING_BYTES', 1)
   published.train_tar(tmp_path / 'train.tar')
   tf.io.gfile.copy(str(tmp_path / 'train.tar'), 'ram://published/train.tar')
   prepared('ram://prepared', train='ram://published/train.tar', train_shards=3)
   assert [n for n in tf.io.gfile.listdir('ram://prepared') if 'train' in n] == [
-    'offsets-train.npz', 'train-00000-of-00003', 'train-00001-of-00003', 'train-00002-of-00003'
+    'offsets-train.npz',
+    'train-00000-of-00003',
+    'train-00001-of-00003',
+    'train-00002-of-00003',
   ]
   assert not tf.io.gfile.exists('ram://prepared/unfinished/train-00000-of-00003.json')
   verify.verify('ram://prepared', 1)
   expected = record_index.load('ram://prepared/offsets-train.npz')
   tf.io.gfile.remove('ram://prepared/offsets-train.npz')
-  images = ImageNetInput('ram://prepared', PreprocessSpec(8), train_batch_size=12, num_label_classes=3)
-  assert sorted(next(iter(images.train_dataset()))['labels'].numpy().argmax(1)) == [0] * 4 + [1] * 4 + [2] * 4
+  images = ImageNetInput(
+    'ram://prepared', PreprocessSpec(8), train_batch_size=12, num_label_classes=3
+  )
+  assert (
+    sorted(next(iter(images.train_dataset()))['labels'].numpy().argmax(1))
+    == [0] * 4 + [1] * 4 + [2] * 4
+  )
   again = record_index.load('ram://prepared/offsets-train.npz')
   assert {k: v.tolist() for k, v in again.items()} == {k: v.tolist() for k, v in expected.items()}
   # Image files.
   for path in photos.glob('train/*/*'):
     tf.io.gfile.makedirs(f'ram://photos/{path.parent.relative_to(photos)}')
     tf.io.gfile.copy(str(path), f'ram://photos/{path.relative_to(photos)}')
-  images = ImageNetInput('ram://photos', PreprocessSpec(8), train_batch_size=21, num_label_classes=3)
+  images = ImageNetInput(
+    'ram://photos', PreprocessSpec(8), train_batch_size=21, num_label_classes=3
+  )
   assert next(iter(images.train_dataset()))['labels'].numpy().sum(0).tolist() == [7, 7, 7]
 
 
-def test_holdout_is_the_one_of_training_on_the_folder(photos, tmp_path):
+def test_holds_out_the_same_images_as_training_on_the_folder(photos, tmp_path):
   prepared(tmp_path, input_dir=str(photos / 'train'), holdout_fraction=0.3)
   from tpu_utils.images.sources import open_dataset
 
@@ -200,13 +221,19 @@ def test_holdout_is_the_one_of_training_on_the_folder(photos, tmp_path):
 
 @pytest.mark.parametrize(
   'split, images, shards',
-  [('train', 1281167, 1024), ('validation', 50000, 128), ('train', 1000, 1), ('train', 5120, 10), ('validation', 3, 1)],
+  [
+    ('train', 1281167, 1024),
+    ('validation', 50000, 128),
+    ('train', 1000, 1),
+    ('train', 5120, 10),
+    ('validation', 3, 1),
+  ],
 )
-def test_imagenet_gets_the_official_numbers_of_shards(split, images, shards):
+def test_default_numbers_of_shards(split, images, shards):
   assert job.default_shards(split, images) == shards
 
 
-def test_what_is_no_official_jpeg_is_converted(images, tmp_path, capsys):
+def test_converts_other_formats_to_rgb_jpeg(images, tmp_path, capsys):
   folder = images / 'train' / published.CLASSES[0]
   (folder / 'n01440764_0.JPEG').write_bytes(published.encoded(1, kind='PNG'))
   (folder / 'n01440764_1.JPEG').write_bytes(published.encoded(2, mode='CMYK'))
@@ -222,16 +249,16 @@ def test_what_is_no_official_jpeg_is_converted(images, tmp_path, capsys):
 
 class TestBadImages:
   @pytest.fixture
-  def spoilt(self, images):
-    """One image cut off, one of another class, one no image."""
+  def damaged(self, images):
+    """Images of which one is truncated, one is in the wrong class and one is an HTML file."""
     first, second, _ = (images / 'train' / name for name in published.CLASSES)
     (first / 'n01440764_2.JPEG').write_bytes((first / 'n01440764_2.JPEG').read_bytes()[:-90])
     (first / 'n01440764_3.JPEG').rename(second / 'n01440764_3.JPEG')
     (images / 'validation' / published.CLASSES[2] / 'n02102040_1.JPEG').write_bytes(b'<html>')
     return images
 
-  def test_each_is_named(self, spoilt, tmp_path, capsys):
-    line = one_line(tmp_path / 'out', input_dir=str(spoilt))
+  def test_each_is_named(self, damaged, tmp_path, capsys):
+    line = one_line(tmp_path / 'out', input_dir=str(damaged))
     assert line.startswith('3 of the images cannot be used') and '--max_bad_images=3' in line
     said = [text for text in capsys.readouterr().err.splitlines() if text.startswith('Unusable: ')]
     for path, cause in (
@@ -239,45 +266,56 @@ class TestBadImages:
       ('train/n01443537/n01440764_3.JPEG', 'its name says n01440764 and it lies in n01443537'),
       ('validation/n02102040/n02102040_1.JPEG', 'its 6 bytes are no image of a known format'),
     ):
-      assert any(text.startswith(f'Unusable: {spoilt}/{path}: {cause}') for text in said), path
+      assert any(text.startswith(f'Unusable: {damaged}/{path}: {cause}') for text in said), path
     assert len(said) == 3
     assert not (tmp_path / 'out' / 'manifest.json').exists()
 
-  def test_they_may_be_left_out(self, spoilt, tmp_path):
-    assert one_line(tmp_path / 'out', input_dir=str(spoilt), max_bad_images=2).startswith('3 of the images')
-    made = prepared(tmp_path / 'out', input_dir=str(spoilt), max_bad_images=3)
+  def test_they_may_be_left_out(self, damaged, tmp_path):
+    assert one_line(tmp_path / 'out', input_dir=str(damaged), max_bad_images=2).startswith(
+      '3 of the images'
+    )
+    made = prepared(tmp_path / 'out', input_dir=str(damaged), max_bad_images=3)
     assert [made.num_examples(s) for s in ('train', 'validation')] == [19, 5]
     assert len(made.left_out) == 3 and len(records(tmp_path / 'out', 'train')) == 19
     assert not (tmp_path / 'out' / 'unfinished').exists()
 
-  def test_mended_they_go_in(self, spoilt, photos, tmp_path):
-    one_line(tmp_path / 'out', input_dir=str(spoilt), train_shards=3)
+  def test_they_are_included_once_they_are_fixed(self, damaged, photos, tmp_path):
+    one_line(tmp_path / 'out', input_dir=str(damaged), train_shards=3)
     for name in ('train', 'validation'):
-      shutil.rmtree(spoilt / name)
-      shutil.copytree(photos / name, spoilt / name)
-    made = prepared(tmp_path / 'out', input_dir=str(spoilt), train_shards=3)
+      shutil.rmtree(damaged / name)
+      shutil.copytree(photos / name, damaged / name)
+    made = prepared(tmp_path / 'out', input_dir=str(damaged), train_shards=3)
     assert [made.num_examples(s) for s in ('train', 'validation')] == [21, 6] and not made.left_out
 
-  def test_a_shard_of_nothing_else(self, images, tmp_path):
+  def test_a_shard_with_only_bad_images(self, images, tmp_path):
     for path in (images / 'validation').glob('*/*'):
       path.write_bytes(b'')
     line = one_line(tmp_path / 'out', input_dir=str(images), max_bad_images=9)
     assert line.startswith('validation-00000-of-00001 would be empty')
 
 
-class TestAStoppedRun:
-  def test_goes_on_with_the_shards_that_are_missing(self, photos, tmp_path):
-    """Killed, with all its processes, when about half is there."""
-    arguments = [f'--input_dir={photos}', f'--output_dir={tmp_path}', '--train_shards=21', '--validation_shards=6']
+class TestStoppedRun:
+  def test_resumes_with_the_missing_shards(self, photos, tmp_path):
+    """Kills the command after the first shards, and resumes in this process."""
+    arguments = [
+      f'--input_dir={photos}',
+      f'--output_dir={tmp_path}',
+      '--train_shards=21',
+      '--validation_shards=6',
+    ]
     process = subprocess.Popen(
-      command(*arguments, '--num_processes=2'), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+      command(*arguments, '--num_processes=2'),
+      cwd=ROOT,
+      stderr=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
     )
     deadline = time.monotonic() + 600
     while len(list(tmp_path.glob('train-*'))) < 3:
       assert process.poll() is None and time.monotonic() < deadline
       time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.communicate()  # Ends when its workers have noticed and ended, too: they have its output open.
+    process.communicate()  # Waits for its workers too, since they have its output open.
     there = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob('*-of-*')}
     assert 3 <= len(there) < 27 and not (tmp_path / 'manifest.json').exists()
     made = prepared(tmp_path, input_dir=str(photos), train_shards=21, validation_shards=6)
@@ -287,7 +325,7 @@ class TestAStoppedRun:
     assert 'unfinished' not in shards(tmp_path)
     verify.verify(str(tmp_path), 1)
 
-  def test_a_shard_cut_off_by_the_disk_is_written_again(self, photos, tmp_path, monkeypatch):
+  def test_writes_a_truncated_shard_again(self, photos, tmp_path, monkeypatch):
     settings = {'input_dir': str(photos), 'train_shards': 3}
     monkeypatch.setattr(manifest, 'save', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -296,13 +334,15 @@ class TestAStoppedRun:
     path = tmp_path / 'train-00001-of-00003'
     path.write_bytes(path.read_bytes()[:-5])
     (tmp_path / 'unfinished' / 'train-00002-of-00003.json').write_text('{"record"')
-    with pytest.raises(ValueError, match='train-00002-of-00003, which were not made from these images'):
+    with pytest.raises(
+      ValueError, match='train-00002-of-00003, which were not made from these images'
+    ):
       prepared(tmp_path, **settings)
     (tmp_path / 'train-00002-of-00003').unlink()
     prepared(tmp_path, **settings)
     verify.verify(str(tmp_path), 1)
 
-  def test_changed_images_are_prepared_anew(self, images, tmp_path, monkeypatch):
+  def test_prepares_changed_images_again(self, images, tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, 'save', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
       prepared(tmp_path / 'out', input_dir=str(images))
@@ -334,30 +374,50 @@ class TestRefusals:
   def test_empty_splits(self, images, tmp_path):
     shutil.rmtree(images / 'validation')
     (images / 'validation').mkdir()
-    assert 'validation needs a folder of images for each' in one_line(tmp_path / 'out', input_dir=str(images))
-    assert one_line(tmp_path / 'out', input_dir=str(tmp_path / 'nothing')).endswith('of images for each class.')
+    assert 'validation needs a folder of images for each' in one_line(
+      tmp_path / 'out', input_dir=str(images)
+    )
+    assert one_line(tmp_path / 'out', input_dir=str(tmp_path / 'nothing')).endswith(
+      'of images for each class.'
+    )
     assert not (tmp_path / 'out').exists()
 
-  def test_no_images_to_evaluate_on_is_said(self, photos, images, tmp_path, capsys):
+  def test_reports_a_missing_validation_split(self, photos, images, tmp_path, capsys):
     prepared(tmp_path / 'out', input_dir=str(photos / 'train'))
-    assert 'validation: none. --validation or --holdout_fraction would give' in capsys.readouterr().out
+    assert (
+      'validation: none. For images to evaluate on, set --validation' in capsys.readouterr().out
+    )
     shutil.rmtree(images / 'train')
     line = one_line(tmp_path / 'other', input_dir=str(images), holdout_fraction=0.5)
     assert line == f'--holdout_fraction divides the training images, and {images} has none.'
 
   def test_more_shards_than_images(self, photos, tmp_path):
     line = one_line(tmp_path, input_dir=str(photos), validation_shards=7)
-    assert line == '--validation_shards=7 is more than the 6 images there are; no shard may be empty.'
+    assert (
+      line == '--validation_shards=7 is more than the 6 images there are; no shard may be empty.'
+    )
 
   @pytest.mark.parametrize(
     'settings, message',
     [
       ({}, '--output_dir is missing'),
       ({'output_dir': 'x'}, '--input_dir is missing'),
-      ({'output_dir': 'x', 'input_dir': 'y', 'train': 'z'}, '--input_dir stands for --train and --validation'),
-      ({'output_dir': 'x', 'train': 'y', 'holdout_fraction': 1.5}, '--holdout_fraction=1.5 must lie between'),
-      ({'output_dir': 'x', 'train': 'y', 'validation': 'z', 'holdout_fraction': 0.5}, '--holdout_fraction makes'),
-      ({'output_dir': 'x', 'train': 'y', 'validation_labels': 'z'}, '--validation_labels needs --validation'),
+      (
+        {'output_dir': 'x', 'input_dir': 'y', 'train': 'z'},
+        '--input_dir replaces --train and --validation',
+      ),
+      (
+        {'output_dir': 'x', 'train': 'y', 'holdout_fraction': 1.5},
+        '--holdout_fraction=1.5 must lie between',
+      ),
+      (
+        {'output_dir': 'x', 'train': 'y', 'validation': 'z', 'holdout_fraction': 0.5},
+        '--holdout_fraction makes',
+      ),
+      (
+        {'output_dir': 'x', 'train': 'y', 'validation_labels': 'z'},
+        '--validation_labels needs --validation',
+      ),
       ({'output_dir': 'x', 'train': 'y', 'train_shards': 0}, '--train_shards=0 must be at least 1'),
     ],
   )
@@ -369,9 +429,12 @@ class TestRefusals:
   def test_a_mistake_is_one_line_without_traceback(self, tmp_path):
     code, out, err = run(f'--output_dir={tmp_path}/out', '--input_dir=/no/where')
     assert code == 1 and not out
-    assert err == 'Error: /no/where is no folder; give one that holds a folder of images for each class.\n'
+    assert (
+      err
+      == 'Error: /no/where is no folder; give one that holds a folder of images for each class.\n'
+    )
 
-  def test_a_place_that_cannot_be_written(self, photos, tmp_path):
+  def test_an_output_dir_that_cannot_be_written(self, photos, tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises((OSError, tf.errors.OpError)):
       prepared(tmp_path / 'file' / 'out', input_dir=str(photos))
@@ -388,7 +451,7 @@ class TestVerify:
     assert '\n' not in str(error.value)
     return str(error.value), capsys.readouterr().err
 
-  def test_all_is_well(self, finished):
+  def test_accepts_undamaged_shards(self, finished):
     code, out, _ = run('--verify', f'--output_dir={finished[0]}', '--num_processes=2')
     assert code == 0
     assert 'train: 21 images of 3 classes in 4 shards, verified' in out
@@ -406,24 +469,29 @@ class TestVerify:
     else:
       path.write_bytes((copy / 'train-00001-of-00004').read_bytes())
     expected = {
-      'bit': f'{path} was changed', 'cut': f'{path} has {len(content) - 9} bytes, expected {len(content)}.',
-      'missing': f'{path} is missing.', 'swapped': str(path),
+      'bit': f'{path} was changed',
+      'cut': f'{path} has {len(content) - 9} bytes, expected {len(content)}.',
+      'missing': f'{path} is missing.',
+      'swapped': str(path),
     }  # fmt: skip
     line, said = self.faults(copy, capsys)
     assert f'in {copy}, the first: {expected[damage]}' in line
     assert expected[damage] in said
 
-  def test_what_does_not_belong(self, copy, capsys):
+  def test_a_shard_that_is_not_in_the_manifest(self, copy, capsys):
     (copy / 'train-00004-of-00005').write_bytes(b'')
     assert 'train-00004-of-00005 is not in the manifest' in self.faults(copy, capsys)[0]
 
   def test_an_index_that_does_not_fit(self, copy, capsys):
     shutil.copy(copy / 'offsets-validation.npz', copy / 'offsets-train.npz')
-    assert 'offsets-train.npz does not fit train-00000-of-00004: run --index' in self.faults(copy, capsys)[0]
+    assert (
+      'offsets-train.npz does not fit train-00000-of-00004: run --index'
+      in self.faults(copy, capsys)[0]
+    )
     assert run('--index', f'--output_dir={copy}')[0] == 0
     verify.verify(str(copy), 1)
 
-  def test_no_or_no_good_manifest(self, copy, capsys):
+  def test_a_missing_or_damaged_manifest(self, copy, capsys):
     for content in ('{', '[]', '{"format": 1}', '{"format": 9, "splits": {}}'):
       (copy / 'manifest.json').write_text(content)
       with pytest.raises(ValueError, match='cannot be read as a manifest of prepared shards'):
@@ -432,20 +500,22 @@ class TestVerify:
     assert 'has no manifest.json to verify by' in self.faults(copy, capsys)[0]
 
 
-def test_index_of_shards_from_elsewhere(finished, tmp_path):
+def test_index_of_shards_without_a_manifest(finished, tmp_path):
   for path in finished[0].glob('*-of-*'):
     shutil.copy(path, tmp_path)
   code, out, err = run('--index', f'--output_dir={tmp_path}')
   assert code == 0, err
   assert f'{tmp_path}/offsets-train.npz: 21 records' in out
   for split in ('train', 'validation'):
-    found, expected = (record_index.load(record_index.path_beside(f, split)) for f in (tmp_path, finished[0]))
+    found, expected = (
+      record_index.load(record_index.path_beside(f, split)) for f in (tmp_path, finished[0])
+    )
     assert {k: v.tolist() for k, v in found.items()} == {k: v.tolist() for k, v in expected.items()}
   assert run('--index', f'--output_dir={tmp_path}/no')[0] == 1
 
 
-def test_a_note_is_json(tmp_path, photos):
-  """Nothing is unpickled from the folder of shards."""
+def test_the_result_of_a_shard_is_stored_as_json(tmp_path, photos):
+  """So that nothing is unpickled from the folder of shards."""
   image = next((photos / 'train' / published.CLASSES[0]).iterdir())
   from tpu_utils.images.preparation.collect import Image
 

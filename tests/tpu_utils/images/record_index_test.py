@@ -1,4 +1,4 @@
-"""Where records begin: scanned, kept, and never believed when the files are others."""
+"""Tests scanning for records, and that the index is not used for changed files."""
 import io
 import os
 
@@ -29,7 +29,7 @@ def paths(tmp_path):
 
 
 def scans(monkeypatch):
-  """List of the paths that are scanned from now on."""
+  """Returns a list to which every scanned path is appended from now on."""
   scanned, scan = [], record_index.record_offsets
   monkeypatch.setattr(record_index, 'record_offsets', lambda p: scanned.append(p) or scan(p))
   return scanned
@@ -48,7 +48,7 @@ def test_offsets_are_where_the_records_are(tmp_path):
   lengths=st.lists(st.integers(0, 40), min_size=1, max_size=30), chunk=st.integers(1, 100)
 )
 def test_reading_in_chunks_finds_the_same(tmp_path_factory, lengths, chunk):
-  """As remote files are read."""
+  """Remote files are read in chunks."""
   path = write(tmp_path_factory.mktemp('x') / 'file', [b'r' * n for n in lengths])
   expected = np.cumsum([0, *(n + 16 for n in lengths)])
   for chunk_bytes in (0, chunk):
@@ -81,19 +81,19 @@ def test_the_index_saves_the_scan(tmp_path, paths, monkeypatch):
   assert not scanned
   for a, b in zip(first, again, strict=True):
     np.testing.assert_array_equal(a, b)
-  # A part of the files is in it, too; and it is not taken for a shard.
+  # It also serves a part of the files, and it is not taken for a shard.
   assert len(record_index.load_or_scan(paths[1:2], index)) == 1 and not scanned
   assert tfrecords.find_shards(str(tmp_path), 'train') == paths
 
 
-def test_a_file_of_another_size_is_scanned_anew(tmp_path, paths, monkeypatch):
+def test_a_file_of_another_size_is_scanned_again(tmp_path, paths, monkeypatch):
   index = record_index.path_beside(tmp_path, 'train')
   record_index.load_or_scan(paths, index)
   write(paths[1], [b'other'] * 3)
   scanned = scans(monkeypatch)
   assert [len(o) - 1 for o in record_index.load_or_scan(paths, index)] == [9, 3, 9]
   assert scanned == [paths[1]]
-  assert len(record_index.load(index)['train-1']) == 4  # And kept.
+  assert len(record_index.load(index)['train-1']) == 4  # The index is updated.
 
 
 def test_the_index_may_be_moved_with_the_files(tmp_path, paths, monkeypatch):
@@ -108,7 +108,7 @@ def test_the_index_may_be_moved_with_the_files(tmp_path, paths, monkeypatch):
 
 
 @pytest.mark.parametrize('damage', [b'', b'no archive', 'cut', 'keys'])
-def test_a_damaged_index_is_made_anew(tmp_path, paths, damage, capsys):
+def test_a_damaged_index_is_replaced(tmp_path, paths, damage, capsys):
   index = record_index.path_beside(tmp_path, 'train')
   expected = record_index.load_or_scan(paths, index)
   with open(index, 'rb') as file:
@@ -125,13 +125,13 @@ def test_a_damaged_index_is_made_anew(tmp_path, paths, damage, capsys):
   assert set(record_index.load(index)) == {'train-0', 'train-1', 'train-2'}
 
 
-def test_where_it_cannot_be_written_the_job_goes_on(tmp_path, paths, capsys):
+def test_an_index_that_cannot_be_written_is_no_error(tmp_path, paths, capsys):
   index = str(tmp_path / 'nowhere' / 'offsets-train.npz')
   assert len(record_index.load_or_scan(paths, index)) == 3
   assert f'{index} cannot be written' in capsys.readouterr().err
 
 
-def test_another_file_of_the_same_size_is_noticed(tmp_path, paths):
+def test_another_file_of_the_same_size_is_detected(tmp_path, paths):
   index = record_index.path_beside(tmp_path, 'train')
   tfrecords.RecordFiles(paths, index)
   write(paths[0], [b'x' * n for n in reversed(range(9))])

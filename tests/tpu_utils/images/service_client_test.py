@@ -1,4 +1,4 @@
-"""The tf.data service: a real dispatcher and two real worker processes on this machine."""
+"""Tests the tf.data service with a dispatcher and two workers in processes of their own."""
 import os
 import pathlib
 import re
@@ -29,7 +29,7 @@ def free_port():
 
 
 def start(*arguments):
-  """A process of the service, once it says that it is there."""
+  """Starts a process of the service and waits until it is ready."""
   environment = {k: v for k, v in os.environ.items() if not k.lower().endswith('_proxy')}
   process = subprocess.Popen(
     [sys.executable, '-m', 'tpu_utils.images.data_service', *arguments],
@@ -44,17 +44,21 @@ def start(*arguments):
 
 
 class Service:
-  """A dispatcher and its workers."""
+  """A dispatcher and its workers, each a process."""
 
   def __init__(self, workers=2):
     self.port = free_port()
     self.addresses = [f'127.0.0.1:{free_port()}' for _ in range(workers)]
     self.url = f'grpc://127.0.0.1:{self.port}'
-    dispatcher = start('--role=dispatcher', f'--port={self.port}', f'--workers={",".join(self.addresses)}')
+    dispatcher = start(
+      '--role=dispatcher', f'--port={self.port}', f'--workers={",".join(self.addresses)}'
+    )
     self.processes = [dispatcher, *(self.start_worker(i) for i in range(workers))]
 
   def start_worker(self, number):
-    return start('--role=worker', f'--dispatcher=127.0.0.1:{self.port}', f'--address={self.addresses[number]}')
+    return start(
+      '--role=worker', f'--dispatcher=127.0.0.1:{self.port}', f'--address={self.addresses[number]}'
+    )
 
   def stop(self, process):
     process.kill()
@@ -94,7 +98,7 @@ def assert_equal(batches, others):
 
 @pytest.fixture(scope='module')
 def whole(folder, service):
-  """Three epochs and a bit."""
+  """The first 33 batches, over three epochs of 10."""
   return take(make_input(folder, service.url).train_dataset(), 33)
 
 
@@ -121,8 +125,8 @@ def test_every_epoch_has_every_image_once(whole):
 
 
 @pytest.mark.parametrize('start_step', [0, 1, 7, 12])
-def test_a_stopped_job_goes_on_exactly(folder, service, whole, start_step):
-  """By steps of one replica; 10 batches are an epoch."""
+def test_a_stopped_job_resumes_exactly(folder, service, whole, start_step):
+  """An epoch is 10 batches."""
   resumed = make_input(folder, service.url).train_dataset(None, start_step)
   assert_equal(take(resumed, 5), whole[start_step : start_step + 5])
 
@@ -133,12 +137,12 @@ def test_two_replicas(folder, service, whole):
   assert_equal(take(resumed, 4), whole[6:10])
 
 
-def test_evaluation_is_done_here(folder, service):
+def test_evaluation_runs_in_this_process(folder, service):
   found, expected = (take(make_input(folder, s).eval_dataset(), -1) for s in (service.url, None))
   assert_equal(found, expected)
 
 
-def test_how_many_workers(service):
+def test_num_workers(service):
   assert DataService(service.url).num_workers() == 2
 
 
@@ -150,21 +154,26 @@ def test_bad_records_are_named(tmp_path, service):
     file.write(b'no image')
   with pytest.raises(tf.errors.InvalidArgumentError) as error:
     take(images.train_dataset(), 20)
-  assert str(images.explain(error.value)).startswith(f'{path}: its 8 bytes are no image that can be decoded')
+  assert str(images.explain(error.value)).startswith(
+    f'{path}: its 8 bytes are no image that can be decoded'
+  )
 
 
 def test_a_source_that_only_this_process_can_read(tmp_path, folder, service):
   sets = small_sets.tfds_set(tmp_path, 'array_record')
   from tpu_utils.images.sources import open_dataset
 
-  for data, settings in ((open_dataset(dataset='trees', tfds_data_dir=sets), {}), (folder, {'use_cache': True})):
+  for data, settings in (
+    (open_dataset(dataset='trees', tfds_data_dir=sets), {}),
+    (folder, {'use_cache': True}),
+  ):
     with pytest.raises(ValueError, match='its workers cannot read'):
       make_input(data, service.url, **settings).train_dataset()
 
 
 @pytest.mark.slow
 def test_a_worker_that_was_restarted_stops_the_job(folder, service):
-  """What it would go on with are not the next images. Other jobs may use it, so the service is whole again."""
+  """It would begin with its first batch again. The restart leaves `service` complete for others."""
   images = make_input(folder, service.url, train_batch_size=1)
   iterator = iter(images.train_dataset())
   for _ in range(5):
@@ -190,30 +199,36 @@ class TestMistakes:
     with pytest.raises(ValueError, match='must be grpc://host:port, or `local`'):
       DataService(address)
 
-  def test_nobody_there(self, folder):
+  def test_no_dispatcher(self, folder):
     with pytest.raises(ValueError, match='no dispatcher answers there .*--role=dispatcher'):
       make_input(folder, f'grpc://127.0.0.1:{free_port()}').train_dataset()
 
   def test_a_dispatcher_without_workers(self, monkeypatch):
     monkeypatch.setattr(service_client, '_SECONDS', 2)
     dispatcher = data_service.start_dispatcher(free_port(), ['localhost:1234'])
-    with pytest.raises(ValueError, match='no worker answered within 2 s; start them with python -m'):
+    with pytest.raises(
+      ValueError, match='no worker answered within 2 s; start them with python -m'
+    ):
       DataService(dispatcher.target).num_workers()
 
-  def test_a_dispatcher_that_was_not_told_its_workers(self):
+  def test_a_dispatcher_without_addresses_of_workers(self):
     dispatcher = tf.data.experimental.service.DispatchServer()
     address = dispatcher.target.removeprefix('grpc://')
     worker = data_service.start_worker(address, f'localhost:{free_port()}')
     with pytest.raises(ValueError) as error:
       DataService(dispatcher.target).num_workers()
-    assert re.match(r'--tf_data_service=\S+: Failed to .* is not in the workers list', str(error.value))
-    assert str(error.value).endswith('tells it the addresses of its workers).')
+    assert re.match(
+      r'--tf_data_service=\S+: Failed to .* is not in the workers list', str(error.value)
+    )
+    assert str(error.value).endswith('with the addresses of its workers in --workers).')
     del worker
 
-  def test_a_worker_that_the_dispatcher_does_not_know(self):
+  def test_a_worker_that_is_not_in_workers(self):
     dispatcher = data_service.start_dispatcher(free_port(), ['localhost:1234'])
     address = f'localhost:{free_port()}'
-    with pytest.raises(ValueError, match=f'--address={address}: the server cannot start .*localhost:1234'):
+    with pytest.raises(
+      ValueError, match=f'--address={address}: the server cannot start .*localhost:1234'
+    ):
       data_service.start_worker(dispatcher.target.removeprefix('grpc://'), address)
 
   @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Random access to TFRecord files, and what damaged ones are answered."""
+"""Tests random access to TFRecord files, and the errors for damaged ones."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,22 +19,26 @@ def contents(file, number):
 
 @pytest.fixture
 def files(tmp_path):
-  """Three files of 5, 1 and 70 records, and all their records in order."""
+  """(paths, records) of three files with 5, 1 and 70 records."""
   records, paths = [], []
   for file, count in enumerate((5, 1, 70)):
-    paths.append(write(tmp_path / f'train-{file:05d}-of-00003', [contents(file, i) for i in range(count)]))
+    paths.append(
+      write(tmp_path / f'train-{file:05d}-of-00003', [contents(file, i) for i in range(count)])
+    )
     records += [contents(file, i) for i in range(count)]
   return paths, records
 
 
 def read(record_files, first, last):
-  """Through a function of a dataset, where `read` is meant to be used."""
+  """Calls `read` inside a dataset's function, where it is meant to be used."""
   bounds = tf.data.Dataset.from_tensors((np.int64(first), np.int64(last)))
   return [(int(n), r.numpy()) for n, r in bounds.flat_map(record_files.read)]
 
 
-@pytest.mark.parametrize('first, last', [(0, 76), (0, 1), (4, 7), (5, 6), (6, 76), (40, 75), (3, 3)])
-def test_any_run_is_read_in_order(files, first, last):
+@pytest.mark.parametrize(
+  'first, last', [(0, 76), (0, 1), (4, 7), (5, 6), (6, 76), (40, 75), (3, 3)]
+)
+def test_any_range_is_read_in_order(files, first, last):
   paths, records = files
   assert read(tfrecords.RecordFiles(paths), first, last) == list(enumerate(records))[first:last]
 
@@ -43,7 +47,9 @@ def test_single_records_and_their_names(files):
   paths, records = files
   record_files = tfrecords.RecordFiles(paths)
   assert len(record_files) == 76
-  assert [record_files.read_one(i) for i in (0, 4, 5, 6, 75)] == [records[i] for i in (0, 4, 5, 6, 75)]
+  assert [record_files.read_one(i) for i in (0, 4, 5, 6, 75)] == [
+    records[i] for i in (0, 4, 5, 6, 75)
+  ]
   assert record_files.where(5) == f'{paths[1]}, record 0'
   assert record_files.where(75) == f'{paths[2]}, record 69'
 
@@ -55,11 +61,13 @@ def test_a_truncated_file_names_file_and_record(files, cut):
     data = file.read()
   with open(paths[2], 'wb') as file:
     file.write(data[:-cut])
-  with pytest.raises(ValueError, match=rf'{paths[2]}, record 69: the file ends within it, at byte {len(data) - cut}'):
+  with pytest.raises(
+    ValueError, match=rf'{paths[2]}, record 69: the file ends within it, at byte {len(data) - cut}'
+  ):
     tfrecords.RecordFiles(paths)
 
 
-def test_a_file_that_is_something_else_is_named(tmp_path):
+def test_a_file_of_another_format_is_named(tmp_path):
   path = tmp_path / 'train-00000-of-00001'
   path.write_bytes(b'\xff\xd8\xff' + bytes(range(100)))
   with pytest.raises(ValueError, match=f'{path} is no TFRecord file'):
@@ -78,20 +86,26 @@ def test_a_damaged_record_is_left_out_and_named(files):
     file.seek(begin + 12)
     file.write(b'X')
   good = list(enumerate(records))
-  assert read(record_files, 20, 50) == []  # All of the run: see `read`.
+  assert read(record_files, 20, 50) == []  # The whole range, as `read` documents.
   assert read(record_files, 20, 6 + damaged) == good[20 : 6 + damaged]
   assert read(record_files, 6 + damaged + 1, 50) == good[6 + damaged + 1 : 50]
   with pytest.raises(ValueError, match=f'{paths[2]}, record {damaged}: .*checksum'):
     record_files.read_one(6 + damaged)
 
 
-def test_a_file_that_vanished_ends_the_run(files, tmp_path):
+def test_records_of_a_deleted_file_are_left_out_and_named(files, tmp_path):
   paths, records = files
   record_files = tfrecords.RecordFiles(paths)
   (tmp_path / 'train-00001-of-00003').unlink()
   good = list(enumerate(records))
   assert read(record_files, 3, 10) == []
-  assert [read(record_files, n, n + 1) for n in range(3, 8)] == [[good[3]], [good[4]], [], [good[6]], [good[7]]]
+  assert [read(record_files, n, n + 1) for n in range(3, 8)] == [
+    [good[3]],
+    [good[4]],
+    [],
+    [good[6]],
+    [good[7]],
+  ]
   with pytest.raises(ValueError, match=f'{paths[1]}, record 0: cannot be read'):
     record_files.read_one(5)
 

@@ -1,7 +1,7 @@
-"""A contestant in a process of its own, which stands still while others have their turn.
+"""A contestant in its own process, which is stopped while others have their turn.
 
-An input works ahead: in one process, what one contestant prepares behind the scenes would be charged to the
-next. And TensorFlow and torch crash each other in one process. This module imports neither.
+Inputs prefetch in the background: in a shared process that work would count for another contestant.
+Also, TensorFlow and torch crash in one process. This module imports neither.
 """
 import json
 import os
@@ -10,26 +10,31 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 
 class Contestant:
-  """Runs `python -m module` with settings as JSON; to be used in a `with` statement.
+  """Context manager that runs `python -m module` with settings as a JSON argument.
 
   Args:
-    module: one that ends in `serve`.
+    module: module that calls `serve` when it is run.
     settings: JSON-able dict.
+
+  Raises:
+    ValueError: the process ended; from `with` and from `run`.
   """
 
-  def __init__(self, module, settings):
+  def __init__(self, module: str, settings: Mapping[str, Any]):
     self._command = [sys.executable, '-m', module, json.dumps(settings)]
 
   def __enter__(self):
-    self._complaints = tempfile.TemporaryFile('w+')
+    self._stderr = tempfile.TemporaryFile('w+')
     self._process = subprocess.Popen(
       self._command,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
-      stderr=self._complaints,
+      stderr=self._stderr,
       text=True,
       env={'TF_CPP_MIN_LOG_LEVEL': '2', **os.environ},
     )
@@ -43,45 +48,50 @@ class Contestant:
   def __exit__(self, *_):
     self._process.kill()
     self._process.communicate()
-    self._complaints.close()
+    self._stderr.close()
 
-  def run(self, batches):
-    """Has it make so many batches; returns the seconds of processor time since the last answer."""
+  def run(self, batches: int) -> float:
+    """Makes `batches` batches; returns the process's seconds of processor time since the last call.
+
+    Raises:
+      ValueError: the process ended; has the last line of its error output.
+    """
     self._process.send_signal(signal.SIGCONT)
     try:
       self._process.stdin.write(f'{batches}\n')
       self._process.stdin.flush()
     except BrokenPipeError:
-      pass  # It has died; `_answer` says of what.
+      pass  # The process has ended; `_answer` raises the cause.
     return self._answer()
 
   def _answer(self):
     answer = self._process.stdout.readline()
     if not answer:
       self._process.wait()
-      self._complaints.seek(0)
-      last = self._complaints.read().strip().splitlines()[-1:] or ['no message']
+      self._stderr.seek(0)
+      last = self._stderr.read().strip().splitlines()[-1:] or ['no message']
       raise ValueError(f'{" ".join(self._command[1:3])} ended with: {last[0]}')
     self._process.send_signal(signal.SIGSTOP)
     return float(answer)
 
 
-def serve(batches):
-  """The other end: takes as many batches from an endless iterator as each line of the input says.
+def serve(batches: Iterator[Any]) -> None:
+  """Runs in the contestant's process: answers each `Contestant.run` with its processor time.
 
   Args:
-    batches: iterator; the first batch is taken before the first answer, so that what is made once
-      (functions, the first buffers) is not part of any turn.
+    batches: endless iterator. The first batch is taken before the first answer, so that no turn
+      includes work that is done once (tracing functions, filling the first buffers).
   """
   next(batches)
-  counted = _answer_with_time_since(0.0)
+  last_time = _print_time_since(0.0)
   for line in sys.stdin:
     for _ in range(int(line)):
       next(batches)
-    counted = _answer_with_time_since(counted)
+    last_time = _print_time_since(last_time)
 
 
-def _answer_with_time_since(counted):
+def _print_time_since(last_time):
+  """Prints the processor time since `last_time` in seconds; returns the current one."""
   now = time.process_time()
-  print(now - counted, flush=True)
+  print(now - last_time, flush=True)
   return now

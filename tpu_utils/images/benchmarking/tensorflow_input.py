@@ -1,10 +1,12 @@
-"""The process in which this project's input, or the official order of operations, makes batches.
+"""Process of the benchmark that runs this project's input or the official order of operations.
 
-Its argument is a JSON dict; see `batches`.
+Its argument is a JSON dict of the arguments of `batches`.
 """
 import itertools
 import json
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -15,9 +17,10 @@ from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import open_dataset
 from tpu_utils.images.spec import Augmentation, PreprocessSpec
 
-_AMPLE_GB = 1000.0  # Memory is taken for the images there are.
+_AMPLE_GB = 1000.0  # Enough for all images; memory is allocated as images are decoded.
 RANDAUGMENT = {'randaug_num_layers': 2, 'randaug_magnitude': 10}
-OURS = {
+# {augmentation: arguments of `Augmentation`}.
+OURS: dict[str, dict[str, Any]] = {
   'none': {},
   'autoaugment': {'augment_name': 'autoaugment'},
   'randaugment': {'augment_name': 'randaugment', **RANDAUGMENT},
@@ -25,40 +28,52 @@ OURS = {
   'cutmix': {'cutmix_alpha': 1.0},
   'random_erasing': {'random_erasing_prob': 0.25},
 }
-OFFICIAL = {
+# {augmentation: arguments of `official_order.train_dataset`}.
+OFFICIAL: dict[str, dict[str, Any]] = {
   'none': {},
   'autoaugment': {'augment': official_order.autoaugment_v0},
-  'randaugment': {'augment': lambda image: official_order.randaugment(image, *RANDAUGMENT.values())},
+  'randaugment': {
+    'augment': lambda image: official_order.randaugment(image, *RANDAUGMENT.values())
+  },
   'mixup': {'mixup_alpha': 0.2},
 }
 
 
 def batches(
-  contestant, augmentation, data, image_size, batch_size, use_bfloat16, transpose_input, num_parallel_calls,
-  num_classes, num_cached_images=0,
-):  # fmt: skip
-  """The training batches of a contestant: an iterator.
+  contestant: str,
+  augmentation: str,
+  data: dict[str, Any] | None,
+  image_size: int,
+  batch_size: int,
+  use_bfloat16: bool,
+  transpose_input: bool,
+  num_parallel_calls: int,
+  num_classes: int,
+  num_cached_images: int = 0,
+) -> Iterator[Any]:
+  """Returns an iterator over the training batches of a contestant.
 
   Args:
     contestant: 'ours' or 'official'.
     augmentation: key of `OURS` or `OFFICIAL`.
-    data: arguments of `open_dataset`; None for the fake input. The official order reads its `data_dir`.
-    image_size: pixels a side.
+    data: arguments of `open_dataset`, for 'official' with `data_dir`; None for the fake input.
+    image_size: height and width of the images in pixels.
     batch_size: images in a batch.
-    use_bfloat16: images in bfloat16.
-    transpose_input: images as [height, width, 3, batch].
-    num_parallel_calls: images prepared side by side.
+    use_bfloat16: whether images are bfloat16 instead of float32.
+    transpose_input: whether a batch is [height, width, 3, batch].
+    num_parallel_calls: number of images prepared in parallel.
     num_classes: width of the one-hot labels.
-    num_cached_images: how many images our input has decoded and in memory before the first batch.
+    num_cached_images: for 'ours': number of images to decode into memory before the first batch.
   """
   if contestant == 'official':
+    assert data is not None  # The official order cannot read the fake input.
     dataset = official_order.train_dataset(
       data['data_dir'], image_size, batch_size, use_bfloat16, transpose_input,
       parallel_calls=num_parallel_calls, **OFFICIAL[augmentation],
     )  # fmt: skip
     return iter(dataset)
   spec = PreprocessSpec(image_size)
-  common = {
+  common: dict[str, Any] = {
     'train_batch_size': batch_size,
     'num_label_classes': num_classes,
     'use_bfloat16': use_bfloat16,
@@ -75,10 +90,11 @@ def batches(
     decoded_cache_gb=_AMPLE_GB if num_cached_images else 0,
     **common,
   )
-  made = iter(images.train_dataset())
-  return itertools.islice(made, -(-num_cached_images // batch_size), None)
+  num_skipped = -(-num_cached_images // batch_size)  # Taking these batches fills the cache.
+  return itertools.islice(iter(images.train_dataset()), num_skipped, None)
 
 
 if __name__ == '__main__':
-  tf.config.threading.set_intra_op_parallelism_threads(1)  # Threads that wait in loops would count as work.
+  # Idle threads that spin would count as processor time.
+  tf.config.threading.set_intra_op_parallelism_threads(1)
   serve(batches(**json.loads(sys.argv[1])))

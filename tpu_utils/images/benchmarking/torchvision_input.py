@@ -1,9 +1,11 @@
-"""The process in which torchvision's transforms and torch's DataLoader make batches.
+"""Process of the benchmark that runs torchvision's transforms and torch's DataLoader.
 
-Its argument is a JSON dict; see `batches`. One process and one thread do all: what counts is work per core.
+Its argument is a JSON dict of the arguments of `batches`. It uses one thread, because the benchmark
+compares work per core.
 """
 import json
 import sys
+from collections.abc import Iterator
 
 import torch
 import torchvision
@@ -12,31 +14,37 @@ from torchvision.transforms import v2
 from tpu_utils.images.benchmarking.process import serve
 
 
-def batches(augmentation, image_dir, image_size, batch_size, num_classes):
-  """Endless iterator over training batches.
+def batches(
+  augmentation: str, image_dir: str, image_size: int, batch_size: int, num_classes: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+  """Yields training batches without end.
 
   Args:
     augmentation: 'none', 'autoaugment', 'randaugment', 'mixup', 'cutmix' or 'random_erasing'.
     image_dir: folder of class folders.
-    image_size: pixels a side.
+    image_size: height and width of the images in pixels.
     batch_size: images in a batch.
-    num_classes: width of the mixed labels.
+    num_classes: width of the labels that mixup and cutmix return.
+
+  Yields:
+    (images float32 [batch, 3, height, width], labels). Labels are class indices, or
+    [batch, num_classes] with mixup and cutmix.
   """
   transforms = torchvision.transforms
-  # Those that work on PIL images; v2's are for tensors, too, and no faster on one image.
-  of_pil = {
+  # v1 transforms of PIL images; those of v2 are no faster on a single image.
+  on_pil = {
     'autoaugment': [transforms.AutoAugment()],
     'randaugment': [transforms.RandAugment(num_ops=2, magnitude=10)],
   }
-  of_tensor = {'random_erasing': [transforms.RandomErasing(0.25)]}
+  on_tensor = {'random_erasing': [transforms.RandomErasing(0.25)]}
   mix = {'mixup': v2.MixUp, 'cutmix': v2.CutMix}.get(augmentation)
   bicubic = transforms.InterpolationMode.BICUBIC
   transform = transforms.Compose([
     transforms.RandomResizedCrop(image_size, interpolation=bicubic),
     transforms.RandomHorizontalFlip(),
-    *of_pil.get(augmentation, []),
+    *on_pil.get(augmentation, []),
     transforms.ToTensor(),
-    *of_tensor.get(augmentation, []),
+    *on_tensor.get(augmentation, []),
   ])
   data = torchvision.datasets.ImageFolder(image_dir, transform)
   loader = torch.utils.data.DataLoader(data, batch_size, shuffle=True, drop_last=True)

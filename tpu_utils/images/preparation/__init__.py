@@ -1,1 +1,1 @@
-"""From people's image files to checked TFRecord shards; the command is `tpu_utils/images/prepare.py`."""
+"""Conversion of image files to verified TFRecord shards; run by `tpu_utils/images/prepare.py`."""

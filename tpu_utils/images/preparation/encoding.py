@@ -1,7 +1,7 @@
-"""Makes of any image file what the official shards hold: a JPEG in RGB or grey that can be decoded.
+"""Conversion of image files to the format of official shards: decodable JPEGs, RGB or grey.
 
-Source: tensorflow/tpu, tools/datasets/imagenet_to_gcs.py, which knows the exceptions of ImageNet by name (one PNG
-and 22 CMYK JPEGs, all called .JPEG); here the bytes decide.
+Source: tensorflow/tpu, tools/datasets/imagenet_to_gcs.py. It has a list of ImageNet's exceptions
+(one PNG and 22 CMYK JPEGs, all named .JPEG); here the format is recognised by the contents.
 """
 import io
 import warnings
@@ -11,25 +11,25 @@ import tensorflow as tf
 
 from tpu_utils.errors import first_line
 
-_QUALITY = 100  # As the official converter.
+_QUALITY = 100  # JPEG quality of the official converter.
 
 
 class UnusableImageError(ValueError):
-  """An image is not to go into a shard; says why."""
+  """An image that cannot be stored in a shard; the message is the cause."""
 
 
-def official(data, keep_png=False):
-  """The image as it goes into a record.
+def official(data: bytes, keep_png: bool = False) -> tuple[bytes, int, int, str | None]:
+  """Converts an image to the form that a record contains.
 
   Args:
-    data: bytes of an image file.
-    keep_png: leave PNG as it is; the official code reads JPEG alone, this project's input both.
+    data: contents of an image file.
+    keep_png: whether to keep PNG unchanged; the official code reads only JPEG, this project both.
 
   Returns:
-    (bytes, height, width, what was converted: 'CMYK JPEG', 'PNG', ..., or None).
+    (encoded image, height, width, original format: 'CMYK JPEG', 'PNG', ..., or None if unchanged).
 
   Raises:
-    UnusableImageError: it cannot be decoded.
+    UnusableImageError: the image cannot be decoded.
   """
   kind = _kind(data)
   if kind is None:
@@ -46,13 +46,15 @@ def official(data, keep_png=False):
     return data, height, width, None
   try:
     encoded = tf.io.encode_jpeg(pixels, 'rgb', _QUALITY, chroma_downsampling=False)
-  except tf.errors.OpError:  # More than 65,500 pixels a side: a damaged header, most likely.
-    raise UnusableImageError(f'{kind} of {width} x {height} pixels, which no JPEG can hold') from None
+  except tf.errors.OpError:  # More than 65,500 pixels a side, most likely from a damaged header.
+    raise UnusableImageError(
+      f'{kind} of {width} x {height} pixels, which no JPEG can hold'
+    ) from None
   return encoded.numpy(), height, width, kind
 
 
 def _kind(data):
-  """The format by the first bytes; None if it is none of those that can be read."""
+  """Recognises the format by the first bytes; None if it is unknown."""
   if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
     return 'WebP'
   signatures = {
@@ -63,12 +65,13 @@ def _kind(data):
     b'II*\0': 'TIFF',
     b'MM\0*': 'TIFF',
   }
-  return next((kind for signature, kind in signatures.items() if data.startswith(signature)), None)
+  kinds = (kind for signature, kind in signatures.items() if data.startswith(signature))
+  return next(kinds, None)
 
 
 def _decode(data, kind):
-  """uint8 [height, width, 3]."""
-  if kind in ('WebP', 'TIFF', 'BMP'):  # TensorFlow lacks the first two, and some kinds of the third.
+  """Decodes an image to uint8 [height, width, 3]."""
+  if kind in ('WebP', 'TIFF', 'BMP'):  # TensorFlow decodes only some kinds of BMP.
     from PIL import Image
 
     try:

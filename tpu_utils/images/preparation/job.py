@@ -1,7 +1,9 @@
-"""The whole of a preparation: from its flags to the shards, their manifest and their index."""
+"""The steps of a preparation, from its settings to the shards, their manifest and their index."""
 import collections
 import os
 import random
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -10,26 +12,31 @@ from tpu_utils.images import record_index, tfrecords
 from tpu_utils.images.preparation import collect, processes, shard
 from tpu_utils.images.sources import image_folder, manifest
 
-# At most so many shards of at least so many images: ImageNet then gets the official 1024 and 128.
+# {split: (most shards, fewest images in a shard)}; ImageNet gets the official 1024 and 128 shards.
 _DEFAULT_SHARDS = {'train': (1024, 512), 'validation': (128, 256)}
+# Settings that the manifest names as the source of the shards.
+_NOTED_SETTINGS = (
+  'input_dir', 'train', 'validation', 'validation_labels', 'holdout_fraction', 'keep_png', 'seed',
+)  # fmt: skip
 
 
-def prepare(config, num_processes):
-  """Writes the shards that are not there yet, then manifest and index.
+def prepare(config: Any, num_processes: int) -> manifest.Manifest:
+  """Writes the missing shards, then index and manifest.
 
   Args:
     config: `prepare.PrepareConfig`.
-    num_processes: how many to use.
+    num_processes: number of parallel processes.
 
   Returns:
-    `Manifest` of the folder.
+    The manifest.
 
   Raises:
-    ValueError: the images are not fit to be prepared; nothing or only whole shards were written.
+    ValueError: images or flags are unfit, or `output_dir` holds other shards. Finished shards stay.
+    OSError: a file cannot be read or written.
   """
   existing = manifest.load(config.output_dir)
   class_names, images = _images(config, existing)
-  tasks = {split: _tasks(config, split, found, class_names) for split, found in images.items()}
+  tasks = {split: _tasks(config, split, images[split], class_names) for split in images}
   done = _already_done(config.output_dir, tasks, existing)
   tf.io.gfile.makedirs(shard.notes_folder(config.output_dir))
   results = _write(tasks, done, num_processes)
@@ -43,11 +50,14 @@ def prepare(config, num_processes):
   return made
 
 
-def write_indices(data_dir):
-  """Writes the index of the shards of each split of a folder; yields (its path, number of records).
+def write_indices(data_dir: str) -> Iterator[tuple[str, int]]:
+  """Writes the index for each split in a folder of shards.
+
+  Yields:
+    (path of the index, number of records).
 
   Raises:
-    ValueError: there are no shards, or a damaged one.
+    ValueError: shards are missing or damaged.
   """
   splits = [s for s in _DEFAULT_SHARDS if tf.io.gfile.glob(os.path.join(data_dir, f'{s}-*'))]
   for split in splits or ['train']:
@@ -59,41 +69,48 @@ def write_indices(data_dir):
 
 
 def _images(config, existing):
-  """(class names, {split: images}) of what the flags name; other splits may be there already."""
-  places = {'train': config.train, 'validation': config.validation}
+  """Returns (class names, {split: images}) for the splits that the flags name.
+
+  `existing` is the manifest of splits that were prepared before, or None.
+  """
+  paths = {'train': config.train, 'validation': config.validation}
   if config.input_dir:
-    places |= image_folder.split_folders(config.input_dir)
+    paths |= image_folder.split_folders(config.input_dir)
     if config.holdout_fraction:
-      places['validation'] = None
+      paths['validation'] = None
   class_names, images = None, {}
-  if existing and not places['train']:
+  if existing and not paths['train']:
     class_names = existing.class_names
-  for split, place in places.items():
-    if place:
+  for split, path in paths.items():
+    if path:
       labels = config.validation_labels if split == 'validation' else None
-      class_names, images[split] = collect.collect(place, class_names, labels)
-      print(f'{split}: {len(images[split])} images of {len(class_names)} classes in {place}')
+      class_names, images[split] = collect.collect(path, class_names, labels)
+      print(f'{split}: {len(images[split])} images of {len(class_names)} classes in {path}')
   if config.holdout_fraction:
     if 'train' not in images:
-      raise ValueError(f'--holdout_fraction divides the training images, and {config.input_dir} has none.')
+      raise ValueError(
+        f'--holdout_fraction divides the training images, and {config.input_dir} has none.'
+      )
     images |= _hold_out(images['train'], config.holdout_fraction)
   if 'validation' not in images and not (existing and 'validation' in existing.splits):
-    print('validation: none. --validation or --holdout_fraction would give images to evaluate on.')
+    print('validation: none. For images to evaluate on, set --validation or --holdout_fraction.')
   return class_names, images
 
 
 def _hold_out(images, fraction):
+  """Returns {split: images}, split as when training on the image folder (`ImageFolder`)."""
   by_key = {(str(image), image.label): image for image in images}
   divided = image_folder.hold_out(list(by_key), fraction)
   return {split: [by_key[key] for key in keys] for split, keys in divided.items()}
 
 
 def _tasks(config, split, images, class_names):
-  """The shards of a split. The training images are shuffled; those of validation stay in order."""
+  """Assigns the images of a split to shards; shuffles those for training."""
   count = getattr(config, f'{split}_shards') or default_shards(split, len(images))
   if count > len(images):
     raise ValueError(
-      f'--{split}_shards={count} is more than the {len(images)} images there are; no shard may be empty.'
+      f'--{split}_shards={count} is more than the {len(images)} images there are; no shard may be '
+      'empty.'
     )
   if split == 'train':
     images = list(images)
@@ -110,59 +127,63 @@ def _tasks(config, split, images, class_names):
   ]
 
 
-def default_shards(split, num_images):
-  """Number of shards of a split, if nobody wants another."""
+def default_shards(split: str, num_images: int) -> int:
+  """Returns the default number of shards for a split ('train' or 'validation')."""
   most, images = _DEFAULT_SHARDS[split]
   return min(most, max(num_images // images, 1))
 
 
 def _already_done(output_dir, tasks, existing):
-  """{name: ShardResult} of the shards that an earlier run wrote as they would be written now.
+  """Returns {name: ShardResult} for the shards that an earlier run wrote from the same images.
 
   Raises:
-    ValueError: the folder holds shards of something else.
+    ValueError: the folder holds other shards.
   """
-  there = set(tf.io.gfile.listdir(output_dir)) if tf.io.gfile.isdir(output_dir) else set()
+  names = set(tf.io.gfile.listdir(output_dir)) if tf.io.gfile.isdir(output_dir) else set()
   done, foreign = {}, set()
-  for split, wanted in tasks.items():
-    foreign |= {name for name in there if name.startswith(f'{split}-')} - {task.name for task in wanted}
+  for split, split_tasks in tasks.items():
+    split_names = {name for name in names if name.startswith(f'{split}-')}
+    foreign |= split_names - {task.name for task in split_tasks}
     finished = _finished(output_dir, split, existing)
-    for task in wanted:
-      if task.name not in there:
+    for task in split_tasks:
+      if task.name not in names:
         continue
       noted = shard.read_note(task.note_path)
       result = noted or finished.get(task.name)
       same = result is not None and result.record.inputs == task.fingerprint()
-      # Images that could not be used may have been mended since.
-      if same and not result.left_out and tf.io.gfile.stat(task.path).length == result.record.num_bytes:
-        done[task.name] = result
+      if same and tf.io.gfile.stat(task.path).length == result.record.num_bytes:
+        # A shard without some images is written again: they may have been fixed since.
+        if not result.left_out:
+          done[task.name] = result
       elif not same and noted is None:
         foreign.add(task.name)
   if foreign:
     raise ValueError(
-      f'{output_dir} holds {image_folder.some(sorted(foreign))}, which were not made from these images with these '
-      'flags; give another --output_dir, or empty this one.'
+      f'{output_dir} holds {image_folder.some(sorted(foreign))}, which were not made from these '
+      'images with these flags; give another --output_dir, or empty this one.'
     )
   return done
 
 
 def _finished(output_dir, split, existing):
-  """{name: ShardResult} of the shards that the manifest speaks of."""
+  """Returns {name: ShardResult} for the shards in the manifest of a finished preparation."""
   offsets = record_index.load(record_index.path_beside(output_dir, split))
   records = existing.splits.get(split, ()) if existing else ()
   return {
-    r.name: shard.ShardResult(r, tuple(offsets[r.name].tolist()), (), {}) for r in records if r.name in offsets
+    r.name: shard.ShardResult(r, tuple(offsets[r.name].tolist()), (), {})
+    for r in records
+    if r.name in offsets
   }
 
 
 def _write(tasks, done, num_processes):
-  """Writes what is not done; returns {name: ShardResult} of all."""
+  """Writes the shards that are not in `done`; returns {name: ShardResult} for all of them."""
   results = dict(done)
   todo = [task for split in tasks for task in tasks[split] if task.name not in done]
   images = sum(len(task.images) for split in tasks for task in tasks[split])
   count = images - sum(len(task.images) for task in todo)
   if done:
-    print(f'{len(done)} shards were there already; {len(todo)} to write.')
+    print(f'{len(done)} shards exist already; {len(todo)} to write.')
   converted = collections.Counter()
   with Progress(images, 'prepare', initial=count, unit='image') as bar:
     for result in processes.map_unordered(shard.write, todo, num_processes):
@@ -173,37 +194,40 @@ def _write(tasks, done, num_processes):
         bar.say(f'Unusable: {line}')
       bar.update(count)
   if converted:
-    print('Converted to JPEG: ' + ', '.join(f'{n} {kind}' for kind, n in sorted(converted.items())))
+    kinds = ', '.join(f'{n} {kind}' for kind, n in sorted(converted.items()))
+    print(f'Converted to JPEG: {kinds}')
   return results
 
 
 def _left_out(results, most):
-  """The lines about images that are left out; ValueError if they are too many."""
+  """Returns a line for each image that was left out; ValueError if there are more than `most`."""
   lines = sorted(line for result in results.values() for line in result.left_out)
   if len(lines) > most:
     raise ValueError(
-      f'{len(lines)} of the images cannot be used (each is named above, the first: {lines[0]}). Mend or remove '
-      f'them and give the same command again, or leave them out with --max_bad_images={len(lines)}.'
+      f'{len(lines)} of the images cannot be used (each is named above, the first: {lines[0]}). '
+      'Fix or remove them and give the same command again, or leave them out with '
+      f'--max_bad_images={len(lines)}.'
     )
   empty = [name for name, result in results.items() if not result.record.num_examples]
   if empty:
-    raise ValueError(f'{min(empty)} would be empty: none of its images can be used. Prepare fewer shards.')
+    raise ValueError(
+      f'{min(empty)} would be empty: none of its images can be used. Prepare fewer shards.'
+    )
   return lines
 
 
 def _manifest(config, class_names, tasks, results, existing, left_out):
+  """Returns the manifest of the new splits and of those in the `existing` manifest, if any."""
   splits = {split: [results[task.name].record for task in tasks[split]] for split in tasks}
   if existing:
     if list(existing.class_names) != list(class_names):
       raise ValueError(
-        f'{config.output_dir} holds shards of other classes ({image_folder.some(existing.class_names)}); prepare '
-        'all splits together, or give another --output_dir.'
+        f'{config.output_dir} holds shards of other classes '
+        f'({image_folder.some(existing.class_names)}); prepare all splits together, or give '
+        'another --output_dir.'
       )
     splits = existing.splits | splits
     left_out = [*existing.left_out, *left_out]
-  source = {
-    name: value
-    for name in ('input_dir', 'train', 'validation', 'validation_labels', 'holdout_fraction', 'keep_png', 'seed')
-    if (value := getattr(config, name)) is not None
-  }
+  values = {name: getattr(config, name) for name in _NOTED_SETTINGS}
+  source = {name: value for name, value in values.items() if value is not None}
   return manifest.Manifest(tuple(class_names), splits, tuple(left_out), source)

@@ -1,21 +1,22 @@
-"""Files that say which class the images of a flat folder are of.
+"""Label files for images in a flat folder, in one of three forms.
 
 - one class a line, in the order of the image names: imagenet_2012_validation_synset_labels.txt
 - image and class in each line: ILSVRC2012_val_00000001.JPEG n01751748
-- the same with commas and more behind: LOC_val_solution.csv of Kaggle's ImageNet
+- the same with commas and more columns: LOC_val_solution.csv of Kaggle's ImageNet
 """
 import os
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 
-def read(path, folder, names):
-  """The class of each image.
+def read(path: str, folder: str, names: Sequence[str]) -> dict[str, str]:
+  """Reads the class of each image.
 
   Args:
-    path: the file of labels.
-    folder: where the images are, for messages.
-    names: names of the images, without folders.
+    path: the label file.
+    folder: folder or tar file of the images, for messages.
+    names: file names of the images, without folders.
 
   Returns:
     {name: class name}.
@@ -42,9 +43,9 @@ def read(path, folder, names):
     )
   if all(line[0].isdecimal() for line in lines):
     raise ValueError(
-      f'--validation_labels={path} numbers the classes ({lines[0][0]}, ...), which does not say what they are: '
-      'the numbers of the ILSVRC development kit are not the official labels. Give the file with the names '
-      '(n01751748, ...), imagenet_2012_validation_synset_labels.txt.'
+      f'--validation_labels={path} numbers the classes ({lines[0][0]}, ...), expected names: the '
+      'numbers of the ILSVRC development kit are not the official labels. Give the file with the '
+      'names (n01751748, ...), imagenet_2012_validation_synset_labels.txt.'
     )
   return {name: line[0] for name, line in zip(sorted(names), lines, strict=True)}
 
@@ -57,12 +58,14 @@ def _by_name(path, folder, names, lines):
   missing = [name for name in sorted(names) if _stem(name) not in by_stem]
   if missing:
     raise ValueError(
-      f'--validation_labels={path} says nothing of {missing[0]} and {len(missing) - 1} more of the images of {folder}.'
+      f'--validation_labels={path} has no label for {missing[0]} and {len(missing) - 1} more of '
+      f'the images of {folder}.'
     )
   unused = sorted(set(by_stem) - {_stem(name) for name in names})
   if unused:
     raise ValueError(
-      f'{folder} lacks {unused[0]} and {len(unused) - 1} more of the images that --validation_labels={path} speaks of.'
+      f'{folder} lacks {unused[0]} and {len(unused) - 1} more of the images that '
+      f'--validation_labels={path} lists.'
     )
   return {name: by_stem[_stem(name)] for name in names}
 

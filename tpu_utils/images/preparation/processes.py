@@ -1,22 +1,32 @@
-"""Does the same work on many things in several processes."""
+"""A parallel map over worker processes that use TensorFlow."""
 import concurrent.futures.process
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+_Task = TypeVar('_Task')
+_Result = TypeVar('_Result')
 
 
-def map_unordered(function, tasks, num_processes):
-  """Yields `function(task)` for each task, as they are done.
+def map_unordered(
+  function: Callable[[_Task], _Result], tasks: Sequence[_Task], num_processes: int
+) -> Iterator[_Result]:
+  """Yields `function(task)` for each task, in the order in which they finish.
 
   Args:
-    function: of a module; the ValueError or OSError that it raises ends the work.
-    tasks: list of what it takes.
-    num_processes: how many work side by side; with 1 it is this process.
+    function: a module-level function. An exception that it raises cancels the other tasks.
+    tasks: picklable arguments.
+    num_processes: number of parallel processes; 1 for this process alone.
+
+  Raises:
+    OSError: a worker process died.
   """
   if num_processes == 1 or len(tasks) < 2:
     yield from map(function, tasks)
     return
-  # Forked processes would share TensorFlow's threads, which don't survive that.
+  # Spawned, since TensorFlow's threads do not survive a fork.
   context = multiprocessing.get_context('spawn')
   workers = min(num_processes, len(tasks))
   pool = concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker)
@@ -26,8 +36,8 @@ def map_unordered(function, tasks, num_processes):
       yield future.result()
   except concurrent.futures.process.BrokenProcessPool:
     raise OSError(
-      'A worker process died, most likely for lack of memory: use fewer --num_processes. The same command '
-      'goes on from here.'
+      'A worker process died, most likely for lack of memory: use fewer --num_processes. The same '
+      'command resumes from here.'
     ) from None
   finally:
     pool.shutdown(cancel_futures=True)
@@ -36,13 +46,13 @@ def map_unordered(function, tasks, num_processes):
 def _start_worker():
   import tensorflow as tf
 
-  # Each process is to use one core.
+  # One core for each process.
   tf.config.threading.set_intra_op_parallelism_threads(1)
   tf.config.threading.set_inter_op_parallelism_threads(1)
   threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _die_with_parent():
-  """A killed parent would leave its workers waiting for ever."""
+  """Ends this worker with its parent; after a kill of the parent it would wait forever."""
   multiprocessing.parent_process().join()
   os._exit(1)

@@ -1,4 +1,4 @@
-"""Writes one shard, whole or not at all, in a process of its own."""
+"""Atomic writing of one shard, and the note that lets a stopped job skip finished shards."""
 import collections
 import dataclasses
 import hashlib
@@ -23,8 +23,8 @@ class ShardTask:
   Attributes:
     output_dir: folder of the shards.
     name: file name, e.g. 'train-00000-of-01024'.
-    images: list of `collect.Image`.
-    class_names: name of class 1, 2, ...
+    images: `collect.Image`s in the order of the records.
+    class_names: names of the classes with the labels 1, 2, ...
     keep_png: see `encoding.official`.
   """
 
@@ -35,29 +35,30 @@ class ShardTask:
   keep_png: bool
 
   @property
-  def path(self):
+  def path(self) -> str:
+    """Path of the shard."""
     return os.path.join(self.output_dir, self.name)
 
   @property
-  def note_path(self):
-    """Where the result is noted until all shards are done."""
+  def note_path(self) -> str:
+    """Path of the file with the result, which exists until all shards are finished."""
     return os.path.join(notes_folder(self.output_dir), self.name + '.json')
 
-  def fingerprint(self):
-    """Tells whether a shard was made from the same images."""
-    about = [(str(i), i.offset, i.size, self.class_names[i.label - 1]) for i in self.images]
-    return hashlib.sha256(json.dumps([self.keep_png, about]).encode()).hexdigest()
+  def fingerprint(self) -> str:
+    """Returns a checksum of the list of images: equal if two shards have the same inputs."""
+    inputs = [(str(i), i.offset, i.size, self.class_names[i.label - 1]) for i in self.images]
+    return hashlib.sha256(json.dumps([self.keep_png, inputs]).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardResult:
-  """What became of a task.
+  """The result of a `ShardTask`.
 
   Attributes:
-    record: `manifest.ShardRecord`.
-    offsets: where the records begin; see `record_index.record_offsets`.
-    left_out: lines that name the images which were left out, and why.
-    converted: {kind of image: how many were converted}.
+    record: the shard's entry in the manifest.
+    offsets: byte offsets of the records; see `record_index.record_offsets`.
+    left_out: one line for each image that was left out, with the cause.
+    converted: {original format: number of converted images}.
   """
 
   record: ShardRecord
@@ -66,21 +67,18 @@ class ShardResult:
   converted: dict
 
 
-def notes_folder(output_dir):
-  """Folder of the notes about finished shards, while there are others."""
+def notes_folder(output_dir: str) -> str:
+  """Returns the folder of the results of finished shards, which exists while others are missing."""
   return os.path.join(output_dir, 'unfinished')
 
 
-def write(task):
-  """Writes the shard of a task beside its place, notes the result, and puts the shard into its place.
-
-  Returns:
-    `ShardResult`.
+def write(task: ShardTask) -> ShardResult:
+  """Writes a shard atomically, and before it the file at `note_path` with the result.
 
   Raises:
     OSError: it cannot be written; names the file.
   """
-  # Local in any case: it is read again for its checksum.
+  # The temporary file is local, because it is read again for its checksum.
   remote = files.is_remote(task.output_dir)
   folder = tempfile.gettempdir() if remote else notes_folder(task.output_dir)
   with files.replacing(task.path, folder=folder, shared=True) as scratch:
@@ -91,13 +89,13 @@ def write(task):
       tuple(left_out),
       dict(converted),
     )
-    # The note comes first: a shard without one was not made here.
+    # The note is written first: a shard without one comes from another job.
     files.write_json(task.note_path, dataclasses.asdict(result), indent=None)
   return result
 
 
-def read_note(path):
-  """The `ShardResult` that was noted; None if there is none, or half of one."""
+def read_note(path: str) -> ShardResult | None:
+  """Reads the result of a finished shard; None if the file is missing or incomplete."""
   if not tf.io.gfile.exists(path):
     return None
   try:
@@ -109,6 +107,7 @@ def read_note(path):
 
 
 def _write_records(task, path):
+  """Writes the records; returns (offsets, images per class, left-out images, converted)."""
   offsets, left_out = [0], []
   counts, converted = collections.Counter(), collections.Counter()
   with tf.io.TFRecordWriter(path) as writer:
@@ -127,7 +126,7 @@ def _write_records(task, path):
 
 
 def _record(image, task):
-  """(serialised tf.train.Example with the official features, what kind of image was converted)."""
+  """Returns (tf.train.Example with the official features, original format if converted)."""
   wrong = collect.mislabelled(image, task.class_names)
   if wrong:
     raise encoding.UnusableImageError(wrong)
@@ -156,8 +155,8 @@ def _integer(value):
   return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
 
-def size_and_checksum(path):
-  """(bytes, SHA-256 in hexadecimal) of a file."""
+def size_and_checksum(path: str) -> tuple[int, str]:
+  """Returns (number of bytes, hexadecimal SHA-256) of a file."""
   checksum, size = hashlib.sha256(), 0
   with tf.io.gfile.GFile(path, 'rb') as file:
     while chunk := file.read(_CHUNK_BYTES):

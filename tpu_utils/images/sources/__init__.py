@@ -1,4 +1,4 @@
-"""Where images come from: data sets of several kinds of storage, all read in the same way."""
+"""Image data sets in several kinds of storage, all read through one interface (`interface.py`)."""
 from tpu_utils import lazy
 
 __getattr__, __dir__ = lazy.attach(__name__, {'open_dataset': 'opening'})

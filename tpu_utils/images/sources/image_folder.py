@@ -1,7 +1,7 @@
-"""Image files in one folder a class.
+"""Image files in one folder for each class.
 
-Either `train/CLASS/*.jpg` and `validation/CLASS/*.jpg` (also `val`), or `CLASS/*.jpg` alone with a share of the
-images held out. Classes are numbered in the order of their sorted names.
+Either `train/CLASS/*.jpg` and `validation/CLASS/*.jpg` (also `val`), or only `CLASS/*.jpg` with a
+share of the images held out. Classes are numbered in the order of their sorted names.
 """
 import collections
 import concurrent.futures
@@ -9,6 +9,7 @@ import functools
 import hashlib
 import os
 import random
+from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
@@ -24,11 +25,16 @@ class ImageFolder(DataSet):
   """A tree of image files.
 
   Args:
-    data_dir: its root, local or remote.
-    holdout_fraction: evaluate on this share of each class's training images, and train on the others.
+    data_dir: root of the tree, local or remote.
+    holdout_fraction: share of the training images of each class to evaluate on; the others are for
+      training.
+
+  Raises:
+    ValueError: the folder does not exist or has fewer than two classes. `open` raises it if images
+      of a split or class are missing.
   """
 
-  def __init__(self, data_dir, holdout_fraction=None):
+  def __init__(self, data_dir: str, holdout_fraction: float | None = None):
     self.name = data_dir
     self.data_dir = data_dir
     self.holdout_fraction = holdout_fraction
@@ -39,7 +45,7 @@ class ImageFolder(DataSet):
   def _open(self, split):
     files = self._files(split)
     if split == 'train':
-      # So that neighbours are of different classes; `order` then shuffles within reach of its window.
+      # Mixes the classes; the shuffling of `order` reaches only as far as its window.
       random.Random(0).shuffle(files)
     return ImageFiles(files)
 
@@ -53,15 +59,15 @@ class ImageFolder(DataSet):
     if split in self._roots:
       return self._roots[split]
     wanted = ' or '.join(os.path.join(self.data_dir, name) for name in _FOLDERS[split])
-    held_out = '' if split == 'train' else ', or set --holdout_fraction to evaluate on some of the training images'
-    raise ValueError(f'{self.data_dir} has no {split} images: make the folder {wanted}{held_out}.')
+    remedy = '' if split == 'train' else ', or set --holdout_fraction to hold out training images'
+    raise ValueError(f'{self.data_dir} has no {split} images: make the folder {wanted}{remedy}.')
 
 
 class ImageFiles:
-  """Source: image files; see `interface`.
+  """Source: image files.
 
   Args:
-    files: list of (path, label), labels from 0 on.
+    files: (path, label) of each image, labels from 0.
   """
 
   portable = True
@@ -69,7 +75,7 @@ class ImageFiles:
   label_name = 'the number of its class'
   lowest_label = 0
 
-  def __init__(self, files):
+  def __init__(self, files: Sequence[tuple[str, int]]):
     self._paths = [path for path, _ in files]
     self._labels = [label for _, label in files]
 
@@ -81,83 +87,98 @@ class ImageFiles:
   def __len__(self):
     return len(self._paths)
 
-  def read(self, first, last):
-    """See `interface`."""
+  def read(self, first: tf.Tensor, last: tf.Tensor) -> tf.data.Dataset:
+    """Reads a range of examples; see `Source`."""
     paths, _ = self._tensors
     numbers = tf.data.Dataset.range(first, last)
     return numbers.map(lambda n: (n, tf.io.read_file(paths[n]))).ignore_errors()
 
-  def parse(self, number, data):
-    """See `interface`."""
+  def parse(self, number: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Extracts the image and label; see `Source`."""
     _, labels = self._tensors
     return data, labels[number]
 
-  def read_one(self, number):
-    """See `interface`."""
+  def read_one(self, number: int) -> bytes:
+    """Reads the data of an example; see `Source`."""
     try:
       return tf.io.read_file(self._paths[number]).numpy()
     except tf.errors.OpError as e:
       raise ValueError(f'{self._paths[number]}: cannot be read ({e.message}).') from None
 
-  def where(self, number):
-    """See `interface`."""
+  def where(self, number: int) -> str:
+    """Returns the name of an example for messages; see `Source`."""
     return self._paths[number]
 
 
-def split_folders(data_dir):
-  """{split: root of its class folders} of a tree; {'train': data_dir} if it has class folders only.
+def split_folders(data_dir: str) -> dict[str, str]:
+  """Finds the folders of the splits in a tree.
+
+  Returns:
+    {split: folder of its class folders}; {'train': data_dir} for a tree without folders of splits.
 
   Raises:
-    ValueError: there is no such folder.
+    ValueError: the folder does not exist, or has two for evaluation.
   """
   if not tf.io.gfile.isdir(data_dir):
-    raise ValueError(f'{data_dir} is no folder; give one that holds a folder of images for each class.')
-  there = {name.rstrip('/') for name in tf.io.gfile.listdir(data_dir)}
+    raise ValueError(
+      f'{data_dir} is no folder; give one that holds a folder of images for each class.'
+    )
+  existing = {name.rstrip('/') for name in tf.io.gfile.listdir(data_dir)}
   roots = {}
   for split, names in _FOLDERS.items():
-    paths = [os.path.join(data_dir, name) for name in names if name in there]
-    found = [path for path in paths if tf.io.gfile.isdir(path)]
-    if len(found) > 1:
-      raise ValueError(f'{" and ".join(found)} are both there; keep the one to evaluate on.')
-    if found:
-      roots[split] = found[0]
+    paths = [os.path.join(data_dir, name) for name in names if name in existing]
+    folders = [path for path in paths if tf.io.gfile.isdir(path)]
+    if len(folders) > 1:
+      raise ValueError(f'{" and ".join(folders)} are both there; keep the one to evaluate on.')
+    if folders:
+      roots[split] = folders[0]
   return roots or {'train': data_dir}
 
 
-def class_folders(root):
-  """The names of the folders in `root`, sorted. ValueError unless there are at least two."""
+def class_folders(root: str) -> list[str]:
+  """Returns the sorted names of the folders in `root`.
+
+  Raises:
+    ValueError: there are fewer than two.
+  """
   names = sorted(name.rstrip('/') for name in tf.io.gfile.listdir(root) if not name.startswith('.'))
   classes = [name for name in names if tf.io.gfile.isdir(os.path.join(root, name))]
   if len(classes) < 2:
-    found = f'it holds {some(names)}' if names else 'it is empty'
-    raise ValueError(f'{root} needs a folder of images for each of at least two classes ({found}).')
+    contents = f'it holds {some(names)}' if names else 'it is empty'
+    raise ValueError(
+      f'{root} needs a folder of images for each of at least two classes ({contents}).'
+    )
   return classes
 
 
-def list_images(root, class_names, readable=READABLE):
-  """The images of a split, class after class.
+def list_images(
+  root: str, class_names: Sequence[str], readable: tuple[str, ...] = READABLE
+) -> list[tuple[str, int]]:
+  """Lists the images of a split.
 
   Args:
     root: folder of the class folders.
-    class_names: the classes; exactly these must be there.
-    readable: endings of files that are images.
+    class_names: the classes; `root` must have a folder for each and no others.
+    readable: file name extensions of images, in lower case.
 
   Returns:
-    List of (path, number of the class), sorted.
+    (path, class index) of each image, sorted by class and path.
 
   Raises:
-    ValueError: a class folder is missing, unknown or empty, or holds something else than images.
+    ValueError: a class folder is missing, unknown or empty, or contains other files.
   """
-  found = class_folders(root)
-  unknown = sorted(set(found) - set(class_names))
-  missing = sorted(set(class_names) - set(found))
+  existing = set(class_folders(root))
+  unknown = sorted(existing - set(class_names))
+  missing = sorted(set(class_names) - existing)
   if missing:
     raise ValueError(
-      f'{root} has no folder for {some(missing)}, which the training images have: every split needs '
-      'images of every class.'
+      f'{root} has no folder for {some(missing)}, which the training images have: every split '
+      'needs images of every class.'
     )
   if unknown:
-    raise ValueError(f'{root} holds {some(unknown)}, which are no classes of the training images; remove them.')
+    raise ValueError(
+      f'{root} holds {some(unknown)}, which are no classes of the training images; remove them.'
+    )
   folders = [os.path.join(root, name) for name in class_names]
   with concurrent.futures.ThreadPoolExecutor(_LISTING_THREADS) as pool:
     listings = pool.map(lambda folder: _images_in(folder, readable), folders)
@@ -169,27 +190,30 @@ def _images_in(folder, readable):
   others = [name for name in names if not name.lower().endswith(readable)]
   if others:
     raise ValueError(
-      f'{folder} holds {some(others)}: not images by name ({", ".join(readable)}); move them elsewhere.'
+      f'{folder} holds {some(others)}: not images by name ({", ".join(readable)}); '
+      'move them elsewhere.'
     )
   if not names:
     raise ValueError(f'{folder} holds no images; add some, or remove the folder from every split.')
   return [os.path.join(folder, name) for name in names]
 
 
-def is_clutter(name):
-  """Whether a file name is one of those that operating systems leave about."""
+def is_clutter(name: str) -> bool:
+  """Returns whether a file is hidden or made by an operating system, so that it can be ignored."""
   return name.startswith('.') or name.lower() in _CLUTTER
 
 
-def hold_out(files, fraction):
-  """Divides images between training and evaluation: the same share of each class, the same ones always.
+def hold_out(
+  files: Sequence[tuple[str, int]], fraction: float
+) -> dict[str, list[tuple[str, int]]]:
+  """Splits images between training and evaluation, deterministically and by the same share a class.
 
   Args:
-    files: list of (path, class).
+    files: (path, class index) of each image.
     fraction: share to evaluate on, between 0 and 1; of each class at least one image, and not all.
 
   Returns:
-    {'train': list, 'validation': list}, in the order of `files`.
+    {'train': files, 'validation': files}, each in the given order.
 
   Raises:
     ValueError: a class has a single image.
@@ -197,12 +221,14 @@ def hold_out(files, fraction):
   by_class = collections.defaultdict(list)
   for path, label in files:
     by_class[label].append(path)
-  held = set()
+  held: set[tuple[str, int]] = set()
   for label, paths in by_class.items():
     if len(paths) < 2:
-      raise ValueError(f'{paths[0]} is the only image of its class: it cannot be in both splits.')
+      raise ValueError(
+        f'{paths[0]} is the only image of its class: it cannot be in both splits.'
+      )
     count = min(max(round(fraction * len(paths)), 1), len(paths) - 1)
-    # By a checksum of the name: adding images moves few of the others.
+    # Chosen by checksum of the name, so that adding images changes the split of few others.
     by_checksum = sorted(paths, key=lambda path: hashlib.sha256(_name(path)).digest())
     held.update((path, label) for path in by_checksum[:count])
   return {
@@ -212,11 +238,11 @@ def hold_out(files, fraction):
 
 
 def _name(path):
-  """What is left of a path when its tree is moved: class and file."""
+  """Returns CLASS/FILE of a path, which does not change when the tree is moved."""
   return '/'.join(path.replace(os.sep, '/').split('/')[-2:]).encode()
 
 
-def some(names):
-  """A few of many names, for a message of one line."""
+def some(names: Iterable[str]) -> str:
+  """Returns the first five names and the number of the others, for messages of one line."""
   names = list(names)
   return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')

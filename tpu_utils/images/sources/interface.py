@@ -1,23 +1,10 @@
-"""What a data set and its sources are. `ImageNetInput` asks for nothing else.
+"""The interface of data sets and their sources; `ImageNetInput` uses nothing else of them.
 
-A data set is a `DataSet`: `open('train')` and `open('validation')` give its sources.
-
-A source is the examples of a split, numbered 0 <= n < len(source). It has
-
-  read(first, last)       Dataset of (n, data) for first <= n < last, int64 scalar tensors, in order. data is a
-                          string, as it is stored. Examples that cannot be read are left out, and so may be
-                          others of the same call; those must come when they are asked for on their own.
-                          Called inside functions of datasets, for some tens of examples at a time.
-  parse(n, data)          (encoded image, label): string and int64 scalars, in graph or eagerly. What is
-                          missing is '' or a negative label; what has another format raises InvalidArgumentError.
-  read_one(n)             The data, as bytes; ValueError of one line if it cannot be read.
-  where(n)                Which file (and record) it is, for messages.
-  format                  What `parse` expects, for messages.
-  label_name              What the label is called where it is stored, for messages.
-  lowest_label            The label of the first class: 1 where 0 is left to the background, else 0.
-  portable                Whether another process can read it (`--tf_data_service`).
+A data set is a `DataSet`: `open('train')` and `open('validation')` return its sources.
 """
 import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
 
 import tensorflow as tf
 
@@ -26,35 +13,112 @@ from tpu_utils.images import tfrecords
 SPLITS = ('train', 'validation')
 
 
+class Source(Protocol):
+  """The examples of a split, numbered 0 <= n < len(source)."""
+
+  @property
+  def format(self) -> object:
+    """Format that `parse` expects, as text for messages."""
+
+  @property
+  def label_name(self) -> str:
+    """Name of the label where it is stored, for messages."""
+
+  @property
+  def lowest_label(self) -> int:
+    """Label of the first class: 1 if 0 is reserved for the background, else 0."""
+
+  @property
+  def portable(self) -> bool:
+    """Whether another process can read the source (`--tf_data_service`)."""
+
+  def __len__(self) -> int: ...
+
+  def read(self, first: tf.Tensor, last: tf.Tensor) -> tf.data.Dataset:
+    """Returns the examples first <= n < last, in order.
+
+    Called inside functions of datasets, for some tens of examples at a time.
+
+    Args:
+      first: int64 scalar.
+      last: int64 scalar.
+
+    Returns:
+      Dataset of (n, data); data is a string scalar, as stored. Unreadable examples are left out,
+      and may take others of the same call with them; those can be read by a call of their own.
+    """
+
+  def parse(self, number: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Extracts the image and label from the data of an example, eagerly or in a graph.
+
+    Returns:
+      (encoded image, label): string and int64 scalars. A missing image is '', a missing label
+      negative.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the data have another format.
+    """
+
+  def read_one(self, number: int) -> bytes:
+    """Reads the data of an example.
+
+    Raises:
+      ValueError: it cannot be read; one line that names the file.
+    """
+
+  def where(self, number: int) -> str:
+    """Returns the file (and record) of an example, for messages."""
+
+
 class DataSet:
-  """Base of the data sets. A subclass defines `_open(split)`, which is called once for each split.
+  """Base class of data sets. A subclass defines `_open(split)`, called once for each split.
 
   Attributes:
-    name: what to call it in messages.
-    num_classes: number of classes (without background), or None if nothing says so.
+    name: name of the data set in messages.
+    num_classes: number of classes (without background), or None if it is not known.
   """
 
-  name = None
-  num_classes = None
+  name: str
+  num_classes: int | None = None
 
-  def open(self, split):
-    """The source of 'train' or 'validation'. ValueError of one line if there is no such data."""
+  def open(self, split: str) -> Source:
+    """Returns the source of a split.
+
+    Args:
+      split: 'train' or 'validation'.
+
+    Raises:
+      ValueError: the split does not exist or cannot be read; one line.
+    """
     sources = self.__dict__.setdefault('_sources', {})
     if split not in sources:
       sources[split] = self._open(split)
     return sources[split]
 
+  def _open(self, split) -> Source:
+    raise NotImplementedError
+
 
 @dataclasses.dataclass(frozen=True)
 class ExampleFormat:
-  """Which features of a serialised tf.train.Example are the image and the label."""
+  """Feature names of the image and the label in serialised tf.train.Examples.
+
+  Attributes:
+    image: feature of the encoded image.
+    label: feature of the label.
+    lowest_label: label of the first class.
+  """
 
   image: str
   label: str
   lowest_label: int
 
-  def parse(self, data):
-    """(encoded image, label) of a serialised Example, '' and -1 for what it lacks."""
+  def parse(self, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns (encoded image, label) of a serialised Example; '' and -1 for missing features.
+
+    Raises:
+      tf.errors.InvalidArgumentError: it is not an Example, or a feature has another type.
+    """
     features = tf.io.parse_single_example(
       data,
       {
@@ -73,19 +137,21 @@ class ExampleRecords(tfrecords.RecordFiles):
 
   Args:
     paths: the files.
-    example_format: `ExampleFormat`.
+    example_format: names of the features.
     index_path: see `RecordFiles`.
   """
 
   portable = True
 
-  def __init__(self, paths, example_format, index_path=None):
+  def __init__(
+    self, paths: Sequence[str], example_format: ExampleFormat, index_path: str | None = None
+  ):
     super().__init__(paths, index_path)
     self.format = example_format
     self.label_name = example_format.label
     self.lowest_label = example_format.lowest_label
 
-  def parse(self, number, data):
-    """See the top of the file."""
+  def parse(self, number: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Extracts the image and label; see `Source`."""
     del number
     return self.format.parse(data)

@@ -1,4 +1,4 @@
-"""`manifest.json`: what a folder of prepared TFRecord shards holds, to check it by."""
+"""The file `manifest.json` of prepared TFRecord shards: their contents, sizes and checksums."""
 import dataclasses
 import json
 import os
@@ -14,14 +14,14 @@ _FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class ShardRecord:
-  """One file of a split.
+  """One shard.
 
   Attributes:
     name: file name, without folder.
-    num_bytes: its size.
-    sha256: of its bytes, in hexadecimal.
+    num_bytes: file size.
+    sha256: hexadecimal checksum of the file.
     examples_per_class: {class name: number of images}.
-    inputs: checksum of the list of images that it was made from.
+    inputs: checksum of the list of input images; see `shard.ShardTask.fingerprint`.
   """
 
   name: str
@@ -31,19 +31,20 @@ class ShardRecord:
   inputs: str
 
   @property
-  def num_examples(self):
+  def num_examples(self) -> int:
+    """Number of images."""
     return sum(self.examples_per_class.values())
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-  """All of a data set.
+  """The contents of a data set.
 
   Attributes:
     class_names: names of the classes; the label of the first is 1.
     splits: {'train' or 'validation': [ShardRecord, ...]}.
-    left_out: lines that name the images which were left out, and why.
-    source: JSON-able dict of what the shards were made from.
+    left_out: one line for each image that was left out, with the cause.
+    source: JSON-able dict of the settings that the shards were made with.
   """
 
   class_names: tuple
@@ -51,12 +52,12 @@ class Manifest:
   left_out: tuple
   source: dict
 
-  def num_examples(self, split):
-    """Number of images of a split."""
+  def num_examples(self, split: str) -> int:
+    """Returns the number of images of a split."""
     return sum(shard.num_examples for shard in self.splits[split])
 
-  def examples_per_class(self, split):
-    """{class name: number of images} of a split."""
+  def examples_per_class(self, split: str) -> dict[str, int]:
+    """Returns {class name: number of images} for a split."""
     totals = dict.fromkeys(self.class_names, 0)
     for shard in self.splits[split]:
       for name, count in shard.examples_per_class.items():
@@ -64,28 +65,38 @@ class Manifest:
     return totals
 
 
-def load(data_dir):
-  """The `Manifest` of a folder; None if it has none.
+def load(data_dir: str | os.PathLike) -> Manifest | None:
+  """Reads the manifest of a folder; None if it has no manifest file.
 
   Raises:
-    ValueError: the file is no manifest.
+    ValueError: the file is damaged or not a manifest.
   """
   path = os.path.join(data_dir, FILE_NAME)
   if not tf.io.gfile.exists(path):
     return None
-  # A name that is missing in it is damage, too.
-  with reading(path, 'a manifest of prepared shards', foreign=True), tf.io.gfile.GFile(path) as file:
+  # `foreign`: a missing key (KeyError) is damage of the file, not a bug here.
+  with (
+    reading(path, 'a manifest of prepared shards', foreign=True),
+    tf.io.gfile.GFile(path) as file,
+  ):
     content = json.loads(file.read())
     splits = {
-      split: [_shard(shard) for shard in part['shards']] for split, part in content['splits'].items()
+      split: [_shard(shard) for shard in part['shards']]
+      for split, part in content['splits'].items()
     }
     if content['format'] != _FORMAT:
       raise ValueError(f'its format is {content["format"]}, not {_FORMAT}')
-    return Manifest(tuple(content['class_names']), splits, tuple(content['left_out']), content['source'])
+    return Manifest(
+      tuple(content['class_names']), splits, tuple(content['left_out']), content['source']
+    )
 
 
-def save(data_dir, manifest):
-  """Writes a manifest beside its place and renames it."""
+def save(data_dir: str | os.PathLike, manifest: Manifest) -> None:
+  """Writes the manifest of a folder atomically.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
   splits = {
     split: {
       'num_examples': manifest.num_examples(split),
@@ -105,4 +116,5 @@ def save(data_dir, manifest):
 
 
 def _shard(fields):
-  return ShardRecord(**{field.name: fields[field.name] for field in dataclasses.fields(ShardRecord)})
+  names = [field.name for field in dataclasses.fields(ShardRecord)]
+  return ShardRecord(**{name: fields[name] for name in names})

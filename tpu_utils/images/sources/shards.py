@@ -1,7 +1,7 @@
-"""ImageNet-format TFRecord shards: files `train-*` and `validation-*`.
+"""TFRecord shards in ImageNet's format: files `train-*` and `validation-*`.
 
-Source: tensorflow/tpu, tools/datasets/imagenet_to_gcs.py: features `image/encoded` and `image/class/label`,
-labels from 1 on.
+Format from tensorflow/tpu, tools/datasets/imagenet_to_gcs.py: features `image/encoded` and
+`image/class/label`, labels from 1.
 """
 from tpu_utils.images import record_index, tfrecords
 from tpu_utils.images.sources import manifest
@@ -15,11 +15,17 @@ class Shards(DataSet):
 
   Args:
     data_dir: the folder, local or remote.
-    holdout_shards: evaluate on the first so many training shards, and train on the others ("minival").
-    num_classes: number of classes; by default what the folder's manifest says, if it has one.
+    holdout_shards: number of training shards, the first ones, to evaluate on ("minival"); the
+      others are for training.
+    num_classes: number of classes; by default that of the folder's manifest, if it has one.
+
+  Raises:
+    ValueError: the manifest is damaged. `open` raises it for missing or damaged shards.
   """
 
-  def __init__(self, data_dir, holdout_shards=None, num_classes=None):
+  def __init__(
+    self, data_dir: str, holdout_shards: int | None = None, num_classes: int | None = None
+  ):
     self.name = data_dir
     self.data_dir = data_dir
     self.holdout_shards = holdout_shards
@@ -29,15 +35,16 @@ class Shards(DataSet):
     self.num_classes = num_classes
 
   def _open(self, split):
-    files_of = 'train' if self.holdout_shards else split
-    paths = self._without_held_out(tfrecords.find_shards(self.data_dir, files_of), split)
-    index = record_index.path_beside(self.data_dir, files_of)
+    stored_split = 'train' if self.holdout_shards else split
+    paths = self._select(tfrecords.find_shards(self.data_dir, stored_split), split)
+    index = record_index.path_beside(self.data_dir, stored_split)
     source = ExampleRecords(paths, IMAGENET_FORMAT, index)
     if self._manifest and not self.holdout_shards:
       self._check_count(source, split)
     return source
 
-  def _without_held_out(self, paths, split):
+  def _select(self, paths, split):
+    """Returns the shards of a split; with `holdout_shards`, `paths` are those of training."""
     holdout = self.holdout_shards
     if not holdout:
       return paths
@@ -52,7 +59,7 @@ class Shards(DataSet):
     expected = self._manifest.num_examples(split) if split in self._manifest.splits else 0
     if len(source) != expected:
       raise ValueError(
-        f'{self.data_dir}: {manifest.FILE_NAME} speaks of {expected} {split} records and the shards hold '
-        f'{len(source)}; python -m tpu_utils.images.prepare --verify --output_dir={self.data_dir} says '
-        'which of them changed.'
+        f'{self.data_dir}: {manifest.FILE_NAME} lists {expected} {split} records and the shards '
+        f'hold {len(source)}; to see which of them changed, run python -m '
+        f'tpu_utils.images.prepare --verify --output_dir={self.data_dir}'
       )

@@ -1,11 +1,13 @@
-"""Sources made of other sources: a slice of one, and one that is kept in memory."""
+"""Sources that wrap another source: a slice of it, or a cache of it in memory."""
 import tensorflow as tf
+
+from tpu_utils.images.sources.interface import Source
 
 
 class _Wrapper:
-  """Base of a source that wraps another: takes over what it does not change."""
+  """Base class with the attributes that a wrapper copies from its source."""
 
-  def __init__(self, source):
+  def __init__(self, source: Source):
     self._source = source
     self.format = source.format
     self.label_name = source.label_name
@@ -13,15 +15,9 @@ class _Wrapper:
 
 
 class Slice(_Wrapper):
-  """The examples first <= n < last of a source, numbered from 0.
+  """Source: the examples first <= n < last of another one, numbered from 0."""
 
-  Args:
-    source: see `interface`.
-    first: int.
-    last: int.
-  """
-
-  def __init__(self, source, first, last):
+  def __init__(self, source: Source, first: int, last: int):
     super().__init__(source)
     self.portable = source.portable
     self._first, self._last = first, last
@@ -29,37 +25,34 @@ class Slice(_Wrapper):
   def __len__(self):
     return self._last - self._first
 
-  def read(self, first, last):
-    """See `interface`."""
+  def read(self, first: tf.Tensor, last: tf.Tensor) -> tf.data.Dataset:
+    """Reads a range of examples; see `Source`."""
     read = self._source.read(first + self._first, last + self._first)
     return read.map(lambda number, data: (number - self._first, data))
 
-  def parse(self, number, data):
-    """See `interface`."""
+  def parse(self, number: tf.Tensor, data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Extracts the image and label; see `Source`."""
     return self._source.parse(number + self._first, data)
 
-  def read_one(self, number):
-    """See `interface`."""
+  def read_one(self, number: int) -> bytes:
+    """Reads the data of an example; see `Source`."""
     return self._source.read_one(number + self._first)
 
-  def where(self, number):
-    """See `interface`."""
+  def where(self, number: int) -> str:
+    """Returns the name of an example for messages; see `Source`."""
     return self._source.where(number + self._first)
 
 
 class Cached(_Wrapper):
-  """A source whose data stay in memory once they were read: as much of it as the data take in storage.
+  """Source: another one, with data kept in memory after they are read for the first time.
 
-  The order of reading is not touched by it, so a job that goes on reads its next examples from storage
-  and trains on the same ones as a job that was not stopped.
-
-  Args:
-    source: see `interface`.
+  It takes as much memory as the data take in storage. It does not change the order of examples, so
+  a resumed job trains on the same ones as a job that was not stopped.
   """
 
-  portable = False  # The memory is this process's.
+  portable = False  # The cache is in this process's memory.
 
-  def __init__(self, source):
+  def __init__(self, source: Source):
     super().__init__(source)
     self.parse, self.read_one, self.where = source.parse, source.read_one, source.where
     with tf.init_scope(), tf.device('/CPU:0'):
@@ -68,8 +61,8 @@ class Cached(_Wrapper):
   def __len__(self):
     return len(self._source)
 
-  def read(self, first, last):
-    """See `interface`."""
+  def read(self, first: tf.Tensor, last: tf.Tensor) -> tf.data.Dataset:
+    """Reads a range of examples; see `Source`."""
     numbers = tf.range(first, last)
     kept = self._kept.lookup(numbers)
     complete = tf.reduce_all(tf.strings.length(kept) > 0)
@@ -78,11 +71,11 @@ class Cached(_Wrapper):
       with tf.control_dependencies([self._kept.insert(number, data)]):
         return number, tf.identity(data)
 
-    # One of the two is empty.
+    # One of the two is empty: either all examples are in memory or all are read.
     fresh = self._source.read(first, tf.where(complete, first, last)).map(keep)
     kept = tf.data.Dataset.from_tensor_slices((numbers, kept))
     return fresh.concatenate(kept.take(tf.where(complete, last - first, 0)))
 
-  def num_kept(self):
-    """How many examples are in memory."""
+  def num_kept(self) -> int:
+    """Returns the number of examples in memory."""
     return int(self._kept.size())

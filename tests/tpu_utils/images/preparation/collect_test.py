@@ -1,4 +1,4 @@
-"""Finding images: every form that image sets are published in, and what is wrong with them."""
+"""Tests finding images in every published layout, and the errors for wrong ones."""
 import gzip
 import os
 
@@ -11,7 +11,7 @@ CLASSES = list(published.CLASSES)
 
 
 def found(images):
-  """{name: (class, bytes)}."""
+  """Returns {name: (class, bytes)}."""
   return {image.name: (CLASSES[image.label - 1], image.read()) for image in images}
 
 
@@ -32,7 +32,9 @@ def test_class_folders(tmp_path):
 
 def test_a_tar_of_class_folders(tmp_path):
   written = published.class_folders(tmp_path / 'x')
-  members = {f'./train/{c}/{name}': data for name, (c, data) in written.items()} | {'./train/.DS_Store': b''}
+  members = {f'./train/{c}/{name}': data for name, (c, data) in written.items()} | {
+    './train/.DS_Store': b''
+  }
   (tmp_path / 'x.tar').write_bytes(published.tar_of(members))
   classes, images = collect(str(tmp_path / 'x.tar'))
   assert classes == CLASSES and found(images) == written
@@ -60,31 +62,45 @@ def test_the_official_validation_tar(tmp_path, unpacked):
   assert images[4].read() == published.encoded(105)
 
 
-def test_class_numbers_come_from_the_training_images(tmp_path):
-  """Also where the validation labels have a class less: its number stays free."""
+def test_the_classes_must_be_those_of_the_training_images(tmp_path):
+  """A validation set with a class less or more than the training images is refused."""
   tar, labels = published.validation_tar(tmp_path / 'val.tar', tmp_path / 'labels.txt')
   line = one_line(tar, [*CLASSES, 'n09999999'], labels)
   assert line == f'{tar} has no images of n09999999, which the training images have.'
   line = one_line(tar, CLASSES[:2], labels)
-  assert 'ILSVRC2012_val_00000002.JPEG is labelled n02102040, which is no class of the training images' in line
+  assert (
+    'ILSVRC2012_val_00000002.JPEG is labelled n02102040, which is no class of the training images'
+    in line
+  )
 
 
 class TestMistakes:
   def test_nothing_there(self, tmp_path):
-    assert one_line(str(tmp_path / 'no')).endswith('does not exist; expected a folder or a tar file of images.')
+    assert one_line(str(tmp_path / 'no')).endswith(
+      'does not exist; expected a folder or a tar file of images.'
+    )
     (tmp_path / 'empty.tar').write_bytes(published.tar_of({}))
     assert one_line(str(tmp_path / 'empty.tar')) == f'{tmp_path}/empty.tar holds no images.'
 
   def test_flat_without_labels(self, tmp_path):
     tar, _ = published.validation_tar(tmp_path / 'val.tar', tmp_path / 'labels.txt')
-    assert 'lies in no class folder; a flat tar needs the file of its labels, --validation_labels' in one_line(tar)
+    assert (
+      'lies in no class folder; a flat tar needs the file of its labels, --validation_labels'
+      in one_line(tar)
+    )
     (tmp_path / 'flat').mkdir()
     (tmp_path / 'flat' / '1.jpg').write_bytes(b'')
-    assert one_line(str(tmp_path / 'flat')).endswith('A flat folder needs the file of its labels, --validation_labels.')
+    assert one_line(str(tmp_path / 'flat')).endswith(
+      'A flat folder needs the file of its labels, --validation_labels.'
+    )
 
   def test_other_files(self, tmp_path):
-    (tmp_path / 'x.tar').write_bytes(published.tar_of({'a/1.jpg': b'', 'a/readme.txt': b'', 'b/2.jpg': b''}))
-    assert f'{tmp_path}/x.tar holds a/readme.txt: not images by name' in one_line(str(tmp_path / 'x.tar'))
+    (tmp_path / 'x.tar').write_bytes(
+      published.tar_of({'a/1.jpg': b'', 'a/readme.txt': b'', 'b/2.jpg': b''})
+    )
+    assert f'{tmp_path}/x.tar holds a/readme.txt: not images by name' in one_line(
+      str(tmp_path / 'x.tar')
+    )
     published.class_folders(tmp_path / 'y')
     (tmp_path / 'y' / CLASSES[0] / 'list.csv').write_bytes(b'')
     assert 'holds list.csv: not images by name' in one_line(str(tmp_path / 'y'))
@@ -99,15 +115,18 @@ class TestMistakes:
     with open(path, 'rb') as file:
       content = file.read()
     changed = {
-      'gzip': gzip.compress(content), 'cut': content[:700], 'cut in a class': content[: len(content) // 2],
-      'text': b'hello ' * 300, 'empty': b'',
+      'gzip': gzip.compress(content),
+      'cut': content[:700],
+      'cut in a class': content[: len(content) // 2],
+      'text': b'hello ' * 300,
+      'empty': b'',
     }[damage]  # fmt: skip
     with open(path, 'wb') as file:
       file.write(changed)
     line = one_line(path)
     assert line.startswith(path) and ('copy it again' in line or 'holds no images' in line)
 
-  def test_an_image_that_vanished(self, tmp_path):
+  def test_a_deleted_image(self, tmp_path):
     published.class_folders(tmp_path / 'x')
     image = collect(str(tmp_path / 'x'))[1][0]
     os.remove(image.path)
@@ -120,10 +139,10 @@ class TestMistakes:
   [
     ('n01440764_1.JPEG', 1, None),
     ('n01440764_1.JPEG', 2, 'its name says n01440764 and it lies in n01443537'),
-    ('n09999999_1.JPEG', 2, None),  # Not one of these classes: who knows what it means.
+    ('n09999999_1.JPEG', 2, None),  # Not the name of one of the classes.
     ('ILSVRC2012_val_00000001.JPEG', 2, None),
     ('dog.jpg', 2, None),
   ],
 )
-def test_names_that_tell_another_class(name, label, expected):
+def test_names_that_say_another_class(name, label, expected):
   assert mislabelled(Image(name, 'x', 0, None, label), CLASSES) == expected

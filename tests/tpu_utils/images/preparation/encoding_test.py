@@ -1,4 +1,4 @@
-"""Images become RGB JPEGs that TensorFlow decodes; what cannot is refused with a cause."""
+"""Tests that images become RGB JPEGs, and that undecodable ones are refused with a cause."""
 import io
 
 import hypothesis
@@ -22,7 +22,10 @@ def test_jpeg_stays_as_it_is(mode):
   assert official(data) == (data, 10, 12, None)
 
 
-@pytest.mark.parametrize('kind, mode', [('PNG', 'RGB'), ('PNG', 'RGBA'), ('PNG', 'P'), ('GIF', 'P'), ('BMP', 'RGB'), ('TIFF', 'RGB')])
+@pytest.mark.parametrize(
+  'kind, mode',
+  [('PNG', 'RGB'), ('PNG', 'RGBA'), ('PNG', 'P'), ('GIF', 'P'), ('BMP', 'RGB'), ('TIFF', 'RGB')],
+)
 def test_others_are_converted(kind, mode):
   data = encoded(1, kind=kind, mode=mode)
   converted, height, width, what = official(data)
@@ -44,11 +47,11 @@ def test_cmyk_jpeg():
   converted, height, width, what = official(data)
   assert (height, width, what) == (10, 12, 'CMYK JPEG')
   assert int(tf.io.extract_jpeg_shape(converted)[2]) == 3
-  # The file was made from these, with colours at half the resolution.
+  # The CMYK file was made from the same pixels, with chroma at half the resolution.
   assert abs(pixels(converted) - pixels(encoded(1, quality=100))).mean() < 4
 
 
-def test_png_may_stay():
+def test_png_may_be_kept():
   data = encoded(1, kind='PNG')
   assert official(data, keep_png=True) == (data, 10, 12, None)
   assert official(encoded(1, kind='GIF', mode='P'), keep_png=True)[3] == 'GIF'
@@ -76,11 +79,14 @@ def test_unusable(data, message):
   assert str(error.value).startswith(message) and '\n' not in str(error.value)
 
 
-SEEDS = [encoded(2, kind=kind, mode=mode) for kind, mode in (('JPEG', 'RGB'), ('PNG', 'RGB'), ('GIF', 'P'), ('BMP', 'RGB'), ('TIFF', 'RGB'))]
+SEEDS = [
+  encoded(2, kind=kind, mode=mode)
+  for kind, mode in (('JPEG', 'RGB'), ('PNG', 'RGB'), ('GIF', 'P'), ('BMP', 'RGB'), ('TIFF', 'RGB'))
+]
 
 
 @hypothesis.given(st.sampled_from(SEEDS), st.integers(0, 400), st.binary(max_size=12))
-@hypothesis.example(SEEDS[-1], 32, b'\1')  # 65,548 pixels wide, says the header.
+@hypothesis.example(SEEDS[-1], 32, b'\1')  # The header then says 65,548 pixels wide.
 def test_damaged_bytes_are_refused_or_decodable(good, place, damage):
   data = good[:place] + damage + good[place + len(damage) :]
   try:

@@ -1,4 +1,4 @@
-"""Files of labels: the forms that are taken, and what a wrong one is answered."""
+"""Tests the forms of label files, and the errors for wrong ones."""
 import pytest
 
 from tpu_utils.images.preparation import labels
@@ -32,8 +32,11 @@ def test_forms(tmp_path, text):
   [
     ('', 'is empty'),
     ('x\ny\n', 'has 2 labels for the 3 images of FOLDER'),
-    ('490\n361\n171\n', r'numbers the classes \(490, ...\).*imagenet_2012_validation_synset_labels.txt'),
-    ('a_1 x\nb_2 y\n', 'says nothing of c_3.JPEG and 0 more of the images of FOLDER'),
+    (
+      '490\n361\n171\n',
+      r'numbers the classes \(490, ...\).*imagenet_2012_validation_synset_labels.txt',
+    ),
+    ('a_1 x\nb_2 y\n', 'has no label for c_3.JPEG and 0 more of the images of FOLDER'),
     ('a_1 x\nb_2 y\nc_3 x\nd_4 x', 'FOLDER lacks d_4 and 0 more'),
     ('a_1 x\nb_2\nc_3 x', "has a line without a class: 'b_2'"),
     (b'\xff\xfe\x80', 'is no text file'),

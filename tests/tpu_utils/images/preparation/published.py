@@ -1,4 +1,4 @@
-"""Small image sets in the forms that image sets are published in, for tests."""
+"""Small image sets in the layouts of published ones, for tests."""
 import io
 import os
 import tarfile
@@ -10,7 +10,7 @@ CLASSES = ('n01440764', 'n01443537', 'n02102040')
 
 
 def encoded(seed, size=(12, 10), kind='JPEG', mode='RGB', **options):
-  """The bytes of an image of a smooth colour pattern of its own."""
+  """Encodes an image with a smooth colour pattern that depends on the seed."""
   generator = np.random.default_rng(seed)
   corners = generator.integers(40, 215, (2, 2, 3)).astype(np.uint8)
   image = Image.fromarray(corners).resize(size, Image.Resampling.BILINEAR).convert(mode)
@@ -33,7 +33,7 @@ def class_folders(root, per_class=4, classes=CLASSES, first_seed=0):
 
 
 def tar_of(files):
-  """The bytes of a tar file of {name: bytes}."""
+  """Returns the bytes of a tar file of {name: bytes}."""
   content = io.BytesIO()
   with tarfile.open(fileobj=content, mode='w') as tar:
     for name, data in files.items():
@@ -44,7 +44,7 @@ def tar_of(files):
 
 
 def train_tar(path, per_class=4):
-  """As ILSVRC2012_img_train.tar: a tar file of a tar file for each class."""
+  """Writes a tar file like ILSVRC2012_img_train.tar, with a tar file for each class; its path."""
   classes = {}
   for c, class_name in enumerate(CLASSES):
     images = {f'{class_name}_{n}.JPEG': encoded(c * per_class + n) for n in range(per_class)}
@@ -54,7 +54,10 @@ def train_tar(path, per_class=4):
 
 
 def validation_tar(path, labels_path, count=6):
-  """As ILSVRC2012_img_val.tar, and its file of labels; the classes come in no order."""
+  """Writes files like ILSVRC2012_img_val.tar and its labels; returns both paths.
+
+  As in the original, images are not sorted by class.
+  """
   images = {f'ILSVRC2012_val_{n:08d}.JPEG': encoded(100 + n) for n in range(1, count + 1)}
   path.write_bytes(tar_of(images))
   labels_path.write_text(''.join(f'{CLASSES[(n * 2) % 3]}\n' for n in range(count)))

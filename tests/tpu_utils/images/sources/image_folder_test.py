@@ -1,4 +1,4 @@
-"""Folders of images: layouts, and everything that people have lying about in them."""
+"""Tests folders of images: layouts, missing classes and other files in them."""
 import os
 import shutil
 
@@ -32,7 +32,7 @@ def test_classes_are_numbered_by_their_sorted_names(folder):
   assert [int(source.parse(n, b'')[1]) for n in range(len(source))] == [0] * 8 + [1] * 8 + [2] * 7
 
 
-def test_training_images_of_all_classes_are_neighbours(folder):
+def test_training_images_of_all_classes_are_mixed(folder):
   source = ImageFolder(str(folder)).open('train')
   assert len({int(source.parse(n, b'')[1]) for n in range(10)}) == 3
 
@@ -56,7 +56,7 @@ def test_evaluation_needs_no_training_images(folder):
   assert f'make the folder {folder}/train' in one_line(folder)
 
 
-def test_what_systems_leave_about_is_passed_over(folder):
+def test_files_of_operating_systems_are_ignored(folder):
   for name in ('.DS_Store', 'Thumbs.db', '.hidden.png'):
     (folder / 'train' / 'ash' / name).write_bytes(b'x')
   (folder / 'train' / '.ipynb_checkpoints').mkdir()
@@ -67,7 +67,10 @@ def test_other_files_are_named(folder):
   for name in ('notes.txt', 'a.tif', 'labels.csv', 'b.webp', 'README', 'z.mp4'):
     (folder / 'train' / 'birch' / name).write_bytes(b'x')
   line = one_line(folder)
-  assert line.startswith(f'{folder}/train/birch holds README, a.tif, b.webp, labels.csv, notes.txt and 1 more: not images')
+  assert line.startswith(
+    f'{folder}/train/birch holds README, a.tif, b.webp, labels.csv, notes.txt and 1 more: '
+    'not images'
+  )
 
 
 @pytest.mark.parametrize('split', ['train', 'validation'])
@@ -93,17 +96,19 @@ def test_fewer_than_two_classes(folder):
   assert one_line(folder / 'nowhere').startswith(f'{folder}/nowhere is no folder')
 
 
-def test_an_image_that_is_none_is_named(folder):
+def test_a_file_that_is_not_an_image_is_named(folder):
   path = folder / 'train' / 'ash' / '000.png'
   path.write_bytes(b'GIF8 no more')
-  images = ImageNetInput(str(folder), PreprocessSpec(4, crop='whole'), train_batch_size=37, num_label_classes=3)
+  images = ImageNetInput(
+    str(folder), PreprocessSpec(4, crop='whole'), train_batch_size=37, num_label_classes=3
+  )
   with pytest.raises((tf.errors.InvalidArgumentError, ValueError)) as error:
     next(iter(images.train_dataset()))
   cause = images.explain(error.value) if isinstance(error.value, tf.errors.OpError) else error.value
   assert str(cause).startswith(f'{path}: its 12 bytes are no image that can be decoded')
 
 
-def test_an_image_that_vanished_is_named(folder):
+def test_a_deleted_image_is_named(folder):
   source = ImageFolder(str(folder)).open('train')
   os.remove(source.where(3))
   with pytest.raises(ValueError, match=f'{source.where(3)}: cannot be read'):
@@ -121,7 +126,10 @@ class TestHoldOut:
 
   def test_does_not_depend_on_where_the_tree_is(self):
     moved = [(path.replace('root', '/else/where'), c) for path, c in self.files]
-    names = [{p.split('/')[-2:][0] + p.split('/')[-1] for p, _ in hold_out(f, 0.1)['validation']} for f in (self.files, moved)]
+    names = [
+      {p.split('/')[-2:][0] + p.split('/')[-1] for p, _ in hold_out(f, 0.1)['validation']}
+      for f in (self.files, moved)
+    ]
     assert names[0] == names[1]
 
   def test_more_images_move_few(self):

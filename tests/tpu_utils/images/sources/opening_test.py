@@ -1,4 +1,4 @@
-"""Which data set the flags mean, and what contradictions are answered."""
+"""Tests which data set the flags select, and the errors for contradictions."""
 import pytest
 
 from tests.tpu_utils.images import small_sets
@@ -7,14 +7,14 @@ from tpu_utils.images.sources.image_folder import ImageFolder
 from tpu_utils.images.sources.shards import Shards
 
 
-def test_nothing_named_is_the_digits():
+def test_the_default_is_the_digits():
   data = open_dataset()
   assert data.num_classes == 10
   assert [len(data.open(split)) for split in ('train', 'validation')] == [1442, 355]
   assert len(open_dataset(holdout_shards=1).open('train')) < 1442
 
 
-def test_a_folder_is_taken_for_what_it_holds(tmp_path):
+def test_the_contents_of_a_folder_decide(tmp_path):
   assert isinstance(open_dataset(small_sets.shards(tmp_path / 'a')), Shards)
   folder = small_sets.image_folder(tmp_path / 'b')
   assert isinstance(open_dataset(folder), ImageFolder)
@@ -27,7 +27,10 @@ def test_a_folder_is_taken_for_what_it_holds(tmp_path):
 @pytest.mark.parametrize(
   'arguments, message',
   [
-    ({'data_dir': 'x', 'dataset': 'cifar10'}, '--dataset=cifar10 and --data_dir=x are two data sets'),
+    (
+      {'data_dir': 'x', 'dataset': 'cifar10'},
+      '--dataset=cifar10 and --data_dir=x are two data sets',
+    ),
     ({'dataset': 'cifar10', 'holdout_shards': 3}, '--holdout_shards=3 is for TFRecord shards'),
     ({'tfds_data_dir': 'x'}, '--tfds_data_dir=x is for --dataset'),
     ({'eval_split': 'test'}, '--eval_split=test is for --dataset'),
@@ -41,14 +44,18 @@ def test_contradictions(arguments, message):
   assert str(error.value).startswith(message) and '\n' not in str(error.value)
 
 
-@pytest.mark.parametrize('kind, flag', [('shards', 'holdout_fraction'), ('image_folder', 'holdout_shards')])
-def test_the_other_holdout(tmp_path, kind, flag):
+@pytest.mark.parametrize(
+  'kind, flag', [('shards', 'holdout_fraction'), ('image_folder', 'holdout_shards')]
+)
+def test_a_holdout_flag_for_other_storage(tmp_path, kind, flag):
   with pytest.raises(ValueError, match=f'--{flag}=1 is for'):
     open_dataset(getattr(small_sets, kind)(tmp_path), **{flag: 1})
 
 
-def test_a_folder_of_neither(tmp_path):
-  with pytest.raises(ValueError, match=r'neither TFRecord shards named train-\* .* \(it is empty\)'):
+def test_a_folder_without_shards_or_images(tmp_path):
+  with pytest.raises(
+    ValueError, match=r'neither TFRecord shards named train-\* .* \(it is empty\)'
+  ):
     open_dataset(str(tmp_path))
   (tmp_path / 'notes.txt').write_text('')
   with pytest.raises(ValueError, match=r'\(it holds notes.txt\); write shards with python -m'):

@@ -1,4 +1,4 @@
-"""What every kind of storage must do, alone and under `ImageNetInput`: the same tests for all."""
+"""Tests that every kind of storage behaves alike, alone and under `ImageNetInput`."""
 import collections
 import shutil
 
@@ -19,12 +19,15 @@ KINDS = ('shards', 'image_folder', 'tfds_tfrecord', 'tfds_array_record')
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):
-  """{kind: arguments of `open_dataset`}; each is written when it is first asked for."""
+  """{kind: arguments of `open_dataset`}; each set is written when it is first used."""
 
   def write(kind):
     folder = tmp_path_factory.mktemp(kind)
     if kind.startswith('tfds_'):
-      return {'dataset': 'trees', 'tfds_data_dir': small_sets.tfds_set(folder, kind.removeprefix('tfds_'))}
+      return {
+        'dataset': 'trees',
+        'tfds_data_dir': small_sets.tfds_set(folder, kind.removeprefix('tfds_')),
+      }
     return {'data_dir': getattr(small_sets, kind)(folder)}
 
   class Folders(collections.UserDict):
@@ -42,7 +45,10 @@ def data(request, folders):
 
 def make_input(data, **settings):
   settings = {
-    'train_batch_size': 6, 'eval_batch_size': 6, 'num_label_classes': 3, 'augmentation': Augmentation(flip=False)
+    'train_batch_size': 6,
+    'eval_batch_size': 6,
+    'num_label_classes': 3,
+    'augmentation': Augmentation(flip=False),
   } | settings
   return ImageNetInput(data, SPEC, **settings)
 
@@ -56,7 +62,7 @@ def take(dataset, count):
 
 
 def colours(batches):
-  """The colours of the images that count, after a check that each has its own label."""
+  """Returns the colours of the images of weight 1, after checking their labels."""
   found = []
   for batch in batches:
     weights = batch.get('weights', np.ones(len(batch['images'])))
@@ -74,12 +80,12 @@ def read(source, first, last):
 
 class TestSource:
   def test_counts_and_classes(self, data):
-    # Nothing in bare shards says how many classes there are.
+    # Shards without a manifest do not contain their number of classes.
     assert data.num_classes == (None if isinstance(data, Shards) else 3)
     assert [len(data.open(split)) for split in ('train', 'validation')] == [TRAIN, EVAL]
 
   @pytest.mark.parametrize('first, last', [(0, TRAIN), (0, 1), (3, 11), (30, TRAIN), (4, 4)])
-  def test_any_run_in_order(self, data, first, last):
+  def test_any_range_in_order(self, data, first, last):
     source = data.open('train')
     whole = [(n, source.read_one(n)) for n in range(TRAIN)]
     assert read(source, first, last) == whole[first:last]
@@ -107,9 +113,9 @@ class TestInput:
       assert sorted(epoch) == list(range(TRAIN))
     assert epochs[0] != epochs[1] != epochs[2]
 
-  def test_is_a_function_of_the_seed_and_goes_on_at_any_step(self, data):
+  def test_is_a_function_of_the_seed_and_resumes_at_any_step(self, data):
     whole = take(make_input(data, seed=3).train_dataset(), 15)
-    # Step 6 takes images of two epochs. The order is the same code for all kinds of storage.
+    # The batch of step 6 spans two epochs. All kinds of storage share the code for the order.
     for start in (1, 6, 14) if isinstance(data, Shards) else (6,):
       resumed = take(make_input(data, seed=3).train_dataset(None, start), 15 - start)
       for found, expected in zip(resumed, whole[start:], strict=True):
@@ -120,12 +126,13 @@ class TestInput:
       assert colours(other) != colours(whole)
 
   @pytest.mark.parametrize('hosts', [3])
-  def test_hosts_share_what_does_not_divide(self, data, hosts):
-    """Over the length of its own epoch each host sees its own images once, and all hosts see all."""
+  def test_hosts_share_images_without_remainder(self, data, hosts):
+    """In its own epoch each host sees each of its images once; together they see all images."""
     images = make_input(data, train_batch_size=hosts)
     shares = [TRAIN * (h + 1) // hosts - TRAIN * h // hosts for h in range(hosts)]
     seen = [
-      colours(take(images.train_dataset(context(hosts, h, hosts)), share)) for h, share in enumerate(shares)
+      colours(take(images.train_dataset(context(hosts, h, hosts)), share))
+      for h, share in enumerate(shares)
     ]
     assert sorted(sum(seen, [])) == list(range(TRAIN))
 
@@ -145,14 +152,17 @@ def test_holdout_fraction(folders, kind):
   counts = [len(data.open(split)) for split in ('train', 'validation')]
   assert counts == [30, 7]
   images = make_input(data, train_batch_size=counts[0])
-  train, held_out = colours(take(images.train_dataset(), 1)), colours(take(images.eval_dataset(), -1))
+  train, held_out = (
+    colours(take(images.train_dataset(), 1)),
+    colours(take(images.eval_dataset(), -1)),
+  )
   assert sorted(train + held_out) == list(range(TRAIN))
   assert {c % 3 for c in held_out} == {0, 1, 2}
   again = make_input(open_dataset(**folders[kind], holdout_fraction=0.2))
   assert colours(take(again.eval_dataset(), -1)) == held_out
 
 
-def test_the_cache_is_read_from_and_changes_nothing(tmp_path):
+def test_the_cache_is_used_and_changes_nothing(tmp_path):
   folder = small_sets.image_folder(tmp_path)
   expected = take(make_input(folder).train_dataset(), 18)
   cached = make_input(folder, use_cache=True)
