@@ -35,6 +35,7 @@ class OscarTask:
     identity: further settings of `OscarConfig` that make the network what it is.
     evaluators: see `tpu_utils.job.Job`.
     curves: see `tpu_utils.job.Job`.
+    predicts: see `tpu_utils.job.Job`.
   """
 
   name: str
@@ -45,6 +46,7 @@ class OscarTask:
   identity: tuple[str, ...] = ()
   evaluators: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
   curves: Sequence[Sequence[str]] = ()
+  predicts: bool = True
 
 
 def make_job(
@@ -56,7 +58,6 @@ def make_job(
   hardware,
   *,
   record: Mapping,
-  expected_replicas: int | None = None,
 ) -> jobs.Job:
   """Returns the `Job` of a task.
 
@@ -68,7 +69,6 @@ def make_job(
     job: a `script_settings.JobConfig`.
     hardware: a `tpu_utils.config.HardwareConfig`.
     record: JSON-able dict for run.json.
-    expected_replicas: stop if the strategy has another number of replicas; None for any.
 
   Raises:
     ValueError: settings that do not fit each other; no vocabulary.
@@ -102,7 +102,7 @@ def make_job(
     evaluators=task.evaluators,
     divergence_hint='Lower --learning_rate, raise --warmup_steps or set --max_grad_norm.',
     curves=task.curves,
-    expected_replicas=expected_replicas,
+    predicts=task.predicts,
   )
 
 

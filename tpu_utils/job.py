@@ -1,4 +1,4 @@
-"""A job, written once: devices, input, model and trainer brought together, and what each mode does."""
+"""The job that every training script runs: builds devices, input, model, trainer; runs a mode."""
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,22 +14,22 @@ from tpu_utils.trainer import Trainer
 
 
 class Input(Protocol):
-  """What a job reads.
+  """The data that a job trains and evaluates on.
 
   Attributes:
-    num_train_examples: examples in an epoch of training, over all hosts; see also `Batches`.
+    num_train_examples: examples per training epoch, over all hosts; `Batches` may override it.
   """
 
   num_train_examples: int
 
   def train_dataset(self, context: tf.distribute.InputContext, start_step: int) -> tf.data.Dataset:
-    """Returns the endless stream of one replica's batches, from the step `start_step` on."""
+    """Returns one replica's endless stream of training batches, starting at step `start_step`."""
 
   def eval_dataset(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
-    """Returns each evaluation example once, with 'weights' (0 for rows that only fill up a batch)."""
+    """Returns each evaluation example once, with 'weights': 0 for rows that pad the last batch."""
 
   def explain(self, error: tf.errors.OpError) -> ValueError | None:
-    """Returns an error of one line that names the file and the record behind `error`, if it can."""
+    """Returns a one-line error that names the file and record that caused `error`, if known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Batches:
   """Sizes of a job's batches.
 
   Attributes:
-    train: examples of a training batch, over all replicas.
-    eval: of an evaluation batch, over all replicas.
-    accumulation_steps: parts that each replica's training batch is split into.
-    num_train_examples: of an epoch; None for the input's own number.
+    train: examples per training batch, over all replicas.
+    eval: examples per evaluation batch, over all replicas.
+    accumulation_steps: parts into which each replica splits its training batch.
+    num_train_examples: examples per epoch; None for the input's own number.
   """
 
   train: int
@@ -51,28 +51,28 @@ class Batches:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """All that `run` needs to know.
+  """Settings and functions from which `run` creates and runs a job.
 
   Attributes:
-    settings: what it does, how long, and where it writes.
-    hardware: where it runs.
+    settings: mode, number of steps, and output folders.
+    hardware: devices to run on.
     batches: sizes of the batches.
-    identity: JSON-able {flag: value} that make the model what it is; a model_dir of another one is
+    identity: JSON-able {flag: value} that define the network; a model_dir with other values is
       refused.
     run_info: JSON-able dict for run.json.
-    unit: what batches hold ('images').
-    objective: the metric that the best checkpoint is best in; the larger the better.
+    unit: plural noun for examples, for messages and summaries ('images').
+    objective: metric that selects the best checkpoint; larger is better.
     open_input: function() -> `Input`.
-    build_model: function(dtype_policy) -> keras.Model with the weights to start from; called in the
+    build_model: function(dtype_policy) -> keras.Model with its initial weights; called in the
       strategy's scope.
     make_trainer: function(strategy, model, input) -> `Trainer`.
     export: function(model, folder); writes the model with its moving averages.
-    evaluators: {name: function(trainer, input) -> {metric: float}}, called on every worker after the
-      plain evaluation, for what means of batches cannot say. Their metrics join its results; one of
-      them may be the objective.
-    divergence_hint: a sentence on what to do when the loss is not finite.
-    curves: metrics to draw into curves.png after training, a sequence for each panel.
-    expected_replicas: refuse a strategy with another number of replicas; None for any.
+    evaluators: {name: function(trainer, input) -> {metric: float}}, called on every worker after
+      the plain evaluation, for metrics that are not means over batches. They are added to its
+      results; one of them may be the objective.
+    divergence_hint: a sentence that advises the user when the loss is not finite.
+    curves: metrics to draw into curves.png after training, one sequence per panel.
+    predicts: whether the trainer's task has `predict`; otherwise --mode=predict is refused.
   """
 
   settings: JobConfig
@@ -89,29 +89,32 @@ class Job:
   evaluators: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
   divergence_hint: str = ''
   curves: Sequence[Sequence[str]] = ()
-  expected_replicas: int | None = None
+  predicts: bool = True
 
   @property
   def trains(self) -> bool:
-    """Whether its mode trains."""
+    """Whether the job's mode trains."""
     return self.settings.mode in ('train', 'train_and_eval')
 
 
 def run(job: Job) -> None:
-  """Does what `job.settings.mode` says, and exports if `export_dir` is set.
+  """Runs the job in the mode `job.settings.mode`, then exports if `export_dir` is set.
 
   Raises:
-    ValueError: settings that do not fit each other, the devices or the data.
-    OSError: files that cannot be read or written.
-    cli.Interrupted: SIGTERM came; the state is saved.
+    ValueError: settings contradict each other, the devices or the data.
+    OSError: a file cannot be read or written.
+    cli.Interrupted: SIGTERM arrived; the state is saved.
   """
   settings = job.settings
   mode = MODES[settings.mode]
   if settings.mode == 'export' and not settings.export_dir:
     raise ValueError('--mode=export needs --export_dir, the folder to write to.')
-  strategy = create_strategy(
-    job.hardware, training=job.trains, expected_replicas=job.expected_replicas
-  )
+  if settings.mode == 'predict' and not job.predicts:
+    raise ValueError(
+      f'--mode=predict: the task of this job makes no predictions (it measures {job.objective}); '
+      'choose another mode. Predictions of image classifiers come from eval_ckpt_main.'
+    )
+  strategy = create_strategy(job.hardware, training=job.trains)
   check_batches(strategy.num_replicas_in_sync, job.batches, job.unit)
   source = job.open_input()
   keras.utils.set_random_seed(settings.seed)
@@ -153,12 +156,7 @@ def _eval(job, runner, source):
 
 
 def _predict(job, runner, source):
-  """Writes the best checkpoint's predictions, or the newest's if none is archived."""
-  if runner.trainer.task.predict is None:
-    raise ValueError(
-      f'--mode=predict: the task of this job makes no predictions (it measures {job.objective}); '
-      'choose another mode. Predictions of image classifiers come from eval_ckpt_main.'
-    )
+  """Writes predictions of the best checkpoint, or of the newest without an archived one."""
   name = runner.restore_best()
   path = job.settings.predict_file or os.path.join(job.settings.model_dir, 'predict.jsonl')
   count = runner.predict(source, path)
@@ -166,11 +164,11 @@ def _predict(job, runner, source):
 
 
 def _export(job, runner, source):
-  """Nothing but what `run` does at the end of every mode."""
+  """Does nothing: `run` exports at the end of every mode."""
   del job, runner, source
 
 
-# {mode: function(job, runner, input)}; `run` has made the trainer and its runner by then.
+# {mode: function(job, runner, input)}, called with the runner of a complete trainer.
 MODES: Mapping[str, Callable] = {
   'train': _train,
   'eval': _eval,
@@ -188,25 +186,24 @@ def _draw_curves(job, runner):
 
 
 def _export_best(job, runner):
-  """Exports the best checkpoint of the model_dir, or the newest if none is archived."""
+  """Exports the best checkpoint of the model_dir, or the newest without an archived one."""
   name = runner.restore_best()
   with runner.trainer.averaged_weights() as model:
     job.export(model, job.settings.export_dir)
   print(f'Exported {name} to {job.settings.export_dir}.')
 
 
-def create_strategy(
-  hardware: HardwareConfig, *, training: bool, expected_replicas: int | None = None
-) -> tf.distribute.Strategy:
-  """Creates the strategy that the settings ask for and prints it; call before any TensorFlow work.
+def create_strategy(hardware: HardwareConfig, *, training: bool) -> tf.distribute.Strategy:
+  """Creates the distribution strategy of the settings and prints it.
+
+  Call it before any TensorFlow operation.
 
   Args:
-    hardware: where it runs.
-    training: whether the job trains; what only evaluates or exports is one process.
-    expected_replicas: raise if the strategy has another number of replicas; None for any.
+    hardware: devices to run on.
+    training: whether the job trains; evaluation and export run in a single process.
 
   Raises:
-    ValueError: the strategy cannot be used, or has another number of replicas.
+    ValueError: the strategy cannot be used.
   """
   strategy = distribute.create_strategy(
     hardware.strategy,
@@ -218,21 +215,19 @@ def create_strategy(
     several_workers=training,
   )
   print(distribute.describe(strategy))
-  if expected_replicas not in (None, strategy.num_replicas_in_sync):
-    raise ValueError(
-      f'--num_replicas={expected_replicas}, but this job has {distribute.describe(strategy)}; leave '
-      'the flag out, or check --strategy, --tpu and TF_CONFIG.'
-    )
   return strategy
 
 
 def check_batches(replicas: int, batches: Batches, unit: str = 'images') -> None:
-  """Raises ValueError unless the batches divide among replicas, and theirs into their parts.
+  """Checks that batches divide evenly among replicas, and into accumulation steps.
 
   Args:
     replicas: number of replicas.
-    batches: their sizes.
-    unit: what they hold.
+    batches: sizes of the batches.
+    unit: plural noun for examples, for the message.
+
+  Raises:
+    ValueError: a batch does not divide evenly.
   """
   for flag, size in (('train', batches.train), ('eval', batches.eval)):
     if size % replicas:
@@ -243,6 +238,6 @@ def check_batches(replicas: int, batches: Batches, unit: str = 'images') -> None
   per_replica = batches.train // replicas
   if per_replica % batches.accumulation_steps:
     raise ValueError(
-      f'--gradient_accumulation_steps={batches.accumulation_steps} does not divide the {per_replica} '
-      f'{unit} that each replica gets of --train_batch_size={batches.train}.'
+      f'--gradient_accumulation_steps={batches.accumulation_steps} does not divide the '
+      f'{per_replica} {unit} that each replica gets of --train_batch_size={batches.train}.'
     )

@@ -15,9 +15,7 @@ from tpu_utils.trainer import Task
 OBJECTIVE = 'masked_accuracy'
 
 
-def run(
-  model_settings, data, optimization, job, hardware, *, record, expected_replicas=None
-) -> None:
+def run(model_settings, data, optimization, job, hardware, *, record) -> None:
   """Does what `job.mode` says.
 
   Args:
@@ -27,13 +25,9 @@ def run(
     job: a `script_settings.JobConfig`.
     hardware: a `tpu_utils.config.HardwareConfig`.
     record: JSON-able dict for run.json.
-    expected_replicas: stop if the strategy has another number of replicas; None for any.
   """
   jobs.run(
-    oscar_job.make_job(
-      TASK, model_settings, data, optimization, job, hardware, record=record,
-      expected_replicas=expected_replicas,
-    )  # fmt: skip
+    oscar_job.make_job(TASK, model_settings, data, optimization, job, hardware, record=record)
   )
 
 
@@ -115,4 +109,5 @@ TASK = oscar_job.OscarTask(
   config=lambda data: {'num_contrast_classes': _options(data).num_contrast_classes},
   identity=('num_contrast_classes',),
   curves=(('masked_lm_loss', 'next_sentence_loss'), (OBJECTIVE, 'contrast_accuracy')),
+  predicts=False,
 )

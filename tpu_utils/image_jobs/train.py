@@ -55,7 +55,6 @@ def make_job(
   record: Mapping[str, Any],
   tuning: config.FineTuningConfig | None = None,
   augmentation: Augmentation | None = None,
-  expected_replicas=None,
 ) -> jobs.Job:
   """Returns the `Job` of a classifier.
 
@@ -71,7 +70,6 @@ def make_job(
     record: JSON-able dict for run.json.
     tuning: weights to start from (`init_checkpoint` is a path); None to start from random ones.
     augmentation: augmentation of training; None for the default of `make_input`.
-    expected_replicas: stop if the strategy has another number of replicas; None for any.
   """
   data = hold_out(data, job.eval_name)
   tuning = tuning or config.FineTuningConfig()
@@ -82,6 +80,9 @@ def make_job(
     if training:
       _load_initial_weights(model, tuning, job.model_dir, data)
     return model
+
+  def open_input():
+    return make_input(spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation)
 
   def trainer(strategy, model, images):
     del images
@@ -105,15 +106,13 @@ def make_job(
     run_info=record,
     unit='images',
     objective=OBJECTIVE,
-    open_input=lambda: make_input(
-      spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation
-    ),
+    open_input=open_input,
     build_model=build,
     make_trainer=trainer,
     export=export_model,
     divergence_hint='Lower --base_learning_rate, warm up longer or set --gradient_clip_norm.',
     curves=_CURVES,
-    expected_replicas=expected_replicas,
+    predicts=False,
   )
 
 

@@ -77,13 +77,11 @@ def test_it_exports(run):
   assert oscar.build_model(export, 'retrieval', weights=export).config.num_labels == 2
 
 
-def test_a_task_without_predictions_says_so(run, monkeypatch):
-  def silent(*arguments):
-    return dataclasses.replace(toy.pair_task(*arguments), predict=None, summarize=None)
-
-  monkeypatch.setattr(toy, 'TASK', dataclasses.replace(toy.TASK, learn=silent))
+def test_a_task_without_predictions_is_refused_before_anything_is_built(run, monkeypatch, capsys):
+  monkeypatch.setattr(toy, 'TASK', dataclasses.replace(toy.TASK, predicts=False))
   with pytest.raises(ValueError, match='--mode=predict: the task of this job makes no predictions'):
     run('predict')
+  assert not capsys.readouterr().out
 
 
 def test_an_objective_that_nothing_measures(run, tmp_path, monkeypatch):

@@ -34,8 +34,7 @@ def test_the_job_of_the_settings():
     optimization=config.OptimizationConfig(gradient_accumulation_steps=4),
     job=config.JobConfig(mode='train'),
     record={'flags': {}},
-    expected_replicas=8,
   )
   assert job.batches == jobs.Batches(2048, 64, 4, 1281167 - 25022)
-  assert (job.unit, job.objective, job.expected_replicas) == ('images', 'top_1_accuracy', 8)
-  assert job.trains and job.run_info == {'flags': {}} and not job.evaluators
+  assert (job.unit, job.objective) == ('images', 'top_1_accuracy')
+  assert job.trains and job.run_info == {'flags': {}} and not job.evaluators and not job.predicts
