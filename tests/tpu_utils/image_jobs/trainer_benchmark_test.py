@@ -1,4 +1,4 @@
-"""What the trainer costs."""
+"""Cost of the trainer over a bare step."""
 import time
 
 import keras
