@@ -105,7 +105,7 @@ def test_exported_files_are_evaluated(model, tmp_path):
   ('arguments', 'right', 'images'),
   [(('--num_images=-1',), 4, 5), (('--num_images=3', '--batch_size=2'), 3, 3), ((), 4, 5)],
 )
-def test_accuracy_from_a_pattern_and_a_file_of_labels(checkpoint, labelled, arguments, right, images):
+def test_accuracy_from_a_pattern_and_labels(checkpoint, labelled, arguments, right, images):
   folder, _ = labelled
   results = run(
     f'--ckpt_dir={checkpoint}', '--num_label_classes=3', f'--imagenet_eval_glob={folder}/*.JPEG',

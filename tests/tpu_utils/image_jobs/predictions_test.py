@@ -10,7 +10,8 @@ PROBABILITIES = np.float32([0.1, 0.4, 0.05, 0.25, 0.15, 0.05])
 
 def test_guesses_and_their_text():
   guesses = predictions.top_guesses(PROBABILITIES, list('abcdef'))
-  assert [(g.number, g.label) for g in guesses] == [(1, 'b'), (3, 'd'), (4, 'e'), (0, 'a'), (2, 'c')]
+  best = [(g.number, g.label) for g in guesses]
+  assert best == [(1, 'b'), (3, 'd'), (4, 'e'), (0, 'a'), (2, 'c')]
   assert predictions.guesses_text('x.jpg', guesses).splitlines()[:2] == [
     'predicted class for image x.jpg: ',
     '  -> top_0 (40.00%): b',

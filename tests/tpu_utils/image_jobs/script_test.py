@@ -40,7 +40,9 @@ RECIPES = {
   'long': recipe('long', train_steps=10**6),
   'transfer': recipe('transfer', optimizer='sgd', train_steps=20),
   'digits': recipe('digits', model_dir='runs/mean', train_steps=9, num_label_classes=10),
-  'digits_tuned': recipe('digits_tuned', model_dir='runs/tuned', train_steps=3, num_label_classes=10),
+  'digits_tuned': recipe(
+    'digits_tuned', model_dir='runs/tuned', train_steps=3, num_label_classes=10
+  ),
 }
 TRAINING = script.Training((script.ModelConfig,), resolve_model)
 SCRIPT = TRAINING.script('Trains.', 'mean.main', RECIPES)
@@ -168,7 +170,9 @@ def test_readers_of_a_job_take_its_model_and_data(tmp_path, job, mode):
 
 
 def test_given_images_replace_the_jobs(tmp_path):
-  write_job(tmp_path, model_name='other', data_dir='gs://there', eval_split='x', num_label_classes=7)
+  write_job(
+    tmp_path, model_name='other', data_dir='gs://there', eval_split='x', num_label_classes=7
+  )
   given = {'model_dir': str(tmp_path), 'mode': 'eval', 'data_dir': 'fake'}
   data = SCRIPT.resolve(given).get(config.DataConfig)
   assert (data.data_dir, data.eval_split, data.num_label_classes) == ('fake', None, 7)
