@@ -16,7 +16,7 @@ _PART = re.compile(r'\.(index|data-\d{5}-of-\d{5})$')
 
 
 def matches(path: str) -> bool:
-  """Returns whether `path` is a folder with a `checkpoint` file, or a checkpoint's prefix or file."""
+  """Returns whether `path` is a folder with a `checkpoint` file, a prefix, or a file of one."""
   if tf.io.gfile.isdir(path):
     return tf.io.gfile.exists(os.path.join(path, 'checkpoint'))
   return bool(_PART.search(path)) or tf.io.gfile.exists(path + '.index')
