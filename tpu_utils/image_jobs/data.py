@@ -27,7 +27,7 @@ def open_data(data: config.DataConfig, mode: str) -> tuple[Any, dict[str, int]]:
     mode: of the job; only the splits that it reads are opened.
 
   Returns:
-    (data set, {setting: value} found in it). The data set is None if none is read: for fake input,
+    (data set, {setting: size counted in it}). The data set is None if none is read: for fake input,
     and for an export with a given number of classes.
 
   Raises:
@@ -44,10 +44,10 @@ def open_data(data: config.DataConfig, mode: str) -> tuple[Any, dict[str, int]]:
     data.holdout_fraction,
   )
   splits = _SPLITS_READ.get(mode, [])
-  found = {_COUNTS[split]: len(dataset.open(split)) for split in splits}
+  sizes = {_COUNTS[split]: len(dataset.open(split)) for split in splits}
   if dataset.num_classes:
-    found['num_label_classes'] = dataset.num_classes
-  return dataset, found
+    sizes['num_label_classes'] = dataset.num_classes
+  return dataset, sizes
 
 
 def with_data(resolved: settings.Resolved, mode: str) -> tuple[Any, settings.Resolved]:
@@ -65,13 +65,13 @@ def with_data(resolved: settings.Resolved, mode: str) -> tuple[Any, settings.Res
   Raises:
     ValueError: the data are missing or do not fit the settings.
   """
-  dataset, found = open_data(resolved.get(config.DataConfig), mode)
+  dataset, sizes = open_data(resolved.get(config.DataConfig), mode)
   # The job that wrote a checkpoint comes first: its model may have a background class, say.
-  found = {name: value for name, value in found.items() if name not in resolved.facts}
-  changes = resolved.changes(found)
+  sizes = {name: value for name, value in sizes.items() if name not in resolved.facts}
+  changes = resolved.changes(sizes)
   if changes:
     print(f'{dataset.name}: {settings.as_flags(changes)}')
-  resolved = resolved.with_facts(found)
+  resolved = resolved.with_facts(sizes)
   num_classes = resolved.get(config.DataConfig).num_label_classes
   if dataset is not None and dataset.num_classes and num_classes < dataset.num_classes:
     raise ValueError(

@@ -35,7 +35,7 @@ class EvalConfig(settings.Checked):
     type=str,
   )
   source: str = setting(
-    'auto', 'Program that wrote the checkpoint; auto: found from the file.',
+    'auto', 'Program that wrote the checkpoint; auto: recognised from the file.',
     choices=('auto', *READERS),
   )  # fmt: skip
   enable_ema: bool = setting(True, 'Load the moving averages if the checkpoint has them.')
@@ -206,7 +206,7 @@ class Evaluation:
 
     config, _, model_config, data = resolved
     model_spec = self.training.resolve_model(model_config)
-    wanted = loading.fitted_spec(model_spec.spec, model_config, data, is_digits)
+    wanted = script.fitted_spec(model_spec.spec, model_config, data, is_digits)
     if checkpoint != PRETRAINED and loading.is_program(checkpoint):
       return loading.from_file(checkpoint, wanted)
     model = loading.load_model(

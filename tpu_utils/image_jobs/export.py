@@ -138,7 +138,7 @@ class Export:
     from tpu_utils.image_jobs import loading
 
     model_spec = self.training.resolve_model(model_config)
-    spec = loading.fitted_spec(model_spec.spec, model_config, data, is_digits)
+    spec = script.fitted_spec(model_spec.spec, model_config, data, is_digits)
     model = loading.load_model(
       model_spec,
       model_config,

@@ -18,7 +18,7 @@ import tensorflow as tf
 from tpu_utils import checkpoints, weights
 from tpu_utils.image_jobs import script
 from tpu_utils.image_jobs.script import PRETRAINED
-from tpu_utils.images.spec import PreprocessSpec, fitted
+from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.names import unknown_name
 from tpu_utils.reading import reading
 
@@ -44,27 +44,6 @@ class Classifier:
   spec: PreprocessSpec
   class_names: list | None = None
   model: keras.Model | None = None
-
-
-def fitted_spec(
-  spec: PreprocessSpec, model_config: script.ModelConfig, data: Any, is_digits: bool
-) -> PreprocessSpec:
-  """Returns the `PreprocessSpec` of a network with the user's settings in place of its own.
-
-  Args:
-    spec: the network's own.
-    model_config: the network's settings.
-    data: settings with `crop_rule`, `interpolation` and `advprop`.
-    is_digits: see `spec.fitted`.
-  """
-  return fitted(
-    spec,
-    image_size=model_config.input_image_size,
-    crop=data.crop_rule,
-    interpolation=data.interpolation,
-    advprop=data.advprop,
-    is_digits=is_digits,
-  )
 
 
 def load_model(
@@ -97,15 +76,8 @@ def load_model(
   Raises:
     ValueError, OSError: the checkpoint cannot be read or does not fit.
   """
-  scaling = {'mean_rgb': spec.mean_rgb, 'stddev_rgb': spec.stddev_rgb} if advprop else {}
-  model = model_spec.build_model(
-    model_config.model_name,
-    num_classes=num_classes,
-    image_size=spec.image_size,
-    weights=PRETRAINED if checkpoint == PRETRAINED else None,
-    **model_config.overrides(),
-    **scaling,
-  )
+  package = PRETRAINED if checkpoint == PRETRAINED else None
+  model = model_spec.build(model_config, spec, num_classes, advprop, weights=package)
   if checkpoint != PRETRAINED:
     print(weights.load(model, checkpoints.best_of(checkpoint), source, use_ema))
   return model

@@ -92,6 +92,33 @@ class ModelSpec:
   run_info: Mapping[str, Any]
   find_pretrained: Callable[[str], str] | None = None
 
+  def build(
+    self,
+    config: ModelConfig,
+    spec: PreprocessSpec,
+    num_classes: int | None,
+    advprop: bool,
+    **settings: Any,
+  ) -> keras.Model:
+    """Builds the network.
+
+    Args:
+      config: settings of the model.
+      spec: preprocessing of its images.
+      num_classes: None for the network's own.
+      advprop: whether the network scales images by `spec`, as for AdvProp.
+      **settings: further arguments of `build_model`.
+    """
+    scaling = {'mean_rgb': spec.mean_rgb, 'stddev_rgb': spec.stddev_rgb} if advprop else {}
+    return self.build_model(
+      config.model_name,
+      num_classes=num_classes,
+      image_size=spec.image_size,
+      **settings,
+      **config.overrides(),
+      **scaling,
+    )
+
 
 def _no_augmentation(resolved):
   """Leaves the augmentation to the data set."""
@@ -173,24 +200,11 @@ class Training:
     if needs_data:
       dataset, resolved = with_data(resolved, job.mode)
     data = resolved.get(config.DataConfig)
-    spec = fitted(
-      model_spec.spec,
-      image_size=model.input_image_size,
-      crop=data.crop_rule,
-      interpolation=data.interpolation,
-      advprop=data.advprop,
-      is_digits=data.is_digits,
-    )
-    scaling = {'mean_rgb': spec.mean_rgb, 'stddev_rgb': spec.stddev_rgb} if data.advprop else {}
+    spec = fitted_spec(model_spec.spec, model, data, data.is_digits)
 
     def build_model(dtype_policy):
-      return model_spec.build_model(
-        model.model_name,
-        num_classes=data.num_label_classes,
-        image_size=spec.image_size,
-        dtype_policy=dtype_policy,
-        **model.overrides(),
-        **scaling,
+      return model_spec.build(
+        model, spec, data.num_label_classes, data.advprop, dtype_policy=dtype_policy
       )
 
     flags = resolved.as_dict()
@@ -285,6 +299,27 @@ def check_data_folder(data: Any) -> None:
   """
   if not getattr(data, 'is_fake', False):
     files.check_folder('data_dir', data.data_dir)
+
+
+def fitted_spec(
+  spec: PreprocessSpec, model_config: ModelConfig, data: Any, is_digits: bool
+) -> PreprocessSpec:
+  """Returns the `PreprocessSpec` of a network with the user's settings in place of its own.
+
+  Args:
+    spec: the network's own.
+    model_config: the network's settings.
+    data: settings with `crop_rule`, `interpolation` and `advprop`.
+    is_digits: see `spec.fitted`.
+  """
+  return fitted(
+    spec,
+    image_size=model_config.input_image_size,
+    crop=data.crop_rule,
+    interpolation=data.interpolation,
+    advprop=data.advprop,
+    is_digits=is_digits,
+  )
 
 
 def _resolve_tuning(tuning, model_spec, model):

@@ -42,8 +42,8 @@ def check(model, left=0):
   images = np.random.default_rng(1).uniform(0, 255, shape).astype('float32')
   before = [weight.copy() for weight in model.get_weights()]
   folded = export.fold_batch_norm(model)
-  expected, found = (m(images, training=False).numpy() for m in (model, folded))
-  np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+  expected, got = (m(images, training=False).numpy() for m in (model, folded))
+  np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
   assert len(norms(folded)) == left < len(norms(model))
   assert folded.name == model.name and folded.count_params() < model.count_params()
   for weight, now in zip(before, model.get_weights(), strict=True):

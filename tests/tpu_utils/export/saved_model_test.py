@@ -226,7 +226,7 @@ def test_an_export_killed_between_its_renames_is_restored(earlier):
 def test_failing_preprocess_leaves_tensorflow_usable(tmp_path, two_replicas):
   with pytest.raises(RuntimeError, match='no preprocessing'):
     export.export(build_model(), tmp_path / 'export', _failing_preprocess, PREPROCESSING)
-  with two_replicas.scope():  # NotImplementedError once map_fn has left its caching device behind.
+  with two_replicas.scope():  # NotImplementedError if map_fn left its caching device set.
     pass
 
 

@@ -22,8 +22,8 @@ def check(model, variant, batch_size=1):
   shape = model.inputs[0].shape[1:]
   images = np.random.default_rng(1).uniform(0, 255, (5, *shape)).astype(np.float32)
   content = export.tflite.convert(model, variant, list(images), batch_size)
-  found = export.tflite.Classifier(content).predict(images)
-  np.testing.assert_allclose(found, expected(model, images), rtol=0, atol=TOLERANCES[variant])
+  got = export.tflite.Classifier(content).predict(images)
+  np.testing.assert_allclose(got, expected(model, images), rtol=0, atol=TOLERANCES[variant])
   return content
 
 

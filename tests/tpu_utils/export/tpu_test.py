@@ -46,11 +46,11 @@ def requests(images):
 def check(model, images, outputs):
   expected = model(images.astype(np.float32), training=False).numpy()
   assert set(outputs) == {'images', 'serve', 'image_bytes', 'serving_default'}
-  for found in outputs.values():
+  for got in outputs.values():
     atol = 1e-5 * np.abs(expected).max()
-    np.testing.assert_allclose(found['logits'], expected, rtol=0, atol=atol)
-    np.testing.assert_array_equal(found['classes'], expected.argmax(-1))
-    np.testing.assert_allclose(found['probabilities'], tf.nn.softmax(expected), atol=1e-5)
+    np.testing.assert_allclose(got['logits'], expected, rtol=0, atol=atol)
+    np.testing.assert_array_equal(got['classes'], expected.argmax(-1))
+    np.testing.assert_allclose(got['probabilities'], tf.nn.softmax(expected), atol=1e-5)
 
 
 def test_serve_graph_gives_the_models_outputs(written):

@@ -62,8 +62,8 @@ def test_only_the_splits_of_the_mode_are_counted(folder, mode, expected):
 
 
 def test_open_data_returns_what_it_counted(folder):
-  dataset, found = image_data.open_data(config.DataConfig(data_dir=str(folder)), 'train')
-  assert found == {'num_train_images': 37, 'num_label_classes': 3} and dataset.num_classes == 3
+  dataset, sizes = image_data.open_data(config.DataConfig(data_dir=str(folder)), 'train')
+  assert sizes == {'num_train_images': 37, 'num_label_classes': 3} and dataset.num_classes == 3
 
 
 def test_an_export_of_known_classes_needs_no_data():

@@ -58,10 +58,10 @@ def lines(folder):
 
 def test_networks_are_trained_once_and_averaged_over_runs(tmp_path, capsys):
   scores = opened(f'--model_dir={tmp_path}', '--runs=2', '--seed=7').scores(TRIALS[:1])
-  found = lines(tmp_path)
-  assert [(line['network'], line['seed']) for line in found] == [('first', 7), ('first', 8)]
-  assert all(line['step'] == 4 and line['multiply_adds'] == 1920 for line in found)
-  errors = [100 - 100 * line['top_1_accuracy'] for line in found]
+  results = lines(tmp_path)
+  assert [(line['network'], line['seed']) for line in results] == [('first', 7), ('first', 8)]
+  assert all(line['step'] == 4 and line['multiply_adds'] == 1920 for line in results)
+  errors = [100 - 100 * line['top_1_accuracy'] for line in results]
   assert errors[0] != errors[1]  # Another seed, another network.
   assert scores['first'].error == pytest.approx(sum(errors) / 2)
   assert scores['first'].deviation == pytest.approx(abs(errors[0] - errors[1]) / 2**0.5)

@@ -196,7 +196,7 @@ def test_tensors_stay_in_the_file_until_they_are_read(tmp_path, monkeypatch):
   assert (tmp_path / 'big.pt').stat().st_size > 80e6
   tracemalloc.start()
   read = torch_tensors.load(tmp_path / 'big.pt')
-  found = {key: value.read().shape for key, value in read.items()}
+  shapes_read = {key: value.read().shape for key, value in read.items()}
   _, peak = tracemalloc.get_traced_memory()
   tracemalloc.stop()
-  assert found == shapes and peak < 3 << 20
+  assert shapes_read == shapes and peak < 3 << 20
