@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from tpu_utils import checkpoints, weights
 from tpu_utils.image_jobs import script
-from tpu_utils.image_jobs.script import PRETRAINED
 from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.names import unknown_name
 from tpu_utils.reading import reading
@@ -76,9 +75,9 @@ def load_model(
   Raises:
     ValueError, OSError: the checkpoint cannot be read or does not fit.
   """
-  package = PRETRAINED if checkpoint == PRETRAINED else None
+  package = script.PRETRAINED if checkpoint == script.PRETRAINED else None
   model = model_spec.build(model_config, spec, num_classes, advprop, weights=package)
-  if checkpoint != PRETRAINED:
+  if checkpoint != script.PRETRAINED:
     print(weights.load(model, checkpoints.best_of(checkpoint), source, use_ema))
   return model
 
