@@ -125,7 +125,7 @@ def maps_of(name, checkpoint, photographs, config):
     is_digits=is_digits,
   )
   images = predictions.read_images(photographs, spec)
-  model = loading.load(
+  model = loading.load_model(
     model_spec,
     model_config,
     spec,

@@ -1,11 +1,11 @@
-"""Trained image models as files for other programs: SavedModel, `.keras`, TFLite.
+"""Exports trained image models for other programs: SavedModel, `.keras`, TFLite.
 
     from tpu_utils import export
     export.export(model, directory, preprocess, preprocessing)   # SavedModel and .keras
-    export.fold_batch_norm(model)                                # the same function, fewer operations
+    export.fold_batch_norm(model)                                # same function, fewer operations
     export.tflite.convert(model, 'int8', representative=images)  # bytes of a .tflite file
 
-`script.py` does all of it from the command line.
+`python -m PACKAGE.export_model` (`image_jobs/export.py`) does all of it.
 """
 from tpu_utils import lazy
 

@@ -1,17 +1,24 @@
-"""A model as a TensorFlow function whose weights are constants."""
+"""A model as a TensorFlow function with constant weights."""
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 
-def constant_function(model, batch_size=None, outputs=lambda logits: logits):
-  """Traces the inference of a model with the weights that it has now.
+def constant_function(
+  model: keras.Model,
+  batch_size: int | None = None,
+  outputs: Callable[[tf.Tensor], Any] = lambda logits: logits,
+) -> tf.types.experimental.ConcreteFunction:
+  """Traces the inference of a model with its current weights.
 
-  Constants let TensorFlow's CPU kernels lay the weights out once, and TFLite take them over.
+  With constants, TensorFlow's CPU kernels lay the weights out only once, and TFLite can store them.
 
   Args:
-    model: `keras.Model` from one tensor of images to one of logits.
-    batch_size: None leaves it free.
-    outputs: function from the logits to what the function returns.
+    model: model from one tensor of images to one of logits.
+    batch_size: None for any.
+    outputs: function from the logits to the traced function's outputs.
 
   Returns:
     Concrete function of `images`, float32 [batch, height, width, 3].

@@ -1,7 +1,7 @@
-"""Batch norm folded into the convolutions before it, for inference.
+"""Folds batch norm into the convolutions before it, for inference.
 
-With its moving statistics, batch norm multiplies each channel by a number and adds another one. A convolution
-before it can do both: its kernel times the one, the other as its bias.
+With moving statistics, batch norm scales and shifts each channel. A convolution before it can do
+both: the scale multiplies its kernel, the shift is its bias.
 """
 import keras
 import numpy as np
@@ -9,17 +9,18 @@ import numpy as np
 _LINEAR = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 
-def fold_batch_norm(model):
-  """A model of the same function at inference, without the batch norms that a layer before can stand in for.
+def fold_batch_norm(model: keras.Model) -> keras.Model:
+  """Returns a copy with the same outputs at inference and with fewer batch norms.
 
-  These are the ones right behind a convolution (depthwise and grouped ones, too) or dense layer whose output
-  nothing else reads. Others stay, such as those of pre-activated blocks behind an addition.
+  A batch norm is folded if its input is the output of a convolution (depthwise and grouped ones,
+  too) or dense layer that no other layer reads. Others stay, such as those after an addition in
+  pre-activated blocks.
 
   Args:
-    model: functional `keras.Model`; it is left as it is.
+    model: functional model; it is not changed.
 
   Returns:
-    A new model of the same name, inputs, outputs and names of layers. It must not be trained: the
+    A new model with the same name, inputs, outputs and layer names. It must not be trained: the
     statistics are part of its weights.
   """
   folded = _folded_norms(model)
@@ -47,7 +48,7 @@ def fold_batch_norm(model):
 
 
 def _folded_norms(model):
-  """{batch norm: layer to fold it into}."""
+  """Returns {batch norm: layer to fold it into}."""
   outputs = {id(tensor) for tensor in model.outputs}
   pairs = {}
   for norm in model.layers:
@@ -73,7 +74,7 @@ def _channels_last(layer):
 
 
 def _folded_weights(layer, norm):
-  """[kernel, bias] that give what `norm` makes of the output of `layer`; in double precision on the way."""
+  """Returns [kernel, bias] of `layer` followed by `norm`, computed in double precision."""
   kernel, *bias = (np.asarray(w, np.float64) for w in layer.get_weights())
   mean = norm.moving_mean.numpy().astype(np.float64)
   factor = 1.0 / np.sqrt(norm.moving_variance.numpy().astype(np.float64) + norm.epsilon)

@@ -1,6 +1,9 @@
-"""Writes a model in several formats and says how accurate each is, on the same images."""
+"""Writes a model in several formats and measures the accuracy of each on the same images."""
 import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -10,130 +13,175 @@ from tpu_utils.export import saved_model, tflite
 from tpu_utils.images import digits, preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import interface, open_dataset
+from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.text_table import text_table
 
 _EVAL_BATCH = 8
 
 
 class Images:
-  """Images to measure on, prepared as for evaluation.
+  """Images to measure ranges and accuracy on, with evaluation's preprocessing.
 
   Args:
-    data: the flags that choose them (`script.DataConfig`).
-    spec: the model's `PreprocessSpec`.
-    num_classes: of the model; with 1001 class 0 is the background, as the official EdgeTPU models have it.
+    data: `image_jobs.export.DataConfig`.
+    spec: the model's preprocessing.
+    num_classes: of the model; with 1001, class 0 is the background, as in the official EdgeTPU
+      models.
+
+  Attributes:
+    is_digits: whether they are the embedded digits.
+    has_known_classes: whether the classes are the model's.
+
+  Raises:
+    ValueError, OSError: the data cannot be opened.
   """
 
-  def __init__(self, data, spec, num_classes):
+  def __init__(self, data: Any, spec: PreprocessSpec, num_classes: int):
     self.is_digits = not data.data_dir and not data.dataset
     self._data = open_dataset(
-      data.data_dir, data.dataset, data.tfds_data_dir, data.eval_split, holdout_fraction=data.holdout_fraction
+      data.data_dir,
+      data.dataset,
+      data.tfds_data_dir,
+      data.eval_split,
+      holdout_fraction=data.holdout_fraction,
     )
     # 1001 classes are those of the data and the background.
     self.has_known_classes = self._data.num_classes in (None, num_classes - (num_classes == 1001))
-    self._settings = {'spec': spec, 'num_label_classes': num_classes}
+    self._settings: dict[str, Any] = {'spec': spec, 'num_label_classes': num_classes}
 
-  def training(self, count):
-    """Iterator of up to `count` training images, float32 [height, width, 3]."""
+  def training(self, count: int) -> Iterator[np.ndarray]:
+    """Yields up to `count` training images, float32 [height, width, 3]."""
     for batch in self.batches('train', 1, count):
       yield batch['images'][0]
 
-  def evaluation(self, count):
-    """Iterator of (images, labels), float32 [n, height, width, 3] and [n, classes], up to `count` in all."""
+  def evaluation(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields (images [n, height, width, 3], labels [n, classes]), up to `count` images in all."""
     for batch in self.batches('validation', _EVAL_BATCH, count):
       real = batch['weights'] > 0
       yield batch['images'][real], batch['labels'][real]
 
-  def batches(self, split, batch_size, count):
-    """Iterator of batches as evaluation has them, up to `count` images of 'train' or 'validation'."""
+  def batches(self, split: str, batch_size: int, count: int) -> Iterator[dict[str, np.ndarray]]:
+    """Yields evaluation's batches of a split, up to `count` images.
+
+    Args:
+      split: 'train' or 'validation'.
+      batch_size: images in a batch.
+      count: greatest number of images.
+
+    Raises:
+      ValueError: an image cannot be read.
+    """
     images = ImageNetInput(_Split(self._data, split), eval_batch_size=batch_size, **self._settings)
     dataset = images.eval_dataset().unbatch().take(count).batch(batch_size)
     try:
       yield from dataset.as_numpy_iterator()
-    except tf.errors.OpError as e:
-      raise images.explain(e) or e from e
+    except tf.errors.OpError as error:
+      raise images.explain(error) or error from error
 
 
 class _Split(interface.DataSet):
-  """A data set that is evaluated on a split of another one."""
+  """A data set with a split of another one as both of its splits."""
 
   def __init__(self, data, split):
     self.name = data.name
     self.num_classes = data.num_classes
-    self._of, self._split = data, split
+    self._data, self._split = data, split
 
   def _open(self, split):
     del split
-    return self._of.open(self._split)
+    return self._data.open(self._split)
 
 
-def write(model, spec, images, what):
-  """Writes the files that `what` (`script.ExportConfig`) asks for, and prints a table of their accuracy.
+def write(model: keras.Model, spec: PreprocessSpec, images: Images | None, config: Any) -> None:
+  """Writes the files that the settings name, and prints a table of their accuracy.
 
   Args:
-    model: `keras.Model` from images to logits.
-    spec: its `PreprocessSpec`.
-    images: `Images`, or None if there are none: then accuracies stay unknown, and int8 is impossible.
-    what: see above.
+    model: model from images to logits.
+    spec: its preprocessing.
+    images: None for no accuracies; int8 is then impossible.
+    config: `image_jobs.export.ExportConfig`.
 
   Raises:
-    ValueError: int8 without images, or an image that is none; nothing is written then.
+    ValueError: int8 has no images, or an image cannot be read; nothing is written then.
     OSError: a file cannot be written.
   """
-  variants = what.variants()
+  variants = config.variants()
   contents = {}
   for variant in variants:
-    representative = images.training(what.num_steps) if variant == 'int8' else None
-    contents[variant] = tflite.convert(model, variant, representative, what.batch_size)
-  results = measure(model, contents, images, what.num_eval_images) if images else None
-  if what.output_saved_model_dir:
+    representative = None
+    if variant == 'int8' and images:
+      representative = images.training(config.num_steps)
+    contents[variant] = tflite.convert(model, variant, representative, config.batch_size)
+  results = measure(model, contents, images, config.num_eval_images) if images else None
+  if config.output_saved_model_dir:
     names = digits.NAMES if images and images.is_digits else None
     saved_model.export(
       model,
-      what.output_saved_model_dir,
+      config.output_saved_model_dir,
       preprocessing.eval_function(spec),
       dataclasses.asdict(spec),
       names if names and len(names) == model.output_shape[-1] else None,
-      to_tpu=what.export_to_tpu,
+      to_tpu=config.export_to_tpu,
     )
-    print(f'{what.output_saved_model_dir}: SavedModel and {saved_model.KERAS_FILE}')
+    print(f'{config.output_saved_model_dir}: SavedModel and {saved_model.KERAS_FILE}')
   for variant, content in contents.items():
     files.write_bytes(variants[variant], content, parents=True)
     print(f'{variants[variant]}: TFLite, {tflite.VARIANTS[variant]}, {len(content):,} bytes')
-  if images is None:
+  if images is None or results is None:
     print('Accuracy not measured: no --data_dir and no --dataset.')
     return
   print(table(results, images.has_known_classes))
   if not images.has_known_classes:
-    print('No top-1: the images are of other classes than the model knows.')
+    print('No top-1: the classes of the images are not those of the model.')
 
 
 @dataclasses.dataclass
 class Result:
-  """How a model does on `images` images: counts of right and of unchanged answers, and the largest change."""
+  """Accuracy of an exported file.
+
+  Attributes:
+    images: number of images.
+    right: images with a correct top-1 class.
+    unchanged: images with the same top-1 class as the original model.
+    change: largest difference of a probability from the original model's.
+  """
 
   images: int = 0
   right: int = 0
   unchanged: int = 0
   change: float = 0.0
 
-  def add(self, found, labels, original):
-    """Counts a batch of probabilities, [n, classes], beside the labels' and the original model's."""
-    classes = found.argmax(-1)
-    self.images += len(found)
+  def add(self, probabilities: np.ndarray, labels: np.ndarray, original: np.ndarray) -> None:
+    """Adds a batch; all arguments are [n, classes].
+
+    Args:
+      probabilities: of the file.
+      labels: one-hot.
+      original: probabilities of the original model.
+    """
+    classes = probabilities.argmax(-1)
+    self.images += len(probabilities)
     self.right += int((classes == labels.argmax(-1)).sum())
     self.unchanged += int((classes == original.argmax(-1)).sum())
-    self.change = max(self.change, float(np.abs(found - original).max()))
+    self.change = max(self.change, float(np.abs(probabilities - original).max()))
 
 
-def measure(model, contents, images, count):
-  """{'model' or a TFLite variant: `Result`} on the same evaluation images.
+def measure(
+  model: keras.Model, contents: Mapping[str, bytes], images: Images, count: int
+) -> dict[str, Result]:
+  """Measures a model and its TFLite files on the same evaluation images.
 
   Args:
-    model: `keras.Model` from images to logits.
-    contents: {variant: bytes of a TFLite file}.
-    images: `Images`.
-    count: how many at most.
+    model: model from images to logits.
+    contents: {variant: content of a TFLite file}.
+    images: the images.
+    count: greatest number of images.
+
+  Returns:
+    {'model' or a variant: `Result`}.
+
+  Raises:
+    ValueError: an image cannot be read.
   """
   infer = tf.function(lambda batch: tf.nn.softmax(model(batch, training=False)), autograph=False)
   predict = {'model': lambda batch: infer(batch).numpy()}
@@ -148,8 +196,13 @@ def measure(model, contents, images, count):
   return results
 
 
-def table(results, known_classes=True):
-  """`measure`'s results as text; top-1 only of `known_classes`, when the images are of the model's."""
+def table(results: Mapping[str, Result], known_classes: bool = True) -> str:
+  """Formats the results of `measure`.
+
+  Args:
+    results: of `measure`.
+    known_classes: whether the images' classes are the model's; without, there is no top-1.
+  """
   count = results['model'].images
   rows = []
   for name, result in results.items():

@@ -1,13 +1,14 @@
-"""Silence while TensorFlow's exporters work."""
+"""Silences TensorFlow's exporters."""
 import contextlib
 import logging
 import warnings
+from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quiet():
-  """Holds back their advice: it deprecates calls without a successor in the installed versions."""
-  # absl's logger, by which TensorFlow's Python code warns, and the root, from which it may inherit.
+def quiet() -> Iterator[None]:
+  """Hides warnings: they deprecate functions that have no successor in the installed versions."""
+  # TensorFlow's Python code warns through absl's logger, which may inherit from the root.
   loggers = [logging.getLogger('absl'), logging.getLogger()]
   levels = [logger.level for logger in loggers]
   for logger in loggers:

@@ -1,21 +1,23 @@
-"""A trained image model as files that stand alone: a SavedModel, a `.keras` file and their record.
+"""Exports an image model as files that need nothing of this package to load.
 
 An export is one directory:
 
     saved_model.pb, variables/ ...   SavedModel with the signatures below, its batch norm folded
-    tpu/                             on request, a SavedModel for TensorFlow Serving on TPUs (`tpu.py`)
-    model.keras                      the Keras model, for `keras.models.load_model`, without this package
+    tpu/                             optional SavedModel for TensorFlow Serving on TPUs (`tpu.py`)
+    model.keras                      the Keras model, for `keras.models.load_model`
     export.json                      model name, preprocessing, classes, versions
 
 Signatures, each with the outputs `classes` (int64 [batch]), `probabilities` and `logits`
-(float32 [batch, classes]); the batch size is free:
+(float32 [batch, classes]), for any batch size:
 
     serving_default, image_bytes     image_bytes: string [batch], contents of image files
     serve, images                    images: float32 [batch, height, width, 3] in [0, 255]
 
-The directory is written beside its place and renamed, so an export is whole or it is not there.
+The directory is written under a temporary name and renamed, so no partial export is ever visible.
 """
 import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -29,24 +31,30 @@ RECORD_FILE = 'export.json'
 TPU_DIRECTORY = 'tpu'
 
 
-def export(model, directory, preprocess, preprocessing, class_names=None, *, to_tpu=False):
-  """Writes `model`, with the weights that it has now, to `directory`.
-
-  An export that is already there is replaced once the new one is whole.
+def export(
+  model: keras.Model,
+  directory: str | os.PathLike,
+  preprocess: Callable[[tf.Tensor], tf.Tensor],
+  preprocessing: Mapping[str, Any],
+  class_names: Sequence[str] | None = None,
+  *,
+  to_tpu: bool = False,
+) -> None:
+  """Writes a model with its current weights; a complete new export replaces an earlier one.
 
   Args:
-    model: Keras model from images, float32 [batch, height, width, 3] in [0, 255], to logits,
+    model: model from images, float32 [batch, height, width, 3] in [0, 255], to logits,
       [batch, classes].
-    directory: where the export goes; local or anything that `tf.io.gfile` writes to.
-    preprocess: function from one image file's bytes (string scalar) to the model's input, float32
-      [height, width, 3] in [0, 255]; the one that evaluation uses.
-    preprocessing: what `preprocess` does, as a JSON-able mapping, for the record.
-    class_names: names of the classes in the order of the logits, for the record.
-    to_tpu: write `tpu/`, too.
+    directory: of the export; local or anything that `tf.io.gfile` writes to.
+    preprocess: evaluation's function from one image file's bytes (string scalar) to the model's
+      input, float32 [height, width, 3] in [0, 255].
+    preprocessing: JSON-able description of `preprocess`, for export.json.
+    class_names: names of the classes in the order of the logits, for export.json.
+    to_tpu: whether to write `tpu/`, too.
 
   Raises:
-    ValueError: `model` is no image classifier, or `class_names` has another length.
-    OSError: the files could not be written; an earlier export is left as it was.
+    ValueError: `model` is not an image classifier, or `class_names` has another length.
+    OSError: the files could not be written; an earlier export is unchanged.
   """
   image_shape, num_classes = _check_classifier(model)
   if class_names is not None and len(class_names) != num_classes:
@@ -54,7 +62,7 @@ def export(model, directory, preprocess, preprocessing, class_names=None, *, to_
       f'class_names: expected one name for each of the {num_classes} classes of {model.name}, '
       f'found {len(class_names)}; give {num_classes} names or none.'
     )
-  record = {
+  export_info = {
     'model_name': model.name,
     'image_shape': list(image_shape),
     'preprocessing': dict(preprocessing),
@@ -69,13 +77,13 @@ def export(model, directory, preprocess, preprocessing, class_names=None, *, to_
     if to_tpu:
       tpu.write(folded, preprocess, os.path.join(staged, TPU_DIRECTORY))
     with_builtin_layers(model).save(os.path.join(staged, KERAS_FILE))
-    files.write_json(os.path.join(staged, RECORD_FILE), record)
+    files.write_json(os.path.join(staged, RECORD_FILE), export_info)
 
   files.replace_folder(os.fspath(directory), write, marker=RECORD_FILE)
 
 
-def with_builtin_layers(model):
-  """A copy of `model`, weights included, made of Keras' own layers where ours offer one (`builtin`).
+def with_builtin_layers(model: keras.Model) -> keras.Model:
+  """Copies a model and its weights, with Keras' own layers for ours that define `builtin()`.
 
   Keras refuses to load a file with layers that the reading program has not registered; this copy
   loads anywhere.
@@ -92,7 +100,7 @@ def with_builtin_layers(model):
 
 
 def _check_classifier(model):
-  """Returns (height, width, 3) and the number of classes of `model`, or raises ValueError."""
+  """Returns ((height, width, 3), number of classes); raises ValueError for other models."""
   if keras.backend.backend() != 'tensorflow':
     raise ValueError(
       f'A SavedModel needs the TensorFlow backend of Keras, found {keras.backend.backend()!r}; '
@@ -101,17 +109,14 @@ def _check_classifier(model):
   shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
   if len(model.inputs) != 1 or len(model.outputs) != 1 or [len(s) for s in shapes] != [4, 2]:
     raise ValueError(
-      f'Only image classifiers can be exported: expected {model.name} to map [batch, height, width, '
-      f'3] to [batch, classes], found inputs and outputs {shapes}; build it with its top.'
+      f'Only image classifiers can be exported: expected {model.name} to map [batch, height, '
+      f'width, 3] to [batch, classes], found inputs and outputs {shapes}; build it with its top.'
     )
   return shapes[0][1:], shapes[1][1]
 
 
-# ---- SavedModel
-
-
 class _Servable(tf.Module):
-  """The signatures' functions. Holds raw variables: a SavedModel needs no Keras to be loaded."""
+  """The signatures' functions, with raw variables, so that loading needs no Keras."""
 
   def __init__(self, model, preprocess):
     super().__init__()

@@ -1,21 +1,25 @@
-"""What a SavedModel computes: its inputs, its outputs, and the names of its signatures."""
+"""Inputs, outputs and signature names of our SavedModels."""
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 IMAGE_BYTES_SPEC = tf.TensorSpec([None], tf.string, 'image_bytes')
 
-# What files of the formats that TensorFlow decodes begin with: JPEG, PNG, GIF, BMP.
+# First bytes of the formats that TensorFlow decodes: JPEG, PNG, GIF, BMP.
 _IMAGE_MAGIC = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM')
 
 
-def images_spec(shape):
-  """The input `images` for images of `shape`."""
+def images_spec(shape: Sequence[int]) -> tf.TensorSpec:
+  """Returns the input `images` for images of `shape`, (height, width, 3)."""
   return tf.TensorSpec([None, *shape], tf.float32, 'images')
 
 
-def signatures(served):
-  """{name of a signature: what serves it}, from {'images' and 'image_bytes': what serves it}.
+def signatures(served: Mapping[str, Any]) -> dict[str, Any]:
+  """Adds default names to {'images': function, 'image_bytes': function}.
 
-  TFSMLayer calls the endpoint `serve` unless told otherwise, with tensors; TensorFlow Serving's clients call
+  Keras' TFSMLayer calls `serve` by default, with tensors; TensorFlow Serving's clients call
   `serving_default`, with files.
   """
   return {
@@ -26,8 +30,8 @@ def signatures(served):
   }
 
 
-def predictions(model, images):
-  """The outputs for `images`, float32 [batch, height, width, 3]."""
+def predictions(model: keras.Model, images: tf.Tensor) -> dict[str, tf.Tensor]:
+  """Returns the outputs for `images`, float32 [batch, height, width, 3]."""
   logits = tf.cast(model(images, training=False), tf.float32)
   return {
     'classes': tf.argmax(logits, axis=-1, output_type=tf.int64),
@@ -36,15 +40,17 @@ def predictions(model, images):
   }
 
 
-def decoder(preprocess, shape):
-  """A function from the contents of image files, string [batch], to images, float32 [batch, *shape].
+def decoder(
+  preprocess: Callable[[tf.Tensor], tf.Tensor], shape: Sequence[int]
+) -> Callable[[tf.Tensor], tf.Tensor]:
+  """Returns a function from contents of image files, string [batch], to float32 [batch, *shape].
 
   Args:
     preprocess: function from one file's contents to float32 `shape`.
     shape: (height, width, 3).
   """
   checked = _checked(preprocess)
-  # An error while map_fn traces leaves TensorFlow's variable scope unusable; here it harms nothing.
+  # Traced here, as an error while map_fn traces would leave TensorFlow's variable scope unusable.
   checked.get_concrete_function()
 
   def decode(image_bytes):
@@ -56,10 +62,10 @@ def decoder(preprocess, shape):
 
 
 def _checked(preprocess):
-  """Returns `preprocess` for (index in the request, bytes), refusing what no image begins with.
+  """Returns `preprocess` for (index in the request, bytes), with a check of the first bytes.
 
-  The decoder's own message does not say which element was wrong, and the usual mistake is to send
-  paths or base64 text in place of the bytes.
+  The decoder's own message does not name the wrong element, and the usual mistake is to send paths
+  or base64 text instead of the bytes.
   """
 
   @tf.function(input_signature=[(tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.string))])

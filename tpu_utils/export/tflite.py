@@ -1,13 +1,16 @@
-"""Image classifiers as TFLite files, and what these answer.
+"""Converts image classifiers to TFLite files, and runs these.
 
-Every file takes `images`, [batch, height, width, 3] in [0, 255], and gives `probabilities`, [batch, classes].
-Of the variants, see `VARIANTS`, only int8 takes and gives uint8; there an image's pixels are what goes in, and
-255 times a probability, about, is what comes out.
+A file maps `images`, [batch, height, width, 3] in [0, 255], to `probabilities`, [batch, classes].
+Both are float32, except in the variant int8 (see `VARIANTS`): it takes pixels as uint8 and returns
+about 255 times the probability as uint8.
 
-Source: tensorflow/tpu, models/official/efficientnet/export_model.py (its files want normalised images).
+Source: tensorflow/tpu, models/official/efficientnet/export_model.py (its files need normalised
+images).
 """
 import itertools
+from collections.abc import Iterable
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,24 +22,28 @@ from tpu_utils.names import check_name
 VARIANTS = {
   'float32': 'all numbers in 32 bits',
   'float16': 'weights in 16 bits, arithmetic in 32 (or 16 on a GPU)',
-  'dynamic_range': 'weights in 8 bits, activations as each image needs them',
+  'dynamic_range': 'weights in 8 bits, activations with a range for each image',
   'int8': 'everything in 8 bits, with ranges measured on representative images',
 }
 
 
-def convert(model, variant='float32', representative=None, batch_size=1):
-  """The bytes of a TFLite file.
+def convert(
+  model: keras.Model,
+  variant: str = 'float32',
+  representative: Iterable[np.ndarray] | None = None,
+  batch_size: int = 1,
+) -> bytes:
+  """Returns the content of a TFLite file; folds batch norm.
 
   Args:
-    model: `keras.Model` from images, float32 [batch, height, width, 3] in [0, 255], to logits. Its batch norm
-      is folded here.
+    model: model from images, float32 [batch, height, width, 3] in [0, 255], to logits.
     variant: a key of `VARIANTS`.
-    representative: int8: iterable of images as the model gets them, float32 [height, width, 3], on which the
-      ranges of all activations are measured. A few hundred of the training set will do. Read once.
+    representative: for int8: model inputs, float32 [height, width, 3], to measure the ranges of all
+      activations on; a few hundred of the training set are enough. Iterated once.
     batch_size: images at a time; the file takes no other number.
 
   Raises:
-    ValueError: an unknown variant, or int8 without representative images.
+    ValueError: the variant is unknown, or int8 has no representative images.
   """
   check_name('TFLite variant', variant, VARIANTS)
   function = constant_function(fold_batch_norm(model), batch_size, _probabilities)
@@ -64,15 +71,15 @@ def _probabilities(logits):
 
 
 def _calibration_batches(images, batch_size):
-  """Iterator of [batch] for the images in [0, 255], a pixel of the first set to black and one to white.
+  """Returns an iterator of [batch]; sets one pixel of the first image to 0 and one to 255.
 
-  The measured range of the input is then that of pixels, so that these go into the file as they are.
+  The measured range of the input is then [0, 255], so that uint8 pixels need no conversion.
   """
   first = next(images, None)
   if first is None:
     raise ValueError(
-      'int8 needs representative images, to measure the ranges of the activations, and there are none; give '
-      'some of the training set, or take another variant.'
+      'int8 needs representative images, to measure the ranges of the activations, and there are '
+      'none; give some of the training set, or take another variant.'
     )
   first = np.array(first, np.float32)
   first[0, 0], first[0, -1] = 0.0, 255.0
@@ -87,21 +94,25 @@ def _calibration_batches(images, batch_size):
 
 
 class Classifier:
-  """A TFLite file that answers.
+  """An image classifier run by TFLite's interpreter.
 
   Args:
-    content: the bytes of the file.
+    content: of the file.
   """
 
-  def __init__(self, content):
+  def __init__(self, content: bytes):
     with quiet():
       self._interpreter = tf.lite.Interpreter(model_content=content)
     self._interpreter.allocate_tensors()
     (self._input,) = self._interpreter.get_input_details()
     (self._output,) = self._interpreter.get_output_details()
 
-  def predict(self, images):
-    """Probabilities, float32 [n, classes], of `images`, [n, height, width, 3] in [0, 255]."""
+  def predict(self, images: np.ndarray) -> np.ndarray:
+    """Returns probabilities, float32 [n, classes].
+
+    Args:
+      images: [n, height, width, 3] in [0, 255].
+    """
     batch_size = self._input['shape'][0]
     missing = -len(images) % batch_size
     padded = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])

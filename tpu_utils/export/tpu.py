@@ -1,13 +1,16 @@
 """A SavedModel for TPUs: two graphs over the same weights, tagged `serve` and `serve, tpu`.
 
 The first runs on CPUs and GPUs. In the second the network is one call that a TPU compiles and runs
-(`TPUPartitionedCall` of a computation rewritten for a TPU); image files are decoded on the host. That is what
-TPUEstimator wrote, and what servers on TPUs load (`--saved_model_tags=serve,tpu`). Such graphs are TF1's:
-TensorFlow 2 can write and load one graph a SavedModel only.
+(`TPUPartitionedCall` of a computation rewritten for a TPU); image files are decoded on the host.
+TPUEstimator wrote this format, and servers on TPUs load it (`--saved_model_tags=serve,tpu`). It
+needs TF1 graphs: TensorFlow 2 writes and loads only one graph a SavedModel. Writing needs no TPU,
+running the second graph does.
 
-Source: tensorflow/tpu, models/official/efficientnet/main.py (`--export_to_tpu`); tensorflow/estimator,
-python/estimator/tpu/tpu_estimator.py (`inference_on_tpu`). Writing needs no TPU, running the second graph does.
+Source: tensorflow/tpu, models/official/efficientnet/main.py (`--export_to_tpu`);
+tensorflow/estimator, python/estimator/tpu/tpu_estimator.py (`inference_on_tpu`).
 """
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -17,13 +20,15 @@ from tpu_utils.export.quiet import quiet
 _OUTPUTS = ('classes', 'probabilities', 'logits')
 
 
-def write(model, preprocess, directory):
+def write(
+  model: keras.Model, preprocess: Callable[[tf.Tensor], tf.Tensor], directory: str
+) -> None:
   """Writes the SavedModel to `directory`, which must not exist.
 
   Args:
-    model: `keras.Model` from images to logits.
+    model: model from images to logits.
     preprocess: function from one image file's contents, a string scalar, to the model's input.
-    directory: where to write.
+    directory: folder to create.
   """
   with quiet():
     _write(model, preprocess, directory)
@@ -43,22 +48,25 @@ def _write(model, preprocess, directory):
   with tf.Graph().as_default():
     signatures = _signatures(model, preprocess, _variables(model), _on_tpu)
     builder.add_meta_graph(
-      [tf.saved_model.SERVING, tf.saved_model.TPU], signature_def_map=signatures, strip_default_attrs=True
+      [tf.saved_model.SERVING, tf.saved_model.TPU],
+      signature_def_map=signatures,
+      strip_default_attrs=True,
     )
   builder.save()
 
 
 def _variables(model):
-  """TF1 variables of the current graph, in the order of the model's and named like them."""
+  """Creates TF1 variables in the current graph, with the order and names of the model's."""
+  zeros = tf.compat.v1.zeros_initializer()
   with tf.compat.v1.variable_scope('', use_resource=True):
     return [
-      tf.compat.v1.get_variable(v.path, v.shape, v.dtype, initializer=tf.compat.v1.zeros_initializer())
+      tf.compat.v1.get_variable(v.path, v.shape, v.dtype, initializer=zeros)
       for v in model.variables
     ]
 
 
 def _signatures(model, preprocess, variables, run):
-  """{name: SignatureDef} in the current graph; `run(infer, images)` calls the network."""
+  """Returns {name: SignatureDef} in the current graph; `run(infer, images)` calls the network."""
 
   def infer(images):
     mapping = [(k, v.read_value()) for k, v in zip(model.variables, variables, strict=True)]
@@ -73,13 +81,15 @@ def _signatures(model, preprocess, variables, run):
     inputs = tf.compat.v1.placeholder(spec.dtype, spec.shape, spec.name)
     images = decode(inputs) if spec.dtype == tf.string else inputs
     outputs = dict(zip(_OUTPUTS, run(infer, images), strict=True))
-    served[spec.name] = tf.compat.v1.saved_model.predict_signature_def({spec.name: inputs}, outputs)
+    served[spec.name] = tf.compat.v1.saved_model.predict_signature_def(
+      {spec.name: inputs}, outputs
+    )
   return serving.signatures(served)
 
 
 def _on_tpu(infer, images):
-  """Calls `infer` on whichever TPU core is free."""
-  from tensorflow.python.framework import function  # TensorFlow has no public name for it.
+  """Calls `infer` on a free TPU core."""
+  from tensorflow.python.framework import function  # TensorFlow has no public equivalent.
 
   # The variables must stay references in the call: the runtime then puts them on the TPU once.
   @function.Defun(capture_resource_var_by_value=False)

@@ -1,1 +1,1 @@
-"""Jobs of image classifiers that the papers' scripts share: train, fine-tune, evaluate, compare networks."""
+"""Jobs of image classifiers that the papers' scripts share: train, fine-tune, evaluate, compare."""

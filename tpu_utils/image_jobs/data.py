@@ -1,4 +1,4 @@
-"""From the settings of data (`config.DataConfig`) to the input that the trainer reads."""
+"""Opens the data set that a `config.DataConfig` names, and makes the trainer's input of it."""
 import dataclasses
 from typing import Any
 
@@ -8,7 +8,7 @@ from tpu_utils.images import digits
 from tpu_utils.images.fake_input import FakeInput
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import open_dataset
-from tpu_utils.images.spec import Augmentation
+from tpu_utils.images.spec import Augmentation, PreprocessSpec
 
 _SPLITS_READ = {
   'train': ['train'], 'eval': ['validation'], 'train_and_eval': ['train', 'validation'],
@@ -18,18 +18,20 @@ _COUNTS = {'train': 'num_train_images', 'validation': 'num_eval_images'}
 
 
 def open_data(data: config.DataConfig, mode: str) -> tuple[Any, dict[str, int]]:
-  """Opens the data set. No tensor is made, so the strategy can be made afterwards.
+  """Opens the data set and counts its images and classes.
+
+  Makes no tensor, so that the strategy can be created afterwards.
 
   Args:
     data: the settings.
-    mode: the job's.
+    mode: of the job; only the splits that it reads are opened.
 
   Returns:
-    (data set, {setting: value} found in it). The data set is None where none is read: the null input,
-    and an export for which the user gave the number of classes.
+    (data set, {setting: size counted in it}). The data set is None if none is read: for fake input,
+    and for an export with a given number of classes.
 
   Raises:
-    ValueError: there are no such data, or they do not fit the settings.
+    ValueError: the data are missing or do not fit the settings.
   """
   if data.is_fake or (mode == 'export' and 'num_label_classes' in data.given):
     return None, {}
@@ -42,34 +44,34 @@ def open_data(data: config.DataConfig, mode: str) -> tuple[Any, dict[str, int]]:
     data.holdout_fraction,
   )
   splits = _SPLITS_READ.get(mode, [])
-  found = {_COUNTS[split]: len(dataset.open(split)) for split in splits}
+  sizes = {_COUNTS[split]: len(dataset.open(split)) for split in splits}
   if dataset.num_classes:
-    found['num_label_classes'] = dataset.num_classes
-  return dataset, found
+    sizes['num_label_classes'] = dataset.num_classes
+  return dataset, sizes
 
 
 def with_data(resolved: settings.Resolved, mode: str) -> tuple[Any, settings.Resolved]:
-  """Opens the data set of a script, and takes its sizes over where neither user nor job gave any.
+  """Opens the data set of a script, and takes its sizes unless the user or a job gave them.
 
-  Prints what it takes over.
+  Prints the settings that change.
 
   Args:
     resolved: settings, a `config.DataConfig` among them.
-    mode: the job's.
+    mode: of the job.
 
   Returns:
-    (data set or None as of `open_data`, settings).
+    (data set or None, see `open_data`; settings with the sizes).
 
   Raises:
-    ValueError: there are no such data, or they do not fit the settings.
+    ValueError: the data are missing or do not fit the settings.
   """
-  dataset, found = open_data(resolved.get(config.DataConfig), mode)
-  # What the job of a checkpoint had stays: its model may have a background class, say.
-  found = {name: value for name, value in found.items() if name not in resolved.facts}
-  changes = resolved.changes(found)
+  dataset, sizes = open_data(resolved.get(config.DataConfig), mode)
+  # The job that wrote a checkpoint comes first: its model may have a background class, say.
+  sizes = {name: value for name, value in sizes.items() if name not in resolved.facts}
+  changes = resolved.changes(sizes)
   if changes:
     print(f'{dataset.name}: {settings.as_flags(changes)}')
-  resolved = resolved.with_facts(found)
+  resolved = resolved.with_facts(sizes)
   num_classes = resolved.get(config.DataConfig).num_label_classes
   if dataset is not None and dataset.num_classes and num_classes < dataset.num_classes:
     raise ValueError(
@@ -79,19 +81,26 @@ def with_data(resolved: settings.Resolved, mode: str) -> tuple[Any, settings.Res
   return dataset, resolved
 
 
-def make_input(spec, data, dataset, seed=0, use_bfloat16=False, augmentation=None):
-  """The input of a job.
+def make_input(
+  spec: PreprocessSpec,
+  data: config.DataConfig,
+  dataset: Any,
+  seed: int = 0,
+  use_bfloat16: bool = False,
+  augmentation: Augmentation | None = None,
+) -> ImageNetInput | FakeInput:
+  """Returns the input of a job.
 
   Args:
-    spec: the model's `PreprocessSpec`.
-    data: a `config.DataConfig`.
-    dataset: what `open_data` gave.
+    spec: the model's preprocessing.
+    data: the settings.
+    dataset: from `open_data`; None for fake input.
     seed: of the order and the augmentation.
-    use_bfloat16: images in bfloat16.
-    augmentation: `Augmentation` of training, to which the flags' policies and mixing are added; None for
-      the official one, or what digits can take.
+    use_bfloat16: whether images are bfloat16.
+    augmentation: of training; the settings' policies and mixing are added. None for the official
+      one, or the digits' own.
   """
-  common = {
+  common: dict[str, Any] = {
     'train_batch_size': data.train_batch_size,
     'eval_batch_size': data.eval_batch_size,
     'num_label_classes': data.num_label_classes,

@@ -1,10 +1,13 @@
-"""`python -m PACKAGE.eval_ckpt_main`: names what is on photographs, or measures a checkpoint's accuracy.
+"""`python -m PACKAGE.eval_ckpt_main`: classifies photographs, or measures a checkpoint's accuracy.
 
-Source: tensorflow/tpu, models/official/efficientnet/eval_ckpt_main.py and utils.py (`EvalCkptDriver`), whose flags
-are here. TensorFlow is imported only once the flags are known to be right.
+Source of the flags: tensorflow/tpu, models/official/efficientnet/eval_ckpt_main.py and utils.py
+(`EvalCkptDriver`). TensorFlow is imported only once the flags have been checked.
 """
+from __future__ import annotations
+
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tpu_utils import files
 from tpu_utils.command_line import job_flags, settings
@@ -16,24 +19,30 @@ from tpu_utils.image_jobs.script import PRETRAINED
 from tpu_utils.images import class_names, spec
 from tpu_utils.weights import READERS
 
+if TYPE_CHECKING:
+  from tpu_utils.image_jobs.loading import Classifier
+
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig(settings.Checked):
-  """Which checkpoint is evaluated, and how."""
+  """Checkpoint to evaluate, and how."""
 
   ckpt_dir: str = setting(
     None,
-    'The checkpoint: --model_dir of a job, whose settings are taken over, and its best; a folder, prefix or file of any program '
-    'that tpu_utils.weights reads; a SavedModel or a .keras file; or `pretrained`, ImageNet weights from a package, '
-    'which models that have such take by default.',
+    'The checkpoint: --model_dir of a job (its best one, with the settings of the job); a folder, '
+    'prefix or file of any program that tpu_utils.weights reads; a SavedModel or .keras file; or '
+    '`pretrained`: ImageNet weights from a package, the default of models that have such.',
     type=str,
   )
-  source: str = setting('auto', 'Whose checkpoint it is; auto: the file says.', choices=('auto', *READERS))
-  enable_ema: bool = setting(True, 'Take the moving averages where the checkpoint has them.')
+  source: str = setting(
+    'auto', 'Program that wrote the checkpoint; auto: recognised from the file.',
+    choices=('auto', *READERS),
+  )  # fmt: skip
+  enable_ema: bool = setting(True, 'Load the moving averages if the checkpoint has them.')
   runmode: str = setting(
     None,
-    'examples: name what is on images. imagenet: measure top-1 and top-5 accuracy. By default the one for which '
-    'there are images.',
+    'examples: classify images. imagenet: measure top-1 and top-5 accuracy. By default the one '
+    'that has images.',
     choices=('examples', 'imagenet'),
     type=str,
   )
@@ -46,65 +55,76 @@ class EvalConfig(settings.Checked):
 
 @dataclasses.dataclass(frozen=True)
 class ExamplesConfig(settings.Checked):
-  """Photographs: IMAGE... behind the flags."""
+  """Photographs: IMAGE... after the flags."""
 
-  example_img: str = setting(None, 'An image; the same as naming it behind the flags.', type=str)
+  example_img: str = setting(None, 'An image; the same as naming it after the flags.', type=str)
   labels_map_file: str = setting(
-    None, 'JSON file of {"0": "name of the first class", ...}; by default ImageNet\'s names.', type=str
+    None, 'JSON file of {"0": "name of the first class", ...}; by default ImageNet\'s names.',
+    type=str,
+  )  # fmt: skip
+  picture: str = setting(
+    None, 'Picture to draw: each photograph with its five likeliest classes.', type=str
   )
-  picture: str = setting(None, 'Picture to draw: each photograph with its five likeliest classes.', type=str)
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(settings.Checked):
-  """Images with known classes, and how they are prepared."""
+  """Images with known classes, and their preprocessing."""
 
   imagenet_eval_glob: str = setting(
-    None, "Pattern of ImageNet's validation images, such as '/imagenet/ILSVRC2012*.JPEG'; taken in order.", type=str
-  )
+    None, "Pattern of ImageNet's validation images, such as '/imagenet/ILSVRC2012*.JPEG'; read in "
+    'order of name.', type=str
+  )  # fmt: skip
   imagenet_eval_label: str = setting(
-    None, 'File with the class of each of them, a line each, from 0.', type=str
+    None, 'File with the class of each of them, from 0, one a line.', type=str
   )
   data_dir: str = setting(
-    '', 'Instead: folder of TFRecord shards (validation-*), or of images in a folder for each class.'
+    '', 'Instead: folder of TFRecord shards (validation-*), or of images in a folder a class.'
   )
   dataset: str = setting(None, 'Instead: a set of TensorFlow Datasets.', type=str)
   tfds_data_dir: str = setting(None, 'Where --dataset was prepared.', type=str)
   eval_split: str = setting(None, '--dataset: the split to evaluate on.', type=str)
-  num_images: int = setting(5000, 'How many of the images; -1 for all.', at_least=-1)
-  num_label_classes: int = setting(None, 'Classes of the model; by default its own.', type=int, at_least=2)
-  include_background_label: bool = setting(
-    None, 'Whether class 0 of the model is the background; by default if it has 1001.', type=bool
+  num_images: int = setting(5000, 'Greatest number of images; -1 for all.', at_least=-1)
+  num_label_classes: int = setting(
+    None, 'Classes of the model; by default its own.', type=int, at_least=2
   )
+  include_background_label: bool = setting(
+    None, 'Whether class 0 of the model is the background; by default, whether it has 1001.',
+    type=bool,
+  )  # fmt: skip
   advprop_preprocessing: bool = setting(False, 'Scale images as AdvProp checkpoints expect.')
   crop_rule: str = setting(
-    None, 'Central crop; by default what the model was made for.', choices=spec.CROPS, type=str
+    None, "Central crop; by default the model's.", choices=spec.CROPS, type=str
   )
   interpolation: str = setting(
-    None, 'How images are resized; by default what the model was made for.', choices=spec.INTERPOLATIONS, type=str
+    None, "Resizing method; by default the model's.", choices=spec.INTERPOLATIONS, type=str
   )
 
   def __post_init__(self):
     super().__post_init__()
     if bool(self.imagenet_eval_glob) != bool(self.imagenet_eval_label):
-      raise ValueError('--imagenet_eval_glob and --imagenet_eval_label go together: images, and their classes.')
+      raise ValueError(
+        '--imagenet_eval_glob and --imagenet_eval_label go together: images, and their classes.'
+      )
     if self.imagenet_eval_glob and (self.data_dir or self.dataset):
-      raise ValueError('--imagenet_eval_glob, --data_dir and --dataset name different images; give one.')
+      raise ValueError(
+        '--imagenet_eval_glob, --data_dir and --dataset name different images; give one.'
+      )
 
   @property
-  def advprop(self):
-    """As training calls it."""
+  def advprop(self) -> bool:
+    """The name that training uses for `advprop_preprocessing`."""
     return self.advprop_preprocessing
 
   @property
-  def has_images(self):
-    """Whether any were named."""
+  def has_images(self) -> bool:
+    """Whether the user named images."""
     return bool(self.imagenet_eval_glob or self.data_dir or self.dataset)
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """What one paper adds to the shared evaluation script.
+  """The shared evaluation script for one paper.
 
   Attributes:
     training: the paper's `script.Training`, which knows the models.
@@ -112,7 +132,7 @@ class Evaluation:
   """
 
   training: script.Training
-  has_pretrained: Callable = lambda name: False
+  has_pretrained: Callable[[str], bool] = lambda name: False
 
   def script(self, doc: str, module: str, recipes: Mapping[str, Recipe] | None = None) -> Script:
     """Makes the script; see `Script` for the arguments."""
@@ -125,8 +145,10 @@ class Evaluation:
       recipes=recipes or {},
     )
 
-  def evaluate(self, resolved: settings.Resolved, photographs=()):
-    """Names the classes of photographs, or measures accuracy.
+  def evaluate(
+    self, resolved: settings.Resolved, photographs: Sequence[str] = ()
+  ) -> dict[str, Any]:
+    """Classifies photographs, or measures accuracy.
 
     Args:
       resolved: the settings.
@@ -134,6 +156,9 @@ class Evaluation:
 
     Returns:
       The results, as in `--output_json`.
+
+    Raises:
+      ValueError, OSError: a setting, the checkpoint or an image is missing or wrong.
     """
     config, examples, model, _ = resolved
     photographs = [*photographs, *filter(None, [examples.example_img])]
@@ -161,16 +186,16 @@ class Evaluation:
     background = data.include_background_label
     if background is None:
       background = classifier.num_classes == 1001
-    results = {
+    results: dict[str, Any] = {
       'model_name': resolved[2].model_name, 'ckpt_dir': checkpoint, 'enable_ema': config.enable_ema,
     }  # fmt: skip
     if mode == 'examples':
       names = names_of_classes(examples.labels_map_file, classifier, background, is_digits)
-      results['examples'] = predictions.examples(
+      results['examples'] = predictions.classify_photographs(
         classifier, photographs, names, background, config.batch_size, examples.picture
       )
     else:
-      results |= predictions.validation(classifier, data, background, config.batch_size)
+      results |= predictions.measure_accuracy(classifier, data, background, config.batch_size)
     if config.output_json:
       files.write_json(config.output_json, results)
     return results
@@ -181,10 +206,10 @@ class Evaluation:
 
     config, _, model_config, data = resolved
     model_spec = self.training.resolve_model(model_config)
-    wanted = loading.fitted_spec(model_spec.spec, model_config, data, is_digits)
+    wanted = script.fitted_spec(model_spec.spec, model_config, data, is_digits)
     if checkpoint != PRETRAINED and loading.is_program(checkpoint):
       return loading.from_file(checkpoint, wanted)
-    model = loading.load(
+    model = loading.load_model(
       model_spec,
       model_config,
       wanted,
@@ -200,10 +225,9 @@ class Evaluation:
 
 
 def _like_job(resolved, job):
-  """Takes the settings of a job over, but not its images, which are for the user to name.
+  """Returns the settings with those of the job, except its images, and the changed flags as text.
 
-  Returns:
-    (settings, text of the flags that changed).
+  The user names the images to evaluate on.
   """
   if job is None:
     return resolved, ''
@@ -216,26 +240,33 @@ def _like_job(resolved, job):
 def _check_images(mode, photographs, data, is_digits):
   if mode == 'examples' and not photographs:
     raise ValueError(
-      'No images: name some behind the flags, as in `... photo.jpg`; or for accuracies give --data_dir, --dataset, '
-      'or --imagenet_eval_glob and --imagenet_eval_label.'
+      'No images: name some after the flags, as in `... photo.jpg`; or for accuracies give '
+      '--data_dir, --dataset, or --imagenet_eval_glob and --imagenet_eval_label.'
     )
   if mode == 'imagenet' and photographs:
-    raise ValueError(f'{photographs[0]!r} has no known class; --runmode=imagenet takes its images from --data_dir.')
+    raise ValueError(
+      f'{photographs[0]!r} has no known class; --runmode=imagenet takes its images from --data_dir.'
+    )
   if mode == 'imagenet' and not data.has_images and not is_digits:
     raise ValueError(
-      '--runmode=imagenet needs images with known classes: --data_dir, --dataset, or --imagenet_eval_glob and '
-      '--imagenet_eval_label.'
+      '--runmode=imagenet needs images with known classes: --data_dir, --dataset, or '
+      '--imagenet_eval_glob and --imagenet_eval_label.'
     )
 
 
-def names_of_classes(labels_map_file, classifier, background, is_digits):
-  """Names of the classes without the background.
+def names_of_classes(
+  labels_map_file: str | None, classifier: Classifier, background: bool, is_digits: bool
+) -> list[str]:
+  """Returns the names of the classes without the background.
 
   Args:
     labels_map_file: path, or None.
-    classifier: `loading.Classifier`.
+    classifier: the classifier.
     background: whether its class 0 is the background.
     is_digits: whether it learnt the embedded digits.
+
+  Raises:
+    ValueError, OSError: see `class_names.read`.
   """
   count = classifier.num_classes - background
   if labels_map_file:

@@ -1,17 +1,19 @@
-"""Experiments that train many networks: the same job for each, results that outlive a stop, a table and a plot.
+"""Experiments that train many networks with the same settings and compare their results.
 
-Each network is a job of an `script.Training`, in a folder of its own below --model_dir. Its result is
-a line of `results.jsonl`; networks that have theirs are not trained again, and one that was stopped goes on
-from its checkpoint.
+Each network is a job of a `script.Training`, in a folder of its own below --model_dir. Its result
+is a line of `results.jsonl`. An experiment that was stopped resumes: networks with a result are not
+trained again, and an unfinished one resumes from its checkpoint.
 """
+from __future__ import annotations
+
 import dataclasses
 import gc
 import io
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tpu_utils import config, files
 from tpu_utils.command_line import settings
@@ -19,7 +21,10 @@ from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import script
 
-# Flags of a job that may change from one start of an experiment to the next.
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
+
+# Flags of a job that may change when an experiment resumes.
 _FREE = ('model_dir', 'seed', 'log_step_count_steps', 'skip_host_call', 'recipe')
 
 
@@ -28,8 +33,9 @@ class ExperimentConfig(settings.Checked):
   """Base of the experiments' own settings."""
 
   runs: int = setting(
-    1, 'Times that each network is trained, from --seed on each time with the next; tables have the means.', at_least=1
-  )
+    1, 'Runs of each network, with the seeds --seed, --seed + 1, ...; tables show the means.',
+    at_least=1,
+  )  # fmt: skip
   dry_run: bool = setting(False, 'Print the networks with their sizes and costs, and train none.')
 
 
@@ -39,9 +45,9 @@ class Trial:
 
   Attributes:
     name: of its folder and its lines in the results.
-    flags: {flag of the script: value} that make the network.
-    parameters: learnable numbers.
-    multiply_adds: of one image.
+    flags: {flag of the script: value} that define the network.
+    parameters: number of learnable parameters.
+    multiply_adds: for one image.
   """
 
   name: str
@@ -52,7 +58,7 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-  """What a network reached after its last step: means over its runs."""
+  """Results of a network after its last step: means over its runs."""
 
   error: float  # Top-1, percent.
   deviation: float  # Standard deviation of the error between runs; 0 for one run.
@@ -60,11 +66,13 @@ class Score:
   runs: int
 
   @property
-  def error_text(self):
+  def error_text(self) -> str:
+    """The error in percent, with its deviation if there are several runs."""
     return f'{self.error:.2f}{self._spread}'
 
   @property
-  def accuracy_text(self):
+  def accuracy_text(self) -> str:
+    """The top-1 accuracy, formatted as `error_text`."""
     return f'{100 - self.error:.2f}{self._spread}'
 
   @property
@@ -75,12 +83,12 @@ class Score:
 def own_recipes(
   recipes: Mapping[str, Recipe], module: str, changes: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Recipe]:
-  """Makes the recipes of an experiment from those of the training script that it repeats.
+  """Derives the recipes of an experiment from those of a training script.
 
   Args:
     recipes: of the training script.
     module: the experiment's script.
-    changes: {name of a recipe: {flag: value} in place of its own}; others are left out.
+    changes: {recipe: {flag: value} that override its settings}; other recipes are left out.
   """
   own = {}
   for name, settings_changed in changes.items():
@@ -100,9 +108,9 @@ def own_recipes(
 
 
 class Experiment:
-  """Trains networks in a folder, one after the other.
+  """Trainings of several networks in one folder, one after the other.
 
-  Opens the data set, which gives the settings that the user did not.
+  Opens the data set and takes its sizes, as `data.with_data` does.
 
   Args:
     resolved: the settings of the script, an `ExperimentConfig` among them.
@@ -110,13 +118,14 @@ class Experiment:
 
   Attributes:
     config: that `ExperimentConfig`.
-    resolved: the settings with the facts of the data.
+    resolved: the settings with the sizes of the data.
 
   Raises:
-    ValueError: another mode than training, an export, or several workers; no such data.
+    ValueError: the mode is not train_and_eval, an export or several workers are asked for, or the
+      data are missing.
   """
 
-  def __init__(self, resolved: settings.Resolved, train: Callable):
+  def __init__(self, resolved: settings.Resolved, train: Callable[[settings.Resolved], None]):
     job, hardware = resolved.get(config.JobConfig), resolved.get(config.HardwareConfig)
     if job.mode != 'train_and_eval':
       raise ValueError(f'--mode={job.mode}: an experiment trains and evaluates; leave --mode out.')
@@ -124,10 +133,10 @@ class Experiment:
       raise ValueError('--export_dir: an experiment exports none of its networks; leave it out.')
     workers = hardware.strategy == 'auto' and os.environ.get('TF_CONFIG')
     if hardware.strategy == 'multi_worker' or workers:
-      # TensorFlow connects workers once in a process, and every network would connect them anew.
+      # TensorFlow connects workers once a process, and every network would connect them again.
       raise ValueError(
-        'An experiment trains many networks in one process, which several workers cannot; use one machine: '
-        'unset TF_CONFIG, or give --strategy=mirrored or --strategy=one_device.'
+        'An experiment trains many networks in one process, which several workers cannot; use one '
+        'machine: unset TF_CONFIG, or give --strategy=mirrored or --strategy=one_device.'
       )
     script.check_data_folder(resolved.get(config.DataConfig))
     if resolved.origin:
@@ -140,31 +149,35 @@ class Experiment:
     self._job = self.resolved.get(config.JobConfig)
     self._train_job = train
 
-  def scores(self, trials):
-    """Trains the networks that have no results yet.
+  def scores(self, trials: Sequence[Trial]) -> dict[str, Score]:
+    """Trains the networks that have no result yet.
 
     Returns:
-      {name: `Score`} of all of them.
+      {name: `Score`} of all networks.
 
     Raises:
-      ValueError: no folder, or one whose networks had other flags; training diverged.
-      cli.Interrupted: SIGTERM came; the state is saved.
+      ValueError: --model_dir is missing or holds results of other flags, or training diverged.
+      cli.Interrupted: SIGTERM arrived; the state is saved.
     """
     self._claim_folder()
-    found = self._found()
-    missing = [job for job in self._jobs(trials) if job not in found]
+    results = self._results()
+    missing = [job for job in self._jobs(trials) if job not in results]
     by_name = {trial.name: trial for trial in trials}
     start = time.monotonic()
     for i, (name, seed) in enumerate(missing):
-      trial = by_name[name]
-      left = f'; about {_minutes((time.monotonic() - start) / i * (len(missing) - i))} left' if i else ''
-      print(f'\n[{i + 1} of {len(missing)} networks to train{left}] {name}, seed {seed}', flush=True)
-      self._train(trial, seed)
-    found = self._found()
-    return {trial.name: _score([found[job] for job in self._jobs([trial])]) for trial in trials}
+      left = ''
+      if i:
+        seconds = (time.monotonic() - start) / i * (len(missing) - i)
+        left = f'; about {_minutes(seconds)} left'
+      print(
+        f'\n[{i + 1} of {len(missing)} networks to train{left}] {name}, seed {seed}', flush=True
+      )
+      self._train(by_name[name], seed)
+    results = self._results()
+    return {trial.name: _score([results[job] for job in self._jobs([trial])]) for trial in trials}
 
-  def path(self, name):
-    """Path of a file beside the results."""
+  def path(self, name: str) -> str:
+    """Returns the path of a file in the folder of the experiment."""
     return os.path.join(self._job.model_dir, name)
 
   def _jobs(self, trials):
@@ -172,8 +185,8 @@ class Experiment:
     names = dict.fromkeys(trial.name for trial in trials)
     return [(name, first + i) for name in names for i in range(self.config.runs)]
 
-  def _found(self):
-    """{(network, seed): its line of the results}."""
+  def _results(self):
+    """Returns {(network, seed): its line of the results}."""
     lines = files.read_json_lines(self.path('results.jsonl'))
     return {(line['network'], line['seed']): line for line in lines}
 
@@ -196,11 +209,11 @@ class Experiment:
       **last,
     }
     files.append_json_line(self.path('results.jsonl'), line)
-    keras.utils.clear_session()  # Or the networks would pile up in memory.
+    keras.utils.clear_session()  # Else the networks stay in memory.
     gc.collect()
 
   def _claim_folder(self):
-    """Notes the flags that all networks share; a folder of others is refused."""
+    """Writes the flags that all networks share; refuses a folder with other flags."""
     import tensorflow as tf
 
     from tpu_utils import runner
@@ -237,16 +250,16 @@ def _minutes(seconds):
   return f'{seconds / 60:.0f} min' if seconds > 90 else f'{seconds:.0f} s'
 
 
-def count(number):
-  """A number of parameters or multiply-adds in three digits or so: 25.0M, 4.23G."""
+def count(number: int) -> str:
+  """Formats a number of parameters or multiply-adds with about three digits: 25.0M, 4.23G."""
   for unit, size in (('G', 1e9), ('M', 1e6), ('k', 1e3)):
     if number >= size:
       return f'{number / size:.{1 if number >= 10 * size else 2}f}{unit}'
   return str(number)
 
 
-def save_figure(figure, path):
-  """Writes a matplotlib figure as PNG, whole or not at all."""
+def save_figure(figure: Figure, path: str) -> None:
+  """Writes a matplotlib figure as PNG; an interrupted write leaves no partial file."""
   png = io.BytesIO()
   figure.savefig(png, format='png', dpi=150, bbox_inches='tight')
   files.write_bytes(path, png.getvalue())

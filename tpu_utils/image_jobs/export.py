@@ -1,6 +1,7 @@
-"""`python -m PACKAGE.export_model`: a checkpoint as SavedModel, `.keras` and TFLite, and how good each is.
+"""`python -m PACKAGE.export_model`: exports a checkpoint as SavedModel, `.keras` and TFLite.
 
-TensorFlow is imported only once the settings are known to be right.
+It measures the accuracy of each file, too. TensorFlow is imported only once the settings have been
+checked.
 """
 import dataclasses
 import os
@@ -18,37 +19,39 @@ _VARIANTS = ('float32', 'float16', 'dynamic_range', 'int8')
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig(settings.Checked):
-  """Which checkpoint is exported, and where to."""
+  """Checkpoint to export, and files to write."""
 
   ckpt_dir: str = setting(
     None,
-    'The checkpoint: --model_dir of a job, whose settings are taken over and whose best checkpoint is exported; '
-    'or a folder, prefix or file of any program that tpu_utils.weights reads; or `pretrained`.',
+    'The checkpoint: --model_dir of a job (its best one, with the settings of the job); a folder, '
+    'prefix or file of any program that tpu_utils.weights reads; or `pretrained`.',
     type=str,
   )
-  enable_ema: bool = setting(True, 'Take the moving averages where the checkpoint has them.')
+  enable_ema: bool = setting(True, 'Load the moving averages if the checkpoint has them.')
   image_size: int = setting(None, 'The same as --input_image_size.', type=int, at_least=1)
   output_saved_model_dir: str = setting(
-    None, 'Folder for the SavedModel, the .keras file and their record.', type=str
+    None, 'Folder for the SavedModel, the .keras file and export.json.', type=str
   )
   export_to_tpu: bool = setting(
-    False, 'Write a SavedModel for TPUs, too (tags serve and serve,tpu), to tpu/ in that folder.'
+    False, 'Also write a SavedModel for TPUs (tags serve and serve,tpu) to tpu/ in that folder.'
   )
   output_tflite: str = setting(None, 'TFLite file to write.', type=str)
   quantize: bool = setting(True, 'The TFLite file computes in 8 bits; --noquantize: in float32.')
   tflite_variants: str = setting(
     None,
-    'Instead of --quantize, any of ' + ', '.join(_VARIANTS) + ' with commas between, or `all`: one file each, '
-    'named like --output_tflite with the variant before its ending.',
+    'Instead of --quantize, any of ' + ', '.join(_VARIANTS) + ' with commas between, or `all`: one '
+    'file each, named like --output_tflite with the variant before its ending.',
     type=str,
   )
   batch_size: int = setting(1, 'Images that the TFLite file takes at a time.', at_least=1)
   num_steps: int = setting(
-    2000, 'Training images on which the ranges of an int8 file are measured; all if there are fewer.', at_least=1
-  )
+    2000, 'Training images to measure the ranges of an int8 file on; all if there are fewer.',
+    at_least=1,
+  )  # fmt: skip
   num_eval_images: int = setting(
-    1000, 'Evaluation images on which the accuracy of each file is measured; all if there are fewer.', at_least=1
-  )
+    1000, 'Evaluation images to measure the accuracy of each file on; all if there are fewer.',
+    at_least=1,
+  )  # fmt: skip
 
   def __post_init__(self):
     super().__post_init__()
@@ -59,8 +62,8 @@ class ExportConfig(settings.Checked):
     for variant in self.variants():
       check_name('--tflite_variants', variant, (*_VARIANTS, 'all'))
 
-  def variants(self):
-    """{TFLite variant: file to write}."""
+  def variants(self) -> dict[str, str]:
+    """Returns {TFLite variant: file to write}."""
     if not self.output_tflite:
       return {}
     if not self.tflite_variants:
@@ -83,13 +86,16 @@ DataConfig = settings.subset(
     'advprop',
     'num_label_classes',
   ),
-  'Images to measure ranges and accuracy on (those of the job if --ckpt_dir is one), and how they are prepared.',
+  'Images to measure ranges and accuracy on (those of the job if --ckpt_dir is one), and their '
+  'preprocessing.',
   data_dir=setting(
-    '', 'Folder of ImageNet-format TFRecord shards, or of images (train/CLASS/*.jpg and validation/CLASS/*.jpg).'
-  ),
+    '', 'Folder of ImageNet-format TFRecord shards, or of images (train/CLASS/*.jpg and '
+    'validation/CLASS/*.jpg).'
+  ),  # fmt: skip
   num_label_classes=setting(
-    None, "Classes of the model; by default its own. 1001: class 0 is the background.", type=int, at_least=2
-  ),
+    None, 'Classes of the model; by default its own. 1001: class 0 is the background.', type=int,
+    at_least=2,
+  ),  # fmt: skip
 )
 
 
@@ -104,8 +110,12 @@ class Export:
     groups = (ExportConfig, self.training.model_groups[0], DataConfig)
     return Script(doc=doc, groups=groups, run=self.export)
 
-  def export(self, resolved: settings.Resolved):
-    """Writes the files that the settings ask for, and measures them."""
+  def export(self, resolved: settings.Resolved) -> None:
+    """Writes the files that the settings name, and measures their accuracy.
+
+    Raises:
+      ValueError, OSError: a setting, the checkpoint or an image is missing or wrong.
+    """
     config = resolved[0]
     _check_complete(config)
     job = None if config.ckpt_dir == PRETRAINED else job_flags.of_checkpoint(config.ckpt_dir)
@@ -117,8 +127,8 @@ class Export:
     is_digits = job_flags.learnt_digits(job) and not has_images
     if 'int8' in config.variants() and not (has_images or is_digits):
       raise ValueError(
-        'An int8 file needs images to measure the ranges of its numbers on: give --data_dir or --dataset; or '
-        '--noquantize for a float32 file.'
+        'An int8 file needs images to measure the ranges of its numbers on: give --data_dir or '
+        '--dataset; or --noquantize for a float32 file.'
       )
     script.check_data_folder(data)
     if taken_over:
@@ -128,8 +138,8 @@ class Export:
     from tpu_utils.image_jobs import loading
 
     model_spec = self.training.resolve_model(model_config)
-    spec = loading.fitted_spec(model_spec.spec, model_config, data, is_digits)
-    model = loading.load(
+    spec = script.fitted_spec(model_spec.spec, model_config, data, is_digits)
+    model = loading.load_model(
       model_spec,
       model_config,
       spec,
@@ -138,24 +148,26 @@ class Export:
       advprop=data.advprop,
       use_ema=config.enable_ema,
     )
-    images = model_files.Images(data, spec, model.output_shape[-1]) if has_images or is_digits else None
+    images = None
+    if has_images or is_digits:
+      images = model_files.Images(data, spec, model.output_shape[-1])
     model_files.write(model, spec, images, config)
 
 
 def _check_complete(config):
   if config.ckpt_dir is None:
     raise ValueError(
-      '--ckpt_dir is missing: the checkpoint to export, for example --ckpt_dir=runs/NAME of a job of main.py.'
+      '--ckpt_dir is missing: the checkpoint to export, for example --ckpt_dir=runs/NAME of a job '
+      'of main.py.'
     )
   if not config.output_saved_model_dir and not config.output_tflite:
     raise ValueError('Nothing to write: give --output_saved_model_dir, --output_tflite or both.')
 
 
 def _like_job(resolved, job):
-  """Takes the settings of a job over, those of its images too unless the user named others.
+  """Returns the settings with those of the job, and the changed flags as text.
 
-  Returns:
-    (settings, text of the flags that changed).
+  The images are the job's, too, unless the user named others.
   """
   if job is None:
     return resolved, ''

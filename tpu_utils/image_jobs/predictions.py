@@ -1,5 +1,8 @@
-"""What a classifier says of photographs, as text and as a picture; and how often it is right."""
+"""Predictions of an image classifier: guesses for photographs, and accuracy on labelled images."""
 import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,32 +13,76 @@ from tpu_utils.images import preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import interface, open_dataset
 from tpu_utils.images.sources.image_folder import ImageFiles
+from tpu_utils.images.spec import PreprocessSpec
+
+if TYPE_CHECKING:
+  from tpu_utils.image_jobs.evaluate import DataConfig
+  from tpu_utils.image_jobs.loading import Classifier
 
 TOP = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Guess:
-  """A class that a classifier considers."""
+  """One of the likeliest classes of an image."""
 
   number: int
   label: str
   probability: float
 
 
-def read_images(paths, spec):
-  """Photographs as a model takes them.
+def classify_photographs(
+  classifier: 'Classifier',
+  photographs: Sequence[str],
+  names: Sequence[str],
+  background: bool,
+  batch_size: int,
+  picture: str | None = None,
+) -> dict[str, list[dict[str, Any]]]:
+  """Prints the five likeliest classes of each photograph.
+
+  Args:
+    classifier: the classifier.
+    photographs: paths of the images.
+    names: of the classes without the background.
+    background: whether class 0 of the classifier is the background.
+    batch_size: images at a time.
+    picture: file to draw the guesses to, or None.
+
+  Returns:
+    {path: list of {'class', 'label', 'probability'}}.
+
+  Raises:
+    ValueError, OSError: see `read_images` and `draw`.
+  """
+  images = read_images(photographs, classifier.spec)
+  parts = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+  probabilities = np.concatenate([classifier.predict(part) for part in parts])
+  all_guesses = [top_guesses(row, names, background) for row in probabilities]
+  for path, guesses in zip(photographs, all_guesses, strict=True):
+    print(guesses_text(path, guesses))
+  if picture:
+    draw(picture, photographs, all_guesses)
+    print(f'Drawn to {picture}.')
+  return {
+    path: [{'class': g.number, 'label': g.label, 'probability': g.probability} for g in guesses]
+    for path, guesses in zip(photographs, all_guesses, strict=True)
+  }
+
+
+def read_images(paths: Sequence[str], spec: PreprocessSpec) -> np.ndarray:
+  """Reads photographs and prepares them for a model.
 
   Args:
     paths: image files: JPEG, PNG, GIF, BMP.
-    spec: `PreprocessSpec`.
+    spec: the model's preprocessing.
 
   Returns:
     float32 [n, size, size, 3] in [0, 255].
 
   Raises:
-    OSError: a file that is not there or cannot be read.
-    ValueError: a file that is no image.
+    OSError: a file is missing or cannot be read.
+    ValueError: a file is not an image.
   """
   preprocess = preprocessing.eval_function(spec)
   images = []
@@ -46,51 +93,52 @@ def read_images(paths, spec):
       images.append(preprocess(tf.constant(content)).numpy())
     except tf.errors.InvalidArgumentError:
       raise ValueError(
-        f'{path}: its {len(content):,} bytes are no image that can be decoded; expected JPEG, PNG, GIF or BMP.'
+        f'{path}: its {len(content):,} bytes are no image that can be decoded; expected JPEG, PNG, '
+        'GIF or BMP.'
       ) from None
   return np.stack(images)
 
 
-def guesses(probabilities, class_names, background=False):
-  """The likeliest classes.
+def top_guesses(
+  probabilities: np.ndarray, class_names: Sequence[str], background: bool = False
+) -> list[Guess]:
+  """Returns up to five guesses, the likeliest first.
 
   Args:
     probabilities: [classes], of one image.
     class_names: names of the classes without the background.
-    background: whether class 0 is the background; the numbers given are then those of the names, as officially.
-
-  Returns:
-    List of up to five `Guess`es, the likeliest first.
+    background: whether class 0 is the background; it is then number -1, and the others count from
+      0, as in the official code.
   """
-  order = np.argsort(-probabilities, kind='stable')[:TOP]
-  found = []
-  for number in order:
-    own = int(number) - background
-    label = class_names[own] if own >= 0 else 'background'
-    found.append(Guess(own, label, float(probabilities[number])))
-  return found
+  guesses = []
+  for index in np.argsort(-probabilities, kind='stable')[:TOP]:
+    number = int(index) - background
+    label = class_names[number] if number >= 0 else 'background'
+    guesses.append(Guess(number, label, float(probabilities[index])))
+  return guesses
 
 
-def text(path, found):
-  """The guesses of an image in the lines of the official program."""
+def guesses_text(path: str, guesses: Sequence[Guess]) -> str:
+  """Formats the guesses for an image as the official program does."""
   lines = [f'predicted class for image {path}: ']
-  lines += [
-    f'  -> top_{rank} ({100 * guess.probability:4.2f}%): {guess.label}' for rank, guess in enumerate(found)
-  ]
+  for rank, guess in enumerate(guesses):
+    lines.append(f'  -> top_{rank} ({100 * guess.probability:4.2f}%): {guess.label}')
   return '\n'.join(lines)
 
 
-def draw(path, photographs, all_guesses):
-  """Writes a picture of each photograph with its guesses as bars beside it.
+def draw(
+  path: str | os.PathLike, photographs: Sequence[str], all_guesses: Sequence[Sequence[Guess]]
+) -> None:
+  """Draws each photograph and, to its right, its guesses as bars.
 
   Args:
-    path: of the picture; its ending says the format (.png, .pdf, .svg, ...).
+    path: of the picture; the ending sets the format (.png, .pdf, .svg, ...).
     photographs: paths of the images.
-    all_guesses: list of `Guess`es for each.
+    all_guesses: the guesses for each.
 
   Raises:
-    ValueError: no format of that ending.
-    OSError: it cannot be written.
+    ValueError: the ending is no known format.
+    OSError: the picture cannot be written.
   """
   from matplotlib.backends import backend_agg
   from matplotlib.figure import Figure
@@ -99,20 +147,21 @@ def draw(path, photographs, all_guesses):
   figure = Figure(figsize=(10, 3.2 * rows), layout='constrained')
   backend_agg.FigureCanvasAgg(figure)
   axes = figure.subplots(rows, 2, squeeze=False, width_ratios=(1, 1.4))
-  for (left, right), photograph, found in zip(axes, photographs, all_guesses, strict=True):
+  for (left, right), photograph, guesses in zip(axes, photographs, all_guesses, strict=True):
     content = tf.io.read_file(photograph)
     left.imshow(tf.io.decode_image(content, channels=3, expand_animations=False).numpy())
     left.set_axis_off()
-    _draw_bars(right, found)
+    _draw_bars(right, guesses)
   figure.savefig(path, dpi=120)
 
 
-def _draw_bars(axes, found):
-  places = range(len(found))
-  bars = axes.barh(places, [100 * guess.probability for guess in found], color='#4c78a8')
-  axes.bar_label(bars, [f'{100 * guess.probability:.1f} %' for guess in found], padding=3)
+def _draw_bars(axes, guesses):
+  places = range(len(guesses))
+  percent = [100 * guess.probability for guess in guesses]
+  bars = axes.barh(places, percent, color='#4c78a8')
+  axes.bar_label(bars, [f'{value:.1f} %' for value in percent], padding=3)
   # The first of WordNet's synonyms is enough for a label.
-  axes.set_yticks(places, [guess.label.split(',')[0] for guess in found])
+  axes.set_yticks(places, [guess.label.split(',')[0] for guess in guesses])
   axes.invert_yaxis()
   axes.set_xlim(0, 112)
   axes.set_xticks([])
@@ -120,19 +169,64 @@ def _draw_bars(axes, found):
     axes.spines[side].set_visible(False)
 
 
-def accuracy(predict, images, limit=-1):
-  """Top-1 and top-5 accuracy on a data set, with a progress bar.
+def measure_accuracy(
+  classifier: 'Classifier', data: 'DataConfig', background: bool, batch_size: int
+) -> dict[str, float]:
+  """Measures and prints top-1 and top-5 accuracy on the images that the settings name.
+
+  Args:
+    classifier: the classifier.
+    data: the settings; without images the embedded digits.
+    background: whether class 0 of the classifier is the background.
+    batch_size: images at a time.
+
+  Returns:
+    See `accuracy`.
+
+  Raises:
+    ValueError: the classes of the data do not fit the classifier; see also `LabelledFiles`.
+    OSError: the data cannot be read.
+  """
+  dataset: interface.DataSet
+  if data.imagenet_eval_glob:
+    dataset = LabelledFiles(data.imagenet_eval_glob, data.imagenet_eval_label)
+  else:
+    dataset = open_dataset(data.data_dir, data.dataset, data.tfds_data_dir, data.eval_split)
+  count = classifier.num_classes - background
+  if dataset.num_classes and dataset.num_classes != count:
+    raise ValueError(
+      f'{dataset.name} has {dataset.num_classes} classes, and the model {count}; they do not fit.'
+    )
+  images = ImageNetInput(
+    dataset,
+    classifier.spec,
+    eval_batch_size=batch_size,
+    num_label_classes=classifier.num_classes,
+    include_background_label=background,
+  )
+  results = accuracy(classifier.predict, images, data.num_images)
+  top_1, top_5 = 100 * results['top_1_accuracy'], 100 * results['top_5_accuracy']
+  print(
+    f'Final: top1_acc = {top_1:4.2f}%  top5_acc = {top_5:4.2f}%  ({results["images"]:,} images)'
+  )
+  return results
+
+
+def accuracy(
+  predict: Callable[[np.ndarray], np.ndarray], images: ImageNetInput, limit: int = -1
+) -> dict[str, float]:
+  """Returns top-1 and top-5 accuracy on a data set; shows a progress bar.
 
   Args:
     predict: function(images [n, height, width, 3]) -> probabilities [n, classes].
-    images: an `ImageNetInput`.
-    limit: how many images at most; -1 for all.
+    images: the data.
+    limit: greatest number of images; -1 for all.
 
   Returns:
     {'images', 'top_1_accuracy', 'top_5_accuracy'}.
 
   Raises:
-    ValueError: an image or a record that is none; or there are none at all.
+    ValueError: an image or record is damaged, or there are no images.
   """
   total = images.num_eval_images if limit < 0 else min(limit, images.num_eval_images)
   count = top_1 = top_5 = 0.0
@@ -155,76 +249,16 @@ def accuracy(predict, images, limit=-1):
   return {'images': int(count), 'top_1_accuracy': top_1 / count, 'top_5_accuracy': top_5 / count}
 
 
-def examples(classifier, photographs, names, background, batch_size, picture=None):
-  """Prints the five likeliest classes of each photograph.
-
-  Args:
-    classifier: `loading.Classifier`.
-    photographs: paths.
-    names: of the classes without the background.
-    background: whether class 0 of the classifier is the background.
-    batch_size: images at a time.
-    picture: file to draw them to, or None.
-
-  Returns:
-    {path: list of {'class', 'label', 'probability'}}.
-  """
-  images = read_images(photographs, classifier.spec)
-  parts = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-  probabilities = np.concatenate([classifier.predict(part) for part in parts])
-  found = [guesses(row, names, background) for row in probabilities]
-  for path, guesses in zip(photographs, found, strict=True):
-    print(text(path, guesses))
-  if picture:
-    draw(picture, photographs, found)
-    print(f'Drawn to {picture}.')
-  return {
-    path: [{'class': g.number, 'label': g.label, 'probability': g.probability} for g in guesses]
-    for path, guesses in zip(photographs, found, strict=True)
-  }
-
-
-def validation(classifier, data, background, batch_size):
-  """Measures and prints top-1 and top-5 accuracy.
-
-  Args:
-    classifier: `loading.Classifier`.
-    data: `evaluate.DataConfig`; without images the embedded digits.
-    background: whether class 0 of the classifier is the background.
-    batch_size: images at a time.
-
-  Returns:
-    See `accuracy`.
-  """
-  if data.imagenet_eval_glob:
-    dataset = Validation(data.imagenet_eval_glob, data.imagenet_eval_label)
-  else:
-    dataset = open_dataset(data.data_dir, data.dataset, data.tfds_data_dir, data.eval_split)
-  count = classifier.num_classes - background
-  if dataset.num_classes and dataset.num_classes != count:
-    raise ValueError(f'{dataset.name} has {dataset.num_classes} classes, and the model {count}; they do not fit.')
-  images = ImageNetInput(
-    dataset,
-    classifier.spec,
-    eval_batch_size=batch_size,
-    num_label_classes=classifier.num_classes,
-    include_background_label=background,
-  )
-  results = accuracy(classifier.predict, images, data.num_images)
-  top_1, top_5 = 100 * results['top_1_accuracy'], 100 * results['top_5_accuracy']
-  print(f'Final: top1_acc = {top_1:4.2f}%  top5_acc = {top_5:4.2f}%  ({results["images"]:,} images)')
-  return results
-
-
-class Validation(interface.DataSet):
-  """Images by a pattern, in the order of their names, and their classes in a text file, a line each.
+class LabelledFiles(interface.DataSet):
+  """Image files matching a pattern, in order of name, with classes from a text file, one a line.
 
   Raises:
-    ValueError: no image fits the pattern; the file has other lines than whole numbers, or another number of them.
-    OSError: the file cannot be read.
+    ValueError: no file matches, a line is not a whole number, or there are not as many lines as
+      files.
+    OSError: the text file cannot be read.
   """
 
-  def __init__(self, pattern, label_file):
+  def __init__(self, pattern: str, label_file: str):
     self.name = pattern
     self._paths = sorted(tf.io.gfile.glob(pattern))
     if not self._paths:
@@ -241,7 +275,7 @@ class Validation(interface.DataSet):
     return ImageFiles(list(zip(self._paths, self._labels, strict=True)))
 
 
-def _read_labels(path):
+def _read_labels(path) -> Iterator[int]:
   with open(path, encoding='utf-8') as file:
     for number, line in enumerate(file, start=1):
       try:

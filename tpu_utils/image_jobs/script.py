@@ -1,25 +1,30 @@
-"""From the command line to a job: the training script that the papers' image classifiers share.
+"""The training script that the papers' image classifiers share: from the command line to a job.
 
-TensorFlow is imported only once the settings are known to be right, so that `--help` and mistakes
-are answered at once.
+TensorFlow is imported only once the settings have been checked, so that `--help` and mistakes are
+answered at once.
 """
+from __future__ import annotations
+
 import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tpu_utils import config, files
 from tpu_utils.command_line import job_flags, settings
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.script import Choice, Script, named_origin
 from tpu_utils.command_line.settings import setting
-from tpu_utils.images.spec import fitted
+from tpu_utils.images.spec import Augmentation, PreprocessSpec, fitted
 
-# Flags that make any model what it is; a model_dir of others is refused.
+if TYPE_CHECKING:
+  import keras
+
+# Flags that define any model; a model_dir with other values is refused.
 _IDENTITY = ('model_name', 'num_label_classes', 'advprop')
 
-PRETRAINED = 'pretrained'  # In place of a checkpoint: ImageNet weights from a package.
+PRETRAINED = 'pretrained'  # Instead of a checkpoint's path: ImageNet weights from a package.
 
 DIGITS, DIGITS_TUNED, TRANSFER = 'digits', 'digits_tuned', 'transfer'  # Names of recipes.
 
@@ -30,14 +35,14 @@ _SHARED_GROUPS = (
   config.JobConfig,
   config.HardwareConfig,
 )
-# Settings of a job that whoever reads its checkpoints takes over, beyond the model's own groups.
+# Settings that a reader of a job's checkpoints takes from the job, besides the model's own groups.
 _OF_JOB = (
   *job_flags.DATA_NAMES, 'num_label_classes', 'advprop', 'crop_rule', 'interpolation',
-  'train_steps',  # An evaluation ends with the last of them.
+  'train_steps',  # The checkpoint at which --mode=eval ends.
 )  # fmt: skip
 _READING_MODES = ('eval', 'export', 'predict')
 _BIGTABLE = 'TensorFlow 2 has no Bigtable client; write the table to TFRecord shards for --data_dir'
-# Flags of the official script that this one does not have, and what to do instead.
+# {flag of the official script that this one lacks: what to do instead}.
 ELSEWHERE = {
   'bigtable_instance': _BIGTABLE,
   'bigtable_project': _BIGTABLE,
@@ -53,15 +58,15 @@ ELSEWHERE = {
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(settings.Checked):
-  """Which network: base of the papers' settings, whose other fields override their models'."""
+  """The network: base of the papers' settings; fields of a subclass override the model's own."""
 
   model_name: str = setting(None, 'The model; a wrong name lists the nearest.', type=str)
   input_image_size: int = setting(
-    None, 'Pixels a side; by default what the model was made for.', type=int, at_least=1
+    None, "Pixels a side; by default the model's.", type=int, at_least=1
   )
 
   def overrides(self) -> dict[str, Any]:
-    """Returns the settings that replace the model's own."""
+    """Returns the settings that override the model's own."""
     own = [field.name for field in dataclasses.fields(self)][2:]
     pairs = {name: getattr(self, name) for name in own}
     return {name: value for name, value in pairs.items() if value is not None}
@@ -69,22 +74,50 @@ class ModelConfig(settings.Checked):
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-  """A paper's description of the network that the settings name.
+  """Description of one network of a paper.
 
   Attributes:
     build_model: function(model_name, num_classes=, image_size=, dtype_policy=, **overrides) ->
       keras.Model from `images` to logits.
-    spec: its `PreprocessSpec`.
-    identity: names of the settings that, with its name and classes, make the model what it is.
+    spec: preprocessing of its images.
+    identity: names of the settings that, besides its name and classes, define the model.
     run_info: JSON-able dict for run.json.
-    find_pretrained: function(model_name) -> path of ImageNet weights; ValueError without any.
+    find_pretrained: function(model_name) -> path of ImageNet weights; raises ValueError if there
+      are none. None if no package has weights of this paper.
   """
 
-  build_model: Callable
-  spec: Any
-  identity: tuple
-  run_info: Mapping
-  find_pretrained: Callable | None = None
+  build_model: Callable[..., keras.Model]
+  spec: PreprocessSpec
+  identity: tuple[str, ...]
+  run_info: Mapping[str, Any]
+  find_pretrained: Callable[[str], str] | None = None
+
+  def build(
+    self,
+    config: ModelConfig,
+    spec: PreprocessSpec,
+    num_classes: int | None,
+    advprop: bool,
+    **settings: Any,
+  ) -> keras.Model:
+    """Builds the network.
+
+    Args:
+      config: settings of the model.
+      spec: preprocessing of its images.
+      num_classes: None for the network's own.
+      advprop: whether the network scales images by `spec`, as for AdvProp.
+      **settings: further arguments of `build_model`.
+    """
+    scaling = {'mean_rgb': spec.mean_rgb, 'stddev_rgb': spec.stddev_rgb} if advprop else {}
+    return self.build_model(
+      config.model_name,
+      num_classes=num_classes,
+      image_size=spec.image_size,
+      **settings,
+      **config.overrides(),
+      **scaling,
+    )
 
 
 def _no_augmentation(resolved):
@@ -94,18 +127,18 @@ def _no_augmentation(resolved):
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-  """What one paper adds to the shared training script.
+  """The shared training script for one paper.
 
   Attributes:
     model_groups: the paper's settings classes, its `ModelConfig` first.
     resolve_model: function(ModelConfig) -> `ModelSpec`; may import TensorFlow.
-    augmentation: function(Resolved) -> `Augmentation` of training, None for that of the data.
+    augmentation: function(Resolved) -> `Augmentation` of training; None for the data's default.
     exports_digits: whether the recipes of the digits export their model, below --model_dir.
   """
 
-  model_groups: tuple
-  resolve_model: Callable
-  augmentation: Callable = _no_augmentation
+  model_groups: tuple[type, ...]
+  resolve_model: Callable[[Any], ModelSpec]
+  augmentation: Callable[[settings.Resolved], Augmentation | None] = _no_augmentation
   exports_digits: bool = True
 
   def script(
@@ -113,7 +146,7 @@ class Training:
     doc: str,
     module: str,
     recipes: Mapping[str, Recipe],
-    run: Callable | None = None,
+    run: Callable[[settings.Resolved], Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
   ) -> Script:
     """Makes the script.
@@ -122,8 +155,8 @@ class Training:
       doc: its docstring.
       module: its name for `python -m`.
       recipes: 'imagenet' (the default), 'digits' and 'transfer' among them.
-      run: function(Resolved) in place of `train`.
-      defaults: {flag: value} in place of the settings' own defaults.
+      run: function(Resolved) to call instead of `train`.
+      defaults: {flag: value} that override the settings' own defaults.
     """
     return Script(
       doc=doc,
@@ -138,12 +171,20 @@ class Training:
       check=check,
     )
 
-  def train(self, resolved: settings.Resolved):
-    """Runs the job that the settings describe, after saying where their values come from."""
+  def train(self, resolved: settings.Resolved) -> None:
+    """Prints the origin of the settings, then runs their job; see `run_job`."""
     self.run_job(resolved, announce=True)
 
-  def run_job(self, resolved: settings.Resolved, announce: bool = False):
-    """Runs the job that the settings describe: training, evaluation or export."""
+  def run_job(self, resolved: settings.Resolved, announce: bool = False) -> None:
+    """Runs the job that the settings describe: training, evaluation or export.
+
+    Args:
+      resolved: the settings.
+      announce: whether to print the origin of the settings, such as the recipe.
+
+    Raises:
+      ValueError, OSError: a setting is wrong, or the data or a checkpoint cannot be read.
+    """
     check(resolved)
     job = resolved.get(config.JobConfig)
     needs_data = not _knows_classes(resolved)
@@ -159,24 +200,11 @@ class Training:
     if needs_data:
       dataset, resolved = with_data(resolved, job.mode)
     data = resolved.get(config.DataConfig)
-    spec = fitted(
-      model_spec.spec,
-      image_size=model.input_image_size,
-      crop=data.crop_rule,
-      interpolation=data.interpolation,
-      advprop=data.advprop,
-      is_digits=data.is_digits,
-    )
-    scaling = {'mean_rgb': spec.mean_rgb, 'stddev_rgb': spec.stddev_rgb} if data.advprop else {}
+    spec = fitted_spec(model_spec.spec, model, data, data.is_digits)
 
     def build_model(dtype_policy):
-      return model_spec.build_model(
-        model.model_name,
-        num_classes=data.num_label_classes,
-        image_size=spec.image_size,
-        dtype_policy=dtype_policy,
-        **model.overrides(),
-        **scaling,
+      return model_spec.build(
+        model, spec, data.num_label_classes, data.advprop, dtype_policy=dtype_policy
       )
 
     flags = resolved.as_dict()
@@ -195,7 +223,7 @@ class Training:
     )
 
   def _choose(self, recipes, given, recipe):
-    """Chooses the recipe by the data: without any, the digits."""
+    """Chooses the recipe by the data; without --data_dir and --dataset, that of the digits."""
     facts = self._facts_of_job(given)
     name = recipe.name if recipe else None
     transfer = given.get('transfer', False) or name == TRANSFER
@@ -204,8 +232,8 @@ class Training:
     if not any(given.get(name, facts.get(name)) for name in ('data_dir', 'dataset')):
       if name not in (None, DIGITS, DIGITS_TUNED, TRANSFER):
         raise ValueError(
-          f'--recipe={name} needs --data_dir or --dataset; without both, leave --recipe out to learn '
-          'the embedded digits.'
+          f'--recipe={name} needs --data_dir or --dataset; without both, leave --recipe out to '
+          'learn the embedded digits.'
         )
       if name in (None, TRANSFER):
         tuned = transfer or given.get('init_checkpoint') is not None
@@ -222,17 +250,17 @@ class Training:
     return Choice(recipe, preset, origin, facts)
 
   def _with_export(self, recipe, given):
-    """Adds an export below the checkpoints, wherever those go: never over that of another run."""
+    """Adds an export below --model_dir, so that no run overwrites the export of another."""
     if not self.exports_digits or recipe.name not in (DIGITS, DIGITS_TUNED):
       return recipe.settings
     if given.get('mode') == 'eval':
-      # The training that an evaluation follows exports; two would write over each other.
+      # The training that this evaluation follows exports; the two would overwrite each other.
       return recipe.settings
     model_dir = given.get('model_dir') or recipe.settings['model_dir']
     return {**recipe.settings, 'export_dir': os.path.join(model_dir, 'export')}
 
   def _facts_of_job(self, given):
-    """Returns settings from the record of a job, for modes that only read its checkpoints."""
+    """Returns settings from a job's run.json, for modes that only read its checkpoints."""
     if given.get('mode') not in _READING_MODES or not given.get('model_dir'):
       return {}
     job = job_flags.of_checkpoint(given['model_dir']) or {}
@@ -242,11 +270,11 @@ class Training:
     return {**job_flags.facts(job, groups), **of_job}
 
 
-def check(resolved: settings.Resolved):
+def check(resolved: settings.Resolved) -> None:
   """Checks the folders that the settings name, without TensorFlow.
 
   Raises:
-    ValueError: one is missing.
+    ValueError: a folder is not given or does not exist.
   """
   if resolved.get(config.JobConfig).model_dir is None:
     raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
@@ -255,34 +283,58 @@ def check(resolved: settings.Resolved):
 
 
 def _knows_classes(resolved):
-  """Whether the job is an export whose number of classes is known without looking at data."""
+  """Returns whether the job is an export with a known number of classes, so needs no data."""
   known = {*resolved.flags, *resolved.facts}
   return resolved.get(config.JobConfig).mode == 'export' and 'num_label_classes' in known
 
 
-def check_data_folder(data: Any):
+def check_data_folder(data: Any) -> None:
   """Checks that the local folder of images that the settings name exists.
 
   Args:
     data: settings with `data_dir` and `dataset`.
 
   Raises:
-    ValueError: it does not.
+    ValueError: the folder does not exist.
   """
   if not getattr(data, 'is_fake', False):
     files.check_folder('data_dir', data.data_dir)
 
 
+def fitted_spec(
+  spec: PreprocessSpec, model_config: ModelConfig, data: Any, is_digits: bool
+) -> PreprocessSpec:
+  """Returns the `PreprocessSpec` of a network with the user's settings in place of its own.
+
+  Args:
+    spec: the network's own.
+    model_config: the network's settings.
+    data: settings with `crop_rule`, `interpolation` and `advprop`.
+    is_digits: see `spec.fitted`.
+  """
+  return fitted(
+    spec,
+    image_size=model_config.input_image_size,
+    crop=data.crop_rule,
+    interpolation=data.interpolation,
+    advprop=data.advprop,
+    is_digits=is_digits,
+  )
+
+
 def _resolve_tuning(tuning, model_spec, model):
-  """Replaces 'pretrained' by the path of the weights; a given batch_norm_momentum stays."""
+  """Replaces 'pretrained' by the path of the weights; drops `transfer` if it would be overridden.
+
+  After the recipe is chosen, `transfer` only sets the momentum of batch norm, which
+  --batch_norm_momentum overrides.
+  """
   if model.overrides().get('batch_norm_momentum') is not None:
-    # `transfer` would set it, and nothing else from here on.
     tuning = dataclasses.replace(tuning, transfer=False)
   if tuning.init_checkpoint != PRETRAINED:
     return tuning
   if model_spec.find_pretrained is None:
     raise ValueError(
-      f'--init_checkpoint={PRETRAINED}: no package has weights of {model.model_name}; give the path '
-      'of a checkpoint.'
+      f'--init_checkpoint={PRETRAINED}: no package has weights of {model.model_name}; give the '
+      'path of a checkpoint.'
     )
   return dataclasses.replace(tuning, init_checkpoint=model_spec.find_pretrained(model.model_name))

@@ -1,5 +1,11 @@
-"""Training, evaluating and exporting an image classifier: the `Job` behind the papers' `main.py`."""
+"""The job of the papers' `main.py`: trains, evaluates and exports an image classifier.
+
+`run` is the way in: `make_job` joins input, model, trainer and export; `make_trainer` is the
+official recipe; `classification_task` has its losses and metrics.
+"""
 import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -19,45 +25,51 @@ from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.image_jobs import fine_tuning
 from tpu_utils.image_jobs.data import make_input
 from tpu_utils.images import preprocessing
+from tpu_utils.images.spec import Augmentation, PreprocessSpec
 from tpu_utils.trainer import Task, Trainer
 
-OBJECTIVE = 'top_1_accuracy'  # As in the official code.
+OBJECTIVE = 'top_1_accuracy'  # Of the official code, too.
 _CURVES = (('loss', 'cross_entropy'), ('top_1_accuracy', 'top_5_accuracy'))
 
 
-def run(build_model, spec, identity, **settings) -> None:
-  """Does what the job's mode says; see `make_job` for the arguments."""
+def run(
+  build_model: Callable[..., keras.Model],
+  spec: PreprocessSpec,
+  identity: Mapping[str, Any],
+  **settings: Any,
+) -> None:
+  """Trains, evaluates or exports, by the job's mode; see `make_job` for the arguments."""
   jobs.run(make_job(build_model, spec, identity, **settings))
 
 
 def make_job(
-  build_model,
-  spec,
-  identity,
+  build_model: Callable[..., keras.Model],
+  spec: PreprocessSpec,
+  identity: Mapping[str, Any],
   *,
-  hardware,
-  data,
-  dataset,
-  optimization,
-  job,
-  record,
-  tuning=None,
-  augmentation=None,
+  hardware: config.HardwareConfig,
+  data: config.DataConfig,
+  dataset: Any,
+  optimization: config.OptimizationConfig,
+  job: config.JobConfig,
+  record: Mapping[str, Any],
+  tuning: config.FineTuningConfig | None = None,
+  augmentation: Augmentation | None = None,
 ) -> jobs.Job:
   """Returns the `Job` of a classifier.
 
   Args:
     build_model: function(dtype_policy) -> keras.Model from `images` to logits.
     spec: the model's `PreprocessSpec`.
-    identity: {flag: value} that make the model what it is; a model_dir of another one is refused.
-    hardware: a `config.HardwareConfig`.
-    data: a `config.DataConfig`.
-    dataset: the data set it means; see `data.open_data`.
-    optimization: a `config.OptimizationConfig`.
-    job: a `config.JobConfig`.
+    identity: {flag: value} that define the model; a model_dir of another one is refused.
+    hardware: where it runs.
+    data: settings of the data.
+    dataset: the data set that they name; see `data.open_data`.
+    optimization: settings of the recipe.
+    job: mode, folders and steps.
     record: JSON-able dict for run.json.
-    tuning: a `config.FineTuningConfig`, whose `init_checkpoint` is a path; None to start afresh.
-    augmentation: `Augmentation` of training; None for what `make_input` takes for the data.
+    tuning: weights to start from (`init_checkpoint` is a path); None to start from random ones.
+    augmentation: augmentation of training; None for the default of `make_input`.
   """
   data = hold_out(data, job.eval_name)
   tuning = tuning or config.FineTuningConfig()
@@ -66,8 +78,11 @@ def make_job(
   def build(dtype_policy):
     model = build_model(dtype_policy)
     if training:
-      _start(model, tuning, job.model_dir, data)
+      _load_initial_weights(model, tuning, job.model_dir, data)
     return model
+
+  def open_input():
+    return make_input(spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation)
 
   def trainer(strategy, model, images):
     del images
@@ -91,9 +106,7 @@ def make_job(
     run_info=record,
     unit='images',
     objective=OBJECTIVE,
-    open_input=lambda: make_input(
-      spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation
-    ),
+    open_input=open_input,
     build_model=build,
     make_trainer=trainer,
     export=export_model,
@@ -104,22 +117,22 @@ def make_job(
 
 
 def hold_out(data: config.DataConfig, eval_name: str | None = None) -> config.DataConfig:
-  """The `config.DataConfig` with the sizes that `holdout_shards` leaves, as in the official main.py.
+  """Returns the settings with the sizes that `holdout_shards` leaves, as in the official main.py.
 
-  The epochs of the schedule get shorter by the images held out. An evaluation with 'test' in its name is
-  on the validation set all the same.
+  The images held out shorten the epochs of the schedule. An evaluation with 'test' in its name
+  still uses the validation set.
   """
   if not data.holdout_shards:
     return data
   held_out = int(data.num_train_images * data.holdout_shards / 1024.0)
   data = dataclasses.replace(data, num_train_images=data.num_train_images - held_out)
   if eval_name and 'test' in eval_name:
-    return dataclasses.replace(data, holdout_shards=None)
+    return dataclasses.replace(data, holdout_shards=None)  # type: ignore[arg-type]  # As its default.
   return dataclasses.replace(data, num_eval_images=held_out)
 
 
-def _start(model, tuning, model_dir, data):
-  """Gives the model the weights to start from, unless the job goes on from its own."""
+def _load_initial_weights(model, tuning, model_dir, data):
+  """Loads the weights to start from, unless the job resumes from a checkpoint of its own."""
   if tuning.init_checkpoint and not checkpoints.CheckpointManager(model_dir).steps():
     report = fine_tuning.load(model, tuning.init_checkpoint, tuning.init_source, tuning.init_ema)
     print(report.table())
@@ -134,11 +147,17 @@ def make_trainer(
   data: config.DataConfig,
   optimization: config.OptimizationConfig,
   train_steps: int,
-  learning_rate_factors=None,
+  learning_rate_factors: Mapping[str, float] | None = None,
 ) -> Trainer:
-  """The `Trainer` of the official recipe for `model`, whose scope is `strategy`'s.
+  """Returns a `Trainer` with the official recipe.
 
-  `learning_rate_factors` are those of `fine_tuning`; None for one learning rate.
+  Args:
+    strategy: the strategy that `model` was built under.
+    model: the classifier.
+    data: settings of the data; batch size and number of images set the schedule.
+    optimization: settings of the recipe.
+    train_steps: length of the schedule.
+    learning_rate_factors: see `fine_tuning.learning_rate_factors`; None for one learning rate.
   """
   replicas = strategy.num_replicas_in_sync
   if optimization.optimizer == 'lars':
@@ -149,7 +168,9 @@ def make_trainer(
     group = batch_norm.official_replicas_per_group(replicas)
   batch_norm.set_replicas_per_group(model, group)
   decay = optimization.moving_average_decay
-  optimizer = optimizers.build_optimizer(optimization.optimizer, **_optimizer_settings(optimization))
+  optimizer = optimizers.build_optimizer(
+    optimization.optimizer, **_optimizer_settings(optimization)
+  )
   optimizer.learning_rate_factors = learning_rate_factors or {}
   return Trainer(
     strategy,
@@ -188,15 +209,21 @@ def _optimizer_settings(optimization):
   return settings
 
 
-def classification_task(model, *, label_smoothing=0.0, weight_decay=0.0, decay_batch_norm=False, transposed=False):
-  """The `Task` of the official code: smoothed cross-entropy, weight decay, top-1 and top-5.
+def classification_task(
+  model: keras.Model,
+  *,
+  label_smoothing: float = 0.0,
+  weight_decay: float = 0.0,
+  decay_batch_norm: bool = False,
+  transposed: bool = False,
+) -> Task:
+  """Returns the official code's `Task`: smoothed cross-entropy, weight decay, top-1 and top-5.
 
   Args:
     model: the classifier.
     label_smoothing: see `losses.softmax_cross_entropy`.
     weight_decay: coefficient of the L2 loss.
-    decay_batch_norm: whether the L2 loss is on all trainable variables; otherwise those of batch norm are
-      left out.
+    decay_batch_norm: whether the L2 loss includes the variables of batch norm.
     transposed: whether images come as [height, width, channels, batch].
   """
 
@@ -219,7 +246,9 @@ def classification_task(model, *, label_smoothing=0.0, weight_decay=0.0, decay_b
       return batch
     return {**batch, 'images': tf.transpose(batch['images'], [3, 0, 1, 2])}
 
-  decayed = model.trainable_variables if decay_batch_norm else losses.non_batch_norm_variables(model)
+  decayed = (
+    model.trainable_variables if decay_batch_norm else losses.non_batch_norm_variables(model)
+  )
   return Task(
     losses={'cross_entropy': cross_entropy},
     metrics={'top_1_accuracy': accuracy(1), 'top_5_accuracy': accuracy(5)},
@@ -230,5 +259,5 @@ def classification_task(model, *, label_smoothing=0.0, weight_decay=0.0, decay_b
 
 
 def _weights(batch):
-  """[batch] float32: 0 for the rows that only fill up an evaluation batch."""
+  """Returns float32 [batch]: 1, or 0 for rows that pad an evaluation batch."""
   return batch['weights'] if 'weights' in batch else tf.ones(tf.shape(batch['labels'])[:1])

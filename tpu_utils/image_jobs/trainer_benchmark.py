@@ -1,35 +1,45 @@
-"""What the trainer adds to a bare training step."""
+"""Measures the time that the trainer adds to a bare training step."""
 import time
+from collections.abc import Callable
 
+import keras
 import tensorflow as tf
 
-from tpu_utils import distribute, ema, losses, optimizers, schedules
+from tpu_utils import config, distribute, ema, losses, optimizers, schedules
 from tpu_utils.benchmarking import timing
 from tpu_utils.image_jobs import train
 
 
-def trainer_against_bare_step(build_model, data, optimization, *, steps, rounds, clock=time.perf_counter):
+def trainer_against_bare_step(
+  build_model: Callable[[], keras.Model],
+  data: config.DataConfig,
+  optimization: config.OptimizationConfig,
+  *,
+  steps: int,
+  rounds: int,
+  clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
   """Times `Trainer.train` against the same training step called in a Python loop.
 
-  Both train one model with the official recipe on a batch that is in memory already, on one device.
+  Both train one model with the official recipe on one batch in memory, on one device.
 
   Args:
     build_model: function() -> image classifier.
-    data: `config.DataConfig`: batch size and classes.
-    optimization: `config.OptimizationConfig` (clipping, accumulation and LARS are left out of the
-      bare step).
-    steps: steps in one turn.
-    rounds: turns.
+    data: batch size and classes.
+    optimization: the recipe (clipping, accumulation and LARS are left out of the bare step).
+    steps: steps in a round.
+    rounds: turns of each.
     clock: see `timing.take_turns`.
 
   Returns:
-    {'bare step' and 'trainer': [seconds of a step in each round]}.
+    {'bare step' or 'trainer': [seconds per step in each round]}.
   """
   strategy = distribute.create_strategy('one_device')
   with strategy.scope():
     model = build_model()
     bare_step = _bare_step(model, data, optimization)
-  images = tf.random.stateless_uniform((data.train_batch_size, *model.inputs[0].shape[1:]), (0, 0), 0, 255)
+  shape = (data.train_batch_size, *model.inputs[0].shape[1:])
+  images = tf.random.stateless_uniform(shape, (0, 0), 0, 255)
   classes = tf.range(data.train_batch_size) % data.num_label_classes
   batch = {'images': images, 'labels': tf.one_hot(classes, data.num_label_classes)}
   trainer = train.make_trainer(strategy, model, data, optimization, 10**6)
@@ -42,11 +52,11 @@ def trainer_against_bare_step(build_model, data, optimization, *, steps, rounds,
 
   functions = {'bare step': bare, 'trainer': lambda: trainer.train(iterator, steps)}
   times = timing.take_turns(functions, rounds, clock=clock)
-  return {name: [seconds / steps for seconds in of_name] for name, of_name in times.items()}
+  return {name: [seconds / steps for seconds in own] for name, own in times.items()}
 
 
 def _bare_step(model, data, optimization):
-  """function(batch, step) -> loss: the least that trains the model as the trainer does."""
+  """Returns function(batch, step) -> loss: the least code that trains as the trainer does."""
   optimizer = optimizers.build_optimizer(optimization.optimizer)
   optimizer.build(model.trainable_variables)
   average = ema.ExponentialMovingAverage(optimization.moving_average_decay)

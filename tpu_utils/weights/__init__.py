@@ -1,7 +1,7 @@
-"""Checkpoints of this and other programs: `load(model, path)` sets every variable exactly once.
+"""Loads and writes checkpoints of this and other programs.
 
     from tpu_utils import weights
-    print(weights.load(model, 'model.ckpt-350000'))       # all or nothing; the report is one line
+    print(weights.load(model, 'model.ckpt-350000'))       # all variables or none; prints one line
     weights.save_torch(model, 'model.safetensors')
 
 This folder knows file formats. Variable names belong to the packages of the models, which register

@@ -1,4 +1,4 @@
-"""Sets a model's variables from named arrays by rules: each exactly once, or none at all."""
+"""Assigns named arrays to a model's variables by rules: each exactly once, or none at all."""
 from __future__ import annotations
 
 import collections
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """Says which variables a checkpoint set; its text is one line.
+  """Variables that a checkpoint set; its text is one line.
 
   Attributes:
     path: the checkpoint.
     loaded: paths of the variables that were set.
     kept: paths of those that keep their initial values.
     unused: names in the file that no variable took.
-    remark: a sentence on what else was taken from the file.
+    remark: a sentence on other settings taken from the file.
   """
 
   path: str
@@ -40,7 +40,7 @@ class Report:
     return f'{self.path}: {len(self.loaded)} variables loaded{rest}.{remark}'
 
   def table(self) -> str:
-    """Returns the same as lines: the variables loaded, missing in the file, and skipped in it."""
+    """Returns the report as lines: variables loaded, missing in the file, and skipped in it."""
     rows = (
       ('loaded', len(self.loaded), ''),
       ('missing', len(self.kept), ', '.join(self.kept)),
@@ -78,7 +78,8 @@ def assign(
   """
   _check_rules(model, rules)
   kept = _absent(model, rules, tensors, tuple(keep_initial), tuple(allow_missing))
-  kept += [p for p in _unfit(model, rules, tensors, tuple(reinit_on_mismatch)) if p not in kept]
+  mismatched = _mismatched(model, rules, tensors, tuple(reinit_on_mismatch))
+  kept += [path for path in mismatched if path not in kept]
   variables = {v.path: v for v in model.weights if v.path not in kept}
   values, shapes = {}, {}
   for key in variables:
@@ -86,8 +87,8 @@ def assign(
       array = np.asarray(tensors[rules[key].name])
       _check_copies(path, rules[key], array, tensors)
       values[key], shapes[key] = _value(rules[key], array), array.shape
-  known = {name for rule in rules.values() for name in (rule.name, *rule.copies)}
-  left = [name for name in tensors if name not in known]
+  ruled = {name for rule in rules.values() for name in (rule.name, *rule.copies)}
+  left = [name for name in tensors if name not in ruled]
   assignment.assign(
     variables,
     values,
@@ -120,8 +121,8 @@ def _absent(model, rules, tensors, keep_initial, allow_missing):
   ]
 
 
-def _unfit(model, rules, tensors, prefixes):
-  """Returns paths of all variables of those layers where one is missing or has another shape."""
+def _mismatched(model, rules, tensors, prefixes):
+  """Returns paths of all variables of layers with a missing or differently shaped variable."""
   layers = collections.defaultdict(dict)
   for variable in model.weights:
     if variable.path.startswith(prefixes):
@@ -164,7 +165,7 @@ def _error(model, path, mismatch):
     )
   return ValueError(
     f'{start}{mismatch.text()}. Build the model that the file was saved from, or name the layers '
-    'to leave as initialised with keep_initial= and what else the file may hold with allow_unused=.'
+    'to leave as initialised with keep_initial= and the names to ignore with allow_unused=.'
   )
 
 
@@ -172,5 +173,5 @@ def _prefix(missing, unexpected):
   """Returns the text before every name in the file, if that is the only difference; else ''."""
   first = min(missing, default='')
   prefixes = [name.removesuffix(first) for name in unexpected if first and name.endswith(first)]
-  found = set(unexpected)
-  return next((p for p in prefixes if p and found == {p + name for name in missing}), '')
+  names = set(unexpected)
+  return next((p for p in prefixes if p and names == {p + name for name in missing}), '')

@@ -1,13 +1,14 @@
 """Reads weights that Keras saved: `.weights.h5`, `.keras`, and the older `.h5`.
 
-Only arrays are read: no layer is built from a file and no code in it is run. Source of the formats: Keras 3,
-src/saving/saving_lib.py (the first two) and src/legacy/saving/legacy_h5_format.py.
+Only arrays are read: no layer is built from a file and no code in it is run. Source of the formats:
+Keras 3, src/saving/saving_lib.py (the first two) and src/legacy/saving/legacy_h5_format.py.
 """
 import io
 import mmap
 import os
 import struct
 import zipfile
+from collections.abc import Mapping
 
 import h5py
 import numpy as np
@@ -19,10 +20,10 @@ _IN_ARCHIVE = 'model.weights.h5'
 _SIGNATURE = b'\x89HDF\r\n\x1a\n'
 _HEAP = b'GCOL\x01\0\0\0'
 _HEADER_BYTES = 16  # Of a heap, and of each object in it.
-_MAX_RATIO = 1100  # Of sizes before and after compression, in zip and HDF5: deflate reaches 1,032.
-_SMALL = 2**20  # Bytes that may come from nothing: HDF5 stores no values that were never written.
+_MAX_RATIO = 1100  # Greatest compression in zip and HDF5: deflate reaches 1,032.
+_SMALL = 2**20  # Bytes allowed without storage: HDF5 does not store values never written.
 
-# Names of a layer's variables in the order in which Keras numbers them, by the kind of layer.
+# Names of a layer's variables in Keras' order, by kind of layer.
 _VARIABLES = {
   'normalization': ('mean', 'variance', 'count'),
   'cond_conv2d': ('condconv_kernel',),
@@ -32,62 +33,66 @@ _VARIABLES = {
 _KERNEL_AND_BIAS = ('kernel', 'bias')
 
 
-def matches(path):
-  """Whether `path` is a file called like one of Keras' formats."""
+def matches(path: str) -> bool:
+  """Returns whether `path` is a file with a suffix of Keras' formats."""
   return path.endswith(_SUFFIXES) and os.path.isfile(path)
 
 
-def read(path, use_ema=True):
-  """The variables of a model's layers.
+def read(path: str | os.PathLike[str], use_ema: bool = True) -> Mapping[str, np.ndarray]:
+  """Reads the variables of a model's layers.
 
   Args:
-    path: the file; whole models and weights alone, of Keras 2 and 3.
-    use_ema: for the interface of readers; the formats know no moving averages.
+    path: the file: a model or weights alone, of Keras 2 or 3.
+    use_ema: unused, as the formats have no moving averages.
 
   Returns:
-    {'<layer>/<variable>': array}, such as 'stem_conv/kernel'. What older versions call
-    'depthwise_kernel' is 'kernel' here, as in Keras 3. State of optimizers is left out.
+    {'<layer>/<variable>': array}, such as 'stem_conv/kernel'. The 'depthwise_kernel' of older
+    versions is called 'kernel', as in Keras 3. State of optimizers is left out.
 
   Raises:
-    FileNotFoundError: no such file.
-    ValueError: it is none of the formats, cut off, or holds no layers with variables.
+    FileNotFoundError: there is no such file.
+    ValueError: the file has another format, is cut off, or holds no layers with variables.
   """
   del use_ema
   path = os.fspath(path)
   if not os.path.isfile(path):
     raise FileNotFoundError(f'{path}: no such file.')
-  # Whatever is damaged, h5py's objects raise it, with the exceptions of Python's containers.
+  # For damage, h5py raises the exceptions of Python's containers, too, hence `foreign`.
   with reading(path, 'a Keras file', foreign=True), h5py.File(_open(path), 'r') as file:
     variables = _variables(path, file)
   if not variables:
-    raise ValueError(f'{path} holds no layers with variables; expected the weights of a Keras model.')
+    raise ValueError(
+      f'{path} holds no layers with variables; expected the weights of a Keras model.'
+    )
   return variables
 
 
 def _open(path):
-  """The HDF5 file: `path` itself, or the one inside a `.keras` archive."""
+  """Returns the checked HDF5 file: `path` itself, or the one inside a `.keras` archive."""
   if not path.endswith('.keras'):
     with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
       _check_heaps(data)
     return path
   with zipfile.ZipFile(path) as archive:
     entry = archive.getinfo(_IN_ARCHIVE)
-    # What `deflate` can save at most; a size above it is damage, or made to fill the memory.
+    # More than `deflate` can compress is damage, or an attempt to exhaust memory.
     if entry.file_size > _MAX_RATIO * entry.compress_size + _SMALL:
-      raise ValueError(f'{entry.compress_size} bytes cannot hold the {entry.file_size} of {_IN_ARCHIVE}')
+      raise ValueError(
+        f'{entry.compress_size} bytes cannot hold the {entry.file_size} of {_IN_ARCHIVE}'
+      )
     data = archive.read(entry)
   _check_heaps(data)
   return io.BytesIO(data)
 
 
 def _check_heaps(data):
-  """Refuses collections of texts that HDF5 would read without end.
+  """Refuses global heaps (collections of texts) on which HDF5 would loop forever.
 
-  HDF5 1.14 does not get past free space of no size. Layout: HDF5 File Format Specification 3.0, sections II.A (the
-  superblock) and III.E (the global heap).
+  HDF5 1.14 does not advance over free space of size 0. Layout: HDF5 File Format Specification 3.0,
+  sections II.A (the superblock) and III.E (the global heap).
 
   Raises:
-    ValueError: such a collection, or no file as h5py writes it, with offsets and lengths of 8 bytes.
+    ValueError: there is such a heap, or offsets and lengths do not have 8 bytes as in h5py's files.
   """
   widths = data[13:15] if data[8] < 2 else data[9:11]
   if data[:8] != _SIGNATURE or widths != b'\x08\x08':
@@ -111,7 +116,7 @@ def _variables(path, file):
 
 
 def _numbered(path, layers):
-  """(name, array) of the format of Keras 3: layers by kind and number, variables by number."""
+  """Yields (name, array) of Keras 3's format: layers by kind and number, variables by number."""
   for kind, layer in layers.items():
     numbered = layer.get('vars')
     if numbered is None or not len(numbered):
@@ -119,8 +124,8 @@ def _numbered(path, layers):
     name = numbered.attrs.get('name')
     if name is None:
       raise ValueError(
-        f'{path} has no names of layers, which the first versions of Keras 3 left out; load it with a newer '
-        'Keras and save it again.'
+        f'{path} has no names of layers, which the first versions of Keras 3 left out; load it '
+        'with a newer Keras and save it again.'
       )
     arrays = [numbered[str(number)] for number in range(len(numbered))]
     for variable, array in zip(_variable_names(kind, len(arrays)), arrays, strict=True):
@@ -128,9 +133,9 @@ def _numbered(path, layers):
 
 
 def _variable_names(kind, count):
-  """Names of the `count` variables of a layer of a kind, such as 'batch_normalization_3'."""
-  for start, names in _VARIABLES.items():
-    if kind.startswith(start) and count == len(names):
+  """Returns names for the variables of a layer; `kind` is such as 'batch_normalization_3'."""
+  for prefix, names in _VARIABLES.items():
+    if kind.startswith(prefix) and count == len(names):
       return names
   if count <= len(_KERNEL_AND_BIAS):
     return _KERNEL_AND_BIAS[:count]
@@ -138,7 +143,7 @@ def _variable_names(kind, count):
 
 
 def _named(layers):
-  """(name, array) of the older format, in which each layer lists the names of its variables."""
+  """Yields (name, array) of the older format: each layer lists the names of its variables."""
   for layer in layers.attrs.get('layer_names', ()):
     group = layers[_text(layer)]
     for name in group.attrs.get('weight_names', ()):
@@ -148,7 +153,7 @@ def _named(layers):
 
 
 def _array(dataset):
-  """The values of a dataset that stand in the file itself, in as many bytes as they need."""
+  """Returns the values of a dataset; refuses values in other files and impossible sizes."""
   if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in 'biuf':
     raise ValueError(f'{dataset.name} holds no numbers')
   if dataset.external or dataset.is_virtual:

@@ -5,7 +5,7 @@ A format has a reader, a module here with
     matches(path) -> bool                       # does this path look like that format?
     read(path, use_ema) -> Mapping[str, array]  # the tensors by name, without training state
 
-and a model's `NameMap` says which names the tensors have in the files of each program.
+and a model's `NameMap` has the names of its variables in the files of each program.
 """
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def load(
   exception: a model that was built without a classifier ignores the file's.
 
   Args:
-    model: a built `keras.Model`; its name says which `NameMap` it has.
+    model: a built `keras.Model`; its name selects the `NameMap`.
     path: the checkpoint: a file, a TF1 prefix (`.../model.ckpt-350000`), or a folder with a TF1
       `checkpoint` file (such as --model_dir of a job) or with Hugging Face's `model.safetensors` or
       `pytorch_model.bin`.
     source: a format (key of `READERS`), another source of the model's `NameMap`, or 'auto' to
       recognise the format of the file.
-    use_ema: take the moving averages where the format has both them and the raw weights. If this
-      file lacks them, that is an error: the raw weights never replace them.
+    use_ema: whether to load moving averages, in formats with both averages and raw weights. A file
+      without averages is then an error: raw weights never replace them.
     keep_initial: path prefixes of variables to leave as initialised ('head_dense/').
     allow_missing: path prefixes of layers to leave as initialised if the file has none of their
       variables.
@@ -66,7 +66,7 @@ def load(
       them are missing or have other shapes.
 
   Returns:
-    A `Report` of the variables that were loaded, kept and unused; its text is one line.
+    A `Report` of the variables.
 
   Raises:
     FileNotFoundError: there is nothing at `path`.
@@ -105,7 +105,7 @@ def classifier_of(model: keras.Model) -> str:
   """Returns the path prefix of a model's classifier, for `keep_initial` and `reinit_on_mismatch`.
 
   Raises:
-    ValueError: the model is no classifier of images.
+    ValueError: the model is not an image classifier.
   """
   classifier = name_map_of(model).classifier
   if classifier is None:
@@ -161,12 +161,12 @@ def _names_of_omitted_classifier(model, name_map):
 
 
 def _normalise(model, scaling):
-  """Makes the model scale images as the file's network does; returns a sentence for the report."""
+  """Sets the model's image scaling to the file's; returns a sentence for the report."""
   mean_rgb, stddev_rgb = scaling
   layer = model.get_layer('normalization')
   layer.scale = [1.0 / s for s in stddev_rgb]
   layer.offset = [-m / s for m, s in zip(mean_rgb, stddev_rgb, strict=True)]
-  # Functions that Keras traced before have the old numbers in them.
+  # Functions that Keras has already traced contain the old numbers.
   model.predict_function = model.test_function = model.train_function = None
   mean, stddev = (', '.join(f'{x:.6g}' for x in values) for values in scaling)
   return f'Images are normalised as the file says: mean_rgb {mean}; stddev_rgb {stddev}.'

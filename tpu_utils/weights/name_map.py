@@ -1,4 +1,4 @@
-"""Variable names in other programs' files: the `NameMap` that each family of models brings along.
+"""Variable names in other programs' files: a `NameMap` for each family of models.
 
 A package registers its `NameMap` when it is imported (`register`), and `load` finds it by the
 model's name. `keras.models.load_model` and `clone_model` keep that name, so that their models load
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """Says which array in a file becomes the value of a variable.
+  """The array in a file that becomes the value of a variable.
 
   Attributes:
     name: the array's name in the file.
     transform: function from the array to the variable's value.
-    part: number of the slice, where several variables are slices of one array.
+    part: index of the slice, if several variables are slices of one array.
     copies: names under which a file may hold the same array again, as torch files do with tied
       variables.
   """
 
   name: str
-  transform: Callable | None = None
+  transform: Callable[[np.ndarray], np.ndarray] | None = None
   part: int | None = None
   copies: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """Describes how one program's files hold the variables of a family of models.
+  """The variables of a family of models in the files of one program.
 
   Attributes:
     rules: (model, names in the file) -> {variable.path: `Rule`}, one for each variable.
@@ -49,8 +49,8 @@ class Source:
     buffers: suffixes of names in the file that are no weights.
     check: (model, path, names in the file); raises ValueError for a file of another network that
       has the same names.
-    normalization: (tensors of the file, path) -> (mean_rgb, stddev_rgb), by which the file's
-      network scales images in [0, 255], or None if the file does not say.
+    normalization: (tensors of the file, path) -> (mean_rgb, stddev_rgb) with which the file's
+      network scales images in [0, 255], or None if the file has no scaling.
   """
 
   rules: Callable[[keras.Model, Collection[str]], dict[str, Rule]]
@@ -63,11 +63,11 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class NameMap:
-  """Maps the variables of a family of models to names in other programs' files.
+  """Names of a family of models' variables in other programs' files.
 
   Attributes:
     sources: {source: `Source`} of the programs whose files can be read.
-    moving_averages: whether these programs keep moving averages of the weights.
+    moving_averages: whether these programs save moving averages of the weights.
     classifier: prefix of the paths of the classifier's variables; None if the models are no
       classifiers of images.
     classifier_names: model -> prefixes of the classifier's names in the files of all sources.
@@ -83,7 +83,7 @@ class NameMap:
   tf1_names: Callable[[keras.Model], dict[str, str]] | None = None
 
 
-_modules = {}  # Prefix of the models' names -> module with their `NAME_MAP`.
+_modules: dict[str, str] = {}  # Prefix of the models' names -> module with their `NAME_MAP`.
 
 
 def register(prefix: str, module: str) -> None:
@@ -101,7 +101,7 @@ def name_map_of(model: keras.Model) -> NameMap:
   """Returns the `NameMap` registered for a model's name.
 
   Raises:
-    ValueError: there is none.
+    ValueError: no prefix matches the name.
   """
   for prefix, module in _modules.items():
     if model.name.startswith(prefix):

@@ -20,13 +20,13 @@ def save_torch(model: keras.Model, path: str | os.PathLike[str], **settings: Any
       such a model.
 
   Raises:
-    ValueError: no torch program has such a model; or torch is needed and not installed.
+    ValueError: no torch program has such a model, or torch is needed and not installed.
     OSError: the file cannot be written.
   """
   state_dict = name_map_of(model).torch_state_dict
   if state_dict is None:
     raise ValueError(f'No torch program has a model like {model.name}; save it as .keras.')
-  from tpu_utils.weights import torch_files  # It needs a package that not everyone has.
+  from tpu_utils.weights import torch_files
 
   torch_files.write(path, state_dict(model, **settings))
 
@@ -34,12 +34,12 @@ def save_torch(model: keras.Model, path: str | os.PathLike[str], **settings: Any
 def save_tf1(model: keras.Model, prefix: str | os.PathLike[str], step: int = 0) -> None:
   """Writes a model as an official TF1 checkpoint, by name, and the `checkpoint` file that names it.
 
-  Every variable is written twice with the same value, as itself and as its moving average: programs
-  that restore either of them find it.
+  Every variable is written twice with the same value, as itself and as its moving average, so that
+  programs can restore either.
 
   Args:
     model: a built `keras.Model`.
-    prefix: where to write, such as 'out/model.ckpt'.
+    prefix: of the files, such as 'out/model.ckpt'.
     step: value of `global_step`.
 
   Raises:

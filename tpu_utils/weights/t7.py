@@ -1,17 +1,20 @@
 """Reads networks that Lua Torch saved (`.t7`, binary): the parameters of their modules.
 
-The format holds a graph of numbers, strings, tables and objects of named classes. Everything is read as
-data; Lua functions in a file are skipped. Source: torch7, File.lua and generic/Tensor.c, Storage.c.
+The format holds a graph of numbers, strings, tables and objects of named classes. Everything is
+read as data; Lua functions in a file are skipped. Source: torch7, File.lua and generic/Tensor.c,
+Storage.c.
 """
 import math
 import os
 import struct
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from tpu_utils.reading import reading
 
-# Torch's tensor and storage classes by element, on the CPU and (`Cuda...`) from the GPU.
+# Element types of torch's tensor and storage classes, on the CPU and (`Cuda...`) on the GPU.
 _ELEMENTS = {
   'Float': '<f4', 'Double': '<f8', 'Half': '<f2', 'Byte': 'u1', 'Char': 'i1', 'Short': '<i2',
   'Int': '<i4', 'Long': '<i8', 'Cuda': '<f4', 'CudaDouble': '<f8', 'CudaHalf': '<f2',
@@ -22,31 +25,31 @@ _STORAGES = {f'torch.{name}Storage': dtype for name, dtype in _ELEMENTS.items()}
 _NIL, _NUMBER, _STRING, _TABLE, _TORCH, _BOOLEAN, _FUNCTION, _OLD_RECURSIVE, _RECURSIVE = range(9)
 _PARAMETERS = ('weight', 'bias', 'running_mean', 'running_var')
 _MAX_DIMENSIONS = 16
-_MAX_REPEATED = 2**24
+_MAX_REPEATED = 2**24  # Greatest number of elements of a view that repeats some.
 _FORMAT = 'a binary Torch7 file'
 
 
-def matches(path):
-  """Whether `path` is called `.t7`."""
+def matches(path: str) -> bool:
+  """Returns whether `path` is a file with the suffix `.t7`."""
   return path.endswith('.t7') and os.path.isfile(path)
 
 
-def read(path, use_ema=True):
-  """The parameters of a saved network.
+def read(path: str | os.PathLike[str], use_ema: bool = True) -> Mapping[str, np.ndarray]:
+  """Reads the parameters of a saved network.
 
   Args:
     path: the file.
-    use_ema: for the interface of readers; the format knows no moving averages.
+    use_ema: unused, as the format has no moving averages.
 
   Returns:
-    {name: array}. A name is the chain of 1-based positions in the `modules` of the containers, then the
+    {name: array}. A name is the 1-based positions in the `modules` of nested containers, then the
     field: '5.1.1.1.4.weight'. Fields are weight, bias, running_mean and running_var; gradients and
-    buffers are left out. Of the first batch norms, which kept 1 / sqrt(variance + eps) as
-    `running_std`, comes running_var too. Arrays are read from the file when they are used.
+    buffers are left out. The oldest batch norms have 1 / sqrt(variance + eps) as `running_std`;
+    it is converted to running_var. Arrays are memory-mapped.
 
   Raises:
-    FileNotFoundError: no such file.
-    ValueError: it is no binary Torch7 file of a network, or cut off.
+    FileNotFoundError: there is no such file.
+    ValueError: the file is not a binary Torch7 file of a network, or is cut off.
   """
   del use_ema
   path = os.fspath(path)
@@ -60,10 +63,14 @@ def read(path, use_ema=True):
   return parameters
 
 
-def load(path):
-  """The object in a Torch7 file: numbers, str or bytes, bool, None, dict, array, or `TorchObject`.
+def load(path: str | os.PathLike[str]) -> Any:
+  """Reads a Torch7 file: a float, str or bytes, bool, None, dict, array, or `TorchObject`.
 
   A Lua table is a dict; so is a list, with keys 1.0, 2.0, ... Functions are None.
+
+  Raises:
+    ValueError: the file is empty or not a binary Torch7 file.
+    OSError: the file cannot be read.
   """
   size = os.path.getsize(path)
   if not size:
@@ -73,11 +80,11 @@ def load(path):
 
 
 class TorchObject:
-  """An object of a Lua class: the class' name and its fields."""
+  """An object of a Lua class: the name of the class, and its fields."""
 
-  def __init__(self, class_name):
+  def __init__(self, class_name: str):
     self.class_name = class_name
-    self.fields = {}
+    self.fields: dict = {}
 
 
 def _describe(value):
@@ -85,7 +92,7 @@ def _describe(value):
 
 
 def _parameters(module, position):
-  """(name, array) of a module and those in it."""
+  """Yields (name, array) of a module and the modules in it."""
   if not isinstance(module, TorchObject):
     return
   fields = module.fields
@@ -104,7 +111,7 @@ def _parameters(module, position):
 
 
 def _in_four_dimensions(weight, fields):
-  """A convolution's weight as [out, in / groups, height, width]; some classes store it as a matrix."""
+  """Returns a convolution's weight as [out, in / groups, height, width]; some are matrices."""
   if weight.ndim == 2 and 'kW' in fields and 'kH' in fields:
     height, width = (int(_number(fields, name)) for name in ('kH', 'kW'))
     return weight.reshape(weight.shape[0], -1, height, width)
@@ -119,13 +126,13 @@ def _number(fields, name, default=None):
 
 
 class _Reader:
-  """Reads one object after the other from the bytes of a file."""
+  """Sequential reader of the objects in a file."""
 
   def __init__(self, data, path):
     self._data = data
     self._path = path
     self._offset = 0
-    self._seen = {}  # Objects by their index in the file; a second mention is the index alone.
+    self._seen = {}  # {index in the file: object}; a second reference is the index alone.
 
   def object(self):
     kind = self._int()
@@ -155,8 +162,8 @@ class _Reader:
     return self._skip_function()
 
   def _skip_function(self):
-    self._bytes(self._int())  # The function as Lua bytecode; nobody runs it.
-    self.object()  # The variables it closed over.
+    self._bytes(self._int())  # Lua bytecode.
+    self.object()  # The variables of its closure.
 
   def _table(self, index):
     table = self._seen[index] = {}
@@ -176,7 +183,7 @@ class _Reader:
     elif class_name in _TENSORS:
       self._seen[index] = value = self._tensor()
     else:
-      # Known before its fields are: they may point back to it.
+      # Entered before its fields are read, as they may refer to it.
       self._seen[index] = value = TorchObject(class_name)
       fields = self.object()
       value.fields = fields if isinstance(fields, dict) else {}
@@ -187,7 +194,7 @@ class _Reader:
     return self._bytes(count * dtype.itemsize).view(dtype)
 
   def _tensor(self):
-    """A view of a storage; None for a tensor that has none."""
+    """Returns a view of a storage; None for a tensor without one."""
     dimensions = self._int()
     if not 0 <= dimensions <= _MAX_DIMENSIONS:
       raise self._damaged(f'a tensor of {dimensions} dimensions')
@@ -200,7 +207,7 @@ class _Reader:
     if not isinstance(storage, np.ndarray) or min(*sizes, *strides, offset) < 0:
       raise self._damaged('a tensor without a valid storage')
     last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
-    # Repeated elements (a stride of 0) would grow without bound when somebody copies them.
+    # Without a limit, a copy of repeated elements (a stride of 0) could exhaust memory.
     if 0 in sizes or last >= storage.size or math.prod(sizes) > max(storage.size, _MAX_REPEATED):
       raise self._damaged(f'a tensor of {sizes} that reaches beyond its storage of {storage.size}')
     byte_strides = [stride * storage.itemsize for stride in strides]
@@ -227,13 +234,14 @@ class _Reader:
     return self._data[start : self._offset]
 
   def _count(self, count, least_bytes):
-    """`count`, checked against the rest of the file before anything is made of it."""
-    if not 0 <= count * least_bytes <= self._data.size - self._offset:
-      raise self._damaged(f'{count} elements were expected, {self._data.size - self._offset} bytes follow')
+    """Returns `count` if the rest of the file can hold so many elements of `least_bytes`."""
+    left = self._data.size - self._offset
+    if not 0 <= count * least_bytes <= left:
+      raise self._damaged(f'{count} elements were expected, {left} bytes follow')
     return count
 
-  def _damaged(self, what):
+  def _damaged(self, reason):
     return ValueError(
-      f'{self._path}: at byte {self._offset}, {what}; expected a whole binary Torch7 file '
-      '(little-endian, 64-bit). Copy it anew, or save it in Torch with torch.save(path, model).'
+      f'{self._path}: at byte {self._offset}, {reason}; expected a complete binary Torch7 file '
+      '(little-endian, 64-bit). Copy it again, or save it in Torch with torch.save(path, model).'
     )

@@ -11,34 +11,34 @@ from tpu_utils.reading import reading
 
 _SHADOW = '/ExponentialMovingAverage'
 _OBJECT_GRAPH = '_CHECKPOINTABLE_OBJECT_GRAPH'
-# A file's part of a checkpoint: `.index` or `.data-00000-of-00001`.
+# Suffix of a checkpoint's file: `.index` or `.data-00000-of-00001`.
 _PART = re.compile(r'\.(index|data-\d{5}-of-\d{5})$')
 
 
-def matches(path):
-  """Whether `path` is a folder with a `checkpoint` file, a prefix, or one file of a checkpoint."""
+def matches(path: str) -> bool:
+  """Returns whether `path` is a folder with a `checkpoint` file, a prefix, or a file of one."""
   if tf.io.gfile.isdir(path):
     return tf.io.gfile.exists(os.path.join(path, 'checkpoint'))
   return bool(_PART.search(path)) or tf.io.gfile.exists(path + '.index')
 
 
-def read(path, use_ema=True):
-  """The model variables of a checkpoint.
+def read(path: str, use_ema: bool = True) -> Mapping[str, np.ndarray]:
+  """Reads the model variables of a checkpoint.
 
-  What belongs to training is left out: `global_step`, optimizer slots (their name is a variable's
-  name and one more part), and with `use_ema` the raw values behind the moving averages.
+  Training state is left out: `global_step`, optimizer slots (their name is a variable's name and
+  one more part), and with `use_ema` the raw values of averaged variables.
 
   Args:
     path: a prefix, a folder with a `checkpoint` file (its latest checkpoint), or an `.index` file.
-    use_ema: read each variable's moving average under the variable's own name.
+    use_ema: whether to read each variable's moving average under the variable's own name.
 
   Returns:
-    Mapping[variable name, array]; the arrays are read when asked for.
+    {variable name: array}; an array is read when it is accessed.
 
   Raises:
-    FileNotFoundError: no checkpoint there.
-    ValueError: it can't be read, is not a name-based TF1 checkpoint, or has no moving averages
-      while `use_ema`.
+    FileNotFoundError: there is no checkpoint.
+    ValueError: the checkpoint cannot be read, is not a name-based TF1 checkpoint, or lacks the
+      moving averages that `use_ema` asks for.
   """
   prefix = prefix_of(path)
   with reading(prefix, 'a TF1 checkpoint', foreign=True):
@@ -52,17 +52,27 @@ def read(path, use_ema=True):
   return _Tensors(reader, prefix, _source_names(names, prefix, use_ema))
 
 
-def write(prefix, tensors, step):
-  """Writes {name: array} with their moving averages (the same arrays), `global_step` and `checkpoint`."""
+def write(prefix: str, tensors: Mapping[str, np.ndarray], step: int) -> None:
+  """Writes a checkpoint and the `checkpoint` file that names it.
+
+  Args:
+    prefix: of the files.
+    tensors: {name: array}; each array is its moving average, too.
+    step: value of `global_step`.
+
+  Raises:
+    OSError: a file cannot be written.
+  """
   shadows = {name + _SHADOW: value for name, value in tensors.items()}
-  checkpoints.write_tensors(prefix, {**tensors, **shadows, 'global_step': np.asarray(step, np.int64)})
+  global_step = np.asarray(step, np.int64)
+  checkpoints.write_tensors(prefix, {**tensors, **shadows, 'global_step': global_step})
   folder, name = os.path.split(prefix)
   state = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
   files.write_text(os.path.join(folder, 'checkpoint'), state)
 
 
 def _source_names(names, prefix, use_ema):
-  """{variable name: name to read it from}, training state left out."""
+  """Returns {variable name: name to read it from} without training state."""
   shadows = {name[: -len(_SHADOW)]: name for name in names if name.endswith(_SHADOW)}
   if use_ema and not shadows:
     raise ValueError(
@@ -73,7 +83,7 @@ def _source_names(names, prefix, use_ema):
   variables = [n for n in raw if n.rpartition('/')[0] not in owners and not _is_counter(n)]
   if not use_ema:
     return {name: name for name in sorted(variables)}
-  # The raw value would not be an average: never take it in place of one.
+  # A raw value never replaces a missing average.
   without = sorted(set(variables) - set(shadows))
   if without:
     raise ValueError(
@@ -84,14 +94,22 @@ def _source_names(names, prefix, use_ema):
 
 
 def _is_counter(name):
-  """Whether this is a step or power that optimizers count in, at the top of the name space."""
+  """Returns whether the name is that of a training counter without a variable's name."""
   return name in ('global_step', 'beta1_power', 'beta2_power')
 
 
-def prefix_of(path):
-  """The prefix of a checkpoint that is given as a prefix, a folder, or one of its files."""
+def prefix_of(path: str) -> str:
+  """Returns the prefix of a checkpoint.
+
+  Args:
+    path: the prefix, a folder with a `checkpoint` file, or one of the checkpoint's files.
+
+  Raises:
+    FileNotFoundError: there is no checkpoint.
+    ValueError: the `checkpoint` file is damaged.
+  """
   if tf.io.gfile.isdir(path):
-    # Not tf.train.latest_checkpoint, which logs an error of its own where the named one is missing.
+    # tf.train.latest_checkpoint would log an error if the named checkpoint is missing.
     with reading(os.path.join(path, 'checkpoint'), 'text', foreign=True):
       state = tf.train.get_checkpoint_state(path)
     prefix = state.model_checkpoint_path if state else ''
@@ -103,12 +121,14 @@ def prefix_of(path):
     return prefix
   prefix = _PART.sub('', path)
   if not tf.io.gfile.exists(prefix + '.index'):
-    raise FileNotFoundError(f'{prefix}.index: not found; a TF1 checkpoint needs it and its .data files.')
+    raise FileNotFoundError(
+      f'{prefix}.index: not found; a TF1 checkpoint needs it and its .data files.'
+    )
   return prefix
 
 
 class _Tensors(Mapping):
-  """The wanted tensors of a checkpoint, read one at a time."""
+  """Selected tensors of a checkpoint, each read when it is accessed."""
 
   def __init__(self, reader, prefix, source_names):
     self._reader = reader

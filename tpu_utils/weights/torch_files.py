@@ -1,9 +1,10 @@
 """Reads and writes torch state dicts: `.pth`, `.pt`, `.bin`, `.tar`, `.ckpt`, and `.safetensors`.
 
-Files are data here: `torch_tensors` reads them, which builds tensors and plain containers and nothing else.
-Reading torch's own format needs no torch; writing it does.
+No code in a file is run: `torch_tensors` builds only tensors and plain containers. Reading torch's
+own format needs no torch; writing it does.
 """
 import os
+from collections.abc import Mapping
 
 import numpy as np
 import safetensors
@@ -19,71 +20,74 @@ _SAFETENSORS_DTYPES = {
   'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'I64': '<i8', 'I32': '<i4', 'I16': '<i2', 'I8': 'i1',
   'U8': 'u1', 'BOOL': '?',
 }  # fmt: skip
-# Keys under which training programs keep the weights beside their other state.
+# Keys of the weights in the checkpoints of training programs.
 _RAW_KEYS = ('state_dict', 'model_state_dict', 'model')
 _EMA_KEYS = ('state_dict_ema', 'model_ema')
-# What wrappers put before every name: DataParallel and moving averages, torch.compile, Lightning.
+# Prefixes that wrappers add to all names: DataParallel and averages, torch.compile, Lightning.
 _WRAPPERS = ('module.', '_orig_mod.', 'model.')
-# Counters: of batch norms, and of torch's own averaged models.
+# Counters of batch norms and of torch's own averaged models.
 _COUNTERS = ('.num_batches_tracked', 'n_averaged')
-# Names that Hugging Face's and OSCAR's folders give the file of weights.
+# Names of the file of weights in Hugging Face's and OSCAR's folders.
 _IN_FOLDERS = ('model.safetensors', 'pytorch_model.bin')
 
 
-def matches(path):
-  """Whether `path` ends like a file of torch weights, or is a folder with one."""
+def matches(path: str) -> bool:
+  """Returns whether `path` has a suffix of torch's files, or is a folder with one of them."""
   path = _file(path)
   return path.endswith(_SUFFIXES) and os.path.isfile(path)
 
 
 def _file(path):
-  """The file of weights in a folder, or `path` itself."""
-  files = [os.path.join(path, name) for name in _IN_FOLDERS]
-  return next((file for file in files if os.path.isfile(file)), path)
+  """Returns the file of weights in a folder, or `path` itself."""
+  candidates = [os.path.join(path, name) for name in _IN_FOLDERS]
+  return next((file for file in candidates if os.path.isfile(file)), path)
 
 
-def read(path, use_ema=True):
-  """The tensors of a state dict.
+def read(path: str | os.PathLike[str], use_ema: bool = True) -> Mapping[str, np.ndarray]:
+  """Reads the tensors of a state dict.
 
-  A state dict inside a training checkpoint is found under its usual keys, what a wrapper put before every
-  name (`module.`) is taken off, and the batch counters of batch norms (`num_batches_tracked`) are left out.
+  The state dict may be inside a training checkpoint, under one of the usual keys. Prefixes that a
+  wrapper adds to all names (`module.`) are removed, and counters (`num_batches_tracked`) left out.
 
   Args:
     path: the file, or a folder with `model.safetensors` or `pytorch_model.bin`.
-    use_ema: take the moving averages where a checkpoint has them beside the raw weights.
+    use_ema: whether to prefer moving averages to the raw weights in a training checkpoint.
 
   Returns:
-    {name: array}, in the file's order. bfloat16 comes as float32.
+    {name: array}, in the file's order. bfloat16 is converted to float32.
 
   Raises:
-    FileNotFoundError: no such file.
-    ValueError: it can't be read, holds more than tensors and plain containers, or no tensors.
+    FileNotFoundError: there is no such file.
+    ValueError: the file cannot be read, holds other objects than tensors and plain containers, or
+      holds no tensors.
   """
-  path = _file(os.fspath(path))
-  if not os.path.isfile(path):
-    raise FileNotFoundError(f'{path}: no such file.')
-  tensors = _read_safetensors(path) if path.endswith(_SAFETENSORS) else _read_torch(path, use_ema)
+  file = _file(os.fspath(path))
+  if not os.path.isfile(file):
+    raise FileNotFoundError(f'{file}: no such file.')
+  tensors = _read_safetensors(file) if file.endswith(_SAFETENSORS) else _read_torch(file, use_ema)
   tensors = {name: value for name, value in tensors.items() if not name.endswith(_COUNTERS)}
   if not tensors:
-    raise ValueError(f'{path} holds no tensors; expected a state dict, {{name: tensor}}.')
+    raise ValueError(f'{file} holds no tensors; expected a state dict, {{name: tensor}}.')
   return _unwrapped(tensors)
 
 
 def _unwrapped(tensors):
-  """The tensors without what wrappers put before all of their names."""
+  """Returns the tensors without the prefixes that wrappers add to all names."""
   for prefix in _WRAPPERS:
     if all(name.startswith(prefix) for name in tensors):
       return _unwrapped({name[len(prefix) :]: value for name, value in tensors.items()})
   return tensors
 
 
-def write(path, tensors):
-  """Writes {name: array} as a state dict; the ending of `path` decides between safetensors and torch.
+def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> None:
+  """Writes a state dict; an error leaves no partial file.
 
-  The file appears whole or not at all.
+  Args:
+    path: the file; safetensors if it has the suffix `.safetensors`, else torch's format.
+    tensors: {name: array}.
 
   Raises:
-    OSError: it cannot be written.
+    OSError: the file cannot be written.
     ValueError: torch is needed and not installed.
   """
   path = os.fspath(path)
@@ -91,7 +95,9 @@ def write(path, tensors):
     with files.replacing(path, shared=True) as scratch:
       _write(path, tensors, scratch)
   except safetensors.SafetensorError as error:
-    raise OSError(f'{path} cannot be written ({error}); look at its folder and the space there.') from error
+    raise OSError(
+      f'{path} cannot be written ({error}); look at its folder and the space there.'
+    ) from error
 
 
 def _write(path, tensors, scratch):
@@ -100,7 +106,7 @@ def _write(path, tensors, scratch):
     safetensors.numpy.save_file(contiguous, scratch)
   else:
     torch = _import_torch(path)
-    with open(scratch, 'wb') as file:  # Which raises an OSError where it cannot; torch has its own.
+    with open(scratch, 'wb') as file:  # `open` raises OSError; torch has errors of its own.
       torch.save({k: torch.tensor(np.asarray(v)) for k, v in tensors.items()}, file)
 
 
@@ -109,7 +115,8 @@ def _import_torch(path):
     import torch
   except ImportError as error:
     raise ValueError(
-      f'{path}: torch writes this kind of file and is not installed; `pip install torch`, or write .safetensors.'
+      f'{path}: torch writes this kind of file and is not installed; `pip install torch`, or write '
+      '.safetensors.'
     ) from error
   return torch
 
@@ -139,8 +146,8 @@ def _read_torch(path, use_ema):
   except safe_pickle.UnsafePickleError as error:
     name = str(error).partition(' asks for ')[2].partition(',')[0]
     raise ValueError(
-      f'{path} holds objects that are run when they are read ({name}); expected tensors and plain '
-      'containers. Where you trust the file, make one of them: torch.save(model.state_dict(), path).'
+      f'{path} holds objects that run code when they are read ({name}); expected tensors and plain '
+      'containers. If you trust the file, convert it: torch.save(model.state_dict(), path).'
     ) from error
   state_dict = _state_dict(path, content, use_ema)
   return {
@@ -151,7 +158,7 @@ def _read_torch(path, use_ema):
 
 
 def _state_dict(path, content, use_ema):
-  """The state dict in what a file holds."""
+  """Returns the state dict in the contents of a file."""
   if not isinstance(content, dict):
     raise ValueError(
       f'{path} holds a {type(content).__name__}; expected a state dict, {{name: tensor}}.'

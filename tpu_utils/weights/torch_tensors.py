@@ -1,14 +1,13 @@
-"""Torch files (`torch.save`) of containers and tensors, read without torch and safely.
+"""Reads torch files (`torch.save`) of containers and tensors, without torch and safely.
 
-Both forms are read: the zip of torch >= 1.6, and the older one, in which the official files are
-written. Tensors stay in the file until `StoredTensor.read`, so a file of any size can be opened.
+There are two formats: the zip of torch >= 1.6, and the older one of the official files. Tensors
+stay in the file until `StoredTensor.read`, so a file of any size can be opened.
 
-Facts of the formats: a zip holds `NAME/data.pkl` and `NAME/data/KEY`, uncompressed. The older form
-is a row of pickles (magic number, protocol 1001, properties of the machine, the object, the keys of
-the storages) and then, in the order of the keys, the number of elements (int64) and the raw values
-of each storage. In the object's pickle a storage is a persistent id, ('storage', type, key, ...).
+A zip holds `NAME/data.pkl` and `NAME/data/KEY`, uncompressed. The older format is a sequence of
+pickles (magic number, protocol 1001, properties of the machine, the object, the keys of the
+storages) and then, in the order of the keys, the number of elements (int64) and the raw values of
+each storage. In the object's pickle a storage is a persistent id, ('storage', type, key, ...).
 """
-
 import argparse
 import collections
 import dataclasses
@@ -17,6 +16,7 @@ import math
 import os
 import struct
 import zipfile
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ _DTYPES = {
 }  # fmt: skip
 _BFLOAT16 = 'bfloat16'  # Unknown to numpy: the upper half of a float32.
 _MAX_DIMENSIONS = 32
-# Views may repeat elements (`expand`); above this many only as many as their storage has.
+# Greatest number of elements of a view that repeats elements (`expand`).
 _MAX_REPEATED = 2**24
 _LOCAL_HEADER = b'PK\x03\x04'
 _ENCRYPTED = 1  # Flag of a zip entry.
@@ -39,14 +39,16 @@ _ENCRYPTED = 1  # Flag of a zip entry.
 
 @dataclasses.dataclass(frozen=True)
 class StoredTensor:
-  """A tensor that is still in its file.
+  """A tensor that has not been read from its file yet.
 
   Attributes:
     path: the file.
-    offset: where its storage's bytes begin; `skip` elements further the tensor begins.
-    elements: elements of the storage.
-    dtype: numpy dtype, as text; or 'bfloat16', which is read as float32.
-    skip, shape, strides: of the tensor in its storage, in elements.
+    offset: first byte of its storage.
+    elements: number of elements of the storage.
+    dtype: numpy dtype, as text; or 'bfloat16', which is converted to float32.
+    skip: elements of the storage before the tensor's first.
+    shape: of the tensor.
+    strides: of the tensor, in elements.
   """
 
   path: str
@@ -57,8 +59,13 @@ class StoredTensor:
   shape: tuple
   strides: tuple
 
-  def read(self):
-    """The values: a numpy array of `shape`."""
+  def read(self) -> np.ndarray:
+    """Reads the values, an array of `shape`.
+
+    Raises:
+      ValueError: the file is damaged.
+      OSError: the file cannot be read.
+    """
     if self.dtype == _BFLOAT16:
       bits = dataclasses.replace(self, dtype='<u2').read()
       return (bits.astype(np.uint32) << 16).view(np.float32)
@@ -91,7 +98,7 @@ class _Storage:
 
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
-  """A tensor whose storage's place in the file is not yet known: a node of the unpickled object."""
+  """A tensor in the unpickled object, before the offset of its storage is known."""
 
   storage: _Storage
   skip: int
@@ -125,7 +132,7 @@ _ADMITTED = {
   ('torch._utils', '_rebuild_tensor'): _rebuild_tensor,
   ('torch._utils', '_rebuild_parameter'): _rebuild_parameter,
   ('torch', 'Size'): tuple,
-  # Programs keep their options beside the weights; a namespace is as harmless as a dictionary.
+  # Programs save their options with the weights; a namespace is as harmless as a dictionary.
   ('argparse', 'Namespace'): argparse.Namespace,
   **{('torch', name): _StorageType(name) for name in _DTYPES},
 }
@@ -146,13 +153,13 @@ class _TorchUnpickler(safe_pickle.PlainUnpickler):
     return self.storages.setdefault(storage.key, storage)
 
 
-def load(path):
-  """The object in a torch file: plain containers and numbers, with `StoredTensor`s for tensors.
+def load(path: str | os.PathLike[str]) -> Any:
+  """Reads a torch file as plain containers and numbers, with `StoredTensor`s for tensors.
 
   Raises:
     FileNotFoundError: there is no such file.
     tpu_utils.weights.safe_pickle.UnsafePickleError: the file names anything that could run code.
-    ValueError: no torch file, or a damaged one.
+    ValueError: the file is not a torch file, or is damaged.
   """
   path = os.fspath(path)
   if not os.path.isfile(path):
@@ -176,7 +183,7 @@ def _load_zip(path):
     folder = pickles[0].rpartition('/')[0]
     order = f'{folder}/byteorder'
     if order in entries and _content(archive, entries[order]).strip() != b'little':
-      raise ValueError(f'{path} is of a big-endian machine; expected little-endian values.')
+      raise ValueError(f'{path} is from a big-endian machine; expected little-endian values.')
     unpickler = _TorchUnpickler(io.BytesIO(_content(archive, entries[pickles[0]])), path)
   value, offsets = safe_pickle.load_from(unpickler, path), {}
   with open(path, 'rb') as file:
@@ -190,12 +197,12 @@ def _load_zip(path):
 
 
 def _is_plain(entry):
-  """Whether the bytes of a zip entry stand in the file as they are; torch writes no others."""
+  """Returns whether a zip entry is neither compressed nor encrypted, as torch writes it."""
   return entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & _ENCRYPTED
 
 
 def _content(archive, entry):
-  if not _is_plain(entry):  # Not unpacked: a small file could grow without bound.
+  if not _is_plain(entry):  # A small compressed entry could unpack to any size.
     raise ValueError(f'{entry.filename} is compressed or encrypted, which torch.save never does')
   return archive.read(entry)
 
@@ -205,7 +212,7 @@ def _item_size(dtype):
 
 
 def _content_offset(file, entry):
-  """Where the bytes of a stored zip entry begin: behind its local header, name and extra field."""
+  """Returns the first byte of a stored zip entry, after its local header, name and extra field."""
   file.seek(entry.header_offset)
   header = file.read(30)
   if not header.startswith(_LOCAL_HEADER):
@@ -215,7 +222,7 @@ def _content_offset(file, entry):
 
 
 def _load_old(path):
-  """As `_load_zip`, for files written by torch < 1.6."""
+  """Reads a file of torch < 1.6; returns the same as `_load_zip`."""
   with open(path, 'rb') as file:
     if safe_pickle.load_from(safe_pickle.PlainUnpickler(file, path), path) != _MAGIC:
       raise ValueError(f'{path} is a pickle, but no file of torch.save.')
@@ -244,7 +251,7 @@ def _load_old(path):
 
 
 def _place(value, path, offsets):
-  """`value` with each `_Tensor` as a `StoredTensor` of the file."""
+  """Replaces each `_Tensor` in `value` by a `StoredTensor` of the file."""
   if isinstance(value, _Tensor):
     storage = value.storage
     if storage.key not in offsets:

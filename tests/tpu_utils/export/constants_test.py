@@ -1,4 +1,4 @@
-"""Constants in place of variables: the same numbers, and none that change later."""
+"""A function with constant weights: the model's numbers, unchanged by later assignments."""
 import numpy as np
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from tests.tpu_utils.export import tiny
 from tpu_utils import export
 
 
-def test_numbers_are_those_of_the_model_when_it_was_traced():
+def test_weights_are_those_at_tracing():
   model = tiny.build_model()
   images = tiny.images(2).astype(np.float32)
   expected = model(images, training=False).numpy()

@@ -1,4 +1,4 @@
-"""The folded model gives the model's numbers, and folds all that can be folded."""
+"""Folding: the folded model has the same outputs, and as few batch norms as possible."""
 import keras
 import numpy as np
 import pytest
@@ -33,15 +33,17 @@ def with_random_statistics(model):
 
 
 def norms(model):
-  return [layer.name for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+  kind = keras.layers.BatchNormalization
+  return [layer.name for layer in model.layers if isinstance(layer, kind)]
 
 
 def check(model, left=0):
-  images = np.random.default_rng(1).uniform(0, 255, (2, *model.inputs[0].shape[1:])).astype('float32')
+  shape = (2, *model.inputs[0].shape[1:])
+  images = np.random.default_rng(1).uniform(0, 255, shape).astype('float32')
   before = [weight.copy() for weight in model.get_weights()]
   folded = export.fold_batch_norm(model)
-  expected, found = (m(images, training=False).numpy() for m in (model, folded))
-  np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+  expected, got = (m(images, training=False).numpy() for m in (model, folded))
+  np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
   assert len(norms(folded)) == left < len(norms(model))
   assert folded.name == model.name and folded.count_params() < model.count_params()
   for weight, now in zip(before, model.get_weights(), strict=True):
@@ -51,46 +53,48 @@ def check(model, left=0):
 @pytest.mark.parametrize('name', EFFICIENTNETS)
 def test_efficientnet(name):
   model = with_random_statistics(efficientnet.build_model(name, **SMALL))
-  # What follows a CondConv cannot be folded: each image has its own kernel.
-  behind_condconv = [
+  # A norm after a CondConv cannot be folded: each image has its own kernel.
+  after_condconv = [
     layer for layer in model.layers
     if isinstance(layer, keras.layers.BatchNormalization)
     and 'CondConv' in type(layer.input._keras_history.operation).__name__
   ]
-  check(model, left=len(behind_condconv))
+  check(model, left=len(after_condconv))
 
 
 @pytest.mark.parametrize('form', RESNEXTS)
 def test_resnext(form):
   settings = RESNEXTS[form]
   model = with_random_statistics(
-    resnext.build_model('resnext-20-2x32d', num_classes=7, image_size=16, width=8, stem_width=8, **settings)
+    resnext.build_model(
+      'resnext-20-2x32d', num_classes=7, image_size=16, width=8, stem_width=8, **settings
+    )
   )
-  behind_additions = [
+  after_additions = [
     name for name in norms(model)
     if not isinstance(model.get_layer(name).input._keras_history.operation, keras.layers.Conv2D)
   ]
-  check(model, left=len(behind_additions))
-  assert bool(behind_additions) == (form in ('pre-activated', 'paths'))
+  check(model, left=len(after_additions))
+  assert bool(after_additions) == (form in ('pre-activated', 'paths'))
 
 
-def test_norm_whose_input_is_read_elsewhere_stays():
+def test_a_norm_stays_if_another_layer_reads_its_input():
   inputs = keras.Input((8, 8, 3))
   conv = keras.layers.Conv2D(4, 3, name='conv')(inputs)
   norm = keras.layers.BatchNormalization(name='norm')(conv)
   other = keras.layers.Conv2D(4, 3, name='other')(inputs)
   folded = keras.layers.BatchNormalization(name='folded', scale=False, center=False)(other)
   x = keras.layers.Concatenate()([conv, norm, folded])
-  check(with_random_statistics_of_any(keras.Model(inputs, x)), left=1)
+  check(with_random_weights(keras.Model(inputs, x)), left=1)
 
 
-def with_random_statistics_of_any(model):
+def with_random_weights(model):
   rng = np.random.default_rng(0)
   model.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in model.get_weights()])
   return model
 
 
-def test_activation_of_the_convolution_comes_before_the_norm():
+def test_a_norm_after_an_activation_stays():
   inputs = keras.Input((8, 8, 3))
   x = keras.layers.Conv2D(4, 3, activation='relu')(inputs)
   x = keras.layers.BatchNormalization()(x)
@@ -104,10 +108,10 @@ def test_bias_is_kept():
   x = keras.layers.BatchNormalization()(x)
   x = keras.layers.Dense(5)(x)
   x = keras.layers.BatchNormalization()(x)
-  check(with_random_statistics_of_any(keras.Model(inputs, x)))
+  check(with_random_weights(keras.Model(inputs, x)))
 
 
-def test_model_of_16_bits_keeps_its_policies():
+def test_a_bfloat16_model_keeps_its_policies():
   model = tiny.build_model('mixed_bfloat16')
   folded = export.fold_batch_norm(model)
   assert folded.get_layer('conv2d').compute_dtype == 'bfloat16'

@@ -1,4 +1,4 @@
-"""The images that files are measured on, and the table of what was measured."""
+"""Images to measure files on, and the table of results."""
 import numpy as np
 import pytest
 
@@ -44,5 +44,5 @@ def test_result_counts():
 
 
 @pytest.mark.parametrize('num_classes, known', [(10, True), (1001, False), (1000, False)])
-def test_images_of_other_classes_give_no_accuracy(num_classes, known):
+def test_images_of_other_classes_are_recognised(num_classes, known):
   assert model_files.Images(DATA, SMALL, num_classes).has_known_classes is known

@@ -1,4 +1,4 @@
-"""The exported files give the model's own logits, and are replaced whole or not at all."""
+"""SavedModel exports: outputs of the model, and replacement of an earlier export."""
 import dataclasses
 import json
 import os
@@ -37,7 +37,7 @@ def exported(request, tmp_path_factory):
 
 def assert_close(model, actual, expected):
   """Within rounding: a graph's fused kernels round bfloat16 less often than the eager model."""
-  # bfloat16 has 8 bits; folded kernels are rounded elsewhere, and processors differ in what they keep in between.
+  # bfloat16 has 8 bits; folded kernels round differently, and processors in intermediate results.
   rounding = 1e-5 if model.get_layer('conv2d').compute_dtype == 'float32' else 2 ** -5
   np.testing.assert_allclose(actual, expected, rtol=0, atol=rounding * np.abs(expected).max())
 
@@ -77,11 +77,11 @@ def test_image_of_another_size_goes_through_preprocess(exported):
 @pytest.mark.parametrize('interpolation', spec.INTERPOLATIONS)
 @pytest.mark.parametrize('crop', spec.CROPS)
 def test_export_with_the_evaluations_preprocessing(tmp_path, interpolation, crop):
-  """The record of a model decides how the exported model sees a file, as it does in evaluation."""
+  """The exported model prepares a file as evaluation does."""
   model = build_model()
-  record = spec.PreprocessSpec(image_size=IMAGE_SIZE, interpolation=interpolation, crop=crop)
-  evaluation = preprocessing.eval_function(record)
-  export.export(model, tmp_path / 'export', evaluation, dataclasses.asdict(record))
+  own = spec.PreprocessSpec(image_size=IMAGE_SIZE, interpolation=interpolation, crop=crop)
+  evaluation = preprocessing.eval_function(own)
+  export.export(model, tmp_path / 'export', evaluation, dataclasses.asdict(own))
   photograph = np.random.default_rng(2).integers(0, 256, (31, 57, 3), np.uint8)
   encoded = [tf.io.encode_jpeg(photograph), tf.io.encode_png(photograph)]
   outputs = tf.saved_model.load(str(tmp_path / 'export')).signatures['image_bytes'](
@@ -139,25 +139,25 @@ def test_saved_model_needs_none_of_our_code(exported, images, tmp_path):
   assert_close(model, np.load(paths[2]), logits)
 
 
-def test_record_names_the_model_and_its_preprocessing(exported):
+def test_export_json_names_the_model_and_its_preprocessing(exported):
   model, directory = exported
   with open(os.path.join(directory, export.RECORD_FILE), encoding='utf-8') as record_file:
-    record = json.load(record_file)
-  assert record['model_name'] == model.name
-  assert record['preprocessing'] == PREPROCESSING
-  assert record['class_names'] == list('abcde') and record['num_classes'] == 5
-  assert record['image_shape'] == [IMAGE_SIZE, IMAGE_SIZE, 3]
-  assert record['versions']['tensorflow'] == tf.__version__
+    export_info = json.load(record_file)
+  assert export_info['model_name'] == model.name
+  assert export_info['preprocessing'] == PREPROCESSING
+  assert export_info['class_names'] == list('abcde') and export_info['num_classes'] == 5
+  assert export_info['image_shape'] == [IMAGE_SIZE, IMAGE_SIZE, 3]
+  assert export_info['versions']['tensorflow'] == tf.__version__
 
 
-@pytest.mark.parametrize('contents, said', [
+@pytest.mark.parametrize('contents, message', [
   (b'photos/cat.jpg', r'image_bytes\[1\] is no image.* 14 bytes'),
   (b'', r'image_bytes\[1\] is no image.* 0 bytes'),
   (b'\xff\xd8\xff\xe0 cut off', 'JPEG'),
 ])
-def test_undecodable_image_is_named(exported, files, contents, said):
+def test_undecodable_image_is_named(exported, files, contents, message):
   serve = tf.saved_model.load(exported[1]).signatures['image_bytes']
-  with pytest.raises(tf.errors.InvalidArgumentError, match=said):
+  with pytest.raises(tf.errors.InvalidArgumentError, match=message):
     serve(image_bytes=tf.stack([files[0], contents]))
 
 
@@ -170,7 +170,7 @@ def read_tree(directory):
 
 @pytest.fixture
 def earlier(tmp_path):
-  """A whole export, and what its files hold."""
+  """Returns a complete export and the contents of its files."""
   directory = tmp_path / 'export'
   export.export(build_model(name='earlier'), directory, preprocess, PREPROCESSING)
   return directory, read_tree(directory)
@@ -213,7 +213,7 @@ def test_full_disk_is_one_error_and_leaves_the_old_export(earlier):
   assert os.listdir(directory.parent) == ['export']
 
 
-def test_killed_between_the_renames_gets_the_old_export_back(earlier):
+def test_an_export_killed_between_its_renames_is_restored(earlier):
   directory, before = earlier
   directory.rename(directory.with_suffix('.previous'))
   (directory.with_suffix('.writing')).mkdir()
@@ -226,7 +226,7 @@ def test_killed_between_the_renames_gets_the_old_export_back(earlier):
 def test_failing_preprocess_leaves_tensorflow_usable(tmp_path, two_replicas):
   with pytest.raises(RuntimeError, match='no preprocessing'):
     export.export(build_model(), tmp_path / 'export', _failing_preprocess, PREPROCESSING)
-  with two_replicas.scope():  # NotImplementedError once map_fn has left its caching device behind.
+  with two_replicas.scope():  # NotImplementedError if map_fn left its caching device set.
     pass
 
 
@@ -249,7 +249,8 @@ def test_directory_of_other_files_is_not_deleted(tmp_path):
 
 def test_file_is_not_deleted(tmp_path):
   (tmp_path / 'thesis.tex').write_text('years of work')
-  with pytest.raises(ValueError, match='thesis.tex: expected a folder or nothing there, found a file'):
+  message = 'thesis.tex: expected a folder or nothing there, found a file'
+  with pytest.raises(ValueError, match=message):
     export.export(build_model(), tmp_path / 'thesis.tex', preprocess, PREPROCESSING)
   assert (tmp_path / 'thesis.tex').read_text() == 'years of work'
   assert os.listdir(tmp_path) == ['thesis.tex']

@@ -1,4 +1,4 @@
-"""TFLite files give the model's probabilities, as nearly as their numbers of bits allow."""
+"""TFLite files: probabilities within the rounding of their number formats."""
 import keras
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.tpu_utils.export import tiny
 from tests.tpu_utils.export.folding_test import SMALL, with_random_statistics
 from tpu_utils import export
 
-# The largest error of a probability: of rounding 32, 16 and 8 bits.
+# Largest error of a probability, from rounding to 32, 16 and 8 bits.
 TOLERANCES = {'float32': 1e-5, 'float16': 2e-3, 'dynamic_range': 0.03, 'int8': 0.04}
 
 
@@ -22,8 +22,8 @@ def check(model, variant, batch_size=1):
   shape = model.inputs[0].shape[1:]
   images = np.random.default_rng(1).uniform(0, 255, (5, *shape)).astype(np.float32)
   content = export.tflite.convert(model, variant, list(images), batch_size)
-  found = export.tflite.Classifier(content).predict(images)
-  np.testing.assert_allclose(found, expected(model, images), rtol=0, atol=TOLERANCES[variant])
+  got = export.tflite.Classifier(content).predict(images)
+  np.testing.assert_allclose(got, expected(model, images), rtol=0, atol=TOLERANCES[variant])
   return content
 
 
@@ -34,30 +34,38 @@ def test_variants(name, variant):
   check(with_random_statistics(efficientnet.build_model(name, **SMALL)), variant)
 
 
-@pytest.mark.parametrize('name', ['efficientnet-b0', 'efficientnet-condconv-b0-4e', 'efficientnet-x-b0'])
+@pytest.mark.parametrize(
+  'name', ['efficientnet-b0', 'efficientnet-condconv-b0-4e', 'efficientnet-x-b0']
+)
 def test_float_files_of_the_other_families(name):
   check(with_random_statistics(efficientnet.build_model(name, **SMALL)), 'float32')
 
 
 @pytest.mark.parametrize('settings', [{}, {'preactivation': True}])
 def test_grouped_convolutions(settings):
-  model = resnext.build_model('resnext-20-2x32d', num_classes=7, image_size=16, width=8, stem_width=8, **settings)
+  model = resnext.build_model(
+    'resnext-20-2x32d', num_classes=7, image_size=16, width=8, stem_width=8, **settings
+  )
   check(with_random_statistics(model), 'float32')
 
 
 def test_sizes_follow_the_bits():
   model = efficientnet.build_model('efficientnet-lite0', **SMALL)
-  sizes = {v: len(export.tflite.convert(model, v, list(tiny_images(model)))) for v in export.tflite.VARIANTS}
+  images = list(tiny_images(model))
+  variants = export.tflite.VARIANTS
+  sizes = {variant: len(export.tflite.convert(model, variant, images)) for variant in variants}
   assert sizes['float16'] < 0.6 * sizes['float32']
   assert max(sizes['int8'], sizes['dynamic_range']) < 0.4 * sizes['float32']
 
 
 def tiny_images(model):
-  return np.random.default_rng(2).uniform(0, 255, (2, *model.inputs[0].shape[1:])).astype(np.float32)
+  shape = (2, *model.inputs[0].shape[1:])
+  return np.random.default_rng(2).uniform(0, 255, shape).astype(np.float32)
 
 
-def test_pixels_go_into_int8_as_they_are():
-  content = export.tflite.convert(tiny.build_model(), 'int8', list(tiny.images(4).astype(np.float32)))
+def test_int8_files_take_uint8_pixels():
+  images = list(tiny.images(4).astype(np.float32))
+  content = export.tflite.convert(tiny.build_model(), 'int8', images)
   interpreter = tf.lite.Interpreter(model_content=content)
   (details,) = interpreter.get_input_details()
   scale, zero = details['quantization']
@@ -65,7 +73,7 @@ def test_pixels_go_into_int8_as_they_are():
   assert abs(scale - 1) < 1e-4
 
 
-def test_calibration_leaves_the_images_as_they_were():
+def test_calibration_does_not_change_the_images():
   images = tiny.images(2).astype(np.float32)
   before = images.copy()
   export.tflite.convert(tiny.build_model(), 'int8', list(images))
@@ -79,7 +87,8 @@ def test_several_images_at_a_time():
 
 @pytest.mark.parametrize('images', [None, []])
 def test_int8_without_images(images):
-  with pytest.raises(ValueError, match='int8 needs representative images.*there are none; give some'):
+  message = 'int8 needs representative images.*there are none; give some'
+  with pytest.raises(ValueError, match=message):
     export.tflite.convert(tiny.build_model(), 'int8', images)
 
 

@@ -1,6 +1,6 @@
-"""The SavedModel for TPUs: what can be known of it without one.
+"""The SavedModel for TPUs, tested without one.
 
-Its graph for TPUs is loaded, the marks of the rewrite taken away, and the rest run on the CPU.
+The CPU runs its graph for TPUs, after the operations that only TPUs know are replaced.
 """
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def written(tmp_path_factory):
 
 
 def load(meta_graph, directory, tags, values):
-  """The outputs of the signature `images`, by name, in a session of its own."""
+  """Returns {signature: outputs} of a graph, for `values`: (signature, input, value)."""
   with tf.Graph().as_default(), tf.compat.v1.Session() as session:
     loaded = tf.compat.v1.saved_model.load(session, tags, str(directory))
     signature = (meta_graph or loaded).signature_def
@@ -46,10 +46,11 @@ def requests(images):
 def check(model, images, outputs):
   expected = model(images.astype(np.float32), training=False).numpy()
   assert set(outputs) == {'images', 'serve', 'image_bytes', 'serving_default'}
-  for found in outputs.values():
-    np.testing.assert_allclose(found['logits'], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
-    np.testing.assert_array_equal(found['classes'], expected.argmax(-1))
-    np.testing.assert_allclose(found['probabilities'], tf.nn.softmax(expected), atol=1e-5)
+  for got in outputs.values():
+    atol = 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(got['logits'], expected, rtol=0, atol=atol)
+    np.testing.assert_array_equal(got['classes'], expected.argmax(-1))
+    np.testing.assert_allclose(got['probabilities'], tf.nn.softmax(expected), atol=1e-5)
 
 
 def test_serve_graph_gives_the_models_outputs(written):
@@ -88,19 +89,19 @@ def test_network_is_on_the_tpu_and_decoding_on_the_host(written):
 
 
 def without_tpu(graph):
-  """Turns the operations that only a TPU's compiler knows into what they amount to on one core."""
+  """Replaces the operations that only a TPU's compiler knows by equivalents for one core."""
   for node in graph.node:
     if node.op == 'TPUPartitionedCall':
       node.op = 'StatefulPartitionedCall'
       node.input.pop()  # The number of the core.
-      for name in ('autotuner_thresh',):
-        node.attr.pop(name, None)
+      node.attr.pop('autotuner_thresh', None)
     elif node.op == 'TPUOrdinalSelector':
       node.op = 'Const'
       node.attr['dtype'].type = tf.int32.as_datatype_enum
       node.attr['value'].tensor.CopyFrom(tf.make_tensor_proto([0]))
   for function in graph.library.function:
-    kept = [n for n in function.node_def if n.op not in ('TPUReplicateMetadata', 'TPUCompilationResult')]
+    dropped = ('TPUReplicateMetadata', 'TPUCompilationResult')
+    kept = [n for n in function.node_def if n.op not in dropped]
     for node in kept:
       if node.op in ('TPUReplicatedInput', 'TPUReplicatedOutput'):
         node.op = 'Identity'
@@ -120,6 +121,6 @@ def test_export_with_tpu(tmp_path):
   model = tiny.build_model()
   export.export(model, tmp_path / 'export', tiny.preprocess, tiny.PREPROCESSING, to_tpu=True)
   assert (tmp_path / 'export' / 'tpu' / 'saved_model.pb').exists()
-  # The one beside it is as ever.
+  # The ordinary SavedModel is still there.
   loaded = tf.saved_model.load(str(tmp_path / 'export'))
   assert 'images' in loaded.signatures

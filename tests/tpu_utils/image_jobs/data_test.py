@@ -1,4 +1,4 @@
-"""From flags to inputs: which data, how many, how many classes."""
+"""From flags to inputs: the data set, its sizes and classes."""
 import pytest
 
 from tests.tpu_utils.images import small_sets
@@ -16,12 +16,12 @@ def folder(tmp_path_factory):
 
 
 def given(facts=None, **flags):
-  """The settings of a user who gave these flags."""
+  """Returns the settings of a user who gave these flags."""
   return settings.resolve((config.DataConfig,), flags, facts=facts)
 
 
 def with_data(mode, **flags):
-  """(data set, DataConfig) with what was found in the data."""
+  """Returns (data set, DataConfig with the sizes of the data)."""
   dataset, resolved = image_data.with_data(given(**flags), mode)
   return dataset, resolved[0]
 
@@ -30,7 +30,7 @@ def counts(data):
   return data.num_train_images, data.num_eval_images, data.num_label_classes
 
 
-def test_the_data_tell_their_counts(folder, capsys):
+def test_counts_come_from_the_data(folder, capsys):
   _, data = with_data('train_and_eval', data_dir=str(folder))
   assert counts(data) == (37, 23, 3)
   assert capsys.readouterr().out == (
@@ -38,13 +38,13 @@ def test_the_data_tell_their_counts(folder, capsys):
   )
 
 
-def test_what_was_given_stays(folder, capsys):
+def test_given_counts_stay(folder, capsys):
   _, data = with_data('train', data_dir=str(folder), num_train_images=99, num_label_classes=5)
   assert counts(data) == (99, 50000, 5)
   assert not capsys.readouterr().out
 
 
-def test_what_the_job_of_a_checkpoint_had_stays(folder):
+def test_the_classes_of_a_checkpoints_job_stay(folder):
   resolved = given({'num_label_classes': 4}, data_dir=str(folder))
   _, resolved = image_data.with_data(resolved, 'eval')
   assert counts(resolved[0]) == (1281167, 23, 4)
@@ -57,13 +57,13 @@ def test_what_the_job_of_a_checkpoint_had_stays(folder):
     ('predict', (1281167, 23, 3)),
   ],
 )  # fmt: skip
-def test_only_what_the_mode_needs_is_read(folder, mode, expected):
+def test_only_the_splits_of_the_mode_are_counted(folder, mode, expected):
   assert counts(with_data(mode, data_dir=str(folder))[1]) == expected
 
 
-def test_facts_are_data(folder):
-  dataset, found = image_data.open_data(config.DataConfig(data_dir=str(folder)), 'train')
-  assert found == {'num_train_images': 37, 'num_label_classes': 3} and dataset.num_classes == 3
+def test_open_data_returns_what_it_counted(folder):
+  dataset, sizes = image_data.open_data(config.DataConfig(data_dir=str(folder)), 'train')
+  assert sizes == {'num_train_images': 37, 'num_label_classes': 3} and dataset.num_classes == 3
 
 
 def test_an_export_of_known_classes_needs_no_data():
@@ -73,8 +73,9 @@ def test_an_export_of_known_classes_needs_no_data():
     with_data('export', data_dir='/no/where')
 
 
-def test_fewer_classes_than_the_data(folder):
-  with pytest.raises(ValueError, match=f'--num_label_classes=2, but {folder} has 3 classes; leave the flag out'):
+def test_fewer_classes_than_in_the_data_are_refused(folder):
+  message = f'--num_label_classes=2, but {folder} has 3 classes; leave the flag out'
+  with pytest.raises(ValueError, match=message):
     with_data('train', data_dir=str(folder), num_label_classes=2)
 
 
@@ -86,7 +87,7 @@ def test_digits():
 
 
 @pytest.mark.parametrize('name', ['fake', 'null'])
-def test_the_null_input(name):
+def test_the_fake_input(name):
   dataset, data = with_data('train_and_eval', data_dir=name)
   assert counts(data) == (1281167, 50000, 1000)
   assert isinstance(image_data.make_input(PreprocessSpec(8), data, dataset), FakeInput)
@@ -112,7 +113,7 @@ def test_settings_reach_the_input(folder):
     ('max_bad_records', 1, '--max_bad_records=0'),
   ],
 )
-def test_what_the_service_cannot_do(flag, value, off):
+def test_settings_that_the_data_service_refuses(flag, value, off):
   with pytest.raises(ValueError, match=f'--{flag} works only .* add {off}'):
     given(tf_data_service='local', **{flag: value})
 

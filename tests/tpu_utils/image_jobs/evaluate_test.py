@@ -1,4 +1,4 @@
-"""The evaluation script: on photographs and on images with classes, from every kind of checkpoint."""
+"""The evaluation script on photographs and on labelled images, with every kind of checkpoint."""
 import json
 import pathlib
 
@@ -17,7 +17,10 @@ from tpu_utils.images.spec import PreprocessSpec
 
 PHOTOGRAPHS = pathlib.Path(__file__).parents[2] / 'goldens' / 'preprocessing'
 COFFEE, CAT = (str(PHOTOGRAPHS / f'{name}.jpg') for name in ('coffee', 'chelsea'))
-SMALL = ('--model_name=efficientnet-b0', '--width_coefficient=0.25', '--depth_coefficient=0.25', '--input_image_size=32')
+SMALL = (
+  '--model_name=efficientnet-b0', '--width_coefficient=0.25', '--depth_coefficient=0.25',
+  '--input_image_size=32',
+)  # fmt: skip
 
 
 def run(*arguments, photographs=()):
@@ -43,7 +46,7 @@ def checkpoint(model, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def labelled(model, tmp_path_factory):
-  """Five images, the classes that the model gives them but for the last, and which class comes last there."""
+  """(folder of five images and labels.txt, labels): the model gets all right but the last."""
   folder = tmp_path_factory.mktemp('images')
   rng = np.random.default_rng(1)
   for i in range(5):
@@ -65,16 +68,17 @@ def check_examples(results, model):
   for path, row in zip((COFFEE, CAT), probabilities(model, [COFFEE, CAT]), strict=True):
     got = results['examples'][path]
     assert [guess['class'] for guess in got] == list(np.argsort(-row))
-    np.testing.assert_allclose([guess['probability'] for guess in got], np.sort(row)[::-1], atol=1e-5)
+    probability = [guess['probability'] for guess in got]
+    np.testing.assert_allclose(probability, np.sort(row)[::-1], atol=1e-5)
 
 
 def test_photographs(model, checkpoint, tmp_path, capsys):
   (tmp_path / 'labels.txt').write_text('{"0": "tea", "1": "coffee", "2": "milk"}')
   results = run(
-    f'--ckpt_dir={checkpoint}', '--num_label_classes=3', f'--labels_map_file={tmp_path}/labels.txt',
-    f'--picture={tmp_path}/top.png', f'--output_json={tmp_path}/out.json', '--batch_size=1',
-    *SMALL, photographs=[COFFEE, CAT],
-  )
+    f'--ckpt_dir={checkpoint}', '--num_label_classes=3',
+    f'--labels_map_file={tmp_path}/labels.txt', f'--picture={tmp_path}/top.png',
+    f'--output_json={tmp_path}/out.json', '--batch_size=1', *SMALL, photographs=[COFFEE, CAT],
+  )  # fmt: skip
   check_examples(results, model)
   assert json.loads((tmp_path / 'out.json').read_text()) == results
   assert tf.io.decode_png((tmp_path / 'top.png').read_bytes()).shape[1] == 1200
@@ -85,7 +89,7 @@ def test_photographs(model, checkpoint, tmp_path, capsys):
   assert first['label'] in ('tea', 'coffee', 'milk')
 
 
-def test_exports_in_place_of_a_checkpoint(model, tmp_path):
+def test_exported_files_are_evaluated(model, tmp_path):
   spec = PreprocessSpec(32)
   export.export(
     model, tmp_path / 'export', preprocessing.eval_function(spec),
@@ -101,7 +105,7 @@ def test_exports_in_place_of_a_checkpoint(model, tmp_path):
   ('arguments', 'right', 'images'),
   [(('--num_images=-1',), 4, 5), (('--num_images=3', '--batch_size=2'), 3, 3), ((), 4, 5)],
 )
-def test_accuracy_from_a_pattern_and_a_file_of_labels(checkpoint, labelled, arguments, right, images):
+def test_accuracy_from_a_pattern_and_labels(checkpoint, labelled, arguments, right, images):
   folder, _ = labelled
   results = run(
     f'--ckpt_dir={checkpoint}', '--num_label_classes=3', f'--imagenet_eval_glob={folder}/*.JPEG',
@@ -118,19 +122,24 @@ def test_accuracy_from_tfrecords(checkpoint, labelled, tmp_path):
     for path, label in zip(sorted(folder.glob('*.JPEG')), labels, strict=True):
       features = {
         'image/encoded': tf.train.Feature(bytes_list=tf.train.BytesList(value=[path.read_bytes()])),
-        'image/class/label': tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label) + 1])),
+        'image/class/label': tf.train.Feature(
+          int64_list=tf.train.Int64List(value=[int(label) + 1])
+        ),
       }
       example = tf.train.Example(features=tf.train.Features(feature=features))
       writer.write(example.SerializeToString())
-  results = run(f'--ckpt_dir={checkpoint}', '--num_label_classes=3', f'--data_dir={tmp_path}', *SMALL)
+  results = run(
+    f'--ckpt_dir={checkpoint}', '--num_label_classes=3', f'--data_dir={tmp_path}', *SMALL
+  )
   assert (results['images'], results['top_1_accuracy']) == (5, 0.8)
 
 
 def test_a_job_of_ours_needs_no_flags(tmp_path, capsys):
   script_jobs.in_process(
     main.SCRIPT, f'--model_dir={tmp_path}', '--export_dir=', '--train_steps=2', '--mode=train',
-    '--width_coefficient=0.25', '--depth_coefficient=0.25', '--train_batch_size=16', '--iterations_per_loop=2',
-  )
+    '--width_coefficient=0.25', '--depth_coefficient=0.25', '--train_batch_size=16',
+    '--iterations_per_loop=2',
+  )  # fmt: skip
   results = run(f'--ckpt_dir={tmp_path}', '--runmode=imagenet', '--num_images=100')
   assert results['images'] == 100
   results = run(f'--ckpt_dir={tmp_path}', photographs=[COFFEE])
@@ -141,16 +150,18 @@ def test_a_job_of_ours_needs_no_flags(tmp_path, capsys):
 
 
 def test_raw_weights_and_averages_differ(model, tmp_path):
-  """`--noenable_ema` takes the variables themselves; what is evaluated can be written out."""
+  """`--noenable_ema` loads the raw variables; `--export_ckpt` writes the evaluated ones."""
   weights.save_tf1(model, tmp_path / 'model.ckpt')
   shared = [f'--ckpt_dir={tmp_path}', '--num_label_classes=3', *SMALL]
-  results = run(*shared, '--noenable_ema', f'--export_ckpt={tmp_path}/out/model', photographs=[COFFEE, CAT])
+  results = run(
+    *shared, '--noenable_ema', f'--export_ckpt={tmp_path}/out/model', photographs=[COFFEE, CAT]
+  )
   check_examples(results, model)
   check_examples(run(f'--ckpt_dir={tmp_path}/out', *shared[1:], photographs=[COFFEE, CAT]), model)
 
 
 def test_background_class(checkpoint):
-  """With it, numbers and names are those of the classes behind it."""
+  """With it, class numbers and names start after the background."""
   shared = [f'--ckpt_dir={checkpoint}', '--num_label_classes=3', *SMALL]
   plain = run(*shared, photographs=[COFFEE])['examples'][COFFEE]
   shifted = run(*shared, '--include_background_label', photographs=[COFFEE])['examples'][COFFEE]
@@ -161,7 +172,8 @@ def test_background_class(checkpoint):
 def test_advprop_scaling_changes_the_answer(checkpoint):
   shared = [f'--ckpt_dir={checkpoint}', '--num_label_classes=3', *SMALL]
   plain, other = (
-    run(*shared, *extra, photographs=[COFFEE])['examples'][COFFEE] for extra in ([], ['--advprop_preprocessing'])
+    run(*shared, *extra, photographs=[COFFEE])['examples'][COFFEE]
+    for extra in ([], ['--advprop_preprocessing'])
   )
   assert plain[0]['probability'] != other[0]['probability']
 
@@ -170,7 +182,7 @@ def test_advprop_scaling_changes_the_answer(checkpoint):
   ('arguments', 'photographs', 'message'),
   [
     ((), [COFFEE], '--ckpt_dir is missing: there are no pretrained weights of efficientnet-b0'),
-    (('--ckpt_dir=x',), [], 'No images: name some behind the flags'),
+    (('--ckpt_dir=x',), [], 'No images: name some after the flags'),
     (('--ckpt_dir=x', '--runmode=imagenet'), [], 'needs images with known classes'),
     (('--ckpt_dir=x', '--runmode=imagenet', '--data_dir=d'), [COFFEE], 'has no known class'),
     (('--ckpt_dir=x', '--imagenet_eval_glob=a'), [], 'go together'),
@@ -185,7 +197,7 @@ def test_mistakes_end_in_one_line(arguments, photographs, message):
   assert '\n' not in str(error.value)
 
 
-def test_files_that_are_no_images_and_labels_that_are_none(checkpoint, labelled, tmp_path):
+def test_damaged_images_and_labels_are_refused(checkpoint, labelled, tmp_path):
   folder, _ = labelled
   shared = [f'--ckpt_dir={checkpoint}', '--num_label_classes=3', *SMALL]
   (tmp_path / 'a.jpg').write_text('hello')
@@ -204,6 +216,6 @@ def test_files_that_are_no_images_and_labels_that_are_none(checkpoint, labelled,
   with pytest.raises(ValueError, match='expected 0 to 2'):
     run(*shared, glob, f'--imagenet_eval_label={tmp_path}/labels.txt')
   (tmp_path / 'm.keras').write_bytes(b'PK')
-  with pytest.raises(ValueError, match='m.keras is no whole .keras file') as error:
+  with pytest.raises(ValueError, match='m.keras is not a complete .keras file') as error:
     run(f'--ckpt_dir={tmp_path}/m.keras', photographs=[COFFEE])
   assert '\n' not in str(error.value)

@@ -1,4 +1,4 @@
-"""Many networks in one folder: results that outlive a stop, means over runs, folders of others."""
+"""Many networks in one folder: resuming, means over runs, folders with other flags."""
 import json
 
 import keras
@@ -13,14 +13,14 @@ from tpu_utils.images.spec import PreprocessSpec
 
 DIGITS = {
   'input_image_size': 8, 'num_label_classes': 10, 'num_train_images': 1442, 'num_eval_images': 355,
-  'train_batch_size': 16, 'eval_batch_size': 355, 'train_steps': 4, 'steps_per_eval': 4, 'iterations_per_loop': 4,
-  'transpose_input': False, 'use_bfloat16': False, 'lr_schedule': 'constant', 'lr_warmup_epochs': 0.0,
-  'moving_average_decay': 0.0,
+  'train_batch_size': 16, 'eval_batch_size': 355, 'train_steps': 4, 'steps_per_eval': 4,
+  'iterations_per_loop': 4, 'transpose_input': False, 'use_bfloat16': False,
+  'lr_schedule': 'constant', 'lr_warmup_epochs': 0.0, 'moving_average_decay': 0.0,
 }  # fmt: skip
 
 
 def build_model(model_name, num_classes, image_size, dtype_policy):
-  """Logits of the pixels; the networks of these tests differ in name alone."""
+  """Builds a linear classifier of pixels; these tests' networks differ only in name."""
   images = keras.Input((image_size, image_size, 3), name='images')
   x = keras.layers.Flatten(name='flatten')(keras.layers.Rescaling(1 / 255, name='scale')(images))
   return keras.Model(images, keras.layers.Dense(num_classes, name='fc')(x), name=model_name)
@@ -37,7 +37,9 @@ def recipe(name, settings):
   )  # fmt: skip
 
 
-RECIPES = {'imagenet': recipe('imagenet', {'model_name': 'base'}), 'digits': recipe('digits', DIGITS)}
+RECIPES = {
+  'imagenet': recipe('imagenet', {'model_name': 'base'}), 'digits': recipe('digits', DIGITS),
+}  # fmt: skip
 TRAINING = script.Training(
   (script.ModelConfig, ExperimentConfig), resolve_model, exports_digits=False
 )
@@ -56,10 +58,10 @@ def lines(folder):
 
 def test_networks_are_trained_once_and_averaged_over_runs(tmp_path, capsys):
   scores = opened(f'--model_dir={tmp_path}', '--runs=2', '--seed=7').scores(TRIALS[:1])
-  found = lines(tmp_path)
-  assert [(line['network'], line['seed']) for line in found] == [('first', 7), ('first', 8)]
-  assert all(line['step'] == 4 and line['multiply_adds'] == 1920 for line in found)
-  errors = [100 - 100 * line['top_1_accuracy'] for line in found]
+  results = lines(tmp_path)
+  assert [(line['network'], line['seed']) for line in results] == [('first', 7), ('first', 8)]
+  assert all(line['step'] == 4 and line['multiply_adds'] == 1920 for line in results)
+  errors = [100 - 100 * line['top_1_accuracy'] for line in results]
   assert errors[0] != errors[1]  # Another seed, another network.
   assert scores['first'].error == pytest.approx(sum(errors) / 2)
   assert scores['first'].deviation == pytest.approx(abs(errors[0] - errors[1]) / 2**0.5)
@@ -69,14 +71,15 @@ def test_networks_are_trained_once_and_averaged_over_runs(tmp_path, capsys):
   assert len(lines(tmp_path)) == 2
   assert 'networks to train' not in capsys.readouterr().out
   assert opened(f'--model_dir={tmp_path}', '--seed=7').scores(TRIALS[:1])['first'].runs == 1
-  with pytest.raises(ValueError, match=r'holds results with --train_steps=4, not 5: give the same flags') as error:
+  message = 'holds results with --train_steps=4, not 5: give the same flags'
+  with pytest.raises(ValueError, match=message) as error:
     opened(f'--model_dir={tmp_path}', '--train_steps=5').scores(TRIALS[:1])
   assert '\n' not in str(error.value)
 
 
-def test_a_killed_experiment_goes_on(tmp_path, monkeypatch):
+def test_a_killed_experiment_resumes(tmp_path, monkeypatch):
   with monkeypatch.context() as patch:
-    # Killed while the second network trains, behind a checkpoint of its own.
+    # Killed while the second network trains, after its first checkpoint.
     save = runner.Runner.save
 
     def save_and_stop(self):
@@ -89,11 +92,12 @@ def test_a_killed_experiment_goes_on(tmp_path, monkeypatch):
       opened(f'--model_dir={tmp_path}').scores(TRIALS)
   assert [line['network'] for line in lines(tmp_path)] == ['first']
   whole = (tmp_path / 'results.jsonl').read_text()
-  (tmp_path / 'results.jsonl').write_text(whole + '{"network": "sec')  # Half a line, as a full disk leaves it.
+  # Half a line, as a full disk leaves it.
+  (tmp_path / 'results.jsonl').write_text(whole + '{"network": "sec')
   scores = opened(f'--model_dir={tmp_path}').scores(TRIALS)
-  assert scores['second'].error == scores['first'].error  # They differ in name alone.
+  assert scores['second'].error == scores['first'].error  # They differ only in name.
   starts = json.loads((tmp_path / 'networks' / 'second-seed0' / 'run.json').read_text())['starts']
-  assert len(starts) == 2  # It went on in the folder where it was.
+  assert len(starts) == 2  # It resumed in its folder.
 
 
 @pytest.mark.parametrize(
@@ -111,7 +115,8 @@ def test_bad_input_is_one_clear_line(arguments, message):
 
 
 def test_recipes_of_a_training_script_for_an_experiment():
-  own = experiment.own_recipes(RECIPES, 'small.experiment', {'digits': {'train_steps': 1, 'runs': 3}})
+  changes = {'digits': {'train_steps': 1, 'runs': 3}}
+  own = experiment.own_recipes(RECIPES, 'small.experiment', changes)
   assert list(own) == ['digits']
   assert own['digits'].settings == {**DIGITS, 'train_steps': 1, 'runs': 3}
   assert own['digits'].script == 'small.experiment' and own['digits'].measured is None

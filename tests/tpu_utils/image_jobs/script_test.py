@@ -1,4 +1,4 @@
-"""What the settings of an image classifier's script make of recipes, jobs and preprocessing records."""
+"""Recipes, jobs and preprocessing as the settings of an image classifier's script resolve them."""
 import dataclasses
 import json
 
@@ -11,18 +11,21 @@ from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.image_jobs import script, train
 from tpu_utils.images.spec import PreprocessSpec
 
-RECORD = PreprocessSpec(240, interpolation='bilinear')
+SPEC = PreprocessSpec(240, interpolation='bilinear')
 
 
-def build_model(model_name, num_classes, image_size, dtype_policy, mean_rgb=(10.0,) * 3, stddev_rgb=(5.0,) * 3):
-  """The mean of the normalised images, as a network that normalises inside."""
+def build_model(
+  model_name, num_classes, image_size, dtype_policy, mean_rgb=(10.0,) * 3, stddev_rgb=(5.0,) * 3
+):
+  """Builds a network that returns the mean of the normalised images."""
   images = keras.Input((image_size, image_size, 3), name='images')
-  scale = keras.layers.Rescaling([1 / s for s in stddev_rgb], [-m / s for m, s in zip(mean_rgb, stddev_rgb, strict=True)])
+  offset = [-m / s for m, s in zip(mean_rgb, stddev_rgb, strict=True)]
+  scale = keras.layers.Rescaling([1 / s for s in stddev_rgb], offset)
   return keras.Model(images, keras.layers.GlobalAveragePooling2D()(scale(images)), name=model_name)
 
 
 def resolve_model(model):
-  return script.ModelSpec(build_model, RECORD, identity=(), run_info={'made': 'here'})
+  return script.ModelSpec(build_model, SPEC, identity=(), run_info={'made': 'here'})
 
 
 def recipe(name, **values):
@@ -37,7 +40,9 @@ RECIPES = {
   'long': recipe('long', train_steps=10**6),
   'transfer': recipe('transfer', optimizer='sgd', train_steps=20),
   'digits': recipe('digits', model_dir='runs/mean', train_steps=9, num_label_classes=10),
-  'digits_tuned': recipe('digits_tuned', model_dir='runs/tuned', train_steps=3, num_label_classes=10),
+  'digits_tuned': recipe(
+    'digits_tuned', model_dir='runs/tuned', train_steps=3, num_label_classes=10
+  ),
 }
 TRAINING = script.Training((script.ModelConfig,), resolve_model)
 SCRIPT = TRAINING.script('Trains.', 'mean.main', RECIPES)
@@ -45,7 +50,7 @@ SCRIPT = TRAINING.script('Trains.', 'mean.main', RECIPES)
 
 @pytest.fixture
 def job(monkeypatch):
-  """function(*arguments) -> what the job gets: ((build_model, spec, identity), others by name)."""
+  """Returns function(*flags) -> arguments of the job: ((build_model, spec, identity), others)."""
 
   def run(*arguments):
     jobs = []
@@ -61,9 +66,10 @@ def run(job):
   return lambda *arguments: job(*arguments)[0]
 
 
-def test_the_record_is_the_models_unless_flags_say_otherwise(run):
-  assert run('--data_dir=fake')[1] == RECORD
-  spec = run('--data_dir=fake', '--crop_rule=size_plus_32', '--interpolation=bicubic', '--input_image_size=99')[1]
+def test_flags_override_the_models_preprocessing(run):
+  assert run('--data_dir=fake')[1] == SPEC
+  given = ('--crop_rule=size_plus_32', '--interpolation=bicubic', '--input_image_size=99')
+  spec = run('--data_dir=fake', *given)[1]
   assert spec == PreprocessSpec(99, interpolation='bicubic', crop='size_plus_32')
 
 
@@ -72,19 +78,21 @@ def test_digits_are_not_cropped_unless_asked(run):
   assert run('--crop_rule=official')[1].crop == 'official'
 
 
-def test_advprop_scales_in_the_record_and_in_the_model(run):
-  images = np.array([0, 100, 255], np.float32)[:, None, None, None] * np.ones((1, 4, 4, 3), np.float32)
+def test_advprop_scales_in_the_spec_and_in_the_model(run):
+  images = np.ones((3, 4, 4, 3), np.float32) * np.float32([0, 100, 255])[:, None, None, None]
   build, spec, identity = run('--data_dir=fake', '--input_image_size=4', '--advprop')
   assert spec.mean_rgb == spec.stddev_rgb == (127.5,) * 3
   expected = np.float32([0, 100, 255]) * 2 / 255 - 1
   np.testing.assert_allclose(build(None)(images)[:, 0], expected, atol=1e-5)
   plain, spec, other = run('--data_dir=fake', '--input_image_size=4')
-  assert spec.stddev_rgb == RECORD.stddev_rgb
+  assert spec.stddev_rgb == SPEC.stddev_rgb
   np.testing.assert_allclose(plain(None)(images)[:, 0], [-2, 18, 49], rtol=1e-4)
-  assert identity != other  # A checkpoint of one is not taken for the other.
+  assert identity != other  # So a model_dir of one is refused for the other.
 
 
-@pytest.mark.parametrize('flag, near', [('crop_rule=size_plus', 'size_plus_32'), ('interpolation=cubic', 'bicubic')])
+@pytest.mark.parametrize(
+  'flag, near', [('crop_rule=size_plus', 'size_plus_32'), ('interpolation=cubic', 'bicubic')]
+)
 def test_wrong_names_list_the_nearest(run, flag, near):
   with pytest.raises(ValueError, match=f'--{flag.split("=")[0]}.*{near}'):
     run('--data_dir=fake', f'--{flag}')
@@ -101,7 +109,8 @@ def test_the_recipe_is_chosen_by_the_data():
   assert chosen(recipe='digits', init_checkpoint='x') == ('digits', 9)
   assert chosen(data_dir='x') == ('imagenet', 218949)
   assert chosen(dataset='x', recipe='long') == ('long', 10**6)
-  assert chosen(data_dir='x', transfer=True) == chosen(data_dir='x', recipe='transfer') == ('transfer', 20)
+  assert chosen(data_dir='x', transfer=True) == ('transfer', 20)
+  assert chosen(data_dir='x', recipe='transfer') == ('transfer', 20)
   assert chosen(data_dir='x', transfer=True, train_steps=7) == ('transfer', 7)
   with pytest.raises(ValueError, match='--recipe=long needs --data_dir or --dataset'):
     chosen(recipe='long')
@@ -117,7 +126,7 @@ def test_transfer_is_a_flag_and_a_recipe(given):
   assert both.recipe == 'long' and both.get(config.JobConfig).train_steps == 20
 
 
-def test_digits_export_beside_the_checkpoints():
+def test_digits_export_below_model_dir():
   def export_dir(**given):
     return SCRIPT.resolve(given).get(config.JobConfig).export_dir
 
@@ -142,10 +151,11 @@ def write_job(folder, **flags):
 
 
 @pytest.mark.parametrize('mode', ['eval', 'export'])
-def test_readers_of_a_job_take_its_model_and_data_over(tmp_path, job, mode):
+def test_readers_of_a_job_take_its_model_and_data(tmp_path, job, mode):
   write_job(
-    tmp_path, model_name='other', input_image_size=12, num_label_classes=77, data_dir='fake', dataset=None,
-    advprop=True, moving_average_decay=0.0, train_steps=5, steps_per_eval=2, old_flag=1,
+    tmp_path, model_name='other', input_image_size=12, num_label_classes=77, data_dir='fake',
+    dataset=None, advprop=True, moving_average_decay=0.0, train_steps=5, steps_per_eval=2,
+    old_flag=1,
   )  # fmt: skip
   arguments = (f'--model_dir={tmp_path}', f'--mode={mode}')
   (_, spec, identity), others = job(*arguments)
@@ -154,20 +164,22 @@ def test_readers_of_a_job_take_its_model_and_data_over(tmp_path, job, mode):
   assert others['data'].data_dir == 'fake' and others['optimization'].moving_average_decay == 0
   # An evaluation ends with the last step of the training.
   assert (others['job'].train_steps, others['job'].steps_per_eval) == (5, 6255)
-  # What the user gives counts.
+  # The user's flags override the job's.
   (_, spec, identity), _ = job(*arguments, '--input_image_size=9', '--noadvprop')
   assert spec.image_size == 9 and not identity['advprop']
 
 
-def test_other_images_than_the_jobs(tmp_path):
-  write_job(tmp_path, model_name='other', data_dir='gs://there', eval_split='x', num_label_classes=7)
+def test_given_images_replace_the_jobs(tmp_path):
+  write_job(
+    tmp_path, model_name='other', data_dir='gs://there', eval_split='x', num_label_classes=7
+  )
   given = {'model_dir': str(tmp_path), 'mode': 'eval', 'data_dir': 'fake'}
   data = SCRIPT.resolve(given).get(config.DataConfig)
   assert (data.data_dir, data.eval_split, data.num_label_classes) == ('fake', None, 7)
 
 
 def test_a_job_on_digits_keeps_its_model_without_flags(tmp_path):
-  """Without its record the recipe for the digits would say another one."""
+  """Without its run.json the recipe for the digits would name another model."""
   write_job(tmp_path, model_name='other', input_image_size=None, data_dir='', dataset=None)
   resolved = SCRIPT.resolve({'model_dir': str(tmp_path), 'mode': 'export'})
   assert resolved[0].model_name == 'other' and resolved.recipe == 'digits'

@@ -69,7 +69,8 @@ def test_weight_decay_on_batch_norm_too():
 
 
 def test_transposed_images_are_turned_back():
-  images = np.arange(2 * 4 * 3 * 5, dtype='float32').reshape(5, 2, 4, 3)  # [batch, height, width, 3]
+  # [batch, height, width, 3]
+  images = np.arange(2 * 4 * 3 * 5, dtype='float32').reshape(5, 2, 4, 3)
   batch = {'images': images.transpose(1, 2, 3, 0), 'labels': np.zeros([5, 6])}
   task = classification_task(_model(), transposed=True)
   np.testing.assert_array_equal(task.prepare(batch)['images'], images)

@@ -1,4 +1,4 @@
-"""What the flags of an image classifier's job mean together; whole jobs are in tests/efficientnet."""
+"""Settings of an image classifier's job; whole jobs are in tests/efficientnet."""
 import pytest
 
 from tpu_utils import config

@@ -1,4 +1,4 @@
-"""What the trainer costs."""
+"""Cost of the trainer over a bare step."""
 import time
 
 import keras
@@ -10,7 +10,7 @@ from tpu_utils.image_jobs import trainer_benchmark
 
 
 def test_the_trainer_costs_little_more_than_a_bare_step():
-  """Processor time, because tests share the machine; `efficientnet.benchmark` has the real figure."""
+  """In processor time, as tests share the machine; `efficientnet.benchmark` measures real time."""
 
   def build_model():
     images = keras.Input((32, 32, 3), name='images')

@@ -1,4 +1,4 @@
-"""Variables are set each once, or not at all."""
+"""Assignment of named arrays: all variables or none."""
 import keras
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_transform_comes_before_the_shape_check(model):
     ({'net/dense/bias': None}, '1 missing: net/dense/bias'),
   ],
 )
-def test_a_mismatch_leaves_the_model_as_it_was(model, change, message):
+def test_a_mismatch_leaves_the_model_unchanged(model, change, message):
   before = model.get_weights()
   given = {k: v for k, v in (tensors() | change).items() if v is not None}
   with pytest.raises(ValueError, match=message) as error:
@@ -55,25 +55,25 @@ def test_a_mismatch_leaves_the_model_as_it_was(model, change, message):
     np.testing.assert_array_equal(then, now)
 
 
-def test_a_prefix_of_all_names_is_told(model):
+def test_a_prefix_of_all_names_is_reported(model):
   given = {f'backbone.{name}': value for name, value in tensors().items()}
   message = r"with 'backbone\.' before them, such as backbone\.net/dense/kernel"
   with pytest.raises(ValueError, match=message) as error:
     assign.assign(model, rules(), given, 'file')
   assert 'unexpected' not in str(error.value)
-  # With anything else besides, the names say more.
+  # With a further unexpected name, all names are listed.
   message = r'2 missing: .*3 unexpected: backbone\.net/dense/kernel, .*other'
   with pytest.raises(ValueError, match=message):
     assign.assign(model, rules(), given | {'other': np.zeros(1)}, 'file')
 
 
-def test_an_array_that_several_rules_take_is_missing_once(model):
+def test_a_missing_array_of_several_rules_is_listed_once(model):
   shared = {path: Rule('both', part=i) for i, path in enumerate(SHAPES)}
   with pytest.raises(ValueError, match='nothing was loaded. 1 missing: both. '):
     assign.assign(model, shared, {}, 'file')
 
 
-def test_every_leftover_is_named(model):
+def test_every_unexpected_name_is_listed(model):
   extra = {f'net/extra_{i}': np.zeros(1) for i in range(30)}
   with pytest.raises(ValueError, match='30 unexpected: ') as error:
     assign.assign(model, rules(), tensors() | extra, 'file')
@@ -81,7 +81,7 @@ def test_every_leftover_is_named(model):
 
 
 @pytest.mark.parametrize('kernel', [np.zeros((3, 5)), None])
-def test_reinitialised_layers_keep_their_values_whole_where_the_file_does_not_fit(model, kernel):
+def test_a_reinitialised_layer_keeps_all_its_values_on_a_mismatch(model, kernel):
   given = {'net/dense/bias': np.ones(2)} | ({} if kernel is None else {'net/dense/kernel': kernel})
   before = model.get_weights()
   report = assign.assign(model, rules(), given, 'file', reinit_on_mismatch=['dense/'])
@@ -111,7 +111,7 @@ def test_a_name_map_must_be_one_to_one(model):
     assign.assign(model, {}, tensors(), 'file')
 
 
-def test_initial_variables_keep_their_values_whatever_the_file_has(model):
+def test_keep_initial_ignores_the_file(model):
   before = model.weights[1].numpy() + 3
   model.weights[1].assign(before)
   wrong = tensors() | {'net/dense/bias': np.zeros(9)}
@@ -125,7 +125,7 @@ def test_initial_variables_keep_their_values_whatever_the_file_has(model):
   )
 
 
-def test_layers_that_may_be_missing_are_there_whole_or_not_at_all(model):
+def test_allow_missing_does_not_allow_part_of_a_layer(model):
   report = assign.assign(model, rules(), {}, 'file', allow_missing=['dense'])
   assert report.kept == tuple(SHAPES)
   with pytest.raises(ValueError, match='1 missing: net/dense/bias'):
@@ -133,7 +133,7 @@ def test_layers_that_may_be_missing_are_there_whole_or_not_at_all(model):
     assign.assign(model, rules(), kernel, 'file', allow_missing=['dense'])
 
 
-def test_names_that_need_not_be_used(model):
+def test_allow_unused_names(model):
   extra = {'head/kernel': np.zeros(1)}
   report = assign.assign(model, rules(), tensors() | extra, 'file', allow_unused=['head/'])
   assert report.unused == ('head/kernel',)

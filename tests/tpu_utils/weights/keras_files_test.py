@@ -1,4 +1,4 @@
-"""Files that Keras wrote, in all of its formats, and files that are something else."""
+"""The reader of Keras' formats, on files by Keras and on damaged ones."""
 import zipfile
 
 import h5py
@@ -32,7 +32,7 @@ def save(model, path):
 
 
 @pytest.mark.parametrize('name', FORMATS)
-def test_every_format_gives_every_variable_by_its_path(tmp_path, model, name):
+def test_every_variable_is_read_from_every_format(tmp_path, model, name):
   path = save(model, tmp_path / name)
   assert keras_files.matches(str(path))
   got = keras_files.read(path)
@@ -42,7 +42,7 @@ def test_every_format_gives_every_variable_by_its_path(tmp_path, model, name):
 
 
 def test_names_of_keras_2(tmp_path):
-  """A colon and a number behind each name, and `depthwise_kernel`."""
+  """Names end in a colon and a number, and `depthwise_kernel` becomes `kernel`."""
   with h5py.File(tmp_path / 'old.h5', 'w') as file:
     file.attrs['layer_names'] = [b'input_1', b'block1a_dwconv']
     file.create_group('input_1').attrs['weight_names'] = []
@@ -50,11 +50,12 @@ def test_names_of_keras_2(tmp_path):
     group.attrs['weight_names'] = [b'block1a_dwconv/depthwise_kernel:0']
     group['block1a_dwconv/depthwise_kernel:0'] = np.ones((3, 3, 4, 1))
   got = keras_files.read(tmp_path / 'old.h5')
-  assert {name: value.shape for name, value in got.items()} == {'block1a_dwconv/kernel': (3, 3, 4, 1)}
+  shapes = {name: value.shape for name, value in got.items()}
+  assert shapes == {'block1a_dwconv/kernel': (3, 3, 4, 1)}
 
 
 @pytest.mark.parametrize('name', FORMATS)
-def test_half_a_file(tmp_path, model, name):
+def test_a_cut_off_file_is_refused(tmp_path, model, name):
   path = save(model, tmp_path / name)
   path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
   with pytest.raises(ValueError, match=f'{name} cannot be read as a Keras file') as error:
@@ -78,8 +79,8 @@ def test_layers_without_names(tmp_path):
     keras_files.read(tmp_path / 'm.weights.h5')
 
 
-def test_values_that_the_file_does_not_hold(tmp_path):
-  """Huge arrays that were never written, values in other files, and what is no number."""
+def test_values_outside_the_file_are_refused(tmp_path):
+  """Also huge arrays that were never written, and text."""
   path = tmp_path / 'm.weights.h5'
   other = tmp_path / 'secret'
   other.write_bytes(bytes(64))
@@ -97,7 +98,7 @@ def test_values_that_the_file_does_not_hold(tmp_path):
   rejected('holds no numbers', data=[b'text'])
 
 
-def test_an_archive_that_would_fill_the_memory(tmp_path):
+def test_an_archive_that_would_exhaust_memory_is_refused(tmp_path):
   path = tmp_path / 'm.keras'
   with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
     archive.writestr('model.weights.h5', b'')
@@ -105,13 +106,14 @@ def test_an_archive_that_would_fill_the_memory(tmp_path):
   size = data.index(b'PK\x01\x02') + 24
   data[size : size + 4] = b'\xff\xff\xff\x7f'
   path.write_bytes(data)
-  with pytest.raises(ValueError, match='m.keras cannot be read as a Keras file .*cannot hold the 2147483647'):
+  message = 'm.keras cannot be read as a Keras file .*cannot hold the 2147483647'
+  with pytest.raises(ValueError, match=message):
     keras_files.read(path)
 
 
 @pytest.mark.parametrize('archive', [False, True])
-def test_texts_that_hdf5_would_read_without_end(tmp_path, archive):
-  """Free space of no size in its heap of texts: HDF5 itself hangs. Found by the random search."""
+def test_a_heap_on_which_hdf5_loops_forever_is_refused(tmp_path, archive):
+  """Free space of size 0; a random search found it."""
   whole = tmp_path / 'm.weights.h5'
   with h5py.File(whole, 'w') as file:
     file['layers/dense/vars/0'] = np.zeros(3)
@@ -119,12 +121,13 @@ def test_texts_that_hdf5_would_read_without_end(tmp_path, archive):
   assert list(keras_files.read(whole)) == ['top/kernel']
   data = bytearray(whole.read_bytes())
   text = data.index(b'top', data.index(b'GCOL'))
-  data[text - 8] = 57  # The length of the text: what follows is zeros.
+  data[text - 8] = 57  # The length of the text: zeros follow.
   path = tmp_path / 'm.keras' if archive else whole
   if archive:
     with zipfile.ZipFile(path, 'w') as file:
       file.writestr('model.weights.h5', bytes(data))
   else:
     path.write_bytes(data)
-  with pytest.raises(ValueError, match='cannot be read as a Keras file .its texts at byte .* are damaged'):
+  message = 'cannot be read as a Keras file .its texts at byte .* are damaged'
+  with pytest.raises(ValueError, match=message):
     keras_files.read(path)

@@ -1,4 +1,4 @@
-"""The reader and the names that `load` picks; readers and papers' names have their own tests."""
+"""`load`: its choice of reader and names, and the imports of the library."""
 import ast
 import pathlib
 
@@ -46,7 +46,7 @@ def test_buffers_are_left_out_and_tensors_prepared(tmp_path, model):
   assert len(weights.load(model, path).loaded) == 2
 
 
-def test_files_of_another_network_are_refused_before_anything_is_set(tmp_path, model):
+def test_a_file_of_another_network_is_refused(tmp_path, model):
   before = model.get_weights()
   path = save(tmp_path / 'm.safetensors', **{'net.other': np.ones(1)})
   with pytest.raises(ValueError, match='is not for toy-1'):
@@ -69,14 +69,14 @@ def test_unknown_sources(tmp_path, model):
     weights.load(model, save(tmp_path / 'm.safetensors'), 'toylend')
 
 
-def test_programs_that_have_no_such_model(tmp_path, model):
+def test_programs_without_such_a_model_are_reported(tmp_path, model):
   with pytest.raises(ValueError, match='official TF1 program .*like toy-1; save it as .keras'):
     weights.save_tf1(model, tmp_path / 'm')
   with pytest.raises(ValueError, match='torch program .*like toy-1; save it as .keras'):
     weights.save_torch(model, tmp_path / 'm.pth')
 
 
-def test_only_classifiers_have_one_to_leave_out(model):
+def test_a_model_without_a_classifier_is_reported(model):
   with pytest.raises(ValueError, match='toy-1 has no classifier of images'):
     weights.classifier_of(model)
 
@@ -106,6 +106,6 @@ def test_the_library_names_no_paper(path):
   syntax = ast.parse(path.read_text(encoding='utf-8'))
   for node in ast.walk(syntax):
     if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
-      node.body[0] = ast.Pass()  # Prose may name a source.
+      node.body[0] = ast.Pass()  # A docstring may name a source.
   code = ast.unparse(syntax).lower()
   assert not [paper for paper in PAPERS if paper in code]

@@ -1,4 +1,4 @@
-"""A model finds its names by its own name, also after it was saved or cloned."""
+"""Name maps are selected by the model's name, also after saving or cloning."""
 import importlib
 import types
 
@@ -24,7 +24,7 @@ def test_a_package_registers_its_names_when_it_is_imported(model_name, package):
   assert found is importlib.import_module(f'{package}.checkpoint_names').NAME_MAP
 
 
-def test_models_of_no_family():
+def test_a_model_of_no_family_is_reported():
   message = "called 'mlp', .*one of: .*efficientnet.*Import the package"
   with pytest.raises(ValueError, match=message) as error:
     name_map.name_map_of(types.SimpleNamespace(name='mlp'))

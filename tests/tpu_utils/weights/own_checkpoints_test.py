@@ -1,4 +1,4 @@
-"""Checkpoints of our own jobs: averages or raw weights, with or without averages, whole or damaged."""
+"""Checkpoints of our own jobs: averages or raw weights, complete or damaged."""
 import numpy as np
 import pytest
 
@@ -32,12 +32,12 @@ def test_averages_and_raw_weights(tmp_path, form):
   check(own_checkpoints.read(path, use_ema=False), WEIGHTS)
 
 
-def test_a_job_without_averages_has_its_weights(tmp_path):
+def test_a_job_without_averages_gives_its_weights(tmp_path):
   save(tmp_path, {})
   check(own_checkpoints.read(str(tmp_path)), WEIGHTS)
 
 
-def test_others_do_not_match(tmp_path):
+def test_other_files_do_not_match(tmp_path):
   checkpoints.write_tensors(str(tmp_path / 'tf1'), {'a/kernel': np.zeros(2)})
   assert not own_checkpoints.matches(str(tmp_path / 'tf1'))
   assert not own_checkpoints.matches(str(tmp_path))
@@ -45,7 +45,7 @@ def test_others_do_not_match(tmp_path):
   assert not own_checkpoints.matches(str(tmp_path / 'cut'))
 
 
-def test_half_a_checkpoint(tmp_path):
+def test_a_cut_off_checkpoint_is_refused(tmp_path):
   save(tmp_path, AVERAGES)
   data = tmp_path / 'model.ckpt-3.data-00000-of-00001'
   data.write_bytes(data.read_bytes()[:8])

@@ -1,5 +1,4 @@
-"""Plain pickles are read; nothing in a pickle runs."""
-
+"""Plain pickles are read; no code in a pickle runs."""
 import collections
 import os
 import pathlib
@@ -52,7 +51,7 @@ def test_official_label_files():
 
 
 class Runs:
-  """Unpickled by `pickle`, it runs a function."""
+  """An object that makes `pickle` run a function."""
 
   def __init__(self, function, *arguments):
     self.function, self.arguments = function, arguments
@@ -72,7 +71,7 @@ class Runs:
     (__import__, ('os',), '__import__'),
   ],
 )
-def test_nothing_runs(tmp_path, function, arguments, name):
+def test_no_code_runs(tmp_path, function, arguments, name):
   mark, path = tmp_path / 'mark', tmp_path / 'bad.pkl'
   arguments = [a.format(mark) if isinstance(a, str) else a for a in arguments]
   for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
@@ -83,7 +82,7 @@ def test_nothing_runs(tmp_path, function, arguments, name):
 
 
 @given(data=st.binary(max_size=40), start=st.booleans())
-def test_any_bytes_give_a_value_or_one_kind_of_error(tmp_path_factory, data, start):
+def test_random_bytes_give_a_value_or_a_value_error(tmp_path_factory, data, start):
   path = tmp_path_factory.mktemp('pickle') / 'some.pkl'
   path.write_bytes((b'\x80\x02' if start else b'') + data)
   try:
@@ -102,8 +101,9 @@ def test_damage_is_named(tmp_path):
 
 
 @pytest.mark.parametrize('opcodes', [b'\x80\x02]r\xff\xff\xff\x7f.', b']p2147483647\n.'])
-def test_a_few_bytes_do_not_fill_the_memory(tmp_path, opcodes):
-  """Python's unpickler would make room for as many values as a damaged number says."""
+def test_a_huge_memo_index_is_refused(tmp_path, opcodes):
+  """Python's unpickler would allocate memory for that many values."""
   (tmp_path / 'big.pkl').write_bytes(opcodes)
-  with pytest.raises(ValueError, match=r'big\.pkl cannot be read as a pickle .value 2147483647 after'):
+  message = r'big\.pkl cannot be read as a pickle .value 2147483647 after'
+  with pytest.raises(ValueError, match=message):
     safe_pickle.load(tmp_path / 'big.pkl')

@@ -1,4 +1,4 @@
-"""The Torch7 reader on the reference files, on files written here, and on damaged ones."""
+"""The Torch7 reader on reference files, on files written here, and on damaged ones."""
 import struct
 
 import numpy as np
@@ -41,7 +41,7 @@ def test_other_elements(tmp_path, element):
 
 
 def test_functions_are_skipped(tmp_path):
-  """All three kinds of the format; the last is mentioned twice."""
+  """The format has three kinds; the last is referred to twice."""
 
   def function(kind, index):
     def write(writer):
@@ -53,17 +53,19 @@ def test_functions_are_skipped(tmp_path):
 
     return write
 
-  def mention(writer):
+  def reference(writer):
     writer.int(8)
     writer.int(102)
 
-  value = {'a': function(6, 0), 'b': function(7, 101), 'c': function(8, 102), 'd': mention, 'e': 2.0}
+  value = {
+    'a': function(6, 0), 'b': function(7, 101), 'c': function(8, 102), 'd': reference, 'e': 2.0
+  }  # fmt: skip
   assert t7.load(save(tmp_path / 'x.t7', value)) == {
     'a': None, 'b': None, 'c': None, 'd': None, 'e': 2.0
   }
 
 
-def test_objects_may_point_to_themselves(tmp_path):
+def test_objects_may_contain_themselves(tmp_path):
   def write(writer):
     writer.torch('nn.Linear')
     writer.int(3)
@@ -78,7 +80,7 @@ def test_objects_may_point_to_themselves(tmp_path):
 
 
 def test_modules_of_older_classes(tmp_path):
-  """No version before the class; a matrix for a kernel; 1 / sqrt(variance + eps) for the variance."""
+  """No version before the class, a kernel as a matrix, and `running_std`."""
   weight = np.arange(2 * 3 * 2 * 2, dtype=np.float32)
   variance = np.array([0.5, 2.0], np.float64)
   network = module(
@@ -97,7 +99,7 @@ def test_modules_of_older_classes(tmp_path):
   assert got['3.1.weight'].shape == (2, 12)
 
 
-def test_no_network(tmp_path):
+def test_files_without_a_network_are_refused(tmp_path):
   with pytest.raises(ValueError, match='no network with parameters, but a dict'):
     t7.read(save(tmp_path / 'x.t7', {'epoch': 3.0, 'modelFile': 'model_3.t7'}))
   with pytest.raises(FileNotFoundError, match='no such file'):
@@ -106,11 +108,11 @@ def test_no_network(tmp_path):
   with pytest.raises(ValueError, match='empty'):
     t7.read(tmp_path / 'empty.t7')
   (tmp_path / 'ascii.t7').write_text('4\n1\n3\nV 1\n13\nnn.Sequential\n')
-  with pytest.raises(ValueError, match='expected a whole binary Torch7 file'):
+  with pytest.raises(ValueError, match='expected a complete binary Torch7 file'):
     t7.read(tmp_path / 'ascii.t7')
 
 
-def test_tensor_beyond_its_storage(tmp_path):
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
   def write(writer):
     writer.torch('torch.FloatTensor')
     writer.int(1)
@@ -123,7 +125,7 @@ def test_tensor_beyond_its_storage(tmp_path):
     t7.load(save(tmp_path / 'x.t7', write))
 
 
-def test_nesting_without_end(tmp_path):
+def test_endless_nesting_is_refused(tmp_path):
   opening = struct.pack('<i', 3)
   data = b''.join(opening + struct.pack('<iii', i, 1, 1) + bytes(8) for i in range(1, 100_000))
   (tmp_path / 'deep.t7').write_bytes(data)
@@ -132,7 +134,7 @@ def test_nesting_without_end(tmp_path):
 
 
 def test_damaged_files_end_in_one_line(tmp_path):
-  """Wherever it is cut off; and with any byte changed it is read or refused, and nothing else."""
+  """A cut-off file is refused; one with a changed byte is read or refused."""
   whole = (golden.FOLDER / 'tiny_resnext_nn.t7').read_bytes()
   path = tmp_path / 'x.t7'
   for size in range(1, len(whole), 4999):

@@ -1,4 +1,4 @@
-"""TF1 checkpoints as the official training writes them: variables, shadows, slots, step."""
+"""TF1 checkpoints of the official training: variables, moving averages, slots, step."""
 import pathlib
 
 import numpy as np
@@ -15,7 +15,7 @@ SHADOW = '/ExponentialMovingAverage'
 
 
 def official_tensors(ema=True, step=True, slots=True, scale_raw=3.0, model_name=NAME):
-  """What a training job saves; with `ema` the shadows hold the reference values, not the raw ones."""
+  """Returns the tensors of a training job; with `ema`, the averages are the reference values."""
   tensors = {}
   for variable in golden.variables(model_name):
     name, value = variable['name'], golden.value(variable)
@@ -31,12 +31,13 @@ def official_tensors(ema=True, step=True, slots=True, scale_raw=3.0, model_name=
 
 
 def save(folder, tensors, prefix='model.ckpt-218949', state=True):
-  """Writes a checkpoint of the TF1 format, as tf.train.Saver does, and its `checkpoint` file."""
+  """Writes a TF1 checkpoint, as tf.train.Saver does, and its `checkpoint` file."""
   path = str(folder / prefix)
   names = list(tensors)
   tf.raw_ops.SaveV2(
-    prefix=path, tensor_names=names, shape_and_slices=[''] * len(names), tensors=list(tensors.values())
-  )
+    prefix=path, tensor_names=names, shape_and_slices=[''] * len(names),
+    tensors=list(tensors.values()),
+  )  # fmt: skip
   if state:
     (folder / 'checkpoint').write_text(f'model_checkpoint_path: "{prefix}"\n')
   return path
@@ -76,7 +77,9 @@ def test_moving_averages_give_the_official_logits(model, trained, form):
   assert error_of(model) < 2e-4
 
 
-@pytest.mark.parametrize('name', [n for n in golden.names('variables') if not n.startswith('efficientnet-b')])
+@pytest.mark.parametrize(
+  'name', [n for n in golden.names('variables') if not n.startswith('efficientnet-b')]
+)
 def test_checkpoints_of_the_other_families(tmp_path, name):
   path = save(tmp_path, official_tensors(model_name=name))
   model = efficientnet.build_model(name, image_size=64, weights=path)
@@ -126,7 +129,7 @@ def test_lars_names(model, tmp_path):
     np.testing.assert_array_equal(ours, value(name, shape))
 
 
-def test_build_model_takes_the_path(trained):
+def test_build_model_loads_a_path(trained):
   features = efficientnet.feature_extractor(NAME, image_size=64, weights=trained)
   want = golden.read_npz(f'logits_{NAME}_S64.npz')
   names = list(want['endpoint_names'])
@@ -144,7 +147,7 @@ def test_build_model_takes_the_path(trained):
 
 
 @pytest.mark.parametrize('use_ema', [True, False])
-def test_a_leftover_is_named_and_nothing_is_loaded(model, tmp_path, use_ema):
+def test_an_unexpected_name_is_reported_and_nothing_is_loaded(model, tmp_path, use_ema):
   tensors = official_tensors(slots=False)
   tensors[f'{NAME}/blocks_16/conv2d/kernel'] = np.zeros((1, 1, 2, 2), np.float32)
   tensors[f'{NAME}/blocks_16/conv2d/kernel{SHADOW}'] = np.zeros((1, 1, 2, 2), np.float32)
@@ -154,14 +157,14 @@ def test_a_leftover_is_named_and_nothing_is_loaded(model, tmp_path, use_ema):
   assert not any(np.any(v.numpy()) for v in model.weights)
 
 
-def test_a_variable_without_its_average_is_named(model, tmp_path):
+def test_a_variable_without_its_average_is_reported(model, tmp_path):
   tensors = official_tensors()
   del tensors[f'{NAME}/stem/conv2d/kernel{SHADOW}']
   with pytest.raises(ValueError, match=f'no moving average of {NAME}/stem/conv2d/kernel .1 of'):
     weights.load(model, save(tmp_path, tensors))
 
 
-def test_missing_and_misshapen_are_named(model, tmp_path):
+def test_missing_and_misshapen_variables_are_reported(model, tmp_path):
   tensors = official_tensors(ema=False)
   del tensors[f'{NAME}/head/dense/bias']
   tensors[f'{NAME}/head/dense/kernel'] = np.zeros((1280, 10), np.float32)
@@ -185,7 +188,8 @@ def test_no_checkpoint(model, tmp_path, caplog):
   with pytest.raises(FileNotFoundError, match='model.ckpt-7.index'):
     weights.load(model, tmp_path / 'model.ckpt-7.index')
   (tmp_path / 'checkpoint').write_text('model_checkpoint_path: "gone"\n')
-  with pytest.raises(FileNotFoundError, match='no `checkpoint` file that names an existing checkpoint'):
+  message = 'no `checkpoint` file that names an existing checkpoint'
+  with pytest.raises(FileNotFoundError, match=message):
     weights.load(model, tmp_path)
   assert not caplog.records
 
@@ -223,8 +227,8 @@ def test_object_based_checkpoint(model, tmp_path):
     weights.load(model, path)
 
 
-def test_what_we_write_is_what_the_official_program_reads(model, tmp_path):
-  """Raw names, the shadows that its evaluation restores, the step, and the file that names the newest."""
+def test_written_checkpoints_have_all_that_the_official_program_reads(model, tmp_path):
+  """Raw values, the averages that its evaluation restores, the step, and the `checkpoint` file."""
   for variable in model.weights:
     variable.assign(golden_weights.value(variable.path, variable.shape))
   weights.save_tf1(model, tmp_path / 'model.ckpt', step=5)

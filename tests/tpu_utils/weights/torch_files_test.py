@@ -1,4 +1,4 @@
-"""State dicts in both formats, bare and inside checkpoints, and files that are something else."""
+"""State dicts in both formats, alone and inside checkpoints, and other or damaged files."""
 import argparse
 import collections
 import errno
@@ -42,7 +42,7 @@ def safetensors_file(path, dtype, shape, data):
   return path
 
 
-def test_bfloat16_comes_as_float32(tmp_path):
+def test_bfloat16_is_converted_to_float32(tmp_path):
   data = struct.pack('<3H', 0x3F80, 0xC040, 0x0000)
   got = torch_files.read(safetensors_file(tmp_path / 'b.safetensors', 'BF16', [3], data))
   np.testing.assert_array_equal(got['x'], np.float32([1.0, -3.0, 0.0]))
@@ -63,8 +63,8 @@ def test_cut_off_safetensors(tmp_path):
     torch_files.read(path)
 
 
-def test_names_are_made_plain(tmp_path):
-  """DataParallel's prefix goes if all have it; batch norms' counters always."""
+def test_prefixes_of_wrappers_and_counters_are_removed(tmp_path):
+  """DataParallel's prefix only if all names have it."""
   path = tmp_path / 'model.safetensors'
   torch_files.write(path, {f'module.{name}': value for name, value in TENSORS.items()})
   check(torch_files.read(path))
@@ -75,7 +75,7 @@ def test_names_are_made_plain(tmp_path):
   check(torch_files.read(path), mixed)
 
 
-def test_nothing_there(tmp_path):
+def test_missing_and_empty_files_are_refused(tmp_path):
   with pytest.raises(FileNotFoundError, match='none.pth: no such file'):
     torch_files.read(tmp_path / 'none.pth')
   path = tmp_path / 'model.safetensors'
@@ -98,7 +98,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
   assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_writing_to_a_missing_folder_fails(tmp_path):
   with pytest.raises(OSError, match=r'none/model\.safetensors cannot be written'):
     torch_files.write(tmp_path / 'none' / 'model.safetensors', TENSORS)
 
@@ -164,7 +164,7 @@ def test_code_in_a_file_does_not_run(tmp_path, torch, monkeypatch):
   monkeypatch.chdir(tmp_path)
   for zipped in (True, False):
     torch.save({'x': Bomb()}, 'm.pth', _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ValueError, match='m.pth holds objects that are run'):
+    with pytest.raises(ValueError, match='m.pth holds objects that run code'):
       torch_files.read('m.pth')
   assert not (tmp_path / 'exploded').exists()
 

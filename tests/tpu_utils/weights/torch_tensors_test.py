@@ -1,5 +1,4 @@
-"""Torch files without torch: both forms, any view, damage, and nothing held before it is read."""
-
+"""The reader of torch files without torch: both formats, views, damage, memory."""
 import pathlib
 import pickle
 import struct
@@ -18,8 +17,8 @@ FILES = GOLDENS / 'torch_files'
 
 
 @pytest.mark.parametrize('name', ['zip.pt', 'old.pt'])
-def test_both_forms_give_what_torch_saved(name):
-  """The content is that of `make.py` in the folder of the files."""
+def test_both_formats_give_the_saved_values(name):
+  """`make.py` in the folder of the files wrote them."""
   read, base = torch_tensors.load(FILES / name), np.arange(24, dtype=np.float32)
   for key, expected in {
     'plain': base.reshape(4, 6),
@@ -43,7 +42,7 @@ def test_both_forms_give_what_torch_saved(name):
   assert read['counts'] == {('a', 'b'): 2.0}
 
 
-def test_bfloat16_comes_as_float32():
+def test_bfloat16_is_converted_to_float32():
   value = torch_tensors.load(FILES / 'bfloat16.pt')['a'].read()
   np.testing.assert_array_equal(value, np.zeros(2, np.float32))
   assert value.dtype == np.float32
@@ -58,7 +57,7 @@ def rewritten(path, change):
   return path
 
 
-def test_a_name_in_the_zip_that_is_no_text(tmp_path):
+def test_an_undecodable_name_in_the_zip_is_refused(tmp_path):
   data = rewritten(tmp_path / 'some.pt', lambda entry, data: data).read_bytes()
   directory = data.rindex(b'PK\x01\x02')
   name = data.index(b'zip/', directory)
@@ -66,13 +65,16 @@ def test_a_name_in_the_zip_that_is_no_text(tmp_path):
   damaged[directory + 9] |= 8  # Says that the name is UTF-8.
   damaged[name] = 0x80
   (tmp_path / 'some.pt').write_bytes(damaged)
-  with pytest.raises(ValueError, match=r"some\.pt cannot be read as a file of torch.save \('utf-8' codec"):
+  message = r"some\.pt cannot be read as a file of torch.save \('utf-8' codec"
+  with pytest.raises(ValueError, match=message):
     torch_tensors.load(tmp_path / 'some.pt')
 
 
-@pytest.mark.parametrize('place, value', [(6, 1), (8, 0x20), (10, 8), (10, 99), (42, 0xFF), (20, 0xFF)])
+@pytest.mark.parametrize(
+  'place, value', [(6, 1), (8, 0x20), (10, 8), (10, 99), (42, 0xFF), (20, 0xFF)]
+)
 def test_damage_in_the_directory_of_the_zip(tmp_path, place, value):
-  """Versions, encryption, methods of compression, offsets, sizes: of the entry of data.pkl."""
+  """Version, encryption, compression method, offset and size of the entry data.pkl."""
   data = bytearray((FILES / 'zip.pt').read_bytes())
   entry = data.index(b'PK\x01\x02')
   data[entry + place] = value
@@ -97,7 +99,7 @@ def test_zips_that_torch_never_writes(tmp_path):
     torch_tensors.load(path)
 
 
-def test_views_that_would_fill_the_memory(tmp_path):
+def test_views_that_would_exhaust_memory_are_refused(tmp_path):
   """A stride of zero makes any shape fit into one element."""
   view = torch_tensors.StoredTensor(str(FILES / 'zip.pt'), 0, 1, '<f4', 0, (2**20, 2**20), (0, 0))
   with pytest.raises(ValueError, match='leaves its storage of 1 elements'):
@@ -105,7 +107,7 @@ def test_views_that_would_fill_the_memory(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['zip.pt', 'old.pt'])
-def test_a_file_cut_off_anywhere_is_noticed(tmp_path, name):
+def test_a_file_cut_off_anywhere_is_refused(tmp_path, name):
   data = (FILES / name).read_bytes()
   for length in range(0, len(data), 97):
     (tmp_path / 'cut.pt').write_bytes(data[:length])
@@ -118,7 +120,7 @@ class _Runs:
     return eval, ('1 + 1',)
 
 
-def test_nothing_runs(tmp_path):
+def test_no_code_runs(tmp_path):
   path = tmp_path / 'bad.pt'
   old = [0x1950A86A20F9469CFC6C, 1001, {'little_endian': True}, _Runs(), []]
   path.write_bytes(b''.join(pickle.dumps(part, 2) for part in old))
@@ -130,7 +132,7 @@ def test_nothing_runs(tmp_path):
     torch_tensors.load(path)
 
 
-def test_files_of_something_else(tmp_path):
+def test_other_files_are_refused(tmp_path):
   path = tmp_path / 'other.pt'
   path.write_bytes(pickle.dumps({'a': 1}))
   with pytest.raises(ValueError, match='other.pt is a pickle, but no file of torch.save'):
@@ -158,7 +160,7 @@ class _Tensor:
 
 
 def write_old(path, shapes, monkeypatch):
-  """Writes zeros of the given shapes in the older torch form, without torch."""
+  """Writes zeros of the given shapes in the older torch format, without torch."""
   torch, utils = types.ModuleType('torch'), types.ModuleType('torch._utils')
   torch.FloatStorage = type('FloatStorage', (), {'__module__': 'torch'})
   utils._rebuild_tensor_v2 = lambda *args: None
@@ -194,7 +196,7 @@ def test_tensors_stay_in_the_file_until_they_are_read(tmp_path, monkeypatch):
   assert (tmp_path / 'big.pt').stat().st_size > 80e6
   tracemalloc.start()
   read = torch_tensors.load(tmp_path / 'big.pt')
-  found = {key: value.read().shape for key, value in read.items()}
+  shapes_read = {key: value.read().shape for key, value in read.items()}
   _, peak = tracemalloc.get_traced_memory()
   tracemalloc.stop()
-  assert found == shapes and peak < 3 << 20
+  assert shapes_read == shapes and peak < 3 << 20

@@ -1,4 +1,4 @@
-"""A `NameMap` for tests: in torch files the models' variables are called after 'net.'."""
+"""A `NameMap` for tests: names in torch files are 'net.' and the variable's path."""
 from tpu_utils.weights import NameMap, Rule, Source
 
 
