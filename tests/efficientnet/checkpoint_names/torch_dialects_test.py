@@ -94,7 +94,7 @@ def test_torchvision_pads_symmetrically(tmp_path, name, epsilon):
   torch_files.write(tmp_path / 'm.safetensors', state_dict('torchvision_efficientnet_b0'))
   small = {'width_coefficient': 0.25, 'depth_coefficient': 0.1, 'image_size': 32}
   message = (
-    "is of torchvision, which has padding 'symmetric' "
+    "is from torchvision, which has padding 'symmetric' "
     f".*with padding='symmetric', batch_norm_epsilon={epsilon}"
   )
   with pytest.raises(ValueError, match=message):
@@ -103,7 +103,7 @@ def test_torchvision_pads_symmetrically(tmp_path, name, epsilon):
 
 def test_epsilon_of_another_kind_is_refused(tmp_path):
   torch_files.write(tmp_path / 'm.safetensors', state_dict('torchvision_efficientnet_b0'))
-  with pytest.raises(ValueError, match="built with 'symmetric' and 0.001, nothing was loaded"):
+  with pytest.raises(ValueError, match="built with 'symmetric' and 0.001; nothing was loaded"):
     efficientnet.build_model(
       'efficientnet-b0', image_size=32, weights=tmp_path / 'm.safetensors', padding='symmetric'
     )
@@ -115,7 +115,7 @@ def test_names_count_more_than_the_name_of_the_file(tmp_path):
   torch_files.write(path, values(golden.read_json('pretrained_lite0_peer.json')['shapes']))
   model = efficientnet.build_model('efficientnet-lite0', image_size=32)
   weights.load(model, path)
-  message = "is of efficientnet_pytorch, which has padding 'same' and epsilon 0.001"
+  message = "is from efficientnet_pytorch, which has padding 'same' and epsilon 0.001"
   with pytest.raises(ValueError, match=message):
     weights.load(efficientnet.build_model('efficientnet-lite0', image_size=32, **SYMMETRIC), path)
 
