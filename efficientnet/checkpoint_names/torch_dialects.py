@@ -208,7 +208,7 @@ def _timm_name(place, last_stage):
 
 
 def _torchvision_name(place, last_stage):
-  """Returns torchvision's name, which numbers stem, stages, head, and the parts of a block."""
+  """Returns torchvision's name, which numbers stem, stages and head, and a block's parts."""
   if place.part == 'classifier':
     return 'classifier.1'
   if place.block is None:
@@ -225,7 +225,7 @@ _LAYER_NAMES = {'timm': _timm_name, 'lukemelas': _lukemelas_name, 'torchvision':
 
 
 def _expert_shape(layer, variable):
-  """Returns (height, width, inputs, outputs) of an expert, a row of a CondConv kernel, else None."""
+  """Returns (height, width, inputs, outputs) of a CondConv expert; None for other variables."""
   if not variable.name.endswith('condconv_kernel'):
     return None
   height, width = layer.kernel_size

@@ -67,14 +67,16 @@ def test_resolutions_are_even():
   assert compound_scaling.scaled_resolution(1, 1) == 2
 
 
-def test_the_best_is_the_most_accurate_then_the_surest():
+def test_rows_are_sorted_by_error_then_cross_entropy():
   trials = {name: compound_scaling.Trial(name, {}, 1, 1) for name in 'abc'}
-  found = [compound_scaling.Row('compound', 1, Coefficients(1, 1, 1), trials[name]) for name in 'abc']
+  coefficients = Coefficients(1, 1, 1)
+  unsorted = [compound_scaling.Row('compound', 1, coefficients, trials[name]) for name in 'abc']
   scores = {
     name: compound_scaling.experiment.Score(error, 0.0, loss, 1)
     for name, error, loss in (('a', 3.0, 0.1), ('b', 2.0, 0.3), ('c', 2.0, 0.2))
   }
-  assert compound_scaling.best(found, scores).trial.name == 'c'
+  ranked = compound_scaling.by_accuracy(unsorted, scores)
+  assert [row.trial.name for row in ranked] == ['c', 'b', 'a']
 
 
 @pytest.mark.parametrize(
