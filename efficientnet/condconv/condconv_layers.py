@@ -1,4 +1,4 @@
-"""Convolutions whose kernel is computed for each example: a routed sum of experts' kernels.
+"""Convolutions with a kernel for each example: a routed sum of experts' kernels (CondConv).
 
 An example's kernel is `sum_e routing_weights[e] * expert_kernel[e]` (arXiv 1904.04971,
 Equation 2). One matrix product computes the kernels of all examples, and one batched operation
