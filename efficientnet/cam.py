@@ -166,6 +166,11 @@ def maps_of(
   names = evaluate.names_of_classes(
     config.labels_map_file, loading.from_model(model, spec), background, is_digits
   )
+  return _maps(model, images, names, background, config)
+
+
+def _maps(model, images, names, background, config):
+  """Returns a `Map` per image; with `background`, the model has a class 0 before `names`."""
   if config.class_index is not None and config.class_index >= len(names):
     raise ValueError(
       f'--class_index={config.class_index}: {model.name} has classes 0 to {len(names) - 1}.'
