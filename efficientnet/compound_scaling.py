@@ -250,6 +250,9 @@ class Baseline:
 
   Args:
     resolved: the settings of the experiment.
+
+  Raises:
+    ValueError: an unknown baseline or a value out of range.
   """
 
   def __init__(self, resolved: settings.Resolved):

@@ -35,8 +35,8 @@ def drop_connect(inputs: Any, uniform: Any, survival_prob: float) -> Any:
 
   Args:
     inputs: [batch, ...] tensor.
-    uniform: [batch, 1, ...] random numbers in [0, 1); an example survives with 1 - survival_prob
-      and more.
+    uniform: [batch, 1, ...] random numbers in [0, 1); an example survives if its number is at least
+      1 - survival_prob.
     survival_prob: float in (0, 1].
 
   Returns:

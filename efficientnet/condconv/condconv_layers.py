@@ -35,6 +35,9 @@ class ExpertsInitializer(keras.initializers.Initializer):
   Args:
     initializer: Keras initializer of an expert, or its name.
     expert_shape: shape of an expert.
+
+  Raises:
+    ValueError: on a call for rows of another size.
   """
 
   def __init__(
@@ -121,6 +124,9 @@ class CondConv2D(_CondConv):
   Called as `layer(inputs, routing_weights)` with inputs [batch, height, width, in] and routing
   weights [batch, num_experts]; returns [batch, new height, new width, filters]. The arguments are
   those of `keras.layers.Conv2D`, and `num_experts`.
+
+  Raises:
+    ValueError: an unknown padding, or fewer than one expert.
   """
 
   def __init__(
@@ -190,6 +196,9 @@ class DepthwiseCondConv2D(_CondConv):
 
   Called like `CondConv2D`; returns [batch, new height, new width, in]. The arguments are those of
   `keras.layers.DepthwiseConv2D`, and `num_experts`.
+
+  Raises:
+    ValueError: an unknown padding, or fewer than one expert.
   """
 
   def __init__(
