@@ -1,11 +1,13 @@
 """EfficientNet (arXiv 1905.11946): MBConv networks and compound scaling.
 
     import efficientnet
-    model = efficientnet.build_model('efficientnet-b0')            # float32 images in [0, 255] -> logits
-    features = efficientnet.feature_extractor('efficientnet-b0')   # -> {'reduction_1': ..., 'features': ...}
+    # From float32 images in [0, 255] to logits.
+    model = efficientnet.build_model('efficientnet-b0')
+    # To {'reduction_1': ..., ..., 'features': ...}.
+    features = efficientnet.feature_extractor('efficientnet-b0')
 
-Importing the package imports nothing else: TensorFlow is loaded by the first use of a name below, so
-that the scripts can answer `--help` at once.
+TensorFlow is imported at the first use of one of these names, so that the scripts answer `--help`
+at once.
 """
 from tpu_utils import lazy
 from tpu_utils.weights.name_map import register

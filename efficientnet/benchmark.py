@@ -2,14 +2,15 @@
 
     python -m efficientnet.benchmark                                  # B0, 224 pixels, batch 8
     python -m efficientnet.benchmark --model_name=efficientnet-b2 --batch_size=4
-    python -m efficientnet.benchmark --compare=inference --model_name=efficientnet-lite0 --batch_size=1
+    python -m efficientnet.benchmark --compare=inference --model_name=efficientnet-lite0
     python -m efficientnet.benchmark --compare=trainer
 
-The contestants take turns, each round in the other direction, and what counts is their ratio: times differ from
-day to day and machine to machine, ratios hardly. Nothing else should run meanwhile; where it must, --clock=processor
-counts the work of each instead of the time. One device, tf.function without XLA, random images; against
-keras.applications SGD with momentum, of the trainer the official recipe. torch runs in a process of its own,
-because the two libraries crash each other in one.
+The contestants take turns, in alternating order, and their ratios are the result: times vary with
+the day and the machine, ratios hardly do. Nothing else should run meanwhile; if something does,
+--clock=processor measures processor time instead. One device, tf.function without XLA, random
+images; training against keras.applications uses SGD with momentum, the trainer's comparison the
+official recipe. torch runs in a separate process, because it and TensorFlow crash each other in
+one.
 """
 import dataclasses
 import importlib.util
@@ -22,7 +23,7 @@ from tpu_utils.command_line.settings import setting
 from tpu_utils.names import check_name
 
 PEERS = {f'efficientnet-b{i}': f'EfficientNetB{i}' for i in range(8)}
-# keras.applications has no Lite; what a phone's model saves is measured against the B model it came from.
+# keras.applications has no Lite, so a Lite is compared with the B model that it is derived from.
 KERAS_PEERS = PEERS | {f'efficientnet-lite{i}': f'EfficientNetB{i}' for i in range(5)}
 TIMM_PEERS = {name: name.replace('-', '_') for name in KERAS_PEERS} | {
   f'efficientnet-lite{i}': f'tf_efficientnet_lite{i}' for i in range(5)
@@ -32,25 +33,29 @@ CLOCKS = {'wall': time.perf_counter, 'processor': time.process_time}
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig(settings.Checked):
-  """What is timed."""
+  """Model, comparison and clock."""
 
   model_name: str = setting(
-    'efficientnet-b0', 'Model to time; the Lites only with --compare=inference.', choices=tuple(KERAS_PEERS)
+    'efficientnet-b0',
+    'Model to time; the Lites only with --compare=inference.',
+    choices=tuple(KERAS_PEERS),
   )
-  image_size: int = setting(None, "Pixels a side; the model's own if not given.", type=int, at_least=1)
+  image_size: int = setting(
+    None, "Pixels a side; the model's own if not given.", type=int, at_least=1
+  )
   batch_size: int = setting(8, 'Images a step.', at_least=1)
   rounds: int = setting(10, 'Times each contestant runs.', at_least=1)
   compare: str = setting(
     'keras.applications',
-    'keras.applications: training step and inference against that model there. inference: the model, as it is '
-    'exported and as it is trained, against keras.applications, and against timm where torch and timm are '
-    'installed. trainer: what the trainer adds to a bare training step, of the model and of the one that learns '
-    'the digits.',
+    'keras.applications: training step and inference against that model there. inference: the '
+    'model, as exported and as trained, against keras.applications, and against timm if torch and '
+    'timm are installed. trainer: the trainer against a bare training step, for the model and for '
+    "the digits' model.",
     choices=('keras.applications', 'inference', 'trainer'),
   )
   clock: str = setting(
     'wall',
-    'wall: the time that passes. processor: the time that processors work, which other programs disturb less.',
+    'wall: elapsed time. processor: processor time, which other programs disturb less.',
     choices=tuple(CLOCKS),
   )
 
@@ -61,7 +66,7 @@ class BenchmarkConfig(settings.Checked):
 
 
 def _ours_and_keras(config):
-  """(Our model, that of keras.applications, images) of one size, with fresh weights."""
+  """Returns (our model, keras.applications' model, images) with fresh weights."""
   import keras
   import tensorflow as tf
 
@@ -74,8 +79,12 @@ def _ours_and_keras(config):
   return ours, peer, tf.random.uniform((config.batch_size, size, size, 3), 0, 255)
 
 
-def benchmark(config):
-  """Returns {'training step' or 'inference': {'ours' or 'keras.applications': median seconds}}."""
+def benchmark(config: BenchmarkConfig) -> dict[str, dict[str, float]]:
+  """Times training steps and inference of the model and keras.applications'.
+
+  Returns:
+    {'training step' or 'inference': {'ours' or 'keras.applications': median seconds}}.
+  """
   import tensorflow as tf
 
   from tpu_utils.benchmarking import timing
@@ -84,21 +93,25 @@ def benchmark(config):
   models = {'ours': ours, 'keras.applications': peer}
   labels = tf.one_hot(tf.range(config.batch_size) % 1000, 1000)
   contestants = {
-    'training step': {n: timing.training_step(m, images, labels) for n, m in models.items()},
-    'inference': {n: timing.inference(m, images) for n, m in models.items()},
+    'training step': {
+      name: timing.training_step(model, images, labels) for name, model in models.items()
+    },
+    'inference': {name: timing.inference(model, images) for name, model in models.items()},
   }
   clock = CLOCKS[config.clock]
   return {
-    kind: timing.medians(timing.take_turns(c, config.rounds, clock=clock)) for kind, c in contestants.items()
+    kind: timing.medians(timing.take_turns(functions, config.rounds, clock=clock))
+    for kind, functions in contestants.items()
   }
 
 
-def inference_benchmark(config):
-  """Returns {contestant: [seconds of each round]}.
+def inference_benchmark(config: BenchmarkConfig) -> dict[str, list[float]]:
+  """Times inference of the model in three forms, and of its peers.
 
-  `ours` is the model with its batch norm folded, as a SavedModel has it; `ours, constant weights` the same as
-  `export.constant_function` gives it; `ours, unfolded` as it is trained. The peers are `keras.applications` and
-  `timm`, where torch and timm are installed.
+  Returns:
+    {contestant: [seconds of each round]}. `ours`: with batch norm folded, as in a SavedModel;
+    `ours, constant weights`: the same from `export.constant_function`; `ours, unfolded`: as
+    trained; `keras.applications`; and `timm`, if torch and timm are installed.
   """
   import contextlib
 
@@ -117,15 +130,20 @@ def inference_benchmark(config):
   with contextlib.ExitStack() as stack:
     if all(map(importlib.util.find_spec, ('torch', 'timm'))):
       arguments = (TIMM_PEERS[config.model_name], str(config.batch_size), str(images.shape[1]))
-      process = PeerProcess('efficientnet.benchmark_timm', arguments, 'install torch and timm anew')
+      process = PeerProcess('efficientnet.benchmark_timm', arguments, 'reinstall torch and timm')
       stack.enter_context(process)
       contestants['timm'] = lambda: process.run('infer')
     elsewhere = ('timm',) if config.clock == 'processor' else ()
-    return timing.take_turns(contestants, config.rounds, clock=CLOCKS[config.clock], elsewhere=elsewhere)
+    clock = CLOCKS[config.clock]
+    return timing.take_turns(contestants, config.rounds, clock=clock, elsewhere=elsewhere)
 
 
-def trainer_benchmark(config):
-  """Returns {model: {'bare step' and 'trainer': [seconds of a step in each round]}}."""
+def trainer_benchmark(config: BenchmarkConfig) -> dict[str, dict[str, list[float]]]:
+  """Times the trainer and a bare training step, for the model and for the digits' model.
+
+  Returns:
+    {model name or 'digits': {'bare step' or 'trainer': [seconds per step in each round]}}.
+  """
   from efficientnet import main as job
   from efficientnet import model_builder_factory
   from tpu_utils.config import DataConfig, OptimizationConfig
@@ -157,12 +175,12 @@ def trainer_benchmark(config):
       digits_model,
       data,
       dataclasses.replace(digits.get(OptimizationConfig), lr_schedule='exponential'),
-      turns=10,  # Its steps are so short that they take more of them.
+      turns=10,  # Its steps are short, so single rounds are noisy.
     ),
   }
 
 
-def run(resolved: settings.Resolved):
+def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their ratios."""
   (config,) = resolved
   print(f'{config.model_name}, batch {config.batch_size}, median of {config.rounds} rounds')

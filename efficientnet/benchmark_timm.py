@@ -1,6 +1,6 @@
-"""The other process of `efficientnet.benchmark`: timm's network on torch.
+"""Process in which `efficientnet.benchmark` times timm's network on torch.
 
-Arguments: network, batch size, image size.
+Arguments: network, batch size, pixels a side.
 """
 import sys
 
@@ -10,8 +10,9 @@ import torch
 from tpu_utils.benchmarking import peer_process
 
 
-def main(network, batch_size, image_size):
-  # The memory layout that is faster on CPUs.
+def main(network: str, batch_size: int, image_size: int) -> None:
+  """Runs inference of a timm network as often as the benchmark asks for it."""
+  # This memory layout is faster on CPUs.
   model = timm.create_model(network).eval().to(memory_format=torch.channels_last)
   images = torch.rand(batch_size, 3, image_size, image_size)
   images = images.to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Compound scaling as the paper tells it (Section 3.3): search alpha, beta, gamma, then scale the family.
+r"""Searches alpha, beta and gamma of compound scaling, then scales the family (Section 3.3).
 
   python -m efficientnet.compound_scaling
       On the embedded handwritten digits: sixteen small networks, about ten minutes on two cores.
@@ -6,19 +6,25 @@
   python -m efficientnet.compound_scaling --model_name=resnet-50 --data_dir=... --model_dir=...
       On your data, from another baseline.
 
-  python -m efficientnet.compound_scaling --data_dir=fake --dry_run --alpha=1.2 --beta=1.1 --gamma=1.15
-      What the paper's coefficients make of B0: parameters and multiply-adds, without training.
+  python -m efficientnet.compound_scaling --data_dir=fake --dry_run \
+    --alpha=1.2 --beta=1.1 --gamma=1.15
+      Parameters and multiply-adds of B0 scaled by the paper's coefficients, without training.
 
-STEP 1 trains the baseline made larger once (phi = 1) in every way of a grid with alpha * beta^2 * gamma^2 near 2, where
-depth is scaled by alpha, width by beta and resolution by gamma, and takes the most accurate. STEP 2 scales
-the baseline by alpha^phi, beta^phi, gamma^phi, and for comparison in one dimension alone to the same cost
-(Figures 3 and 8, Tables 3 and 7). Each network is trained as by `efficientnet.main`, whose flags these are;
-those of the network and --input_image_size make the baseline. A stopped search goes on where it stopped
-when the same command is given again.
+STEP 1 scales the baseline once (phi = 1) by each triple of a grid for which alpha * beta^2 *
+gamma^2 is near 2 (alpha scales depth, beta width and gamma resolution), trains these networks and
+selects the most accurate. STEP 2 scales the baseline by alpha^phi, beta^phi, gamma^phi, and for
+comparison in a single dimension to the same cost (Figures 3 and 8, Tables 3 and 7).
+
+The flags are those of `efficientnet.main`, which trains each network; those for the network and
+--input_image_size define the baseline. A stopped search resumes when the same command is given
+again.
 """
+from __future__ import annotations
+
 import dataclasses
 import itertools
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from efficientnet import main as training
 from efficientnet.recipes import RECIPES as TRAINING_RECIPES
@@ -30,31 +36,33 @@ from tpu_utils.image_jobs.experiment import Trial
 from tpu_utils.names import check_name
 from tpu_utils.text_table import text_table
 
-# Equation 3: a step of phi doubles the cost.
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
+
+# Equation 3: increasing phi by 1 doubles the cost.
 COST_OF_A_STEP = 2.0
 # Section 3.3, STEP 1, for B0.
 PAPER_ALPHA, PAPER_BETA, PAPER_GAMMA = 1.2, 1.1, 1.15
 DIMENSIONS = ('depth', 'width', 'resolution')
 
 
-# The arithmetic.
-
-
 class Coefficients(NamedTuple):
-  """By how much a baseline is scaled."""
+  """Factors by which a baseline is scaled."""
 
   depth: float
   width: float
   resolution: float
 
 
-def scaling_coefficients(phi, alpha=PAPER_ALPHA, beta=PAPER_BETA, gamma=PAPER_GAMMA):
-  """`Coefficients` of compound scaling: (alpha^phi, beta^phi, gamma^phi) (Equation 3)."""
+def scaling_coefficients(
+  phi: float, alpha: float = PAPER_ALPHA, beta: float = PAPER_BETA, gamma: float = PAPER_GAMMA
+) -> Coefficients:
+  """Returns the factors of compound scaling, (alpha^phi, beta^phi, gamma^phi) (Equation 3)."""
   return Coefficients(alpha**phi, beta**phi, gamma**phi)
 
 
-def single_dimension(dimension, phi):
-  """`Coefficients` that scale depth, width or resolution alone to 2^phi times the cost.
+def single_dimension(dimension: str, phi: float) -> Coefficients:
+  """Returns the factors that scale only depth, width or resolution to 2^phi times the cost.
 
   The cost is proportional to depth, and to the square of width and of resolution.
 
@@ -68,23 +76,23 @@ def single_dimension(dimension, phi):
   )
 
 
-def relative_cost(coefficients):
-  """Multiply-adds of a network scaled by `Coefficients` over its baseline's, but for rounding."""
+def relative_cost(coefficients: Coefficients) -> float:
+  """Returns the ratio of multiply-adds to the baseline's, apart from rounding."""
   return coefficients.depth * coefficients.width**2 * coefficients.resolution**2
 
 
-def grid(step=0.1, tolerance=0.1):
-  """The (alpha, beta, gamma) that STEP 1 tries.
+def grid(step: float = 0.1, tolerance: float = 0.1) -> list[tuple[float, float, float]]:
+  """Returns the (alpha, beta, gamma) that STEP 1 tries.
 
   Args:
-    step: between the values of each, which begin with 1.
-    tolerance: how far alpha * beta^2 * gamma^2 may be from 2.
+    step: difference between values of a coefficient; the first is 1.
+    tolerance: largest distance of alpha * beta^2 * gamma^2 from 2.
 
   Returns:
-    list of triples, ascending. Steps of 0.05 hold the paper's.
+    List of triples, ascending. With steps of 0.05 the paper's is among them.
 
   Raises:
-    ValueError: no triple, or a step or tolerance out of range.
+    ValueError: there is no triple, or a step or tolerance is out of range.
   """
   if not step > 0 or not 0 <= tolerance < 1:
     raise ValueError(f'step={step} must be positive, and tolerance={tolerance} from 0 to below 1.')
@@ -100,40 +108,48 @@ def grid(step=0.1, tolerance=0.1):
   ]
   if not triples:
     raise ValueError(
-      f'No alpha, beta, gamma in steps of {step} have alpha * beta^2 * gamma^2 within {tolerance} of 2; '
-      'take smaller steps or a larger tolerance.'
+      f'No alpha, beta, gamma in steps of {step} have alpha * beta^2 * gamma^2 within {tolerance} '
+      'of 2; take smaller steps or a larger tolerance.'
     )
   return triples
 
 
-def scaled_resolution(pixels, coefficient):
-  """The nearest even number of pixels a side."""
+def scaled_resolution(pixels: int, coefficient: float) -> int:
+  """Scales a number of pixels a side and rounds it to the nearest even number."""
   return max(2, 2 * round(pixels * coefficient / 2))
-
-
-# The experiment.
 
 
 @dataclasses.dataclass(frozen=True)
 class ScalingConfig(experiment.ExperimentConfig):
-  """Which search."""
+  """Grid and scaling of the search."""
 
-  grid_step: float = setting(0.1, 'STEP 1: between the values of alpha, beta and gamma.')
-  grid_tolerance: float = setting(0.1, 'STEP 1: how far alpha * beta^2 * gamma^2 may be from 2.', at_least=0)
-  alpha: float = setting(None, 'Depth coefficient; given with --beta and --gamma, STEP 1 is left out.', type=float, at_least=1)
+  grid_step: float = setting(0.1, 'STEP 1: step between values of alpha, beta and gamma.')
+  grid_tolerance: float = setting(
+    0.1, 'STEP 1: largest distance of alpha * beta^2 * gamma^2 from 2.', at_least=0
+  )
+  alpha: float = setting(
+    None, 'Depth coefficient; with --beta and --gamma, STEP 1 is skipped.', type=float, at_least=1
+  )
   beta: float = setting(None, 'Width coefficient.', type=float, at_least=1)
   gamma: float = setting(None, 'Resolution coefficient.', type=float, at_least=1)
-  phis: str = setting('1,2', 'STEP 2: by how many doublings of the cost the baseline is scaled.')
-  single_dimensions: bool = setting(True, 'STEP 2: also scale depth, width and resolution alone.')
+  phis: str = setting('1,2', 'STEP 2: numbers of doublings of the cost, separated by commas.')
+  single_dimensions: bool = setting(True, 'STEP 2: also scale only depth, width or resolution.')
 
   def __post_init__(self):
     super().__post_init__()
     given = [value is not None for value in (self.alpha, self.beta, self.gamma)]
     if any(given) and not all(given):
-      raise ValueError('--alpha, --beta and --gamma go together: give all three, or none for a search.')
+      raise ValueError(
+        '--alpha, --beta and --gamma go together: give all three, or none for a search.'
+      )
     self.phi_list()
 
-  def phi_list(self):
+  def phi_list(self) -> list[float]:
+    """Returns the values of `phis`.
+
+    Raises:
+      ValueError: they are not positive numbers separated by commas.
+    """
     try:
       phis = [float(text) for text in self.phis.split(',')]
     except ValueError:
@@ -143,14 +159,14 @@ class ScalingConfig(experiment.ExperimentConfig):
     return phis
 
   @property
-  def chosen(self):
-    """(alpha, beta, gamma) if they are not to be searched, else None."""
+  def chosen(self) -> tuple[float, float, float] | None:
+    """(alpha, beta, gamma) if they are given, or None for a search."""
     return None if self.alpha is None else (self.alpha, self.beta, self.gamma)
 
 
 _DIGITS = {
   'model_dir': 'runs/compound-scaling',
-  # Few filters on many pixels: with fewer pixels rounding alone would decide what a resolution costs.
+  # Few filters on many pixels: with fewer pixels, rounding would determine a resolution's cost.
   'width_coefficient': 0.25,
   'input_image_size': 64,
   'train_steps': 110,
@@ -158,10 +174,12 @@ _DIGITS = {
   'grid_tolerance': 0.05,
 }
 RECIPES = experiment.own_recipes(
-  TRAINING_RECIPES, 'efficientnet.compound_scaling', {'imagenet': {}, 'transfer': {}, 'digits': _DIGITS}
+  TRAINING_RECIPES,
+  'efficientnet.compound_scaling',
+  {'imagenet': {}, 'transfer': {}, 'digits': _DIGITS},
 )
-# Tables 3 and 7: {baseline: {(how, phi): (multiply-adds in billions, top-1 accuracy)}}.
-PAPER = {
+# Tables 3 and 7: {baseline: {(how, phi): (multiply-adds in billions, top-1 accuracy in %)}}.
+PAPER: Mapping[str, Mapping[tuple[str, float], tuple[float, float]]] = {
   'efficientnet-b0': {
     ('baseline', 0): (0.4, 76.3), ('depth', 2): (1.8, 79.0), ('width', 2): (1.8, 78.9),
     ('resolution', 2): (1.9, 79.1), ('compound', 2): (1.8, 81.1),
@@ -183,7 +201,7 @@ PAPER = {
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(training.ModelConfig):
-  """Which baseline."""
+  """Baseline and its overrides."""
 
   model_name: str = setting(
     'efficientnet-b0', 'The baseline: an EfficientNet, mobilenet-v1, mobilenet-v2 or resnet-50.'
@@ -191,7 +209,11 @@ class ModelConfig(training.ModelConfig):
 
 
 def resolve_model(model: ModelConfig) -> script.ModelSpec:
-  """Resolves a scaled baseline."""
+  """Returns the baseline for the settings.
+
+  Raises:
+    ValueError: an unknown baseline or a value out of range.
+  """
   from efficientnet import scaling_bases
 
   params = scaling_bases.get_params(model.model_name, model.overrides())
@@ -203,14 +225,19 @@ def resolve_model(model: ModelConfig) -> script.ModelSpec:
   )
 
 
-TRAINING = script.Training(
-  (ModelConfig, ScalingConfig), resolve_model, exports_digits=False
-)
+TRAINING = script.Training((ModelConfig, ScalingConfig), resolve_model, exports_digits=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """A network of the tables: how it is scaled and the `Trial` that trains it."""
+  """Network in the tables.
+
+  Attributes:
+    how: 'baseline', 'compound' or one of `DIMENSIONS`.
+    phi: number of doublings of the cost.
+    coefficients: factors by which the baseline is scaled.
+    trial: the `Trial` that trains the network.
+  """
 
   how: str
   phi: float
@@ -219,7 +246,14 @@ class Row:
 
 
 class Baseline:
-  """The network that is scaled, from the settings of the experiment."""
+  """Network that is scaled.
+
+  Args:
+    resolved: the settings of the experiment.
+
+  Raises:
+    ValueError: an unknown baseline or a value out of range.
+  """
 
   def __init__(self, resolved: settings.Resolved):
     from efficientnet import scaling_bases
@@ -231,47 +265,50 @@ class Baseline:
     self._pixels = self._model.input_image_size or native
     self._depth, self._width = params.depth_coefficient or 1.0, params.width_coefficient or 1.0
     self._num_classes = resolved.get(config.DataConfig).num_label_classes
-    # Only of these does the paper say what scaling makes of them.
+    # The paper has results only for these.
     self._is_papers = (self._depth, self._width, self._pixels) == (1.0, 1.0, native)
 
-  def row(self, how, phi, coefficients):
-    """The baseline scaled by `Coefficients`."""
+  def row(self, how: str, phi: float, coefficients: Coefficients) -> Row:
+    """Scales the baseline by `Coefficients`; see `Row`."""
     from efficientnet import scaling_bases
 
     depth, width, resolution = coefficients
+    pixels = scaled_resolution(self._pixels, resolution)
     scaled = {
       'width_coefficient': round(self._width * width, 4),
       'depth_coefficient': round(self._depth * depth, 4),
-      'input_image_size': scaled_resolution(self._pixels, resolution),
     }
-    size = scaling_bases.count(
-      self.name,
-      image_size=scaled['input_image_size'],
-      **{
-        **self._model.overrides(),
-        'width_coefficient': scaled['width_coefficient'],
-        'depth_coefficient': scaled['depth_coefficient'],
-        'num_classes': self._num_classes,
-      },
+    overrides = {**self._model.overrides(), **scaled, 'num_classes': self._num_classes}
+    size = scaling_bases.count(self.name, image_size=pixels, **overrides)
+    name = '{}-w{width_coefficient:g}-d{depth_coefficient:g}-{}px'.format(
+      self.name, pixels, **scaled
     )
-    name = f'{self.name}-w{{width_coefficient:g}}-d{{depth_coefficient:g}}-{{input_image_size}}px'.format(**scaled)
-    trial = Trial(name, scaled, size.parameters, size.multiply_adds)
+    flags = {**scaled, 'input_image_size': pixels}
+    trial = Trial(name, flags, size.parameters, size.multiply_adds)
     return Row(how, phi, coefficients, trial)
 
-  def paper(self, row, alpha_beta_gamma):
-    """(multiply-adds in billions, top-1) of the paper, None where it has not trained this network."""
+  def paper(
+    self, row: Row, alpha_beta_gamma: tuple[float, float, float] | None
+  ) -> tuple[float, float] | None:
+    """Returns the paper's (multiply-adds in billions, top-1 accuracy in %) or None."""
     ours = (PAPER_ALPHA, PAPER_BETA, PAPER_GAMMA)
     if not self._is_papers or (row.how == 'compound' and alpha_beta_gamma != ours):
       return None
     return PAPER.get(self.name, {}).get((row.how, row.phi))
 
-  def step_1(self, config):
-    """The baseline and a `Row` for each point of the grid."""
+  def step_1(self, config: ScalingConfig) -> list[Row]:
+    """Returns a `Row` for each triple of the grid.
+
+    Raises:
+      ValueError: as `grid`.
+    """
     triples = grid(config.grid_step, config.grid_tolerance)
     return [self.row('compound', 1, Coefficients(*triple)) for triple in triples]
 
-  def step_2(self, config, alpha_beta_gamma):
-    """The baseline, the family that the coefficients make of it, and what one dimension makes of it."""
+  def step_2(
+    self, config: ScalingConfig, alpha_beta_gamma: tuple[float, float, float]
+  ) -> list[Row]:
+    """Returns a `Row` for the baseline, for each single dimension, and for compound scaling."""
     rows = [self.row('baseline', 0, Coefficients(1.0, 1.0, 1.0))]
     for how in (*(DIMENSIONS if config.single_dimensions else ()), 'compound'):
       for phi in config.phi_list():
@@ -284,24 +321,41 @@ class Baseline:
     return rows
 
 
-def best(rows, scores):
-  """The row of the most accurate network; of equal ones that of the smallest cross-entropy."""
-  return min(rows, key=lambda row: (scores[row.trial.name].error, scores[row.trial.name].cross_entropy))
+def by_accuracy(rows: Sequence[Row], scores: Mapping[str, experiment.Score]) -> list[Row]:
+  """Sorts rows, the most accurate network first; equal ones by cross-entropy."""
+
+  def rank(row):
+    score = scores[row.trial.name]
+    return score.error, score.cross_entropy
+
+  return sorted(rows, key=rank)
 
 
-def table(rows, scores, baseline, alpha_beta_gamma=None):
-  """Rows as text; `scores` is {trial's name: `experiment.Score`}, empty before training."""
+def table(
+  rows: Sequence[Row],
+  scores: Mapping[str, experiment.Score],
+  baseline: Baseline,
+  alpha_beta_gamma: tuple[float, float, float] | None = None,
+) -> str:
+  """Formats rows with their scores and the paper's results.
+
+  Args:
+    rows: lines of the table.
+    scores: {trial's name: `experiment.Score`}; empty before training.
+    baseline: the `Baseline`.
+    alpha_beta_gamma: coefficients of the rows with compound scaling, if they are known.
+  """
   header = [
-    'scaled', 'phi', 'depth', 'width', 'resolution', 'pixels', 'cost', 'parameters', 'multiply-adds',
-    'top-1 %', 'cross-entropy', 'paper: multiply-adds', 'top-1 %',
+    'scaled', 'phi', 'depth', 'width', 'resolution', 'pixels', 'cost',
+    'parameters', 'multiply-adds', 'top-1 %', 'cross-entropy', 'paper: multiply-adds', 'top-1 %',
   ]  # fmt: skip
   lines = []
   for row in rows:
     score = scores.get(row.trial.name)
     paper = baseline.paper(row, alpha_beta_gamma)
     lines.append([
-      row.how, f'{row.phi:g}', *(f'{c:.4g}' for c in row.coefficients), row.trial.flags['input_image_size'],
-      f'{relative_cost(row.coefficients):.2f}',
+      row.how, f'{row.phi:g}', *(f'{c:.4g}' for c in row.coefficients),
+      row.trial.flags['input_image_size'], f'{relative_cost(row.coefficients):.2f}',
       experiment.count(row.trial.parameters), experiment.count(row.trial.multiply_adds),
       *((score.accuracy_text, f'{score.cross_entropy:.4f}') if score else ('-', '-')),
       *((f'{paper[0]}G', paper[1]) if paper else ('-', '-')),
@@ -309,8 +363,16 @@ def table(rows, scores, baseline, alpha_beta_gamma=None):
   return text_table(header, lines)
 
 
-def figure(searched, family, scores):
-  """Accuracy against multiply-adds and against parameters (Figure 8), with the grid's networks as dots."""
+def figure(
+  searched: Sequence[Row], family: Sequence[Row], scores: Mapping[str, experiment.Score]
+) -> Figure:
+  """Plots accuracy against multiply-adds and parameters (Figure 8).
+
+  Args:
+    searched: STEP 1's rows, drawn as dots.
+    family: STEP 2's rows, drawn as lines.
+    scores: {trial's name: `experiment.Score`}.
+  """
   from matplotlib.figure import Figure
 
   plot = Figure(figsize=(11, 4.2))
@@ -330,7 +392,11 @@ def figure(searched, family, scores):
 
 
 def run(resolved: settings.Resolved) -> tuple[float, float, float]:
-  """Runs the search and the scaling, prints the tables; returns (alpha, beta, gamma)."""
+  """Runs search and scaling, prints the tables, and returns (alpha, beta, gamma).
+
+  Raises:
+    ValueError: as `grid`, or a wrong setting.
+  """
   trials = experiment.Experiment(resolved, TRAINING.run_job)
   options = trials.config
   baseline = Baseline(trials.resolved)
@@ -340,12 +406,12 @@ def run(resolved: settings.Resolved) -> tuple[float, float, float]:
     searched = baseline.step_1(options)
     if not options.dry_run:
       scores = trials.scores([row.trial for row in searched])
-      searched.sort(key=lambda row: (scores[row.trial.name].error, scores[row.trial.name].cross_entropy))
-      chosen = tuple(best(searched, scores).coefficients)
+      searched = by_accuracy(searched, scores)
+      chosen = tuple(searched[0].coefficients)
     print(f'\nSTEP 1: {baseline.name} scaled once, phi = 1\n{table(searched, scores, baseline)}')
   if chosen is None:
     chosen = (PAPER_ALPHA, PAPER_BETA, PAPER_GAMMA)
-    print('\nNothing was trained to choose from; the paper\'s coefficients are taken.')
+    print("\nNothing was trained, so the paper's coefficients are used.")
   print('\nalpha = {:g}, beta = {:g}, gamma = {:g}'.format(*chosen))
   family = baseline.step_2(options, chosen)
   if not options.dry_run:

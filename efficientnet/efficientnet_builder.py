@@ -1,4 +1,4 @@
-"""EfficientNet-B0 to B8 and L2: the record of a family of models, and the notation of their stages.
+"""EfficientNet-B0 to B8 and L2, the record of a family (`Family`), and the notation for stages.
 
 Source: tensorflow/tpu, models/official/efficientnet/efficientnet_builder.py.
 """
@@ -13,7 +13,10 @@ from tpu_utils.names import check_name
 
 
 class Scale(NamedTuple):
-  """Scale of one model: the official four numbers, and fields of `GlobalParams` of its own."""
+  """Scale of one model: the official four numbers, and `GlobalParams` in which it is special.
+
+  `resolution` is in pixels a side; None keeps the family's value.
+  """
 
   width_coefficient: float
   depth_coefficient: float
@@ -26,12 +29,12 @@ class Scale(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-  """Models that share stages, parameters and preprocessing and differ by their scale.
+  """Models that share stages, parameters and preprocessing and differ in scale.
 
   Attributes:
     scales: {model name: `Scale`}, in the order in which models are listed.
-    global_params: the `GlobalParams` that the models share, with their stages (`blocks_args`).
-    interpolation: of the resizing of images, 'bicubic' or 'bilinear'.
+    global_params: the shared `GlobalParams`, including the stages (`blocks_args`).
+    interpolation: resizing method for images, 'bicubic' or 'bilinear'.
   """
 
   scales: Mapping[str, Scale]
@@ -39,7 +42,11 @@ class Family:
   interpolation: str = 'bicubic'
 
   def scale(self, model_name: str) -> Scale:
-    """Returns the `Scale` of a model; an unknown name raises a ValueError with the nearest ones."""
+    """Returns the `Scale` of a model.
+
+    Raises:
+      ValueError: an unknown model; the message names the nearest ones.
+    """
     check_name('model_name', model_name, self.scales)
     return self.scales[model_name]
 
@@ -56,15 +63,19 @@ class Family:
       (list of `BlockArgs`, one a stage; `GlobalParams`).
 
     Raises:
-      ValueError: an unknown name, with the nearest ones; otherwise as `override`.
+      ValueError: an unknown model, or as `override`.
     """
     fields = self.scale(model_name)._asdict()
     del fields['resolution']
-    own = {name: value for name, value in fields.items() if value is not None}
-    return override(dataclasses.replace(self.global_params, **own), overrides)
+    special = {name: value for name, value in fields.items() if value is not None}
+    return override(dataclasses.replace(self.global_params, **special), overrides)
 
   def get_preprocess_spec(self, model_name: str) -> spec.PreprocessSpec:
-    """Returns the preprocessing of a model's images, for training, evaluation and export."""
+    """Returns the preprocessing of a model's images, for training, evaluation and export.
+
+    Raises:
+      ValueError: an unknown model.
+    """
     return spec.PreprocessSpec(
       image_size=self.scale(model_name).resolution,
       mean_rgb=tuple(self.global_params.mean_rgb),
@@ -112,7 +123,7 @@ def override(
     (list of `BlockArgs`, `GlobalParams`).
 
   Raises:
-    ValueError: a field that doesn't exist, with the nearest names; a value out of range.
+    ValueError: an unknown field (the message names the nearest ones), or a value out of range.
   """
   overrides = dict(overrides or {})
   if 'drop_connect_rate' in overrides:
@@ -128,28 +139,28 @@ def override(
 
 
 class BlockDecoder:
-  """Translates between `BlockArgs` and the notation `r2_k3_s22_e6_i16_o24_se0.25`.
+  """Translator between `BlockArgs` and the notation `r2_k3_s22_e6_i16_o24_se0.25`.
 
-  r repeats, k kernel size, s strides, e expansion, i and o filters, se squeeze ratio, c block type,
-  f fused convolution, d space to depth, a activation (0 relu, 1 swish); `noskip` and `cc`
-  (CondConv) are flags.
+  r: repeats, k: kernel size, s: strides, e: expansion, i and o: filters, se: squeeze ratio,
+  c: block type, f: fused convolution, d: space to depth, a: activation (0 relu, 1 swish); the flags
+  `noskip` and `cc` (CondConv).
   """
 
   def decode(self, block_strings: Sequence[str | BlockArgs]) -> list[BlockArgs]:
-    """Returns the `BlockArgs` of block strings; entries that are `BlockArgs` stay as they are.
+    """Decodes block strings; entries that are `BlockArgs` already stay as they are.
 
     Raises:
-      ValueError: no list, or a string that is not in the notation.
+      ValueError: not a list, an empty one, or a string that is not in the notation.
     """
     if isinstance(block_strings, str) or not block_strings:
-      raise ValueError(f'blocks_args={block_strings!r} must be a list of block strings, not empty.')
+      raise ValueError(f'blocks_args={block_strings!r} must be a non-empty list of block strings.')
     return [s if isinstance(s, BlockArgs) else _decode_block_string(s) for s in block_strings]
 
   def encode(self, blocks_args: Sequence[BlockArgs]) -> list[str]:
-    """Returns the block strings of `BlockArgs`, without activations, as the official encoder.
+    """Encodes `BlockArgs` as block strings, without activations like the official encoder.
 
     Raises:
-      ValueError: a block without se_ratio, for which the official encoder fails too.
+      ValueError: a block without se_ratio, on which the official encoder fails, too.
     """
     return [_encode_block(block) for block in blocks_args]
 
@@ -169,7 +180,7 @@ def _decode_block_string(block_string):
   if not re.fullmatch(r'\d\d', options['s']):
     raise ValueError(
       f'Block string {block_string!r} has strides {options["s"]!r}; they must be two digits, '
-      'as s22.'
+      'such as s22.'
     )
   activation = options.get('a')
   try:
@@ -195,7 +206,7 @@ def _decode_block_string(block_string):
 def _encode_block(block):
   if block.se_ratio is None:
     raise ValueError(
-      f'{block} has no se_ratio, which the block notation needs; set it to 0 for none.'
+      f'{block} has no se_ratio, which the block notation needs; 0 means no squeeze-and-excitation.'
     )
   parts = [
     f'r{block.num_repeat}',

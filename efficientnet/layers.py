@@ -1,22 +1,22 @@
-"""The layers EfficientNet is made of, and `Scope`, which names them as the official graph does.
+"""Layers of EfficientNet, and `Scope`, which names them as the official graph does.
 
 Source: tensorflow/tpu, models/official/efficientnet/efficientnet_model.py and utils.py.
 """
 import collections
 import re
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
 from efficientnet.condconv import condconv_layers
+from efficientnet.network_params import GlobalParams
 from tpu_utils import batch_norm
 
 
 def conv_kernel_initializer() -> keras.initializers.Initializer:
-  """Returns a normal distribution, not truncated.
-
-  Its variance is 2 / (kernel height * kernel width * output filters).
-  """
+  """Returns an untruncated normal distribution with variance 2 / (kernel area * output filters)."""
   return keras.initializers.VarianceScaling(2.0, 'fan_out', 'untruncated_normal')
 
 
@@ -26,17 +26,21 @@ def dense_kernel_initializer() -> keras.initializers.Initializer:
 
 
 def full_precision(policy: keras.DTypePolicy) -> str | keras.DTypePolicy:
-  """Replaces a 16-bit policy by float32, for layers that need the precision."""
+  """Returns float32 for a 16-bit policy, for layers that need the precision, else the policy."""
   return 'float32' if policy.compute_dtype in ('bfloat16', 'float16') else policy
 
 
-def drop_connect(inputs, uniform, survival_prob):
-  """Zeroes whole examples and scales the others up, so that nothing needs scaling at inference.
+def drop_connect(inputs: Any, uniform: Any, survival_prob: float) -> Any:
+  """Zeroes random examples and scales the others up, so that inference needs no scaling.
 
   Args:
     inputs: [batch, ...] tensor.
-    uniform: [batch, 1, ...] random numbers in [0, 1); 1 - survival_prob and more survives.
+    uniform: [batch, 1, ...] random numbers in [0, 1); an example survives if its number is at least
+      1 - survival_prob.
     survival_prob: float in (0, 1].
+
+  Returns:
+    Tensor like `inputs`.
   """
   scale = ops.floor(uniform + survival_prob) / survival_prob
   return inputs * ops.cast(scale, inputs.dtype)
@@ -44,16 +48,22 @@ def drop_connect(inputs, uniform, survival_prob):
 
 @keras.saving.register_keras_serializable('efficientnet')
 class DropConnect(keras.layers.Layer):
-  """Drops a block's output of single examples in training (stochastic depth, arXiv 1603.09382)."""
+  """Stochastic depth (arXiv 1603.09382): in training, `drop_connect` of a block's output.
 
-  def __init__(self, survival_prob, seed=None, **kwargs):
+  Args:
+    survival_prob: probability in (0, 1] that an example survives.
+    seed: int, or None for a random one.
+    **kwargs: as for `keras.layers.Layer`.
+  """
+
+  def __init__(self, survival_prob: float, seed: int | None = None, **kwargs: Any):
     super().__init__(**kwargs)
     self.survival_prob = survival_prob
     self.seed = seed
     self.seed_generator = keras.random.SeedGenerator(seed, name=f'{self.name}_seed')
 
-  def builtin(self):
-    """The Keras layer of the same distribution; see `tpu_utils.export.with_builtin_layers`."""
+  def builtin(self) -> keras.Layer:
+    """Returns the equivalent Keras layer; see `tpu_utils.export.with_builtin_layers`."""
     return keras.layers.Dropout(
       1.0 - self.survival_prob,
       noise_shape=(None, 1, 1, 1),
@@ -62,45 +72,47 @@ class DropConnect(keras.layers.Layer):
       dtype=self.dtype_policy,
     )
 
-  def call(self, inputs, training=False):
+  def call(self, inputs: Any, training: bool = False) -> Any:
     if not training:
       return inputs
     shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
     uniform = keras.random.uniform(shape, dtype='float32', seed=self.seed_generator)
     return drop_connect(inputs, uniform, self.survival_prob)
 
-  def compute_output_shape(self, input_shape):
+  def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
     return input_shape
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     return {**super().get_config(), 'survival_prob': self.survival_prob, 'seed': self.seed}
 
 
 @keras.saving.register_keras_serializable('efficientnet')
 class Clip(keras.layers.Layer):
-  """Clips its input to [low, high]."""
+  """Layer that clips its input to [low, high]."""
 
-  def __init__(self, low, high, **kwargs):
+  def __init__(self, low: float, high: float, **kwargs: Any):
     super().__init__(**kwargs)
     self.low = low
     self.high = high
 
-  def call(self, inputs):
+  def call(self, inputs: Any) -> Any:
     return ops.clip(inputs, self.low, self.high)
 
-  def compute_output_shape(self, input_shape):
+  def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
     return input_shape
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     return {**super().get_config(), 'low': self.low, 'high': self.high}
 
 
-def normalized(images, global_params, policy):
-  """Subtracts the mean of images in [0, 255] and divides by the deviation, in full precision.
+def normalized(
+  images: keras.KerasTensor, global_params: GlobalParams, policy: keras.DTypePolicy
+) -> keras.KerasTensor:
+  """Subtracts the mean from images and divides by the standard deviation, in full precision.
 
   Args:
-    images: [batch, height, width, 3] float32 Keras tensor.
-    global_params: `GlobalParams`, of which `mean_rgb` and `stddev_rgb` are read.
+    images: [batch, height, width, 3] float32 Keras tensor in [0, 255].
+    global_params: `GlobalParams`; `mean_rgb` and `stddev_rgb` are read.
     policy: Keras dtype policy of the network.
 
   Returns:
@@ -116,48 +128,56 @@ def normalized(images, global_params, policy):
 
 
 class Scope:
-  """Makes the layers of one official variable scope, named as TF1 numbered them.
+  """Factory for the layers of one official variable scope, named as TF1 numbered them.
 
   Args:
     name: the official scope with `/` written as `_`.
-    global_params: `GlobalParams`, of which padding, pooling and batch norm are read.
+    global_params: `GlobalParams`; the values for padding, pooling and batch norm are read.
     dtype: Keras dtype policy of the layers.
   """
 
-  def __init__(self, name, global_params, dtype):
+  def __init__(self, name: str, global_params: GlobalParams, dtype: keras.DTypePolicy):
     self._name = name
     self._params = global_params
     self._dtype = dtype
-    self._counts = collections.Counter()
+    self._counts: collections.Counter[str] = collections.Counter()
 
-  def sub(self, name):
+  def sub(self, name: str) -> 'Scope':
     """Returns the scope `name` inside this one."""
     return Scope(f'{self._name}_{name}', self._params, self._dtype)
 
   def _settings(self, kind):
-    """Name and dtype of the next layer of this kind: conv2d, conv2d_1, ..."""
+    """Returns name (conv2d, conv2d_1, ...) and dtype for the next layer of this kind."""
     number = self._counts[kind]
     self._counts[kind] += 1
     name = f'{self._name}_{kind}_{number}' if number else f'{self._name}_{kind}'
     return {'name': name, 'dtype': self._dtype}
 
-  def routing_weights(self, x, num_experts):
-    """Returns each expert's share, [batch, num_experts], computed from the means of `x`."""
+  def routing_weights(self, x: keras.KerasTensor, num_experts: int) -> keras.KerasTensor:
+    """Returns the experts' weights in [0, 1], [batch, num_experts], from the means of `x`."""
     x = keras.layers.GlobalAveragePooling2D(
       data_format='channels_last', **self._settings('pooling')
     )(x)
     return keras.layers.Dense(num_experts, activation='sigmoid', **self._settings('dense'))(x)
 
   def _padded(self, x, kernel_size, strides):
-    """Returns (x, the convolution's padding). The two kinds differ only at strides over 1."""
+    """Returns (x, padding mode of the convolution). The kinds differ only at strides over 1."""
     if self._params.padding == 'same' or max(strides) == 1:
       return x, 'same'
     width = (kernel_size - 1) // 2
     settings = self._settings('zero_padding')
     return keras.layers.ZeroPadding2D(width, data_format='channels_last', **settings)(x), 'valid'
 
-  def conv(self, x, filters, kernel_size, strides=(1, 1), use_bias=False, routing_weights=None):
-    """Applies a convolution; with `routing_weights` a CondConv of as many experts."""
+  def conv(
+    self,
+    x: keras.KerasTensor,
+    filters: int,
+    kernel_size: int,
+    strides: tuple[int, int] = (1, 1),
+    use_bias: bool = False,
+    routing_weights: keras.KerasTensor | None = None,
+  ) -> keras.KerasTensor:
+    """Applies a convolution, or with `routing_weights` [batch, num_experts] a CondConv."""
     x, padding = self._padded(x, kernel_size, strides)
     if routing_weights is not None:
       return condconv_layers.CondConv2D(
@@ -181,8 +201,14 @@ class Scope:
       **self._settings('conv2d'),
     )(x)
 
-  def depthwise_conv(self, x, kernel_size, strides, routing_weights=None):
-    """Applies a depthwise convolution; with `routing_weights` a CondConv of as many experts."""
+  def depthwise_conv(
+    self,
+    x: keras.KerasTensor,
+    kernel_size: int,
+    strides: tuple[int, int],
+    routing_weights: keras.KerasTensor | None = None,
+  ) -> keras.KerasTensor:
+    """Applies a depthwise convolution, or with `routing_weights` a depthwise CondConv."""
     x, padding = self._padded(x, kernel_size, strides)
     if routing_weights is not None:
       return condconv_layers.DepthwiseCondConv2D(
@@ -204,7 +230,8 @@ class Scope:
       **self._settings('depthwise_conv2d'),
     )(x)
 
-  def batch_norm(self, x):
+  def batch_norm(self, x: keras.KerasTensor) -> keras.KerasTensor:
+    """Applies batch norm with the network's momentum and epsilon."""
     return batch_norm.BatchNormalization(
       axis=-1,
       momentum=self._params.batch_norm_momentum,
@@ -212,15 +239,17 @@ class Scope:
       **self._settings('tpu_batch_normalization'),
     )(x)
 
-  def activation(self, x, function):
+  def activation(self, x: keras.KerasTensor, function: str) -> keras.KerasTensor:
+    """Applies a Keras activation, given by name."""
     return keras.layers.Activation(function, **self._settings('activation'))(x)
 
-  def max_pool(self, x, size, strides):
+  def max_pool(self, x: keras.KerasTensor, size: int, strides: int) -> keras.KerasTensor:
+    """Applies max pooling with padding 'same'."""
     return keras.layers.MaxPooling2D(
       size, strides, padding='same', data_format='channels_last', **self._settings('max_pooling')
     )(x)
 
-  def spatial_mean(self, x, keepdims):
+  def spatial_mean(self, x: keras.KerasTensor, keepdims: bool) -> keras.KerasTensor:
     """Averages over space: [batch, 1, 1, C] with `keepdims` or `local_pooling`, else [batch, C]."""
     settings = self._settings('pooling')
     if self._params.local_pooling:
@@ -231,13 +260,15 @@ class Scope:
       data_format='channels_last', keepdims=keepdims, **settings
     )(x)
 
-  def classifier(self, x, num_classes):
+  def classifier(self, x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
     """Returns logits, computed in full precision."""
     settings = self._settings('dense') | {'dtype': full_precision(self._dtype)}
     initializer = dense_kernel_initializer()
     return keras.layers.Dense(num_classes, kernel_initializer=initializer, **settings)(x)
 
-  def layer(self, layer_class, *args, **kwargs):
+  def layer(
+    self, layer_class: Callable[..., keras.Layer], *args: Any, **kwargs: Any
+  ) -> keras.Layer:
     """Returns any other layer, named after its class in lower case with underscores."""
     return layer_class(*args, **kwargs, **self._settings(_snake_case(layer_class.__name__)))
 

@@ -4,15 +4,15 @@
       A small EfficientNet on the embedded handwritten digits: about two minutes on two cores.
 
   python -m efficientnet.main --data_dir=gs://bucket/imagenet --model_dir=gs://bucket/b0 --tpu=local
-      EfficientNet-B0 on ImageNet TFRecord shards on a TPU VM, as in the paper.
+      EfficientNet-B0 on ImageNet TFRecord shards on a TPU VM, with the official recipe.
 
   python -m efficientnet.main --model_name=efficientnet-lite0 --init_checkpoint=pretrained
-      EfficientNet-Lite0, trained on ImageNet, learns the digits in three epochs; with --data_dir your images.
+      Fine-tunes ImageNet weights on the digits in three epochs, or with --data_dir on your images.
 
   python -m efficientnet.main --mode=eval --data_dir=... --model_dir=...
       Evaluates the checkpoints of another job as they appear.
 
-A stopped job goes on where it stopped when the same command is given again.
+A stopped job resumes when the same command is given again.
 """
 import dataclasses
 
@@ -23,27 +23,33 @@ from tpu_utils.image_jobs import script
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(script.ModelConfig):
-  """Which network."""
+  """Model and its overrides."""
 
   model_name: str = setting('efficientnet-b0', 'The model; a wrong name lists the nearest.')
   width_coefficient: float = setting(None, 'Scales the number of channels.', type=float, at_least=0)
   depth_coefficient: float = setting(None, 'Scales the number of layers.', type=float, at_least=0)
   dropout_rate: float = setting(None, 'Dropout before the classifier.', type=float, at_least=0)
   survival_prob: float = setting(
-    None, 'Stochastic depth: probability that the last block survives; 0 for none.', type=float, at_least=0
+    None,
+    'Stochastic depth: probability that the last block survives; 0 turns it off.',
+    type=float,
+    at_least=0,
   )
   padding: str = setting(
-    None, "symmetric: as in timm's efficientnet_* (without tf_), for their weights.", type=str, choices=('same', 'symmetric')
+    None,
+    "symmetric: as in timm's efficientnet_* (without tf_), for their weights.",
+    type=str,
+    choices=('same', 'symmetric'),
   )
   batch_norm_momentum: float = setting(None, 'Momentum of the moving statistics.', type=float)
   batch_norm_epsilon: float = setting(None, 'Epsilon of batch norm.', type=float)
 
 
 def resolve_model(model: ModelConfig) -> script.ModelSpec:
-  """Resolves the network that the settings name.
+  """Returns the network for the settings.
 
   Raises:
-    ValueError: an unknown name or a value that the network cannot have.
+    ValueError: an unknown model or a value out of range.
   """
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
   from efficientnet import model_builder_factory, pretrained

@@ -1,6 +1,6 @@
-"""Models by name: `build_model`, `feature_extractor`, and the families that names belong to.
+"""Models by name: `build_model`, `feature_extractor`, and the family of each model.
 
-Source of the other functions' names: tensorflow/tpu,
+The other functions are named as in tensorflow/tpu,
 models/official/efficientnet/model_builder_factory.py.
 """
 from collections.abc import Sequence
@@ -33,22 +33,30 @@ def model_names() -> list[str]:
 
 
 def get_model_builder(model_name: str) -> efficientnet_builder.Family:
-  """Returns the `Family` of a model, which knows the model's parameters.
+  """Returns the `Family` of a model, which has the model's parameters.
 
   Raises:
-    ValueError: an unknown model, with the nearest names. So do the functions below.
+    ValueError: an unknown model; the message names the nearest ones.
   """
   check_name('model_name', model_name, _FAMILY_OF)
   return _FAMILY_OF[model_name]
 
 
 def get_model_input_size(model_name: str) -> int:
-  """Returns the pixels a side of the images that a model was made for."""
+  """Returns a model's own image size, in pixels a side.
+
+  Raises:
+    ValueError: an unknown model.
+  """
   return get_model_builder(model_name).scale(model_name).resolution
 
 
 def get_preprocess_spec(model_name: str) -> spec.PreprocessSpec:
-  """Returns the preprocessing of a model's images, for training, evaluation and export."""
+  """Returns the preprocessing of a model's images, for training, evaluation and export.
+
+  Raises:
+    ValueError: an unknown model.
+  """
   return get_model_builder(model_name).get_preprocess_spec(model_name)
 
 
@@ -71,33 +79,33 @@ def build_model(
 
   Args:
     model_name: such as 'efficientnet-b0'; see `model_names`.
-    num_classes: classes of the head; None is the family's own number (1000; EdgeTPU 1001), 0 leaves
+    num_classes: classes of the head; None is the family's default (1000; EdgeTPU 1001), 0 leaves
       the classifier out.
-    image_size: pixels a side, or (height, width); None is the size that the model was made for.
+    image_size: pixels a side, or (height, width); None is the model's own size.
     weights: path of a checkpoint for `tpu_utils.weights.load`; 'pretrained' for ImageNet weights
       from an installed package, see `pretrained`; or None for fresh weights.
     dtype_policy: Keras dtype policy or its name, such as 'mixed_bfloat16'; None is float32.
-    include_top: False gives the head's 1x1 convolution [batch, h, w, C] instead of logits, or with
-      `pooling` its mean ('avg') or maximum ('max') over space, [batch, C].
+    include_top: False returns the head's 1x1 convolution [batch, h, w, C] instead of logits, or
+      with `pooling` its mean ('avg') or maximum ('max') over space, [batch, C].
     pooling: None, 'avg' or 'max'; only without top.
-    features_only: the output of the last block, [batch, h, w, C], before the head.
-    pooled_features_only: the official endpoint `pooled_features`, before dropout and classifier, as
-      [batch, C].
+    features_only: True returns the output of the last block, [batch, h, w, C], before the head.
+    pooled_features_only: True returns the official endpoint `pooled_features`, before dropout and
+      classifier, as [batch, C].
     **overrides: fields of `network_params.GlobalParams`, and `drop_connect_rate`.
 
   Returns:
     `keras.Model`.
 
   Raises:
-    ValueError: an unknown model or override (the nearest names are given), a value out of range, or
-      weights that don't fit.
+    ValueError: an unknown model or override (the message names the nearest ones), a value out of
+      range, or weights that don't fit.
   """
   if sum((not include_top, features_only, pooled_features_only)) > 1:
     raise ValueError(
       'include_top=False, features_only=True and pooled_features_only=True exclude each other.'
     )
   if pooling is not None and include_top:
-    raise ValueError(f'pooling={pooling!r} needs include_top=False: with the top, logits come out.')
+    raise ValueError(f'pooling={pooling!r} needs include_top=False; the top returns logits.')
   if pooling is not None:
     check_name('pooling', pooling, ('avg', 'max'))
   if num_classes is not None:
@@ -124,25 +132,25 @@ def feature_extractor(
   pooled_features_only: bool = False,
   **overrides: Any,
 ) -> keras.Model:
-  """Builds a model that returns a dict of feature maps, for detection, segmentation and the like.
+  """Builds a model that returns a dict of feature maps, such as for detection or segmentation.
 
   Args:
     model_name: such as 'efficientnet-b0'.
     endpoints: official endpoint names (`stem`, `block_3`, `block_3/expansion_output`,
       `reduction_2`, `features`, `head_1x1`, `pooled_features`, `head`, ...); None is `reduction_1`
-      to `reduction_5` (the last outputs of each resolution) and `features`.
+      to `reduction_5` (the last output of each resolution) and `features`.
     image_size: as for `build_model`; (None, None) leaves it open.
     weights: as for `build_model`.
     dtype_policy: as for `build_model`.
-    features_only: as for `build_model`: a single output, the endpoint `features`.
-    pooled_features_only: likewise, the endpoint `pooled_features`.
+    features_only: True returns only the endpoint `features`, not a dict.
+    pooled_features_only: True returns only the endpoint `pooled_features`, not a dict.
     **overrides: as for `build_model`.
 
   Returns:
-    `keras.Model` with output {endpoint name: tensor}; with one of the last two a tensor.
+    `keras.Model` with output {endpoint name: tensor}, or a tensor for a single output.
 
   Raises:
-    ValueError: as `build_model`; an unknown endpoint, with the nearest names.
+    ValueError: as `build_model`, or an unknown endpoint (the message names the nearest ones).
   """
   if features_only or pooled_features_only:
     if endpoints is not None:
@@ -168,9 +176,9 @@ def feature_extractor(
 
 
 class _Network:
-  """The graph of a named model, from which models with different outputs are cut.
+  """Graph of a model, from which models with different outputs are made.
 
-  Weights are loaded into the whole graph, so that a checkpoint fits however the model is cut.
+  Weights are loaded into the whole graph, so that a checkpoint fits regardless of the outputs.
   """
 
   def __init__(self, model_name, image_size, dtype_policy, with_head, overrides):
@@ -187,10 +195,10 @@ class _Network:
     )
 
   def load(self, path, with_classifier):
-    """Loads a checkpoint; without classifier, the checkpoint's may have any size or be missing."""
+    """Loads a checkpoint; without classifier, the checkpoint's may be of any size or missing."""
     if path is None:
       return
-    from tpu_utils.weights import classifier_of, load  # Models without a checkpoint need no reader.
+    from tpu_utils.weights import classifier_of, load  # Only models with a checkpoint need it.
 
     if path == pretrained.PRETRAINED:
       path = pretrained.find(self.name)
@@ -202,9 +210,9 @@ class _Network:
     return functional_model(self.images, outputs, self.name)
 
   def pooled_model(self):
-    """The mean over space as [batch, C]; with `local_pooling` the endpoint is [batch, 1, 1, C]."""
+    """Returns the model with output `pooled_features`, flattened to [batch, C]."""
     outputs = self.endpoints['pooled_features']
-    if len(outputs.shape) > 2:
+    if len(outputs.shape) > 2:  # [batch, 1, 1, C] with `local_pooling`.
       outputs = keras.layers.Flatten(name='flat_pooled_features', dtype=outputs.dtype)(outputs)
     return functional_model(self.images, outputs, self.name)
 

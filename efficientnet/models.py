@@ -4,18 +4,20 @@
     python -m efficientnet.models --model_name=efficientnet-lite0  # one
     python -m efficientnet.models --model_name='*-x-tpu-*'         # by a pattern
 
-Parameters and multiply-adds (one image, native resolution) are counted from the networks as this package
-builds them. Accuracy is ImageNet top-1 in percent as published, with its source.
+Parameters and multiply-adds (one image at the model's own resolution) are counted from the networks
+that this package builds; all models take about half a minute, and each is printed when it is
+counted. Accuracy is ImageNet top-1 in percent as published, with its source.
 """
 import dataclasses
 import fnmatch
 import functools
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.names import unknown_name
-from tpu_utils.text_table import text_table
 
 _PAPER = 'arXiv 1905.11946v5, Table 2'
 _ADVPROP = 'official README, AdvProp + AutoAugment'
@@ -24,7 +26,8 @@ _LITE = 'official lite/README'
 _EDGETPU = 'official edgetpu/README, float'
 _CONDCONV = 'official condconv/README'
 
-# {model: (ImageNet top-1 in percent, source)}; EfficientNet-X and -H have no numbers in the official code.
+# {model: (ImageNet top-1 in percent, source)}. The official code has no numbers for EfficientNet-X
+# and -H.
 PUBLISHED = {
   'efficientnet-b0': (77.1, _PAPER),
   'efficientnet-b1': (79.1, _PAPER),
@@ -52,43 +55,70 @@ PUBLISHED = {
 
 @dataclasses.dataclass(frozen=True)
 class ModelsConfig(settings.Checked):
-  """Which models are listed."""
+  """Selection of models."""
 
   model_name: str = setting('*', 'A model, or a pattern with * and ?.')
 
 
-def rows(pattern='*'):
-  """A list of (name, parameters, multiply-adds, pixels, top-1 or None, its source or None).
+class Row(NamedTuple):
+  """Size, cost and published accuracy of a model.
+
+  Attributes:
+    name: the model.
+    parameters: trainable parameters.
+    multiply_adds: multiply-adds for one image.
+    size: pixels a side of the image.
+    top_1: published ImageNet top-1 accuracy in percent, or None.
+    source: where it is published, or None.
+  """
+
+  name: str
+  parameters: int
+  multiply_adds: int
+  size: int
+  top_1: float | None
+  source: str | None
+
+
+def rows(pattern: str = '*') -> Iterator[Row]:
+  """Returns an iterator over the rows of matching models; each is counted when it is reached.
+
+  Args:
+    pattern: a model name, or a pattern with * and ?.
 
   Raises:
-    ValueError: no model is called so; the nearest names are given.
+    ValueError: no model matches; the message names the nearest ones.
   """
   from efficientnet import model_builder_factory
-  from tpu_utils import profile
 
   known = model_builder_factory.model_names()
   names = fnmatch.filter(known, pattern)
   if not names:
     raise unknown_name('model_name', pattern, known)
-  listed = []
-  for name in names:
-    counts = profile.count(functools.partial(model_builder_factory.build_model, name))
-    size = model_builder_factory.get_model_input_size(name)
-    published = PUBLISHED.get(name, (None, None))
-    listed.append((name, counts.parameters, counts.multiply_adds, size, *published))
-  return listed
+  return map(_count, names)
 
 
-def run(resolved: settings.Resolved):
-  """Prints the list."""
+def _count(name):
+  from efficientnet import model_builder_factory
+  from tpu_utils import profile
+
+  counts = profile.count(functools.partial(model_builder_factory.build_model, name))
+  size = model_builder_factory.get_model_input_size(name)
+  top_1, source = PUBLISHED.get(name, (None, None))
+  return Row(name, counts.parameters, counts.multiply_adds, size, top_1, source)
+
+
+def run(resolved: settings.Resolved) -> None:
+  """Prints the table line by line, because counting all models takes half a minute."""
   (config,) = resolved
   listed = rows(config.model_name)
-  header = ['model', 'parameters', 'multiply-adds', 'pixels', 'top-1', 'source']
-  lines = [
-    [name, f'{parameters:,}', f'{adds:,}', size, '-' if top_1 is None else f'{top_1:g}', source or '-']
-    for name, parameters, adds, size, top_1, source in listed
-  ]
-  print(text_table(header, lines, left_columns=(0, 5)))
+  # Columns as wide as the largest model's cells.
+  line = '{:<33}  {:>11}  {:>15}  {:>6}  {:>5}  {}'.format
+  print(line('model', 'parameters', 'multiply-adds', 'pixels', 'top-1', 'source'), flush=True)
+  for name, parameters, multiply_adds, size, top_1, source in listed:
+    accuracy = '-' if top_1 is None else f'{top_1:g}'
+    cells = (name, f'{parameters:,}', f'{multiply_adds:,}', size, accuracy, source or '-')
+    print(line(*cells), flush=True)
 
 
 SCRIPT = Script(__doc__, (ModelsConfig,), run)

@@ -1,9 +1,10 @@
-"""Parameters of EfficientNets: of a whole network, of its stages, and compound scaling.
+"""Parameters of a network (`GlobalParams`) and its stages (`BlockArgs`), and compound scaling.
 
-Source: arXiv 1905.11946, Section 3.3; tensorflow/tpu, models/official/efficientnet/efficientnet_model.py.
+Every family is described by these records; the builders (`efficientnet_builder.py`, `lite/`, ...)
+are tables of them.
 
-One set of parameters (`GlobalParams`) and one record a block (`BlockArgs`) describe every family;
-the builders (`efficientnet_builder.py`, `lite/`, ...) are tables of these records.
+Source: arXiv 1905.11946, Section 3.3; tensorflow/tpu,
+models/official/efficientnet/efficientnet_model.py.
 """
 import dataclasses
 import math
@@ -23,15 +24,17 @@ IMAGENET_STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 class GlobalParams:
   """Parameters of a whole network. Names and meaning are the official code's.
 
-  `width_coefficient` and `depth_coefficient` of None or 0 leave filters and repeats as they are.
-  `survival_prob` of None, 0 or 1 means no drop connect; from block to block it falls linearly from
-  1 to this value.
-  `num_classes` of 0 leaves out the classifier. `relu_fn` is the name of a Keras activation.
-  `fix_head_stem` exempts stem, head, first and last stage from scaling. `local_pooling` pools by a
-  window as large as the feature map, for TFLite. `padding` is 'same', TensorFlow's, which at stride
-  2 has the odd pixel on the right and below, or 'symmetric', torch's (timm's `efficientnet_*`
-  without `tf_`).
-  `mean_rgb` and `stddev_rgb` are in units of 0..255.
+  Attributes:
+    width_coefficient, depth_coefficient: factors for filters and repeats; None or 0 is no scaling.
+    survival_prob: block i of n survives drop connect with probability 1 - (1 - this) * i / n; None,
+      0 or 1 turns drop connect off.
+    num_classes: 0 leaves out the classifier.
+    relu_fn: name of a Keras activation.
+    local_pooling: whether to pool by a window as large as the feature map, for TFLite.
+    fix_head_stem: whether stem, head, first and last stage are exempt from scaling.
+    padding: 'same' as in TensorFlow, which at stride 2 pads the odd pixel on the right and below,
+      or 'symmetric' as in torch (timm's `efficientnet_*` without `tf_`).
+    mean_rgb, stddev_rgb: in units of [0, 255].
   """
 
   blocks_args: tuple = ()
@@ -75,11 +78,13 @@ class GlobalParams:
 
 @dataclasses.dataclass(frozen=True)
 class BlockArgs:
-  """One stage (`num_repeat` blocks), or after `scale_blocks` one block.
+  """Parameters of a stage (`num_repeat` blocks), or after `scale_blocks` of one block.
 
-  `conv_type` 1 is the block without depthwise convolution, `fused_conv` 1 replaces expansion and
-  depthwise by one convolution. `space2depth` 1 starts and 2 continues a space-to-depth part.
-  `activation_fn` of None is the network's `relu_fn`.
+  Attributes:
+    conv_type: 1 for blocks without depthwise convolution, otherwise 0.
+    fused_conv: 1 replaces expansion and depthwise convolution by one convolution.
+    space2depth: 1 in the stage that folds 2x2 pixels into the channels, 2 in later folded ones.
+    activation_fn: name of a Keras activation; None is the network's `relu_fn`.
   """
 
   kernel_size: int
@@ -109,6 +114,7 @@ class BlockArgs:
 
   @property
   def expanded_filters(self) -> int:
+    """Filters after the expansion."""
     return self.input_filters * self.expand_ratio
 
 
@@ -133,19 +139,16 @@ def _check_count(name, value, least):
     )
 
 
-# Compound scaling (Section 3.3): from stages to blocks.
-
-
 def round_filters(filters: int, global_params: GlobalParams, skip: bool = False) -> int:
-  """Scales filters to a multiple of `depth_divisor`, at most 10 % below the exact number."""
+  """Scales filters and rounds to a multiple of `depth_divisor`, at most 10 % below."""
   multiplier = global_params.width_coefficient
   if skip or not multiplier:
     return filters
   divisor = global_params.depth_divisor
-  filters *= multiplier
+  scaled = filters * multiplier
   least = global_params.min_depth or divisor
-  rounded = max(least, int(filters + divisor / 2) // divisor * divisor)
-  if rounded < 0.9 * filters:
+  rounded = max(least, int(scaled + divisor / 2) // divisor * divisor)
+  if rounded < 0.9 * scaled:
     rounded += divisor
   return int(rounded)
 
@@ -159,7 +162,7 @@ def round_repeats(repeats: int, global_params: GlobalParams, skip: bool = False)
 
 
 def scale_blocks(blocks_args: Sequence[BlockArgs], global_params: GlobalParams) -> list[BlockArgs]:
-  """Returns the network's blocks in order, one `BlockArgs` each, from its stages."""
+  """Expands a network's stages into its blocks in order, one `BlockArgs` each."""
   blocks = []
   last = len(blocks_args) - 1
   for i, stage in enumerate(blocks_args):
@@ -175,17 +178,17 @@ def scale_blocks(blocks_args: Sequence[BlockArgs], global_params: GlobalParams) 
 
 
 def _stage_blocks(stage):
-  """The first block of a stage takes its stride and change of filters, the others neither."""
+  """Returns the blocks of a stage; only the first has its stride and change of filters."""
   first, rest = (stage, stage) if not stage.space2depth else _space2depth_blocks(stage)
   rest = dataclasses.replace(rest, input_filters=rest.output_filters, strides=(1, 1))
   return [first] + [rest] * (stage.num_repeat - 1)
 
 
 def _space2depth_blocks(stage):
-  """First and further blocks of a stage whose feature map was folded 2x2 into the channels.
+  """Returns (first block, each further block) of a stage on a map folded 2x2 into the channels.
 
-  A stage of stride 2 ends the folded part: its stride is already in the folding, and its further
-  blocks are ordinary ones. Before that, filters are 4 times as many and kernels half as large.
+  Such a stage has 4 times as many filters and kernels half as large. A stage with stride 2 ends the
+  folded part: the folding has already halved the map, and its further blocks are ordinary ones.
   """
   factor = int(4 / stage.strides[0] / stage.strides[1])
   first = dataclasses.replace(
@@ -200,17 +203,17 @@ def _space2depth_blocks(stage):
 
 
 def block_survival_prob(index: int, num_blocks: int, global_params: GlobalParams) -> float | None:
-  """Returns the survival probability of block `index`, None without drop connect."""
+  """Returns the survival probability of block `index`, or None without drop connect."""
   if not global_params.survival_prob:
     return None
   return 1.0 - (1.0 - global_params.survival_prob) * float(index) / num_blocks
 
 
 def se_reduced_filters(block: BlockArgs, global_params: GlobalParams) -> int | None:
-  """Returns the filters between the two squeeze-and-excitation convolutions, None without them."""
+  """Returns the filters between squeeze-and-excitation's convolutions, or None without them."""
   ratio = block.se_ratio
   if not global_params.use_se or ratio is None or not 0 < ratio <= 1 or block.conv_type == 1:
     return None
   filters = int(block.input_filters * (ratio * (global_params.se_coefficient or 1)))
-  # The ratio is meant relative to the filters before they were folded.
+  # The ratio refers to the filters before the folding.
   return max(1, filters // 4 if block.space2depth == 1 else filters)

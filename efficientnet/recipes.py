@@ -1,11 +1,11 @@
-"""Every published training recipe for EfficientNets that can be named, with its source.
+"""Published training recipes for EfficientNets, with their sources.
 
-`imagenet` holds the defaults of the official script (tensorflow/tpu, models/official/efficientnet
-at 7dc921f), which are those of `efficientnet.main` too. Both versions of the paper use
-AutoAugment and an initial learning rate of 0.256, twice the official script's: the rate that its
-rule gives to a batch of 4096 images. They differ from each other in stochastic depth and in
-held-out images. The official repository has no recipe for LARS, and no training code for AdvProp
-and Noisy Student, whose checkpoints can only be evaluated.
+`imagenet` has the defaults of the official script (tensorflow/tpu, models/official/efficientnet at
+7dc921f), which `efficientnet.main` shares. Both versions of the paper use AutoAugment and an
+initial learning rate of 0.256, twice the official script's: its rule gives that rate for batches of
+4096 images. They differ from each other in stochastic depth and in held-out images. The official
+repository has no recipe for LARS, and no training code for AdvProp and Noisy Student, so their
+checkpoints can only be evaluated.
 """
 from tpu_utils.command_line.recipes import Recipe, by_name
 
@@ -21,7 +21,7 @@ def _command(name, arguments=_PATHS, script=_MAIN):
 
 
 def _days(multiply_adds):
-  """Scales the one published training time, B0's, by billions of multiply-adds per image."""
+  """Estimates a training time from B0's, the only published one, by billions of multiply-adds."""
   days = 23 / 24 * multiply_adds / 0.39
   return f'{days:.0f} days' if days >= 3 else f'{24 * days:.0f} hours'
 
@@ -72,7 +72,7 @@ IMAGENET = Recipe(
 PAPER_V1 = IMAGENET.with_settings(
   'paper_v1',
   {
-    'train_batch_size': 4096,  # For which the official rule gives the paper's 0.256.
+    'train_batch_size': 4096,  # The official rule then gives the paper's 0.256.
     'train_steps': 109475,  # 350 epochs, as in main.py; the paper gives no number.
     'steps_per_eval': 3128,
     'iterations_per_loop': 626,
@@ -93,13 +93,12 @@ PAPER = PAPER_V1.with_settings(
   'paper',
   {
     'survival_prob': 0.8,
-    'holdout_shards': 20,  # 25,022 images, which choose the checkpoint.
+    'holdout_shards': 20,  # 25,022 images, by which the checkpoint is selected.
   },
   paper=(
     'arXiv 1905.11946v5, Section 5.2; batch size, epochs, label smoothing and moving averages, '
-    'which '
-    "it leaves out, from main.py. Training reports the held-out images' accuracy; the paper's is "
-    "that of ImageNet's validation images"
+    "which it leaves out, from main.py. Training reports the held-out images' accuracy; the "
+    "paper's is that of ImageNet's validation images"
   ),
   expects=(
     'B0 77.1, B1 79.1, B2 80.1, B3 81.6, B4 82.9, B5 83.6, B6 84.0, B7 84.3 % top-1 '
@@ -212,9 +211,8 @@ TRANSFER = Recipe(
   script=_MAIN,
   paper=(
     'arXiv 1905.11946, Section 5.3, which takes the settings of Kornblith et al. (arXiv '
-    '1805.08974). They search for the learning rate on each data set; 0.01 is from the middle of '
-    'their grid. '
-    "--transfer also sets batch norm's momentum to max(1 - 10 / steps per epoch, 0.9)"
+    '1805.08974). They search for the learning rate on each data set; 0.01 is in the middle of '
+    "their grid. --transfer also sets batch norm's momentum to max(1 - 10 / steps per epoch, 0.9)"
   ),
   settings={
     'optimizer': 'momentum',
@@ -233,7 +231,7 @@ TRANSFER = Recipe(
   expects='CIFAR-10: B0 98.1, B7 98.9 %; CIFAR-100: B0 88.1, B7 91.7 % (paper, Table 5)',
   cost=(
     'estimated: 16 minutes for B0 on a TPU v2-8: 20,000 steps of 256 images are 4 epochs of '
-    'ImageNet, of which arXiv 2011.00071 states 350 in 23 hours'
+    'ImageNet, and arXiv 2011.00071 states 23 hours for 350'
   ),
 )
 DIGITS = Recipe(
@@ -267,7 +265,7 @@ DIGITS = Recipe(
   measured='98.31 % top-1 on the 355 held-out images, seed 0',
   cost='measured: 99 seconds on two CPU cores, export included',
 )
-# For a network of its full size that starts from weights trained on ImageNet.
+# For a network of full size, fine-tuned from ImageNet weights.
 DIGITS_TUNED = Recipe(
   name='digits_tuned',
   script=_MAIN,

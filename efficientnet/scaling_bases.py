@@ -1,8 +1,8 @@
 """Baselines for compound scaling: every EfficientNet, MobileNetV1, MobileNetV2, ResNet-50.
 
-The last three are like the networks they are named after in stages, filters and cost (Table 3 of
-the paper scales them); their weights are not meant to be exchanged with others'. Width and depth
-scale them as they scale an EfficientNet: stem and head by width alone, stages by both.
+The last three have the stages, filters and cost of the networks that Table 3 of the paper scales;
+other programs' weights do not fit them. Width and depth scale them like an EfficientNet: stem and
+head by width only, stages by both.
 """
 import dataclasses
 from collections.abc import Mapping
@@ -27,7 +27,8 @@ MOBILENET_V2 = (
   'r3_k3_s22_e6_i96_o160',
   'r1_k3_s11_e6_i160_o320',
 )
-# (filters, strides, repeats): arXiv 1704.04861, Table 1; arXiv 1512.03385, Table 1, unexpanded.
+# (filters, strides, repeats) of each stage; ResNet's filters before expansion.
+# arXiv 1704.04861, Table 1; arXiv 1512.03385, Table 1.
 _MOBILENET_V1 = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 2, 6), (1024, 2, 2))
 _RESNET_50 = ((64, 1, 3), (128, 2, 4), (256, 2, 6), (512, 2, 3))
 _EXPANSION = 4
@@ -43,7 +44,7 @@ def get_preprocess_spec(base: str) -> spec.PreprocessSpec:
   """Returns the `PreprocessSpec` of a baseline.
 
   Raises:
-    ValueError: an unknown baseline, with the nearest names.
+    ValueError: an unknown baseline; the message names the nearest ones.
   """
   check_name('model_name', base, base_names())
   if base in model_builder_factory.model_names():
@@ -59,7 +60,8 @@ def get_params(base: str, overrides: Mapping[str, Any] | None = None) -> GlobalP
     overrides: {field: value}.
 
   Raises:
-    ValueError: an unknown baseline or field, with the nearest names; a value out of range.
+    ValueError: an unknown baseline or field (the message names the nearest ones), or a value out of
+      range.
   """
   return _stages_and_params(base, overrides)[1]
 
@@ -71,14 +73,14 @@ def build_model(
   dtype_policy: str | keras.DTypePolicy | None = None,
   **overrides: Any,
 ) -> keras.Model:
-  """Builds a baseline, scaled or not, as a `keras.Model` from `images` to float32 logits.
+  """Builds a baseline as a `keras.Model` from `images` ([0, 255]) to float32 logits.
 
   Args:
     base: one of `base_names`.
-    num_classes: classes; None is the family's own number.
-    image_size: pixels a side; None is the size that the baseline was made for.
-    dtype_policy: Keras dtype policy or its name; None is float32 throughout.
-    **overrides: fields of `GlobalParams`, `width_coefficient` and `depth_coefficient` among them.
+    num_classes: number of classes; None is the baseline's default.
+    image_size: pixels a side; None is the baseline's own size.
+    dtype_policy: Keras dtype policy or its name; None is float32.
+    **overrides: fields of `GlobalParams`, such as `width_coefficient` and `depth_coefficient`.
 
   Raises:
     ValueError: as `get_params`.
@@ -98,12 +100,16 @@ def build_model(
 
 
 def count(base: str, image_size: int | None = None, **overrides: Any) -> profile.Counts:
-  """Counts what `build_model` builds from the same arguments, without memory for the weights."""
+  """Counts parameters and multiply-adds of `build_model`'s model, without memory for weights.
+
+  Raises:
+    ValueError: as `get_params`.
+  """
   return profile.count(lambda: build_model(base, image_size=image_size, **overrides))
 
 
 def _stages_and_params(base, overrides):
-  """Returns (stages, GlobalParams) of a baseline; the functions of `_OTHERS` know their stages."""
+  """Returns (stages, GlobalParams) of a baseline; stages is None for `_OTHERS`."""
   check_name('model_name', base, base_names())
   overrides = dict(overrides or {})
   if base in _OTHERS:
@@ -113,8 +119,8 @@ def _stages_and_params(base, overrides):
     params = GlobalParams(relu_fn='relu', dropout_rate=0.0, survival_prob=None)
     return None, dataclasses.replace(params, **overrides)
   if base == 'mobilenet-v2':
-    own = {'blocks_args': MOBILENET_V2, 'relu_fn': 'relu6', 'survival_prob': None}
-    base, overrides = 'efficientnet-b0', {**own, **overrides}
+    mobilenet = {'blocks_args': MOBILENET_V2, 'relu_fn': 'relu6', 'survival_prob': None}
+    base, overrides = 'efficientnet-b0', {**mobilenet, **overrides}
   return model_builder_factory.get_model_builder(base).get_model_params(base, overrides)
 
 
@@ -123,7 +129,7 @@ def _conv_norm(x, filters, kernel_size, strides, scope):
 
 
 def _stages(stages, params):
-  """Yields (stage, block, filters, strides) of each block of scaled stages."""
+  """Yields (stage, block, filters, strides) for each block after scaling."""
   for stage, (filters, strides, repeats) in enumerate(stages):
     for i in range(round_repeats(repeats, params)):
       yield stage, i, round_filters(filters, params), strides if i == 0 else 1
@@ -137,7 +143,7 @@ def _classify(x, params, scope):
 
 
 def _mobilenet_v1(x, params, policy):
-  """Depthwise and pointwise convolutions in turn, without shortcuts."""
+  """Applies alternating depthwise and pointwise convolutions, without shortcuts."""
   scope = layers.Scope('stem', params, policy)
   x = scope.activation(_conv_norm(x, round_filters(32, params), 3, 2, scope), params.relu_fn)
   for stage, i, filters, strides in _stages(_MOBILENET_V1, params):
@@ -149,7 +155,7 @@ def _mobilenet_v1(x, params, policy):
 
 
 def _resnet_50(x, params, policy):
-  """Bottlenecks with the stride on the 3x3 convolution."""
+  """Applies bottleneck blocks with the stride on the 3x3 convolution."""
   scope = layers.Scope('stem', params, policy)
   x = scope.activation(_conv_norm(x, round_filters(64, params), 7, 2, scope), params.relu_fn)
   x = scope.max_pool(x, 3, 2)

@@ -1,6 +1,6 @@
-"""Names of EfficientNet's variables in the files of other programs, one module a program.
+"""Names of EfficientNet's variables in the files of other programs, one module per program.
 
-`NAME_MAP` is what `tpu_utils.weights` looks for; `efficientnet` registers it.
+`NAME_MAP` collects them for `tpu_utils.weights`; importing `efficientnet` registers it.
 """
 from efficientnet.checkpoint_names import keras_applications, official, torch_dialects
 from tpu_utils.weights.name_map import NameMap, Source

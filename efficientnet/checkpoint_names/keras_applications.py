@@ -12,6 +12,8 @@ from tpu_utils.weights.name_map import Rule
 if TYPE_CHECKING:
   import keras
 
+  from tpu_utils.weights.name_map import Color
+
 CLASSIFIERS = ('predictions/',)  # Prefixes of the classifier's names.
 # Suffixes of the variables that scale images. The name of their layer varies (normalization_1).
 BUFFERS = ('/mean', '/variance', '/count')
@@ -46,13 +48,13 @@ def rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
 
 def normalization(
   tensors: Mapping[str, np.ndarray], path: str
-) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-  """Returns (mean_rgb, stddev_rgb) in [0, 255] by which a file's network normalises, or None.
+) -> tuple[Color, Color] | None:
+  """Returns a file's (mean_rgb, stddev_rgb) in [0, 255], or None if it has none.
 
-  keras.applications scales by 1 / 255 and normalises by the variables in the file. The published
-  weights have ImageNet's standard deviations where variances belong, and the published network
-  divides by their roots once more (keras/src/applications/efficientnet.py). Such values are read as
-  standard deviations.
+  keras.applications scales by 1 / 255 and normalises by variables in the file. The published
+  weights have ImageNet's standard deviations in place of variances, so their network divides by the
+  roots once more (keras/src/applications/efficientnet.py). Such values are read as standard
+  deviations.
   """
   del path
   values = [[tensors[name] for name in tensors if name.endswith(end)] for end in BUFFERS[:2]]
@@ -60,7 +62,11 @@ def normalization(
     return None
   mean, variance = (np.ravel(found[0]) for found in values)
   stddev = variance if np.allclose(variance, _IMAGENET_STDDEV, rtol=1e-3) else np.sqrt(variance)
-  return tuple(255.0 * float(m) for m in mean), tuple(255.0 * float(s) for s in stddev)
+  return _rgb(mean), _rgb(stddev)
+
+
+def _rgb(values):
+  return tuple(255.0 * float(value) for value in values)
 
 
 def _layer_name(place, model_name):

@@ -1,4 +1,4 @@
-"""Stage and purpose of each layer of an EfficientNet, from which other programs' names follow.
+"""Stage and purpose of each EfficientNet layer, from which other programs' names follow.
 
 Other programs count stages and name layers by their purpose (`block2a_expand_conv`,
 `blocks.1.0.conv_pw`); ours are numbered as in the official code (`blocks_1_conv2d`).
@@ -23,7 +23,7 @@ CLASSIFIER = 'head_dense'
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-  """Says where a layer stands and what it does there.
+  """Position and purpose of a layer in its network.
 
   Attributes:
     part: 'stem', 'head', 'expand', 'depthwise', 'project', 'se_reduce', 'se_expand', 'routing' or
@@ -32,7 +32,7 @@ class Place:
     block: number of its block, or None outside blocks.
     stage: number of the block's stage.
     index: number of the block in the stage.
-    parts: the convolutions of the block, of 'expand', 'depthwise' and 'project'.
+    parts: those of 'expand', 'depthwise' and 'project' that the block has.
   """
 
   part: str
@@ -47,7 +47,7 @@ def places(model: keras.Model) -> dict[str, Place]:
   """Returns {layer name: `Place`} for the layers with variables.
 
   Raises:
-    ValueError: no other program has such a layer (EfficientNet-X folds space into channels).
+    ValueError: a layer that no other program has (EfficientNet-X folds space into channels).
   """
   layers = [layer for layer in model.layers if layer.weights]
   found, blocks = {}, collections.defaultdict(list)
@@ -74,17 +74,17 @@ def places(model: keras.Model) -> dict[str, Place]:
 
 
 def _parts(members):
-  """Returns those of the three convolutions that a block has."""
+  """Returns the names of a block's convolutions, in order."""
   kinds = [kind for _, squeeze, kind, _ in members if not squeeze]
   depthwise = any(kind in _DEPTHWISE for kind in kinds)
   expand = sum(kind in _CONVOLUTIONS for kind in kinds) == 2
   return tuple(
-    part for part, there in zip(_BLOCK_PARTS, (expand, depthwise, True), strict=True) if there
+    part for part, exists in zip(_BLOCK_PARTS, (expand, depthwise, True), strict=True) if exists
   )
 
 
 def _part(parts, squeeze, kind, rank):
-  """Returns the part of a block that a layer belongs to; layers of a kind are numbered in order."""
+  """Returns the part of a block to which the layer number `rank` of its kind belongs."""
   if squeeze:
     return 'se_expand' if rank else 'se_reduce'
   if kind == 'dense':
@@ -97,7 +97,7 @@ def _part(parts, squeeze, kind, rank):
 
 
 def _stages(blocks):
-  """Returns [(stage, index in it)]: a stage ends where stride, kernel or outputs change."""
+  """Returns (stage, index in it) of each block; a new stride, kernel or width starts a stage."""
   numbers, before = [], None
   for members in blocks:
     convolutions = [

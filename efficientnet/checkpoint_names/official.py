@@ -6,8 +6,8 @@ name follows from the layer's: `blocks_3_se_conv2d_1/kernel` is
 
 CondConv kernels are the exception. The official layers are plain Keras layers: TF1 puts their
 kernels under a further scope (`<model>/model/blocks_9/cond_conv2d_4/condconv_kernel`) and numbers
-them through the whole process, layers without variables included. `rules` finds them by block, kind
-and order.
+them throughout the process, including layers without variables. `rules` identifies them by block,
+kind and order.
 """
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _SCOPES = re.compile(r'(stem|head|blocks_\d+)_(?:(se|space2depth)_)?(.+)')
 _COND_CONV = re.compile(r'(?:.+/)?(blocks_\d+)[_/]((?:depthwise_)?cond_conv2d)(?:_(\d+))?/(\w+)')
 CLASSIFIER = 'head_dense/'
 _BATCH_NORM = 'tpu_batch_normalization'
-# The batch norm of the official code under --optimizer=lars has another name.
+# With --optimizer=lars, the official code's batch norm has another name.
 _LARS_BATCH_NORM = 'batch_normalization'
 
 
 def official_names(model: keras.Model) -> dict[str, str]:
-  """Returns {variable.path: TF1 name}, as in an official run that builds one model."""
+  """Returns {variable.path: TF1 name}, as in an official process that builds one model."""
   paths = [v.path for v in model.weights]
   names = {path: _scoped_name(path, model.name) for path in paths}
   return names | _official_cond_conv_names(paths, model.name)
@@ -47,8 +47,8 @@ def _scoped_name(path, model_name):
 def _official_cond_conv_names(paths, model_name):
   """Returns {path: TF1 name} of the CondConv variables.
 
-  Each official block with CondConv makes a fused, an expanding, a depthwise and a projecting
-  convolution, also those that it does not use; the unused ones count in the numbers.
+  Each official block with CondConv creates a fused, an expanding, a depthwise and a projecting
+  convolution; those that it does not use are numbered, too.
   """
   places = _cond_conv_places(paths)
   blocks = list(dict.fromkeys(block for block, *_ in places))
@@ -65,7 +65,7 @@ def _official_cond_conv_names(paths, model_name):
 
 
 def _cond_conv_places(names):
-  """Returns {(block, kind, variable, rank by number): name} of CondConv variables."""
+  """Returns {(block, kind, variable, rank by number): name} for the CondConv variables."""
   groups = collections.defaultdict(list)
   for name in names:
     match = _COND_CONV.fullmatch(name)
@@ -80,7 +80,7 @@ def _cond_conv_places(names):
 
 
 def rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
-  """Returns {variable.path: `Rule`} for a checkpoint with these names, of any optimizer."""
+  """Returns {variable.path: `Rule`} for a checkpoint with these names, from any optimizer."""
   norms = [name for name in names if _LARS_BATCH_NORM in name]
   lars = bool(norms) and not any(_BATCH_NORM in name for name in norms)
   official = official_names(model)

@@ -7,10 +7,10 @@ efficientnet_lite_pytorch.
 'torchvision': `efficientnet_b0` to `b7` (torchvision/models/efficientnet.py), with symmetric
 padding and epsilon 0.00001, from `b5` on 0.001.
 
-A state dict does not contain a network's padding or batch norm's epsilon, and timm has two networks
-with the same names: `tf_*` with TensorFlow's padding and 0.001, the others with symmetric padding
-and 0.00001. `check` refuses a file of one kind for a model of the other if the file's name tells
-the kind. Each of the other two dialects has one kind.
+A state dict contains neither the network's padding nor batch norm's epsilon, and timm has two
+networks with the same names: `tf_*` with TensorFlow's padding and 0.001, the others with symmetric
+padding and 0.00001. If the file's name says which, `check` refuses the file for a model of the
+other kind. In the other two dialects padding and epsilon are known.
 """
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from tpu_utils.weights.name_map import Rule
 
 if TYPE_CHECKING:
   import keras
+
+  from tpu_utils.weights.name_map import Color
 
 CLASSIFIERS = ('classifier.', '_fc.')  # Prefixes of the classifier's names.
 
@@ -76,8 +78,8 @@ def rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
 
 
 def _dialect(names):
-  for dialect, starts in _SIGNS.items():
-    if any(name.startswith(starts) for name in names):
+  for dialect, prefixes in _SIGNS.items():
+    if any(name.startswith(prefixes) for name in names):
       return dialect
   return 'timm'
 
@@ -96,13 +98,13 @@ def torch_state_dict(model: keras.Model, dialect: str = 'timm') -> dict[str, np.
 
 
 def check(model: keras.Model, path: str, names: Collection[str]) -> None:
-  """Checks that a file's network has the padding and epsilon of the model, if the file tells them.
+  """Checks that a file's network has the model's padding and epsilon, as far as they are known.
 
   Args:
     model: the `keras.Model`.
-    path: the file; it tells if it is named as timm names it or lies in a folder with Hugging Face's
-      `config.json`.
-    names: names in the file; those of the dialects other than timm's tell, too.
+    path: the file. timm's padding and epsilon follow from its name, or from Hugging Face's
+      `config.json` in its folder.
+    names: names in the file; from those of the other dialects, padding and epsilon follow, too.
 
   Raises:
     ValueError: the file's network has another padding or epsilon.
@@ -115,14 +117,14 @@ def check(model: keras.Model, path: str, names: Collection[str]) -> None:
   if (found, found_epsilon) == (padding, epsilon):
     return
   raise ValueError(
-    f'{path} is of {program}, which has padding {padding!r} and epsilon {epsilon:g} in its batch '
-    f'norms; {model.name} was built with {found!r} and {found_epsilon:g}, nothing was loaded. '
+    f'{path} is from {program}, which has padding {padding!r} and epsilon {epsilon:g} in its batch '
+    f'norms; {model.name} was built with {found!r} and {found_epsilon:g}; nothing was loaded. '
     f"Build it with padding='{padding}', batch_norm_epsilon={epsilon:g}."
   )
 
 
 def _program(path, names, model_name):
-  """Returns (program, padding, epsilon) of a file's network; three times None if nothing tells."""
+  """Returns (program, padding, epsilon) of a file's network; all None if unknown."""
   dialect = _dialect(names)
   if dialect == 'torchvision':
     return 'torchvision', 'symmetric', 1e-3 if model_name in _TORCHVISION_LARGE else 1e-5
@@ -136,27 +138,33 @@ def _program(path, names, model_name):
 
 def normalization(
   tensors: Mapping[str, np.ndarray], path: str
-) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+) -> tuple[Color, Color] | None:
   """Returns (mean_rgb, stddev_rgb) in [0, 255] from Hugging Face's `config.json`, or None.
 
   Raises:
-    ValueError: that file is no JSON.
+    ValueError: that file is not JSON.
   """
   del tensors
   settings = _record(path).get('pretrained_cfg')
-  scaling = [settings.get(key) for key in ('mean', 'std')] if isinstance(settings, dict) else []
-  if not scaling or not all(isinstance(v, list) and len(v) == 3 for v in scaling):
+  if not isinstance(settings, dict):
     return None
-  return tuple(tuple(255.0 * float(number) for number in values) for values in scaling)
+  mean, stddev = settings.get('mean'), settings.get('std')
+  if not all(isinstance(values, list) and len(values) == 3 for values in (mean, stddev)):
+    return None
+  return _rgb(mean), _rgb(stddev)
+
+
+def _rgb(values):
+  return tuple(255.0 * float(value) for value in values)
 
 
 def _program_name(path):
-  """Returns the network's name for itself in Hugging Face's record, else the name of the file."""
+  """Returns the network's name in Hugging Face's record, else the name of the file."""
   return str(_record(path).get('architecture', '')) or os.path.basename(path)
 
 
 def _record(path):
-  """Returns Hugging Face's `config.json` for a file named as theirs; {} without one."""
+  """Returns Hugging Face's `config.json` if the file is in one of its folders, else {}."""
   is_folder = os.path.isdir(path)
   record = os.path.join(path if is_folder else os.path.dirname(path), 'config.json')
   if not (is_folder or os.path.basename(path) in _HUGGING_FACE) or not os.path.isfile(record):
@@ -167,7 +175,7 @@ def _record(path):
 
 
 def _names(model, dialect):
-  """Returns {variable.path: (name, shape of an expert of CondConv or None)}."""
+  """Returns {variable.path: (name, shape of a CondConv expert or None)}."""
   check_name('dialect', dialect, _LAYER_NAMES)
   places = layer_places.places(model)
   last_stage = max(place.stage for place in places.values() if place.block is not None)
@@ -200,7 +208,7 @@ def _timm_name(place, last_stage):
 
 
 def _torchvision_name(place, last_stage):
-  """Returns the name: stem, stages and head are numbered, and so are the parts of a block."""
+  """Returns torchvision's name, which numbers stem, stages and head, and a block's parts."""
   if place.part == 'classifier':
     return 'classifier.1'
   if place.block is None:
@@ -217,10 +225,7 @@ _LAYER_NAMES = {'timm': _timm_name, 'lukemelas': _lukemelas_name, 'torchvision':
 
 
 def _expert_shape(layer, variable):
-  """Returns (height, width, inputs, outputs) of an expert of a CondConv layer, else None.
-
-  The layer keeps its experts as rows of a matrix.
-  """
+  """Returns (height, width, inputs, outputs) of a CondConv expert; None for other variables."""
   if not variable.name.endswith('condconv_kernel'):
     return None
   height, width = layer.kernel_size
@@ -231,7 +236,7 @@ def _expert_shape(layer, variable):
 def _axes(path, expert_shape):
   """Returns the axes of torch's kernel in our order: height, width, inputs, outputs.
 
-  Depthwise kernels have torch's outputs as inputs.
+  Torch's depthwise kernels are [outputs, 1, height, width], where ours have one output per input.
   """
   depthwise = 'depthwise' in path
   if expert_shape:  # The experts come first.
@@ -246,7 +251,7 @@ def _from_torch(value, shape, path):
     height, width, inputs, outputs = shape
     first, second = (inputs, outputs) if 'depthwise' in path else (outputs, inputs)
     if value.ndim != 2 or value.shape[1] != height * width * inputs * outputs:
-      return value  # The shape check says what is wrong.
+      return value  # The shape check reports it.
     experts = value.reshape(-1, first, second, height, width)
     return experts.transpose(_axes(path, shape)).reshape(value.shape)
   if value.ndim == 4:

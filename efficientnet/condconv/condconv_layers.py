@@ -1,33 +1,48 @@
-"""Convolutions whose kernel is computed for each example: a routed sum of experts' kernels.
+"""Convolutions with a kernel for each example: a routed sum of experts' kernels (CondConv).
 
-An example's kernel is `sum_e routing_weights[e] * expert_kernel[e]` (arXiv 1904.04971, Equation 2). The
-kernels of all examples come from one matrix product, and one batched operation applies them:
+An example's kernel is `sum_e routing_weights[e] * expert_kernel[e]` (arXiv 1904.04971,
+Equation 2). One matrix product computes the kernels of all examples, and one batched operation
+applies them:
 
-- `CondConv2D`: a batched matrix product of the kernels with the input's patches. For 1x1 kernels, all that
-  EfficientNet-CondConv has, the patches are the input itself.
-- `DepthwiseCondConv2D`: the batch joins the channels, and one depthwise convolution filters them all.
+- `CondConv2D`: a batched matrix product of the kernels and the input's patches. EfficientNet's
+  CondConv layers are 1x1 or depthwise; for 1x1 kernels the patches are the input itself.
+- `DepthwiseCondConv2D`: one depthwise convolution with the batch folded into the channels.
 
-Neither needs grouped convolutions, which TensorFlow cannot differentiate on CPUs, nor runs an example at a
-time as the official layers do; any batch size will do, and multiply-adds stay those of an ordinary layer.
+Neither needs grouped convolutions, which TensorFlow cannot differentiate on CPUs, nor a loop over
+examples as in the official layers. The batch size is free, and the multiply-adds are those of an
+ordinary layer.
 
-Source: tensorflow/tpu, models/official/efficientnet/condconv/condconv_layers.py. Kernels are stored as there,
-[num_experts, height * width * in * out].
+Source: tensorflow/tpu, models/official/efficientnet/condconv/condconv_layers.py. As there, kernels
+are stored as [num_experts, height * width * in * out].
 """
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from tpu_utils.names import check_name
 
+_Shape = tuple[int | None, ...]
+
 
 class ExpertsInitializer(keras.initializers.Initializer):
-  """Draws each expert by itself with `initializer`, and flattens it to a row.
+  """Initializer that draws each expert separately and flattens it to a row.
 
-  So the fans of an expert count, not those of the stored matrix.
+  So the fans are those of an expert, not of the stored matrix.
+
+  Args:
+    initializer: Keras initializer of an expert, or its name.
+    expert_shape: shape of an expert.
+
+  Raises:
+    ValueError: on a call for rows of another size.
   """
 
-  def __init__(self, initializer, expert_shape):
+  def __init__(
+    self, initializer: str | keras.initializers.Initializer, expert_shape: Sequence[int]
+  ):
     self.initializer = keras.initializers.get(initializer)
     self.expert_shape = tuple(expert_shape)
 
@@ -39,19 +54,19 @@ class ExpertsInitializer(keras.initializers.Initializer):
     return ops.stack([ops.reshape(expert, (-1,)) for expert in experts])
 
   def _draw(self, index, dtype):
-    """An initializer gives the same numbers whenever it is called, so each expert gets its own."""
+    """Draws an expert with a seed of its own, because an initializer repeats its numbers."""
     config = self.initializer.get_config()
     if isinstance(config.get('seed'), int):
       config['seed'] += index
     return self.initializer.__class__.from_config(config)(self.expert_shape, dtype)
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     initializer = keras.saving.serialize_keras_object(self.initializer)
     return {'initializer': initializer, 'expert_shape': self.expert_shape}
 
 
 class _CondConv(keras.layers.Layer):
-  """What both layers share: experts, settings, and the mixing of kernels and biases."""
+  """Base of both layers: settings, experts, and each example's mixture of them."""
 
   def __init__(
     self,
@@ -82,7 +97,7 @@ class _CondConv(keras.layers.Layer):
     )
 
   def _mix(self, routing_weights, experts):
-    """Each example's own numbers, [batch, size of an expert]."""
+    """Returns each example's kernel or bias, [batch, size of an expert]."""
     return ops.matmul(routing_weights, experts)
 
   def _add_bias(self, outputs, routing_weights):
@@ -90,7 +105,7 @@ class _CondConv(keras.layers.Layer):
       return outputs
     return outputs + self._mix(routing_weights, self.condconv_bias)[:, None, None, :]
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     return {
       **super().get_config(),
       'kernel_size': self.kernel_size,
@@ -106,25 +121,34 @@ class _CondConv(keras.layers.Layer):
 class CondConv2D(_CondConv):
   """2D convolution, channels last, with a kernel for each example.
 
-  Call: `layer(inputs, routing_weights)` with inputs [batch, height, width, in] and routing weights [batch,
-  num_experts]; returns [batch, new height, new width, filters]. Arguments as `keras.layers.Conv2D`.
+  Called as `layer(inputs, routing_weights)` with inputs [batch, height, width, in] and routing
+  weights [batch, num_experts]; returns [batch, new height, new width, filters]. The arguments are
+  those of `keras.layers.Conv2D`, and `num_experts`.
+
+  Raises:
+    ValueError: an unknown padding, or fewer than one expert.
   """
 
   def __init__(
-    self, filters, kernel_size, num_experts, kernel_initializer='glorot_uniform', **kwargs
+    self,
+    filters: int,
+    kernel_size: int | tuple[int, int],
+    num_experts: int,
+    kernel_initializer: str | keras.initializers.Initializer = 'glorot_uniform',
+    **kwargs: Any,
   ):
     super().__init__(kernel_size, num_experts, **kwargs)
     self.filters = filters
     self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-  def build(self, inputs_shape, routing_weights_shape):
+  def build(self, inputs_shape: _Shape, routing_weights_shape: _Shape) -> None:
     shape = (*self.kernel_size, inputs_shape[-1], self.filters)
     self.condconv_kernel = self._add_experts('condconv_kernel', shape, self.kernel_initializer)
     if self.use_bias:
       bias_shape = (self.filters,)
       self.condconv_bias = self._add_experts('condconv_bias', bias_shape, self.bias_initializer)
 
-  def call(self, inputs, routing_weights):
+  def call(self, inputs: Any, routing_weights: Any) -> Any:
     patches = self._patches(inputs)
     _, height, width, depth = ops.shape(patches)
     kernels = self._mix(routing_weights, self.condconv_kernel)
@@ -136,15 +160,16 @@ class CondConv2D(_CondConv):
     return self._add_bias(outputs, routing_weights)
 
   def _patches(self, inputs):
-    """What the kernel meets at each place, [batch, new height, new width, kernel's numbers / filters]."""
+    """Returns the pixels under the kernel, [batch, new height, new width, kernel area * in]."""
     widths, spans = [], []
     for length, kernel, stride in zip(
       ops.shape(inputs)[1:3], self.kernel_size, self.strides, strict=True
     ):
       places = _places(length, kernel, stride, self.padding)
-      span = (places - 1) * stride + 1  # What one number of the kernel meets.
+      span = (places - 1) * stride + 1  # Pixels from the first place to the last.
       missing = span + kernel - 1 - length
-      missing = (missing + abs(missing)) // 2  # At least 0, for numbers and for open sizes.
+      # At least 0; written so that it holds for numbers and for tensors (open sizes).
+      missing = (missing + abs(missing)) // 2
       spans.append(span)
       widths.append((missing // 2, missing - missing // 2))
     if self.padding == 'same' and self.kernel_size != (1, 1):
@@ -157,10 +182,10 @@ class CondConv2D(_CondConv):
     ]
     return ops.concatenate(taps, axis=-1) if len(taps) > 1 else taps[0]
 
-  def compute_output_shape(self, inputs_shape, routing_weights_shape):
+  def compute_output_shape(self, inputs_shape: _Shape, routing_weights_shape: _Shape) -> _Shape:
     return _output_shape(self, inputs_shape, self.filters)
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     initializer = keras.initializers.serialize(self.kernel_initializer)
     return {**super().get_config(), 'filters': self.filters, 'kernel_initializer': initializer}
 
@@ -169,15 +194,24 @@ class CondConv2D(_CondConv):
 class DepthwiseCondConv2D(_CondConv):
   """2D depthwise convolution, channels last, with a kernel for each example.
 
-  Call: as `CondConv2D`; returns [batch, new height, new width, in]. Arguments as
-  `keras.layers.DepthwiseConv2D`.
+  Called like `CondConv2D`; returns [batch, new height, new width, in]. The arguments are those of
+  `keras.layers.DepthwiseConv2D`, and `num_experts`.
+
+  Raises:
+    ValueError: an unknown padding, or fewer than one expert.
   """
 
-  def __init__(self, kernel_size, num_experts, depthwise_initializer='glorot_uniform', **kwargs):
+  def __init__(
+    self,
+    kernel_size: int | tuple[int, int],
+    num_experts: int,
+    depthwise_initializer: str | keras.initializers.Initializer = 'glorot_uniform',
+    **kwargs: Any,
+  ):
     super().__init__(kernel_size, num_experts, **kwargs)
     self.depthwise_initializer = keras.initializers.get(depthwise_initializer)
 
-  def build(self, inputs_shape, routing_weights_shape):
+  def build(self, inputs_shape: _Shape, routing_weights_shape: _Shape) -> None:
     channels = inputs_shape[-1]
     self.depthwise_condconv_kernel = self._add_experts(
       'depthwise_condconv_kernel', (*self.kernel_size, channels, 1), self.depthwise_initializer
@@ -185,9 +219,9 @@ class DepthwiseCondConv2D(_CondConv):
     if self.use_bias:
       self.condconv_bias = self._add_experts('condconv_bias', (channels,), self.bias_initializer)
 
-  def call(self, inputs, routing_weights, training=False):
+  def call(self, inputs: Any, routing_weights: Any, training: bool = False) -> Any:
     batch, height, width, channels = ops.shape(inputs)
-    # Axes as [1, height, width, batch * channels] and [kernel, kernel, batch * channels, 1].
+    # Inputs become [1, height, width, batch * channels], kernels [h, w, batch * channels, 1].
     inputs = ops.transpose(inputs, (1, 2, 0, 3))
     inputs = ops.reshape(inputs, (1, height, width, batch * channels))
     kernels = self._mix(routing_weights, self.depthwise_condconv_kernel)
@@ -202,17 +236,17 @@ class DepthwiseCondConv2D(_CondConv):
 
   def _convolve(self, inputs, kernel, training):
     if training and keras.backend.backend() == 'tensorflow':
-      from efficientnet.condconv import depthwise_tf  # Other backends never come here.
+      from efficientnet.condconv import depthwise_tf  # Needs TensorFlow, so imported only here.
 
       return depthwise_tf.depthwise_conv(inputs, kernel, self.strides, self.padding)
     return ops.depthwise_conv(
       inputs, kernel, self.strides, padding=self.padding, data_format='channels_last'
     )
 
-  def compute_output_shape(self, inputs_shape, routing_weights_shape):
+  def compute_output_shape(self, inputs_shape: _Shape, routing_weights_shape: _Shape) -> _Shape:
     return _output_shape(self, inputs_shape, inputs_shape[-1])
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
     initializer = keras.initializers.serialize(self.depthwise_initializer)
     return {**super().get_config(), 'depthwise_initializer': initializer}
 
@@ -222,7 +256,7 @@ def _pair(value):
 
 
 def _places(length, kernel, stride, padding):
-  """How many places a kernel takes along an axis."""
+  """Returns the number of places of a kernel along an axis."""
   return -(-(length if padding == 'same' else length - kernel + 1) // stride)
 
 

@@ -1,17 +1,21 @@
-"""TensorFlow's depthwise convolution with a kernel gradient that stays quick with very many channels.
+"""TensorFlow's depthwise convolution with a kernel gradient that is fast for thousands of channels.
 
-On CPUs the kernel gradient of TensorFlow's own 5x5 operation falls out of the cache beyond about a thousand
-channels, and then takes ten times as long as all the rest of the layer. Here each of the kernel's
-numbers gets its gradient as one sum of products over the feature map, on any device.
+On CPUs the kernel gradient of TensorFlow's own 5x5 operation no longer fits the cache with more
+than about a thousand channels, and then takes ten times as long as the rest of the layer. Here the
+gradient of each number of the kernel is one sum of products over the feature map, on any device.
 """
+from typing import Any
+
 import tensorflow as tf
 from keras import ops
 
 from tpu_utils.custom_gradient import custom_gradient
 
 
-def depthwise_conv(inputs, kernel, strides, padding):
-  """As `keras.ops.depthwise_conv` with channels last; the values are those of TensorFlow's operation.
+def depthwise_conv(
+  inputs: Any, kernel: Any, strides: tuple[int, int], padding: str
+) -> tf.Tensor:
+  """Applies a depthwise convolution as `keras.ops.depthwise_conv` does, channels last.
 
   Args:
     inputs: [batch, height, width, channels].
@@ -52,13 +56,13 @@ def _kernel_gradient(inputs, kernel, upstream, strides):
 
 
 def _padded(inputs, kernel_size, upstream, strides):
-  """The inputs with the zeros that the convolution saw, and the span of what one tap met."""
+  """Returns the inputs as the convolution padded them, and the height and width of a tap's view."""
   spans, paddings = [], [(0, 0)]
   for length, places, kernel, stride in zip(
     ops.shape(inputs)[1:3], ops.shape(upstream)[1:3], kernel_size, strides, strict=True
   ):
     span = (places - 1) * stride + 1
-    missing = tf.maximum(span + kernel - 1 - length, 0)  # None with 'valid'.
+    missing = tf.maximum(span + kernel - 1 - length, 0)  # 0 with 'valid'.
     spans.append(span)
     paddings.append((missing // 2, missing - missing // 2))
   return tf.pad(inputs, [*paddings, (0, 0)]), *spans

@@ -1,6 +1,6 @@
 """EfficientNet-CondConv-B0: B0 with kernels computed for each example in its last three stages.
 
-More experts are more capacity at nearly the same cost. Images are scaled to about [-1, 1].
+More experts add capacity at nearly the same cost. Images are scaled to about [-1, 1].
 
 Source: tensorflow/tpu, models/official/efficientnet/condconv/efficientnet_condconv_builder.py;
 arXiv 1904.04971.

@@ -1,8 +1,8 @@
 """EfficientNet-EdgeTPU-S, -M and -L, for Coral's Edge TPU.
 
-That chip is quick at plain convolutions: the first three stages expand by one 3x3 convolution,
-without a depthwise one. ReLU, no squeeze-and-excitation, images scaled to about [-1, 1] and resized
-bilinearly. The released checkpoints have 1001 classes; class 0 is the background.
+Plain convolutions are fast on this chip, so the first three stages expand by one 3x3 convolution
+and have no depthwise one. ReLU, no squeeze-and-excitation; images are scaled to about [-1, 1] and
+resized bilinearly. The released checkpoints have 1001 classes; class 0 is the background.
 
 Source: tensorflow/tpu, models/official/efficientnet/edgetpu/efficientnet_edgetpu_builder.py.
 """

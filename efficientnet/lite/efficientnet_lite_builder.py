@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 to Lite4: EfficientNet for phones and microcontrollers.
 
-Compared with the B models: no squeeze-and-excitation, ReLU6 in place of swish (its range is fixed,
-so 8 bits represent it well), stem, head, first and last stage not scaled, images scaled to about
-[-1, 1] and resized bilinearly.
+Differences from the B models: no squeeze-and-excitation; ReLU6 instead of swish, because 8 bits
+represent its fixed range well; stem, head, first and last stage are not scaled; images are scaled
+to about [-1, 1] and resized bilinearly.
 
 Source: tensorflow/tpu, models/official/efficientnet/lite/efficientnet_lite_builder.py.
 """
@@ -18,7 +18,7 @@ FAMILY = Family(
     'efficientnet-lite4': Scale(1.4, 1.8, 300, 0.3),
   },
   global_params=GlobalParams(
-    blocks_args=DEFAULT_BLOCKS_ARGS,  # Of the B models; `use_se` overrides their squeeze ratio.
+    blocks_args=DEFAULT_BLOCKS_ARGS,  # Their squeeze ratio is ignored: `use_se`.
     relu_fn='relu6',
     use_se=False,
     fix_head_stem=True,

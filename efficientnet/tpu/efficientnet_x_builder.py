@@ -1,9 +1,9 @@
 """EfficientNet-X and EfficientNet-H: searched for the speed of datacenter accelerators.
 
-Compared with the B models: the first stage works on a map folded 2x2 into the channels, the next
-two expand by one plain convolution, ReLU or swish is chosen stage by stage, and the small models
+Differences from the B models: the first stage works on a feature map folded 2x2 into the channels,
+the next two expand by one plain convolution, each stage has ReLU or swish, and the small models
 squeeze less. `-tpu-` and `-gpu-` models are scaled by the latencies of these chips; the H models
-expand stages two to four by 4 in place of 6 and are wider.
+expand stages two to four by 4 instead of 6 and are wider.
 
 Source: tensorflow/tpu, models/official/efficientnet/tpu/efficientnet_x_builder.py;
 arXiv 2102.05610.

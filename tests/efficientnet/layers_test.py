@@ -24,7 +24,7 @@ def test_drop_connect_layer():
   first, second = np.asarray(layer(x, training=True)), np.asarray(layer(x, training=True))
   assert not np.array_equal(first, second)
   assert set(np.unique(first)) == {np.float32(0), np.float32(1 / 0.75)}
-  # One decision an example: all of it or nothing.
+  # An example is kept or dropped as a whole.
   assert (first == first[:, :1, :1, :1]).all()
   assert np.mean(first[:, 0, 0, 0] > 0) == pytest.approx(0.75, abs=0.03)
   again = layers.DropConnect.from_config(layer.get_config())

@@ -1,4 +1,4 @@
-"""What a short job on the digits leaves behind: a small Lite that knows most of them, in a few seconds."""
+"""A small Lite that is trained on the digits in a few seconds, and its checkpoint as of a job."""
 import json
 import types
 
@@ -26,7 +26,7 @@ STEPS = 80
 
 
 def held_out():
-  """(images, labels) of all held-out digits; labels one-hot."""
+  """Returns (images, one-hot labels) of all held-out digits."""
   return _concatenated(model_files.Images(DATA, SPEC, 10).batches('validation', 71, 355))
 
 
@@ -36,15 +36,16 @@ def _concatenated(batches):
 
 
 def build_model():
-  """The small Lite, with fresh weights."""
+  """Builds the small Lite with fresh weights."""
   return efficientnet.build_model(
-    'efficientnet-lite0', num_classes=10, image_size=32, width_coefficient=FLAGS['width_coefficient'],
-    depth_coefficient=FLAGS['depth_coefficient'], survival_prob=None, dropout_rate=0, batch_norm_momentum=0.8,
+    'efficientnet-lite0', num_classes=10, image_size=32,
+    width_coefficient=FLAGS['width_coefficient'], depth_coefficient=FLAGS['depth_coefficient'],
+    survival_prob=None, dropout_rate=0, batch_norm_momentum=0.8,
   )  # fmt: skip
 
 
 def trained_model():
-  """A small Lite after some steps on the digits."""
+  """Builds the small Lite and trains it for `STEPS` steps on the digits."""
   keras.utils.set_random_seed(0)
   model = build_model()
   optimizer = keras.optimizers.Adam(3e-3)

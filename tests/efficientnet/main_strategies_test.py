@@ -1,4 +1,4 @@
-"""`efficientnet.main` on two replicas: of one process, and of two worker processes."""
+"""`efficientnet.main` on two replicas: in one process, and in two worker processes."""
 import json
 import types
 
@@ -14,8 +14,8 @@ from tpu_utils.image_jobs import train
 
 STEPS = 6
 QUICK = (
-  '--width_coefficient=0.2', '--depth_coefficient=0.1', '--train_batch_size=16', f'--train_steps={STEPS}',
-  '--steps_per_eval=3', '--iterations_per_loop=3',
+  '--width_coefficient=0.2', '--depth_coefficient=0.1', '--train_batch_size=16',
+  f'--train_steps={STEPS}', '--steps_per_eval=3', '--iterations_per_loop=3',
 )  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def _in_process(*arguments):
 
 
 class _LikeTwoHosts:
-  """What two hosts with one replica each read, for the two replicas of one host."""
+  """Input that gives one host's two replicas the records that two hosts would read."""
 
   def __init__(self, images):
     self._images = images
@@ -39,7 +39,7 @@ class _LikeTwoHosts:
 
 @pytest.fixture(scope='module')
 def two_devices():
-  """`--strategy=mirrored` takes two of the logical devices."""
+  """Makes `--strategy=mirrored` use two logical CPU devices."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(distribute, '_local_devices', lambda: ['CPU:0', 'CPU:1'])
     yield
@@ -47,7 +47,7 @@ def two_devices():
 
 @pytest.fixture(scope='module')
 def mirrored(tmp_path_factory, two_devices):
-  """Folder of a job on two replicas in this process, which read what two workers would."""
+  """Returns the folder of a job on two replicas in this process, with the input of two workers."""
   folder = tmp_path_factory.mktemp('mirrored')
   make_input = train.make_input
   with pytest.MonkeyPatch.context() as patch:
@@ -58,7 +58,7 @@ def mirrored(tmp_path_factory, two_devices):
 
 @pytest.fixture(scope='module')
 def workers(tmp_path_factory):
-  """Folder of the same job on two workers, and what they printed."""
+  """Returns the folder of the same job on two workers, and their outputs."""
   folder = tmp_path_factory.mktemp('workers')
   command = [
     '-m', 'efficientnet.main', *QUICK, '--strategy=multi_worker', f'--model_dir={folder}',
@@ -83,7 +83,7 @@ def test_two_replicas_of_one_process(mirrored):
 
 
 @pytest.mark.slow
-def test_two_workers_train_what_two_replicas_of_one_process_train(mirrored, workers):
+def test_two_workers_train_the_same_as_two_replicas_of_one_process(mirrored, workers):
   folder, _ = workers
   start = json.loads((folder / 'run.json').read_text())['starts'][0]
   assert start['strategy'] == 'MultiWorkerMirroredStrategy, 2 replicas'
@@ -100,7 +100,9 @@ def test_two_workers_evaluate_and_export_the_same(mirrored, workers):
   folder, _ = workers
   for expected, found in zip(_history(mirrored), _history(folder), strict=True):
     assert found == pytest.approx(expected, rel=1e-4)
-  first, second = (keras.models.load_model(f / 'export' / 'model.keras') for f in (mirrored, folder))
+  first, second = (
+    keras.models.load_model(path / 'export' / 'model.keras') for path in (mirrored, folder)
+  )
   for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
@@ -112,28 +114,30 @@ def test_one_worker_exports(workers):
 
 
 @pytest.mark.parametrize(
-  'arguments, message',
+  'argument, message',
   [
-    (['--train_batch_size=15'], '--train_batch_size=15 does not divide among 2 replicas; take 14 or 16.'),
-    (['--eval_batch_size=1'], '--eval_batch_size=1 does not divide among 2 replicas; take 2 or 2.'),
+    ('--train_batch_size=15', 'does not divide among 2 replicas; take 14 or 16.'),
+    ('--eval_batch_size=1', 'does not divide among 2 replicas; take 2 or 2.'),
   ],
 )
-def test_what_does_not_fit_the_replicas_is_one_line(tmp_path, two_devices, arguments, message):
+def test_batch_size_must_divide_among_replicas(tmp_path, two_devices, argument, message):
   with pytest.raises(ValueError) as error:
-    _in_process('--strategy=mirrored', f'--model_dir={tmp_path}', *arguments)
-  assert str(error.value).startswith(message)
+    _in_process('--strategy=mirrored', f'--model_dir={tmp_path}', argument)
+  assert str(error.value).startswith(f'{argument} {message}')
   assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
   'optimizer, replicas, batch_norm_batch_size, group',
   [
-    ('rmsprop', 2, 128, 1), ('rmsprop', 8, 128, 1), ('rmsprop', 32, 128, 8), ('rmsprop', 128, 128, 16),
-    ('lars', 2, 128, 2), ('lars', 32, 128, 2), ('lars', 32, 1024, 16),
+    ('rmsprop', 2, 128, 1), ('rmsprop', 8, 128, 1), ('rmsprop', 32, 128, 8),
+    ('rmsprop', 128, 128, 16), ('lars', 2, 128, 2), ('lars', 32, 128, 2), ('lars', 32, 1024, 16),
   ],
 )  # fmt: skip
-def test_the_official_groups_of_batch_norm(monkeypatch, optimizer, replicas, batch_norm_batch_size, group):
-  """The optimizer and the number of replicas decide, as in the official code."""
+def test_batch_norm_groups_are_the_official_ones(
+  monkeypatch, optimizer, replicas, batch_norm_batch_size, group
+):
+  """They depend on the optimizer and the number of replicas, as in the official code."""
   monkeypatch.setattr(train, 'Trainer', lambda strategy, model, *args, **kwargs: model)
   images = keras.Input((4, 4, 3), name='images')
   model = keras.Model(images, batch_norm.BatchNormalization(name='norm')(images))

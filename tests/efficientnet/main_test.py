@@ -1,4 +1,4 @@
-"""`python -m efficientnet.main` as its users run it: real processes, real files, real signals."""
+"""Runs `python -m efficientnet.main` in real processes, with real files and signals."""
 import json
 import os
 import signal
@@ -13,10 +13,11 @@ from tests import script_jobs
 from tpu_utils import config
 from tpu_utils.images import digits
 
-# A job of seconds: the digits preset with a smaller network, and a checkpoint every other step.
+# A job of a few seconds: the digits recipe with a smaller network, a checkpoint every other step.
 QUICK = (
-  '--width_coefficient=0.25', '--depth_coefficient=0.25', '--train_batch_size=16', '--train_steps=24',
-  '--save_checkpoints_steps=2', '--steps_per_eval=24', '--iterations_per_loop=2',
+  '--width_coefficient=0.25', '--depth_coefficient=0.25', '--train_batch_size=16',
+  '--train_steps=24', '--save_checkpoints_steps=2', '--steps_per_eval=24',
+  '--iterations_per_loop=2',
 )  # fmt: skip
 
 
@@ -34,20 +35,22 @@ def _values(model_dir, step=24):
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
-  """The model_dir of a job that ran through, with its export."""
+  """Returns the model_dir of a finished job, with its export, and the job's output."""
   model_dir = tmp_path_factory.mktemp('finished')
-  code, out, err = script_jobs.finish(_start(f'--model_dir={model_dir}', f'--export_dir={model_dir}/export', *QUICK))
+  folders = (f'--model_dir={model_dir}', f'--export_dir={model_dir}/export')
+  code, out, err = script_jobs.finish(_start(*folders, *QUICK))
   assert code == 0, err
   return model_dir, out
 
 
-def test_the_preset_exports_beside_the_checkpoints(tmp_path):
-  """Not into the working directory, over the export of another run."""
-  for given, folder in (({'model_dir': str(tmp_path)}, str(tmp_path)), ({}, 'runs/efficientnet-digits')):
+def test_default_export_is_in_the_model_dir(tmp_path):
+  """Not in the working directory, where it would replace another run's export."""
+  cases = (({'model_dir': str(tmp_path)}, str(tmp_path)), ({}, 'runs/efficientnet-digits'))
+  for given, folder in cases:
     assert main.SCRIPT.resolve(given).get(config.JobConfig).export_dir == f'{folder}/export'
 
 
-def test_the_preset_says_what_it_fills_in_and_keeps_what_was_given(finished):
+def test_recipe_prints_its_settings_and_keeps_those_given(finished):
   model_dir, out = finished
   line = next(line for line in out.splitlines() if '--input_image_size=' in line)
   assert '--moving_average_decay=' in line
@@ -59,7 +62,7 @@ def test_the_preset_says_what_it_fills_in_and_keeps_what_was_given(finished):
   assert record['versions']['keras'] == keras.__version__
 
 
-def test_the_job_leaves_all_that_the_readme_promises(finished):
+def test_job_writes_the_files_that_the_readme_lists(finished):
   model_dir, _ = finished
   for name in ('checkpoint', 'best_objective.txt', 'archive/best_eval.txt', 'eval/results.jsonl'):
     assert (model_dir / name).exists(), name
@@ -86,13 +89,14 @@ def test_the_export_is_the_best_checkpoint_with_averaged_weights(finished):
 
 
 @pytest.mark.slow
-def test_a_job_that_is_stopped_again_and_again_ends_with_the_same_bits(finished, tmp_path):
-  """By kill -9 at its first checkpoint and at a later one, and by SIGTERM, which saves and says so."""
+def test_a_job_that_is_stopped_repeatedly_ends_with_the_same_bits(finished, tmp_path):
+  """By SIGKILL at two checkpoints, and by SIGTERM, on which the job saves and reports it."""
   arguments = (f'--model_dir={tmp_path}', '--export_dir=', *QUICK)
-  for step, how in ((2, signal.SIGKILL), (6, signal.SIGKILL), (10, signal.SIGTERM)):
+  for step, signal_number in ((2, signal.SIGKILL), (6, signal.SIGKILL), (10, signal.SIGTERM)):
     process = _start(*arguments)
-    script_jobs.wait_for(lambda step=step: (tmp_path / f'model.ckpt-{step}.index').exists(), process)
-    process.send_signal(how)
+    index = tmp_path / f'model.ckpt-{step}.index'
+    script_jobs.wait_for(index.exists, process)
+    process.send_signal(signal_number)
     code, _, err = script_jobs.finish(process)
     assert not (tmp_path / 'model.ckpt-24.index').exists()
   assert code == 143
@@ -107,14 +111,16 @@ def test_a_job_that_is_stopped_again_and_again_ends_with_the_same_bits(finished,
 
 
 @pytest.mark.slow
-def test_eval_follows_a_model_dir_while_it_is_trained(tmp_path):
-  # The evaluator keeps the archive; it comes first and waits.
-  evaluator = _start(f'--model_dir={tmp_path}', '--export_dir=', '--mode=eval', '--eval_timeout=900', *QUICK)
-  trainer = _start(f'--model_dir={tmp_path}', '--export_dir=', '--mode=train', *QUICK)
+def test_eval_follows_a_model_dir_during_training(tmp_path):
+  # The evaluator, which writes the archive, is started first and waits.
+  folders = (f'--model_dir={tmp_path}', '--export_dir=')
+  evaluator = _start(*folders, '--mode=eval', '--eval_timeout=900', *QUICK)
+  trainer = _start(*folders, '--mode=train', *QUICK)
   assert script_jobs.finish(trainer)[0] == 0
   code, out, err = script_jobs.finish(evaluator)
   assert code == 0, err
-  steps = [json.loads(line)['step'] for line in (tmp_path / 'eval' / 'results.jsonl').read_text().splitlines()]
+  lines = (tmp_path / 'eval' / 'results.jsonl').read_text().splitlines()
+  steps = [json.loads(line)['step'] for line in lines]
   assert steps[-1] == 24
   assert steps == sorted(set(steps))
   assert (tmp_path / 'archive' / 'checkpoint').exists()
@@ -122,7 +128,8 @@ def test_eval_follows_a_model_dir_while_it_is_trained(tmp_path):
 
 def test_export_alone_writes_the_same_model(finished, tmp_path):
   model_dir, _ = finished
-  _in_process(f'--model_dir={model_dir}', '--mode=export', f'--export_dir={tmp_path}/export', '--export_to_tpu', *QUICK)
+  folders = (f'--model_dir={model_dir}', f'--export_dir={tmp_path}/export')
+  _in_process('--mode=export', *folders, '--export_to_tpu', *QUICK)
   first, second = (
     keras.models.load_model(folder / 'export' / 'model.keras') for folder in (model_dir, tmp_path)
   )
@@ -131,8 +138,8 @@ def test_export_alone_writes_the_same_model(finished, tmp_path):
   assert (tmp_path / 'export' / 'tpu' / 'saved_model.pb').exists()
 
 
-def test_a_job_needs_no_flags_of_its_model_to_be_read(finished, tmp_path):
-  """`QUICK` has a smaller network than the recipe for the digits."""
+def test_export_and_eval_take_the_model_from_the_jobs_record(finished, tmp_path):
+  """Without `QUICK`, so that the flags would build the recipe's larger network."""
   model_dir, _ = finished
   _in_process(f'--model_dir={model_dir}', '--mode=export', f'--export_dir={tmp_path}/export')
   first, second = (
@@ -159,7 +166,8 @@ def test_the_script_runs_by_its_path_and_help_is_quick():
 def test_a_wrong_flag_is_one_line_and_exit_code_1():
   code, out, err = script_jobs.finish(_start('--model_name=efficientnet-b9'))
   assert code == 1
-  assert err.splitlines()[-1].startswith("Error: Unknown model_name 'efficientnet-b9': did you mean")
+  message = "Error: Unknown model_name 'efficientnet-b9': did you mean"
+  assert err.splitlines()[-1].startswith(message)
   assert 'Traceback' not in err
 
 
@@ -177,7 +185,7 @@ def test_a_wrong_flag_is_one_line_and_exit_code_1():
     (['--gradient_accumulation_steps=7'], '--gradient_accumulation_steps=7'),
   ],
 )
-def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
+def test_wrong_input_gives_a_one_line_error(tmp_path, arguments, message):
   (tmp_path / 'empty').mkdir()
   arguments = [a.format(empty=tmp_path / 'empty') for a in arguments]
   if any(a.startswith('--data_dir') for a in arguments):
@@ -190,7 +198,7 @@ def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
 
 
 def _corrupted_digits(folder, change):
-  """A copy of the digits whose second training shard went through `change(list of records)`."""
+  """Copies the digits, with the second training shard changed by `change(list of records)`."""
   folder.mkdir()
   for path in tf.io.gfile.glob(os.path.join(digits.DATA_DIR, '*-of-*')):
     records = [r.numpy() for r in tf.data.TFRecordDataset(path)]
@@ -208,8 +216,8 @@ def _with(record, **features):
   return example.SerializeToString()
 
 
-def test_a_bad_record_is_named(tmp_path):
-  """Out of a job; `imagenet_input_test.py` and `bad_records_test.py` have all kinds of them."""
+def test_error_names_a_bad_record(tmp_path):
+  """`imagenet_input_test.py` and `bad_records_test.py` test all kinds of them."""
 
   def change(records):
     return [_with(r, encoded=b'no image') if i == 100 else r for i, r in enumerate(records)]
@@ -222,7 +230,7 @@ def test_a_bad_record_is_named(tmp_path):
   assert '\n' not in str(error.value)
 
 
-def test_a_truncated_shard_is_named(tmp_path):
+def test_error_names_a_truncated_shard(tmp_path):
   data_dir = _corrupted_digits(tmp_path / 'data', lambda records: records)
   shard = data_dir / 'train-00001-of-00004'
   shard.write_bytes(shard.read_bytes()[:-100])
@@ -231,20 +239,23 @@ def test_a_truncated_shard_is_named(tmp_path):
 
 
 def _train_on(data_dir, tmp_path):
-  """Two epochs' worth of steps, so that every record is met."""
+  """Trains for two epochs, so that every record is read."""
   _in_process(
-    f'--data_dir={data_dir}', f'--model_dir={tmp_path}/model', '--num_label_classes=10', '--nouse_bfloat16',
-    '--notranspose_input', '--input_image_size=32', '--num_train_images=1442', '--width_coefficient=0.25',
-    '--depth_coefficient=0.25', '--train_batch_size=128', '--train_steps=24', '--mode=train',
+    f'--data_dir={data_dir}', f'--model_dir={tmp_path}/model', '--num_label_classes=10',
+    '--nouse_bfloat16', '--notranspose_input', '--input_image_size=32', '--num_train_images=1442',
+    '--width_coefficient=0.25', '--depth_coefficient=0.25', '--train_batch_size=128',
+    '--train_steps=24', '--mode=train',
   )  # fmt: skip
 
 
 def test_a_model_dir_of_another_model_is_refused(finished):
   model_dir, _ = finished
-  with pytest.raises(ValueError, match='holds another model: its width_coefficient is 0.25, not 0.5'):
+  message = 'holds another model: its width_coefficient is 0.25, not 0.5'
+  with pytest.raises(ValueError, match=message):
     _in_process(f'--model_dir={model_dir}', *QUICK, '--width_coefficient=0.5')
 
 
 def test_a_loss_that_is_not_finite_stops_the_job(tmp_path):
+  diverging = ('--base_learning_rate=1e30', '--lr_warmup_epochs=0')
   with pytest.raises(ValueError, match='not finite in step .*--base_learning_rate'):
-    _in_process(f'--model_dir={tmp_path}', *QUICK, '--base_learning_rate=1e30', '--lr_warmup_epochs=0')
+    _in_process(f'--model_dir={tmp_path}', *QUICK, *diverging)

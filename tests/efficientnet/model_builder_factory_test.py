@@ -18,7 +18,7 @@ from tpu_utils import export, profile
 
 COUNTS = golden.read_json('counts.json')
 
-# Of each family, stages that show what it has and the others don't.
+# Stages with the features that are special to each family.
 STAGES = {
   'efficientnet-b0': ('r1_k3_s11_e1_i32_o16_se0.25', 'r2_k5_s22_e6_i16_o24_se0.25'),
   'efficientnet-lite0': ('r1_k3_s11_e1_i32_o16_se0.25', 'r2_k5_s22_e6_i16_o24_se0.25'),
@@ -66,7 +66,8 @@ def test_counts(name):
 def test_published_size_of_a_model_without_reference_counts():
   counts = profile.count(lambda: efficientnet.build_model('efficientnet-condconv-b0-8e-depth'))
   assert round(counts.parameters / 1e6, 1) == 39.7  # Official condconv/README.
-  # Its 614M must count more than convolutions and products, as the 402M and 413M for the 4e and 8e.
+  # The published 614M seem to count more than convolutions and matrix products, as do the 402M and
+  # 413M for 4e and 8e.
   assert counts.multiply_adds == pytest.approx(614e6, rel=0.02)
 
 
@@ -91,7 +92,7 @@ def test_published_size_of_a_model_without_reference_counts():
     ),
   ],
 )
-def test_counts_without_weights_are_those_of_the_graph(name, settings):
+def test_counts_without_weights_equal_those_of_the_graph(name, settings):
   model = efficientnet.build_model(name, **settings)
   weights = model.trainable_weights, model.non_trainable_weights
   sizes = [sum(int(np.prod(v.shape)) for v in w) for w in weights]
@@ -164,7 +165,8 @@ def test_outputs_without_top():
   for pooling, function in (('avg', np.mean), ('max', np.max)):
     model = efficientnet.build_model('efficientnet-b0', include_top=False, pooling=pooling, **TINY)
     model.set_weights(full.get_weights())
-    np.testing.assert_allclose(model(images), function(want['head_1x1'], axis=(1, 2)), rtol=1e-5, atol=1e-8)
+    pooled = function(want['head_1x1'], axis=(1, 2))
+    np.testing.assert_allclose(model(images), pooled, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize('name', ['efficientnet-b0', 'efficientnet-lite0'])
@@ -222,7 +224,7 @@ def test_scaling_by_overrides():
 
 
 @each_family
-def test_bfloat16_is_the_models_own(name):
+def test_bfloat16_model_leaves_the_global_policy(name):
   model = efficientnet.build_model(name, dtype_policy='mixed_bfloat16', image_size=64)
   assert keras.config.dtype_policy().name == 'float32'
   assert {v.dtype for v in model.weights} == {'float32'}
@@ -232,7 +234,7 @@ def test_bfloat16_is_the_models_own(name):
   logits = model(golden.images(64), training=False)
   assert str(keras.backend.standardize_dtype(logits.dtype)) == 'float32'
   want = golden.read_npz(f'logits_{name}_S64.npz')['logits']
-  # Weights nobody trained amplify rounding, Lite's most.
+  # Untrained weights amplify rounding, Lite's most.
   assert 1e-4 < golden.relative_error(logits, want) < 0.3
 
 
@@ -273,9 +275,9 @@ def test_training_pass_differs_by_drop_connect_and_dropout(name):
 
 @each_family
 def test_training_step_compiled_by_xla(name):
-  """The gradients of a TPU's compiler are those of the plain kernels, and no variable lacks one.
+  """XLA's gradients equal those of the plain kernels, and every variable has one.
 
-  In float64: rounding in float32 puts some value on the other side of a ReLU6's kink on some processors.
+  In float64, because on some processors float32 rounds a value across a ReLU6's kink.
   """
   model = tiny(name, survival_prob=0, dropout_rate=0, dtype_policy='float64')
   images = golden.images(32)
@@ -293,9 +295,10 @@ def test_training_step_compiled_by_xla(name):
 
 
 @each_family
-def test_only_condconv_needs_this_package_to_be_loaded(name):
+def test_only_condconv_needs_this_package_for_loading(name):
   copy = export.with_builtin_layers(tiny(name))
-  own = {type(layer).__name__ for layer in copy.layers if not type(layer).__module__.startswith('keras')}
+  classes = {type(layer) for layer in copy.layers}
+  own = {c.__name__ for c in classes if not c.__module__.startswith('keras')}
   assert own == ({'CondConv2D', 'DepthwiseCondConv2D'} if 'condconv' in name else set())
   np.testing.assert_array_equal(copy(golden.images(32)).shape, (2, 5))
 

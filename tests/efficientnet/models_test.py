@@ -1,4 +1,4 @@
-"""The list of models, as a user sees it."""
+"""The table of models: sizes, costs, published accuracies, and the script that prints it."""
 import subprocess
 import sys
 
@@ -18,7 +18,7 @@ def run(*arguments):
 
 def test_lists_every_model_once(monkeypatch):
   monkeypatch.setattr(profile, 'count', lambda build: profile.Counts(1, 2, 3))
-  listed = models.rows()
+  listed = list(models.rows())
   assert [row[0] for row in listed] == model_builder_factory.model_names()
   for name, parameters, multiply_adds, size, *_ in listed:
     assert (parameters, multiply_adds) == (1, 3)
@@ -26,7 +26,7 @@ def test_lists_every_model_once(monkeypatch):
 
 
 def test_counts():
-  listed = models.rows('efficientnet-*b1')
+  listed = list(models.rows('efficientnet-*b1'))
   assert len(listed) == 4
   for name, parameters, multiply_adds, size, *_ in listed:
     want = golden.read_json('counts.json').get(name)
@@ -41,6 +41,16 @@ def test_published_accuracies_are_of_models_that_exist():
   assert set(models.PUBLISHED) <= names
   assert {n for n in names if '-x-' not in n and '-h-' not in n} == set(models.PUBLISHED)
   assert all(70 < top_1 < 90 and source for top_1, source in models.PUBLISHED.values())
+
+
+def test_rows_are_counted_when_they_are_reached(monkeypatch):
+  counted = []
+  monkeypatch.setattr(
+    profile, 'count', lambda build: counted.append(build.args[0]) or profile.Counts(1, 2, 3)
+  )
+  listed = models.rows('efficientnet-b?')
+  assert next(listed).name == 'efficientnet-b0'
+  assert counted == ['efficientnet-b0']
 
 
 def test_pattern():

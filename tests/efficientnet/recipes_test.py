@@ -1,3 +1,4 @@
+"""Recipes: settings that the scripts accept, and the numbers of their sources."""
 import dataclasses
 import json
 import pathlib
@@ -41,7 +42,7 @@ OF_IMAGENET = [
 def test_settings_and_command_are_those_of_the_script(name):
   recipe = RECIPES[name]
   groups = GROUPS[recipe.script]
-  if name == 'digits_tuned':  # Freezing and the like need the checkpoint that the command names.
+  if name == 'digits_tuned':  # Fine-tuning needs the checkpoint that the command names.
     assert '--init_checkpoint=' in recipe.command
   recipe_checks.check_settings(recipe, groups)
   recipe_checks.check_command(recipe, recipe_checks.fields_of(groups))
@@ -52,9 +53,9 @@ def test_imagenet_holds_the_defaults_of_the_flags():
   fields = recipe_checks.fields_of(TRAINING)
   settings = RECIPES['imagenet'].settings
   assert settings == {flag: fields[flag].default for flag in settings}
-  # All that decide how it learns are named.
+  # It names every setting that affects training.
   learning = {field.name for field in dataclasses.fields(config.OptimizationConfig)}
-  not_used = {  # By RMSProp with the exponential schedule; or off.
+  not_used = {  # With RMSProp and the exponential schedule, or off by default.
     'nesterov', 'lr_step_epochs', 'decay_batch_norm', 'lars_weight_decay', 'lars_epsilon',
     'batch_norm_batch_size', 'gradient_clip_norm', 'gradient_accumulation_steps',
   }  # fmt: skip

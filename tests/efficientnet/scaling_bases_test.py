@@ -1,4 +1,4 @@
-"""The baselines of compound scaling: sizes as published, counts as built, scaled both ways."""
+"""Baselines of compound scaling: published sizes, and counts of scaled networks."""
 import numpy as np
 import pytest
 
@@ -7,8 +7,8 @@ from efficientnet import scaling_bases
 from tests import traced
 from tpu_utils import profile
 
-# Published parameters and multiply-adds; MobileNets: arXiv 1704.04861 Table 4, arXiv 1801.04381 Table 4 (4.2M and
-# 569M; 3.4M and 300M); ResNet-50: the counts of torchvision's network.
+# (parameters, multiply-adds). MobileNets: arXiv 1704.04861, Table 4 (4.2M and 569M), and
+# arXiv 1801.04381, Table 4 (3.4M and 300M). ResNet-50: counts of torchvision's network.
 PUBLISHED = {
   'mobilenet-v1': (4.2e6, 569e6),
   'mobilenet-v2': (3.5e6, 300e6),
@@ -22,14 +22,14 @@ def test_baselines_are_as_large_as_published(base, published):
   assert (found.parameters, found.multiply_adds) == pytest.approx(published, rel=0.01)
 
 
-def test_efficientnets_are_those_of_their_names():
+def test_efficientnets_are_those_of_build_model():
   for name, size in (('efficientnet-b1', None), ('efficientnet-lite0', 64)):
     want = profile.count(lambda n=name, s=size: efficientnet.build_model(n, image_size=s))
     assert scaling_bases.count(name, size) == want
 
 
 @pytest.mark.parametrize('base', ['efficientnet-b0', 'mobilenet-v1', 'mobilenet-v2', 'resnet-50'])
-def test_what_is_built_is_what_was_counted(base):
+def test_counts_equal_those_of_the_built_network(base):
   scaled = {'width_coefficient': 0.3, 'depth_coefficient': 0.4, 'num_classes': 7}
   model = scaling_bases.build_model(base, image_size=40, **scaled)
   found = scaling_bases.count(base, 40, **scaled)
@@ -48,7 +48,8 @@ def test_shortcuts_and_stages_of_resnet_50():
   model = scaling_bases.build_model('resnet-50', 10, 32)
   names = [layer.name for layer in model.layers]
   assert sum(name.endswith('_add') for name in names) == 16
-  assert [n for n in names if n.endswith('_conv2d_3')] == [f'stages_{i}_0_conv2d_3' for i in range(4)]
+  shortcuts = [name for name in names if name.endswith('_conv2d_3')]
+  assert shortcuts == [f'stages_{i}_0_conv2d_3' for i in range(4)]
 
 
 def test_unknown_names_and_fields():

@@ -1,7 +1,7 @@
-"""The pieces of a training step, put together plainly, repeat the official training.
+"""A training step that is built from our public pieces repeats the official training.
 
-Every learning rate, loss, logit, gradient, variable, optimizer slot and moving average of six steps is
-compared with what the official code computed.
+Every learning rate, loss, logit, gradient, variable, optimizer slot and moving average of six steps
+is compared with the official code's.
 """
 import functools
 
@@ -14,7 +14,7 @@ from tpu_utils import batch_norm, losses
 
 
 class Training:
-  """The official training step from our public pieces, on any strategy."""
+  """Official training step built from our public pieces, on any strategy."""
 
   def __init__(self, recording, strategy):
     self.recording, self.strategy = recording, strategy
@@ -32,7 +32,7 @@ class Training:
     return trajectory.state_of(self.model, self.optimizer, self.average)
 
   def run_step(self, step):
-    """One step on the recording's batch; returns (outputs for `check_outputs`, {path: gradient})."""
+    """Trains on the recording's batch; returns (arguments of `check_outputs`, {path: gradient})."""
     replicas = self.strategy.num_replicas_in_sync
     shards = {k: np.split(v, replicas) for k, v in self.recording.batch(step).items()}
     batch = self.strategy.experimental_distribute_values_from_function(
@@ -85,7 +85,7 @@ def check_training(recording, strategy):
 
 @functools.cache
 def trained(case):
-  """A training that passed every check, on one device."""
+  """Trains on one device, checks every step, and returns the training."""
   return check_training(trajectory.Recording(case), tf.distribute.get_strategy())
 
 
@@ -95,14 +95,14 @@ def test_repeats_the_official_training(case):
 
 
 @pytest.mark.slow
-def test_two_replicas_with_joint_batch_norm_repeat_it_too(two_replicas):
+def test_two_replicas_with_joint_batch_norm_repeat_it(two_replicas):
   training = check_training(trajectory.Recording('rmsprop_exponential'), two_replicas)
   for variable in training.model.variables:
     np.testing.assert_array_equal(*two_replicas.experimental_local_results(variable.value))
 
 
 @pytest.mark.parametrize('kind', ['var', 'ema', 'slot:rms', 'slot:momentum'])
-def test_one_per_cent_off_in_one_array_does_not_pass(kind):
+def test_a_difference_of_one_per_cent_in_one_array_fails(kind):
   training = trained('rmsprop_exponential')
   recording, model, state = training.recording, training.model, training.state()
   recording.check_state(5, model, state)

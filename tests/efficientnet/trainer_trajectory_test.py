@@ -1,7 +1,6 @@
-"""The trainer that the flags make repeats the official training.
+"""The trainer repeats the official training, with the settings that `efficientnet.main` reads.
 
-`train_trajectory_test.py` shows it for the pieces, put together plainly; this is the real thing, from the
-settings that `efficientnet.main` reads.
+`train_trajectory_test.py` tests the same for the trainer's pieces.
 """
 import numpy as np
 import pytest
@@ -50,7 +49,7 @@ def _iterator(recording, trainer):
 
 
 def _state(trainer):
-  """What a checkpoint holds, {(kind, path): array} as the recording names it."""
+  """Returns a checkpoint's arrays with the recording's names, {(kind, path): array}."""
   state = {}
   for name, variable in trainer.variables().items():
     kind, path = name.split('/', 1)
@@ -82,5 +81,5 @@ def test_the_trainer_repeats_the_official_training(case):
 
 @pytest.mark.slow
 def test_two_replicas_repeat_it_when_the_official_batch_norm_spans_them(two_replicas):
-  """As it does under LARS, and only there: `make_trainer` sets the groups."""
+  """Which it does only with LARS; `make_trainer` sets the groups."""
   _check_training('lars_poly', two_replicas)

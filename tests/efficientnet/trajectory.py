@@ -1,8 +1,8 @@
-"""Six steps of the official training step, recorded, and how to compare a training of ours with them.
+"""Recordings of six official training steps, and comparisons of our training with them.
 
-A recording is `tests/goldens/efficientnet/train_trajectory_<case>.npz`. `Recording` gives everything
-that a training needs to repeat it (settings, model with its first weights, batches), and checks what
-came out of each step.
+A recording is `tests/goldens/efficientnet/train_trajectory_<case>.npz`. `Recording` provides
+everything that is needed to repeat it (settings, model with initial weights, batches), and checks
+the results of each step.
 """
 import json
 import pathlib
@@ -17,18 +17,17 @@ from tpu_utils import ema, optimizers, schedules
 FOLDER = pathlib.Path(__file__).parent.parent / 'goldens' / 'efficientnet'
 CASES = ('rmsprop_exponential', 'momentum_cosine', 'lars_poly')
 
-
-# Largest differences allowed, by optimizer: of logits and loss (absolute), and of arrays (relative to
-# the array's root mean square). From the README of the goldens; rounding alone makes LARS with its large
-# learning rate drift, so the last two of its six steps are compared loosely.
+# Largest differences: absolute for logits and loss, relative to the root mean square for arrays.
+# From the README of the goldens. With LARS' large learning rate, rounding alone makes a training
+# drift, so the last two of its six steps are compared loosely.
 _CLOSE = {'logits': 1e-3, 'loss': 1e-4, 'arrays': 1e-3}
 _LOOSE = {'logits': 3e-2, 'loss': 3e-3, 'arrays': 3e-2}
-# Some betas have a true gradient of zero and show noise of 1e-7; nothing smaller than this is compared.
+# Allowed in addition: some betas have a true gradient of zero, and noise of 1e-7 in its place.
 _FLOOR = 2e-6
 
 
 def state_of(model, optimizer, average):
-  """{(kind, path): array} of a training; kind is 'var', 'ema' or 'slot:<slot>'."""
+  """Returns {(kind, path): array} of a training; kind is 'var', 'ema' or 'slot:<slot>'."""
   state = {('var', v.path): v.numpy() for v in model.weights}
   state |= {('ema', path): shadow.numpy() for path, shadow in average.variables.items()}
   for name, variable in optimizer.variables.items():
@@ -38,23 +37,22 @@ def state_of(model, optimizer, average):
 
 
 class Recording:
-  """One recorded training."""
+  """Recorded training.
+
+  Args:
+    case: one of `CASES`.
+  """
 
   def __init__(self, case):
     with np.load(FOLDER / f'train_trajectory_{case}.npz') as data:
       self.data = dict(data)
     self.config = json.loads(str(self.data['config_json']))
     self.steps = self.config['steps']
-    self._index = {
-      key: i for i, key in enumerate(map(
-        _without_suffix, self.data['variable_kinds'], self.data['variable_names']
-      ))
-    }
-
-  # What a training needs.
+    keys = map(_without_suffix, self.data['variable_kinds'], self.data['variable_names'])
+    self._index = {key: i for i, key in enumerate(keys)}
 
   def build_model(self):
-    """The model with the recording's first weights. Call in the strategy's scope."""
+    """Builds the model with the recording's initial weights; called in the strategy's scope."""
     c = self.config
     model = efficientnet.build_model(
       c['model_name'], num_classes=c['num_classes'], image_size=c['input_size'],
@@ -68,7 +66,7 @@ class Recording:
     return model
 
   def official_names(self, model):
-    """{variable.path: official name in this recording}."""
+    """Returns {variable.path: official name in this recording}."""
     rules = names.rules(model, [name for kind, name in self._index if kind == 'var'])
     return {path: rule.name for path, rule in rules.items()}
 
@@ -97,7 +95,7 @@ class Recording:
     return ema.ExponentialMovingAverage(self.config['moving_average_decay'])
 
   def batch(self, step):
-    """The batch of a step (from 0): {'images', 'labels'}."""
+    """Returns the batch of a step, counted from 0, as {'images', 'labels'}."""
     c = self.config
     size = c['input_size']
     images = np.random.default_rng(step + c['x_seed_offset']).normal(
@@ -109,13 +107,13 @@ class Recording:
     labels = np.eye(c['num_classes'], dtype=np.float32)[classes]
     return {'images': images.astype(np.float32), 'labels': labels}
 
-  # What came out. Each check raises AssertionError; steps count from 0.
+  # The checks raise AssertionError; steps count from 0.
 
   def limits(self, step):
     return _LOOSE if self.config['optimizer'] == 'lars' and step >= 4 else _CLOSE
 
   def check_outputs(self, step, learning_rate, cross_entropy, total_loss, logits):
-    """What a step computed before its update."""
+    """Checks a step's values from before its update."""
     limits, data = self.limits(step), self.data
     self.check_learning_rate(step, learning_rate)
     self.check_loss(step, cross_entropy, total_loss)
@@ -132,7 +130,7 @@ class Recording:
       )
 
   def check_gradients(self, step, model, gradients):
-    """Gradients of the total loss at a step, {path: array}."""
+    """Checks the gradients of the total loss at a step, {path: array}."""
     names, data = self.official_names(model), self.data
     order = {str(name): i for i, name in enumerate(data['gradient_names'])}
     assert {names[path] for path in gradients} == set(order)
@@ -144,19 +142,19 @@ class Recording:
       )
 
   def check_gradient_norm(self, step, norm):
-    """The joint norm of all gradients of a step."""
+    """Checks the joint norm of all gradients of a step."""
     expected = np.linalg.norm(self.data['gradient_l2'][step])
     np.testing.assert_allclose(norm, expected, rtol=self.limits(step)['arrays'])
 
   def check_start(self, model, state):
-    """The state before the first step: {(kind, path): array}, see `state_of`."""
+    """Checks the state before the first step, {(kind, path): array}; see `state_of`."""
     for key, array, i in self._recorded(model, state):
       got = np.mean(array, dtype=np.float64), np.linalg.norm(array.astype(np.float64))
       expected = self.data['init_mean'][i], self.data['init_l2'][i]
       np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-9, err_msg=str(key))
 
   def check_state(self, step, model, state):
-    """Every variable, slot and average after a step."""
+    """Checks every variable, slot and average after a step."""
     data, tolerance = self.data, self.limits(step)['arrays']
     names = self.official_names(model)
     whole = {
@@ -184,7 +182,7 @@ class Recording:
       yield key, state[key], self._index[name]
 
   def _check_array(self, what, tolerance, array, first8, l2):
-    """Compares the first elements and the norm of an array; returns the limit it used."""
+    """Compares the first elements and the norm of an array; returns the limit that was used."""
     limit = tolerance * l2 / np.sqrt(array.size) + _FLOOR
     first8 = first8[:array.size]  # Shorter arrays are padded with NaN.
     np.testing.assert_allclose(
@@ -196,5 +194,5 @@ class Recording:
 
 
 def _without_suffix(kind, name):
-  """(kind, name of the model variable); slots and averages have one more part in their names."""
+  """Returns (kind, name of the variable); names of slots and averages have one more part."""
   return str(kind), str(name if kind == 'var' else name.rsplit('/', 1)[0])

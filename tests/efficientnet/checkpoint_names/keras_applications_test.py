@@ -1,4 +1,4 @@
-"""Weights of `keras.applications` give its logits, whatever they were saved as."""
+"""Weights of `keras.applications` in each file format give its logits."""
 import keras
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ IMAGENET_MEAN, IMAGENET_STDDEV = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def peer(**settings):
-  """EfficientNetB0 of keras.applications with the weights of the reference numbers."""
+  """Builds EfficientNetB0 of keras.applications with the weights of the reference numbers."""
   keras.backend.clear_session()
   model = keras.applications.EfficientNetB0(
     weights=None, classifier_activation=None, input_shape=(64, 64, 3), **settings
@@ -49,7 +49,7 @@ def test_without_top(tmp_path):
     efficientnet.build_model('efficientnet-b0', image_size=64, weights=path)
 
 
-def test_normalisation_of_the_file_replaces_the_models(tmp_path):
+def test_the_files_normalisation_replaces_the_models(tmp_path):
   original = peer()
   layer = original.get_layer('normalization')
   layer.set_weights([np.float32([0.1, 0.2, 0.3]), np.float32([0.04, 0.09, 0.16]), np.int32(0)])
@@ -58,7 +58,7 @@ def test_normalisation_of_the_file_replaces_the_models(tmp_path):
   original.save_weights(path)
   images = golden.images(64)
   model = efficientnet.build_model('efficientnet-b0', image_size=64)
-  model.predict(images, verbose=0)  # Traced with the normalisation of before.
+  model.predict(images, verbose=0)  # Traced with the model's own normalisation.
   report = weights.load(model, path)
   assert 'mean_rgb 25.5, 51, 76.5; stddev_rgb 51, 76.5, 102.' in report.table()
   want = original.predict(images, verbose=0)
@@ -67,7 +67,7 @@ def test_normalisation_of_the_file_replaces_the_models(tmp_path):
 
 @pytest.mark.parametrize('in_file', [IMAGENET_STDDEV, np.square(IMAGENET_STDDEV)])
 def test_the_published_variances_are_standard_deviations(in_file):
-  """Both say ImageNet's: what the published files hold, and what a variance should be."""
+  """The published files' values and correct variances both give ImageNet's deviations."""
   tensors = {
     'normalization_1/mean': np.float32(IMAGENET_MEAN),
     'normalization_1/variance': np.float32(in_file),
@@ -89,7 +89,7 @@ def test_weights_of_another_network(tmp_path):
 
 
 def test_own_exports_load_back(tmp_path):
-  """A `.keras` file of one of our models has our names."""
+  """A `.keras` file of one of our models has our own names."""
   model = efficientnet.build_model('efficientnet-lite0', image_size=32, num_classes=3)
   model.save(tmp_path / 'own.keras')
   loaded = efficientnet.build_model(

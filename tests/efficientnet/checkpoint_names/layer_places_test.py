@@ -1,4 +1,4 @@
-"""Stages are found by changes between blocks, also if a narrow network rounds channels alike."""
+"""Stages and parts of blocks, also if a narrow network rounds channels to the same number."""
 import pytest
 
 import efficientnet

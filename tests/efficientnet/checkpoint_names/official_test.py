@@ -1,4 +1,4 @@
-"""Names from variable paths alone: any object with `name` and `weights` will do for a model."""
+"""Official names from variable paths; an object with `name` and `weights` serves as model."""
 import types
 
 import pytest
@@ -45,8 +45,8 @@ def test_cond_conv_names_of_one_run():
 
 
 @pytest.mark.parametrize('scope', ['m/model/', 'm/', 'm/model_1/', ''])
-def test_cond_conv_kernels_are_found_by_their_order(scope):
-  # A second network in the same process counts on: from 9 on numbers get a digit more.
+def test_cond_conv_kernels_are_identified_by_their_order(scope):
+  # A second network in the same process continues the numbers, which get two digits.
   def renumbered(name):
     block, layer, variable = name.removeprefix('m/model/').split('/')
     kind, _, number = layer.partition('conv2d')

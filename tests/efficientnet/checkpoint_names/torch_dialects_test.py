@@ -1,4 +1,4 @@
-"""State dicts of timm and efficientnet_lite_pytorch: names, values, logits, in both directions."""
+"""State dicts of timm, efficientnet_pytorch and torchvision: loading, saving, logits."""
 import importlib.util
 import json
 import subprocess
@@ -15,7 +15,7 @@ from tpu_utils import weights
 from tpu_utils.weights import torch_files
 
 SYMMETRIC = {'padding': 'symmetric', 'batch_norm_epsilon': 1e-5}
-# timm's network -> ours, and the settings that a state dict does not hold.
+# {torch network: (our model, settings that a state dict does not contain)}.
 PEERS = {
   'tf_efficientnet_b0': ('efficientnet-b0', {}),
   'efficientnet_b0': ('efficientnet-b0', SYMMETRIC),
@@ -57,8 +57,8 @@ def test_logits(tmp_path, name):
     np.testing.assert_array_equal(value, tensors[key])
 
 
-def test_the_other_dialect(tmp_path):
-  """Names of efficientnet_pytorch and its kin; both directions."""
+def test_names_of_efficientnet_pytorch(tmp_path):
+  """They load, and `save_torch` writes them back."""
   tensors = values(golden.read_json('pretrained_lite0_peer.json')['shapes'])
   path = tmp_path / 'model.safetensors'
   torch_files.write(path, {f'module.{name}': value for name, value in tensors.items()})
@@ -94,7 +94,7 @@ def test_torchvision_pads_symmetrically(tmp_path, name, epsilon):
   torch_files.write(tmp_path / 'm.safetensors', state_dict('torchvision_efficientnet_b0'))
   small = {'width_coefficient': 0.25, 'depth_coefficient': 0.1, 'image_size': 32}
   message = (
-    "is of torchvision, which has padding 'symmetric' "
+    "is from torchvision, which has padding 'symmetric' "
     f".*with padding='symmetric', batch_norm_epsilon={epsilon}"
   )
   with pytest.raises(ValueError, match=message):
@@ -103,19 +103,19 @@ def test_torchvision_pads_symmetrically(tmp_path, name, epsilon):
 
 def test_epsilon_of_another_kind_is_refused(tmp_path):
   torch_files.write(tmp_path / 'm.safetensors', state_dict('torchvision_efficientnet_b0'))
-  with pytest.raises(ValueError, match="built with 'symmetric' and 0.001, nothing was loaded"):
+  with pytest.raises(ValueError, match="built with 'symmetric' and 0.001; nothing was loaded"):
     efficientnet.build_model(
       'efficientnet-b0', image_size=32, weights=tmp_path / 'm.safetensors', padding='symmetric'
     )
 
 
-def test_names_count_more_than_the_name_of_the_file(tmp_path):
-  """efficientnet_lite_pytorch has timm's padding of the other name."""
+def test_variable_names_override_the_file_name(tmp_path):
+  """By its file name the network would be timm's, with symmetric padding."""
   path = tmp_path / 'efficientnet_lite0.safetensors'
   torch_files.write(path, values(golden.read_json('pretrained_lite0_peer.json')['shapes']))
   model = efficientnet.build_model('efficientnet-lite0', image_size=32)
   weights.load(model, path)
-  message = "is of efficientnet_pytorch, which has padding 'same' and epsilon 0.001"
+  message = "is from efficientnet_pytorch, which has padding 'same' and epsilon 0.001"
   with pytest.raises(ValueError, match=message):
     weights.load(efficientnet.build_model('efficientnet-lite0', image_size=32, **SYMMETRIC), path)
 
@@ -126,7 +126,7 @@ def test_unknown_dialect():
     torch_dialects.torch_state_dict(model, 'tim')
 
 
-def test_record_of_hugging_face_beside_the_weights(tmp_path):
+def test_hugging_faces_config_next_to_the_weights(tmp_path):
   torch_files.write(tmp_path / 'model.safetensors', state_dict('efficientnet_lite0'))
   record = {
     'architecture': 'tf_efficientnet_lite0',
@@ -143,7 +143,7 @@ def test_record_of_hugging_face_beside_the_weights(tmp_path):
     weights.load(model, tmp_path)
 
 
-def test_half_a_state_dict_and_another_networks(tmp_path):
+def test_incomplete_state_dict_and_that_of_another_network(tmp_path):
   tensors = state_dict('efficientnet_lite0')
   half = dict(list(tensors.items())[: len(tensors) // 2])
   path = tmp_path / 'half.safetensors'
@@ -181,7 +181,7 @@ def test_networks_that_torch_does_not_have(tmp_path):
     weights.save_torch(model, tmp_path / 'm.safetensors')
 
 
-# In a process of its own: what comes with timm does not bear TensorFlow beside it.
+# In a separate process, because timm's dependencies and TensorFlow crash each other in one.
 PEER = """
 import sys, numpy, torch
 name, state_dict, images, logits = sys.argv[1:]
@@ -203,8 +203,8 @@ numpy.save(logits, found.numpy())
   reason='torch or timm is not installed',
 )
 @pytest.mark.parametrize('name', PEERS)
-def test_the_peer_itself(tmp_path, name):
-  """Where they are installed: their programs load what we write, and give our logits."""
+def test_the_torch_network_gives_our_logits(tmp_path, name):
+  """With the weights that we write."""
   model_name, settings = PEERS[name]
   model = efficientnet.build_model(model_name, image_size=64, **settings, **PLAIN)
   for variable in model.weights:

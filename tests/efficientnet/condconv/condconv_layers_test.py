@@ -1,4 +1,4 @@
-"""CondConv layers against ordinary convolutions, one example at a time with its own mixed kernel."""
+"""CondConv layers against ordinary convolutions of each example with its own mixed kernel."""
 import keras
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def examples(batch=3, height=9, width=8):
 
 
 def by_example(layer, inputs, routing_weights):
-  """What the layer should compute, as Equation 2 of the paper says it."""
+  """Computes the layer's outputs by Equation 2 of the paper."""
   is_depthwise = isinstance(layer, condconv_layers.DepthwiseCondConv2D)
   experts = layer.depthwise_condconv_kernel if is_depthwise else layer.condconv_kernel
   shape = (EXPERTS, *layer.kernel_size, CHANNELS, 1 if is_depthwise else FILTERS)
@@ -87,7 +87,7 @@ def test_sizes_may_be_open(kind):
 
 
 @both_layers
-def test_multiply_adds_are_those_of_one_convolution_and_the_mix(kind):
+def test_multiply_adds_are_those_of_one_convolution_and_the_mixing(kind):
   inputs = keras.Input((8, 6, CHANNELS)), keras.Input((EXPERTS,))
   model = keras.Model(inputs, make_layer(kind, 3, padding='same', use_bias=False)(*inputs))
   kernel = 9 * CHANNELS * (FILTERS if kind == 'CondConv2D' else 1)
@@ -123,7 +123,8 @@ def test_experts_from_a_seeded_initializer_repeat_and_differ():
 
 @both_layers
 def test_config_and_precision(kind):
-  layer = make_layer(kind, (3, 1), strides=2, padding='same', use_bias=False, dtype='mixed_bfloat16')
+  settings = {'strides': 2, 'padding': 'same', 'use_bias': False, 'dtype': 'mixed_bfloat16'}
+  layer = make_layer(kind, (3, 1), **settings)
   again = type(layer).from_config(layer.get_config())
   assert again.get_config() == layer.get_config()
   inputs, routing_weights = examples()

@@ -1,4 +1,4 @@
-"""The depthwise convolution and its own kernel gradient against TensorFlow's."""
+"""The depthwise convolution and its kernel gradient against TensorFlow's."""
 import numpy as np
 import pytest
 import tensorflow as tf
