@@ -24,9 +24,7 @@ class ModelConfig(script.ModelConfig):
   """Network."""
 
   model_name: str = setting('resnext-50-32x4d', 'The model; a wrong name lists the nearest.')
-  cardinality: int = setting(
-    None, 'Paths of a block; overrides the name.', type=int, at_least=1
-  )
+  cardinality: int = setting(None, 'Paths of a block; overrides the name.', type=int, at_least=1)
   base_width: int = setting(None, 'Width of a path; overrides the name.', type=int, at_least=1)
   width: int = setting(None, 'Width of the first stage; the paper has 64.', type=int, at_least=1)
   stem_width: int = setting(None, 'Channels of the stem; the paper has 64.', type=int, at_least=1)

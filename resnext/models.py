@@ -45,7 +45,7 @@ class ModelsConfig(settings.Checked):
 
 
 def table(names: Iterable[str]) -> str:
-  """Formats the list of networks, with progress on standard error: counting takes a second each.
+  """Formats the list of networks; shows progress on standard error, as counting takes seconds.
 
   Raises:
     ValueError: an unknown name, with the nearest ones.
