@@ -139,6 +139,11 @@ def _plain(baseline):
       f'--model_name={baseline} has {params.cardinality} paths; the experiment starts from a plain '
       'network, such as resnet-50.'
     )
+  if params.stem == 'deep':
+    raise ValueError(
+      f'--model_name={baseline} has a deep stem; the experiment starts from a plain network, such '
+      'as resnet-50.'
+    )
   return int(baseline.split('-')[1]), params.base_width
 
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 CLASSIFIER = 'fc/'
 _PATH_NUMBER = re.compile(r'_path(\d+)(?=_)')
 _BLOCK = re.compile(r'(layer\d+)_(\d+)_(.+)')
+# Tensors of Lua's form (b): stage.block.1.1 is a block's body; in it, 1 is the table of paths
+# (1.path.layer.field), 3 the convolution after them and 4 its batch norm.
+_LUA_PATH = re.compile(r'(\d+\.\d+\.1\.1)\.1\.(\d+)\.(\d+\.\w+)')
+_LUA_AFTER_PATHS = re.compile(r'(\d+\.\d+\.1\.1)\.([34])\.(\w+)')
 _TORCH_VARIABLES = {
   'kernel': 'weight',
   'bias': 'bias',
@@ -116,11 +120,6 @@ def merge_lua_paths(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarra
   return merged
 
 
-# stage.block.1.1 (the body), .1 (the table of paths), .path, .layer.field
-_LUA_PATH = re.compile(r'(\d+\.\d+\.1\.1)\.1\.(\d+)\.(\d+\.\w+)')
-_LUA_AFTER_PATHS = re.compile(r'(\d+\.\d+\.1\.1)\.([34])\.(\w+)')
-
-
 def _rules(model, name_of):
   """Returns {variable path: rule} for files in Torch's layout and form (c).
 
@@ -186,12 +185,12 @@ def _lua_positions(model):
   return position
 
 
-def _positions(body, shortcut, *parts, first=1, **others):
+def _positions(body, shortcut, *parts, **others):
   """Returns {part: position} for a block with a `body` of convolutions, norms and ReLUs."""
-  numbers = {}
+  numbers, number = {}, 1
   for part in parts:
-    numbers[part] = f'{body}.{first}'
-    first += 1 if part.startswith('conv') else 2  # A ReLU follows each norm, except a last one.
+    numbers[part] = f'{body}.{number}'
+    number += 1 if part.startswith('conv') else 2  # A ReLU follows each norm, except a last one.
   return {**numbers, 'downsample_0': f'{shortcut}.1', 'downsample_1': f'{shortcut}.2', **others}
 
 

@@ -21,7 +21,7 @@ from tpu_utils.images.spec import Augmentation
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(script.ModelConfig):
-  """Network."""
+  """Network settings."""
 
   model_name: str = setting('resnext-50-32x4d', 'The model; a wrong name lists the nearest.')
   cardinality: int = setting(None, 'Paths of a block; overrides the name.', type=int, at_least=1)

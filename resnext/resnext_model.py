@@ -128,7 +128,6 @@ def build_network(
   images: keras.KerasTensor,
   params: NetworkParams,
   dtype: str | keras.DTypePolicy = 'float32',
-  with_head: bool = True,
 ) -> dict[str, keras.KerasTensor]:
   """Builds the graph of a network.
 
@@ -137,7 +136,6 @@ def build_network(
     params: the architecture.
     dtype: Keras dtype policy or its name. With a 16-bit policy, normalisation and classifier still
       compute in float32.
-    with_head: False ends at the endpoint `features`.
 
   Returns:
     {endpoint: Keras tensor}: `conv1`, `bn1`, `relu` and `maxpool` of the stem, each block
@@ -154,16 +152,15 @@ def build_network(
     dtype=full_dtype,
   )(images)
   endpoints = _features(x, params, layers.LayerMaker(policy))
-  if with_head:
-    x = keras.layers.GlobalAveragePooling2D(
-      data_format='channels_last', name='avgpool', dtype=full_dtype
-    )(endpoints['features'])
-    endpoints['avgpool'] = x
-    if params.num_classes:
-      endpoints['fc'] = keras.layers.Dense(
-        params.num_classes,
-        kernel_initializer=layers.dense_kernel_initializer(),
-        name='fc',
-        dtype=full_dtype,
-      )(x)
+  x = keras.layers.GlobalAveragePooling2D(
+    data_format='channels_last', name='avgpool', dtype=full_dtype
+  )(endpoints['features'])
+  endpoints['avgpool'] = x
+  if params.num_classes:
+    endpoints['fc'] = keras.layers.Dense(
+      params.num_classes,
+      kernel_initializer=layers.dense_kernel_initializer(),
+      name='fc',
+      dtype=full_dtype,
+    )(x)
   return endpoints

@@ -99,6 +99,7 @@ def test_a_small_experiment(tmp_path, capsys):
     (['--cardinalities=1'], '--cardinalities=1 must begin with 1, the plain network, and list'),
     (['--cardinalities=1,x'], '--cardinalities=1,x must be whole numbers'),
     (['--model_name=resnext-29-8x64d'], 'has 8 paths; the experiment starts from a plain network'),
+    (['--model_name=resnet-50d'], 'has a deep stem; the experiment starts from a plain network'),
     (['--cardinality=8'], '--cardinality is varied by the experiment'),
     (['--cardinalities=1,4096'], '4096 paths of one channel'),
   ],
