@@ -1,11 +1,11 @@
 """ResNeXt (arXiv 1611.05431): residual networks of aggregated transformations, and ResNets.
 
     import resnext
-    model = resnext.build_model('resnext-50-32x4d')            # float32 images in [0, 255] -> logits
-    features = resnext.feature_extractor('resnext-50-32x4d')   # -> {'reduction_1': ..., 'features': ...}
+    model = resnext.build_model('resnext-50-32x4d')  # float32 images in [0, 255] -> logits
+    maps = resnext.feature_extractor('resnext-50-32x4d')  # -> {'reduction_1': ..., 'features': ...}
 
-Importing the package imports nothing else: TensorFlow is loaded by the first use of a name below, so
-that the scripts can answer `--help` at once.
+TensorFlow is imported only when one of the names below is first used, so that the scripts answer
+`--help` at once.
 """
 from tpu_utils import lazy
 from tpu_utils.weights.name_map import register

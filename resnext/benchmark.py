@@ -1,13 +1,13 @@
-"""Times a network against the same one with Keras' grouped convolutions, and against torchvision's.
+"""Times a network against Keras' grouped convolutions and against torchvision.
 
-    python -m resnext.benchmark                                    # ResNeXt-50 32x4d, 224 pixels, batch 8
+    python -m resnext.benchmark  # ResNeXt-50 (32x4d), 224 pixels, batch size 8
     python -m resnext.benchmark --model_name=resnet-50 --peers=torchvision
 
-The contestants take turns, each round in the other direction, and what counts is the ratio of the
-medians. Nothing else may run meanwhile. One device, random images, SGD with momentum; TensorFlow
-without XLA, torch with its faster memory layout (channels last), in a process of its own because the
-two libraries crash each other in one. Keras compiles each of its grouped convolutions with XLA and takes
-minutes for a step on a CPU; hence --keras_rounds.
+The contestants take turns, in reverse order every other round; compare the ratios of their medians.
+Nothing else should run meanwhile. One device, random images, SGD with momentum. TensorFlow runs
+without XLA. torch runs in channels-last layout, its faster one, and in a separate process, because
+the two libraries crash each other in one. Keras compiles each of its grouped convolutions with XLA
+and takes minutes for a training step on a CPU; hence --keras_rounds.
 """
 import dataclasses
 
@@ -19,7 +19,7 @@ from tpu_utils.command_line.settings import setting
 from tpu_utils.names import check_name
 
 PEERS = ('keras', 'torchvision')
-# Our names of torchvision's networks.
+# {our name: torchvision's name}.
 TORCHVISION = {
   'resnet-50': 'resnet50',
   'resnet-101': 'resnet101',
@@ -32,14 +32,16 @@ TORCHVISION = {
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig(settings.Checked):
-  """What is timed."""
+  """Contestants and number of rounds."""
 
   model_name: str = setting('resnext-50-32x4d', 'Network to time.')
-  peers: str = setting('keras,torchvision', 'What to time it against, separated by commas.')
+  peers: str = setting('keras,torchvision', 'Contestants besides ours, separated by commas.')
   image_size: int = setting(224, 'Pixels a side.', at_least=32)
-  batch_size: int = setting(8, 'Images a step.', at_least=1)
-  rounds: int = setting(10, 'Times each contestant runs.', at_least=1)
-  keras_rounds: int = setting(1, 'Times the network with Keras\' convolutions trains.', at_least=1)
+  batch_size: int = setting(8, 'Images per step.', at_least=1)
+  rounds: int = setting(10, 'Timed runs of each contestant.', at_least=1)
+  keras_rounds: int = setting(
+    1, "Timed training steps of the network with Keras' convolutions.", at_least=1
+  )
 
   def __post_init__(self):
     super().__post_init__()
@@ -47,14 +49,22 @@ class BenchmarkConfig(settings.Checked):
       check_name('--peers', peer, PEERS)
     if 'torchvision' in self.peer_list():
       check_name('--model_name with the peer torchvision', self.model_name, TORCHVISION)
-    network_params.from_name(self.model_name)  # A wrong name is told before TensorFlow is imported.
+    network_params.from_name(self.model_name)  # Reports a wrong name before TensorFlow's import.
 
-  def peer_list(self):
+  def peer_list(self) -> list[str]:
+    """Returns the names in `peers`."""
     return self.peers.split(',') if self.peers else []
 
 
-def benchmark(config):
-  """Returns {'training step' or 'inference': {'ours' or a peer: median seconds}}."""
+def benchmark(config: BenchmarkConfig) -> dict[str, dict[str, float]]:
+  """Times the contestants.
+
+  Returns:
+    {'training step' or 'inference': {'ours' or a peer: median seconds}}.
+
+  Raises:
+    ValueError: torchvision's process fails.
+  """
   import tensorflow as tf
 
   from resnext import resnext_builder
@@ -73,8 +83,8 @@ def benchmark(config):
   if 'torchvision' not in peers:
     return _take_turns(train, infer, config)
   arguments = (TORCHVISION[config.model_name], str(config.batch_size), str(config.image_size))
-  mend = 'install torchvision beside this package, or leave it out with --peers=keras'
-  with PeerProcess('resnext.benchmark_torchvision', arguments, mend) as process:
+  remedy = 'install torchvision, or leave it out with --peers=keras'
+  with PeerProcess('resnext.benchmark_torchvision', arguments, remedy) as process:
     train['torchvision'] = lambda: process.run('train')
     infer['torchvision'] = lambda: process.run('infer')
     return _take_turns(train, infer, config)
@@ -91,7 +101,7 @@ def _take_turns(train, infer, config):
   }
 
 
-def run(resolved: settings.Resolved):
+def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their ratios."""
   (config,) = resolved
   print(f'{config.model_name}, batch {config.batch_size}, median of {config.rounds} rounds')

@@ -1,4 +1,4 @@
-"""The other process of `resnext.benchmark`: runs a torchvision network each time it reads a line.
+"""torchvision's process of `resnext.benchmark`: runs one step for each line of standard input.
 
 Arguments: network, batch size, image size.
 """
@@ -10,7 +10,8 @@ import torchvision
 from tpu_utils.benchmarking import peer_process
 
 
-def main(network, batch_size, image_size):
+def main(network: str, batch_size: int, image_size: int) -> None:
+  """Serves the commands `train` (one step of SGD) and `infer` until standard input ends."""
   model = torchvision.models.get_model(network).to(memory_format=torch.channels_last)
   optimizer = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9)
   images = torch.rand(batch_size, 3, image_size, image_size)

@@ -1,33 +1,44 @@
-"""The three equivalent forms of a ResNeXt block (Figure 3), and weights from one form to another.
+"""The three equivalent forms of a ResNeXt block (Figure 3), and conversion of weights between them.
 
 (a) every path has its own 1x1, 3x3 and 1x1 convolution, and the paths are summed;
 (b) the paths are concatenated before one common 1x1 convolution;
 (c) the paths are the groups of one grouped 3x3 convolution.
 
-Batch norm follows the first two convolutions of each path, and then the sum of the paths: on each
-path before the sum it would be another function.
+Batch norm follows the first two convolutions of each path, and then the sum of the paths.
+Normalising each path before the sum would compute a different function.
 """
 import functools
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from resnext import checkpoint_names as names
+from resnext.layers import LayerMaker
+from resnext.network_params import Block
 from tpu_utils.names import unknown_name
 
 _AGGREGATES = {'sum': keras.layers.Add, 'concatenate': keras.layers.Concatenate}
 
 
-def aggregated_transform(x, transforms, aggregate='sum', *, name=None, dtype=None):
-  """Split, transform, merge (Equation 2): the sum of all transforms of `x`.
+def aggregated_transform(
+  x: Any,
+  transforms: Iterable[Callable[[Any], Any]],
+  aggregate: str = 'sum',
+  *,
+  name: str | None = None,
+  dtype: str | keras.DTypePolicy | None = None,
+) -> Any:
+  """Applies all transforms to `x` and merges their outputs (Equation 2).
 
   Args:
     x: the input of every transform, usually [batch, height, width, channels].
-    transforms: functions of `x`; their outputs have one shape.
+    transforms: functions of `x`; their outputs have the same shape.
     aggregate: 'sum', or 'concatenate' along the channels (the early concatenation of form b).
-    name: name of the layer that merges.
-    dtype: its dtype policy or the policy's name.
+    name: name of the merging layer.
+    dtype: dtype policy of that layer, or the policy's name.
 
   Returns:
     The merged tensor.
@@ -45,13 +56,13 @@ def aggregated_transform(x, transforms, aggregate='sum', *, name=None, dtype=Non
   return _AGGREGATES[aggregate](name=name, dtype=dtype)(outputs)
 
 
-def transform(x, block, make):
-  """The transformation of a block, in the block's form, before the norm that follows it.
+def transform(x: keras.KerasTensor, block: Block, make: LayerMaker) -> keras.KerasTensor:
+  """Applies a block's transformation in the block's form, without the batch norm after it.
 
   Args:
     x: [batch, height, width, channels].
-    block: `network_params.Block`.
-    make: `layers.LayerMaker`.
+    block: the block.
+    make: maker of the layers.
 
   Returns:
     [batch, height / strides, width / strides, block.filters].
@@ -71,7 +82,7 @@ def transform(x, block, make):
 
 
 def _embed(x, block, make, prefix, paths=1):
-  """1x1 and 3x3 convolution of `paths` paths together."""
+  """Applies the 1x1 and the 3x3 convolution of `paths` paths."""
   width = block.path_width * paths
   x = make.conv(x, width, 1, name=f'{prefix}_conv1')
   x = make.norm_relu(x, norm=f'{prefix}_{block.inner_norms[0]}', relu=f'{prefix}_relu1')
@@ -80,20 +91,16 @@ def _embed(x, block, make, prefix, paths=1):
 
 
 def _path(x, block, make, prefix):
-  """One path of form (a)."""
+  """Applies one path of form (a)."""
   x = _embed(x, block, make, prefix)
   return make.conv(x, block.filters, 1, name=f'{prefix}_conv3')
 
 
-def convert_weights(source, target):
-  """Copies all variables between two models that differ only in `block_form`.
-
-  Args:
-    source: a `keras.Model` of `build_model`.
-    target: another, whose variables are set.
+def convert_weights(source: keras.Model, target: keras.Model) -> None:
+  """Copies all variables from `source` to `target`, models that differ only in `block_form`.
 
   Raises:
-    ValueError: the models differ in more than the form. `target` is then as it was.
+    ValueError: the models differ in more than the form; `target` is unchanged.
   """
   sources, targets = _variables_by_merged_path(source), _variables_by_merged_path(target)
   differing = sorted(
@@ -118,6 +125,7 @@ def convert_weights(source, target):
 
 
 def _variables_by_merged_path(model):
+  """Returns {path in form (c): variables that form (c) concatenates}."""
   variables = {}
   for variable in model.weights:
     path, _ = names.merged_path(variable.path)

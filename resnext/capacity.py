@@ -1,13 +1,14 @@
-"""Model capacity (Section 3.4): the width of a path that keeps a block's size at each cardinality.
+"""Model capacity (Section 3.4): the path width that keeps a block's size at each cardinality.
 
-    python -m resnext.capacity                      # Table 2, beside the paper's values
+    python -m resnext.capacity  # Table 2, next to the paper's values
     python -m resnext.capacity --cardinalities=16,64 --baseline_width=100
 
-A block with 256 channels outside and C paths of d channels has C * (256 d + 3 * 3 * d * d + d * 256)
-parameters, and as many multiply-adds at each pixel.
+A block with 256 input and output channels and C paths of d channels has
+C * (256 d + 3 * 3 * d * d + d * 256) parameters, and as many multiply-adds at each pixel.
 """
 import dataclasses
 import math
+from collections.abc import Iterable
 
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
@@ -15,20 +16,25 @@ from tpu_utils.text_table import text_table
 
 # Table 2: C -> (d, width of the grouped convolution).
 PAPER_TABLE_2 = {1: (64, 64), 2: (40, 80), 4: (24, 96), 8: (14, 112), 32: (4, 128)}
-_PIXELS = 56 * 56  # Of the stage that Table 2 speaks of.
+_PIXELS = 56 * 56  # Output size of the stage in Table 2 (conv2).
 
 
 @dataclasses.dataclass(frozen=True)
 class CapacityConfig(settings.Checked):
-  """Which blocks."""
+  """Blocks to compare."""
 
   cardinalities: str = settings.setting('1,2,4,8,32', 'Numbers of paths C, separated by commas.')
-  channels: int = settings.setting(256, 'Channels outside the block.', at_least=1)
+  channels: int = settings.setting(256, 'Input and output channels of a block.', at_least=1)
   baseline_width: int = settings.setting(
-    64, 'Width d of the block of one path whose size is kept.', at_least=1
+    64, 'Width of the block with one path, which gives the size to keep.', at_least=1
   )
 
-  def cardinality_list(self):
+  def cardinality_list(self) -> list[int]:
+    """Returns the numbers in `cardinalities`.
+
+    Raises:
+      ValueError: one is not a positive whole number.
+    """
     texts = self.cardinalities.split(',')
     if not all(text.strip().isdecimal() and int(text) for text in texts):
       raise ValueError(
@@ -37,16 +43,24 @@ class CapacityConfig(settings.Checked):
     return [int(text) for text in texts]
 
 
-def block_parameters(cardinality, path_width, channels=256):
-  """Parameters of a block's convolutions."""
+def block_parameters(cardinality: int, path_width: int, channels: int = 256) -> int:
+  """Returns the number of parameters of a block's convolutions."""
   return cardinality * (channels * path_width + 9 * path_width**2 + path_width * channels)
 
 
-def equal_capacity_width(cardinality, channels=256, baseline_width=64, times=1):
-  """The whole width d at which C paths come nearest to `times` the size of one path of `baseline_width`.
+def equal_capacity_width(
+  cardinality: int, channels: int = 256, baseline_width: int = 64, times: float = 1
+) -> int:
+  """Returns the path width at which a block comes nearest to `times` the baseline's size.
+
+  Args:
+    cardinality: number of paths of the block.
+    channels: input and output channels of both blocks.
+    baseline_width: width of the baseline, a block with one path.
+    times: size of the block as a multiple of the baseline's.
 
   Raises:
-    ValueError: a cardinality below one, or there are so many paths that even one channel each is nearer to none.
+    ValueError: a cardinality below 1, or one so large that the width would round to 0.
   """
   if cardinality < 1:
     raise ValueError(f'cardinality={cardinality} must be at least 1, the block of one path.')
@@ -63,8 +77,12 @@ def equal_capacity_width(cardinality, channels=256, baseline_width=64, times=1):
   return width
 
 
-def table(cardinalities, channels=256, baseline_width=64):
-  """Table 2 as text: for each cardinality d, C * d, parameters and multiply-adds, and the paper's d."""
+def table(cardinalities: Iterable[int], channels: int = 256, baseline_width: int = 64) -> str:
+  """Formats Table 2: widths, parameters, multiply-adds and the paper's widths by cardinality.
+
+  Raises:
+    ValueError: as `equal_capacity_width`.
+  """
   rows = []
   paper = PAPER_TABLE_2 if (channels, baseline_width) == (256, 64) else {}
   for cardinality in cardinalities:
@@ -79,7 +97,7 @@ def table(cardinalities, channels=256, baseline_width=64):
   return text_table(header, rows, left_columns=())
 
 
-def run(resolved: settings.Resolved):
+def run(resolved: settings.Resolved) -> None:
   """Prints Table 2."""
   (config,) = resolved
   print(table(config.cardinality_list(), config.channels, config.baseline_width))

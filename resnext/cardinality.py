@@ -1,21 +1,24 @@
-"""The paper's experiments on cardinality: error against the number of paths, deeper and wider networks.
+"""The paper's experiments on cardinality: error by number of paths, depth and width (Tables 3, 4).
 
   python -m resnext.cardinality
-      On the embedded handwritten digits: nine small networks, three times each; about ten minutes on two cores.
+      On the embedded handwritten digits: nine small networks, each trained three times; about ten
+      minutes on two cores.
 
-  python -m resnext.cardinality --model_name=resnet-50 --data_dir=gs://bucket/imagenet --model_dir=... --tpu=local
-      Tables 3 and 4 of the paper, with its values beside the measured ones.
+  python -m resnext.cardinality --model_name=resnet-50 --data_dir=DATA --model_dir=RUN --tpu=local
+      On ImageNet; prints the paper's errors next to the measured ones.
 
   python -m resnext.cardinality --model_name=resnet-101 --data_dir=fake --dry_run
-      What would be trained: parameters and multiply-adds.
+      Lists the networks with their parameters and multiply-adds, and trains none.
 
-Table 3: networks of 1, 2, 4, ... paths a block, which all cost what the plain ResNet --model_name costs
-(`resnext.capacity`). Table 4: networks that cost twice as much because they are deeper, wider, or have more
-paths. Each is trained by `resnext.main`, whose flags these are. A stopped experiment goes on where it
-stopped when the same command is given again.
+Table 3: networks with 1, 2, 4, ... paths in each block, at the cost of the plain ResNet
+--model_name (see `resnext.capacity`). Table 4: networks of twice that cost that are deeper, are
+wider, or have more paths. Takes the flags of `resnext.main`, which trains each network. The same
+command resumes a stopped experiment.
 """
 import dataclasses
 import functools
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from resnext import capacity, models, network_params, recipes
 from resnext import main as training
@@ -25,30 +28,43 @@ from tpu_utils.image_jobs import experiment, script
 from tpu_utils.image_jobs.experiment import Trial
 from tpu_utils.text_table import text_table
 
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
+
 
 @dataclasses.dataclass(frozen=True)
 class CardinalityConfig(experiment.ExperimentConfig):
-  """Which experiment."""
+  """Networks to compare."""
 
-  cardinalities: str = setting('1,2,4,8,32', 'Numbers of paths, separated by commas, from 1 on.')
-  doubled: bool = setting(True, 'Also train what costs twice as much: deeper, wider, more paths (Table 4).')
+  cardinalities: str = setting('1,2,4,8,32', 'Numbers of paths, separated by commas; 1 first.')
+  doubled: bool = setting(
+    True, 'Also train networks of twice the cost: deeper, wider, more paths (Table 4).'
+  )
 
   def __post_init__(self):
     super().__post_init__()
     if self.cardinality_list()[0] != 1 or len(self.cardinality_list()) < 2:
-      raise ValueError(f'--cardinalities={self.cardinalities} must begin with 1, the plain network, and go on.')
+      raise ValueError(
+        f'--cardinalities={self.cardinalities} must begin with 1, the plain network, and list at '
+        'least one more.'
+      )
 
-  def cardinality_list(self):
+  def cardinality_list(self) -> list[int]:
+    """Returns the numbers in `cardinalities`.
+
+    Raises:
+      ValueError: one is not a positive whole number.
+    """
     return capacity.CapacityConfig(cardinalities=self.cardinalities).cardinality_list()
 
 
 _DIGITS = {
   'model_dir': 'runs/resnext-cardinality',
   'model_name': 'resnet-11',
-  # Five epochs, three times: after ten, networks of any cardinality make one or two mistakes in 355 images.
+  # Five epochs: after ten, all cardinalities make only one or two mistakes in 355 images.
   'train_steps': 110,
   'steps_per_eval': 110,
-  'base_learning_rate': 0.05,  # At 0.2 the deeper networks do not learn in so short a time.
+  'base_learning_rate': 0.05,  # At 0.2 the deeper networks learn too slowly.
   'lr_step_epochs': '4',
   'runs': 3,
 }
@@ -70,28 +86,44 @@ TRAINING = script.Training(
 )
 
 
-# Which networks.
+# Names of the networks to compare.
 
 
-def equal_names(baseline, cardinalities):
-  """{C: name of the network of C paths that costs what `baseline`, a plain ResNet, costs} (Table 3)."""
+def equal_names(baseline: str, cardinalities: Iterable[int]) -> dict[int, str]:
+  """Returns {C: name of the network with C paths at the cost of `baseline`} (Table 3).
+
+  Raises:
+    ValueError: `baseline` is not a plain ResNet, or a cardinality is too large for its cost.
+  """
   depth, width = _plain(baseline)
-  return {c: _name(depth, c, capacity.equal_capacity_width(c, baseline_width=width)) for c in cardinalities}
+  return {
+    c: _name(depth, c, capacity.equal_capacity_width(c, baseline_width=width))
+    for c in cardinalities
+  }
 
 
-def doubled_names(baseline, cardinality, overrides=None):
-  """{how: name of the network} of those of Table 4 that cost about twice what `baseline` costs.
+def doubled_names(
+  baseline: str, cardinality: int, overrides: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+  """Names the networks of Table 4, which cost about twice as much as `baseline`.
 
   Args:
     baseline: name of a plain ResNet.
-    cardinality: the number of paths of which there are to be twice as many.
-    overrides: what else differs from the named networks, as for `network_params.from_name`.
+    cardinality: number of paths to double.
+    overrides: {field: value} to change in every network, as for `network_params.from_name`.
+
+  Returns:
+    {'deeper', 'wider' or 'C paths': name of the network}.
+
+  Raises:
+    ValueError: as `equal_names`.
   """
   depth, width = _plain(baseline)
   wider = capacity.equal_capacity_width(1, baseline_width=width, times=2)
   return {
     'deeper': _name(_doubled_depth(baseline, overrides), 1, width),
-    'wider': _name(depth, 1, 4 * round(wider / 4)),  # 99 is nearer to twice 64; the paper takes 100.
+    # In steps of 4: for 64 the nearest width is 99, and the paper takes 100.
+    'wider': _name(depth, 1, 4 * round(wider / 4)),
     **{
       f'{c} paths': _name(depth, c, capacity.equal_capacity_width(c, baseline_width=width, times=2))
       for c in (2, 2 * cardinality)
@@ -100,11 +132,17 @@ def doubled_names(baseline, cardinality, overrides=None):
 
 
 def _plain(baseline):
+  """Returns (depth, width) of a plain ResNet."""
   params = network_params.from_name(baseline)
   if params.cardinality != 1:
     raise ValueError(
-      f'--model_name={baseline} has {params.cardinality} paths; the experiment starts from a plain network, '
-      'such as resnet-50.'
+      f'--model_name={baseline} has {params.cardinality} paths; the experiment starts from a plain '
+      'network, such as resnet-50.'
+    )
+  if params.stem == 'deep':
+    raise ValueError(
+      f'--model_name={baseline} has a deep stem; the experiment starts from a plain network, such '
+      'as resnet-50.'
     )
   return int(baseline.split('-')[1]), params.base_width
 
@@ -116,7 +154,7 @@ def _name(depth, cardinality, width):
 
 
 def _doubled_depth(baseline, overrides):
-  """The depth whose multiply-adds are nearest to twice the baseline's, of those that have names."""
+  """Returns the depth that comes nearest to twice the baseline's multiply-adds."""
   depth, width = _plain(baseline)
   is_cifar = network_params.from_name(baseline, overrides).stem == 'cifar'
   depths = range(depth + 9, 3 * depth, 9) if is_cifar else (101, 152, 200)
@@ -134,69 +172,97 @@ def _count_once(name, image_size, overrides):
   from resnext import resnext_builder
   from tpu_utils import profile
 
-  return profile.count(lambda: resnext_builder.build_model(name, image_size=image_size, **dict(overrides)))
+  return profile.count(
+    lambda: resnext_builder.build_model(name, image_size=image_size, **dict(overrides))
+  )
 
 
 # The experiment.
 
 
 class Networks:
-  """The networks of an experiment and their rows in the tables."""
+  """Networks of an experiment, and tables and a plot of their scores.
+
+  Args:
+    resolved: settings of the script, with the facts of the data.
+
+  Attributes:
+    equal: {cardinality: name} of the networks of Table 3.
+    doubled: {row of Table 4: name}.
+
+  Raises:
+    ValueError: the experiment cannot start from these settings.
+  """
 
   def __init__(self, resolved: Resolved):
     options, model = resolved.get(CardinalityConfig), resolved.get(training.ModelConfig)
     for name in ('cardinality', 'base_width'):
       if getattr(model, name) is not None:
-        raise ValueError(f'--{name} is what the experiment varies; leave it out, and see --cardinalities.')
+        raise ValueError(
+          f'--{name} is varied by the experiment; leave it out, and choose --cardinalities.'
+        )
     num_classes = resolved.get(config.DataConfig).num_label_classes
     self._overrides = {**model.overrides(), 'num_classes': num_classes}
     self._image_size = model.input_image_size
     self.equal = equal_names(model.model_name, options.cardinality_list())
     most = max(self.equal)
-    self.doubled = {'plain': self.equal[1], f'{most} paths, as costly': self.equal[most]}
+    self.doubled = {'plain': self.equal[1], f'{most} paths, same cost': self.equal[most]}
     if options.doubled:
       self.doubled |= doubled_names(model.model_name, most, self._overrides)
 
-  def trials(self):
-    """A `Trial` for each."""
+  def trials(self) -> list[Trial]:
+    """Returns one `Trial` for each network."""
     names = dict.fromkeys([*self.equal.values(), *self.doubled.values()])
     sizes = {name: self._size(name) for name in names}
-    return [Trial(name, {'model_name': name}, s.parameters, s.multiply_adds) for name, s in sizes.items()]
+    return [
+      Trial(name, {'model_name': name}, size.parameters, size.multiply_adds)
+      for name, size in sizes.items()
+    ]
 
   def _size(self, name):
     return _count(name, self._overrides, self._image_size)
 
-  def paper_error(self, name):
-    """The paper's top-1 error in percent, None where it has not trained this network on such images."""
+  def paper_error(self, name: str) -> float | None:
+    """Returns the paper's top-1 error in percent; None if it has none for this network and data."""
     own, papers = network_params.from_name(name, self._overrides), network_params.from_name(name)
     same = own == papers and self._image_size in (None, papers.image_size)
     return models.PAPER_ERRORS.get(name) if same else None
 
-  def text(self, scores):
-    """The two tables; `scores` is {name: `experiment.Score`}, empty before training."""
-    parts = ['Error against cardinality at the same cost (Table 3)', self._table('C', self.equal, scores)]
+  def text(self, scores: Mapping[str, experiment.Score]) -> str:
+    """Formats the two tables; `scores` is {name of the network: score}, empty before training."""
+    parts = [
+      'Error against cardinality at the same cost (Table 3)',
+      self._table('C', self.equal, scores),
+    ]
     if len(self.doubled) > 2:
-      parts += ['\nTwice the cost: deeper, wider, more paths (Table 4)', self._table('', self.doubled, scores)]
+      parts += [
+        '\nTwice the cost: deeper, wider, more paths (Table 4)',
+        self._table('variant', self.doubled, scores),
+      ]
     return '\n'.join(parts)
 
-  def _table(self, first, names, scores):
+  def _table(self, first_column, names, scores):
     baseline = self._size(self.equal[1]).multiply_adds
     header = [
-      first or 'what', 'network', 'parameters', 'multiply-adds', 'relative', 'top-1 error %', 'cross-entropy', 'paper',
+      first_column, 'network', 'parameters', 'multiply-adds', 'relative', 'top-1 error %',
+      'cross-entropy', 'paper',
     ]  # fmt: skip
     rows = []
     for key, name in names.items():
       size, score = self._size(name), scores.get(name)
       rows.append([
-        key, name, experiment.count(size.parameters), experiment.count(size.multiply_adds),
+        key,
+        name,
+        experiment.count(size.parameters),
+        experiment.count(size.multiply_adds),
         f'{size.multiply_adds / baseline:.2f}',
         *((score.error_text, f'{score.cross_entropy:.4f}') if score else ('-', '-')),
         self.paper_error(name) or '-',
-      ])  # fmt: skip
+      ])
     return text_table(header, rows)
 
-  def figure(self, scores):
-    """Error against cardinality, and against cost."""
+  def figure(self, scores: Mapping[str, experiment.Score]) -> 'Figure':
+    """Plots error against cardinality, and against cost."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.2))
@@ -204,7 +270,11 @@ class Networks:
     cardinalities = list(self.equal)
     measured = [scores[name] for name in self.equal.values()]
     left.errorbar(
-      cardinalities, [s.error for s in measured], [s.deviation for s in measured], marker='o', label='measured'
+      cardinalities,
+      [s.error for s in measured],
+      [s.deviation for s in measured],
+      marker='o',
+      label='measured',
     )
     papers = {c: self.paper_error(name) for c, name in self.equal.items()}
     if all(papers.values()):
@@ -214,15 +284,21 @@ class Networks:
     left.set(xlabel='cardinality C', ylabel='top-1 error, %', title='The same cost (Table 3)')
     left.legend()
     for key, name in self.doubled.items():
-      cost = self._size(name).multiply_adds / 1e6
-      right.errorbar(cost, scores[name].error, scores[name].deviation, marker='o', label=f'{key}: {name}')
-    right.set(xlabel='multiply-adds, millions', ylabel='top-1 error, %', title='Twice the cost (Table 4)')
+      cost, score = self._size(name).multiply_adds / 1e6, scores[name]
+      right.errorbar(cost, score.error, score.deviation, marker='o', label=f'{key}: {name}')
+    right.set(
+      xlabel='multiply-adds, millions', ylabel='top-1 error, %', title='Twice the cost (Table 4)'
+    )
     right.legend(fontsize='small')
     return figure
 
 
 def run(resolved: Resolved) -> dict[str, experiment.Score]:
-  """Runs the experiment and prints its tables; returns {network: `experiment.Score`}."""
+  """Runs the experiment and prints its tables.
+
+  Returns:
+    {name of the network: score}; empty with --dry_run.
+  """
   trials = experiment.Experiment(resolved, TRAINING.run_job)
   networks = Networks(trials.resolved)
   if trials.config.dry_run:

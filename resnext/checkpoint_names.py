@@ -1,9 +1,9 @@
-"""Names of ResNeXt's variables in other programs' checkpoints.
+"""Names of ResNeXt's variables in checkpoints of torchvision, timm and the official Lua code.
 
 Our layers are named after torchvision's modules with `.` written as `_`; timm's names are the same.
-The separate paths of block forms (a) and (b) are `layer1_0_path7_conv1` and so on. Other programs
-have form (c), where the paths of `layer1_0_conv1` are slices of one array; the official Lua code
-has (b), too.
+Block forms (a) and (b) have one layer for each path, such as `layer1_0_path7_conv1`. torchvision,
+timm and most Lua files have form (c), where the paths are slices of one array (`layer1_0_conv1`);
+other Lua files have form (b).
 """
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 CLASSIFIER = 'fc/'
 _PATH_NUMBER = re.compile(r'_path(\d+)(?=_)')
 _BLOCK = re.compile(r'(layer\d+)_(\d+)_(.+)')
+# Tensors of Lua's form (b): stage.block.1.1 is a block's body; in it, 1 is the table of paths
+# (1.path.layer.field), 3 the convolution after them and 4 its batch norm.
+_LUA_PATH = re.compile(r'(\d+\.\d+\.1\.1)\.1\.(\d+)\.(\d+\.\w+)')
+_LUA_AFTER_PATHS = re.compile(r'(\d+\.\d+\.1\.1)\.([34])\.(\w+)')
 _TORCH_VARIABLES = {
   'kernel': 'weight',
   'bias': 'bias',
@@ -34,13 +38,13 @@ _TORCH_VARIABLES = {
 
 
 def merged_path(variable_path: str) -> tuple[str, int | None]:
-  """Returns (`variable_path` in form (c), number of the path in its block or None)."""
+  """Returns (`variable_path` in form (c), index of its path in the block or None)."""
   match = _PATH_NUMBER.search(variable_path)
   return _PATH_NUMBER.sub('', variable_path), int(match[1]) if match else None
 
 
 def path_axis(variable_path: str) -> int:
-  """Returns the axis along which form (c) concatenates the paths of a variable."""
+  """Returns the axis along which form (c) concatenates a variable of all paths."""
   layer, variable = variable_path.rsplit('/', 1)
   if variable != 'kernel':
     return 0
@@ -48,7 +52,7 @@ def path_axis(variable_path: str) -> int:
 
 
 def torch_name(variable_path: str) -> str:
-  """Returns the name of a variable of form (c) in a state dict of torchvision or timm."""
+  """Returns the name in a state dict of torchvision or timm; `variable_path` is in form (c)."""
   layer, variable = variable_path.rsplit('/', 1)
   layer = _BLOCK.sub(r'\1.\2.\3', layer)
   layer = re.sub(r'(downsample|^conv1)_(\d+)$', r'\1.\2', layer)
@@ -56,7 +60,7 @@ def torch_name(variable_path: str) -> str:
 
 
 def classifier_names(model: keras.Model) -> tuple[str, ...]:
-  """Returns prefixes of the classifier's names in files; the official Lua code's are positions."""
+  """Returns prefixes of the classifier's names in files: torch's, and the position in Lua's."""
   return ('fc.', f'{_lua_positions(model)("fc")}.')
 
 
@@ -67,7 +71,7 @@ def torch_rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
 
 
 def torch_state_dict(model: keras.Model) -> dict[str, np.ndarray]:
-  """Returns {torchvision's name: array} of all variables, paths merged as in form (c)."""
+  """Returns {torchvision's name: array} of all variables, with paths merged as in form (c)."""
   parts = collections.defaultdict(list)
   for variable in model.weights:
     parts[merged_path(variable.path)[0]].append(np.asarray(variable))
@@ -79,7 +83,7 @@ def torch_state_dict(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def t7_rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
-  """Returns rules for a network that the official Lua code saved, after `merge_lua_paths`."""
+  """Returns rules for a file of the official Lua code, after `merge_lua_paths`."""
   del names
   position = _lua_positions(model)
 
@@ -91,14 +95,15 @@ def t7_rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
 
 
 def merge_lua_paths(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-  """Renames the tensors of an official Lua network from form (b) to form (c).
+  """Converts the tensors of an official Lua network from form (b) to form (c).
 
-  The body of a block in form (b) is a table of paths, their concatenation, convolution and norm.
-  The tensors of the paths are concatenated.
+  A block's body in form (b) is a sequence: table of paths, concatenation, convolution, batch norm.
+  The paths' tensors are concatenated; the convolution and norm move to their positions in form (c).
   """
   if not any(_LUA_PATH.fullmatch(name) for name in tensors):
     return tensors
-  merged, paths = {}, collections.defaultdict(dict)
+  merged = {}
+  paths: dict[str, dict[int, np.ndarray]] = collections.defaultdict(dict)
   for name, value in tensors.items():
     path, after = _LUA_PATH.fullmatch(name), _LUA_AFTER_PATHS.fullmatch(name)
     if path:
@@ -109,19 +114,19 @@ def merge_lua_paths(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarra
       merged[f'{body}.{int(position) + 4}.{field}'] = value
     else:
       merged[name] = value
-  # Outputs come first in Lua's kernels, too.
+  # The output channels are the first axis of Lua's kernels, too.
   for name, parts in paths.items():
     merged[name] = np.concatenate([parts[i] for i in sorted(parts)])
   return merged
 
 
-# stage.block.1.1 is the body; then come the table of paths, a path, and one of its layers.
-_LUA_PATH = re.compile(r'(\d+\.\d+\.1\.1)\.1\.(\d+)\.(\d+\.\w+)')
-_LUA_AFTER_PATHS = re.compile(r'(\d+\.\d+\.1\.1)\.([34])\.(\w+)')
-
-
 def _rules(model, name_of):
-  """Returns rules for arrays in Torch's layout that concatenate the paths of a block."""
+  """Returns {variable path: rule} for files in Torch's layout and form (c).
+
+  Args:
+    model: in any form.
+    name_of: function from a variable's path in form (c) to its name in the file.
+  """
   path_counts = collections.Counter(merged_path(v.path)[0] for v in model.weights)
 
   def rule(variable_path):
@@ -136,7 +141,7 @@ def _rules(model, name_of):
 
 
 def _from_torch(value, variable_path, number, count):
-  """Returns slice `number` of `count`; kernels become [height, width, in, out] or [in, out]."""
+  """Returns slice `number` of `count`, with kernels as [height, width, in, out] or [in, out]."""
   if variable_path.endswith('/kernel'):
     value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
   axis = path_axis(variable_path)
@@ -154,9 +159,9 @@ def _to_torch(variable_path, value):
 def _lua_positions(model):
   """Returns a function from a layer's name to its position in the Lua network ('5.1.1.1.4').
 
-  The network is a sequence: convolution, batch norm, ReLU, the ImageNet networks' max pooling, the
-  stages, average pooling, a reshaping, and the linear layer. Pre-activated ones lack the first
-  batch norm and ReLU on CIFAR, and have both after the stages.
+  The network is a sequence: convolution, batch norm, ReLU, max pooling (ImageNet only), stages,
+  average pooling, reshape, linear layer. Pre-activated networks have batch norm and ReLU after the
+  stages and, for CIFAR, none in the stem.
   """
   names = {layer.name for layer in model.layers}
   preactivated = 'norm' in names
@@ -180,19 +185,19 @@ def _lua_positions(model):
   return position
 
 
-def _positions(body, shortcut, *parts, first=1, **others):
+def _positions(body, shortcut, *parts, **others):
   """Returns {part: position} for a block with a `body` of convolutions, norms and ReLUs."""
-  numbers = {}
+  numbers, number = {}, 1
   for part in parts:
-    numbers[part] = f'{body}.{first}'
-    first += 1 if part.startswith('conv') else 2  # A ReLU follows each norm but the last.
+    numbers[part] = f'{body}.{number}'
+    number += 1 if part.startswith('conv') else 2  # A ReLU follows each norm, except a last one.
   return {**numbers, 'downsample_0': f'{shortcut}.1', 'downsample_1': f'{shortcut}.2', **others}
 
 
-# Positions inside a block: a sequence of a parallel pair (body, shortcut) and its sum.
+# Positions in a block, which is a sequence: parallel (body, shortcut), their sum.
 _ORIGINAL_BLOCK = _positions('1.1', '1.2', 'conv1', 'bn1', 'conv2', 'bn2', 'conv3', 'bn3')
 _PREACTIVATED_BLOCK = _positions('1.1', '1.2', 'bn1', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3')
-# The first block of a stage has norm and ReLU before the pair; after the stem it has none.
+# The first block of a stage has batch norm and ReLU before the pair, or none after the stem's ReLU.
 _FIRST_BLOCK = _positions('3.1', '3.2', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3', bn1='1')
 _UNACTIVATED_BLOCK = _positions('1.1', '1.2', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3')
 

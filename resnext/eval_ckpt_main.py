@@ -1,12 +1,14 @@
-"""Names what is on photographs with a ResNeXt or ResNet, or measures a checkpoint's accuracy.
+"""Classifies images with a ResNeXt or ResNet, or measures a checkpoint's accuracy.
 
-  python -m resnext.eval_ckpt_main --model_name=resnext-50-32x4d --ckpt_dir=resnext50_32x4d.pth IMAGE... --picture=top5.png
-      With a checkpoint of torchvision, timm, the official Lua code, or of a job (--model_dir).
+  python -m resnext.eval_ckpt_main --model_name=resnext-50-32x4d --ckpt_dir=FILE.pth IMAGE...
+      Prints the five likeliest classes of each image; --picture=top5.png draws them. --ckpt_dir is
+      a checkpoint of torchvision, timm or the official Lua code, or the --model_dir of a job.
 
-  python -m resnext.eval_ckpt_main --model_name=resnext-50-32x4d --ckpt_dir=resnext50_32x4d.pth --data_dir=DIR
-      Top-1 and top-5 accuracy on TFRecord shards or folders of images; or with --imagenet_eval_glob.
+  python -m resnext.eval_ckpt_main --model_name=resnext-50-32x4d --ckpt_dir=FILE.pth --data_dir=DIR
+      Prints top-1 and top-5 accuracy on TFRecord shards or folders of images; or on image files
+      with --imagenet_eval_glob and --imagenet_eval_label.
 
-Prints the five likeliest classes of each image, or the accuracies; --output_json keeps them.
+--output_json writes the results to a file.
 """
 from resnext import main as training
 from tpu_utils.image_jobs import evaluate

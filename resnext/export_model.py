@@ -1,15 +1,19 @@
-"""Exports ResNeXts and ResNets: SavedModel, .keras and TFLite, with the accuracy of each.
+r"""Exports ResNeXts and ResNets: SavedModel, .keras and TFLite, with the accuracy of each.
 
-  python -m resnext.export_model --ckpt_dir=runs/resnext-digits --output_tflite=digits.tflite --tflite_variants=all
-      What `python -m resnext.main` has learnt, as four TFLite files, measured on the digits.
+  python -m resnext.export_model --ckpt_dir=runs/resnext-digits \
+      --output_tflite=digits.tflite --tflite_variants=all
+      Exports the network of `python -m resnext.main` as four TFLite files and measures them on the
+      digits.
 
-  python -m resnext.export_model --model_name=resnext-50-32x4d --ckpt_dir=resnext50_32x4d.pth --data_dir=DATA --output_tflite=quant.tflite
-      A published checkpoint as an 8-bit TFLite file, measured on images of DATA.
+  python -m resnext.export_model --model_name=resnext-50-32x4d --ckpt_dir=resnext50_32x4d.pth \
+      --data_dir=DATA --output_tflite=quant.tflite
+      Exports a published checkpoint as an 8-bit TFLite file and measures it on the images in DATA.
 
-  python -m resnext.export_model --model_name=resnext-50-32x4d --ckpt_dir=resnext50_32x4d.pth --output_saved_model_dir=DIR --export_to_tpu
-      The same as a SavedModel for CPUs and GPUs, and as one for TPUs in DIR/tpu.
+  python -m resnext.export_model --model_name=resnext-50-32x4d --ckpt_dir=resnext50_32x4d.pth \
+      --output_saved_model_dir=DIR --export_to_tpu
+      Exports it as a SavedModel for CPUs and GPUs in DIR, and as one for TPUs in DIR/tpu.
 
-TFLite files take pixels, [batch, height, width, 3] in [0, 255], and give probabilities.
+TFLite files take pixels, [batch, height, width, 3] in [0, 255], and return probabilities.
 """
 from resnext import main as training
 from tpu_utils.image_jobs import export

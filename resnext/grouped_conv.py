@@ -1,14 +1,13 @@
-"""Grouped convolution that trains on every device, with one kernel shape everywhere.
+"""Grouped convolution that trains on every device, with the same kernel shape everywhere.
 
-TPUs and GPUs have a native grouped convolution. TensorFlow's CPU kernels have only its forward
-pass, so on CPUs the gradient is written with kernels that exist:
+TPUs and GPUs have a native grouped convolution. TensorFlow has only its forward pass on CPUs, so
+there the gradients are composed of other kernels:
 
-- Forward: the native kernel.
-- Gradient of the inputs: at stride 1 it is a grouped convolution itself, so the native kernel
-  again; else a dense one for each block of groups.
-- Gradient of the kernel: a dense one for each block of groups, of which the diagonal is kept.
+- Gradient of the inputs: at stride 1 this is a grouped convolution, so the native kernel; otherwise
+  a dense gradient for each block of groups.
+- Gradient of the kernel: a dense gradient for each block of groups; its diagonal is kept.
 
-Keras' own way round, one XLA program a layer, is orders of magnitude slower.
+Keras compiles one XLA program for each layer instead, which is orders of magnitude slower.
 """
 from typing import Any
 
@@ -24,8 +23,8 @@ if keras.backend.backend() == 'tensorflow':
 
 IMPLEMENTATIONS = ('auto', 'native', 'cpu', 'blocks')
 
-# Below about twelve channels a dense convolution cannot fill the CPU's vector registers, and merged
-# groups, zeros included, take less time than separate ones. Measured for 2 to 80 channels a group.
+# With fewer channels a dense convolution cannot fill the CPU's vector registers, so merging groups
+# is faster, although it multiplies zeros. Measured for 2 to 80 channels per group.
 _LEAST_BLOCK_CHANNELS = 12
 
 
@@ -34,30 +33,49 @@ class GroupedConv2D(keras.layers.Conv2D):
   """2-D convolution in `groups` groups, channels last.
 
   The kernel is (height, width, input channels / groups, filters) and the output channels are
-  group-major, as in `keras.layers.Conv2D(groups=...)`, whatever the implementation:
+  group-major, as in `keras.layers.Conv2D(groups=...)`, with every implementation:
 
   - 'native': the backend's operation and its gradient. For TPUs and GPUs.
-  - 'cpu': TensorFlow only. The native forward pass, and a gradient from other kernels.
+  - 'cpu': the native forward pass, and gradients composed of other kernels. TensorFlow only.
   - 'blocks': dense convolutions of blocks of groups. Any backend, any device.
   - 'auto': chosen when the layer is traced, by the devices of the current distribution strategy or,
-    without one, by the machine's: 'native' if they are TPUs or GPUs, else the best for the CPU.
+    without one, of the machine: 'native' on TPUs and GPUs, otherwise the fastest for the CPU.
 
-  'auto' does not see a `tf.device` scope, nor that a program traced here is meant for another
-  machine; give the implementation in these cases (`set_implementation` for the layers of a built
-  model). It changes speed, never values, and it is not saved.
+  'auto' ignores `tf.device` scopes and cannot know that a graph traced here will run on another
+  machine; choose the implementation in these cases (with `set_implementation` for a built model).
+  It changes speed, not values, and is not saved.
+
+  Args:
+    filters: output channels.
+    kernel_size: as for `keras.layers.Conv2D`.
+    groups: number of groups.
+    strides: as for `keras.layers.Conv2D`.
+    padding: 'valid' or 'same'.
+    implementation: see above.
+    **kwargs: other arguments of `keras.layers.Conv2D`.
+
+  Raises:
+    ValueError: a dilation, channels first, or an unknown implementation.
   """
 
   def __init__(
-    self, filters, kernel_size, groups, strides=1, padding='valid', implementation='auto', **kwargs
+    self,
+    filters: int,
+    kernel_size: int | tuple[int, int],
+    groups: int,
+    strides: int | tuple[int, int] = 1,
+    padding: str = 'valid',
+    implementation: str = 'auto',
+    **kwargs: Any,
   ):
     if kwargs.pop('dilation_rate', (1, 1)) not in (1, (1, 1), [1, 1]):
       raise ValueError('GroupedConv2D has no dilation; leave dilation_rate out.')
-    # The default of `keras.config.image_data_format` is for other layers.
+    # Ignores `keras.config.image_data_format`.
     data_format = kwargs.pop('data_format', None) or 'channels_last'
     if data_format != 'channels_last':
       raise ValueError(
         f'GroupedConv2D takes [batch, height, width, channels]; data_format={data_format!r} is not '
-        'made. Leave data_format out.'
+        'supported. Leave data_format out.'
       )
     super().__init__(
       filters,
@@ -70,16 +88,17 @@ class GroupedConv2D(keras.layers.Conv2D):
     )
     self.implementation = _checked(implementation)
 
-  def builtin(self):
-    """Returns Keras' layer of the same values, slow on CPUs; see `export.with_builtin_layers`."""
+  def builtin(self) -> keras.layers.Conv2D:
+    """Returns the equivalent Keras layer, slow on CPUs; see `export.with_builtin_layers`."""
     return keras.layers.Conv2D.from_config(self.get_config())
 
-  def convolution_op(self, inputs, kernel):
+  def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+    """Applies the convolution without bias and activation; called by Keras."""
     return grouped_conv(inputs, kernel, self.strides, self.padding, self.implementation)
 
 
 def set_implementation(model: keras.Model, implementation: str) -> None:
-  """Sets the implementation of every `GroupedConv2D` of `model`. Call before the step is traced.
+  """Sets the implementation of every `GroupedConv2D` in `model`. Call it before tracing a graph.
 
   Raises:
     ValueError: an unknown implementation, with the nearest names.
@@ -120,7 +139,7 @@ def grouped_conv(
 
 
 def automatic_implementation() -> str:
-  """Returns 'native', 'cpu' or 'blocks', by the devices of the current strategy or the machine."""
+  """Chooses 'native', 'cpu' or 'blocks' by the devices of the current strategy or machine."""
   if _device_types() != {'cpu'}:
     return 'native'
   return {'tensorflow': 'cpu', 'jax': 'blocks'}.get(keras.backend.backend(), 'native')
@@ -142,19 +161,19 @@ def _checked(implementation):
   return implementation
 
 
-# Two implementations on any backend. Arguments and result are those of `grouped_conv`.
+# Implementations for any backend. Arguments and results as for `grouped_conv`.
 
 
 def _native(inputs, kernel, strides, padding):
-  """The backend's own grouped convolution."""
+  """Applies the backend's own grouped convolution."""
   if keras.backend.backend() == 'tensorflow':
-    # `ops.conv` would make an XLA program of it on every device.
+    # `ops.conv` would compile it with XLA on every device.
     return tf.nn.conv2d(inputs, kernel, list(strides), padding.upper())
   return ops.conv(inputs, kernel, list(strides), padding, data_format='channels_last')
 
 
 def _in_blocks(inputs, kernel, strides, padding):
-  """Dense convolutions of blocks of neighbouring groups, with block-diagonal kernels."""
+  """Applies dense convolutions with block-diagonal kernels to blocks of neighbouring groups."""
   groups = inputs.shape[-1] // kernel.shape[2]
   kernels = _block_diagonal(kernel, groups, _groups_per_block(groups, kernel.shape[2]))
   outputs = [
@@ -165,18 +184,18 @@ def _in_blocks(inputs, kernel, strides, padding):
 
 
 def _groups_per_block(groups, group_channels):
-  """How many groups to convolve together: the fewest that make a block worth its overhead."""
+  """Returns the smallest number of groups per block that fills `_LEAST_BLOCK_CHANNELS`."""
   divisors = (m for m in range(1, groups + 1) if groups % m == 0)
   return next((m for m in divisors if m * group_channels >= _LEAST_BLOCK_CHANNELS), groups)
 
 
 def _block_diagonal(kernel, groups, merged):
-  """Dense kernels of blocks of `merged` groups.
+  """Returns the dense kernels of blocks of `merged` groups.
 
   Args:
     kernel: [h, w, i, groups * o], the kernel of a grouped convolution.
     groups: number of groups.
-    merged: groups in a block; it divides `groups`.
+    merged: groups per block; divides `groups`.
 
   Returns:
     [groups / merged, h, w, merged * i, merged * o], zero between groups.
@@ -190,11 +209,10 @@ def _block_diagonal(kernel, groups, merged):
   return ops.reshape(kernel, (count, height, width, merged * group_inputs, merged * group_outputs))
 
 
-# On TensorFlow's CPU kernels.
+# The implementation 'cpu', of TensorFlow's kernels for CPUs.
 
 
 def _on_cpu(inputs, kernel, strides, padding):
-
   @custom_gradient
   def convolve(inputs, kernel):
     outputs = _unfused(inputs, kernel, strides, padding)
@@ -211,10 +229,10 @@ def _on_cpu(inputs, kernel, strides, padding):
 
 
 def _unfused(inputs, kernel, strides, padding):
-  """The native operation, kept apart from the operations after it.
+  """Applies the native operation, followed by a no-op that prevents fusion.
 
-  TensorFlow fuses a convolution with the bias, batch norm and ReLU that follow, and a fused grouped
-  one runs only with oneDNN, which not every machine has. The no-op between them prevents that.
+  TensorFlow fuses a convolution with a following bias, batch norm or ReLU, and a fused grouped
+  convolution runs only with oneDNN, which not every machine has.
   """
   outputs = _native(inputs, kernel, strides, padding)
   return tf.ensure_shape(outputs, outputs.shape)
@@ -243,7 +261,7 @@ def _input_gradient(upstream, inputs, kernel, strides, padding):
 
 
 def _transposed(kernel, groups):
-  """The kernel turned by 180 degrees, with inputs and outputs of each group exchanged."""
+  """Rotates the kernel by 180 degrees and swaps the inputs and outputs of each group."""
   height, width, group_inputs, filters = kernel.shape
   kernel = tf.reshape(kernel[::-1, ::-1], [height, width, group_inputs, groups, filters // groups])
   kernel = tf.transpose(kernel, [0, 1, 4, 3, 2])
@@ -251,7 +269,7 @@ def _transposed(kernel, groups):
 
 
 def _transposed_padding(kernel_size, padding):
-  """Explicit padding under which the transposed convolution gives back the inputs' size."""
+  """Returns the explicit padding with which the transposed convolution restores the input size."""
   spatial = []
   for size in kernel_size:
     before = (size - 1) // 2 if padding == 'same' else 0

@@ -3,13 +3,13 @@
   python -m resnext.main
       A small ResNeXt on the embedded handwritten digits: about two minutes on two cores.
 
-  python -m resnext.main --data_dir=gs://bucket/imagenet --model_dir=gs://bucket/50-32x4d --tpu=local
+  python -m resnext.main --data_dir=gs://BUCKET/imagenet --model_dir=gs://BUCKET/run --tpu=local
       ResNeXt-50 (32x4d) on ImageNet TFRecord shards on a TPU VM, as in the paper.
 
-  python -m resnext.main --recipe=cifar --data_dir=... --model_dir=...
-      ResNeXt-29 (8x64d) on CIFAR-10 as TFRecord shards, as in the paper.
+  python -m resnext.main --recipe=cifar --data_dir=DATA --model_dir=RUN
+      ResNeXt-29 (8x64d) on CIFAR-10 TFRecord shards, as in the paper.
 
-A stopped job goes on where it stopped when the same command is given again.
+The same command resumes a stopped job.
 """
 import dataclasses
 
@@ -21,15 +21,18 @@ from tpu_utils.images.spec import Augmentation
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(script.ModelConfig):
-  """Which network."""
+  """Network settings."""
 
   model_name: str = setting('resnext-50-32x4d', 'The model; a wrong name lists the nearest.')
-  cardinality: int = setting(None, 'Paths of a block, in place of the name\'s.', type=int, at_least=1)
-  base_width: int = setting(None, 'Width of a path, in place of the name\'s.', type=int, at_least=1)
+  cardinality: int = setting(None, 'Paths of a block; overrides the name.', type=int, at_least=1)
+  base_width: int = setting(None, 'Width of a path; overrides the name.', type=int, at_least=1)
   width: int = setting(None, 'Width of the first stage; the paper has 64.', type=int, at_least=1)
   stem_width: int = setting(None, 'Channels of the stem; the paper has 64.', type=int, at_least=1)
   block_form: str = setting(
-    None, 'Which of the equivalent forms of Figure 3.', type=str, choices=network_params.BLOCK_FORMS
+    None,
+    'Equivalent form of the blocks, as in Figure 3.',
+    type=str,
+    choices=network_params.BLOCK_FORMS,
   )
   shortcut_type: str = setting(
     None,
@@ -37,18 +40,18 @@ class ModelConfig(script.ModelConfig):
     type=str,
     choices=network_params.SHORTCUT_TYPES,
   )
-  preactivation: bool = setting(None, 'Norm and ReLU before the convolutions.', type=bool)
-  residual: bool = setting(None, 'With --noresidual there are no shortcuts.', type=bool)
+  preactivation: bool = setting(None, 'Batch norm and ReLU before the convolutions.', type=bool)
+  residual: bool = setting(None, '--noresidual removes the shortcuts around blocks.', type=bool)
 
 
 def resolve_model(model: ModelConfig) -> script.ModelSpec:
   """Resolves the network that the settings name.
 
   Raises:
-    ValueError: an unknown name or a value that the network cannot have.
+    ValueError: an unknown name, or a value out of range.
   """
   params = network_params.from_name(model.model_name, model.overrides())
-  # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
+  # Imports TensorFlow, so only after the flags are checked.
   from resnext import resnext_builder
 
   own = [field.name for field in dataclasses.fields(model) if field.name != 'model_name']
@@ -66,7 +69,7 @@ def augmentation(resolved: Resolved) -> Augmentation | None:
   if not (flags['data_dir'] or flags['dataset']):
     return None
   imagenet = recipes.AUGMENTATIONS['imagenet']
-  return Augmentation(**recipes.AUGMENTATIONS.get(resolved.recipe, imagenet))
+  return Augmentation(**recipes.AUGMENTATIONS.get(flags.get('recipe', ''), imagenet))
 
 
 TRAINING = script.Training((ModelConfig,), resolve_model, augmentation)

@@ -1,7 +1,7 @@
-"""Parameters of a network, and the networks that names stand for.
+"""Parameters of a network, and their values for each model name.
 
 A name is `resnext-DEPTH-CxDd` (cardinality C, base width D) or `resnet-DEPTH`; see `from_name`.
-Nothing here needs Keras.
+Does not import Keras.
 
 Source: arXiv 1611.05431, Tables 1 to 4; facebookresearch/ResNeXt, models/resnext.lua and opts.lua.
 """
@@ -17,39 +17,43 @@ IMAGENET_MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 CIFAR10_MEAN_RGB = (125.3, 123.0, 113.9)
 CIFAR10_STDDEV_RGB = (63.0, 62.1, 66.7)
+# Named networks for CIFAR have CIFAR-10's statistics; these can be given as overrides.
 CIFAR100_MEAN_RGB = (129.3, 124.1, 112.4)
 CIFAR100_STDDEV_RGB = (68.2, 65.4, 70.4)
 
 BLOCK_FORMS = ('a', 'b', 'c')
 STEMS = ('imagenet', 'deep', 'cifar')
 SHORTCUT_TYPES = ('A', 'B', 'C')
-_EXPANSION = 4  # A block's output channels over its width.
+_EXPANSION = 4  # Ratio of a block's output channels to its width.
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkParams:
-  """A whole network.
+  """Architecture of a network.
 
   Attributes:
-    stage_blocks: number of blocks of each stage; every stage but the first halves the resolution.
-    cardinality: C, the number of paths of a block.
+    stage_blocks: number of blocks in each stage; all stages except the first halve the resolution.
+    cardinality: C, the number of paths in a block.
     base_width: d, the width of a path in a stage of width 64.
-    num_classes: of the classifier; 0 leaves it out.
-    stem: 'imagenet' (7x7 stride 2 and max pooling), 'deep' (three 3x3 for the 7x7; the `d` variant
-      of arXiv 1812.01187) or 'cifar' (3x3).
+    num_classes: outputs of the classifier; 0 leaves it out.
+    stem: 'imagenet' (7x7 with stride 2, then max pooling), 'deep' (three 3x3 instead of the 7x7;
+      the `d` variant of arXiv 1812.01187) or 'cifar' (3x3).
     stem_width: channels of the stem.
     width: width of the first stage; it doubles with each stage.
-    block_form: 'a', 'b' or 'c', the equivalent forms of Figure 3.
+    block_form: 'a', 'b' or 'c', the equivalent forms in Figure 3.
     shortcut_type: 'A' (zeros for new channels), 'B' (1x1 convolution where channels change) or 'C'
       (1x1 convolution in every block).
-    average_shortcut: a strided 1x1 shortcut averages 2x2 pixels instead of skipping three of them.
-    preactivation: norm and ReLU before the convolutions (arXiv 1603.05027).
+    average_shortcut: whether shortcuts with stride 2 average 2x2 pixels before the 1x1 convolution.
+    preactivation: batch norm and ReLU before the convolutions (arXiv 1603.05027).
     residual: False removes all shortcuts (the ablation of Section 5.1).
-    mean_rgb: subtracted from the images, in units of 0..255.
-    stddev_rgb: by which they are then divided.
+    mean_rgb: mean to subtract from the images, in [0, 255].
+    stddev_rgb: standard deviation to divide by, in the same units.
+
+  Raises:
+    ValueError: a value out of range.
   """
 
-  stage_blocks: tuple
+  stage_blocks: tuple[int, ...]
   cardinality: int = 1
   base_width: int = 64
   num_classes: int = 1000
@@ -61,8 +65,8 @@ class NetworkParams:
   average_shortcut: bool = False
   preactivation: bool = False
   residual: bool = True
-  mean_rgb: tuple = IMAGENET_MEAN_RGB
-  stddev_rgb: tuple = IMAGENET_STDDEV_RGB
+  mean_rgb: tuple[float, ...] = IMAGENET_MEAN_RGB
+  stddev_rgb: tuple[float, ...] = IMAGENET_STDDEV_RGB
 
   def __post_init__(self):
     choices = {'stem': STEMS, 'block_form': BLOCK_FORMS, 'shortcut_type': SHORTCUT_TYPES}
@@ -76,7 +80,7 @@ class NetworkParams:
         raise ValueError(f'{name}={getattr(self, name)!r} must be True or False.')
     if not isinstance(self.stage_blocks, (tuple, list)) or not self.stage_blocks:
       raise ValueError(
-        f'stage_blocks={self.stage_blocks!r} must hold the number of blocks of each stage, as '
+        f'stage_blocks={self.stage_blocks!r} must hold the number of blocks in each stage, such as '
         '(3, 4, 6, 3).'
       )
     for count in self.stage_blocks:
@@ -93,17 +97,27 @@ class NetworkParams:
 
   @property
   def image_size(self) -> int:
-    """Pixels a side of the images that the paper trains this kind of network on."""
+    """Height and width in pixels of the paper's training images for this stem."""
     return 32 if self.stem == 'cifar' else 224
 
   def path_width(self, stage: int) -> int:
-    """Returns D, the channels of one path in stage 0, 1, ..."""
+    """Returns the channels of one path; `stage` counts from 0."""
     return self.width * 2**stage * self.base_width // 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-  """One block. `filters`: its output channels; `inner_norms`: the norms between convolutions."""
+  """One block of a network.
+
+  Attributes:
+    name: prefix of its layers' names, such as 'layer1_0'.
+    filters: output channels.
+    strides: of its 3x3 convolution and its shortcut.
+    cardinality: number of paths.
+    path_width: channels of one path.
+    form: 'a', 'b' or 'c'.
+    inner_norms: names of the two batch norms between its convolutions.
+  """
 
   name: str
   filters: int
@@ -111,7 +125,7 @@ class Block:
   cardinality: int
   path_width: int
   form: str
-  inner_norms: tuple
+  inner_norms: tuple[str, str]
 
 
 def _check_whole(name, value, at_least):
@@ -122,7 +136,7 @@ def _check_whole(name, value, at_least):
 def _check_channels(name, values):
   three = hasattr(values, '__len__') and len(values) == 3
   if not three or not all(isinstance(v, numbers.Real) for v in values):
-    raise ValueError(f'{name}={values!r} must hold three numbers, one a channel.')
+    raise ValueError(f'{name}={values!r} must hold three numbers, one for each channel.')
 
 
 def network_blocks(params: NetworkParams) -> list[list[Block]]:
@@ -146,7 +160,7 @@ def network_blocks(params: NetworkParams) -> list[list[Block]]:
 
 # Names.
 
-# Blocks of the four stages. 200 layers: arXiv 1603.05027.
+# {depth: blocks in each stage}. 200 layers: arXiv 1603.05027.
 _IMAGENET_STAGES = {
   50: (3, 4, 6, 3),
   101: (3, 4, 23, 3),
@@ -155,7 +169,7 @@ _IMAGENET_STAGES = {
 }
 _NAME = re.compile(r'(resnext|resnet)-(\d+)(d?)(?:-(\d+)x(\d+)d)?')
 
-# The networks of the paper's tables, then some that others use.
+# The networks of the paper's tables, then some others.
 _IMAGENET_MODELS = (
   'resnet-50',
   'resnext-50-2x40d',
@@ -179,7 +193,7 @@ _CIFAR_MODELS = ('resnext-29-8x64d', 'resnext-29-16x64d', 'resnet-29')
 
 
 def model_names() -> list[str]:
-  """Returns the networks of the paper and its code; `build_model` takes any depth and width."""
+  """Returns the known names; `from_name` takes other depths, cardinalities and widths, too."""
   return [*_IMAGENET_MODELS, *_CIFAR_MODELS]
 
 
@@ -188,15 +202,12 @@ def from_name(model_name: str, overrides: Mapping[str, Any] | None = None) -> Ne
 
   Args:
     model_name: `resnext-DEPTH-CxDd` or `resnet-DEPTH[-1xDd]`. DEPTH is 50, 101, 152 or 200 for
-      images of 224 pixels, else 9n+2 for CIFAR's; with `stem='cifar'` any 9n+2. A `d` after the
-      depth (`resnext-50d-32x4d`) is the variant with deep stem and averaging shortcuts.
+      ImageNet, otherwise 9n+2 for CIFAR; with `stem='cifar'` any 9n+2. A `d` after the depth
+      (`resnext-50d-32x4d`) selects the variant with deep stem and averaging shortcuts.
     overrides: {field of `NetworkParams`: value}.
 
-  Returns:
-    `NetworkParams`.
-
   Raises:
-    ValueError: no such network or field, with the nearest names; a value out of range.
+    ValueError: an unknown name or field, with the nearest ones; a value out of range.
   """
   overrides = dict(overrides or {})
   fields = [field.name for field in dataclasses.fields(NetworkParams)]
@@ -216,14 +227,14 @@ def from_name(model_name: str, overrides: Mapping[str, Any] | None = None) -> Ne
     params['stage_blocks'] = _IMAGENET_STAGES[depth]
   elif 'stage_blocks' not in overrides:
     raise ValueError(
-      f'{model_name!r} with stem={stem!r}: depth {depth} is none of '
-      f'{", ".join(map(str, _IMAGENET_STAGES))}; give stage_blocks for another.'
+      f'{model_name!r} with stem={stem!r}: depth {depth} is not one of '
+      f'{", ".join(map(str, _IMAGENET_STAGES))}; give stage_blocks for other depths.'
     )
   return NetworkParams(**{**params, **overrides})
 
 
 def _parse(model_name):
-  """(depth, whether it is a `d` variant, cardinality, base width) of a name."""
+  """Returns (depth, whether it is a `d` variant, cardinality, base width)."""
   match = _NAME.fullmatch(str(model_name))
   if not match:
     raise unknown_name('model', model_name, model_names())
@@ -234,14 +245,14 @@ def _parse(model_name):
     )
   if family == 'resnet' and int(cardinality or 1) != 1:
     raise ValueError(
-      f'{model_name!r} has cardinality {cardinality}; a network with paths is called '
+      f'{model_name!r} has cardinality {cardinality}; a network with several paths is called '
       f'{model_name.replace("resnet", "resnext", 1)}.'
     )
   return int(depth), bool(deep), int(cardinality or 1), int(base_width or 64)
 
 
 def _cifar_params(model_name, depth):
-  """Three stages of n blocks each; the first keeps the images' resolution."""
+  """Returns the parameters that differ for CIFAR: three stages of n blocks, 10 classes."""
   blocks, rest = divmod(depth - 2, 9)
   if rest or blocks < 1:
     raise ValueError(

@@ -1,9 +1,11 @@
-"""Every published training recipe for ResNeXts that can be named, with its source.
+"""Published training recipes for ResNeXts, with their sources.
 
 `imagenet` is the default of `resnext.main`. Official code: facebookresearch/ResNeXt at 1f59a2c.
 The paper's appendix, the README and train.lua contradict one another on CIFAR, so each has a
 recipe.
 """
+from typing import Any
+
 from tpu_utils.command_line.recipes import Recipe, by_name
 
 _MAIN = 'resnext.main'
@@ -24,7 +26,7 @@ def _cifar_cost(multiply_adds):
   )
 
 
-# Torch's weight decay acts on all parameters, batch norm's and biases among them.
+# Torch's weight decay acts on all parameters, including biases and those of batch norm.
 IMAGENET = Recipe(
   name='imagenet',
   script=_MAIN,
@@ -69,7 +71,7 @@ IMAGENET_101_64X4D = IMAGENET.with_settings(
   expects='ResNeXt-101 (64x4d) 20.4 % top-1, 5.3 % top-5 error (paper, Tables 4 and 5; README)',
   cost='stated: 10 days on 8 M40 GPUs, 1.7 seconds a step (Section 5.1)',
 )
-# As many steps as for ImageNet-1K, which are fewer epochs of 6.8 million images.
+# As many steps as for ImageNet-1K, so fewer epochs.
 IMAGENET_5K = IMAGENET.with_settings(
   'imagenet_5k',
   {
@@ -211,7 +213,7 @@ DIGITS = Recipe(
   measured='98.59 % top-1 on the 355 held-out images, seed 0',
   cost='estimated: about two minutes on two CPU cores',
 )
-# For a network of its full size that starts from weights trained on other data.
+# For fine-tuning a full-size network from weights trained on other data.
 DIGITS_TUNED = Recipe(
   name='digits_tuned',
   script=_MAIN,
@@ -251,11 +253,12 @@ RECIPES = by_name((
   DIGITS_TUNED,
 ))
 
-_TORCH = {'random_crop': 'torch', 'color_jitter': 0.4, 'lighting': 0.1}  # datasets/imagenet.lua.
-_PADDED = {'random_crop': 'padded', 'padding': 4}  # datasets/cifar10.lua.
+# From datasets/imagenet.lua and datasets/cifar10.lua.
+_TORCH: dict[str, Any] = {'random_crop': 'torch', 'color_jitter': 0.4, 'lighting': 0.1}
+_PADDED: dict[str, Any] = {'random_crop': 'padded', 'padding': 4}
 
-# {recipe: arguments of `tpu_utils.images.spec.Augmentation`}, for which there are no flags. Without
-# the digits, which take the augmentation of their data set.
+# {recipe: arguments of `tpu_utils.images.spec.Augmentation` without a flag}. The recipes for digits
+# are left out: the data set decides their augmentation.
 AUGMENTATIONS = {
   name: _PADDED if 'cifar' in name else _TORCH
   for name in RECIPES

@@ -1,4 +1,4 @@
-"""Models by name: `build_model`, `feature_extractor`, and the preprocessing of their images."""
+"""Builders of models by name, and the preprocessing of their images."""
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,32 +38,30 @@ def build_model(
 ) -> keras.Model:
   """Builds a model as a `keras.Model` named `model_name`.
 
-  Input: `images`, float32 [batch, height, width, 3] in [0, 255]; the model normalises them itself.
-  Output: float32 logits [batch, num_classes], or features as below.
+  Input: `images`, float32 [batch, height, width, 3] in [0, 255]; the model normalises them.
+  Output: float32 logits [batch, num_classes], or features; see `include_top`.
 
   Args:
     model_name: such as 'resnext-50-32x4d', 'resnet-50', 'resnext-29-8x64d'; see
       `network_params.from_name`.
-    num_classes: classes of the head; None is the data set's own (1000; CIFAR 10), 0 leaves the
-      classifier out.
-    image_size: pixels a side, or (height, width); None is the size that the model was made for.
-    weights: path of a checkpoint for `tpu_utils.weights.load`, or None for fresh weights.
+    num_classes: number of classes; None is 1000, or 10 for CIFAR networks; 0 leaves the classifier
+      out.
+    image_size: height and width in pixels, or (height, width); None is 224, or 32 for CIFAR
+      networks.
+    weights: path of a checkpoint for `tpu_utils.weights.load`; None initialises the weights.
     dtype_policy: Keras dtype policy or its name, such as 'mixed_bfloat16'; None is float32.
-    include_top: False gives the last feature map [batch, h, w, C] instead of logits, or with
+    include_top: False returns the last feature map [batch, h, w, C] instead of logits, or with
       `pooling` its mean ('avg') or maximum ('max') over space, [batch, C].
-    pooling: None, 'avg' or 'max'; only without top.
+    pooling: None, 'avg' or 'max'; requires `include_top=False`.
     **overrides: fields of `network_params.NetworkParams`, such as `block_form`, `shortcut_type`,
       `preactivation`, `residual`.
 
-  Returns:
-    `keras.Model`.
-
   Raises:
-    ValueError: an unknown model or override (the nearest names are given), a value out of range, or
+    ValueError: an unknown model or override, with the nearest names; a value out of range; or
       weights that don't fit.
   """
   if pooling is not None and include_top:
-    raise ValueError(f'pooling={pooling!r} needs include_top=False: with the top, logits come out.')
+    raise ValueError(f'pooling={pooling!r} requires include_top=False.')
   if pooling not in (None, 'avg', 'max'):
     raise unknown_name('pooling', pooling, ('avg', 'max'))
   if num_classes is not None:
@@ -90,14 +88,14 @@ def feature_extractor(
   dtype_policy: str | keras.DTypePolicy | None = None,
   **overrides: Any,
 ) -> keras.Model:
-  """Builds a model that returns a dict of feature maps, for detection, segmentation and the like.
+  """Builds a model that returns a dict of feature maps, for detection or segmentation.
 
   Args:
     model_name: such as 'resnext-50-32x4d'.
-    endpoints: names of `resnext_model.build_network`: `layer1` to `layer4` are the stages' outputs,
-      `layer3_5` a block's. None is the last output of each resolution, `reduction_1` to
+    endpoints: endpoints of `resnext_model.build_network`, such as `layer4` (a stage's output) or
+      `layer3_5` (a block's). None is the last output of each resolution, `reduction_1` to
       `reduction_5` (CIFAR: `reduction_0` to `reduction_2`), and `features`.
-    image_size: as for `build_model`; (None, None) leaves it open.
+    image_size: as for `build_model`; (None, None) accepts any size.
     weights: as for `build_model`.
     dtype_policy: as for `build_model`.
     **overrides: as for `build_model`.
@@ -106,7 +104,7 @@ def feature_extractor(
     `keras.Model` with output {endpoint: tensor}.
 
   Raises:
-    ValueError: as `build_model`; an unknown endpoint, with the nearest names.
+    ValueError: as `build_model`; or an unknown endpoint, with the nearest names.
   """
   network = _Network(model_name, image_size, dtype_policy, overrides)
   network.load(weights, with_classifier='fc' in (endpoints or ()))
@@ -118,9 +116,9 @@ def feature_extractor(
 
 
 class _Network:
-  """The graph of a named network, from which models with different outputs are cut.
+  """Graph of a named network, from which models with different outputs are made.
 
-  Weights are loaded into the whole graph, so that a checkpoint fits however the model is cut.
+  Weights are loaded into the whole graph, so that a checkpoint fits whatever the outputs.
   """
 
   def __init__(self, model_name, image_size, dtype_policy, overrides):
@@ -137,10 +135,10 @@ class _Network:
     return functional_model(self._images, outputs, self.name)
 
   def load(self, path, with_classifier):
-    """Loads a checkpoint; without classifier, the checkpoint's may have any size or be missing."""
+    """Loads a checkpoint; if not `with_classifier`, that may be missing or have another size."""
     if path is None:
       return
-    from tpu_utils.weights import classifier_of, load  # Models without a checkpoint need no reader.
+    from tpu_utils.weights import classifier_of, load  # Not needed without a checkpoint.
 
     model = self.model(list(self.endpoints.values())[-1])
     load(model, path, keep_initial=() if with_classifier else (classifier_of(model),))

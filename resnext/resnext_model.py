@@ -1,4 +1,4 @@
-"""The ResNeXt and ResNet networks as Keras functional graphs.
+"""ResNeXt and ResNet networks as Keras functional graphs.
 
 Source: arXiv 1611.05431; facebookresearch/ResNeXt, models/resnext.lua; for pre-activated blocks
 facebook/fb.resnet.torch, models/preresnet.lua. Layers are named after torchvision's modules with
@@ -11,16 +11,16 @@ from resnext.network_params import Block, NetworkParams, network_blocks
 
 
 def _shortcut(x, block, params, make):
-  """Returns the tensor to add to a block's transformation."""
+  """Builds the shortcut of a block; returns the tensor to add to its transformation."""
   channels = x.shape[-1]
   name = f'{block.name}_downsample'
   if params.shortcut_type == 'C' or (params.shortcut_type == 'B' and channels != block.filters):
     strides, first = block.strides, 0
     if params.average_shortcut:
-      # The modules count the pooling, which is there even where it does nothing.
+      # timm counts the pooling as module 0, even where it is the identity.
       strides, first = 1, 1
       if block.strides > 1:
-        # 'same' leaves the padding out of the mean, as Torch does here.
+        # 'same' excludes the padding from the mean, as timm does.
         x = make.layer(
           keras.layers.AveragePooling2D, 2, block.strides, 'same', 'channels_last', name=f'{name}_0'
         )(x)
@@ -34,6 +34,7 @@ def _shortcut(x, block, params, make):
 
 
 def _add_shortcut(y, x, block, params, make):
+  """Adds the shortcut of `x` to `y`, the block's transformation."""
   if not params.residual:
     return y
   shortcut = _shortcut(x, block, params, make)
@@ -57,10 +58,10 @@ def preactivated_block(
   first_of_stage: bool,
   activated: bool,
 ) -> keras.KerasTensor:
-  """Applies a block with norm and ReLU before each convolution, and none on the shortcut.
+  """Applies a pre-activated block: batch norm and ReLU before each convolution, none after the sum.
 
-  The first block of a stage also takes its shortcut after norm and ReLU. If the input comes
-  `activated` from the stem, the block has no first norm and ReLU of its own.
+  In the first block of a stage, the shortcut starts after the first batch norm and ReLU. The block
+  omits these two if its input is `activated`, the output of a ReLU in the stem.
   """
   y = x
   if not activated:
@@ -71,7 +72,7 @@ def preactivated_block(
 
 
 def _stem(images, params, make):
-  """Returns (endpoints of the stem in order, whether the last is the output of a ReLU)."""
+  """Builds the stem; returns (its endpoints in order, whether the output went through a ReLU)."""
   width = params.stem_width
   if params.stem == 'cifar':
     x = make.conv(images, width, 3, name='conv1')
@@ -89,7 +90,7 @@ def _stem(images, params, make):
     x = make.conv(images, width, 7, 2, name='conv1')
   norm = make.norm(x, name='bn1')
   relu = make.relu(norm, name='relu')
-  # After a ReLU, padding with zeros is padding with minus infinity.
+  # After a ReLU, padding with zeros has the same effect as padding with minus infinity.
   pool = make.pad(relu, 1, name='maxpool_pad')
   pool = make.layer(
     keras.layers.MaxPooling2D, 3, 2, 'valid', 'channels_last', name='maxpool'
@@ -98,7 +99,7 @@ def _stem(images, params, make):
 
 
 def _features(images, params, make):
-  """Stem and stages. Returns the endpoints up to `features`."""
+  """Builds stem and stages; returns the endpoints up to `features`."""
   endpoints, activated = _stem(images, params, make)
   x = list(endpoints.values())[-1]
   reduction = 0
@@ -127,22 +128,20 @@ def build_network(
   images: keras.KerasTensor,
   params: NetworkParams,
   dtype: str | keras.DTypePolicy = 'float32',
-  with_head: bool = True,
 ) -> dict[str, keras.KerasTensor]:
   """Builds the graph of a network.
 
   Args:
-    images: [batch, height, width, 3] float32 Keras tensor, values in [0, 255].
-    params: `network_params.NetworkParams`.
-    dtype: Keras dtype policy or its name. Normalisation and classifier compute in float32 under a
-      16-bit policy.
-    with_head: False ends at the endpoint `features`.
+    images: [batch, height, width, 3] float32 in [0, 255].
+    params: the architecture.
+    dtype: Keras dtype policy or its name. With a 16-bit policy, normalisation and classifier still
+      compute in float32.
 
   Returns:
-    {endpoint: Keras tensor}: `conv1`, `bn1`, `relu`, `maxpool` of the stem, each block
-    (`layer1_0`), each stage (`layer1`), the last output of each resolution (`reduction_2` at a
-    quarter of the images' sides), `features` (the last, after its ReLU), `avgpool` and `fc`, the
-    logits [batch, num_classes]. Endpoints that a network lacks are left out.
+    {endpoint: Keras tensor}: `conv1`, `bn1`, `relu` and `maxpool` of the stem, each block
+    (`layer1_0`), each stage (`layer1`), the last output of each resolution (`reduction_2` at 1/4 of
+    the image size), `features` (the last feature map, after its ReLU), `avgpool`, and `fc`, the
+    logits [batch, num_classes]. Endpoints that a network lacks are omitted.
   """
   policy = keras.dtype_policies.get(dtype)
   full_dtype = 'float32' if policy.compute_dtype in ('bfloat16', 'float16') else policy
@@ -153,16 +152,15 @@ def build_network(
     dtype=full_dtype,
   )(images)
   endpoints = _features(x, params, layers.LayerMaker(policy))
-  if with_head:
-    x = keras.layers.GlobalAveragePooling2D(
-      data_format='channels_last', name='avgpool', dtype=full_dtype
-    )(endpoints['features'])
-    endpoints['avgpool'] = x
-    if params.num_classes:
-      endpoints['fc'] = keras.layers.Dense(
-        params.num_classes,
-        kernel_initializer=layers.dense_kernel_initializer(),
-        name='fc',
-        dtype=full_dtype,
-      )(x)
+  x = keras.layers.GlobalAveragePooling2D(
+    data_format='channels_last', name='avgpool', dtype=full_dtype
+  )(endpoints['features'])
+  endpoints['avgpool'] = x
+  if params.num_classes:
+    endpoints['fc'] = keras.layers.Dense(
+      params.num_classes,
+      kernel_initializer=layers.dense_kernel_initializer(),
+      name='fc',
+      dtype=full_dtype,
+    )(x)
   return endpoints

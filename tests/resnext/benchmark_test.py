@@ -1,3 +1,4 @@
+"""The benchmark on networks of seconds, and its error messages."""
 import importlib.util
 
 import pytest

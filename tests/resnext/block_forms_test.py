@@ -1,4 +1,4 @@
-"""Forms (a), (b) and (c) against the reference blocks and one another, in values and gradients."""
+"""Block forms (a), (b) and (c) against reference blocks and each other: values and gradients."""
 import keras
 import numpy as np
 import pytest
@@ -13,11 +13,11 @@ CASES = {
   'project_s2': {'channels': 256, 'width': 128, 'cardinality': 32, 'path_width': 8, 'strides': 2},
   'small': {'channels': 32, 'width': 8, 'cardinality': 4, 'path_width': 2, 'strides': 1},
 }
-TOLERANCE = 1e-5  # Of the largest number; float32 makes about 1e-6.
+TOLERANCE = 1e-5  # Relative to the largest number; float32 errors are about 1e-6.
 
 
 def block_model(case, form, dtype='float32'):
-  """One block as a model, with the reference weights."""
+  """Returns a model of one block with the reference weights."""
   settings = CASES[case]
   size = 8 if case == 'small' else 14
   block = network_params.Block(
@@ -47,7 +47,7 @@ def test_each_form_agrees_with_the_reference(case, form):
     assert golden.relative_error(model(x, training=mode == 'train'), wanted) < TOLERANCE, key
 
 
-def test_what_happens_inside():
+def test_intermediate_values_agree_with_the_reference():
   want = golden.read_npz('block_forms.npz')
   for form, width in (('c', 256), ('b', 8)):
     model = block_model('project_s2', form)
@@ -73,7 +73,7 @@ def gradients(model, x, training):
 
 @pytest.mark.parametrize('training', [False, True])
 def test_gradients_of_the_forms_agree(training):
-  """Each form's gradients, put together as form (c) has them, in float64."""
+  """Compares each form's gradients, converted to form (c), in float64."""
   x = golden.read_npz('block_forms.npz')['small/input'].astype(np.float64)
   model = block_model('small', 'c', 'float64')
   want = gradients(model, x, training)
@@ -97,7 +97,7 @@ def test_whole_networks_agree(settings):
   }
   want = models['c'](images)
   for form in 'ab':
-    assert golden.relative_error(models[form](images), want) > 1e-3  # Weights of their own.
+    assert golden.relative_error(models[form](images), want) > 1e-3  # Weights differ.
     resnext.convert_weights(models['c'], models[form])
     assert golden.relative_error(models[form](images), want) < 1e-5
   resnext.convert_weights(models['a'], models['b'])

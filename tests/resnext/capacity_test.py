@@ -20,7 +20,7 @@ def test_table_2():
 @pytest.mark.parametrize('baseline', [16, 64, 100, 333])
 @pytest.mark.parametrize('cardinality', [1, 3, 16, 64])
 def test_no_other_width_is_nearer(cardinality, baseline):
-  """Nearest on the scale of widths: the exact solution lies within half a channel."""
+  """The exact solution lies within half a channel."""
   if cardinality == 64 and baseline == 16:
     with pytest.raises(ValueError, match='smaller cardinality'):
       capacity.equal_capacity_width(cardinality, baseline_width=baseline)
@@ -32,7 +32,7 @@ def test_no_other_width_is_nearer(cardinality, baseline):
   assert capacity.equal_capacity_width(1, baseline_width=baseline) == baseline
 
 
-def test_a_block_has_a_path():
+def test_cardinality_must_be_positive():
   with pytest.raises(ValueError, match='cardinality=0 must be at least 1'):
     capacity.equal_capacity_width(0)
 

@@ -1,14 +1,15 @@
-"""The experiment on cardinality: which networks it trains, and a small one run to its end."""
+"""The experiment on cardinality: the networks it compares, and a small complete run."""
 import pytest
 
 from resnext import cardinality
 from tests import script_jobs
 from tests.resnext import golden
 
-# Seconds: two networks of one block a stage, a few steps each.
+# Takes seconds: networks with one block in each stage, a few steps each.
 QUICK = (
-  '--model_name=resnet-11', '--width=16', '--stem_width=8', '--train_batch_size=16', '--input_image_size=8',
-  '--train_steps=3', '--steps_per_eval=3', '--iterations_per_loop=3', '--eval_batch_size=355', '--runs=1',
+  '--model_name=resnet-11', '--width=16', '--stem_width=8', '--train_batch_size=16',
+  '--input_image_size=8', '--train_steps=3', '--steps_per_eval=3', '--iterations_per_loop=3',
+  '--eval_batch_size=355', '--runs=1',
 )  # fmt: skip
 
 
@@ -34,26 +35,29 @@ def test_the_networks_of_table_4():
 
 def test_deeper_networks_for_cifar_have_9n_plus_2_layers():
   assert cardinality.doubled_names('resnet-29', 8)['deeper'] == 'resnet-56'
-  assert cardinality.doubled_names('resnet-101', 8, {'stem': 'cifar'})['deeper'] == 'resnet-200'  # 22 * 9 + 2
+  names = cardinality.doubled_names('resnet-101', 8, {'stem': 'cifar'})
+  assert names['deeper'] == 'resnet-200'  # 22 * 9 + 2
   assert cardinality.doubled_names('resnet-50', 8, {'stem': 'imagenet'})['deeper'] == 'resnet-101'
 
 
 def test_a_dry_run_prints_the_papers_numbers(capsys):
   assert run('--data_dir=fake', '--model_name=resnet-101', '--dry_run') == {}
-  found = {row[1]: row for row in map(str.split, capsys.readouterr().out.splitlines()) if len(row) == 8}
+  lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+  rows = {cells[1]: cells for cells in lines if len(cells) == 8}
   reference = {
     f'{row["cardinality"]}x{row["baseWidth"]}d': row
     for row in golden.read_json('counts_imagenet.json')['rows']
     if row['depth'] == 101
   }
-  for setting, error in (('2x40d', '21.7'), ('4x24d', '21.4'), ('8x14d', '21.3'), ('32x4d', '21.2')):
-    _, _, parameters, multiply_adds, _, measured, _, paper = found[f'resnext-101-{setting}']
+  errors = {'2x40d': '21.7', '4x24d': '21.4', '8x14d': '21.3', '32x4d': '21.2'}
+  for setting, error in errors.items():
+    _, _, parameters, multiply_adds, _, measured, _, paper = rows[f'resnext-101-{setting}']
     assert parameters == f'{reference[setting]["params"] / 1e6:.1f}M'
     assert multiply_adds == f'{reference[setting]["macs_total"] / 1e9:.2f}G'
     assert (measured, paper) == ('-', error)
 
 
-def test_the_papers_errors_stand_beside_the_papers_networks_alone():
+def test_the_papers_errors_are_shown_only_for_the_papers_networks():
   def networks(**given):
     return cardinality.Networks(cardinality.SCRIPT.resolve({'data_dir': 'x', **given}))
 
@@ -64,16 +68,14 @@ def test_the_papers_errors_stand_beside_the_papers_networks_alone():
   assert networks(num_label_classes=10).paper_error('resnext-50-32x4d') is None
 
 
-def test_the_recipes_are_those_of_the_training_with_plain_networks():
+def test_recipes_are_those_of_resnext_main_with_plain_networks():
   def settings(**given):
-    resolved = cardinality.SCRIPT.resolve(given)
-    return {name: resolved.as_dict()[name] for name in ('model_name', 'weight_decay', 'archive_ckpt')}
+    resolved = cardinality.SCRIPT.resolve(given).as_dict()
+    return [resolved[name] for name in ('model_name', 'weight_decay', 'archive_ckpt')]
 
-  assert settings(data_dir='x') == {'model_name': 'resnet-50', 'weight_decay': 1e-4, 'archive_ckpt': False}
-  assert settings(data_dir='x', recipe='cifar') == {
-    'model_name': 'resnet-29', 'weight_decay': 5e-4, 'archive_ckpt': False,
-  }  # fmt: skip
-  assert settings()['model_name'] == 'resnet-11'
+  assert settings(data_dir='x') == ['resnet-50', 1e-4, False]
+  assert settings(data_dir='x', recipe='cifar') == ['resnet-29', 5e-4, False]
+  assert settings()[0] == 'resnet-11'
 
 
 def test_a_small_experiment(tmp_path, capsys):
@@ -84,8 +86,9 @@ def test_a_small_experiment(tmp_path, capsys):
   assert f'{scores["resnext-11-2x40d"].error:.2f}' in out
   assert 'Table 4' not in out
   assert (tmp_path / 'cardinality.png').read_bytes().startswith(b'\x89PNG')
-  # More of the same experiment: what is there stays.
-  assert run(*arguments[:-2], '--cardinalities=1,2,4', '--nodoubled')['resnet-11'] == scores['resnet-11']
+  # An extended experiment trains only the new network.
+  extended = run(*arguments[:-2], '--cardinalities=1,2,4', '--nodoubled')
+  assert extended['resnet-11'] == scores['resnet-11']
   assert '[1 of 1 networks to train]' in capsys.readouterr().out
 
 
@@ -93,10 +96,11 @@ def test_a_small_experiment(tmp_path, capsys):
   ('arguments', 'message'),
   [
     (['--cardinalities=2,4'], '--cardinalities=2,4 must begin with 1'),
-    (['--cardinalities=1'], '--cardinalities=1 must begin with 1, the plain network, and go on'),
+    (['--cardinalities=1'], '--cardinalities=1 must begin with 1, the plain network, and list'),
     (['--cardinalities=1,x'], '--cardinalities=1,x must be whole numbers'),
     (['--model_name=resnext-29-8x64d'], 'has 8 paths; the experiment starts from a plain network'),
-    (['--cardinality=8'], '--cardinality is what the experiment varies'),
+    (['--model_name=resnet-50d'], 'has a deep stem; the experiment starts from a plain network'),
+    (['--cardinality=8'], '--cardinality is varied by the experiment'),
     (['--cardinalities=1,4096'], '4096 paths of one channel'),
   ],
 )

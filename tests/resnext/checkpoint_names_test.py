@@ -1,4 +1,4 @@
-"""Checkpoints of torchvision, timm and Lua Torch in our networks, and our networks in theirs."""
+"""Checkpoints of torchvision, timm and Lua Torch load here, and ours load there."""
 import importlib.util
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from tpu_utils.weights import torch_files
 
 
 def state_dict(file):
-  """The reference state dict, batch norms' counters included, as a file would have it."""
+  """Returns the reference state dict as in a file, including batch norm's counters."""
   shapes = golden.read_json(f'{file}_shapes.json')['shapes']
   tensors = {n: golden_weights.value(n, s, layout='torch') for n, s in shapes.items()}
   counters = [n for n in shapes if n.endswith('running_var')]
@@ -63,8 +63,8 @@ def test_logits_with_weights_from_lua(name, network, form):
   assert golden.relative_error(model(want['input']), want['logits']) < 1e-5
 
 
-def test_a_model_without_classifier_takes_a_file_with_one(tmp_path):
-  """Torch's and Lua's."""
+def test_a_model_without_classifier_loads_a_file_with_one(tmp_path):
+  """Files of Torch and of Lua."""
   tensors = state_dict('cifar_resnext29_4x24d_c100')
   torch_files.write(tmp_path / 'm.safetensors', tensors)
   model = resnext.build_model('resnext-29-4x24d', num_classes=0, weights=tmp_path / 'm.safetensors')
@@ -80,14 +80,17 @@ def test_a_model_without_classifier_takes_a_file_with_one(tmp_path):
 
 
 def lua_network(model, paths):
-  """The t7 file's object for a CIFAR network in form (b), nested as models/resnext.lua nests it.
+  """Returns the object that models/resnext.lua would save for a CIFAR network in form (b).
 
-  Its parameters are those of `model`, which is in form (b) too.
+  Args:
+    model: the source of the parameters, in form (b).
+    paths: its cardinality.
   """
   values = {v.path: np.asarray(v) for v in model.weights}
 
   def conv(layer):
-    return t7_writer.module('cudnn.SpatialConvolution', weight=_contiguous(values[f'{layer}/kernel']))
+    weight = np.ascontiguousarray(golden.to_torch(values[f'{layer}/kernel']))
+    return t7_writer.module('cudnn.SpatialConvolution', weight=weight)
 
   def norm(layer):
     return t7_writer.module(
@@ -105,8 +108,10 @@ def lua_network(model, paths):
 
   def block(name):
     def path(i):
-      start = f'{name}_path{i}'
-      first, second = ((conv(f'{start}_conv{k}'), norm(f'{start}_bn{k}'), relu) for k in (1, 2))
+      prefix = f'{name}_path{i}'
+      first, second = (
+        (conv(f'{prefix}_conv{k}'), norm(f'{prefix}_bn{k}'), relu) for k in (1, 2)
+      )
       return container('Sequential', *first, *second)
 
     table = container('ConcatTable', *(path(i) for i in range(paths)))
@@ -118,10 +123,6 @@ def lua_network(model, paths):
   kernel = np.ascontiguousarray(values['fc/kernel'].T)
   head = t7_writer.module('nn.Linear', weight=kernel, bias=values['fc/bias'])
   return container('Sequential', conv('conv1'), norm('bn1'), relu, *stages, other, other, head)
-
-
-def _contiguous(kernel):
-  return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
 
 
 @pytest.mark.parametrize('form', ['a', 'b', 'c'])
@@ -151,7 +152,7 @@ def test_positions_in_the_official_networks(network, name):
 
 
 def test_positions_in_pre_activated_networks():
-  """As preresnet.lua nests them; CIFAR's have no batch norm in the stem."""
+  """As nested in preresnet.lua; CIFAR networks have no batch norm in the stem."""
   for stem, first, activated in (('imagenet', 5, True), ('cifar', 2, False)):
     model = resnext.build_model(
       'resnext-11-2x8d', image_size=32, stage_blocks=(2, 2), preactivation=True, stem=stem
@@ -196,14 +197,14 @@ def test_save_torch_round_trip(tmp_path, form):
     np.testing.assert_array_equal(got, want)
 
 
-def test_saved_names_and_shapes_are_torchvision_s():
+def test_saved_names_and_shapes_are_those_of_torchvision():
   model = resnext.build_model('resnext-50-32x4d', image_size=32)
   want = golden.read_json('tv_resnext50_32x4d_shapes.json')['shapes']
   assert {n: list(v.shape) for n, v in names.torch_state_dict(model).items()} == want
 
 
-# The peers themselves, if installed. They run in a process of their own: torch's compiler and
-# TensorFlow bring different versions of LLVM, and crash each other.
+# torchvision and timm, if installed, in a separate process: torch's compiler and TensorFlow contain
+# different versions of LLVM and crash each other.
 
 PEER = """
 import sys

@@ -13,13 +13,14 @@ from tpu_utils.images.spec import PreprocessSpec
 COFFEE = str(pathlib.Path(__file__).parents[1] / 'goldens' / 'preprocessing' / 'coffee.jpg')
 
 
-def test_a_photograph(tmp_path):
+def test_classifies_a_photograph(tmp_path):
   model = resnext.build_model('resnext-29-2x4d', image_size=32)
   path = tmp_path / 'm.safetensors'
   weights.save_torch(model, path)
-  results = eval_ckpt_main.SCRIPT.call(['--model_name=resnext-29-2x4d', f'--ckpt_dir={path}', COFFEE])
-  found = results['examples'][COFFEE]
+  arguments = ['--model_name=resnext-29-2x4d', f'--ckpt_dir={path}', COFFEE]
+  guesses = eval_ckpt_main.SCRIPT.call(arguments)['examples'][COFFEE]
   images = predictions.read_images([COFFEE], PreprocessSpec(32, crop='whole'))
   row = tf.nn.softmax(model(images)).numpy()[0]
-  np.testing.assert_allclose([g['probability'] for g in found], np.sort(row)[::-1][:5], atol=1e-5)
-  assert found[0]['label'] == f'class {row.argmax()}'
+  got = [guess['probability'] for guess in guesses]
+  np.testing.assert_allclose(got, np.sort(row)[::-1][:5], atol=1e-5)
+  assert guesses[0]['label'] == f'class {row.argmax()}'

@@ -1,4 +1,4 @@
-"""Reads the reference numbers and sets the weights that they were made with."""
+"""Reference numbers, and the weights that they were computed with."""
 import json
 import pathlib
 
@@ -21,7 +21,7 @@ def read_npz(name):
 
 
 def to_torch(value):
-  """An array of ours in torch's layout."""
+  """Returns one of our arrays in torch's layout."""
   value = np.asarray(value)
   return value.transpose({4: (3, 2, 0, 1), 2: (1, 0)}.get(value.ndim, (0,)))
 
@@ -31,7 +31,7 @@ def from_torch(value):
 
 
 def set_weights(model, prefix='', rename=lambda name: name):
-  """Gives a model of form (c) the reference weights of its torchvision names."""
+  """Assigns the reference weights, by torchvision's names, to a model in form (c)."""
   for variable in model.weights:
     name = prefix + rename(names.torch_name(variable.path))
     shape = to_torch(np.zeros(variable.shape)).shape
@@ -39,6 +39,6 @@ def set_weights(model, prefix='', rename=lambda name: name):
 
 
 def relative_error(got, want):
-  """Largest difference as a fraction of the largest value, as the goldens' README advises."""
+  """Returns the largest difference relative to the largest value (see goldens/README.md)."""
   want = np.asarray(want, np.float64)
   return np.abs(np.asarray(ops.convert_to_numpy(got), np.float64) - want).max() / np.abs(want).max()

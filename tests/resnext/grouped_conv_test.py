@@ -1,4 +1,4 @@
-"""Every implementation of grouped convolution against one convolution a group, and against Keras'."""
+"""Grouped convolutions against a separate convolution for each group, and against Keras."""
 import os
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def arrays(case, dtype='float64'):
 
 
 def one_by_one(inputs, kernel, strides, padding):
-  """One plain convolution a group: what a grouped convolution is."""
+  """Applies a separate convolution to each group, the definition of a grouped convolution."""
   groups = inputs.shape[-1] // kernel.shape[2]
   outputs = [
     tf.nn.conv2d(x, k, strides, padding.upper())
@@ -53,7 +53,7 @@ def value_and_gradients(function, inputs, kernel, strides, padding):
   with tf.GradientTape() as tape:
     tape.watch([inputs, kernel])
     outputs = function(inputs, kernel, strides, padding)
-    # A loss whose gradient differs from place to place.
+    # A loss with a different gradient at every position.
     loss = tf.reduce_sum(tf.sin(outputs))
   return [outputs.numpy(), *(g.numpy() for g in tape.gradient(loss, [inputs, kernel]))]
 
@@ -72,7 +72,7 @@ def test_values_and_gradients_in_float64(case, implementation):
 
 @pytest.mark.parametrize('case', CASES[:4], ids=str)
 def test_values_and_gradients_in_a_float32_graph(case):
-  """In a graph oneDNN's kernels run; sizes that the graph does not know must do as well."""
+  """In a graph oneDNN's kernels run, and sizes may be unknown."""
   inputs, kernel, strides, padding = arrays(case, 'float32')
   shape = [None, None, None, inputs.shape[-1]]
   function = tf.function(
@@ -95,7 +95,7 @@ def value_and_gradients_of_graph(inputs, kernel, strides, padding):
 
 @pytest.mark.parametrize('implementation', ['native', 'cpu', 'blocks'])
 def test_layer_equals_keras_with_the_same_weights(implementation):
-  """Including the gradient for 'native', which XLA has on this device."""
+  """Includes the gradient of 'native', which only XLA has on this device."""
   settings = {'strides': 1, 'padding': 'same', 'activation': 'tanh'}
   ours = resnext.GroupedConv2D(24, 3, 4, implementation=implementation, **settings)
   theirs = keras.layers.Conv2D(24, 3, groups=4, **settings)
@@ -108,7 +108,7 @@ def test_layer_equals_keras_with_the_same_weights(implementation):
   results = []
   for layer in (ours, theirs):
 
-    # By XLA where the gradient of TensorFlow's own grouped convolution is asked for.
+    # XLA, where the gradient of TensorFlow's own grouped convolution is needed.
     @tf.function(jit_compile=implementation == 'native' or layer is theirs)
     def run(x, layer=layer):
       with tf.GradientTape() as tape:
@@ -134,14 +134,17 @@ def test_bfloat16():
 
 def test_layer_survives_saving(tmp_path):
   images = keras.Input((8, 8, 16))
-  layer = resnext.GroupedConv2D(32, 3, 4, strides=2, use_bias=False, implementation='blocks', name='c')
+  layer = resnext.GroupedConv2D(
+    32, 3, 4, strides=2, use_bias=False, implementation='blocks', name='c'
+  )
   model = keras.Model(images, layer(images))
   assert model.output.shape == (None, 3, 3, 32)
   model.save(tmp_path / 'model.keras')
   again = keras.models.load_model(tmp_path / 'model.keras')
   x = np.random.default_rng(0).normal(size=(1, 8, 8, 16)).astype(np.float32)
   np.testing.assert_allclose(again(x), model(x), rtol=1e-5, atol=1e-5)
-  assert again.get_layer('c').implementation == 'auto'  # A property of the machine, not of the model.
+  # The implementation is a property of the machine, not of the model.
+  assert again.get_layer('c').implementation == 'auto'
 
 
 def test_builtin_layer_is_keras_own():
@@ -159,7 +162,7 @@ def test_automatic_implementation_on_a_cpu(two_replicas):
 
 @pytest.mark.parametrize('kind', ['TPU', 'GPU'])
 def test_automatic_implementation_follows_the_strategy(monkeypatch, kind):
-  """The strategy's devices decide, though this process sees only CPUs."""
+  """The strategy's devices decide, although this process has only CPUs."""
   strategy = tf.distribute.OneDeviceStrategy('/cpu:0')
   devices = (f'/job:worker/replica:0/task:0/device:{kind}:0',)
   monkeypatch.setattr(type(strategy.extended), 'worker_devices', devices)
@@ -174,7 +177,7 @@ def test_automatic_implementation_follows_the_machine(monkeypatch):
 
 
 def test_trains_under_a_strategy(two_replicas):
-  """The custom gradient inside `strategy.run`: the replicas' gradients sum to that of all examples."""
+  """The gradients of two replicas in `strategy.run` add up to that of the whole batch."""
   x = np.random.default_rng(0).normal(size=(4, 6, 6, 16)).astype(np.float32)
   with two_replicas.scope():
     layer = resnext.GroupedConv2D(16, 3, 4, padding='same', use_bias=False)
@@ -209,7 +212,7 @@ def test_set_implementation_reaches_every_layer():
     grouped_conv.set_implementation(model, 'block')
 
 
-def test_what_the_layer_does_not_do_is_refused():
+def test_unsupported_arguments_are_refused():
   with pytest.raises(ValueError, match='no dilation'):
     resnext.GroupedConv2D(16, 3, 4, dilation_rate=2)
   with pytest.raises(ValueError, match="data_format='channels_first'"):
@@ -217,7 +220,7 @@ def test_what_the_layer_does_not_do_is_refused():
 
 
 def test_runs_without_onednn():
-  """Where TensorFlow has no fused kernel for a grouped convolution: with a bias, batch norm and ReLU behind it."""
+  """There TensorFlow has no grouped convolution that is fused with bias, batch norm or ReLU."""
   code = (
     'import numpy as np, tensorflow as tf, resnext\n'
     'from tpu_utils.export.folding import fold_batch_norm\n'
@@ -228,5 +231,7 @@ def test_runs_without_onednn():
     '  np.testing.assert_allclose(logits, model(images, training=False), atol=1e-5)\n'
   )
   environment = {**os.environ, 'TF_ENABLE_ONEDNN_OPTS': '0', 'PYTHONPATH': os.getcwd()}
-  done = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=False)
+  done = subprocess.run(
+    [sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=False
+  )
   assert done.returncode == 0, done.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""`python -m resnext.main` as its users run it. What it shares with EfficientNet's is tested there."""
+"""`python -m resnext.main` as its users run it. EfficientNet's tests cover the shared parts."""
 import json
 
 import keras
@@ -9,7 +9,7 @@ from resnext import main
 from tests import script_jobs
 from tpu_utils.images import digits
 
-# A job of seconds: the digits preset with a smaller network.
+# Takes seconds: the digits recipe with a smaller network.
 QUICK = (
   '--model_name=resnext-11-4x8d', '--width=8', '--stem_width=8', '--train_batch_size=16',
   '--train_steps=6', '--steps_per_eval=6', '--iterations_per_loop=3',
@@ -21,13 +21,13 @@ def _in_process(*arguments):
 
 
 def _settings(*arguments):
-  """{flag: value} of a job, read without running it."""
+  """Returns {flag: value} of a job without running it."""
   return main.SCRIPT.resolve(main.SCRIPT.parse(arguments)[0]).as_dict()
 
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
-  """The model_dir of a job that ran through in its own process, with its export."""
+  """Returns (model_dir, standard output) of a job that ran in its own process and exported."""
   model_dir = tmp_path_factory.mktemp('finished')
   code, out, err = script_jobs.finish(
     script_jobs.start(
@@ -63,24 +63,24 @@ def test_the_network_of_a_model_dir_is_kept(finished):
 
 
 def test_the_defaults_are_the_official_recipe():
-  found = _settings('--data_dir=x')
+  settings = _settings('--data_dir=x')
   expected = {
     'optimizer': 'momentum', 'momentum': 0.9, 'nesterov': True, 'train_batch_size': 256,
-    'base_learning_rate': 0.1, 'lr_schedule': 'step', 'lr_step_epochs': '30,60,90', 'lr_decay_factor': 0.1,
-    'lr_warmup_epochs': 0.0, 'weight_decay': 1e-4, 'decay_batch_norm': True, 'label_smoothing': 0.0,
-    'moving_average_decay': 0.0,
+    'base_learning_rate': 0.1, 'lr_schedule': 'step', 'lr_step_epochs': '30,60,90',
+    'lr_decay_factor': 0.1, 'lr_warmup_epochs': 0.0, 'weight_decay': 1e-4,
+    'decay_batch_norm': True, 'label_smoothing': 0.0, 'moving_average_decay': 0.0,
   }  # fmt: skip
-  assert {name: found[name] for name in expected} == expected
+  assert {name: settings[name] for name in expected} == expected
 
 
-def test_the_recipe_for_cifar_fills_in_what_was_left_out():
-  found = _settings('--recipe=cifar', '--data_dir=x', '--train_steps=7')
-  assert found['train_steps'] == 7
-  assert found['base_learning_rate'] * found['train_batch_size'] / 256 == 0.1
-  assert (found['weight_decay'], found['lr_step_epochs']) == (5e-4, '150,225')
+def test_the_cifar_recipe_sets_all_flags_that_are_not_given():
+  settings = _settings('--recipe=cifar', '--data_dir=x', '--train_steps=7')
+  assert settings['train_steps'] == 7
+  assert settings['base_learning_rate'] * settings['train_batch_size'] / 256 == 0.1
+  assert (settings['weight_decay'], settings['lr_step_epochs']) == (5e-4, '150,225')
   text = main.SCRIPT.resolve({'recipe': 'cifar', 'data_dir': 'x', 'train_steps': 7}).preset_text()
   assert text.startswith('--recipe=cifar, with\n  --') and '--model_name=resnext-29-8x64d' in text
-  assert '--train_steps' not in text and '--optimizer' not in text  # Given, and as ever.
+  assert '--train_steps' not in text and '--optimizer' not in text  # Given; unchanged.
 
 
 def test_the_recipe_decides_the_augmentation():
@@ -98,9 +98,10 @@ def test_the_recipe_decides_the_augmentation():
 
 
 def test_transfer_on_the_settings_of_kornblith_et_al():
-  found = _settings('--transfer', '--data_dir=x')
-  assert (found['lr_schedule'], found['base_learning_rate'], found['train_steps']) == ('cosine', 0.01, 20000)
-  assert found == {**_settings('--recipe=transfer', '--data_dir=x')}
+  settings = _settings('--transfer', '--data_dir=x')
+  assert settings['lr_schedule'] == 'cosine'
+  assert (settings['base_learning_rate'], settings['train_steps']) == (0.01, 20000)
+  assert settings == _settings('--recipe=transfer', '--data_dir=x')
 
 
 @pytest.mark.parametrize(
@@ -122,10 +123,11 @@ def test_bad_input_is_one_clear_line(tmp_path, arguments, message):
 
 @pytest.mark.parametrize('recipe', ['imagenet', 'cifar'])
 def test_each_recipe_trains_on_shards(tmp_path, recipe):
-  # As a TPU gets them: transposed, in bfloat16.
+  # As on TPUs: transposed images, bfloat16.
   _in_process(
-    f'--data_dir={digits.DATA_DIR}', f'--model_dir={tmp_path}', f'--recipe={recipe}', '--mode=train',
-    '--num_label_classes=10', '--input_image_size=16', '--num_train_images=1442', '--train_steps=2',
+    f'--data_dir={digits.DATA_DIR}', f'--model_dir={tmp_path}', f'--recipe={recipe}',
+    '--mode=train', '--num_label_classes=10', '--input_image_size=16', '--num_train_images=1442',
+    '--train_steps=2',
   )  # fmt: skip
   assert script_jobs.values_at(tmp_path, 2)
 

@@ -1,4 +1,4 @@
-"""The listing of networks, against the counts and the paper's tables."""
+"""The list of networks, against reference counts and the paper's tables."""
 import subprocess
 import sys
 
@@ -6,11 +6,14 @@ from resnext import models, network_params
 from tests.resnext import golden
 
 
-def test_every_network_with_its_counts():
-  rows = {line.split()[0]: line.split()[1:] for line in models.table(network_params.model_names()).splitlines()[1:]}
+def test_every_network_with_its_counts(capsys):
+  _, *lines = models.table(network_params.model_names()).splitlines()
+  assert f'{len(lines)}/{len(lines)}' in capsys.readouterr().err  # Progress.
+  rows = {name: cells for name, *cells in map(str.split, lines)}
   assert list(rows) == network_params.model_names()
   for row in golden.read_json('counts_imagenet.json')['rows']:
-    params = network_params.from_name(f'resnext-{row["depth"]}-{row["cardinality"]}x{row["baseWidth"]}d')
+    path = f'{row["cardinality"]}x{row["baseWidth"]}d'
+    params = network_params.from_name(f'resnext-{row["depth"]}-{path}')
     name = next(n for n in rows if network_params.from_name(n) == params)
     assert rows[name][:2] == [f'{row["params"]:,}', f'{row["macs_total"] / 1e9:.3f}G']
 

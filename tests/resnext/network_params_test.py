@@ -1,4 +1,4 @@
-"""Names and what they stand for; values out of range."""
+"""Parameters of named networks, and values out of range."""
 import dataclasses
 
 import numpy as np
@@ -23,7 +23,7 @@ def test_every_listed_name_is_a_network(name):
   assert params.image_size == (32 if '-29' in name else 224)
 
 
-def test_depths_that_are_both_mean_imagenet_unless_told():
+def test_ambiguous_depths_mean_imagenet_by_default():
   assert network_params.from_name('resnext-101-4x4d').stage_blocks == (3, 4, 23, 3)
   cifar = network_params.from_name('resnext-101-4x4d', {'stem': 'cifar'})
   assert (cifar.stage_blocks, cifar.num_classes) == ((11, 11, 11), 10)
@@ -41,7 +41,7 @@ def test_depths_that_are_both_mean_imagenet_unless_told():
     ('resnext-50-0x4d', 'cardinality=0'),
   ],
 )
-def test_names_that_are_none(name, message):
+def test_unknown_names(name, message):
   with pytest.raises(ValueError, match=message):
     network_params.from_name(name)
 
@@ -73,7 +73,7 @@ def test_values_out_of_range(overrides, message):
     dataclasses.replace(params, **overrides)
 
 
-def test_a_wrong_stem_is_told_before_what_follows_from_it():
+def test_a_wrong_stem_is_reported_before_its_consequences():
   with pytest.raises(ValueError, match="Unknown stem 'imagnet': did you mean imagenet"):
     network_params.from_name('resnext-29-8x64d', {'stem': 'imagnet'})
 
@@ -83,7 +83,7 @@ def test_numpy_integers_are_whole_numbers():
 
 
 def test_widths_of_the_stages():
-  """D is rounded down stage by stage: 14 channels a path are 14, 28, 56, 112."""
+  """Paths of base width 14 have 14, 28, 56 and 112 channels."""
   params = network_params.from_name('resnext-50-8x14d')
   assert [params.path_width(stage) for stage in range(4)] == [14, 28, 56, 112]
   blocks = network_params.network_blocks(params)

@@ -1,3 +1,4 @@
+"""Recipes against the script's settings, the paper's tables and the official code."""
 import math
 
 import pytest
@@ -29,7 +30,7 @@ def test_settings_and_command_are_those_of_the_script(name):
   network_params.from_name(recipe.settings.get('model_name', 'resnext-50-32x4d'))
 
 
-def test_every_recipe_but_the_digits_names_its_augmentation():
+def test_every_recipe_except_digits_has_an_augmentation():
   assert set(RECIPES) - set(AUGMENTATIONS) == {'digits', 'digits_tuned'}
   imagenet = Augmentation(**AUGMENTATIONS['imagenet'])
   assert (imagenet.random_crop, imagenet.color_jitter, imagenet.lighting) == ('torch', 0.4, 0.1)
@@ -75,7 +76,7 @@ def test_settings_are_those_of_the_paper_and_the_official_code():
 
 
 def _rate(recipe, epoch):
-  """The learning rate in the middle of an epoch, counted from 1."""
+  """Returns the learning rate in the middle of an epoch, counted from 1."""
   settings = {'num_train_images': IMAGES, **recipe.settings}
   steps_per_epoch = settings['num_train_images'] / settings['train_batch_size']
   schedule = schedules.build_learning_rate(
@@ -112,8 +113,8 @@ def test_expected_errors_are_those_of_the_papers_tables():
     assert text in RECIPES[name].expects
   for model in ('ResNeXt-50', 'ResNeXt-101'):
     row = recipe_checks.row_of('resnext', 'Table 6', model=model)
-    found = recipe_checks.numbers(RECIPES['imagenet_5k'].expects)
-    assert {row['top1_5k'], row['top5_5k']} <= set(found)
+    expected = recipe_checks.numbers(RECIPES['imagenet_5k'].expects)
+    assert {row['top1_5k'], row['top5_5k']} <= set(expected)
   names_of = {8: ('cifar', 'cifar_preactivation'), 16: ('cifar_16x64d', 'cifar_torch')}
   for paths, names in names_of.items():
     row = recipe_checks.row_of('resnext', 'Table 7', model=f'ResNeXt-29 {paths}x64d')

@@ -1,4 +1,4 @@
-"""What `build_model` and `feature_extractor` return, and how they refuse bad input."""
+"""Models of `build_model` and `feature_extractor`, their counts, and refusal of bad input."""
 import functools
 
 import keras
@@ -12,7 +12,7 @@ from tests.resnext import golden
 from tpu_utils import profile
 
 
-def test_preprocess_spec_says_what_the_model_does():
+def test_preprocess_spec_agrees_with_the_model():
   spec = resnext_builder.get_preprocess_spec('resnext-29-8x64d')
   model = resnext.build_model('resnext-29-1x4d')
   got = np.asarray(model.get_layer('normalization')(np.full((1, 1, 1, 3), 100.0)))
@@ -20,7 +20,7 @@ def test_preprocess_spec_says_what_the_model_does():
   np.testing.assert_allclose(got[0, 0, 0], want, rtol=1e-5)
 
 
-def test_overrides_that_are_none():
+def test_bad_arguments():
   with pytest.raises(ValueError, match="model parameter 'block_from': did you mean block_form"):
     resnext.build_model('resnext-29-8x64d', block_from='a')
   with pytest.raises(ValueError, match='pooling'):
@@ -82,7 +82,7 @@ def test_model_survives_saving(tmp_path):
 
 
 def test_initial_weights_have_the_official_spread():
-  """Normal, variance 2 / (k * k * filters) with the filters of all groups; the classifier uniform."""
+  """Convolutions: normal, variance 2 / (k * k * filters of all groups); classifier: uniform."""
   model = resnext.build_model('resnext-29-4x64d')
   for layer, fan in (('conv1', 9 * 64), ('layer2_1_conv2', 9 * 512), ('layer3_0_conv3', 1024)):
     kernel = model.get_layer(layer).kernel.numpy()
@@ -103,7 +103,7 @@ def counts_of(name, num_classes=None):
 
 
 def reference_rows():
-  """(name, number of classes, reference counts)."""
+  """Yields (name, number of classes, reference counts)."""
   for row in golden.read_json('counts_imagenet.json')['rows']:
     yield f'resnext-{row["depth"]}-{row["cardinality"]}x{row["baseWidth"]}d', 1000, row
   for setting, row in golden.read_json('counts_cifar.json')['rows'].items():
@@ -142,7 +142,7 @@ def test_counts_without_weights_are_those_of_the_graph(overrides, image_size):
   assert counts.multiply_adds == traced.multiply_adds(model)
 
 
-# Millions of parameters (the paper cuts the rest off) and billions of multiply-adds (it rounds).
+# Printed in the paper: millions of parameters (truncated), billions of multiply-adds (rounded).
 PRINTED = {
   'resnet-50': (25.5, 4.1),  # Table 1.
   'resnext-50-32x4d': (25.0, 4.2),
@@ -171,7 +171,7 @@ def test_printed_totals(name, printed):
   ],
 )
 def test_complexities_of_tables_3_and_4(baseline, names, times):
-  """As the tables give them, 1x and 2x; the networks themselves are within 5 % of that."""
+  """The networks are within 5 % of the printed 1x and 2x."""
   for name in names:
     ratio = counts_of(name).multiply_adds / counts_of(baseline).multiply_adds
     assert ratio == pytest.approx(times, rel=0.05), name

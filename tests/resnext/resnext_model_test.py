@@ -1,4 +1,4 @@
-"""The networks against torchvision, timm and the official definition: logits, stages, training."""
+"""Networks against torchvision, timm and the official definition: logits, blocks, training."""
 import keras
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ NETWORKS = [
   ('timm_resnext50d_32x4d_s64', 'resnext-50d-32x4d', 64, 1000),
   ('cifar_resnext29_4x24d_c100_s32', 'resnext-29-4x24d', 32, 100),
 ]
-TOLERANCE = 1e-5  # Of the largest number. One wrong padding or epsilon makes over 1e-2.
+TOLERANCE = 1e-5  # Relative to the largest number. A wrong padding or epsilon exceeds 1e-2.
 
 
 def points(want):
@@ -41,19 +41,19 @@ def test_logits_and_every_block_agree(file, name, size, classes):
     assert list(tensor.shape) == list(want[f'{point}/shape'])
     tolerance = TOLERANCE * np.abs(tensor).max()
     height, width = tensor.shape[1:3]
-    found = {
+    summary = {
       'mean': tensor.mean(),
       'std': tensor.std(),
       'first': tensor[0, 0, 0, :16],
       'mid': tensor[-1, height // 2, width // 2, :16],
       'chan_mean': tensor.mean((0, 1, 2))[:64],
     }
-    for key, value in found.items():
+    for key, value in summary.items():
       assert np.abs(value - want[f'{point}/{key}']).max() < tolerance, (point, key)
 
 
 def test_float64_agrees_to_float64_rounding():
-  """What float32 cannot tell from rounding shows here."""
+  """Detects errors that float32 cannot distinguish from rounding."""
   want = golden.read_npz('tv_resnext50_32x4d_s64.npz')
   model = resnext.build_model(
     'resnext-50-32x4d', image_size=64, dtype_policy='float64', **golden.NOT_NORMALISED
@@ -73,7 +73,7 @@ def test_normalisation_is_part_of_the_model():
 
 @pytest.mark.parametrize('nesterov', [True, False])
 def test_training_steps_agree(nesterov):
-  """Six steps in float64: losses, first gradients, all variables, logits after."""
+  """Compares losses, first gradients, final variables and logits of six steps in float64."""
   want = golden.read_npz(f'train_cifar_4x8d_lr0.001{"" if nesterov else "_nonesterov"}.npz')
   model = resnext.build_model('resnext-29-4x8d', dtype_policy='float64', **golden.NOT_NORMALISED)
   golden.set_weights(model)
@@ -102,7 +102,7 @@ def test_training_steps_agree(nesterov):
 
 
 def loss_and_gradients(model, step):
-  """Of the batch of a step of the reference run."""
+  """Returns (loss, gradients) for the batch of a step of the reference run."""
   rng = np.random.default_rng(step)
   images = rng.normal(size=(8, 32, 32, 3)).astype(np.float32)
   labels = rng.integers(0, 10, 8)
@@ -124,35 +124,36 @@ def check_summary(want, key, value):
 
 
 def unbias(model, variable, initial, steps):
-  """Makes a moving average of biased variances one of unbiased ones, as torch's is."""
+  """Converts a moving average of biased variances to one of unbiased variances, as in torch."""
   _, height, width, _ = model.get_layer(variable.path.split('/')[0]).output.shape
   count = 8 * height * width
   kept = 0.9**steps * initial
   variable.assign(kept + (variable.numpy() - kept) * count / (count - 1))
 
 
-# What the goldens don't cover.
+# Options without reference numbers.
 
 
-def outputs_of(name, image_size=32, **overrides):
+def model_and_layers(name, image_size=32, **overrides):
+  """Returns (model, names of its layers)."""
   model = resnext.build_model(name, 10, image_size, **overrides)
   return model, [layer.name for layer in model.layers]
 
 
-def test_a_preactivated_network_adds_untouched_sums():
-  """Norm and ReLU stand before convolutions and behind the last stage, nowhere behind a sum."""
-  _, layers = outputs_of('resnext-50-4x4d', stage_blocks=(2, 2), preactivation=True)
+def test_a_preactivated_network_has_no_layers_after_its_sums():
+  """Batch norm and ReLU come before convolutions and after the last stage, never after a sum."""
+  _, layers = model_and_layers('resnext-50-4x4d', stage_blocks=(2, 2), preactivation=True)
   assert {'bn1', 'norm', 'layer1_1_bn1', 'layer2_0_bn1', 'layer2_0_downsample_0'} <= set(layers)
-  assert 'layer1_0_bn1' not in layers  # It comes activated from the stem.
+  assert 'layer1_0_bn1' not in layers  # The stem ends with a ReLU.
   assert not any(name.endswith('downsample_1') for name in layers)
-  _, layers = outputs_of('resnext-29-4x4d', preactivation=True)
+  _, layers = model_and_layers('resnext-29-4x4d', preactivation=True)
   assert 'bn1' not in layers
   assert 'layer1_0_bn1' in layers
 
 
 def test_a_preactivated_block_by_hand():
-  """Both kinds of block: the first of a stage shortcuts behind its ReLU, the others before it."""
-  model, _ = outputs_of('resnet-11-1x8d', preactivation=True, stage_blocks=(2,), width=8)
+  """In the first block of a stage the shortcut starts after the ReLU, in the others before it."""
+  model, _ = model_and_layers('resnet-11-1x8d', preactivation=True, stage_blocks=(2,), width=8)
   rng = np.random.default_rng(1)
   for variable in model.weights:
     variable.assign(rng.uniform(0.5, 1.5, variable.shape))
@@ -177,15 +178,22 @@ def test_a_preactivated_block_by_hand():
 
 @pytest.mark.parametrize(
   ('shortcut_type', 'projected'),
-  [('A', []), ('B', ['layer1_0', 'layer2_0']), ('C', ['layer1_0', 'layer1_1', 'layer2_0', 'layer2_1'])],
+  [
+    ('A', []),
+    ('B', ['layer1_0', 'layer2_0']),
+    ('C', ['layer1_0', 'layer1_1', 'layer2_0', 'layer2_1']),
+  ],
 )
 def test_shortcut_types(shortcut_type, projected):
-  _, layers = outputs_of('resnext-50-4x4d', stage_blocks=(2, 2), shortcut_type=shortcut_type)
-  assert [n.removesuffix('_downsample_0') for n in layers if n.endswith('downsample_0')] == projected
+  _, layers = model_and_layers('resnext-50-4x4d', stage_blocks=(2, 2), shortcut_type=shortcut_type)
+  suffix = '_downsample_0'
+  assert [name.removesuffix(suffix) for name in layers if name.endswith(suffix)] == projected
 
 
 def test_shortcut_type_a_skips_pixels_and_adds_zeros():
-  model, _ = outputs_of('resnext-50-4x4d', stage_blocks=(1, 1), shortcut_type='A', width=16, image_size=36)
+  model, _ = model_and_layers(
+    'resnext-50-4x4d', stage_blocks=(1, 1), shortcut_type='A', width=16, image_size=36
+  )
   before, after = model.get_layer('layer1_0_relu').output, model.get_layer('layer2_0_add').input[1]
   images = np.random.default_rng(0).uniform(0, 255, (2, 36, 36, 3)).astype(np.float32)
   x, shortcut = keras.Model(model.input, [before, after])(images)
@@ -195,13 +203,13 @@ def test_shortcut_type_a_skips_pixels_and_adds_zeros():
 
 
 def test_without_residual_connections_there_is_no_sum_and_no_projection():
-  _, layers = outputs_of('resnext-50-4x4d', stage_blocks=(2, 2), residual=False)
+  _, layers = model_and_layers('resnext-50-4x4d', stage_blocks=(2, 2), residual=False)
   assert not any('add' in name or 'downsample' in name for name in layers)
   assert 'layer1_0_relu' in layers
 
 
-def test_sixteen_bit_policies_leave_ends_in_float32():
-  model, _ = outputs_of('resnext-29-4x8d', dtype_policy='mixed_bfloat16')
+def test_16_bit_policies_keep_input_and_output_in_float32():
+  model, _ = model_and_layers('resnext-29-4x8d', dtype_policy='mixed_bfloat16')
   assert model.get_layer('normalization').compute_dtype == 'float32'
   assert model.get_layer('layer1_0_conv2').compute_dtype == 'bfloat16'
   images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)

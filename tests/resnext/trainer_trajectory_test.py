@@ -1,7 +1,6 @@
-"""The trainer that the flags make repeats the official training.
+"""The trainer reproduces steps of the official training, from the settings of `resnext.main`.
 
-`resnext_model_test.py` shows it in float64 for network and arithmetic, put together plainly; this is the
-real thing, from the settings that `resnext.main` reads.
+`resnext_model_test.py` compares network and update rule in float64, without the trainer.
 """
 import numpy as np
 import pytest
@@ -14,14 +13,15 @@ from tpu_utils import config
 from tpu_utils.image_jobs import train
 
 BATCH_SIZE = 8
-# This untrained network makes rounding errors grow, on some processors more than on others: float32 is up to
-# 0.0005 off in the third step. A momentum of 0.8 makes 0.004 there, without Nesterov's step it is 0.2.
+# This untrained network amplifies rounding errors, on some processors more than on others: float32
+# is up to 0.0005 off in the third step. A momentum of 0.8 would be 0.004 off, and plain momentum
+# instead of Nesterov's 0.2.
 TOLERANCES = (1e-5, 5e-4, 2.5e-3)
 STEPS = len(TOLERANCES)
 
 
 def _settings(*arguments):
-  """(DataConfig, OptimizationConfig) of a command line."""
+  """Returns (DataConfig, OptimizationConfig) for a command line."""
   resolved = main.SCRIPT.resolve({'data_dir': 'x', **main.SCRIPT.parse(arguments)[0]})
   return [resolved.get(group) for group in (config.DataConfig, config.OptimizationConfig)]
 
@@ -35,7 +35,7 @@ def _batches():
 
 
 def _train(*arguments):
-  """(logs of the steps, half the sum of squares of all parameters before them)."""
+  """Returns (logs of the steps, half the sum of squares of all initial parameters)."""
   data, optimization = _settings(
     f'--train_batch_size={BATCH_SIZE}', '--notranspose_input', '--lr_schedule=constant',
     f'--base_learning_rate={0.001 * 256 / BATCH_SIZE}', *arguments,
@@ -63,5 +63,5 @@ def test_the_trainer_repeats_the_official_training(file, arguments):
   logs, squares = _train(*arguments)
   losses = [float(log['cross_entropy']) for log in logs]
   assert (np.abs(losses - want['loss_f64'][:STEPS]) < TOLERANCES).all(), losses
-  # What decays shows here and not in the losses: batch norm's share is a third.
+  # The L2 penalty shows which parameters decay; those of batch norm are a third of it.
   assert logs[0]['loss'] - logs[0]['cross_entropy'] == pytest.approx(1e-4 * squares, rel=1e-4)
