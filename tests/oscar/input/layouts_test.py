@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from oscar.input import layouts, texts
@@ -46,7 +46,6 @@ def test_token_table_rows(tokenizer):
     np.testing.assert_array_equal(row[: int(length)], expected)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
   lengths=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=30),
   limit=st.integers(1, 50),
@@ -59,7 +58,6 @@ def test_truncated_lengths_are_those_of_taking_off_one_by_one(lengths, limit):
   np.testing.assert_array_equal(kept_b, [len(y) for _, y in expected])
 
 
-@settings(max_examples=40, deadline=None)
 @given(
   rows=st.lists(
     st.tuples(*2 * [st.lists(st.integers(5, 399), max_size=15)]), min_size=1, max_size=6
