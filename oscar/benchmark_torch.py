@@ -63,11 +63,13 @@ def _official(config, folder):
   """Returns (model, optimizer) of the official code, with the official decay groups."""
   package = os.path.join(folder, 'oscar', '__init__.py')
   if not os.path.isfile(package):
-    raise ValueError(f'--official_dir={folder} is not a clone of microsoft/Oscar: no {package}.')
+    raise ValueError(
+      f'--official_dir={folder} is not a clone of microsoft/Oscar: {package} is missing.'
+    )
   if not os.path.isdir(os.path.join(folder, 'transformers', 'pytorch_transformers')):
     raise ValueError(
-      f'--official_dir={folder}: transformers/pytorch_transformers is missing; fetch the submodule, '
-      'or unpack pytorch-transformers 1.0.0 there.'
+      f'--official_dir={folder}: transformers/pytorch_transformers is missing; fetch the '
+      'submodule, or unpack pytorch-transformers 1.0.0 there.'
     )
   modeling, transformers = _import_official(folder)
   official = transformers.BertConfig(vocab_size_or_config_json_file=config.vocab_size)
@@ -87,7 +89,7 @@ def _official(config, folder):
 
 
 def _import_official(folder):
-  """Imports modeling_bert and pytorch_transformers of a clone; its package is `oscar`, too."""
+  """Imports modeling_bert and pytorch_transformers of a clone, a package `oscar` as well."""
   ours = _remove_oscar_modules()
   sys.path.insert(0, folder)
   try:

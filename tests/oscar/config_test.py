@@ -68,7 +68,7 @@ def test_files_that_are_no_configuration(tmp_path):
   [
     ({'position_embedding_type': 'relative_key'}, 'position_embedding_type'),
     ({'hidden_act': 'gelu_new'}, 'did you mean gelu'),
-    ({'img_feature_type': 'dis_code_t'}, 'takes codes'),
+    ({'img_feature_type': 'dis_code_t'}, 'needs codes'),
     ({'hidden_size': 50}, 'not a multiple of num_attention_heads=4'),
     ({'num_hidden_layers': '3'}, 'expected an integer'),
     ({'num_labels': 0}, 'at least 1'),
