@@ -1,4 +1,4 @@
-r"""Extracts what OSCAR reads of your own images: features and tags of their regions.
+r"""Extracts features and tags of the regions of your own images, as OSCAR reads them.
 
   python -m oscar.region_features photo.jpg --boxes=boxes.json --weights=resnext50_32x4d.pth \
       --labels=imagenet.txt --output=features
@@ -53,7 +53,7 @@ class RegionConfig(settings.Checked):
 class NetworkConfig(settings.Checked):
   """The networks that give features and tags."""
 
-  model_name: str = setting('resnext-50-32x4d', 'ResNeXt whose last pooling gives the features.')
+  model_name: str = setting('resnext-50-32x4d', 'ResNeXt for the features, from its last pooling.')
   weights: str = setting(None, 'Its checkpoint: any file that tpu_utils.weights reads.', type=str)
   num_classes: int = setting(
     None, 'Classes of that checkpoint; None: as many as labels.', type=int, at_least=1

@@ -273,7 +273,7 @@ class RecordInput:
     """Finds the damaged record that caused an error of a dataset.
 
     Args:
-      error: what reading a dataset raised.
+      error: raised while reading a dataset.
 
     Returns:
       A ValueError of one line that names file and record; None if no record is damaged.
