@@ -5,8 +5,8 @@
     model = oscar.build_model(config, 'pretrain')    # dict of inputs -> dict of outputs
     tokenizer = oscar.Tokenizer('vocab.txt')
 
-Importing the package imports nothing else: TensorFlow is loaded by the first use of a name below, so
-that the scripts can answer `--help` at once.
+Importing the package is cheap: the first use of a name below imports TensorFlow, so that the
+scripts can answer `--help` at once.
 """
 from tpu_utils import lazy
 from tpu_utils.weights.name_map import register

@@ -1,16 +1,16 @@
 """Times the pre-training model against PyTorch: forward and training step, as ratios.
 
-    python -m oscar.benchmark --official_dir=Oscar      # against the official code
-    python -m oscar.benchmark                           # against a plain BERT in torch
-    python -m oscar.benchmark_input                     # the input pipeline, against the official way
+    python -m oscar.benchmark --official_dir=Oscar  # against the official code
+    python -m oscar.benchmark                       # against a plain BERT in torch
+    python -m oscar.benchmark_input                 # the input pipeline, against the official one
 
-The contestants take turns, each round in the other direction, and what counts is
-their ratio: times differ from day to day and machine to machine, ratios hardly. Nothing else may run
-meanwhile. The peer has a process of its own. CPU, float32, one random batch, dropout on in training; both sides take a step of AdamW.
+The contestants take turns, in reverse order every other round. Compare ratios: times vary by day
+and machine, ratios hardly. Nothing else may run meanwhile. The peer runs in a process of its own.
+CPU, float32, one random batch, dropout on in training; both sides take a step of AdamW.
 
 `forward` is the same work on both sides: words predicted at all positions. In training this project
 predicts them at the masked positions only, which gives the same losses and gradients; the official
-code has no such way, and `forward, masked` is what that is worth without gradients.
+code cannot. `forward, masked` shows how much that saves without gradients.
 
 `--official_dir` is a clone of microsoft/Oscar with its submodule transformers, or with the folder
 pytorch_transformers of the PyPI package pytorch-transformers 1.0.0 in Oscar/transformers/. It needs
@@ -20,39 +20,50 @@ import dataclasses
 import os
 import tempfile
 import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 
-_LABELLED = 0.15  # Share of the words that are masked.
+if TYPE_CHECKING:
+  import numpy as np
+
+  import oscar
+
+_MASKED_SHARE = 0.15  # Of the words.
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig(settings.Checked):
-  """What is timed."""
+  """The model, the batch and the peer to time."""
 
   config: str = setting('base', 'base, large, tiny, or a config.json.')
-  batch_size: int = setting(8, 'Examples a step.', at_least=1)
-  text_length: int = setting(70, 'Word pieces of an example.', at_least=10)
-  regions: int = setting(50, 'Regions of an example.', at_least=1)
-  rounds: int = setting(10, 'Times each contestant runs.', at_least=1)
+  batch_size: int = setting(8, 'Examples per step.', at_least=1)
+  text_length: int = setting(70, 'Word pieces per example.', at_least=10)
+  regions: int = setting(50, 'Regions per example.', at_least=1)
+  rounds: int = setting(10, 'Times that each contestant runs.', at_least=1)
   one_thread: bool = setting(
     False,
-    'Give each side one thread and count processor time: for a machine that is not quiet (Linux).',
+    'Give each side one thread and count processor time: for a busy machine (Linux).',
   )
   official_dir: str = setting(
-    None, 'Clone of microsoft/Oscar; without it a plain BERT of the same operations is timed.', type=str
+    None,
+    'Clone of microsoft/Oscar; without it a plain BERT of the same operations is timed.',
+    type=str,
   )
 
 
-def random_batch(config, settings, seed=0):
-  """{name: array} of a pre-training batch of `oscar_pretrain`, masked words gathered."""
+def random_batch(
+  config: 'oscar.OscarConfig', options: BenchmarkConfig, seed: int = 0
+) -> dict[str, 'np.ndarray']:
+  """Returns a random pre-training batch, {name: array}, with labels for the masked words alone."""
   import numpy as np
 
   rng = np.random.default_rng(seed)
-  batch, text, regions = settings.batch_size, settings.text_length, settings.regions
-  masked = max(1, round(text * _LABELLED))
+  batch, text, regions = options.batch_size, options.text_length, options.regions
+  masked = max(1, round(text * _MASKED_SHARE))
   positions = np.stack([rng.choice(text, masked, replace=False) for _ in range(batch)])
   return {
     'input_ids': rng.integers(config.vocab_size, size=(batch, text), dtype=np.int32),
@@ -65,11 +76,13 @@ def random_batch(config, settings, seed=0):
   }
 
 
-def our_contestants(config, batch, one_thread=False):
-  """{kind: function} of this project."""
+def our_contestants(
+  config: 'oscar.OscarConfig', batch: Mapping[str, 'np.ndarray'], one_thread: bool = False
+) -> dict[str, Callable[[], Any]]:
+  """Returns {kind: function} of this project."""
   import tensorflow as tf
 
-  if one_thread:  # Before anything else: TensorFlow's threads are made once.
+  if one_thread:  # Before any operation: TensorFlow creates its threads once.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
@@ -95,11 +108,14 @@ def our_contestants(config, batch, one_thread=False):
   }
 
 
-def benchmark(settings):
+def benchmark(options: BenchmarkConfig) -> dict[str, dict[str, list[float]]]:
   """Times both sides.
 
   Returns:
     {kind: {contestant: [seconds of each round]}}; contestants are 'ours' and the name of the peer.
+
+  Raises:
+    ValueError: the peer cannot run, for example for a missing package.
   """
   import numpy as np
 
@@ -107,25 +123,27 @@ def benchmark(settings):
   from tpu_utils.benchmarking import timing
   from tpu_utils.benchmarking.peer_process import PeerProcess
 
-  config = oscar.OscarConfig.from_name(settings.config)
-  batch = random_batch(config, settings)
-  name = 'official' if settings.official_dir else 'plain torch'
+  config = oscar.OscarConfig.from_name(options.config)
+  batch: dict[str, Any] = random_batch(config, options)
+  peer = 'official' if options.official_dir else 'plain torch'
   with tempfile.TemporaryDirectory() as folder:
     config_file, batch_file = (os.path.join(folder, name) for name in ('config.json', 'batch.npz'))
     config.to_json(config_file)
     np.savez(batch_file, **batch)
-    arguments = [config_file, batch_file, settings.official_dir or '', str(int(settings.one_thread))]
-    clock = {'clock': time.process_time, 'elsewhere': (name,)} if settings.one_thread else {}
+    arguments = [config_file, batch_file, options.official_dir or '', str(int(options.one_thread))]
+    clock = {'clock': time.process_time, 'elsewhere': (peer,)} if options.one_thread else {}
     with PeerProcess('oscar.benchmark_torch', arguments, 'see --help for what it needs') as process:
       return {
         kind: timing.take_turns(
-          {'ours': work, name: lambda kind=kind: process.run(kind.split(',')[0])}, settings.rounds, **clock
+          {'ours': work, peer: lambda kind=kind: process.run(kind.split(',')[0])},
+          options.rounds,
+          **clock,
         )
-        for kind, work in our_contestants(config, batch, settings.one_thread).items()
+        for kind, work in our_contestants(config, batch, options.one_thread).items()
       }
 
 
-def run(resolved: settings.Resolved):
+def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their ratios."""
   (config,) = resolved
   results = benchmark(config)

@@ -1,13 +1,13 @@
-"""Examples per second and core of the pre-training input, against the official way of making them.
+"""Compares the speed of the pre-training input with the official method, in examples per second.
 
   python -m oscar.benchmark_input
-      Makes a corpus of made-up captions and features in the official layout, prepares it, and goes
-      through it by turns with this project's input and with one that works as the official one.
+      Generates a corpus of random captions and features in the official layout, prepares it, and
+      reads it alternately with this project's input and with a loader that works as the official.
 
-The loader that stands for the official one is a re-creation of its steps in plain Python and numpy,
-one example after the other: a row of the TSV file, base64, the tokenizer in Python
-(microsoft/Oscar's is), `random`, lists, padding, stacking into a batch. Both get one thread; the
-figure is examples per second of processor time, so that other work on the machine counts less.
+That loader repeats the official steps in plain Python and numpy, one example after the other: a row
+of the TSV file, base64, a tokenizer in Python, as in microsoft/Oscar, `random`, lists, padding,
+stacking into a batch. Both get one thread. Examples are counted per second of processor time, so
+that other work on the machine matters less.
 """
 
 import base64
@@ -19,6 +19,7 @@ import statistics
 import tempfile
 import time
 import unicodedata
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -27,28 +28,31 @@ from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 
 _SPECIAL = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
-_SEQ, _REGIONS, _DIM, _BATCH = 35, 50, 2054, 64
-_CAPTION_WORDS, _TAGS, _WORDS = 11, 15, 30000
-_BATCHES = 200  # In a round.
+_SEQ_LENGTH, _REGIONS, _DIM, _BATCH_SIZE = 35, 50, 2054, 64
+_CAPTION_WORDS, _TAGS, _VOCABULARY = 11, 15, 30000
+_BATCHES = 200  # Of this project's input per round, at least.
+_PLAIN_BATCHES = 8  # Of the slower loader.
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig(settings.Checked):
-  """What is measured."""
+  """The corpus and the number of measurements."""
 
   num_images: int = setting(512, 'Images of the corpus; each takes 1 MB of disk.', at_least=64)
-  texts_per_image: int = setting(5, "Documents on each image; 5 are COCO's captions.", at_least=1)
-  rounds: int = setting(5, 'How often each is measured; the medians are printed.', at_least=1)
+  texts_per_image: int = setting(5, 'Documents per image; COCO has 5 captions.', at_least=1)
+  rounds: int = setting(5, 'Measurements of each; the medians are printed.', at_least=1)
 
 
-def make_corpus(folder, num_images, texts_per_image, seed=0):
+def make_corpus(
+  folder: str | os.PathLike[str], num_images: int, texts_per_image: int, seed: int = 0
+) -> None:
   """Writes a corpus of random words and features in the official layout, and its vocabulary."""
   from oscar.datasets import features, tsv
 
   rng = np.random.default_rng(seed)
   # Word pieces of two to eight letters, so that a word takes one or two of them.
   pieces = sorted(
-    {''.join(rng.choice(list('abcdefghijklmnop'), rng.integers(2, 9))) for _ in range(_WORDS)}
+    {''.join(rng.choice(list('abcdefghijklmnop'), rng.integers(2, 9))) for _ in range(_VOCABULARY)}
   )
   vocab = [*_SPECIAL, *pieces, *('##' + piece for piece in pieces[::3])]
   with open(os.path.join(folder, 'vocab.txt'), 'w', encoding='utf-8') as file:
@@ -87,9 +91,10 @@ def make_corpus(folder, num_images, texts_per_image, seed=0):
 
 
 class PlainLoader:
-  """Batches one example at a time, step by step as the official loader makes them."""
+  """A loader that builds batches one example at a time, with the steps of the official one."""
 
-  def __init__(self, folder):
+  def __init__(self, folder: str | os.PathLike[str]) -> None:
+    """Reads the texts of the corpus in `folder` and opens its features."""
     with open(os.path.join(folder, 'vocab.txt'), encoding='utf-8') as file:
       self._vocab = {line.rstrip('\n'): i for i, line in enumerate(file)}
     with open(os.path.join(folder, 'features.lineidx'), encoding='ascii') as file:
@@ -104,10 +109,11 @@ class PlainLoader:
       (int(i.split('_')[-1]), text, tags[int(i.split('_')[-1])]) for i, _, text in corpus
     ]
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._docs)
 
-  def batch(self, indices):
+  def batch(self, indices: Sequence[int]) -> list[np.ndarray]:
+    """Returns the arrays of a batch: regions, token ids, mask, segments and labels."""
     rows = [self._example(index) for index in indices]
     return [np.stack(column) for column in zip(*rows, strict=True)]
 
@@ -121,7 +127,7 @@ class PlainLoader:
           break
       text_b, label, mismatch = other[random.randrange(1, 3)], 1, int(other[0] != image)
     tokens_a, tokens_b = self._tokenize(text_a), self._tokenize(text_b)
-    while len(tokens_a) + len(tokens_b) > _SEQ - 3:
+    while len(tokens_a) + len(tokens_b) > _SEQ_LENGTH - 3:
       (tokens_a if len(tokens_a) > len(tokens_b) else tokens_b).pop()
     labels_a, labels_b = self._mask(tokens_a), self._mask(tokens_b)
     tokens = ['[CLS]', *tokens_a, '[SEP]', *tokens_b, '[SEP]']
@@ -129,7 +135,7 @@ class PlainLoader:
     labels = [-1, *labels_a, -1, *labels_b, -1]
     ids = [self._vocab[token] for token in tokens]
     mask = [1] * len(ids)
-    while len(ids) < _SEQ:
+    while len(ids) < _SEQ_LENGTH:
       for row, filler in ((ids, 0), (mask, 0), (segments, 0), (labels, -1)):
         row.append(filler)
     regions = self._regions(image)
@@ -157,7 +163,7 @@ class PlainLoader:
     return labels
 
   def _tokenize(self, text):
-    """BERT's tokenizer: words apart from punctuation, without accents, then the longest pieces."""
+    """Splits a text as BERT does: words and punctuation, no accents, then the longest pieces."""
     spaced = ''.join(
       f' {c} ' if unicodedata.category(c)[0] == 'P' else c for c in text.strip().lower()
     )
@@ -180,15 +186,15 @@ class PlainLoader:
     return pieces
 
 
-def _per_cpu_second(step, batches):
+def _examples_per_cpu_second(step, batches):
   begin = time.process_time()
   for _ in range(batches):
     step()
-  return batches * _BATCH / (time.process_time() - begin)
+  return batches * _BATCH_SIZE / (time.process_time() - begin)
 
 
 def _ours(folder, prepared):
-  """Batches of this project's input on one thread."""
+  """Returns an iterator over batches of this project's input, on one thread."""
   import tensorflow as tf
 
   import oscar
@@ -196,15 +202,15 @@ def _ours(folder, prepared):
 
   tf.config.threading.set_intra_op_parallelism_threads(1)
   tf.config.threading.set_inter_op_parallelism_threads(1)
-  options = PretrainOptions(max_seq_length=_SEQ, max_img_seq_length=_REGIONS)
+  options = PretrainOptions(max_seq_length=_SEQ_LENGTH, max_img_seq_length=_REGIONS)
   tokenizer = oscar.Tokenizer(os.path.join(folder, 'vocab.txt'))
-  source = PretrainInput(prepared, tokenizer, options, train_batch_size=_BATCH)
+  source = PretrainInput(prepared, tokenizer, options, train_batch_size=_BATCH_SIZE)
   threads = tf.data.Options()
   threads.threading.private_threadpool_size = 1
   return iter(source.train_dataset().with_options(threads))
 
 
-def run(resolved: settings.Resolved):
+def run(resolved: settings.Resolved) -> None:
   """Times both inputs and prints their ratio."""
   (config,) = resolved
   with tempfile.TemporaryDirectory() as folder:
@@ -215,22 +221,22 @@ def run(resolved: settings.Resolved):
     for part in ('documents', 'regions'):
       builders.prepare('pretrain', folder, prepared, part)
     plain, ours = PlainLoader(folder), _ours(folder, prepared)
-    # Whole epochs, and many more batches than are made ahead.
-    epoch = max(1, len(plain) // _BATCH)
-    many = -(-_BATCHES // epoch) * epoch
+    # Whole epochs, and many more batches than are prefetched.
+    epoch = max(1, len(plain) // _BATCH_SIZE)
+    batches = -(-_BATCHES // epoch) * epoch
 
     def plain_batch():
-      plain.batch([random.randrange(len(plain)) for _ in range(_BATCH)])
+      plain.batch([random.randrange(len(plain)) for _ in range(_BATCH_SIZE)])
 
     plain_batch()
     next(ours)
-    found = {'plain': [], 'ours': []}
+    measured: dict[str, list[float]] = {'plain': [], 'ours': []}
     for _ in range(config.rounds):
-      found['plain'].append(_per_cpu_second(plain_batch, 8))
-      found['ours'].append(_per_cpu_second(lambda: next(ours), many))
-  for name, speeds in found.items():
+      measured['plain'].append(_examples_per_cpu_second(plain_batch, _PLAIN_BATCHES))
+      measured['ours'].append(_examples_per_cpu_second(lambda: next(ours), batches))
+  for name, speeds in measured.items():
     print(f'{name:6} {statistics.median(speeds):8.0f} examples per second of one core')
-  ratios = [a / b for a, b in zip(found['ours'], found['plain'], strict=True)]
+  ratios = [a / b for a, b in zip(measured['ours'], measured['plain'], strict=True)]
   print(
     f'ratio  {statistics.median(ratios):8.1f} (from {min(ratios):.1f} to {max(ratios):.1f}), '
     f'{config.num_images} images with {config.texts_per_image} texts each'

@@ -1,4 +1,4 @@
-"""The other process of `oscar.benchmark`: the official pre-training model, or a plain one in torch.
+"""The peer process of `oscar.benchmark`: the official pre-training model, or a plain one in torch.
 
 Arguments: config.json, an .npz file with the batch, the folder of the official code or '',
 1 for a single thread or 0.
@@ -16,14 +16,17 @@ from oscar.config import OscarConfig
 from tpu_utils.benchmarking import peer_process
 
 
-def main(config_file, batch_file, official_dir, one_thread):
-  """Serves 'forward' and 'training step'.
+def main(config_file: str, batch_file: str, official_dir: str, one_thread: str) -> None:
+  """Runs 'forward' and 'training step' on request, see `peer_process.serve`.
 
   Args:
     config_file: an `OscarConfig` as JSON.
-    batch_file: an .npz file of `benchmark.random_batch`.
+    batch_file: an .npz file with the arrays of `benchmark.random_batch`.
     official_dir: a clone of microsoft/Oscar; '' for `PlainOscar`.
     one_thread: '1' or '0'.
+
+  Raises:
+    ValueError: `official_dir` lacks the official code, or it cannot be imported.
   """
   if one_thread == '1':
     torch.set_num_threads(1)
@@ -57,32 +60,37 @@ def main(config_file, batch_file, official_dir, one_thread):
 
 
 def _official(config, folder):
-  """(model, optimizer) of the official code, with the official decay groups."""
+  """Returns (model, optimizer) of the official code, with the official decay groups."""
   package = os.path.join(folder, 'oscar', '__init__.py')
   if not os.path.isfile(package):
-    raise ValueError(f'--official_dir={folder} is no clone of microsoft/Oscar: no {package}.')
+    raise ValueError(
+      f'--official_dir={folder} is not a clone of microsoft/Oscar: {package} is missing.'
+    )
   if not os.path.isdir(os.path.join(folder, 'transformers', 'pytorch_transformers')):
     raise ValueError(
-      f'--official_dir={folder}: transformers/pytorch_transformers is missing; fetch the submodule, '
-      'or unpack pytorch-transformers 1.0.0 there.'
+      f'--official_dir={folder}: transformers/pytorch_transformers is missing; fetch the '
+      'submodule, or unpack pytorch-transformers 1.0.0 there.'
     )
   modeling, transformers = _import_official(folder)
   official = transformers.BertConfig(vocab_size_or_config_json_file=config.vocab_size)
   for name, value in config.to_dict().items():
     setattr(official, name, value)
   model = modeling.BertImgForPreTraining(official)
-  kept = ('bias', 'LayerNorm.weight')
+  no_decay = ('bias', 'LayerNorm.weight')
+  parameters = list(model.named_parameters())
   groups = [
-    {'params': [p for n, p in model.named_parameters() if any(k in n for k in kept) == keeps],
-     'weight_decay': 0.0 if keeps else 0.01}
-    for keeps in (False, True)
-  ]  # fmt: skip
+    {
+      'params': [p for name, p in parameters if any(part in name for part in no_decay) == exempt],
+      'weight_decay': 0.0 if exempt else 0.01,
+    }
+    for exempt in (False, True)
+  ]
   return model, transformers.AdamW(groups, lr=5e-5, eps=1e-8)
 
 
 def _import_official(folder):
-  """The modules (modeling_bert, pytorch_transformers) of a clone, whose package has the name of ours."""
-  ours = _taken_out()
+  """Imports modeling_bert and pytorch_transformers of a clone, a package `oscar` as well."""
+  ours = _remove_oscar_modules()
   sys.path.insert(0, folder)
   try:
     return tuple(
@@ -90,26 +98,28 @@ def _import_official(folder):
       for name in ('oscar.modeling.modeling_bert', 'transformers.pytorch_transformers')
     )
   except ImportError as error:
-    raise ValueError(f'--official_dir={folder}: the official code cannot be imported: {error}.') from error
+    raise ValueError(
+      f'--official_dir={folder}: the official code cannot be imported: {error}.'
+    ) from error
   finally:
     sys.path.remove(folder)
-    _taken_out()
+    _remove_oscar_modules()
     sys.modules.update(ours)
 
 
-def _taken_out():
-  """{name: module} of the package oscar, taken out of the imported modules."""
+def _remove_oscar_modules():
+  """Removes the package oscar from the imported modules; returns {name: module}."""
   names = [name for name in sys.modules if name == 'oscar' or name.startswith('oscar.')]
   return {name: sys.modules.pop(name) for name in names}
 
 
 class PlainOscar(nn.Module):
-  """BERT over words and regions with both pre-training heads, as one would write it in torch today.
+  """BERT over words and regions with both pre-training heads, in idiomatic torch.
 
-  Its words are predicted at all positions, as in the official code.
+  Words are predicted at all positions, as in the official code.
   """
 
-  def __init__(self, config):
+  def __init__(self, config: OscarConfig) -> None:
     super().__init__()
     width, norm = config.hidden_size, config.layer_norm_eps
     self.words = nn.Embedding(config.vocab_size, width)
@@ -127,10 +137,15 @@ class PlainOscar(nn.Module):
     self.apply(_initialize)
 
   def forward(
-    self, input_ids, token_type_ids, attention_mask, img_feats, masked_lm_labels=None,
-    next_sentence_label=None,
-  ):  # fmt: skip
-    """(scores of words, scores of the contrast), or (loss,) with labels."""
+    self,
+    input_ids: torch.Tensor,
+    token_type_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    img_feats: torch.Tensor,
+    masked_lm_labels: torch.Tensor | None = None,
+    next_sentence_label: torch.Tensor | None = None,
+  ) -> tuple[torch.Tensor, ...]:
+    """Returns (word scores, contrast scores), or (loss,) if labels are given."""
     text = self.words(input_ids) + self.segments(token_type_ids)
     text = self.dropout(self.norm(text + self.positions.weight[: input_ids.shape[1]]))
     hidden = torch.cat([text, self.dropout(self.regions(img_feats))], dim=1)
@@ -142,14 +157,15 @@ class PlainOscar(nn.Module):
     contrast = self.contrast(torch.tanh(self.pooler(hidden[:, 0])))
     if masked_lm_labels is None:
       return words, contrast
-    loss = functional.cross_entropy(words.flatten(0, 1), masked_lm_labels.flatten(), ignore_index=-1)
+    words, labels = words.flatten(0, 1), masked_lm_labels.flatten()
+    loss = functional.cross_entropy(words, labels, ignore_index=-1)
     return (loss + functional.cross_entropy(contrast, next_sentence_label),)
 
 
 class PlainLayer(nn.Module):
-  """Self-attention and feed-forward block; attention by torch's own fused operation."""
+  """Self-attention and feed-forward block, with torch's fused attention."""
 
-  def __init__(self, config):
+  def __init__(self, config: OscarConfig) -> None:
     super().__init__()
     width = config.hidden_size
     self.heads = config.num_attention_heads
@@ -160,8 +176,8 @@ class PlainLayer(nn.Module):
     self.norms = nn.ModuleList(nn.LayerNorm(width, config.layer_norm_eps) for _ in range(2))
     self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-  def forward(self, hidden, bias):
-    """[B, S, hidden] -> [B, S, hidden]."""
+  def forward(self, hidden: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Maps [B, S, hidden] to [B, S, hidden]; `bias` [B, 1, 1, S] is added to the scores."""
     parts = (
       layer(hidden).unflatten(2, (self.heads, -1)).transpose(1, 2)
       for layer in (self.query, self.key, self.value)

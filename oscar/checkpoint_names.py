@@ -1,8 +1,8 @@
 """Names of OSCAR's variables in other programs' checkpoints.
 
-OSCAR's own `pytorch_model.bin` and Hugging Face's BERT share the names of pytorch-transformers. Our
-layers are named after them with `.` written as `_`: `bert/encoder_layer_0/output_dense/kernel` is
-`bert.encoder.layer.0.output.dense.weight`. Google's BERT has `/` for `.` and other last parts.
+OSCAR's official `pytorch_model.bin` and Hugging Face's BERT use the names of pytorch-transformers.
+Layers here are named after them with `.` written as `_`: `bert/encoder_layer_0/output_dense/kernel`
+is `bert.encoder.layer.0.output.dense.weight`. Google's BERT has `/` for `.` and other last parts.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Constants in newer BERT files.
 _BUFFERS = ('embeddings.position_ids', 'embeddings.token_type_ids')
-# Parts of torch names with an underscore of their own.
+# Parts of torch names that contain an underscore.
 _COMPOUND = (
   'word_embeddings',
   'position_embeddings',
@@ -60,7 +60,7 @@ def torch_rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
   names = set(names)
   base_model = not any(name.startswith('bert.') for name in names)
 
-  def spelt(path):
+  def name_of(path):
     name = torch_name(path)
     if base_model:
       name = name.removeprefix('bert.')
@@ -69,7 +69,7 @@ def torch_rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
       return first if first in names else name
     return name
 
-  return _rules(model, names, spelt, lambda path: _last(path) == 'kernel')
+  return _rules(model, names, name_of, lambda path: _last(path) == 'kernel')
 
 
 def tf1_rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
@@ -77,9 +77,11 @@ def tf1_rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
   return _rules(model, names, tf1_name, lambda path: path == 'cls_seq_relationship/kernel')
 
 
-def _rules(model, names, spelt, is_transposed):
-  paths = [variable.path for variable in model.weights]
-  rules = {path: Rule(spelt(path), np.transpose if is_transposed(path) else None) for path in paths}
+def _rules(model, names, name_of, is_transposed):
+  rules = {}
+  for variable in model.weights:
+    transform = np.transpose if is_transposed(variable.path) else None
+    rules[variable.path] = Rule(name_of(variable.path), transform)
   if _BIAS not in rules:
     return rules
   # Models and files may tie the decoder to the word embeddings or not.
@@ -92,7 +94,7 @@ def _rules(model, names, spelt, is_transposed):
 
 
 def torch_state_dict(model: keras.Model) -> dict[str, np.ndarray]:
-  """Returns {official name: array} of all variables; a tied decoder comes under both its names."""
+  """Returns {official name: array} of all variables; a tied decoder under both its names."""
   tensors = {}
   for variable in model.weights:
     array = np.asarray(variable)
@@ -109,7 +111,7 @@ def _last(path):
 _TORCH = Source(torch_rules, format='torch', buffers=_BUFFERS)
 
 NAME_MAP = NameMap(
-  # 'oscar' and 'bert' are torch files under the names of their makers.
+  # 'oscar' and 'bert' are aliases: torch files of these projects.
   sources={'torch': _TORCH, 'oscar': _TORCH, 'bert': _TORCH, 'tf1': Source(tf1_rules)},
   moving_averages=False,
   torch_state_dict=torch_state_dict,

@@ -6,10 +6,10 @@ from oscar.modeling import OscarModel
 from oscar.tokenization import Tokenizer
 from tpu_utils import export, files, weights
 
-# Layers that a checkpoint need not have: all heads; the pooler, which masked-word models of Hugging
-# Face leave out; the image embedding, which BERT does not have.
+# Layers that a checkpoint may lack: all heads; the pooler, absent in masked-word models of Hugging
+# Face; the image embedding, absent in BERT.
 _ALLOW_MISSING = ('cls_', 'classifier', 'bert/pooler_dense', 'bert/img_embedding', 'bert/LayerNorm')
-# Task -> heads that a file may hold although the task's model lacks them.
+# {task: heads that a file may hold although the task's model lacks them}.
 _UNUSED = {
   'pretrain': ('classifier.',),
   'captioning': ('classifier.', 'cls.seq_relationship.', 'cls/seq_relationship/'),
@@ -78,7 +78,8 @@ def save(
   def write(staged):
     model.config.to_json(os.path.join(staged, 'config.json'))
     tokenizer.save_vocabulary(staged)
-    files.write_json(os.path.join(staged, 'tokenizer_config.json'), {'do_lower_case': tokenizer.do_lower_case})
+    tokenizer_config = {'do_lower_case': tokenizer.do_lower_case}
+    files.write_json(os.path.join(staged, 'tokenizer_config.json'), tokenizer_config)
     weights.save_torch(model, os.path.join(staged, weights_file))
     files.write_json(os.path.join(staged, export.RECORD_FILE), record)
 

@@ -1,4 +1,4 @@
-"""What an OSCAR model is made of, under the names of the official `config.json`.
+"""The configuration of an OSCAR model, under the names of the official `config.json`.
 
 Source: microsoft/Oscar, `oscar/modeling/modeling_bert.py`, and the BERT configuration it extends.
 """
@@ -7,6 +7,7 @@ import json
 import math
 import numbers
 import os
+from typing import Any
 
 from tpu_utils.names import check_name, unknown_name
 from tpu_utils.reading import reading
@@ -15,7 +16,7 @@ TASKS = ('pretrain', 'retrieval', 'captioning', 'vqa', 'gqa', 'nlvr2')
 ACTIVATIONS = ('gelu', 'relu', 'swish')
 CLASSIFIERS = ('linear', 'mlp')
 
-_SIZES = {
+_SIZES: dict[str, dict[str, Any]] = {
   'base': {},
   'large': {
     'hidden_size': 1024,
@@ -23,7 +24,7 @@ _SIZES = {
     'num_attention_heads': 16,
     'intermediate_size': 4096,
   },
-  # For tests and small worlds; no paper's.
+  # For tests and generated scenes; not published.
   'tiny': {
     'hidden_size': 128,
     'num_hidden_layers': 4,
@@ -32,10 +33,13 @@ _SIZES = {
   },
 }
 _SHARES = (
-  'hidden_dropout_prob', 'attention_probs_dropout_prob', 'label_smoothing', 'drop_worst_ratio'
-)  # fmt: skip
-# Keys of a `config.json` that would make another network, with the values that ours has.
-_ONLY = {
+  'hidden_dropout_prob',
+  'attention_probs_dropout_prob',
+  'label_smoothing',
+  'drop_worst_ratio',
+)
+# Keys of a `config.json` that this network does not vary, with the values that it admits.
+_ONLY: dict[str, tuple] = {
   'position_embedding_type': ('absolute',),
   'is_decoder': (False,),
   'add_cross_attention': (False,),
@@ -50,21 +54,22 @@ class OscarConfig:
   Attributes:
     img_feature_dim: width of a region's features (2048 of the detector, 6 of the box); 0 makes a
       text-only BERT without image embedding.
-    use_img_layernorm: whether a layer norm follows the image embedding (VinVL's models; not Oscar's).
-    num_contrast_classes: classes of the pre-training's contrast head, 2 (Oscar) or 3 (Oscar+).
+    use_img_layernorm: whether a layer norm follows the image embedding, as in VinVL.
+    num_contrast_classes: classes of the contrast head of pre-training, 2 (Oscar) or 3 (Oscar+).
     num_labels: classes of the classification heads; 1 makes retrieval a regression.
-    classifier: 'linear', or 'mlp' with a hidden layer `cls_hidden_scale` times as wide as the model.
+    classifier: 'linear', or 'mlp' with a hidden layer `cls_hidden_scale` times the model's width.
     num_choice: (text, image) pairs of one NLVR2 example.
     use_pair: NLVR2 only: whether the pairs pass through the encoder one by one and their pooled
       outputs are joined; otherwise one sequence holds the regions of all images.
     loss_type: of the classification tasks, see `oscar.losses.classification`.
-    tie_weights: captioning only: whether the decoder is the word embedding (pre-training's always is).
-    freeze_embedding: captioning only: whether the word embedding keeps still.
+    tie_weights: captioning only: whether the decoder is the word embedding, as always in
+      pre-training.
+    freeze_embedding: captioning only: whether the word embedding is not trained.
     label_smoothing, drop_worst_ratio, drop_worst_after: of the captioning loss (`oscar/losses.py`).
-    output_hidden_states, output_attentions: whether the model also gives these.
+    output_hidden_states, output_attentions: whether the model also returns these.
 
   Raises:
-    ValueError: for values that make no model.
+    ValueError: a value has a wrong type or is out of range.
   """
 
   vocab_size: int = 30522
@@ -98,7 +103,7 @@ class OscarConfig:
   output_hidden_states: bool = False
   output_attentions: bool = False
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for field in dataclasses.fields(self):
       object.__setattr__(self, field.name, _typed(field, getattr(self, field.name)))
     _check_sizes(self)
@@ -106,27 +111,35 @@ class OscarConfig:
     check_name('classifier', self.classifier, CLASSIFIERS)
     if str(self.img_feature_type).startswith('dis_code'):
       raise ValueError(
-        f'img_feature_type={self.img_feature_type!r} takes codes in place of region features; only '
-        "region features are supported ('faster_r-cnn')."
+        f'img_feature_type={self.img_feature_type!r} needs codes instead of region features; only '
+        "region features ('faster_r-cnn') are supported."
       )
 
   @classmethod
-  def base(cls, **overrides):
-    """BERT base: 12 layers of width 768, 12 heads."""
+  def base(cls, **overrides: Any) -> 'OscarConfig':
+    """Returns BERT base (12 layers of width 768, 12 heads) with `overrides`, as `replace` does."""
     return cls.from_name('base', **overrides)
 
   @classmethod
-  def large(cls, **overrides):
-    """BERT large: 24 layers of width 1024, 16 heads."""
+  def large(cls, **overrides: Any) -> 'OscarConfig':
+    """Returns BERT large (24 layers of width 1024, 16 heads) with `overrides`."""
     return cls.from_name('large', **overrides)
 
   @classmethod
-  def from_name(cls, name, **overrides):
-    """The configuration named 'base', 'large' or 'tiny', or that of a `config.json` or of its folder."""
+  def from_name(cls, name: str | os.PathLike[str], **overrides: Any) -> 'OscarConfig':
+    """Returns the configuration 'base', 'large' or 'tiny', or reads a `config.json`.
+
+    Args:
+      name: one of these, or the path of a `config.json` or of its folder.
+      **overrides: settings to change.
+
+    Raises:
+      ValueError: no such configuration or setting, or an unsupported value.
+    """
     if not isinstance(name, (str, os.PathLike)):
       raise ValueError(
-        f'Configuration {name!r:.80}: expected an OscarConfig, one of {", ".join(_SIZES)}, or the path '
-        'of a config.json or of its folder.'
+        f'Configuration {name!r:.80}: expected an OscarConfig, one of {", ".join(_SIZES)}, or the '
+        'path of a config.json or of its folder.'
       )
     if name in _SIZES:
       return cls(**_SIZES[name]).replace(**overrides)
@@ -135,40 +148,53 @@ class OscarConfig:
     raise unknown_name('configuration, file or folder', name, _SIZES)
 
   @classmethod
-  def from_json(cls, path, **overrides):
-    """Reads an official or Hugging Face `config.json`, given as the file or as its folder.
+  def from_json(cls, path: str | os.PathLike[str], **overrides: Any) -> 'OscarConfig':
+    """Reads an official or Hugging Face `config.json`.
 
-    Keys that are not about the network (`finetuning_task`, `torchscript`, ...) are left out;
-    keys that would make another network than ours raise.
+    Keys that do not describe the network (`finetuning_task`, `torchscript`, ...) are ignored.
+
+    Args:
+      path: the file or its folder.
+      **overrides: settings to change.
+
+    Raises:
+      ValueError: not a BERT configuration, or one of a network that is not supported here.
+      OSError: no such file.
     """
     if os.path.isdir(path):
       path = os.path.join(path, 'config.json')
     with reading(path, 'the JSON of a BERT configuration'), open(path, encoding='utf-8') as f:
-      found = json.load(f)
-    if not isinstance(found, dict) or 'hidden_size' not in found:
+      content = json.load(f)
+    if not isinstance(content, dict) or 'hidden_size' not in content:
       raise ValueError(f"{path} is not a BERT configuration: no key 'hidden_size'.")
     for key, allowed in _ONLY.items():
-      if found.get(key) and found[key] not in allowed:
-        raise ValueError(f'{path}: {key}={found[key]!r} is not supported, only {allowed[0]!r} is.')
+      if content.get(key) and content[key] not in allowed:
+        raise ValueError(
+          f'{path}: {key}={content[key]!r} is not supported, only {allowed[0]!r} is.'
+        )
     known = {field.name for field in dataclasses.fields(cls)}
-    settings = {k: v for k, v in found.items() if k in known and v is not None}
+    settings = {k: v for k, v in content.items() if k in known and v is not None}
     try:
       return cls(**settings).replace(**overrides)
     except ValueError as e:
       raise ValueError(f'{path}: {e}') from e
 
-  def to_dict(self):
-    """The settings as a dict for `config.json`; `OscarConfig(**config.to_dict())` is its inverse."""
+  def to_dict(self) -> dict[str, Any]:
+    """Returns the settings as in `config.json`; `OscarConfig(**settings)` is the inverse."""
     return dataclasses.asdict(self)
 
-  def to_json(self, path):
-    """Writes a `config.json` that official code reads, too."""
+  def to_json(self, path: str | os.PathLike[str]) -> None:
+    """Writes a `config.json` that the official code can read as well."""
     with open(path, 'w', encoding='utf-8') as f:
       json.dump(self.to_dict(), f, indent=2, sort_keys=True)
       f.write('\n')
 
-  def replace(self, **overrides):
-    """A copy with some settings changed; unknown ones raise ValueError naming the nearest."""
+  def replace(self, **overrides: Any) -> 'OscarConfig':
+    """Returns a copy with some settings changed.
+
+    Raises:
+      ValueError: an unknown setting (the message suggests the nearest name) or a wrong value.
+    """
     known = [field.name for field in dataclasses.fields(self)]
     for name in overrides:
       check_name('OscarConfig setting', name, known)
@@ -176,11 +202,11 @@ class OscarConfig:
 
 
 def _typed(field, value):
-  """The value as the field's type, which numbers of numpy and official 0, 1 and null become."""
+  """Converts a value to the field's type: numpy numbers, and the official 0, 1 and null."""
   if field.type is bool:
     if value is None or value in (0, 1):
       return bool(value)
-  elif not isinstance(value, bool):  # Which Python counts as a number.
+  elif not isinstance(value, bool):  # Python counts bool as a number.
     for kind, admitted in ((int, numbers.Integral), (float, numbers.Real), (str, str)):
       if field.type is kind and isinstance(value, admitted):
         return kind(value)

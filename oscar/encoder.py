@@ -4,30 +4,41 @@ Source: microsoft/Oscar, `oscar/modeling/modeling_bert.py` (`BertImgModel`), and
 pytorch-transformers 1.0. Layers are named by the official state-dict scopes with '.' as '_', so
 that `oscar/checkpoint_names.py` maps variables to torch names by rule.
 """
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from oscar.config import OscarConfig
 
-MASKED_SCORE = -10000.0  # Added to the scores of masked positions; the official code has no -inf.
-PAD_ID = 0  # The word whose embedding does not learn from being read, whatever the vocabulary.
+MASKED_SCORE = -10000.0  # Added to the scores of masked positions, as officially, not -inf.
+PAD_ID = 0  # [PAD]: its input embedding gets no gradient, as with torch's padding_idx=0.
 
 
 class OscarLayerMixin:
-  """Mixin of the layers and models made from an `OscarConfig`: they save it and build parts by it.
+  """Base of the layers and models of an `OscarConfig`: saves it and creates parts from it.
 
-  Every variable's shape follows from the configuration, so layers build their parts without looking
-  at an input's shape. The parts have the precision of their owner.
+  Every variable's shape follows from the configuration, so layers build their parts without an
+  input's shape. The parts have the precision of their owner.
   """
 
-  def __init__(self, config, **kwargs):
+  dtype_policy: Any  # Of the Keras class that follows among the bases.
+
+  def __init__(self, config: OscarConfig | Mapping[str, Any], **kwargs: Any) -> None:
+    """Keeps the configuration; `kwargs` are those of the Keras class."""
     super().__init__(**kwargs)
-    self.config = OscarConfig(**config) if isinstance(config, dict) else config
+    self.config = config if isinstance(config, OscarConfig) else OscarConfig(**config)
 
-  def get_config(self):
-    return {**super().get_config(), 'config': self.config.to_dict()}
+  def get_config(self) -> dict[str, Any]:
+    """See `keras.layers.Layer`."""
+    settings = super().get_config()  # type: ignore[misc]  # Of that Keras class, too.
+    return {**settings, 'config': self.config.to_dict()}
 
-  def dense(self, units, name, activation=None):
+  def dense(
+    self, units: int, name: str, activation: Callable | str | None = None
+  ) -> layers.Dense:
+    """Returns a dense layer with the configured initializer."""
     return layers.Dense(
       units,
       activation=activation,
@@ -36,18 +47,21 @@ class OscarLayerMixin:
       name=name,
     )
 
-  def layer_norm(self, name, epsilon=None):
+  def layer_norm(self, name: str, epsilon: float | None = None) -> layers.LayerNormalization:
+    """Returns a layer norm; `epsilon` None for the configured one."""
     epsilon = self.config.layer_norm_eps if epsilon is None else epsilon
     return layers.LayerNormalization(epsilon=epsilon, dtype=self.dtype_policy, name=name)
 
-  def add_dropout_seed(self):
-    """Called in `build`, so that the seed's path starts with the owner's, as other variables' do."""
+  def add_dropout_seed(self) -> None:
+    """Creates the dropout seed; call in `build`, so that its path starts with the owner's name."""
     self.seed_generator = keras.random.SeedGenerator(name='dropout')
 
-  def dropout(self, x, rate, training):
+  def dropout(self, x: Any, rate: float, training: bool | None) -> Any:
+    """Applies dropout in training."""
     return keras.random.dropout(x, rate, seed=self.seed_generator) if training and rate else x
 
-  def embedding(self, rows, name):
+  def embedding(self, rows: int, name: str) -> layers.Embedding:
+    """Returns an embedding of the model's width with the configured initializer."""
     return layers.Embedding(
       rows,
       self.config.hidden_size,
@@ -57,14 +71,14 @@ class OscarLayerMixin:
     )
 
 
-def activation(name):
-  """The activation `name` of a BERT configuration; its gelu is the exact one (erf)."""
+def activation(name: str) -> Callable:
+  """Returns the activation `name` of a BERT configuration; gelu is the exact one (erf)."""
   return {'gelu': exact_gelu, 'relu': ops.relu, 'swish': ops.silu}[name]
 
 
 @keras.saving.register_keras_serializable('oscar')
-def exact_gelu(x):
-  """The exact GELU, `x` times the probability that a standard normal is below it."""
+def exact_gelu(x: Any) -> Any:
+  """Computes the exact GELU: `x` times the probability that a standard normal is below it."""
   return ops.gelu(x, approximate=False)
 
 
@@ -72,7 +86,7 @@ def exact_gelu(x):
 class TextEmbeddings(OscarLayerMixin, layers.Layer):
   """Sum of word, position and segment embeddings, layer norm, dropout."""
 
-  def __init__(self, config, **kwargs):
+  def __init__(self, config: OscarConfig | Mapping[str, Any], **kwargs: Any) -> None:
     super().__init__(config, **kwargs)
     config = self.config
     self.word_embeddings = self.embedding(config.vocab_size, 'word_embeddings')
@@ -80,15 +94,22 @@ class TextEmbeddings(OscarLayerMixin, layers.Layer):
     self.token_type_embeddings = self.embedding(config.type_vocab_size, 'token_type_embeddings')
     self.norm = self.layer_norm('LayerNorm')
 
-  def build(self, input_shape=None):
+  def build(self, input_shape: Any = None) -> None:
+    """Creates the variables; their shapes follow from the configuration."""
     del input_shape
     for layer in (self.word_embeddings, self.position_embeddings, self.token_type_embeddings):
       layer.build((None, None))
     self.norm.build((None, None, self.config.hidden_size))
     self.add_dropout_seed()
 
-  def call(self, input_ids, token_type_ids=None, position_ids=None, training=None):
-    """All [B, S] integers -> [B, S, hidden]."""
+  def call(
+    self,
+    input_ids: Any,
+    token_type_ids: Any = None,
+    position_ids: Any = None,
+    training: bool | None = None,
+  ) -> Any:
+    """Maps [B, S] integers to [B, S, hidden]; defaults as for `OscarEncoder.call`."""
     words = self.word_embeddings(input_ids)
     is_pad = ops.equal(input_ids, PAD_ID)[..., None]
     words = ops.where(is_pad, ops.stop_gradient(words), words)
@@ -109,7 +130,7 @@ class TextEmbeddings(OscarLayerMixin, layers.Layer):
 class EncoderLayer(OscarLayerMixin, layers.Layer):
   """Self-attention and feed-forward block, each followed by a residual sum and a layer norm."""
 
-  def __init__(self, config, **kwargs):
+  def __init__(self, config: OscarConfig | Mapping[str, Any], **kwargs: Any) -> None:
     super().__init__(config, **kwargs)
     config = self.config
     width = config.hidden_size
@@ -124,7 +145,8 @@ class EncoderLayer(OscarLayerMixin, layers.Layer):
     self.output_dense = self.dense(width, 'output_dense')
     self.output_norm = self.layer_norm('output_LayerNorm')
 
-  def build(self, input_shape=None):
+  def build(self, input_shape: Any = None) -> None:
+    """Creates the variables; their shapes follow from the configuration."""
     del input_shape
     shape = (None, None, self.config.hidden_size)
     for layer in (self.query, self.key, self.value, self.attention_output, self.attention_norm):
@@ -134,15 +156,25 @@ class EncoderLayer(OscarLayerMixin, layers.Layer):
     self.output_norm.build(shape)
     self.add_dropout_seed()
 
-  def call(self, hidden, score_bias, head_mask=None, history=None, training=None):
-    """Hidden states [B, Q, hidden] -> (hidden states, attention [B, heads, Q, K]).
+  def call(
+    self,
+    hidden: Any,
+    score_bias: Any,
+    head_mask: Any = None,
+    history: Any = None,
+    training: bool | None = None,
+  ) -> tuple[Any, Any]:
+    """Applies the layer.
 
     Args:
       hidden: [B, Q, hidden].
       score_bias: [B, 1, 1 or Q, K], added to the attention's scores.
-      head_mask: broadcasts to [B, heads, Q, K]; multiplies the attention, or None.
-      history: [B, K - Q, hidden], earlier positions that are attended to only, or None.
+      head_mask: factors of the attention that broadcast to [B, heads, Q, K], or None.
+      history: [B, K - Q, hidden], earlier positions that are only attended to, or None.
       training: whether dropout is on.
+
+    Returns:
+      (hidden states [B, Q, hidden], attention [B, heads, Q, K]).
     """
     attended = hidden if history is None else ops.concatenate([history, hidden], axis=1)
     context, attention = self._attend(
@@ -163,7 +195,7 @@ class EncoderLayer(OscarLayerMixin, layers.Layer):
 
     query = split(query * size**-0.5, (0, 2, 1, 3))
     scores = ops.matmul(query, split(key, (0, 2, 3, 1)))
-    # The softmax is in float32 whatever the precision of the products.
+    # The softmax is always in float32.
     attention = ops.softmax(ops.cast(scores, 'float32') + ops.cast(score_bias, 'float32'))
     attention = ops.cast(attention, self.compute_dtype)
     attention = self.dropout(attention, self.config.attention_probs_dropout_prob, training)
@@ -175,13 +207,13 @@ class EncoderLayer(OscarLayerMixin, layers.Layer):
 
 @keras.saving.register_keras_serializable('oscar')
 class OscarEncoder(OscarLayerMixin, layers.Layer):
-  """Words and tags, then regions, through the BERT layers; the official `BertImgModel`.
+  """BERT layers over words and tags, then regions; the official `BertImgModel`.
 
-  Regions have neither position nor segment embedding, and a layer norm only if the configuration
-  says so.
+  Regions have neither position nor segment embedding, and a layer norm only with
+  `use_img_layernorm`.
   """
 
-  def __init__(self, config, **kwargs):
+  def __init__(self, config: OscarConfig | Mapping[str, Any], **kwargs: Any) -> None:
     super().__init__(config, **kwargs)
     config = self.config
     self.embeddings = TextEmbeddings(config, dtype=self.dtype_policy, name='embeddings')
@@ -196,7 +228,8 @@ class OscarEncoder(OscarLayerMixin, layers.Layer):
     ]
     self.pooler = self.dense(config.hidden_size, 'pooler_dense', 'tanh')
 
-  def build(self, input_shape=None):
+  def build(self, input_shape: Any = None) -> None:
+    """Creates the variables; their shapes follow from the configuration."""
     del input_shape
     self.embeddings.build()
     for layer in self.layers:
@@ -210,27 +243,27 @@ class OscarEncoder(OscarLayerMixin, layers.Layer):
 
   def call(
     self,
-    input_ids,
-    token_type_ids=None,
-    attention_mask=None,
-    position_ids=None,
-    img_feats=None,
-    head_mask=None,
-    encoder_history_states=None,
-    training=None,
-  ):
+    input_ids: Any,
+    token_type_ids: Any = None,
+    attention_mask: Any = None,
+    position_ids: Any = None,
+    img_feats: Any = None,
+    head_mask: Any = None,
+    encoder_history_states: Sequence | None = None,
+    training: bool | None = None,
+  ) -> dict[str, Any]:
     """Runs the encoder.
 
     Args:
       input_ids: [B, S] integers.
-      token_type_ids: [B, S] integers; zeros if not given.
-      attention_mask: [B, K], or [B, Q, K] with a row for each query; 1 attends, 0 does not. K counts
-        history, text and regions. Without it all positions attend to each other.
-      position_ids: [B, S] integers; 0, 1, 2, ... if not given.
+      token_type_ids: [B, S] integers; None for zeros.
+      attention_mask: [B, K], or [B, Q, K] with a row for each query; 1 attends, 0 does not. K is
+        history, text and regions. None lets all positions attend to each other.
+      position_ids: [B, S] integers; None for 0, 1, 2, ...
       img_feats: [B, R, img_feature_dim], or None.
       head_mask: [heads] or [layers, heads]: factors of the attention, or None.
-      encoder_history_states: hidden states [B, H, hidden] before each layer, to be attended to; a
-        sequence of one a layer, or None.
+      encoder_history_states: for each layer the hidden states [B, H, hidden] of earlier positions,
+        which are attended to as well; or None.
       training: whether dropout is on.
 
     Returns:

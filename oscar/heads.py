@@ -1,23 +1,33 @@
-"""What stands on the encoder: word prediction and classification.
+"""The heads on top of the encoder: word prediction and classification.
 
-Source: microsoft/Oscar, `oscar/modeling/modeling_bert.py` (`BertPreTrainingHeads`, the classifiers of
-`ImageBertForSequenceClassification` and `ImageBertForMultipleChoice`), and `BertLMPredictionHead` of
-pytorch-transformers 1.0.
+Source: microsoft/Oscar, `oscar/modeling/modeling_bert.py` (`BertPreTrainingHeads`, the classifiers
+of `ImageBertForSequenceClassification` and `ImageBertForMultipleChoice`), and
+`BertLMPredictionHead` of pytorch-transformers 1.0.
 """
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 from keras import layers, ops
 
+from oscar.config import OscarConfig
 from oscar.encoder import OscarLayerMixin, activation
 
 
 @keras.saving.register_keras_serializable('oscar')
 class PredictionHead(OscarLayerMixin, layers.Layer):
-  """Scores of all words: dense, activation, layer norm, decoder [vocabulary, hidden] and bias.
+  """Scores of all words: dense, activation, layer norm, decoder [vocabulary, hidden] and bias."""
 
-  With `tied` the decoder is the word embedding, which the caller passes; otherwise an own variable.
-  """
+  def __init__(
+    self, config: OscarConfig | Mapping[str, Any], tied: bool = True, **kwargs: Any
+  ) -> None:
+    """Creates the layers.
 
-  def __init__(self, config, tied=True, **kwargs):
+    Args:
+      config: the model's configuration.
+      tied: whether the decoder is the word embedding, passed to `call`, or a variable of its own.
+      **kwargs: as for `keras.layers.Layer`.
+    """
     super().__init__(config, **kwargs)
     self.tied = tied
     self.transform = self.dense(
@@ -25,7 +35,8 @@ class PredictionHead(OscarLayerMixin, layers.Layer):
     )
     self.norm = self.layer_norm('transform_LayerNorm')
 
-  def build(self, input_shape=None):
+  def build(self, input_shape: Any = None) -> None:
+    """Creates the variables; their shapes follow from the configuration."""
     del input_shape
     config = self.config
     self.transform.build((None, config.hidden_size))
@@ -38,27 +49,28 @@ class PredictionHead(OscarLayerMixin, layers.Layer):
       )
     self.bias = self.add_weight(shape=(config.vocab_size,), initializer='zeros', name='bias')
 
-  def call(self, hidden, word_embeddings=None):
-    """Hidden states [B, N, hidden] -> float32 scores [B, N, vocabulary]."""
+  def call(self, hidden: Any, word_embeddings: Any = None) -> Any:
+    """Maps hidden states [B, N, hidden] to float32 scores [B, N, vocabulary]."""
     table = ops.cast(word_embeddings if self.tied else self.decoder, self.compute_dtype)
     scores = ops.matmul(self.norm(self.transform(hidden)), ops.transpose(table))
     return ops.cast(scores, 'float32') + ops.cast(self.bias, 'float32')
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
+    """See `keras.layers.Layer`."""
     return {**super().get_config(), 'tied': self.tied}
 
 
-def classifier(owner, inputs, norm=False):
-  """The layers from pooled outputs to logits: one dense layer, or two with a relu between.
+def classifier(owner: OscarLayerMixin, inputs: int, norm: bool = False) -> list[layers.Layer]:
+  """Builds the layers from pooled outputs to logits: one dense layer, or two with a relu between.
 
   Args:
-    owner: the model (`encoder.OscarLayerMixin`) that the layers are for.
+    owner: the model that gets the layers.
     inputs: width of the pooled outputs.
     norm: whether a layer norm follows the relu; the official NLVR2 pair head has it in models with
       image layer norm.
 
   Returns:
-    A list of built layers, named as the official `Sequential` counts (the relu is number 1).
+    The layers, numbered as in the official `Sequential` (the relu is number 1).
   """
   config = owner.config
   if config.classifier == 'linear':

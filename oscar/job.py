@@ -1,18 +1,23 @@
-"""The `Job` behind OSCAR's scripts: from the settings of a task to its model, vocabulary and trainer."""
+"""Builds the `Job` of OSCAR's scripts: tokenizer, model and trainer from a task's settings."""
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
 
 import oscar
-from oscar import checkpoint_names, checkpoints, modeling
+from oscar import checkpoint_names, checkpoints, modeling, script_settings
+from tpu_utils import config as job_config
 from tpu_utils import job as jobs
 from tpu_utils import optimizers, schedules
-from tpu_utils.trainer import Trainer
+from tpu_utils.trainer import Task, Trainer
 
 _CONFIG_FILES = ('config.json', 'bert_config.json')  # Hugging Face's and Google's names.
-# Parts of the official names of variables without weight decay, listed in each official script.
+# Parts of the official names of variables without weight decay, as in each official script.
 _NO_DECAY = ('bias', 'LayerNorm.weight')
-# What makes the network what it is, in every task: a model_dir of another one is refused.
+# Settings that define the network, in every task: a model_dir with other values is refused.
 _IDENTITY = (
   'vocab_size', 'hidden_size', 'num_hidden_layers', 'num_attention_heads', 'intermediate_size',
   'hidden_act', 'max_position_embeddings', 'img_feature_dim', 'use_img_layernorm',
@@ -21,7 +26,7 @@ _IDENTITY = (
 
 @dataclasses.dataclass(frozen=True)
 class OscarTask:
-  """What one task adds to what all of them share.
+  """The parts of a job that are specific to one task.
 
   `data` is the task's own frozen dataclass of settings; it has `data_dir`, `max_seq_length`,
   `train_batch_size` and `eval_batch_size`.
@@ -31,8 +36,8 @@ class OscarTask:
     objective: see `tpu_utils.job.Job`.
     open_input: function(data, tokenizer, OscarConfig, seed) -> `tpu_utils.job.Input`.
     learn: function(data, input, model) -> `tpu_utils.trainer.Task`.
-    config: function(data) -> settings of `OscarConfig` that the data ask for, as a dict.
-    identity: further settings of `OscarConfig` that make the network what it is.
+    config: function(data) -> {setting of `OscarConfig`: value} that the data require.
+    identity: further settings of `OscarConfig` that define the network.
     evaluators: see `tpu_utils.job.Job`.
     curves: see `tpu_utils.job.Job`.
     predicts: see `tpu_utils.job.Job`.
@@ -51,27 +56,27 @@ class OscarTask:
 
 def make_job(
   task: OscarTask,
-  model_settings,
-  data,
-  optimization,
-  job,
-  hardware,
+  model_settings: script_settings.ModelConfig,
+  data: Any,
+  optimization: script_settings.OptimizationConfig,
+  job: script_settings.JobConfig,
+  hardware: job_config.HardwareConfig,
   *,
   record: Mapping,
 ) -> jobs.Job:
   """Returns the `Job` of a task.
 
   Args:
-    task: what is learnt.
-    model_settings: a `script_settings.ModelConfig`.
+    task: the task to train.
+    model_settings: network and initial weights.
     data: the task's settings.
-    optimization: a `script_settings.OptimizationConfig`.
-    job: a `script_settings.JobConfig`.
-    hardware: a `tpu_utils.config.HardwareConfig`.
+    optimization: optimizer and schedule.
+    job: mode, length and folders.
+    hardware: devices and precision.
     record: JSON-able dict for run.json.
 
   Raises:
-    ValueError: settings that do not fit each other; no vocabulary.
+    ValueError: settings that contradict each other, or no vocabulary.
     FileNotFoundError: no such checkpoint.
   """
   overrides = task.config(data)
@@ -106,28 +111,29 @@ def make_job(
   )
 
 
-def check_checkpoint(settings):
-  """Raises FileNotFoundError unless there is something at `init_checkpoint`, if that is given."""
+def check_checkpoint(settings: script_settings.ModelConfig) -> None:
+  """Checks that `init_checkpoint`, if given, exists.
+
+  Raises:
+    FileNotFoundError: it does not.
+  """
   path = settings.init_checkpoint
   if path and not os.path.exists(path) and not os.path.exists(f'{path}.index'):
     raise FileNotFoundError(
-      f'--init_checkpoint={path}: no file, no folder, no prefix of a TF1 checkpoint. Models are not '
-      'downloaded by name: give the path of one.'
+      f'--init_checkpoint={path}: no file, no folder, no prefix of a TF1 checkpoint. Models are '
+      'not downloaded by name; give a path.'
     )
 
 
-def open_tokenizer(settings, data_dir):
-  """The vocabulary that the flags mean.
+def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> oscar.Tokenizer:
+  """Opens the tokenizer of --vocab_file, else of the initial checkpoint, else of the data.
 
   Args:
-    settings: a `script_settings.ModelConfig`.
+    settings: the flags.
     data_dir: folder of the data, which may have a vocab.txt.
 
-  Returns:
-    A `Tokenizer`.
-
   Raises:
-    ValueError: there is none, or what is there is no vocabulary of BERT.
+    ValueError: no vocabulary, or a file that is not one of BERT.
   """
   if settings.vocab_file:
     places = [settings.vocab_file]
@@ -146,22 +152,24 @@ def open_tokenizer(settings, data_dir):
   )
 
 
-def build_config(settings, tokenizer, **overrides):
-  """The `OscarConfig` that the flags mean, for texts of `tokenizer`.
+def build_config(
+  settings: script_settings.ModelConfig, tokenizer: oscar.Tokenizer, **overrides: Any
+) -> oscar.OscarConfig:
+  """Builds the `OscarConfig` of the flags for texts of `tokenizer`.
 
-  A named configuration takes the size of the vocabulary; that of a file or of a checkpoint says its
-  own, which the vocabulary must fit.
+  A named configuration gets the vocabulary's size; one of a file or checkpoint keeps its own, which
+  must be large enough.
 
   Args:
-    settings: a `script_settings.ModelConfig`.
-    tokenizer: the `Tokenizer`.
+    settings: the flags.
+    tokenizer: the tokenizer.
     **overrides: further settings of `OscarConfig`.
 
   Raises:
     ValueError: no such configuration, or the vocabulary is too large for it.
   """
   overrides = {**settings.overrides(), **overrides}
-  name = settings.config or _config_beside(settings.init_checkpoint) or 'base'
+  name = settings.config or _config_of(settings.init_checkpoint) or 'base'
   if not os.path.exists(name) and not settings.init_checkpoint:
     overrides['vocab_size'] = len(tokenizer)
   config = oscar.OscarConfig.from_name(name, **overrides)
@@ -169,32 +177,48 @@ def build_config(settings, tokenizer, **overrides):
   return config
 
 
-def build_model(config, task, settings, dtype_policy=None):
-  """The model of a task; call in the strategy's scope.
+def build_model(
+  config: oscar.OscarConfig,
+  task: str,
+  settings: script_settings.ModelConfig,
+  dtype_policy: str | None = None,
+) -> modeling.OscarModel:
+  """Builds the model of a task and loads its initial weights; call in the strategy's scope.
 
   Args:
-    config: `OscarConfig`.
+    config: the configuration.
     task: as for `oscar.build_model`.
-    settings: a `script_settings.ModelConfig`, for the weights to start from.
+    settings: the flags, for the initial weights.
     dtype_policy: as for `oscar.build_model`.
+
+  Raises:
+    ValueError: the weights do not fit.
+    OSError: no such file.
   """
   model = modeling.build_model(config, task, dtype_policy=dtype_policy)
   if settings.init_checkpoint:
-    fresh = ('cls_seq_relationship',) if settings.fresh_contrast_head else ()
-    print(checkpoints.initialize(model, settings.init_checkpoint, keep_initial=fresh))
+    keep_initial = ('cls_seq_relationship',) if settings.fresh_contrast_head else ()
+    print(checkpoints.initialize(model, settings.init_checkpoint, keep_initial=keep_initial))
   return model
 
 
-def make_trainer(strategy, model, task, optimization_settings, train_steps, seed=0) -> Trainer:
-  """The `Trainer` with the official AdamW and schedule, for a model of `strategy`'s scope.
+def make_trainer(
+  strategy: tf.distribute.Strategy,
+  model: modeling.OscarModel,
+  task: Task,
+  optimization_settings: script_settings.OptimizationConfig,
+  train_steps: int,
+  seed: int = 0,
+) -> Trainer:
+  """Builds the `Trainer` with the official AdamW and schedule.
 
   Args:
-    strategy: `tf.distribute.Strategy`.
-    model: `OscarModel`.
-    task: `tpu_utils.trainer.Task`.
-    optimization_settings: a `script_settings.OptimizationConfig`.
-    train_steps: steps of the whole training, which the learning rate ends with.
-    seed: of what a task samples.
+    strategy: the strategy.
+    model: a model built in its scope.
+    task: losses and metrics.
+    optimization_settings: the flags.
+    train_steps: steps of the whole training, where the learning rate decays to zero.
+    seed: seed of a task's random draws.
   """
   settings = optimization_settings
   return Trainer(
@@ -224,15 +248,16 @@ def _check_length(data, config):
   if data.max_seq_length > config.max_position_embeddings:
     raise ValueError(
       f'--max_seq_length={data.max_seq_length} is longer than the '
-      f'{config.max_position_embeddings} positions of the model (max_position_embeddings); shorten it.'
+      f'{config.max_position_embeddings} positions of the model (max_position_embeddings); '
+      'lower it.'
     )
 
 
-def undecayed(model) -> list:
-  """Returns the trainable variables that the official AdamW leaves without weight decay.
+def undecayed(model: keras.Model) -> list:
+  """Returns the trainable variables without weight decay in the official AdamW.
 
-  The rule goes by the official name. So the layer norm inside the NLVR2 classifier, which is named
-  `classifier.2.weight` there, does decay.
+  The rule goes by the official name, so the layer norm in the NLVR2 classifier,
+  `classifier.2.weight`, does decay.
   """
   return [
     variable
@@ -242,13 +267,13 @@ def undecayed(model) -> list:
 
 
 def _folder(checkpoint):
-  """The folder of a checkpoint, given as the folder, a file or a prefix; None without one."""
+  """Returns the folder of a checkpoint (folder, file or prefix), None if there is none."""
   if not checkpoint:
     return None
   return checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint) or '.'
 
 
-def _config_beside(checkpoint):
+def _config_of(checkpoint):
   folder = _folder(checkpoint)
   paths = [os.path.join(folder, name) for name in _CONFIG_FILES] if folder else []
   return next((path for path in paths if os.path.isfile(path)), None)

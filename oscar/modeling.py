@@ -1,7 +1,10 @@
-"""OSCAR models: the encoder with the head of a task.
+"""OSCAR models: the encoder and a head for each task.
 
 Source: microsoft/Oscar, `oscar/modeling/modeling_bert.py`; paper arXiv 2004.06165, section 3.
 """
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -12,22 +15,30 @@ from oscar.input.checks import check_inputs
 from tpu_utils.names import check_name
 
 
-def build_model(config_or_name, task, weights=None, dtype_policy=None, name=None, **overrides):
+def build_model(
+  config_or_name: OscarConfig | str,
+  task: str,
+  weights: str | None = None,
+  dtype_policy: str | None = None,
+  name: str | None = None,
+  **overrides: Any,
+) -> 'OscarModel':
   """Builds the model of a task.
 
   Args:
     config_or_name: an `OscarConfig`, 'base', 'large', or the path of a `config.json` or its folder.
     task: 'pretrain', 'retrieval', 'captioning', 'vqa', 'gqa' or 'nlvr2'.
     weights: path of a checkpoint for `tpu_utils.weights.load`; None leaves the initial values.
-    dtype_policy: Keras precision policy such as 'mixed_bfloat16'; None takes float32.
-    name: the model's name; `oscar_<task>` if None.
+    dtype_policy: Keras precision policy such as 'mixed_bfloat16'; None for float32.
+    name: the model's name; None for `oscar_<task>`.
     **overrides: settings of `OscarConfig` to change, such as `num_labels=3129`.
 
   Returns:
     An `OscarModel`, built.
 
   Raises:
-    ValueError: for an unknown configuration, task or setting, and for weights that do not fit.
+    ValueError: an unknown configuration, task or setting, or weights that do not fit.
+    OSError: no such file.
   """
   check_name('task', task, TASKS)
   config = config_or_name
@@ -50,34 +61,35 @@ class OscarModel(OscarLayerMixin, keras.Model):
   The input is a dict; B examples, S text tokens (words, then tags), R regions:
     input_ids: [B, S] integers.
     token_type_ids: [B, S] integers; optional, zeros.
-    attention_mask: [B, S + R], or [B, S + R, S + R] with a row for each query; 1 attends, 0 does not.
-      Optional without regions.
+    attention_mask: [B, S + R], or [B, S + R, S + R] with a row for each query; 1 attends, 0 does
+      not. Optional without regions.
     img_feats: [B, R, img_feature_dim] floats; optional.
     position_ids: [B, S] integers; optional, 0 to S - 1.
     head_mask: [heads] or [layers, heads] floats, factors of the attention; optional.
-    encoder_history_states: hidden states [B, H, hidden], one a layer, that positions attend to as
-      well (cached decoding); optional. The mask's last axis then counts H + S.
+    encoder_history_states: hidden states [B, H, hidden] for each layer, to which positions attend
+      as well (cached decoding); optional. The mask's last axis then counts H + S.
     masked_positions: [B, M] integers; optional, in pre-training and captioning only: words are
       predicted at these positions alone, which saves most of the vocabulary projection.
-  NLVR2 on pairs has an axis of `num_choice` after B in all of these but `head_mask`.
+  NLVR2 on pairs has an axis of `num_choice` after B in all of these except `head_mask`.
 
   The output is a dict:
     sequence_output: [B, S + R, hidden].
     pooled_output: [B, hidden].
     prediction_scores: pre-training and captioning; float32 [B, N, vocabulary] at the N = M masked
-      positions, or else at all: the S + R of pre-training, the S of captioning.
+      positions, or else at all N = S + R (pre-training) or N = S (captioning).
     seq_relationship_score: pre-training; float32 [B, num_contrast_classes].
     logits: the other tasks; float32 [B, num_labels]. In captioning the same as prediction_scores.
-    hidden_states, attentions: tuples, if the configuration asks for them (`OscarEncoder`).
+    hidden_states, attentions: tuples, if the configuration enables them (`OscarEncoder`).
   """
 
-  def __init__(self, config, task, **kwargs):
+  def __init__(self, config: OscarConfig | Mapping[str, Any], task: str, **kwargs: Any) -> None:
+    """Builds the model; `kwargs` are those of `keras.Model`."""
     super().__init__(config, **kwargs)
     config = self.config
     self.task = task
     self.pairs = task == 'nlvr2' and config.use_pair
-    # The parts are built here, not in `build`: variable paths then start at the part ('bert/...')
-    # whatever the model's name, and a checkpoint of one task fits the encoder of another.
+    # Built here, not in `build`, so that variable paths start with the part ('bert/...'), not with
+    # the model's name, and a checkpoint of one task fits the encoder of another.
     self.bert = OscarEncoder(config, dtype=self.dtype_policy, name='bert')
     self.bert.build()
     if task == 'pretrain':
@@ -100,29 +112,31 @@ class OscarModel(OscarLayerMixin, keras.Model):
     self.cls_predictions.build()
 
   @property
-  def input(self):
-    """{name: keras.KerasTensor}: the inputs that training and evaluation give; no size is fixed."""
+  def input(self) -> dict[str, keras.KerasTensor]:
+    """Returns {name: symbolic input} as in training; only the last size of `img_feats` is fixed."""
     names = ['input_ids', 'token_type_ids', 'attention_mask']
     if self.task in ('pretrain', 'captioning'):
       names.append('masked_positions')
     pair = (self.config.num_choice,) if self.pairs else ()
     shapes = {name: (None, *pair, None) for name in names}
-    found = {name: keras.KerasTensor(s, 'int32', name=name) for name, s in shapes.items()}
+    tensors = {name: keras.KerasTensor(s, 'int32', name=name) for name, s in shapes.items()}
     if self.config.img_feature_dim:
       shape = (None, *pair, None, self.config.img_feature_dim)
-      found['img_feats'] = keras.KerasTensor(shape, 'float32', name='img_feats')
-    return found
+      tensors['img_feats'] = keras.KerasTensor(shape, 'float32', name='img_feats')
+    return tensors
 
   @property
-  def inputs(self):
+  def inputs(self) -> list[keras.KerasTensor]:
+    """Returns the tensors of `input`."""
     return list(self.input.values())
 
   def __call__(self, inputs, *args, **kwargs):
-    # Here, since Keras turns the message of an error inside `call` into a page.
+    # Not in `call`: Keras extends the message of an error there to a page.
     check_inputs(inputs, self.config, self.task)
     return super().__call__(inputs, *args, **kwargs)
 
-  def call(self, inputs, training=None):
+  def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+    """Computes the outputs; see the class."""
     inputs = {name: value for name, value in inputs.items() if value is not None}
     masked_positions = inputs.pop('masked_positions', None)
     if self.pairs:
@@ -140,7 +154,7 @@ class OscarModel(OscarLayerMixin, keras.Model):
     return self._classify(outputs, training)
 
   def _predict_words(self, outputs, text, masked_positions):
-    """Adds the word scores; `text` is the number of positions they are for, None for all."""
+    """Adds the word scores, for the first `text` positions; None for all."""
     hidden = outputs['sequence_output']
     if masked_positions is None:
       hidden = hidden[:, :text]
@@ -167,11 +181,12 @@ class OscarModel(OscarLayerMixin, keras.Model):
   def _split_axis(self, x):
     return ops.reshape(x, (-1, self.config.num_choice) + tuple(ops.shape(x)[1:]))
 
-  def get_config(self):
+  def get_config(self) -> dict[str, Any]:
+    """See `keras.Model`."""
     return {**super().get_config(), 'task': self.task}
 
 
-def gather_positions(hidden, positions):
+def gather_positions(hidden: Any, positions: Any) -> Any:
   """Takes [B, M, width] from `hidden` [B, S, width] at `positions` [B, M]."""
   length, width = ops.shape(hidden)[1], hidden.shape[-1]
   starts = ops.arange(ops.shape(hidden)[0], dtype='int32')[:, None] * length
@@ -181,5 +196,5 @@ def gather_positions(hidden, positions):
 
 
 def _merge_axes(x):
-  """[B, choices, ...] -> [B * choices, ...]."""
+  """Reshapes [B, choices, ...] to [B * choices, ...]."""
   return ops.reshape(x, (-1,) + tuple(ops.shape(x)[2:]))

@@ -1,8 +1,8 @@
-"""Every published training recipe for OSCAR and Oscar+ (VinVL) that can be named, with its source.
+"""The published training recipes for OSCAR and Oscar+ (VinVL), with their sources.
 
 `pretrain` holds the defaults of the official pre-training script and is the default of
-`oscar.run_pretrain`, whose flags the pre-training recipes use. Those for the tasks are in
-`oscar/task_recipes.py`.
+`oscar.run_pretrain`; the pre-training recipes use its flags. `oscar/task_recipes.py` has those for
+the tasks.
 """
 from oscar import task_recipes
 from oscar.task_recipes import command, training_work
@@ -34,7 +34,7 @@ PRETRAIN = Recipe(
     'seed': 42,
   },
   command=command('oscar.run_pretrain', 'pretrain', 'bert-base-uncased'),
-  expects='none for pre-training alone; what follows it is in the recipes for the tasks',
+  expects='none for pre-training alone; see the recipes for the tasks',
   cost=training_work('base', 85, 1024 * 2_000_000),
 )
 OSCAR_BASE = PRETRAIN.with_settings(
@@ -42,7 +42,7 @@ OSCAR_BASE = PRETRAIN.with_settings(
   {'config': 'base', 'train_batch_size': 768, 'train_steps': 1_000_000},
   paper=(
     'arXiv 2004.06165, Section 4: at least 1 million steps; two kinds of contrast by '
-    f'--textb_sample_mode=0 --texta_false_prob=0, as {_VINVL} says'
+    f'--textb_sample_mode=0 --texta_false_prob=0, as in {_VINVL}'
   ),
   expects='none for pre-training alone; fine-tuned, VQA test-std 73.44 (paper, Table 2b)',
   cost=training_work('base', 85, 768 * 1_000_000),
@@ -84,7 +84,7 @@ OSCARPLUS = PRETRAIN.with_settings(
 SCENES = Recipe(
   name='scenes',
   script='oscar.run_pretrain',
-  paper="this project's: scenes of handwritten digits made here, for a laptop",
+  paper="this project's: generated scenes of handwritten digits, for a laptop",
   settings={
     'model_dir': 'runs/oscar-scenes',
     'config': 'tiny',
@@ -103,7 +103,7 @@ SCENES = Recipe(
     'max_grad_norm': 1.0,
   },
   command='python -m oscar.run_pretrain --recipe=scenes',
-  expects='no published number; half of the examples are of one of the three kinds of contrast',
+  expects='no published number; half of the examples belong to one of three contrast classes',
   measured=(
     'masked words right 62.8 %, contrast right 62.9 %, losses 1.04 and 0.80 after 1,500 steps, on '
     'scenes of digits not trained on, seed 42'

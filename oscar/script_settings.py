@@ -1,9 +1,10 @@
 """Groups of flags that OSCAR's scripts share, as frozen dataclasses.
 
-Names, defaults and meanings are the official ones (microsoft/Oscar, `run_*.py`) unless the help says
-otherwise; where the official name differs from that of this project's other scripts, both work.
+Names, defaults and meanings are the official ones (microsoft/Oscar, `run_*.py`) unless the help
+says otherwise. Where this project's other scripts use another name, both names work.
 """
 import dataclasses
+from typing import Any
 
 from tpu_utils import config
 from tpu_utils.command_line.settings import Checked, setting
@@ -11,7 +12,7 @@ from tpu_utils.command_line.settings import Checked, setting
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(Checked):
-  """Which network."""
+  """The network and its initial weights."""
 
   config: str = setting(
     None,
@@ -23,29 +24,31 @@ class ModelConfig(Checked):
   init_checkpoint: str = setting(
     None,
     'Weights to start from: an official OSCAR checkpoint, a BERT of Hugging Face (file or folder) '
-    'or of Google (TF1 prefix), or an export of this project. Heads that it lacks start afresh.',
+    'or of Google (TF1 prefix), or an export of this project. Heads that it lacks are initialised.',
     type=str,
     aliases=('model_name_or_path',),
   )
   fresh_contrast_head: bool = setting(
     False,
-    'Start the contrast head afresh even if --init_checkpoint has one, as from 2 classes to 3.',
+    'Initialise the contrast head even if --init_checkpoint has one, as from 2 classes to 3.',
   )
   vocab_file: str = setting(
     None,
-    'vocab.txt or its folder. By default that beside --init_checkpoint, else that of --data_dir.',
+    'vocab.txt or its folder. By default that of --init_checkpoint, else that of --data_dir.',
     type=str,
     aliases=('tokenizer_name',),
   )
   do_lower_case: bool = setting(
-    None, "Lower-case texts; by default as the checkpoint's tokenizer, else yes.", type=bool
+    None, "Lower-case texts; by default as the checkpoint's tokenizer does, else yes.", type=bool
   )
   img_feature_dim: int = setting(
-    None, "Numbers a region; by default the configuration's, 2054.", type=int, at_least=7
+    None, "Numbers per region; by default the configuration's, 2054.", type=int, at_least=7
   )
   use_img_layernorm: int = setting(
-    None, '1: a layer norm on the image embedding, as in VinVL. By default as configured.',
-    type=int, choices=(0, 1),
+    None,
+    '1: a layer norm on the image embedding, as in VinVL. By default as configured.',
+    type=int,
+    choices=(0, 1),
   )
   img_layer_norm_eps: float = setting(
     None, 'Epsilon of that norm; by default as configured, 1e-12.', type=float, at_least=0
@@ -54,8 +57,8 @@ class ModelConfig(Checked):
     None, 'Dropout of hidden states; by default as configured, 0.1.', type=float, at_least=0
   )
 
-  def overrides(self):
-    """The settings of `OscarConfig` that replace the configuration's own."""
+  def overrides(self) -> dict[str, Any]:
+    """Returns the settings of `OscarConfig` that these flags override."""
     values = {
       'img_feature_dim': self.img_feature_dim,
       'use_img_layernorm': None if self.use_img_layernorm is None else bool(self.use_img_layernorm),
@@ -67,26 +70,30 @@ class ModelConfig(Checked):
 
 @dataclasses.dataclass(frozen=True)
 class OptimizationConfig(Checked):
-  """How it learns: AdamW, linear warm-up and decay."""
+  """The optimizer, AdamW with linear warm-up and decay."""
 
   learning_rate: float = setting(5e-5, 'Learning rate at the end of the warm-up.', at_least=0)
   warmup_steps: int = setting(0, 'Steps of linear warm-up from zero.', at_least=0)
   scheduler: str = setting(
-    'linear', 'After the warm-up: linear decay to zero, or constant.', choices=('linear', 'constant')
+    'linear',
+    'After the warm-up: linear decay to zero, or constant.',
+    choices=('linear', 'constant'),
   )
   schedule_order: str = setting(
     'optimizer_first',
-    'Update n, from 0, takes the rate of n (optimizer_first, as the official pre-training) or of '
-    'n + 1 (scheduler_first, as the official fine-tuning, whose last update is of size zero).',
+    'Update n, from 0, uses the rate of step n (optimizer_first, as the official pre-training) or '
+    'of n + 1 (scheduler_first, as the official fine-tuning; its last update has rate zero).',
     choices=('optimizer_first', 'scheduler_first'),
   )
   adam_epsilon: float = setting(1e-8, 'Epsilon of AdamW.', at_least=0)
   weight_decay: float = setting(
-    0.01, 'Decay of all but biases and layer norms. The official pre-training has it fixed.', at_least=0
+    0.01,
+    'Decay of all but biases and layer norms; fixed in the official pre-training.',
+    at_least=0,
   )
   max_grad_norm: float = setting(
     -1.0,
-    'Clip the global norm of the gradient, after it is summed over replicas; 0 or less for never.',
+    'Clip the global norm of the gradient, summed over replicas, to this; 0 or less: do not clip.',
   )
   gradient_accumulation_steps: int = setting(
     1, "Split each replica's batch into this many parts and average their gradients.", at_least=1
@@ -95,23 +102,23 @@ class OptimizationConfig(Checked):
 
 @dataclasses.dataclass(frozen=True)
 class JobConfig(config.JobConfig):
-  """What it does, how long, and where it writes."""
+  """The mode, length and folders of a job."""
 
   mode: str = setting(
     'train_and_eval',
-    'train; eval (follows --model_dir as checkpoints appear); train_and_eval; predict (writes what the '
-    'best checkpoint of --model_dir predicts, where the task predicts anything); export (writes the '
-    'best checkpoint of --model_dir to --export_dir).',
+    'train; eval (evaluates checkpoints of --model_dir as they appear); train_and_eval; predict '
+    '(writes the predictions of the best checkpoint of --model_dir, for tasks that have any); '
+    'export (writes the best checkpoint of --model_dir to --export_dir).',
     choices=('train_and_eval', 'train', 'eval', 'predict', 'export'),
   )
   model_dir: str = setting(
     None,
-    'Folder of checkpoints, summaries and the record of the run. A stopped job goes on here.',
+    'Folder of checkpoints, summaries and the record of the run. A stopped job resumes from it.',
     type=str,
     aliases=('output_dir',),
   )
   train_steps: int = setting(
-    2_000_000, 'Steps to train in all.', at_least=1, aliases=('max_iters',)
+    2_000_000, 'Training steps in total.', at_least=1, aliases=('max_iters',)
   )
   steps_per_eval: int = setting(
     10_000, 'Steps between evaluations in train_and_eval.', at_least=1
@@ -123,7 +130,7 @@ class JobConfig(config.JobConfig):
   )
   log_step_count_steps: int = setting(
     100,
-    'Least number of steps between two lines of a log that is no terminal.',
+    'Minimum number of steps between two log lines outside a terminal.',
     at_least=1,
     aliases=('log_period',),
   )
@@ -136,7 +143,9 @@ class JobConfig(config.JobConfig):
     aliases=('ckpt_period',),
   )
   export_dir: str = setting(
-    None, 'Folder for the model: config.json, vocab.txt and the weights under official names.', type=str
+    None,
+    'Folder for the model: config.json, vocab.txt and the weights under official names.',
+    type=str,
   )
   export_file: str = setting(
     'model.safetensors',

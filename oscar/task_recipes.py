@@ -1,11 +1,13 @@
 """Published fine-tuning and test commands for the tasks of OSCAR and Oscar+, with their sources.
 
 Commands of microsoft/Oscar (266075f), MODEL_ZOO.md and VinVL_MODEL_ZOO.md, under the official
-flags' names, with the official defaults that decide results. Left out are paths, which stand in
-the command, and flags without influence (`-j`, `--model_type`, `--task_name`).
-`per_gpu_train_batch_size` holds for the number of GPUs that `cost` states. Where the paper's
-appendix A differs from the published command, `paper` says so.
+names of flags, with the official defaults that affect results. Paths are part of `command`; flags
+without effect (`-j`, `--model_type`, `--task_name`) are omitted. `per_gpu_train_batch_size` is for
+the number of GPUs that `cost` states. `paper` notes where the paper's appendix A differs from the
+published command.
 """
+from typing import Any
+
 from tpu_utils.command_line.recipes import Recipe, by_name
 
 _ZOO = 'microsoft/Oscar, MODEL_ZOO.md'
@@ -21,8 +23,8 @@ def training_work(size: str, positions: int, examples: int) -> str:
 
   Args:
     size: 'base' or 'large'.
-    positions: length of an example's sequence, words and regions.
-    examples: how many sequences are trained on in all.
+    positions: length of a sequence, words and regions.
+    examples: number of sequences in the whole training.
 
   Returns:
     A text for a recipe's `cost`.
@@ -44,7 +46,7 @@ def _test_command(script, name):
   return f'python -m {script} --recipe={name} --eval_model_dir=CHECKPOINT --data_dir=DATA'
 
 
-_OPTIMIZATION = {  # Defaults of every fine-tuning script.
+_OPTIMIZATION: dict[str, Any] = {  # Defaults of every fine-tuning script.
   'adam_epsilon': 1e-8,
   'max_grad_norm': 1.0,
   'warmup_steps': 0,
@@ -165,7 +167,7 @@ CAPTIONING_BASE = Recipe(
   expects='COCO Karpathy test: B@4 36.5, METEOR 30.3, CIDEr 123.7, SPICE 23.1 (paper, Table 2e)',
   cost=f'stated: 4 V100 of 16 GB; {training_work("base", 120, 30 * _CAPTIONS)}',
 )
-_SCST = {
+_SCST: dict[str, Any] = {
   'scst': True,
   'sc_train_sample_n': 5,
   'sc_baseline_type': 'greedy',
@@ -202,7 +204,7 @@ CAPTIONING_LARGE_SCST = CAPTIONING_BASE_SCST.with_settings(
   expects='COCO Karpathy test: B@4 41.7, METEOR 30.6, CIDEr 140.0, SPICE 24.5 (paper, Table 2e)',
   cost='stated: 8 V100 of 32 GB; not timed, not estimated: sampling of captions dominates',
 )
-_VINVL_CAPTIONING = {
+_VINVL_CAPTIONING: dict[str, Any] = {
   'evaluate_during_training': False,
   'tie_weights': True,
   'freeze_embedding': True,
@@ -263,7 +265,7 @@ CAPTIONING_TEST = Recipe(
   cost='evaluation: 5,000 images; not timed',
 )
 
-# NoCaps allows no other captions than COCO's, so that training starts from BERT.
+# NoCaps allows only COCO's captions, so training starts from BERT.
 NOCAPS_BASE = CAPTIONING_BASE.with_settings(
   'nocaps_base',
   {'num_train_epochs': 40},

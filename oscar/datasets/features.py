@@ -58,7 +58,7 @@ def join(
     raise ValueError(
       f'{where}: an image of {image_width} x {image_height} pixels; expected both > 0.'
     )
-  corners = boxes / np.float32([image_width, image_height, image_width, image_height])
+  corners = boxes / np.array([image_width, image_height] * 2, np.float32)
   regions = np.concatenate([appearance, corners, corners[:, 2:] - corners[:, :2]], axis=1)
   check(regions, where, dim=regions.shape[1])
   return regions
@@ -66,7 +66,7 @@ def join(
 
 def boxes(regions: ArrayLike, image_width: float, image_height: float) -> np.ndarray:
   """Returns float32 [regions, 4]: the corners x1, y1, x2, y2 of `join`, in pixels of the image."""
-  scale = np.float32([image_width, image_height, image_width, image_height])
+  scale = np.array([image_width, image_height] * 2, np.float32)
   return np.asarray(regions)[:, -len(GEOMETRY) : -2] * scale
 
 

@@ -3,11 +3,12 @@
   python -m oscar.datasets.prepare --dataset=vqa --manual_dir=datasets/vqa --data_dir=prepared
       Reads the files in the official layout from manual_dir, one image at a time.
 
-Texts are held in memory, region features are not. What is already prepared stays as it is.
+Texts are held in memory, region features are not. Data sets already prepared are kept.
 """
 
 import dataclasses
 import logging
+from typing import Any
 
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
@@ -18,47 +19,55 @@ DATASETS = ('pretrain', 'coco_caption', 'nocaps', 'coco_retrieval', 'vqa', 'gqa'
 
 @dataclasses.dataclass(frozen=True)
 class PrepareConfig(settings.Checked):
-  """What to read and where to write."""
+  """The data set, its folders, and the selection from it."""
 
   dataset: str = setting('pretrain', 'The data set.', choices=DATASETS)
   manual_dir: str = setting(None, 'Folder in the official layout.', type=str)
   data_dir: str = setting(None, 'Folder of the prepared data sets.', type=str)
   region_dim: int = setting(
-    2054, 'Numbers a region, of which the last six are its box.', at_least=7
+    2054, 'Numbers per region, including six for its box.', at_least=7
   )
   use_beam: bool = setting(False, 'Read the images in an Apache Beam pipeline.')
   use_gtlabels: int = setting(
-    1, 'pretrain: whether tags are the annotated ones where an image has them.', choices=(0, 1)
+    1, 'pretrain: prefer annotated tags to detected ones (1) or not (0).', choices=(0, 1)
   )
   chunk_start_id: int = setting(
-    -1, 'pretrain: the first chunk of data sets in chunks to take; -1 for all.', at_least=-1
+    -1, 'pretrain: first chunk to read of data sets in chunks; -1 for all.', at_least=-1
   )
   chunk_end_id: int = setting(
-    -1, 'pretrain: the chunk behind the last one to take; -1 for all.', at_least=-1
+    -1, 'pretrain: chunk after the last one to read; -1 for all.', at_least=-1
   )
 
-  def selection(self):
-    """The settings of `builders.prepare` that choose from the pre-training corpus."""
+  def selection(self) -> dict[str, Any]:
+    """Returns the arguments of `builders.prepare` that select from the pre-training corpus.
+
+    Raises:
+      ValueError: the flags select nothing, or belong to another data set.
+    """
     chunks = None
     if self.chunk_start_id >= 0 or self.chunk_end_id >= 0:
       chunks = range(self.chunk_start_id, self.chunk_end_id)
       if not chunks or self.chunk_start_id < 0:
         raise ValueError(
-          f'--chunk_start_id={self.chunk_start_id} --chunk_end_id={self.chunk_end_id} choose no chunk; '
-          'give a first one, from 0, and a larger one behind the last.'
+          f'--chunk_start_id={self.chunk_start_id} --chunk_end_id={self.chunk_end_id} select no '
+          'chunk; give the first one, from 0, and a larger number, the one after the last.'
         )
     if self.dataset == 'pretrain':
       return {'use_gtlabels': bool(self.use_gtlabels), 'chunks': chunks}
     if chunks or not self.use_gtlabels:
       raise ValueError(
-        '--use_gtlabels, --chunk_start_id and --chunk_end_id are of --dataset=pretrain, not of '
+        '--use_gtlabels, --chunk_start_id and --chunk_end_id need --dataset=pretrain, not '
         f'--dataset={self.dataset}.'
       )
     return {}
 
 
-def run(resolved: settings.Resolved):
-  """Prepares the data set and prints what was written."""
+def run(resolved: settings.Resolved) -> None:
+  """Prepares the data set and prints the number of records and shards.
+
+  Raises:
+    ValueError: a folder is missing, or the files are not as expected.
+  """
   (config,) = resolved
   for name in ('manual_dir', 'data_dir'):
     if getattr(config, name) is None:

@@ -1,4 +1,4 @@
-"""Checks the inputs of an OSCAR model, before a wrong shape ends in an error of an operation."""
+"""Checks the inputs of an OSCAR model, so that a wrong shape gives a clear error."""
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,10 +22,10 @@ _OF_EXAMPLES = ('img_feats', 'masked_positions')
 
 
 def check_inputs(inputs: Mapping, config: Any, task: str) -> None:
-  """Raises ValueError, in one line, unless the shapes of `inputs` fit each other and the model.
+  """Checks that the shapes of `inputs` fit each other and the model.
 
   Only static shapes are checked; a size that is unknown while tracing fits everything. Ids are
-  checked if they are numpy arrays: from an accelerator they would have to be fetched.
+  checked only in numpy arrays: those on an accelerator would have to be fetched.
 
   Args:
     inputs: the dict passed to an `OscarModel`.
@@ -33,7 +33,7 @@ def check_inputs(inputs: Mapping, config: Any, task: str) -> None:
     task: the model's task.
 
   Raises:
-    ValueError: an input is unknown, missing, or has a wrong shape or an id out of range.
+    ValueError: an input is unknown, missing, or has a wrong shape or an id out of range; one line.
   """
   if not isinstance(inputs, dict) or inputs.get('input_ids') is None:
     raise ValueError("An OSCAR model takes a dict of inputs with the key 'input_ids'.")
@@ -115,7 +115,7 @@ def _check_text(shapes, config):
 
 
 def _check_regions(shapes, config):
-  """Returns the number of regions."""
+  """Checks the regions and returns their number."""
   if 'img_feats' not in shapes:
     return 0
   width = shapes['img_feats'][2]
@@ -146,6 +146,6 @@ def _check_mask(shapes, regions, history):
       )
 
 
-def _fits(found, expected):
+def _fits(size, expected):
   """Returns whether two sizes are equal, as far as they are known."""
-  return not (isinstance(found, int) and isinstance(expected, int)) or found == expected
+  return not (isinstance(size, int) and isinstance(expected, int)) or size == expected

@@ -1,6 +1,6 @@
-"""Model inputs from words, tags and regions: where each token goes, and who attends to whom.
+"""Builds model inputs from words, tags and regions: token sequences and attention masks.
 
-Everything here works on a batch at once and is deterministic; `masking.py` holds the random part.
+All functions work on a batch at once and are deterministic; `masking.py` holds the random part.
 A text is a `texts.Words`: ids and their number, without special tokens. The steps are
 
     layout = pair_layout(text_a, text_b, max_seq_length, special)     # or one of its siblings
@@ -56,7 +56,6 @@ def truncated_lengths(
   """Returns the lengths after removing tokens one by one from the longer text until both fit.
 
   Of two texts of equal length, b loses the token.
-
 
   Args:
     length_a: int32 [batch].
@@ -126,7 +125,7 @@ def retrieval_layout(
 ) -> Layout:
   """Lays out [CLS] caption [SEP] tags [SEP], the tags cut to the room left: retrieval.
 
-  A caption that fills the sequence leaves no tags (the official code breaks there).
+  A caption that fills the sequence leaves no room for tags (the official code fails there).
   """
   _check_length(max_seq_length, 3)
   length_a = tf.minimum(caption.length, max_seq_length - 2)
@@ -196,7 +195,11 @@ def _check_length(length, least):
 
 
 def check_positions(last_position: int, max_position_embeddings: int) -> None:
-  """Raises ValueError if the model has no embedding for a position of the sequences."""
+  """Checks that the model embeds all positions of the sequences.
+
+  Raises:
+    ValueError: it does not.
+  """
   if last_position >= max_position_embeddings:
     raise ValueError(
       f'Sequences reach position {last_position}, the model embeds {max_position_embeddings} '
@@ -205,7 +208,7 @@ def check_positions(last_position: int, max_position_embeddings: int) -> None:
 
 
 def _lay_out(text_a, text_b, has_b, start_b, max_seq_length, special):
-  """[CLS] a [SEP] at the beginning and, where `has_b`, b [SEP] from `start_b` [batch] on."""
+  """Lays out [CLS] a [SEP] at the beginning and, where `has_b`, b [SEP] from `start_b` [batch]."""
   place = tf.range(max_seq_length)[None]
   end_a, start_b = text_a.length[:, None] + 1, start_b[:, None]
   end_b = start_b + text_b.length[:, None]
@@ -223,9 +226,9 @@ def _lay_out(text_a, text_b, has_b, start_b, max_seq_length, special):
 
 
 def _shifted(ids, place):
-  """`ids` [batch, width] at `place` ([batch or 1, n]); anything outside the width."""
+  """Takes `ids` [batch, width] at `place` [batch or 1, n]; places outside the width give any id."""
   width = tf.shape(ids)[1]
-  padded = tf.pad(ids, [[0, 0], [0, 1]])  # So that there is something to take from an empty text.
+  padded = tf.pad(ids, [[0, 0], [0, 1]])  # An empty text needs an id to take, too.
   place = tf.broadcast_to(place, [tf.shape(ids)[0], tf.shape(place)[1]])
   return tf.gather(padded, tf.clip_by_value(place, 0, width), batch_dims=1)
 
@@ -238,11 +241,11 @@ def model_inputs(
   Args:
     layout: the token sequences.
     img_feats: float32 [batch, regions, dim], padded.
-    num_regions: int32 [batch], how many regions are real.
-    attention: 'CLR': everything attends to everything but padding (a 2-D mask); 'CL', 'CR', 'LR':
-      of caption, labels and regions only these two attend to each other; 'caption': a caption token
-      attends to the caption up to itself, labels and regions, and these to each other but to no
-      caption.
+    num_regions: int32 [batch], regions that are not padding.
+    attention: 'CLR': all positions attend to all but padding (a 2-D mask); 'CL', 'CR', 'LR': of
+      caption, labels and regions only these two attend to each other; 'caption': a caption token
+      attends to the caption up to itself, labels and regions; labels and regions attend to each
+      other but not to the caption.
 
   Returns:
     {'input_ids', 'token_type_ids', 'attention_mask', 'img_feats'}; the mask is int32

@@ -1,7 +1,7 @@
-"""Random draws for pre-training and captioning: numbers, masked words.
+"""Random numbers and masked words for pre-training and captioning.
 
 Every draw is a function of numbers in [0, 1) that the caller passes (`uniform`: a function of the
-seed and the position of the example), so a resumed job gets the examples that it would have had.
+seed and the position of the example), so a resumed job gets the same examples.
 
 Source: microsoft/Oscar, `random_word` of oscar/datasets/oscar_tsv.py and `CaptionTensorizer` of
 oscar/run_captioning.py. The order of the draws differs from Python's `random` there; the
@@ -20,15 +20,15 @@ WORD_DRAWS = 2  # Numbers that the masking of one token takes.
 def uniform(
   seed: int, host: int, position: tf.Tensor, batch: int | tf.Tensor, count: int
 ) -> tf.Tensor:
-  """Returns random numbers for consecutive examples: functions of seed, host and position only.
+  """Returns random numbers for consecutive examples, a function of seed, host and position only.
 
   The generator (Philox) turns a counter into numbers, and each position has its own range of
-  counters: a batch takes one call, and which examples share a batch makes no difference.
+  counters: a batch takes one call, and the numbers do not depend on the division into batches.
 
   Args:
     seed: the seed.
     host: number of the input pipeline; other hosts get other numbers.
-    position: int64 scalar, how many examples came before the first of the batch.
+    position: int64 scalar, number of examples before the first of the batch.
     batch: examples in the batch.
     count: numbers for each example.
 
@@ -53,16 +53,16 @@ def masked_positions(labels: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tenso
 
   Args:
     labels: int32 [batch, n], -1 for none.
-    count: how many positions to return; further ones are left out.
+    count: number of positions to return; further ones are left out.
 
   Returns:
     (positions, their labels): int32 [batch, count], padded with 0 and -1.
   """
   n = labels.shape[1]
   places = tf.sort(tf.where(labels != -1, tf.range(n)[None], n), axis=1)[:, :count]
-  found = places < n
-  places = tf.where(found, places, 0)
-  return places, tf.where(found, tf.gather(labels, places, batch_dims=1), -1)
+  has_label = places < n
+  places = tf.where(has_label, places, 0)
+  return places, tf.where(has_label, tf.gather(labels, places, batch_dims=1), -1)
 
 
 def index_of(draws: tf.Tensor, count: int | tf.Tensor) -> tf.Tensor:
@@ -93,7 +93,7 @@ def mask_words(
 
 
 def caption_draws(max_seq_length: int, max_masked_tokens: int) -> int:
-  """Returns how many numbers `mask_caption` takes for an example."""
+  """Returns the count of numbers that `mask_caption` takes for an example."""
   return max_seq_length + 3 * max_masked_tokens
 
 

@@ -26,7 +26,7 @@ class PretrainInput(record_input.RecordInput):
     **settings: batch sizes, splits, seed and window, as for `RecordInput`.
 
   Raises (also the methods):
-    ValueError: bad data; one line that names the file and, where it is one, the record.
+    ValueError: bad data; one line that names the file and, if one record is wrong, the record.
     FileNotFoundError: the corpus is not prepared.
   """
 
@@ -38,13 +38,13 @@ class PretrainInput(record_input.RecordInput):
     *,
     region_dim: int = features.REGION_DIM,
     **settings: Any,
-  ):
+  ) -> None:
     super().__init__(max_img_seq_length=options.max_img_seq_length, **settings)
     self.options = options
     self._data_dir, self._tokenizer, self._region_dim = data_dir, tokenizer, region_dim
 
   def open_split(self, name: str) -> record_input.Split:
-    """See `RecordInput`."""
+    """Opens a split; see `RecordInput`."""
     corpus, images = (
       builders.prepare('pretrain', None, self._data_dir, part, self._region_dim)
       for part in ('documents', 'regions')
@@ -85,8 +85,8 @@ def read_documents(
   Returns:
     (`Documents` record by record, int64 [documents] the record of each).
   """
-  columns = {name: [] for name in ('record', 'is_question')}
-  tokens = {name: [] for name in ('text_a', 'text_b')}
+  columns: dict[str, list] = {name: [] for name in ('record', 'is_question')}
+  tokens: dict[str, list] = {name: [] for name in ('text_a', 'text_b')}
   dataset = builder.as_dataset(split=split, shuffle_files=False).batch(_TEXTS_AT_ONCE)
   for batch in dataset.as_numpy_iterator():
     for name, column in columns.items():
@@ -95,11 +95,13 @@ def read_documents(
       decoded = [text.decode() for text in batch[name]]
       column.append(texts.tokenize(decoded, tokenizer, f'{builder.info.full_name} {name}'))
   record, is_question = (np.concatenate(column) for column in columns.values())
-  # Documents of the same image share its record and lie together.
+  # Documents of one image share its record; put them next to each other.
   order = np.argsort(record, kind='stable')
   record, is_question = record[order], is_question[order]
+  text_a, text_b = (texts.TokenTable.joined(column, order) for column in tokens.values())
   documents = Documents(
-    *(texts.TokenTable.joined(column, order) for column in tokens.values()),
+    text_a,
+    text_b,
     image=tf.constant(record, tf.int32),
     questions=tf.constant(np.flatnonzero(is_question), tf.int64),
     is_question=tf.constant(is_question),

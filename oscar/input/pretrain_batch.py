@@ -14,8 +14,7 @@ import tensorflow as tf
 from oscar.input import layouts, masking
 from oscar.input.texts import SpecialIds, TokenTable, Words
 
-# How often the official code draws until it finds a document of another image.
-_TRIES = 10
+_TRIES = 10  # Draws of the official code in search of a document of another image.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +27,14 @@ class PretrainOptions:
     use_b: whether the second text (tags, answers) is given to the model.
     textb_sample_mode: where a wrong second text comes from. 0: either text of any document; 1: the
       second text of any document; 2: the second text of any question.
-    texta_false_prob: up to where the draw of the contrast stands for a wrong first text; beyond, up
-      to 0.5, for a wrong second text.
+    texta_false_prob: a draw of the contrast up to this value means a wrong first text; above it, up
+      to 0.5, a wrong second text.
     mask_loss_for_unmatched: whether words of a wrong second text are masked.
-    gather_masked: whether to give the positions of the masked words and labels for these alone; not
-      an official option.
+    gather_masked: whether to return the positions of the masked words and labels for these alone;
+      not an official option.
+
+  Raises:
+    ValueError: an option out of range.
   """
 
   max_seq_length: int = 35
@@ -43,7 +45,7 @@ class PretrainOptions:
   mask_loss_for_unmatched: bool = True
   gather_masked: bool = False
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.textb_sample_mode not in (0, 1, 2):
       raise ValueError(f'textb_sample_mode is {self.textb_sample_mode}; expected 0, 1 or 2.')
     if not 0 <= self.texta_false_prob <= 0.5:
@@ -56,13 +58,13 @@ class PretrainOptions:
 
   @property
   def num_contrast_classes(self) -> int:
-    """3 if both wrong first and wrong second texts occur and are distinguished, else 2."""
+    """Returns 3 if both wrong first and wrong second texts occur and are distinguished, else 2."""
     both = self.texta_false_prob < 0.5 and (self.texta_false_prob > 0 or not self.use_b)
     return 3 if both else 2
 
   @property
   def max_masked(self) -> int:
-    """Masked words that are kept with `gather_masked`: seven standard deviations above the mean."""
+    """Returns the masked words kept with `gather_masked`: mean plus seven standard deviations."""
     words = self.max_seq_length - 2
     spread = math.sqrt(words * masking.MASK_PROB * (1 - masking.MASK_PROB))
     return min(words, math.ceil(words * masking.MASK_PROB + 7 * spread))
@@ -103,7 +105,7 @@ def pretrain_batch(
 
   Args:
     documents: `Documents`.
-    document: int64 [batch], which document each example is.
+    document: int64 [batch], the document of each example.
     draws: float64 [batch, pretrain_draws(options)] in [0, 1).
     img_feats: float32 [batch, regions, dim], of the documents' images, padded.
     num_regions: int32 [batch].
@@ -124,7 +126,7 @@ def pretrain_batch(
   if not options.mask_loss_for_unmatched:
     kept = label * mismatch == 1
     if options.num_contrast_classes == 2 and options.texta_false_prob == 0.5:
-      kept = tf.zeros_like(kept)  # Here 1 stands for a wrong first text.
+      kept = tf.zeros_like(kept)  # Here label 1 means a wrong first text.
     maskable &= ~(kept[:, None] & (layout.token_type_ids == 1))
   ids, labels = masking.mask_words(layout.input_ids, maskable, draws[:, 2 + _TRIES :], special)
   batch = layouts.model_inputs(layout._replace(input_ids=ids), img_feats, num_regions)
@@ -147,9 +149,9 @@ def contrast(
 
   Args:
     documents: `Documents`.
-    document: int64 [batch], which document each example is.
-    draws: float64 [batch, 2 + 10]: whether and which text is wrong, which of the other document's
-      texts replaces it, which other document.
+    document: int64 [batch], the document of each example.
+    draws: float64 [batch, 2 + 10]: one for whether and which text is wrong, one for which of the
+      other document's texts replaces it, and ten tries of the other document.
     options: `PretrainOptions`.
 
   Returns:

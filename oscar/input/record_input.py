@@ -3,9 +3,9 @@
 A record is an image (or a pair of images) with all its examples: texts, questions or captions.
 Texts are tokenized once and stay in memory; the images are streamed, each read once an epoch for
 all its examples. Order and random draws are functions of the seed and the position of the example,
-so a resumed job continues with the very next example.
+so a resumed job continues with the next example.
 
-A task subclasses `RecordInput` and says how to open a split:
+A task subclasses `RecordInput` and defines `open_split`:
 
     class VqaInput(record_input.RecordInput):
       def open_split(self, name):
@@ -32,12 +32,12 @@ from oscar.input.regions import decode_regions
 from tpu_utils.images import tfrecords
 from tpu_utils.order import ShuffledOrder
 
-BLOCK = 8  # Records that lie together; 3 MB of images with 50 regions.
-WINDOW = 64  # Blocks that are shuffled together; 200 MB of images with 50 regions.
+BLOCK = 8  # Consecutive records read together; 3 MB of images with 50 regions.
+WINDOW = 64  # Blocks shuffled together; 200 MB of images with 50 regions.
 _READS_AHEAD = 8  # Blocks of records read in parallel.
-_PADDING = -1  # Number of the example in rows that only fill up a batch.
+_PADDING = -1  # Example number in rows that only fill up a batch.
 
-# No function in here has Python control flow over tensors, and looking for it takes seconds.
+# No function here has Python control flow over tensors; AutoGraph would take seconds to search.
 _without_autograph = tf.autograph.experimental.do_not_convert
 
 
@@ -79,7 +79,7 @@ class RegionRecords:
     split: str,
     region_dim: int = features.REGION_DIM,
     fields: Sequence[str] = ('regions',),
-  ):
+  ) -> None:
     check_split(builder, split)
     self.region_dim, self.fields = region_dim, tuple(fields)
     self._files = tfrecords.RecordFiles(map(str, builder.info.splits[split].filepaths))
@@ -90,7 +90,11 @@ class RegionRecords:
     return len(self._files)
 
   def check(self, number: int) -> None:
-    """Raises ValueError, naming file and record, if a record is damaged."""
+    """Checks one record.
+
+    Raises:
+      ValueError: the record is damaged; the message names file and record.
+    """
     data = tf.io.parse_single_example(self._files.read_one(number), self._features)
     for name in self.fields:
       regions = np.frombuffer(data[name].numpy(), np.float32).reshape(-1, self.region_dim)
@@ -99,8 +103,8 @@ class RegionRecords:
   def read(self, blocks: tf.data.Dataset, count: tf.Tensor) -> tf.data.Dataset:
     """Reads the regions of records, still encoded, `count` records at a time.
 
-    Encoded they are many small pieces of memory, which are used again and again; the memory of a
-    decoded window would be requested from the system each time, which costs as much as copying it.
+    Encoded regions are many small pieces of memory, which are reused; memory for a decoded window
+    would be requested from the system each time, which costs as much as copying it.
 
     Args:
       blocks: dataset of (first, last), the records first <= r < last.
@@ -132,7 +136,7 @@ class Split:
     records: the records, which hold the images.
     counts: int64 [records], how many examples each record has.
     make_batch: called with `Rows`, inside a dataset; returns the model's inputs and labels,
-      {name: tensor [batch, ...]}. The numbers of its rows that only fill up a batch are 0.
+      {name: tensor [batch, ...]}. Rows that only fill up a batch have example number 0.
     num_draws: random numbers that `make_batch` takes for an example.
   """
 
@@ -150,12 +154,12 @@ class RecordInput:
     eval_batch_size: over all replicas.
     train_split: name of the split to train on.
     eval_split: name of the split to evaluate on.
-    max_img_seq_length: regions of an image that the model gets, further ones are cut off.
-    seed: decides the order of training and all random draws.
+    max_img_seq_length: regions of an image that the model gets; further ones are cut off.
+    seed: determines the order of training and all random draws.
     window: blocks of `BLOCK` records that are held in memory and shuffled together.
 
   Raises (also the methods):
-    ValueError: bad data; one line that names the file and, where it is one, the record.
+    ValueError: bad data; one line that names the file and, if one record is wrong, the record.
   """
 
   def __init__(
@@ -168,7 +172,7 @@ class RecordInput:
     max_img_seq_length: int = 50,
     seed: int = 0,
     window: int = WINDOW,
-  ):
+  ) -> None:
     self.train_batch_size = train_batch_size
     self.eval_batch_size = eval_batch_size
     self.train_split = train_split
@@ -176,7 +180,7 @@ class RecordInput:
     self.max_img_seq_length = max_img_seq_length
     self.seed = seed
     self._window = window
-    self._splits = {}
+    self._splits: dict[str, Split] = {}
 
   def open_split(self, name: str) -> Split:
     """Opens a split; called once for each name, on first use."""
@@ -203,7 +207,7 @@ class RecordInput:
       start_step: training steps already taken; the dataset begins with the batch after them.
 
     Returns:
-      Dataset of what `Split.make_batch` returns, for one replica's batch. Consecutive batches
+      Dataset of the results of `Split.make_batch`, one for each replica's batch. Successive batches
       belong to the pipeline's replicas in turn.
     """
     context = context or tf.distribute.InputContext()
@@ -222,7 +226,7 @@ class RecordInput:
       regions = split.records.read(blocks, tf.reduce_sum(window.last - window.first))
       return regions.map(lambda *regions: (window.example, window.slot, regions))
 
-    # While one window is used up the next is read.
+    # While one window is consumed the next is read.
     windows = tf.data.Dataset.counter(number).flat_map(read).prefetch(1)
     dataset = batching.batches(windows, batch_size, skipped)
     return self._finish(dataset, split, start, batch_size, context)
@@ -269,7 +273,7 @@ class RecordInput:
     """Finds the damaged record that caused an error of a dataset.
 
     Args:
-      error: what reading a dataset raised.
+      error: raised while reading a dataset.
 
     Returns:
       A ValueError of one line that names file and record; None if no record is damaged.
@@ -315,7 +319,11 @@ class RecordInput:
 
 
 def check_split(builder: Any, split: str) -> None:
-  """Raises ValueError, listing the splits, if a TFDS builder has no split of that name."""
+  """Checks that a TFDS builder has a split.
+
+  Raises:
+    ValueError: it has none of that name; the message lists the splits.
+  """
   if split not in builder.info.splits:
     raise ValueError(
       f'{builder.info.full_name} has no split {split!r}; it has {", ".join(builder.info.splits)}.'

@@ -1,4 +1,4 @@
-"""Image regions at a fixed number: cut off or padded with zeros."""
+"""Pads or truncates image regions to a fixed number."""
 
 import tensorflow as tf
 
@@ -11,7 +11,7 @@ def pad_regions(regions: tf.Tensor, max_img_seq_length: int) -> tuple[tf.Tensor,
     max_img_seq_length: how many to keep or pad to with zeros.
 
   Returns:
-    (float32 [max_img_seq_length, dim], int32: how many are real).
+    (float32 [max_img_seq_length, dim], int32: how many are not padding).
   """
   kept = regions[:max_img_seq_length]
   count = tf.shape(kept)[0]
@@ -30,7 +30,7 @@ def decode_regions(
     dim: numbers in a region.
 
   Returns:
-    (float32 [batch, max_img_seq_length, dim], int32 [batch]: how many are real).
+    (float32 [batch, max_img_seq_length, dim], int32 [batch]: how many are not padding).
   """
   # One operation decodes, cuts off and pads.
   regions = tf.io.decode_raw(data, tf.float32, fixed_length=max_img_seq_length * dim * 4)

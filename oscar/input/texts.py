@@ -1,4 +1,4 @@
-"""Texts as token ids: batches of them, and the table of all texts of a data set."""
+"""Texts as token ids: batches, and a table of all texts of a data set."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
-# A vocabulary of another language or model knows few of the words.
-_MAX_UNKNOWN = 0.5
+_MAX_UNKNOWN = 0.5  # Above this share of [UNK] the vocabulary is taken for a wrong one.
 
 
 class Tokenizer(Protocol):
@@ -28,7 +27,7 @@ class Tokenizer(Protocol):
 
 
 class SpecialIds(NamedTuple):
-  """Ids of the special tokens, and how many ids there are."""
+  """Ids of the special tokens, and the size of the vocabulary."""
 
   pad: int
   unk: int
@@ -42,7 +41,7 @@ class Words(NamedTuple):
   """A batch of texts.
 
   Attributes:
-    ids: int32 [batch, width]; after the text they may be anything.
+    ids: int32 [batch, width]; arbitrary after the end of a text.
     length: int32 [batch].
   """
 
@@ -125,11 +124,11 @@ class TokenTable(NamedTuple):
       ends = np.cumsum(length)
       flat = flat[np.repeat(starts[order] - (ends - length), length) + np.arange(len(flat))]
     starts = np.concatenate([[0], np.cumsum(length)])
-    # One more token, so that a gather at the end of an empty last text stays inside.
+    # One more token keeps a gather at the end of an empty last text inside.
     return cls(tf.constant(np.append(flat, np.int32(0))), tf.constant(starts))
 
   def rows(self, index: tf.Tensor, width: int) -> Words:
-    """Returns the `Words` of the texts with numbers `index`, int64 [batch], cut off at `width`."""
+    """Returns the `Words` of the texts numbered `index`, int64 [batch], cut off at `width`."""
     start = tf.gather(self.starts, index)
     length = tf.minimum(tf.gather(self.starts, index + 1) - start, width)
     places = start[:, None] + tf.range(width, dtype=tf.int64)

@@ -1,10 +1,10 @@
-"""Makes the embedded world of scenes, and shows it.
+"""Builds the embedded data set of scenes, and draws some of them.
 
   python -m oscar.scenes
-      A world in runs/scenes, and a picture of some scenes in runs/scenes.png: boxes, tags, captions,
-      questions.
+      Writes the data set to runs/scenes, and runs/scenes.png: some scenes with their boxes, tags,
+      captions and questions.
 
-What is already made stays as it is. See oscar/scenes/README.md for what is in the folder.
+A complete data set is kept. oscar/scenes/README.md describes the folder.
 """
 
 import dataclasses
@@ -17,26 +17,26 @@ from tpu_utils.command_line.settings import setting
 
 @dataclasses.dataclass(frozen=True)
 class SceneConfig(settings.Checked):
-  """What to make."""
+  """The data set to build."""
 
-  output_dir: str = setting('runs/scenes', 'Folder of the world.')
-  seed: int = setting(0, 'Decides scenes and texts.')
+  output_dir: str = setting('runs/scenes', 'Folder of the data set.')
+  seed: int = setting(0, 'Seed of scenes and texts.')
   num_train: int = setting(1500, 'Scenes of training digits.', at_least=2)
   num_val: int = setting(300, 'Scenes of held-out digits.', at_least=2)
-  detector_steps: int = setting(200, 'How long the detector is trained.', at_least=1)
+  detector_steps: int = setting(200, 'Training steps of the detector.', at_least=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class PictureConfig(settings.Checked):
-  """What to show."""
+  """The picture to draw."""
 
   picture: str = setting('runs/scenes.png', 'File of the picture; empty for none.')
-  split: str = setting('val', 'Whose scenes.', choices=('train', 'val'))
-  num_shown: int = setting(8, 'How many scenes.', at_least=1)
+  split: str = setting('val', 'Split to draw scenes from.', choices=('train', 'val'))
+  num_shown: int = setting(8, 'Scenes to draw.', at_least=1)
 
 
-def run(resolved: settings.Resolved):
-  """Makes the world and draws some of it."""
+def run(resolved: settings.Resolved) -> None:
+  """Builds the data set and draws some scenes."""
   config, shown = resolved
 
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
@@ -47,7 +47,8 @@ def run(resolved: settings.Resolved):
     config.output_dir, config.seed, config.num_train, config.num_val, config.detector_steps, print
   )
   for split, numbers in made.statistics.items():
-    print(f'{split}: ' + ', '.join(f'{n.replace("_", " ")} {value}' for n, value in numbers.items()))
+    statistics = (f'{name.replace("_", " ")} {value}' for name, value in numbers.items())
+    print(f'{split}: ' + ', '.join(statistics))
   if shown.picture:
     gallery.draw(made, shown.split, shown.picture, shown.num_shown)
     print(f'{shown.picture}: {shown.num_shown} scenes of {shown.split}')

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import resnext
-from oscar import region_features
+from oscar.datasets import region_extraction
 from oscar.scenes import canvas, graph
 from tpu_utils import distribute, losses, optimizers, schedules, trainer
 
@@ -26,7 +26,7 @@ _CLASSES = {'digit': graph.DIGITS, 'colour': tuple(graph.COLOURS)}  # {head: its
 
 
 class Detector:
-  """A classifier of crops, callable as the model of `oscar.region_features.extract`.
+  """A classifier of crops, callable as the model of `region_extraction.extract`.
 
   Attributes:
     image_size: height and width of the crops in pixels.
@@ -115,7 +115,7 @@ def _crops(inks, rng, count):
   """
   scenes = [graph.sample(rng, str(number), inks) for number in range(count)]
   crops = [
-    region_features.crop(canvas.paint(scene, inks), [t.box for t in scene.things], IMAGE_SIZE)
+    region_extraction.crop(canvas.paint(scene, inks), [t.box for t in scene.things], IMAGE_SIZE)
     for scene in scenes
   ]
   things = [thing for scene in scenes for thing in scene.things]

@@ -11,8 +11,7 @@ import os
 import pickle
 from collections.abc import Mapping, Sequence
 
-from oscar import region_features
-from oscar.datasets import features, tsv
+from oscar.datasets import features, region_extraction, tsv
 from oscar.scenes import words
 from oscar.scenes.graph import DIGITS, Scene
 from oscar.scenes.questions import Question
@@ -38,7 +37,7 @@ class Image:
   """
 
   scene: Scene
-  regions: region_features.Regions
+  regions: region_extraction.Regions
   captions: list[str]
   detailed: list[str]
   vqa: list[Question]
@@ -63,7 +62,7 @@ def write(
     statements: statements of 'train' and 'val'.
   """
   everything = ((image.key, image.regions) for images in splits.values() for image in images)
-  region_features.write(os.path.join(folder, _FEATURES), everything)
+  region_extraction.write(os.path.join(folder, _FEATURES), everything)
   _write_pretrain(os.path.join(folder, 'pretrain'), splits)
   _write_captions(os.path.join(folder, 'coco_caption'), splits)
   _write_nocaps(folder, splits['val'])

@@ -16,8 +16,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from PIL import Image as Picture
 
-from oscar import region_features
-from oscar.datasets import builders, features
+from oscar.datasets import builders, features, region_extraction
 from oscar.scenes import canvas, captions, detector, graph, layouts, questions, statements
 from oscar.tokenization import SPECIAL_TOKENS
 from tpu_utils import files
@@ -190,7 +189,7 @@ def _images(place, split, scenes, seed, inks, trained):
     (f'{split} scene {scene.key}', picture, [thing.box for thing in scene.things])
     for scene, picture in zip(scenes, pictures, strict=True)
   )
-  detected = region_features.extract(items, trained, trained.labels)
+  detected = region_extraction.extract(items, trained, trained.labels)
   rng = random.Random(f'{seed} {split} texts')
   asked = (make(scenes, rng) for make in (questions.vqa, questions.gqa))
   return [

@@ -1,1 +1,1 @@
-"""OSCAR's tasks, one a file: its input, losses, metrics and evaluators."""
+"""OSCAR's tasks, one per file: input, losses, metrics and evaluators."""

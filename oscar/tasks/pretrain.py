@@ -3,27 +3,38 @@
 Source: paper arXiv 2004.06165, section 3; microsoft/Oscar, `BertImgForPreTraining`.
 """
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
 from oscar import job as oscar_job
-from oscar import losses
+from oscar import losses, script_settings
 from oscar.input.pretrain import PretrainInput, PretrainOptions
+from tpu_utils import config as job_config
 from tpu_utils import job as jobs
 from tpu_utils.trainer import Task
 
 OBJECTIVE = 'masked_accuracy'
 
 
-def run(model_settings, data, optimization, job, hardware, *, record) -> None:
-  """Does what `job.mode` says.
+def run(
+  model_settings: script_settings.ModelConfig,
+  data: Any,
+  optimization: script_settings.OptimizationConfig,
+  job: script_settings.JobConfig,
+  hardware: job_config.HardwareConfig,
+  *,
+  record: Mapping[str, Any],
+) -> None:
+  """Trains, evaluates or exports, as `job.mode` says.
 
   Args:
-    model_settings: a `script_settings.ModelConfig`.
+    model_settings: network and initial weights.
     data: a `run_pretrain.DataConfig`.
-    optimization: a `script_settings.OptimizationConfig`.
-    job: a `script_settings.JobConfig`.
-    hardware: a `tpu_utils.config.HardwareConfig`.
+    optimization: optimizer and schedule.
+    job: mode, length and folders.
+    hardware: devices and precision.
     record: JSON-able dict for run.json.
   """
   jobs.run(
@@ -32,12 +43,12 @@ def run(model_settings, data, optimization, job, hardware, *, record) -> None:
 
 
 def pretrain_task() -> Task:
-  """The `Task`: the sum of both mean losses, and the share of words and contrasts that are right.
+  """Returns the `Task`: both losses, and the accuracy of masked words and of the contrast.
 
-  Batches are those of `PretrainInput`; labels of -1 and rows of weight 0 count nothing.
+  Batches are those of `PretrainInput`; labels of -1 and rows of weight 0 are ignored.
   """
 
-  def loss(name):
+  def loss_term(name):
     def term(outputs, batch, step):
       del step
       return losses.pretraining(
@@ -47,10 +58,12 @@ def pretrain_task() -> Task:
     return term
 
   def accuracy(scores, labels):
-    return lambda outputs, batch, step: _right(outputs[scores], batch[labels], batch.get('weights'))
+    return lambda outputs, batch, step: _count_right(
+      outputs[scores], batch[labels], batch.get('weights')
+    )
 
   return Task(
-    losses={name: loss(name) for name in ('masked_lm_loss', 'next_sentence_loss')},
+    losses={name: loss_term(name) for name in ('masked_lm_loss', 'next_sentence_loss')},
     metrics={
       OBJECTIVE: accuracy('prediction_scores', 'masked_lm_labels'),
       'contrast_accuracy': accuracy('seq_relationship_score', 'next_sentence_label'),
@@ -59,8 +72,8 @@ def pretrain_task() -> Task:
   )
 
 
-def _right(scores, labels, weights):
-  """(weight of the labels whose class has the highest score, weight of all labels but -1).
+def _count_right(scores, labels, weights):
+  """Returns (weight of the labels with the highest score, weight of all labels except -1).
 
   Args:
     scores: [B, ..., classes].
@@ -76,7 +89,7 @@ def _right(scores, labels, weights):
 
 
 def _options(data):
-  """The `PretrainOptions` of a `DataConfig`; words are predicted where they are masked only."""
+  """Returns the `PretrainOptions` of a `DataConfig`, with words predicted only where masked."""
   names = [field.name for field in dataclasses.fields(PretrainOptions)]
   given = {name: getattr(data, name) for name in names if hasattr(data, name)}
   for name in ('use_b', 'mask_loss_for_unmatched'):

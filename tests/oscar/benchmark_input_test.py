@@ -1,4 +1,4 @@
-"""The benchmark compares like with like, and runs."""
+"""The input benchmark compares equal work, and prints a ratio."""
 
 import os
 import random
@@ -12,7 +12,7 @@ import oscar
 from oscar import benchmark_input
 
 
-def test_the_plain_loader_makes_official_examples(tmp_path):
+def test_the_plain_loader_builds_official_examples(tmp_path):
   benchmark_input.make_corpus(tmp_path, num_images=3, texts_per_image=4)
   loader = benchmark_input.PlainLoader(tmp_path)
   tokenizer = oscar.Tokenizer(tmp_path / 'vocab.txt')

@@ -1,4 +1,4 @@
-"""Files of the programs that save BERT and OSCAR, made from the golden weights."""
+"""Files as saved by other programs for BERT and OSCAR, made from the golden weights."""
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,7 +14,7 @@ DECODER = 'cls.predictions.decoder.weight'
 
 
 def state_dict(task='pretrain', **overrides):
-  """{official name: array} of a golden model."""
+  """Returns {official name: array} of a golden model."""
   return names.torch_state_dict(golden_models.build(task, **overrides))
 
 
@@ -36,7 +36,7 @@ def assert_golden(model):
 
 
 def first_names(tensors):
-  """Layer norms as the first files call them."""
+  """Renames layer norms as in the oldest files."""
   return {
     k.replace('LayerNorm.weight', 'LayerNorm.gamma').replace('LayerNorm.bias', 'LayerNorm.beta'): v
     for k, v in tensors.items()
@@ -79,7 +79,7 @@ def test_round_trip(tmp_path, source):
   ],
   ids=['gamma_beta', 'tied_once', 'bias_twice', 'buffers'],
 )
-def test_other_spellings_of_a_whole_file(tmp_path, change):
+def test_other_names_for_a_complete_file(tmp_path, change):
   model = oscar.build_model(CONFIG, 'pretrain')
   weights.load(model, save(tmp_path, change(state_dict())))
   assert_golden(model)
@@ -96,7 +96,7 @@ def test_names_of_a_base_model(tmp_path):
 
 
 def test_untied_decoder(tmp_path):
-  """It takes the file's decoder, or the word embeddings of a file that ties the two."""
+  """It loads the file's decoder, or the word embeddings of a file that ties the two."""
   untied = save(tmp_path, state_dict('captioning'))
   model = oscar.build_model(CONFIG, 'captioning')
   weights.load(model, untied)
@@ -112,7 +112,7 @@ def test_untied_decoder(tmp_path):
 
 
 def google_name(name, shape):
-  """Google's name and layout of a torch name, written out from the published checkpoints."""
+  """Returns (Google's name, whether transposed), written out from the published checkpoints."""
   name = name.replace('.', '/').replace('layer/', 'layer_', 1)
   special = {
     'cls/predictions/bias': 'cls/predictions/output_bias',

@@ -1,3 +1,4 @@
+"""Loading of official, Hugging Face and saved checkpoints, and saving."""
 import importlib.util
 import pathlib
 import shutil
@@ -27,7 +28,7 @@ def pretrained_file(tmp_path):
   return path
 
 
-def test_from_pretraining_to_a_task_reports_what_the_official_code_does(pretrained_file):
+def test_from_pretraining_to_a_task_reports_the_official_keys(pretrained_file):
   model = oscar.build_model(CONFIG, 'vqa', **MLP)
   report = checkpoints.initialize(model, pretrained_file)
   official = OFFICIAL['pretrain_into_vqa_mlp3']
@@ -47,9 +48,10 @@ def test_from_pretraining_to_captioning(pretrained_file):
   assert set(report.unused) == {'cls.seq_relationship.weight', 'cls.seq_relationship.bias'}
 
 
-def test_two_classes_into_three_only_when_asked(pretrained_file):
-  """The official code swallows this mismatch and starts the head at random."""
-  assert 'size mismatch for cls.seq_relationship' in OFFICIAL['pretrain_c2_into_c3']['error_msgs'][0]
+def test_two_contrast_classes_load_into_three_only_on_request(pretrained_file):
+  """The official code ignores this mismatch and initialises the head at random."""
+  official = OFFICIAL['pretrain_c2_into_c3']['error_msgs'][0]
+  assert 'size mismatch for cls.seq_relationship' in official
   model = oscar.build_model(CONFIG, 'pretrain', num_contrast_classes=3)
   with pytest.raises(ValueError, match='cls.seq_relationship.weight'):
     checkpoints.initialize(model, pretrained_file)
@@ -57,14 +59,14 @@ def test_two_classes_into_three_only_when_asked(pretrained_file):
   assert report.kept == ('cls_seq_relationship/kernel', 'cls_seq_relationship/bias')
 
 
-def test_the_encoder_must_be_whole(tmp_path, pretrained_file):
+def test_the_encoder_and_each_head_must_be_complete(tmp_path, pretrained_file):
   tensors = torch_files.read(pretrained_file)
   left_out = {k: v for k, v in tensors.items() if 'layer.1.output.dense' not in k}
   path = str(tmp_path / 'cut.safetensors')
   torch_files.write(path, left_out)
   with pytest.raises(ValueError, match='2 missing: bert.encoder.layer.1.output.dense'):
     checkpoints.initialize(oscar.build_model(CONFIG, 'vqa'), path)
-  # Half a head is no head either.
+  # An incomplete head is refused as well.
   del tensors['cls.predictions.transform.dense.bias']
   torch_files.write(path, tensors)
   with pytest.raises(ValueError, match='1 missing: cls.predictions.transform.dense.bias'):
@@ -85,7 +87,7 @@ def test_official_captioning_checkpoint(as_folder):
   np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=0)
 
 
-def test_official_pretraining_checkpoint_with_the_first_names():
+def test_official_pretraining_checkpoint_with_old_names():
   folder = str(GOLDENS / 'checkpoint_pretrain_old_names')
   model = oscar.build_model(folder, 'pretrain', weights=folder)
   z = golden_models.load('pretraining.npz')
@@ -135,7 +137,7 @@ def test_real_bert_starts_pretraining(minilm, tmp_path):
 
 @pytest.fixture
 def saved(tmp_path):
-  """(model, folder) of an export, in which an earlier one was."""
+  """(model, folder) of an export that replaced an earlier one."""
   tokenizer = oscar.Tokenizer(str(GOLDENS / 'vocab' / 'vocab.txt'), do_lower_case=False)
   folder = str(tmp_path / 'export')
   checkpoints.save(oscar.build_model(CONFIG, 'pretrain'), tokenizer, folder)
@@ -147,7 +149,8 @@ def saved(tmp_path):
 def test_a_saved_model_is_an_official_folder(saved):
   model, folder = saved
   official = golden_models.load('state_dict_names.json')
-  expected = official['encoder']['tiny/noln'] | official['variants']['tiny/pretrain_c3/noln']['head']
+  head = official['variants']['tiny/pretrain_c3/noln']['head']
+  expected = official['encoder']['tiny/noln'] | head
   found = {name: list(array.shape) for name, array in torch_files.read(folder).items()}
   assert found == expected
   again = oscar.build_model(folder, 'pretrain', weights=folder)
@@ -157,7 +160,7 @@ def test_a_saved_model_is_an_official_folder(saved):
   assert not oscar.Tokenizer.from_folder(folder).do_lower_case
 
 
-def test_saving_takes_no_other_folder_away(saved, tmp_path):
+def test_saving_replaces_no_other_folder(saved, tmp_path):
   model, folder = saved
   (tmp_path / 'notes').mkdir()
   (tmp_path / 'notes' / 'mine.txt').write_text('keep')

@@ -1,3 +1,4 @@
+"""The configuration: sizes, files, and errors for wrong settings."""
 import dataclasses
 import json
 
@@ -14,14 +15,15 @@ def test_sizes():
   assert (large.hidden_size, large.num_attention_heads, large.num_labels) == (1024, 16, 3)
 
 
-def test_unknown_settings_and_things_that_are_no_configuration():
+def test_unknown_settings_and_wrong_types_are_refused():
   with pytest.raises(ValueError, match="'num_labls': did you mean num_labels"):
     oscar.OscarConfig.base(num_labls=3)
-  with pytest.raises(ValueError, match=r"Configuration \{'hidden_size': 64\}: expected an OscarConfig"):
+  message = r"Configuration \{'hidden_size': 64\}: expected an OscarConfig"
+  with pytest.raises(ValueError, match=message):
     oscar.build_model({'hidden_size': 64}, 'vqa')
 
 
-def test_numbers_may_be_numpys():
+def test_numpy_numbers_are_converted():
   config = oscar.OscarConfig.base(num_labels=np.int64(7), hidden_dropout_prob=np.float32(0.5))
   assert config == oscar.OscarConfig.base(num_labels=7, hidden_dropout_prob=0.5)
   json.dumps(config.to_dict())
@@ -48,7 +50,7 @@ def write(path, **settings):
   return str(path)
 
 
-def test_files_that_are_no_configuration(tmp_path):
+def test_files_without_a_configuration_are_refused(tmp_path):
   path = tmp_path / 'config.json'
   path.write_text('{"hidden_size": 4')
   with pytest.raises(ValueError, match='config.json cannot be read as the JSON of'):
@@ -68,7 +70,7 @@ def test_files_that_are_no_configuration(tmp_path):
   [
     ({'position_embedding_type': 'relative_key'}, 'position_embedding_type'),
     ({'hidden_act': 'gelu_new'}, 'did you mean gelu'),
-    ({'img_feature_type': 'dis_code_t'}, 'takes codes'),
+    ({'img_feature_type': 'dis_code_t'}, 'needs codes'),
     ({'hidden_size': 50}, 'not a multiple of num_attention_heads=4'),
     ({'num_hidden_layers': '3'}, 'expected an integer'),
     ({'num_labels': 0}, 'at least 1'),
@@ -81,7 +83,7 @@ def test_files_that_are_no_configuration(tmp_path):
     ({'hidden_act': ['gelu']}, 'expected text'),
   ],
 )
-def test_other_networks_are_refused_by_file_and_key(tmp_path, settings, message):
+def test_unsupported_networks_are_refused_by_file_and_key(tmp_path, settings, message):
   path = write(tmp_path / 'config.json', **settings)
   with pytest.raises(ValueError, match=message) as error:
     oscar.OscarConfig.from_json(path)
@@ -89,7 +91,7 @@ def test_other_networks_are_refused_by_file_and_key(tmp_path, settings, message)
   assert '\n' not in str(error.value)
 
 
-def test_harmless_keys_are_left_out(tmp_path):
+def test_unrelated_keys_are_ignored(tmp_path):
   path = write(tmp_path / 'config.json', model_type='bert', position_embedding_type='absolute')
   assert oscar.OscarConfig.from_json(path) == oscar.OscarConfig(**CONFIG)
 

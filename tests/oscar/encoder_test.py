@@ -1,3 +1,4 @@
+"""The encoder agrees with the official code; dropout, gradients and variable names."""
 import keras
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_agrees_with_official_code(model, goldens, case):
 
 
 def test_history_continues_a_sequence(model):
-  """Cached decoding: the hidden states of a prefix stand for the prefix itself."""
+  """Cached decoding: the hidden states of a prefix replace the prefix itself."""
   ids = np.random.default_rng(0).integers(5, 400, (2, 6))
   causal = np.broadcast_to(np.tril(np.ones((6, 6), 'int32')), (2, 6, 6))
   whole = model({'input_ids': ids, 'attention_mask': causal})
@@ -81,8 +82,8 @@ def test_image_layer_norm_agrees_with_official_code(goldens):
     np.testing.assert_allclose(outputs[name], expected[f'encoder/{name}'], atol=1e-5, rtol=0)
 
 
-def test_reading_a_pad_teaches_nothing(model, goldens):
-  """Torch's `padding_idx` of the official word embedding, also where a pad is attended to."""
+def test_the_pad_embedding_gets_no_gradient(model, goldens):
+  """As with torch's `padding_idx` officially, even where a [PAD] is attended to."""
   ids = goldens['input_ids'].copy()
   ids[:, 2:4] = 0, 7
   with tf.GradientTape() as tape:
@@ -98,7 +99,7 @@ def test_gelu_is_the_exact_one():
   np.testing.assert_allclose(exact_gelu(x), [-0.15865525, 0.0, 1.95449974], atol=1e-6)
 
 
-def test_dropout_draws_anew_in_training_only(model, goldens):
+def test_dropout_differs_between_calls_in_training_only(model, goldens):
   inputs = case_inputs(goldens, 'mask2d')
   first, second = (np.array(model(inputs, training=True)['pooled_output']) for _ in range(2))
   assert np.abs(first - second).max() > 0.01
@@ -114,7 +115,7 @@ def test_variable_paths_do_not_depend_on_the_process():
   assert 'bert/encoder_layer_0/dropout/seed_generator_state' in {v.path for v in first.variables}
 
 
-def test_heads_do_not_start_alike():
+def test_layers_are_initialised_differently():
   """Keras initializers repeat their draw when one instance is used twice."""
   layer = oscar.build_model(oscar.OscarConfig(**golden_models.CONFIG), 'vqa').bert.layers[0]
   query, key = (keras.ops.convert_to_numpy(x.kernel) for x in (layer.query, layer.key))

@@ -1,4 +1,4 @@
-"""The models of the reference data in tests/goldens/oscar: their configuration and their weights."""
+"""The models of the reference data in tests/goldens/oscar: configuration and weights."""
 import json
 import pathlib
 
@@ -21,21 +21,21 @@ CONFIG = {
 
 
 def load(name):
-  """The arrays of an .npz file, or the content of a .json file."""
+  """Returns the arrays of an .npz file, or the content of a .json file."""
   if name.endswith('.json'):
     return json.loads((GOLDENS / name).read_text())
   return np.load(GOLDENS / name)
 
 
 def value(name, shape):
-  """The weight `name` (torch name, torch shape) of every golden model."""
+  """Returns the weight `name` (torch name, torch shape) of every golden model."""
   name = name.replace('embeddings.LayerNorm', 'emb_norm.LayerNorm')
   array = weights.value(name, shape, layout='torch')
   return array * 10 if 'embedding' in name and name.endswith('.weight') else array
 
 
 def build(task, **overrides):
-  """The tiny model of `task` with its golden weights."""
+  """Builds the tiny model of `task` with its golden weights."""
   model = oscar.build_model(oscar.OscarConfig(**CONFIG), task, **overrides)
   for variable in model.variables:
     if 'seed_generator' in variable.path:
@@ -48,4 +48,5 @@ def build(task, **overrides):
 
 
 def inputs(arrays, *keys, prefix=''):
+  """Returns {key: array at prefix + key}."""
   return {key: arrays[prefix + key] for key in keys}

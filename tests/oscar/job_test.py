@@ -1,4 +1,4 @@
-"""Settings become models and trainers; the official fine-tuning runs, through the trainer."""
+"""Models and trainers from settings; the official fine-tuning runs through the trainer."""
 import dataclasses
 import pathlib
 
@@ -19,10 +19,11 @@ NO_DROPOUT = {'hidden_dropout_prob': 0.0, 'attention_probs_dropout_prob': 0.0}
 VOCAB = str(GOLDENS / 'vocab' / 'vocab.txt')
 
 
-def test_a_checkpoint_that_is_not_there(tmp_path):
+def test_a_missing_checkpoint_is_reported(tmp_path):
   prefix = tmp_path / 'bert_model.ckpt'
   settings = script_settings.ModelConfig(init_checkpoint=str(prefix))
-  with pytest.raises(FileNotFoundError, match=r'--init_checkpoint=.*bert_model.ckpt: no file, no folder'):
+  message = '--init_checkpoint=.*bert_model.ckpt: no file, no folder'
+  with pytest.raises(FileNotFoundError, match=message):
     job.check_checkpoint(settings)
   (tmp_path / 'bert_model.ckpt.index').touch()
   job.check_checkpoint(settings)
@@ -55,14 +56,16 @@ def steps_of(z, count):
 
 
 @pytest.mark.parametrize('mode', MODES)
-def test_the_trainer_goes_the_official_way(mode):
+def test_the_trainer_equals_the_official_run(mode):
   z, run = golden_models.load('optimizer.npz'), MODES[mode]
   settings = optimization_settings(run['settings'])
   if 'constant' in mode:
     settings = dataclasses.replace(settings, scheduler='constant')
   strategy = tf.distribute.OneDeviceStrategy('CPU:0')
   with strategy.scope():
-    model = golden_models.build('vqa', num_labels=7, classifier='mlp', cls_hidden_scale=3, **NO_DROPOUT)
+    model = golden_models.build(
+      'vqa', num_labels=7, classifier='mlp', cls_hidden_scale=3, **NO_DROPOUT
+    )
   trainer = job.make_trainer(
     strategy, model, classification_task(), settings, run['settings']['T']
   )
@@ -98,21 +101,23 @@ def compare(variable, expected):
 def checkpoint(tmp_path):
   """An export of the golden pre-training model."""
   folder = str(tmp_path / 'checkpoint')
-  checkpoints.save(golden_models.build('pretrain'), oscar.Tokenizer(VOCAB, do_lower_case=False), folder)
+  tokenizer = oscar.Tokenizer(VOCAB, do_lower_case=False)
+  checkpoints.save(golden_models.build('pretrain'), tokenizer, folder)
   return folder
 
 
-def test_the_vocabulary_is_beside_the_checkpoint_or_with_the_data(checkpoint, tmp_path):
-  beside = script_settings.ModelConfig(init_checkpoint=f'{checkpoint}/model.safetensors')
-  assert not job.open_tokenizer(beside, '').do_lower_case
-  assert job.open_tokenizer(dataclasses.replace(beside, do_lower_case=True), '').do_lower_case
+def test_the_vocabulary_comes_from_the_checkpoint_or_the_data(checkpoint, tmp_path):
+  with_checkpoint = script_settings.ModelConfig(init_checkpoint=f'{checkpoint}/model.safetensors')
+  assert not job.open_tokenizer(with_checkpoint, '').do_lower_case
+  lower = dataclasses.replace(with_checkpoint, do_lower_case=True)
+  assert job.open_tokenizer(lower, '').do_lower_case
   with_data = job.open_tokenizer(script_settings.ModelConfig(), str(GOLDENS / 'vocab'))
   assert with_data.do_lower_case and len(with_data) == 400
   with pytest.raises(ValueError, match='No vocabulary: .* has no vocab.txt; .*--vocab_file'):
     job.open_tokenizer(script_settings.ModelConfig(), str(tmp_path))
 
 
-def test_the_configuration_of_the_flags(checkpoint):
+def test_build_config_follows_the_flags(checkpoint):
   tokenizer = oscar.Tokenizer(VOCAB)
   settings = script_settings.ModelConfig
   config = job.build_config(settings(config='tiny'), tokenizer)
@@ -127,7 +132,7 @@ def test_the_configuration_of_the_flags(checkpoint):
     job.build_config(settings(config='huge'), tokenizer)
 
 
-def test_a_vocabulary_that_is_too_large_for_the_checkpoint(checkpoint, tmp_path):
+def test_a_vocabulary_larger_than_the_checkpoints_is_refused(checkpoint, tmp_path):
   path = tmp_path / 'vocab.txt'
   path.write_text(pathlib.Path(VOCAB).read_text() + 'more\n')
   with pytest.raises(ValueError, match='401 pieces, the model 400'):
@@ -136,7 +141,7 @@ def test_a_vocabulary_that_is_too_large_for_the_checkpoint(checkpoint, tmp_path)
     )
 
 
-def test_two_classes_into_three_only_when_asked(checkpoint, capsys):
+def test_two_contrast_classes_load_into_three_only_with_the_flag(checkpoint, capsys):
   settings = script_settings.ModelConfig(init_checkpoint=checkpoint)
   config = job.build_config(settings, oscar.Tokenizer(VOCAB), num_contrast_classes=3)
   with pytest.raises(ValueError, match='cls.seq_relationship.weight'):

@@ -1,4 +1,4 @@
-"""What the tests of the readers share: sample data, the official items, comparisons."""
+"""Shared by the tests of the readers: sample data, the official items, comparisons."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ LENGTH, REGIONS = 20, 3  # max_seq_length and max_img_seq_length of the items.
 
 
 def padded(regions, count=REGIONS):
-  """A batch of one: padded regions and their number."""
+  """Returns a batch of one: padded regions and their number."""
   rows, number = pad_regions(tf.constant(regions), count)
   return rows[None], number[None]
 

@@ -1,3 +1,4 @@
+"""The losses agree with the official code; padding and weights."""
 import re
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_classification_agrees_with_official_code(heads, loss_type, logits, labe
 
 @pytest.mark.parametrize('loss_type', ['kl', 'x2', 'sfmx', 'bxe'])
 def test_other_names_of_cross_entropy(loss_type):
-  """The official NLVR2 pair model takes 'kl', its script's default, for cross-entropy."""
+  """The official NLVR2 pair model treats 'kl', its script's default, as cross-entropy."""
   logits, labels = np.array([[1.0, 2.0], [0.5, -1.0]], 'float32'), np.array([0, 1])
   found = losses.mean(losses.classification(logits, labels, loss_type))
   expected = losses.mean(losses.classification(logits, labels, 'xe'))
@@ -52,10 +53,10 @@ def test_unknown_loss_type():
     losses.classification(np.zeros((1, 2), 'float32'), np.zeros((1, 2)), 'bcd')
 
 
-CAPTION = [k for k in golden_models.load('caption_training.npz').files if k.startswith('loss_fn/ls')]
+CAPTION_ARRAYS = golden_models.load('caption_training.npz').files
 
 
-@pytest.mark.parametrize('case', CAPTION)
+@pytest.mark.parametrize('case', [k for k in CAPTION_ARRAYS if k.startswith('loss_fn/ls')])
 def test_caption_loss_agrees_with_official_code(case):
   z = golden_models.load('caption_training.npz')
   smoothing, ratio, after = re.match(r'loss_fn/ls(.*)_dw(.*)_after(\d+)/', case).groups()
@@ -66,7 +67,7 @@ def test_caption_loss_agrees_with_official_code(case):
 
 
 def test_caption_padding_changes_nothing():
-  """Padding words neither count nor are they among the kept ones, whatever their logits."""
+  """Padding words neither count nor take the place of kept words, for any logits."""
   rng = np.random.default_rng(0)
   logits = rng.normal(0, 3, (5, 3, 30)).astype('float32')
   ids = rng.integers(1, 30, (5, 3))

@@ -1,3 +1,4 @@
+"""The models of all tasks agree with the official code; precision, XLA, replicas, saving."""
 import os
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def heads():
 
 
 def gradients(tape, loss, model):
-  """{torch name: gradient in Keras layout, or None}."""
+  """Returns {torch name: gradient in Keras layout, or None}."""
   variables = model.trainable_variables
   found = tape.gradient(loss, [v.value for v in variables])
   return {
@@ -45,7 +46,7 @@ def gradients(tape, loss, model):
 
 
 def assert_norms_agree(found, expected):
-  """Compares with {name: [L2 norm, sum]}; a null stands for no gradient."""
+  """Compares with {name: [L2 norm, sum]}; None means no gradient."""
   for name, gradient in found.items():
     if expected[name] is None:
       assert gradient is None, name
@@ -163,7 +164,8 @@ def test_captioning_agrees_with_official_code(variant, batch):
   z = golden_models.load('caption_training.npz')
   tied = variant == 'captioning_tied'
   model = golden_models.build('captioning', tie_weights=tied, freeze_embedding=tied)
-  inputs = golden_models.inputs(z, 'input_ids', 'attention_mask', 'img_feats', prefix=f'{batch}/batch/')
+  keys = ('input_ids', 'attention_mask', 'img_feats')
+  inputs = golden_models.inputs(z, *keys, prefix=f'{batch}/batch/')
   inputs['token_type_ids'] = z[f'{batch}/batch/segment_ids']
   everywhere = model({k: v[:3] for k, v in inputs.items()})
   expected = z[f'{variant}/{batch}/all_position_logits']
@@ -315,7 +317,7 @@ def test_two_replicas_train_the_weights_of_one(two_replicas):
       np.testing.assert_allclose(value, two[1][name], atol=1e-5, err_msg=name)
 
 
-def test_says_what_it_takes(pretraining):
+def test_the_model_describes_its_inputs(pretraining):
   model = golden_models.build('pretrain')
   z = pretraining
   assert {x.name for x in model.inputs} == {*INPUTS, 'masked_positions'}
@@ -346,7 +348,7 @@ def test_unknown_lengths_while_tracing(pretraining, task):
   np.testing.assert_allclose(scores, expected, atol=1e-4, rtol=0)
 
 
-def test_inputs_that_are_none_count_as_not_given(heads):
+def test_none_is_the_same_as_a_missing_input(heads):
   model = golden_models.build('nlvr2')
   inputs = golden_models.inputs(heads, *INPUTS, prefix='nlvr2/')
   logits = model({**inputs, 'position_ids': None, 'head_mask': None})['logits']
@@ -354,7 +356,7 @@ def test_inputs_that_are_none_count_as_not_given(heads):
 
 
 def test_runs_on_another_backend():
-  """The model is keras.ops alone: the same scores on Keras' JAX backend."""
+  """The model uses only keras.ops and layers: the JAX backend gives the same scores."""
   pytest.importorskip('jax')
   program = (
     'import numpy as np, keras\n'
@@ -381,7 +383,11 @@ def test_runs_on_another_backend():
   [
     (('bse', 'vqa'), {}, "Unknown configuration, file or folder 'bse': did you mean base"),
     (('base', 'vga'), {}, "Unknown task 'vga': did you mean vqa"),
-    (('base', 'vqa'), {'num_label': 3}, "Unknown OscarConfig setting 'num_label': did you mean num_labels"),
+    (
+      ('base', 'vqa'),
+      {'num_label': 3},
+      "Unknown OscarConfig setting 'num_label': did you mean num_labels",
+    ),
   ],
 )
 def test_unknown_names_list_the_nearest(arguments, overrides, message):

@@ -1,7 +1,7 @@
-"""The data steps one example at a time, with Python's `random` in the order of the official code.
+"""The data steps for single examples, with Python's `random` in the order of the official code.
 
-These are what the batched versions of `oscar.input` are compared with.
-They are checked themselves, number by number, against what the official code gave.
+Tests compare the batched versions in `oscar.input` with these, and these with numbers of the
+official code.
 """
 
 import random
@@ -10,6 +10,7 @@ import numpy as np
 
 
 def truncate(a, b, limit):
+  """Removes tokens one by one from the longer text until both fit."""
   a, b = list(a), list(b)
   while len(a) + len(b) > limit:
     (a if len(a) > len(b) else b).pop()
@@ -17,7 +18,7 @@ def truncate(a, b, limit):
 
 
 def random_sent(docs, qa, index, use_b, mode, texta_false_prob, classes):
-  """(image id, text_a, text_b, label, mismatch) of document `index`; docs: [id|label id, a, b]."""
+  """Returns (image id, text_a, text_b, label, mismatch); docs: rows of [id|label id, a, b]."""
 
   def image(doc):
     return doc[0].split('|')[0]
@@ -54,6 +55,7 @@ def _other_question(docs, qa, index):
 
 
 def random_word(tokens, vocab):
+  """Returns (tokens with some masked, labels: the original ids where masked, else -1)."""
   tokens, labels = list(tokens), []
   for i, token in enumerate(tokens):
     draw = random.random()
@@ -69,7 +71,7 @@ def random_word(tokens, vocab):
 
 
 def convert(tokens_a, tokens_b, label, mismatch, num_regions, vocab, options, mask=True):
-  """{input_ids, input_mask, segment_ids, lm_label_ids} of a pre-training example."""
+  """Returns {input_ids, input_mask, segment_ids, lm_label_ids} of a pre-training example."""
   length, regions = options['max_seq_length'], options['max_img_seq_length']
   if tokens_b:
     tokens_a, tokens_b = truncate(tokens_a, tokens_b, length - 3)
@@ -98,7 +100,7 @@ def convert(tokens_a, tokens_b, label, mismatch, num_regions, vocab, options, ma
 
 
 def mask_caption(tokens, seq_a_length, vocab, mask_prob, max_masked_tokens):
-  """(tokens, masked positions in order, masked ids padded with 0)."""
+  """Returns (tokens, masked positions in order, masked ids padded with 0)."""
   tokens, words = list(tokens), [*vocab, '[UNK]']
   candidates = list(range(1, seq_a_length))
   random.shuffle(candidates)
@@ -114,7 +116,7 @@ def mask_caption(tokens, seq_a_length, vocab, mask_prob, max_masked_tokens):
 
 
 def retrieval_negative(image_index, num_images, captions_per_image):
-  """(image index of the negative, caption index or None when the image is the wrong one)."""
+  """Returns (image index of the negative, caption index; None if the image is wrong)."""
   others = [i for i in range(num_images) if i != image_index]
   other = random.choice(others)
   if random.random() <= 0.5:
@@ -123,6 +125,6 @@ def retrieval_negative(image_index, num_images, captions_per_image):
 
 
 def row_sums(regions):
-  """As the reference data describe region features: [shape, sum of each row]."""
+  """Returns region features as in the reference data: [shape, sum of each row]."""
   regions = np.asarray(regions, np.float64)
   return [list(regions.shape), regions.reshape(-1, regions.shape[-1]).sum(-1).tolist()]

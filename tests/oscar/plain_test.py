@@ -1,4 +1,4 @@
-"""The plain data steps against the official code's numbers; what else leans on them comes after."""
+"""The plain data steps give the official code's numbers; other tests compare with these steps."""
 
 import json
 import pathlib

@@ -1,3 +1,4 @@
+"""The recipes hold the published settings, commands and results."""
 import json
 import pathlib
 
@@ -84,7 +85,7 @@ def test_task_settings_and_command_are_flags_of_the_official_script(name):
     assert not (numbers and isinstance(value, bool)), flag
   recipe_checks.check_command(recipe, defaults)
   recipe_checks.check_texts(recipe)
-  # The scripts are those of the design, one a task.
+  # One script per task.
   assert recipe.script.split('_')[1] in ('retrieval', 'captioning', 'vqa', 'gqa', 'nlvr')
 
 

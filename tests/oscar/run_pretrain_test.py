@@ -1,4 +1,4 @@
-"""`python -m oscar.run_pretrain` as its users run it: real processes, real files, real signals."""
+"""`python -m oscar.run_pretrain` in real processes, with real files and signals."""
 import json
 import shutil
 import signal
@@ -22,7 +22,7 @@ STEPS = 24
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-  """The official-format sample, prepared, with vocabulary and configuration beside it."""
+  """The prepared official-format sample, with a vocabulary and a configuration in its folder."""
   folder = tmp_path_factory.mktemp('prepared')
   for part in ('documents', 'regions'):
     builders.prepare('pretrain', str(loaders.DATA / 'pretrain'), str(folder), part)
@@ -52,20 +52,23 @@ def in_process(*args):
 
 @pytest.fixture(scope='module')
 def finished(folder, tmp_path_factory):
-  """The model_dir of a job that ran through, with its export."""
+  """The model_dir of a finished job with its export, and its output."""
   model_dir = tmp_path_factory.mktemp('finished')
   code, out, err = script_jobs.finish(start(folder, model_dir, f'--export_dir={model_dir}/export'))
   assert code == 0, err
   return model_dir, out
 
 
-def test_the_job_leaves_all_that_the_readme_promises(finished):
+def test_the_job_writes_the_files_named_in_the_readme(finished):
   model_dir, out = finished
   for name in ('checkpoint', 'best_objective.txt', 'eval/results.jsonl', 'run.json', 'curves.png'):
     assert (model_dir / name).exists(), name
-  lines = [json.loads(line) for line in (model_dir / 'eval' / 'results.jsonl').read_text().splitlines()]
+  results = (model_dir / 'eval' / 'results.jsonl').read_text()
+  lines = [json.loads(line) for line in results.splitlines()]
   assert [line['step'] for line in lines] == [12, 24]
-  assert set(lines[0]) >= {'masked_lm_loss', 'next_sentence_loss', 'masked_accuracy', 'contrast_accuracy'}
+  assert set(lines[0]) >= {
+    'masked_lm_loss', 'next_sentence_loss', 'masked_accuracy', 'contrast_accuracy'
+  }  # fmt: skip
   assert lines[1]['masked_lm_loss'] < lines[0]['masked_lm_loss']
   best = max(line['masked_accuracy'] for line in lines)
   assert float((model_dir / 'best_objective.txt').read_text()) == pytest.approx(best, abs=1e-6)
@@ -74,7 +77,7 @@ def test_the_job_leaves_all_that_the_readme_promises(finished):
   assert 'Exported model.ckpt-' in out
 
 
-def test_the_export_starts_another_stage(finished, folder, tmp_path):
+def test_the_export_initialises_another_stage(finished, folder, tmp_path):
   model_dir, out = finished
   step = int(out.split('Exported model.ckpt-')[1].split()[0])
   values = script_jobs.values_at(model_dir, step)
@@ -95,7 +98,8 @@ def test_the_export_starts_another_stage(finished, folder, tmp_path):
 def test_a_stopped_job_ends_with_the_same_bits(finished, folder, tmp_path):
   for step, how in ((4, signal.SIGKILL), (8, signal.SIGTERM)):
     process = start(folder, tmp_path)
-    script_jobs.wait_for(lambda step=step: (tmp_path / f'model.ckpt-{step}.index').exists(), process)
+    index = tmp_path / f'model.ckpt-{step}.index'
+    script_jobs.wait_for(index.exists, process)
     process.send_signal(how)
     process.communicate()
     assert process.returncode == (143 if how == signal.SIGTERM else -signal.SIGKILL)
@@ -124,11 +128,14 @@ def test_eval_and_export_alone(finished, folder, tmp_path, capsys):
     assert (tmp_path / 'export' / name).read_bytes() == (model_dir / 'export' / name).read_bytes()
 
 
-def test_a_job_needs_no_flags_of_its_model_to_be_read(finished, tmp_path):
-  """Of the model, the corpus and the contrast, which has three classes for this job."""
+def test_a_finished_job_is_exported_without_its_flags(finished, tmp_path):
+  """Model, corpus and contrast (three classes here) come from the record of the job."""
   model_dir, _ = finished
   script_jobs.in_process(
-    run_pretrain.SCRIPT, f'--model_dir={model_dir}', '--mode=export', f'--export_dir={tmp_path}/export'
+    run_pretrain.SCRIPT,
+    f'--model_dir={model_dir}',
+    '--mode=export',
+    f'--export_dir={tmp_path}/export',
   )
   given = {'mode': 'eval', 'model_dir': str(model_dir)}
   assert run_pretrain.SCRIPT.resolve(given).as_dict()['train_steps'] == STEPS
@@ -180,7 +187,7 @@ def test_bad_input_is_one_clear_line(folder, tmp_path, more, message):
 
 
 def test_damaged_regions_are_named(folder, tmp_path):
-  """Numbers that are not finite, in a record in the middle."""
+  """One byte of a record in the middle is changed."""
   damaged = tmp_path / 'data'
   shutil.copytree(folder, damaged)
   path = next(damaged.glob('oscar_pretrain/regions_2054/*/*.tfrecord*'))
@@ -194,4 +201,5 @@ def test_damaged_regions_are_named(folder, tmp_path):
 
 def test_divergence_names_the_flags_of_this_script(folder, tmp_path):
   with pytest.raises(ValueError, match='not finite in step .* Lower --learning_rate'):
-    in_process(folder, tmp_path / 'model', '--learning_rate=1e30', '--warmup_steps=0', '--max_grad_norm=0')
+    flags = ('--learning_rate=1e30', '--warmup_steps=0', '--max_grad_norm=0')
+    in_process(folder, tmp_path / 'model', *flags)

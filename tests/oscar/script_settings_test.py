@@ -5,20 +5,20 @@ import json
 from oscar import run_pretrain
 from tests.oscar.golden_models import GOLDENS
 
-# Left to the configuration unless given, so that a checkpoint's own are not replaced.
+# Taken from the configuration unless given, so that a checkpoint keeps its own.
 FROM_THE_CONFIGURATION = {'use_img_layernorm', 'img_layer_norm_eps', 'img_feature_dim', 'drop_out'}
-# Ours are text or None where the official ones are None or text; the period has another default.
+# Text where the official default is None, or None where it is text; the period has another default.
 OTHERS = {'config_name', 'tokenizer_name', 'data_dir', 'ckpt_period'}
 
 
 def resolved(*arguments):
-  """The settings of a command line, on a corpus."""
+  """Resolves the settings of a command line with a corpus."""
   given, _ = run_pretrain.SCRIPT.parse(arguments)
   return run_pretrain.SCRIPT.resolve({'data_dir': 'data', **given})
 
 
 def flag_names():
-  """Names and aliases of all flags."""
+  """Returns the names and aliases of all flags."""
   fields = [field for group in run_pretrain.GROUPS for field in dataclasses.fields(group)]
   return {name for field in fields for name in (field.name, *field.metadata['aliases'])}
 
@@ -34,7 +34,7 @@ def test_flags_with_official_names_have_official_defaults():
     assert ours[name] == official[name]['default'], name
 
 
-def test_every_official_flag_works_or_is_answered():
+def test_every_official_flag_works_or_has_advice():
   official = json.loads((GOLDENS / 'pretrain_flags.json').read_text())
   assert set(official) - flag_names() == set(run_pretrain.ELSEWHERE)
 

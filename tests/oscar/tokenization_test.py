@@ -1,3 +1,4 @@
+"""The tokenizer agrees with the official one; Unicode, files, errors."""
 import json
 import pathlib
 import unicodedata
@@ -40,7 +41,7 @@ def test_decoding_agrees_with_official_code(tokenizer, case):
     assert loose == case['no_cleanup']
 
 
-# What the official tokenizer gives where the tables of `tokenizers` are older than Python's: an
+# Pieces of the official tokenizer where the tables of `tokenizers` are older than Python's: an
 # unassigned character, a new question mark, a new accent; a lone surrogate; Greek.
 LATER_UNICODE = {
   'dog\u0378 a': ['dog', 'a'],
@@ -54,7 +55,7 @@ LATER_UNICODE = {
 
 
 @pytest.mark.parametrize('text', LATER_UNICODE, ids=ascii)
-def test_characters_are_those_of_pythons_unicode(tmp_path, text):
+def test_characters_are_classified_by_pythons_unicode(tmp_path, text):
   expected = LATER_UNICODE[text]
   greek = [piece for piece in expected if piece[0] > '\u0370']
   path = tmp_path / 'vocab.txt'
@@ -76,14 +77,15 @@ def test_batches(tokenizer):
 
 
 def test_special_ids(tokenizer):
-  found = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id)
-  assert found == tuple(CASES['special_ids'].values())
+  names = ('pad_id', 'unk_id', 'cls_id', 'sep_id', 'mask_id')
+  ids = tuple(getattr(tokenizer, name) for name in names)
+  assert ids == tuple(CASES['special_ids'].values())
   assert tokenizer.convert_ids_to_tokens([4, 400, -1]) == ['[MASK]', '[UNK]', '[UNK]']
   assert len(tokenizer) == tokenizer.vocab_size == 400
 
 
 def plain_word_pieces(text, vocab):
-  """BERT's rules written out, for lower-case Latin text without special tokens."""
+  """Applies BERT's rules, for lower-case Latin text without special tokens."""
   words, word = [], ''
   for c in unicodedata.normalize('NFD', text.lower()):
     kind = unicodedata.category(c)
@@ -112,12 +114,14 @@ def greedy_pieces(word, vocab):
   return pieces
 
 
-LATIN = st.text(st.characters(min_codepoint=32, max_codepoint=0x17F, exclude_categories=['C', 'So']))
+LATIN = st.text(
+  st.characters(min_codepoint=32, max_codepoint=0x17F, exclude_categories=['C', 'So'])
+)
 WORDS = st.lists(st.sampled_from(['A', 'dog', 'Skateboarders', "isn't", 'unwalked', 'café', '[x]']))
 
 
 @given(st.one_of(LATIN, WORDS.map(' '.join)))
-def test_agrees_with_the_rules_written_out(text):
+def test_agrees_with_plain_word_pieces(text):
   assume(not any(token in text for token in CASES['special_ids']))
   tokenizer = oscar.Tokenizer(VOCAB)
   assert tokenizer.tokenize(text) == plain_word_pieces(text, tokenizer.vocab)

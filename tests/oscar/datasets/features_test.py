@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from oscar.datasets import features
@@ -39,7 +39,6 @@ def test_official_sample_fits_the_format():
   np.testing.assert_allclose(read[:, -2:], read[:, -4:-2] - read[:, -6:-4], atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
 @given(count=st.integers(0, 5), dim=st.integers(7, 40), seed=st.integers(0, 9))
 def test_round_trip(count, dim, seed):
   rows = regions(count, dim, seed)
@@ -69,7 +68,6 @@ def test_rows_that_are_cut_off_are_noticed():
     features.decode(text, 1, 'f.tsv')
 
 
-@settings(max_examples=80, deadline=None)
 @given(place=st.integers(0, 200), byte=st.integers(0, 255))
 def test_damaged_text_never_passes_unless_it_still_is_a_valid_record(place, byte):
   text = bytearray(features.encode(regions(1, 40)))

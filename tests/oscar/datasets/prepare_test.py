@@ -36,9 +36,9 @@ def test_chunks_and_tags_of_the_corpus_are_chosen_by_the_official_flags():
   assert config.selection() == {'use_gtlabels': False, 'chunks': range(2, 4)}
   assert prepare.PrepareConfig().selection() == {'use_gtlabels': True, 'chunks': None}
   assert prepare.PrepareConfig(dataset='vqa').selection() == {}
-  with pytest.raises(ValueError, match='--chunk_start_id=3 --chunk_end_id=3 choose no chunk'):
+  with pytest.raises(ValueError, match='--chunk_start_id=3 --chunk_end_id=3 select no chunk'):
     prepare.PrepareConfig(chunk_start_id=3, chunk_end_id=3).selection()
-  with pytest.raises(ValueError, match='are of --dataset=pretrain, not of --dataset=vqa'):
+  with pytest.raises(ValueError, match='need --dataset=pretrain, not --dataset=vqa'):
     prepare.PrepareConfig(dataset='vqa', use_gtlabels=0).selection()
 
 

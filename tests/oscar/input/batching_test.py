@@ -1,4 +1,4 @@
-"""Windows cut into batches: every row once, in order, with a static size."""
+"""Batches cut from windows hold every row once, in order, with a static size."""
 
 import itertools
 

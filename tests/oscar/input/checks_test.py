@@ -1,3 +1,4 @@
+"""Wrong model inputs are refused with one clear line."""
 import numpy as np
 import pytest
 
@@ -48,25 +49,25 @@ def inputs(**changes):
     ({'encoder_history_states': [np.zeros((2, 4, 48))] * 3}, 'img_feats go into the history'),
   ],
 )
-def test_mistakes_are_named_in_one_line(changes, message):
+def test_wrong_inputs_are_refused_in_one_line(changes, message):
   with pytest.raises(ValueError, match=message) as error:
     check_inputs(inputs(**changes), TINY, 'vqa')
   assert '\n' not in str(error.value)
 
 
-def test_a_model_checks_what_it_is_given():
+def test_a_model_checks_its_inputs():
   model = oscar.build_model(TINY, 'vqa')
   with pytest.raises(ValueError, match='^img_feats are 20 wide'):
     model(inputs(img_feats=np.zeros((2, 3, 20))))
 
 
-def test_inputs_that_are_none_are_as_if_left_out():
+def test_none_is_the_same_as_a_missing_input():
   with pytest.raises(ValueError, match="key 'input_ids'"):
     check_inputs({'input_ids': None}, TINY, 'vqa')
   check_inputs({**inputs(), 'masked_positions': None, 'position_ids': None}, TINY, 'vqa')
 
 
-def test_a_mask_may_be_the_same_for_all():
+def test_one_mask_may_serve_all_examples():
   check_inputs(inputs(attention_mask=np.ones((1, 8))), TINY, 'vqa')
 
 

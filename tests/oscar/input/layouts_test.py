@@ -1,4 +1,4 @@
-"""Sequences and masks from text, tags and regions: as official, and by the plain rules."""
+"""Sequences and masks from text, tags and regions equal the official and the plain ones."""
 
 import json
 import pathlib
@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from oscar.input import layouts, texts
@@ -20,7 +20,7 @@ SPECIAL = texts.SpecialIds(0, 1, 2, 3, 4, 400)
 
 
 def words(*rows):
-  """`Words` of lists of ids."""
+  """Returns the `Words` of lists of ids."""
   ids = tf.ragged.constant(rows, dtype=tf.int32, ragged_rank=1)
   return texts.Words(ids.to_tensor(), tf.cast(ids.row_lengths(), tf.int32))
 
@@ -29,7 +29,7 @@ def test_special_ids(tokenizer):
   assert texts.special_ids(tokenizer) == SPECIAL
 
 
-def test_a_vocabulary_of_another_language_is_noticed(tokenizer):
+def test_a_vocabulary_of_another_language_is_refused(tokenizer):
   with pytest.raises(ValueError, match='captions: the vocabulary does not know'):
     texts.tokenize(['ξένη γλώσσα ἐστίν', 'a man'], tokenizer, 'captions')
 
@@ -46,12 +46,11 @@ def test_token_table_rows(tokenizer):
     np.testing.assert_array_equal(row[: int(length)], expected)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
   lengths=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=30),
   limit=st.integers(1, 50),
 )
-def test_truncated_lengths_are_those_of_taking_off_one_by_one(lengths, limit):
+def test_truncated_lengths_equal_removal_one_by_one(lengths, limit):
   a, b = np.array(lengths, np.int32).T
   kept_a, kept_b = layouts.truncated_lengths(tf.constant(a), tf.constant(b), limit)
   expected = [plain.truncate(range(x), range(y), limit) for x, y in lengths]
@@ -59,14 +58,13 @@ def test_truncated_lengths_are_those_of_taking_off_one_by_one(lengths, limit):
   np.testing.assert_array_equal(kept_b, [len(y) for _, y in expected])
 
 
-@settings(max_examples=40, deadline=None)
 @given(
   rows=st.lists(
     st.tuples(*2 * [st.lists(st.integers(5, 399), max_size=15)]), min_size=1, max_size=6
   ),
   length=st.integers(4, 24),
 )
-def test_pair_layout_is_the_plain_one(rows, length):
+def test_pair_layout_equals_the_plain_one(rows, length):
   layout = layouts.pair_layout(
     *map(lambda side: words(*side), zip(*rows, strict=True)), length, SPECIAL
   )
@@ -96,7 +94,7 @@ def test_layouts_are_the_same_inside_a_dataset():
 
 @pytest.mark.parametrize('case', range(8))
 def test_caption_layouts_and_masks(case, tokenizer):
-  """All official captioning cases that are not drawn at random: segments, mask, regions."""
+  """Compares with all official captioning cases, except for the randomly masked ids."""
   arrays = np.load(GOLDENS / 'caption_tensorizer.npz')
   for item in (item for item in CAPTIONS if item['case'] == case):
     prefix = f'{item["tag"]}/{case}'
@@ -133,19 +131,19 @@ def test_unknown_attention_lists_the_choices():
     layouts.model_inputs(layout, tf.zeros([1, 2, 8]), tf.constant([1]), 'RC')
 
 
-def test_sequences_longer_than_the_positions_are_named():
+def test_sequences_longer_than_the_positions_are_refused():
   layouts.check_positions(511, 512)
   with pytest.raises(ValueError, match='reach position 512, the model embeds 512'):
     layouts.check_positions(512, 512)
 
 
-def test_a_second_text_of_which_nothing_is_left_has_no_separator():
+def test_a_second_text_cut_to_nothing_has_no_separator():
   layout = layouts.pair_layout(words([5, 6]), words([7, 8, 9]), 4, SPECIAL)
   np.testing.assert_array_equal(layout.input_ids[0], [2, 5, 3, 0])
   np.testing.assert_array_equal(layout.token_type_ids[0], [0, 0, 0, 0])
 
 
-def test_tags_of_a_caption_without_room_keep_their_separator():
+def test_tags_cut_to_nothing_keep_their_separator():
   layout = layouts.caption_layout(words([5]), words([6, 7]), 4, 5, SPECIAL)
   np.testing.assert_array_equal(layout.input_ids[0], [2, 5, 3, 0, 3])
   np.testing.assert_array_equal(layout.token_type_ids[0], [0, 0, 0, 0, 1])
@@ -154,8 +152,8 @@ def test_tags_of_a_caption_without_room_keep_their_separator():
 @pytest.mark.parametrize(
   ('with_tags', 'first'), [(True, [2, 5, 6, 7, 3, 0]), (False, [2, 5, 6, 7, 8, 3])]
 )
-def test_pairs_keep_room_for_tags_even_beside_an_image_without(with_tags, first):
-  """What `tensorize_example_pair` of the official run_nlvr.py gives."""
+def test_pairs_keep_room_for_tags_even_if_one_image_has_none(with_tags, first):
+  """As `tensorize_example_pair` of the official run_nlvr.py."""
   text, tags = words([5, 6, 7, 8, 9]), [words([]), words([20] if with_tags else [])]
   left, right = layouts.two_image_layouts(text, tags, 6, SPECIAL, with_tags)
   np.testing.assert_array_equal(left.input_ids[0], first)
@@ -167,7 +165,7 @@ def test_a_sequence_without_room_for_text_is_refused():
     layouts.pair_layout(words([5]), words([6]), 3, SPECIAL)
 
 
-def test_a_caption_that_fills_the_sequence_leaves_no_tags():
+def test_a_caption_that_fills_the_sequence_leaves_no_room_for_tags():
   layout = layouts.retrieval_layout(words(range(5, 15)), words([20, 21]), 8, SPECIAL)
   np.testing.assert_array_equal(layout.input_ids[0], [2, 5, 6, 7, 8, 9, 10, 3])
   np.testing.assert_array_equal(layout.token_type_ids[0], np.zeros(8))

@@ -1,4 +1,4 @@
-"""The batched random draws: equal to the plain ones draw for draw, and as distributed."""
+"""Batched masking equals the plain one for equal draws, and has its distribution."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_masking_has_the_official_shares():
 
 
 class ServedCaption:
-  """As `Served`, for captions."""
+  """Replaces Python's `random` by given draws for one caption, each for its purpose."""
 
   def __init__(self, draws, length):
     self.keys = draws[:length]

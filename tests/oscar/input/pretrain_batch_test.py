@@ -1,4 +1,4 @@
-"""Pre-training batches: equal to the plain steps draw for draw, and as distributed."""
+"""Pre-training batches equal the plain steps for equal draws, and have their distribution."""
 
 import collections
 import dataclasses
@@ -38,14 +38,14 @@ def documents(tokenizer):
 
 
 def settings_of(case):
-  """(official arguments, `PretrainOptions`) of a setting of the reference data."""
+  """Returns (official arguments, `PretrainOptions`) of a setting of the reference data."""
   args = {**STEP['base_args'], **case['overrides'], 'max_seq_length': case['seq_len']}
   names = {field.name for field in dataclasses.fields(pretrain_batch.PretrainOptions)}
   return args, pretrain_batch.PretrainOptions(**{k: v for k, v in args.items() if k in names})
 
 
-class Served:
-  """Stands for Python's `random` and serves the draws of one example, each for its purpose."""
+class ServedDraws:
+  """Replaces Python's `random` by given draws for one example, each for its purpose."""
 
   def __init__(self, draws, length):
     self.dice, self.pick = draws[:2]
@@ -86,7 +86,7 @@ def test_batches_equal_the_plain_step_for_equal_draws(case, tokenizer, documents
   )
   made = {name: value.numpy() for name, value in made.items()}
   for i in range(batch):
-    served = Served(draws[i], length)
+    served = ServedDraws(draws[i], length)
     monkeypatch.setattr(plain, 'random', served)
     _, a, b, label, mismatch = plain.random_sent(
       DOCS,
@@ -114,9 +114,9 @@ def test_batches_equal_the_plain_step_for_equal_draws(case, tokenizer, documents
 
 @pytest.mark.parametrize('case', STEP['datasets'], ids=lambda case: case['setting'])
 def test_contrast_has_the_official_distribution(case, tokenizer, documents):
-  """Shares of (label, mismatch), and of each text in each place, against the plain step's."""
+  """Compares the frequencies of (label, mismatch) and of each text with the plain step's."""
   args, options = settings_of(case)
-  n, index = 20_000, 7  # A question, so that every mode has its say.
+  n, index = 20_000, 7  # A question, for which all modes differ.
   draws = tf.random.stateless_uniform([n, 12], [3, 4], dtype=tf.float64)
   text_a, text_b, label, mismatch = pretrain_batch.contrast(
     documents, tf.fill([n], tf.constant(index, tf.int64)), draws, options
@@ -155,12 +155,12 @@ def _outcomes(*values):
 
 
 def _names(text):
-  """How often each text is in a batch."""
+  """Counts each text of a batch."""
   ids, length = text.ids.numpy(), text.length.numpy()
   return collections.Counter(tuple(row[:n].tolist()) for row, n in zip(ids, length, strict=True))
 
 
-def test_hardly_any_example_has_more_masked_words_than_are_kept():
+def test_almost_no_example_has_more_masked_words_than_are_kept():
   options = pretrain_batch.PretrainOptions(max_seq_length=35, gather_masked=True)
   tail = sum(math.comb(33, k) * 0.15**k * 0.85 ** (33 - k) for k in range(21, 34))
   assert options.max_masked == 20 and tail < 1e-7

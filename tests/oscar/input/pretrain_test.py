@@ -1,4 +1,4 @@
-"""The prepared corpus as batches: official items, resumed, shared out, bad ones named."""
+"""Batches of the prepared corpus: official items, resumption, hosts, and errors."""
 
 import dataclasses
 import itertools
@@ -37,7 +37,7 @@ def take(dataset, count):
 
 
 def rows(batches):
-  """Batches as one dict of arrays."""
+  """Joins batches into one dict of arrays."""
   return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
@@ -48,7 +48,7 @@ def assert_equal(one, other):
 
 @pytest.fixture
 def nothing_drawn(monkeypatch):
-  """Draws for which no text is wrong and no word masked."""
+  """Replaces the draws by ones that leave texts and words unchanged."""
 
   def draw(seed, host, position, batch, count):
     return tf.fill([batch, count], tf.constant(0.99, tf.float64))
@@ -56,8 +56,8 @@ def nothing_drawn(monkeypatch):
   monkeypatch.setattr(masking, 'uniform', draw)
 
 
-def test_every_document_is_the_official_one(data_dir, tokenizer, nothing_drawn):
-  """With draws that change nothing, evaluation gives each document's own tensors, once."""
+def test_every_document_equals_the_official_one(data_dir, tokenizer, nothing_drawn):
+  """With draws that change nothing, evaluation returns each document's own tensors, once."""
   corpus = pretrain_corpus.PretrainCorpus(str(loaders.DATA / 'pretrain' / 'pretrain.yaml'))
   options = {'max_seq_length': 18, 'max_img_seq_length': 3, 'num_contrast_classes': 2,
              'texta_false_prob': 0.0, 'mask_loss_for_unmatched': 1}  # fmt: skip
@@ -86,7 +86,7 @@ def test_an_epoch_of_training_has_every_document_once(data_dir, tokenizer, nothi
 
 
 def test_images_belong_to_their_texts(data_dir, tokenizer, nothing_drawn):
-  """A document's text comes with its image's regions wherever the order puts it."""
+  """A document's text comes with its image's regions in any order."""
   evaluated = rows(list(build(data_dir, tokenizer).eval_dataset().as_numpy_iterator()))
   image_of = {
     tuple(ids): regions.tobytes()
@@ -101,7 +101,7 @@ def test_images_belong_to_their_texts(data_dir, tokenizer, nothing_drawn):
 
 
 @pytest.mark.parametrize('window', [1, 64])
-def test_a_stopped_job_goes_on_with_the_next_batch(data_dir, tokenizer, window):
+def test_a_stopped_job_resumes_with_the_next_batch(data_dir, tokenizer, window):
   made = build(data_dir, tokenizer, window=window)
   whole = take(made.train_dataset(), 12)
   for start in (1, 4, 11):
@@ -196,7 +196,7 @@ def test_counts(data_dir, tokenizer):
   assert made.num_train_examples == made.num_eval_examples == 13
 
 
-def test_what_is_missing_is_named(data_dir, tokenizer, tmp_path):
+def test_missing_data_is_reported(data_dir, tokenizer, tmp_path):
   with pytest.raises(FileNotFoundError, match='oscar_pretrain/documents.* is not yet in'):
     build(str(tmp_path), tokenizer).train_dataset()
   made = pretrain.PretrainInput(data_dir, tokenizer, OPTIONS, train_batch_size=2)
@@ -220,7 +220,7 @@ def test_wrong_texts_from_questions_need_questions(data, tmp_path, tokenizer):
     ).train_dataset()
 
 
-def test_a_damaged_record_is_named(data, tmp_path, tokenizer):
+def test_a_damaged_record_is_reported(data, tmp_path, tokenizer):
   for part in ('documents', 'regions'):
     builder = builders.prepare('pretrain', str(data / 'pretrain'), str(tmp_path / 'out'), part)
   (shard,) = builder.info.splits['pretrain'].filepaths
@@ -236,7 +236,7 @@ def test_a_damaged_record_is_named(data, tmp_path, tokenizer):
   assert made.explain(KeyError()) is None
 
 
-def test_documents_are_taken_record_by_record(data_dir, tokenizer):
+def test_documents_are_read_record_by_record(data_dir, tokenizer):
   builder = builders.prepare('pretrain', None, data_dir, 'documents')
   documents, record = pretrain.read_documents(builder, 'pretrain', tokenizer)
   assert (np.diff(record) >= 0).all() and len(record) == 13

@@ -1,4 +1,4 @@
-"""The record input under two small tasks: questions on an image, statements on a pair of images."""
+"""The record input with two small tasks: questions on an image, statements on image pairs."""
 
 import itertools
 
@@ -17,7 +17,7 @@ def prepared(name, folder):
 
 
 class QuestionInput(record_input.RecordInput):
-  """All that a task on questions has to say: its texts, record by record, and its batch."""
+  """A task on questions: its texts, record by record, and its batch."""
 
   def __init__(self, builder, tokenizer, **settings):
     super().__init__(train_split='val', max_img_seq_length=3, **settings)

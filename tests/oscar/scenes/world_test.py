@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 import oscar
-from oscar import region_features
 from oscar.datasets import (
   builders,
   coco_caption,
@@ -19,6 +18,7 @@ from oscar.datasets import (
   nlvr2,
   nocaps,
   pretrain_corpus,
+  region_extraction,
   vqa,
 )  # fmt: skip
 from oscar.input import pretrain, pretrain_batch
@@ -37,7 +37,8 @@ class PlainDetector:
 
   def __call__(self, images):
     probabilities = np.zeros((len(images), 10), np.float32)
-    probabilities[np.arange(len(images)), np.asarray(images).sum(axis=(1, 2, 3)).astype(int) % 10] = 0.9
+    likeliest = np.asarray(images).sum(axis=(1, 2, 3)).astype(int) % 10
+    probabilities[np.arange(len(images)), likeliest] = 0.9
     return np.tile(images.mean(axis=(1, 2, 3))[:, None], (1, 2048)) / 255, probabilities
 
   def save(self, path):
@@ -200,7 +201,7 @@ def test_the_detector_has_learnt_and_can_be_loaded(small):
   scene = small.scenes('val')[0]
   picture = canvas.paint(scene, canvas.read_inks('val'))
   items = [('it', picture, [thing.box for thing in scene.things])]
-  [detected] = region_features.extract(items, trained, trained.labels)
+  [detected] = region_extraction.extract(items, trained, trained.labels)
   images = coco_caption.CocoCaption(os.path.join(small.manual_dir('coco_caption'), 'val.yaml'))
   order = np.argsort(-detected.scores, kind='stable')
   np.testing.assert_allclose(detected.features[order], images.regions[scene.key], atol=1e-4)

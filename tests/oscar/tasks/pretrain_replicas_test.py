@@ -33,7 +33,7 @@ def source(tmp_path_factory, tokenizer):
 
 
 def train(source, strategy, steps=4, dtype_policy=None, **settings):
-  """(trainer, logs) after some steps of a small model."""
+  """Returns (trainer, logs) after some steps of a small model."""
   settings = {'learning_rate': 1e-3, 'max_grad_norm': 1.0, **settings}
   keras.utils.set_random_seed(0)
   with strategy.scope():
@@ -66,8 +66,8 @@ def test_two_replicas_give_the_numbers_of_one(source, one, two_replicas):
     np.testing.assert_allclose(others[name], result, atol=1e-4, err_msg=name)
 
 
-def test_parts_of_a_batch_count_as_official_micro_batches(source, one):
-  """Each part's loss is the mean over its own words, and the parts' means are averaged."""
+def test_accumulation_equals_the_official_micro_batches(source, one):
+  """Each part's loss is the mean over its own words; the parts' means are averaged."""
   parts, logs = train(
     source, tf.distribute.OneDeviceStrategy('CPU:0'), steps=1, gradient_accumulation_steps=2
   )
@@ -81,7 +81,8 @@ def test_parts_of_a_batch_count_as_official_micro_batches(source, one):
     rows = {name: value[half] for name, value in batch.items()}
     outputs = model({name: rows[name] for name in names})
     task = pretrain_task()
-    terms.append([float(total / weight) for total, weight in (f(outputs, rows, 0) for f in task.losses.values())])
+    sums = [term(outputs, rows, 0) for term in task.losses.values()]
+    terms.append([float(total / weight) for total, weight in sums])
   np.testing.assert_allclose(logs['loss'], np.sum(np.mean(terms, axis=0)), rtol=1e-5)
 
 

@@ -41,7 +41,7 @@ def test_losses_and_gradient_norm_are_the_official_ones(classes):
   np.testing.assert_allclose(logs['gradient_norm'], norm, rtol=1e-5)
 
 
-def test_accuracies_leave_out_what_has_no_label_or_no_weight():
+def test_accuracies_ignore_positions_without_label_or_weight():
   z, batch = golden_batch(3)
   rows = len(batch['input_ids'])
   weights = np.ones(rows, np.float32)
@@ -57,7 +57,7 @@ def test_accuracies_leave_out_what_has_no_label_or_no_weight():
 
 
 def test_a_batch_without_masked_words_learns_from_the_contrast_alone():
-  """The official code gives NaN."""
+  """The official code returns NaN."""
   _, batch = golden_batch(2)
   batch['masked_lm_labels'] = np.full_like(batch['masked_lm_labels'], -1)
   trainer = trainer_of(tf.distribute.OneDeviceStrategy('CPU:0'))

@@ -1,6 +1,7 @@
-"""A whole OSCAR task in one file: which of four pictures a word belongs to.
+"""An OSCAR task in one file: find the picture, out of four, that a word belongs to.
 
-It shows what a new task costs: settings, batches, losses, predictions and a metric over all rows.
+It shows all that a new task needs: settings, batches, losses, predictions and a metric over all
+rows.
 """
 import dataclasses
 
@@ -13,21 +14,21 @@ from tpu_utils import job as jobs
 from tpu_utils.command_line.settings import Checked, setting
 from tpu_utils.trainer import Task
 
-WORDS, FIRST_WORD = 4, 10  # So many pictures, each with the word of the vocabulary at its place.
+WORDS, FIRST_WORD = 4, 10  # Number of words, which is that of pictures; id of the first word.
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Checked):
-  """What it reads."""
+  """The vocabulary and the batches."""
 
   data_dir: str = setting('', 'Folder with the vocabulary.')
-  max_seq_length: int = setting(4, 'Word pieces of an example, at most.', at_least=3)
+  max_seq_length: int = setting(4, 'Maximum word pieces of an example.', at_least=3)
   train_batch_size: int = setting(16, 'Global batch size for training.', at_least=1)
   eval_batch_size: int = setting(6, 'Global batch size for evaluation.', at_least=1)
 
 
 class PairInput:
-  """Every word with every picture: 16 pairs, 4 of which match."""
+  """Every word with every picture: 16 pairs, of these 4 match."""
 
   num_train_examples = WORDS * WORDS
 
@@ -64,7 +65,7 @@ class PairInput:
 
 
 def pair_task(data, source, model):
-  """The `Task`: cross-entropy of matching, and recall at 1 over all pictures of each word."""
+  """Returns the `Task`: cross-entropy of matching, recall at 1 over the pictures of each word."""
   del data, source, model
 
   def matching(outputs, batch, step):
@@ -87,5 +88,5 @@ TASK = oscar_job.OscarTask(
 
 
 def run(*settings, **more):
-  """Does what the settings say: model, data, optimization, job and hardware."""
+  """Runs the job of the settings: model, data, optimization, job and hardware."""
   jobs.run(oscar_job.make_job(TASK, *settings, **more))

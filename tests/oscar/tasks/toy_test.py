@@ -19,7 +19,7 @@ SIZES = {
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-  """function(mode, **JobConfig) that runs the task in one folder; `run.folder` is that."""
+  """Function(mode, **JobConfig) that runs the task in one folder, `run.folder`."""
   folder = tmp_path_factory.mktemp('toy')
   oscar.OscarConfig(**SIZES).to_json(folder / 'config.json')
 
