@@ -1,10 +1,10 @@
-"""Packaging: `pip install -e .` installs the four packages; extras add what only some users need."""
+"""Packaging: `pip install -e .` installs the four packages; extras add optional dependencies."""
 import pathlib
 
 import setuptools
 
-# No `tpu` extra: tensorflow, tensorflow-cpu and tensorflow-tpu install the same module, and pip does
-# not prevent two of them from overwriting each other's files. See requirements-tpu.txt.
+# No `tpu` extra: tensorflow, tensorflow-cpu and tensorflow-tpu install the same module, and pip
+# does not prevent two of them from overwriting each other's files. See requirements-tpu.txt.
 CORE = [
   'tensorflow>=2.20,<2.22',
   'keras>=3.10',
@@ -39,6 +39,7 @@ EXTRAS = {
     'pytest-xdist>=3.5',
     'hypothesis>=6',
     'ruff>=0.6',
+    'mypy>=1.13',
     'mypy>=1.10',
     'scikit-learn>=1.4',
     'scikit-image>=0.22',
@@ -50,7 +51,7 @@ EXTRAS = {
 setuptools.setup(
   name='tpu-vision-reference',
   version='0.1.0',
-  description='EfficientNet, ResNeXt and OSCAR for TPUs: the TensorFlow/Keras reference implementation',
+  description='EfficientNet, ResNeXt and OSCAR for TPUs, in TensorFlow and Keras',
   long_description=pathlib.Path('README.md').read_text(encoding='utf-8'),
   long_description_content_type='text/markdown',
   license='Apache-2.0',

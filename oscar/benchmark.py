@@ -131,7 +131,9 @@ def benchmark(options: BenchmarkConfig) -> dict[str, dict[str, list[float]]]:
     config.to_json(config_file)
     np.savez(batch_file, **batch)
     arguments = [config_file, batch_file, options.official_dir or '', str(int(options.one_thread))]
-    clock = {'clock': time.process_time, 'elsewhere': (peer,)} if options.one_thread else {}
+    clock: dict[str, Any] = {}
+    if options.one_thread:
+      clock = {'clock': time.process_time, 'elsewhere': (peer,)}
     with PeerProcess('oscar.benchmark_torch', arguments, 'see --help for what it needs') as process:
       return {
         kind: timing.take_turns(

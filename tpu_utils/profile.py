@@ -18,8 +18,11 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state
 
 from tpu_utils import batch_norm
+
+_NOTED = 'uninitialized_variables'  # Keras' name of its list of variables to initialize later.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +50,7 @@ def count(build: Callable[[], keras.Model], input_shapes: Any = None) -> Counts:
   Raises:
     ValueError: as for `flops`, and any error of `build`.
   """
-  with _no_garbage_collection(), keras.StatelessScope(initialize_variables=False):
+  with _no_garbage_collection(), _no_initialization():
     model = build()
     multiply_adds = flops(model, input_shapes=input_shapes)
   return Counts(_size(model.trainable_weights), _size(model.non_trainable_weights), multiply_adds)
@@ -101,6 +104,21 @@ class _Shape:
 
 def _size(variables):
   return sum(math.prod(v.shape) for v in variables)
+
+
+@contextlib.contextmanager
+def _no_initialization():
+  """Creates variables without values, and keeps Keras from initializing them later.
+
+  Keras notes such variables and initializes all of them when the next `StatelessScope` ends, in
+  whatever graph that happens. Its note is not public.
+  """
+  noted = [*(global_state.get_global_attribute(_NOTED) or [])]
+  try:
+    with keras.StatelessScope(initialize_variables=False):
+      yield
+  finally:
+    global_state.set_global_attribute(_NOTED, noted)
 
 
 @contextlib.contextmanager

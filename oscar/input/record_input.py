@@ -82,7 +82,8 @@ class RegionRecords:
   ) -> None:
     check_split(builder, split)
     self.region_dim, self.fields = region_dim, tuple(fields)
-    self._files = tfrecords.RecordFiles(map(str, builder.info.splits[split].filepaths))
+    paths = [str(path) for path in builder.info.splits[split].filepaths]
+    self._files = tfrecords.RecordFiles(paths)
     self._features = {name: tf.io.FixedLenFeature([], tf.string) for name in self.fields}
     self.check(0)
 

@@ -162,3 +162,17 @@ def test_counting_takes_no_memory_for_weights():
   done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
   assert done.returncode == 0, done.stderr[-2000:]
   assert int(done.stdout) < 100_000  # Kibibytes; the weights would be 4.7 million.
+
+
+def test_counted_variables_are_never_initialized():
+  """Keras would initialize them when the next scope ends; see `_no_initialization`."""
+  models = []
+
+  def build():
+    models.append(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name='dense')]))
+    return keras.Model(models[0].inputs, models[0].outputs)
+
+  profile.count(build)
+  with keras.StatelessScope():
+    pass
+  assert all(variable._value is None for variable in models[0].variables)

@@ -168,7 +168,8 @@ class Training:
       recipes=recipes,
       default_recipe='imagenet',
       choose=functools.partial(self._choose, recipes),
-      check=check,
+      # An experiment checks its own settings: a dry run needs no --model_dir.
+      check=check if run is None else lambda resolved: None,
     )
 
   def train(self, resolved: settings.Resolved) -> None:

@@ -171,7 +171,7 @@ def make_trainer(
   optimizer = optimizers.build_optimizer(
     optimization.optimizer, **_optimizer_settings(optimization)
   )
-  optimizer.learning_rate_factors = learning_rate_factors or {}
+  optimizer.learning_rate_factors = dict(learning_rate_factors or {})
   return Trainer(
     strategy,
     model,

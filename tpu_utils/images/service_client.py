@@ -4,7 +4,7 @@ By default the service delivers batches in the order in which workers finish the
 repeated or resumed exactly. Here each worker makes the batches of a fixed share of the images, as a
 host would, and batches are taken from the workers in turn. The order then depends only on the seed
 and the number of workers: a stopped job resumes exactly if there are as many workers as before.
-A restarted worker begins with its first batch again. That is not the expected one, so the job stops.
+A restarted worker begins with its first batch again, not with the expected one, so the job stops.
 """
 import functools
 import re
