@@ -40,7 +40,6 @@ EXTRAS = {
     'hypothesis>=6',
     'ruff>=0.6',
     'mypy>=1.13',
-    'mypy>=1.10',
     'scikit-learn>=1.4',
     'scikit-image>=0.22',
     'scipy>=1.11',

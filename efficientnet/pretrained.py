@@ -35,7 +35,7 @@ def find(model_name: str) -> str:
   module, package = PACKAGES[model_name]
   spec = importlib.util.find_spec(module)
   folders = list(spec.submodule_search_locations or ()) if spec else []
-  patterns = [os.path.join(folder, 'models', '*.pth') for folder in folders]
+  patterns = [os.path.join(glob.escape(folder), 'models', '*.pth') for folder in folders]
   files = [path for pattern in patterns for path in sorted(glob.glob(pattern))]
   if not files:
     raise ValueError(

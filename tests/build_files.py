@@ -215,18 +215,19 @@ class Tree:
       folders = [f'{entry}/**' if (self.root / package / entry).is_dir() else entry
                  for entry in sorted(self.data[package])]
       blocks.append(f'filegroup(\n    name = "data",\n    srcs = glob({_list(folders)}),\n)\n')
+    rule = 'py_tests' if is_test else 'py_library'
     lower = self.layers.get(package, [])[:-1]
     for level, paths in enumerate(lower):
       name = _layer_name(package, level, len(lower) + 1)
       files = [pathlib.PurePath(path).name for path in paths]
       blocks.append(f'{name.upper()} = {_list(files, indent="")}\n')
-      blocks.append(self._target(package, f'//{package}:{name}', 'py_library', name.upper()))
+      blocks.append(self._target(package, f'//{package}:{name}', rule, name.upper()))
     label = f'//{package}:{_name_of(package)}'
     if label in self.targets:
       names = [_layer_name(package, level, len(lower) + 1) for level in range(len(lower))]
       excluded = ' + '.join(names).upper()
       srcs = f'glob(["*.py"], exclude = {excluded})' if lower else 'glob(["*.py"])'
-      blocks.append(self._target(package, label, 'py_tests' if is_test else 'py_library', srcs))
+      blocks.append(self._target(package, label, rule, srcs))
     return (HEADER if package else TOP_HEADER) + '\n'.join(blocks)
 
   def _target(self, package, label, rule, srcs):

@@ -7,10 +7,12 @@ tools for TensorFlow checkpoints read it. Each tensor has a checksum, so damage 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,6 +24,7 @@ from tpu_utils.errors import first_line
 
 METADATA = '_metadata'  # Key of a JSON string that describes the job.
 _PREFIX = 'model.ckpt-'
+_GLOB_CHARACTERS = re.compile(r'[\[\]*?\\]')
 _ARCHIVE = 'archive'
 _BEST_OBJECTIVE = 'best_objective.txt'
 
@@ -81,15 +84,33 @@ def read(
     CheckpointError: the checkpoint does not exist, is cut off or damaged.
   """
   try:
-    reader = tf.compat.v1.train.NewCheckpointReader(prefix)
-    names = reader.get_variable_to_shape_map()
-    if wanted is not None:
-      names = [name for name in names if name == METADATA or wanted(name)]
-    values = {name: reader.get_tensor(name) for name in names}
+    with _literal(prefix) as readable:
+      reader = tf.compat.v1.train.NewCheckpointReader(readable)
+      names = reader.get_variable_to_shape_map()
+      if wanted is not None:
+        names = [name for name in names if name == METADATA or wanted(name)]
+      values = {name: reader.get_tensor(name) for name in names}
   except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as e:
     raise CheckpointError(f'{prefix}: not a whole checkpoint: {first_line(e)}') from e
   metadata = values.pop(METADATA, None)
   return values, json.loads(metadata) if metadata is not None else {}
+
+
+@contextlib.contextmanager
+def _literal(prefix):
+  """Yields a prefix by which TensorFlow reads the checkpoint `prefix`.
+
+  TensorFlow takes prefixes for glob patterns, and does not always undo an escape: the files of a
+  prefix with special characters are copied to a temporary folder.
+  """
+  if not _GLOB_CHARACTERS.search(prefix):
+    yield prefix
+    return
+  folder, name = os.path.split(prefix)
+  with tempfile.TemporaryDirectory() as scratch:
+    for path in files.paths_in(folder, f'{name}.'):
+      tf.io.gfile.copy(path, os.path.join(scratch, os.path.basename(path)))
+    yield os.path.join(scratch, name)
 
 
 def assign(
@@ -229,7 +250,8 @@ class CheckpointManager:
     archive, name = self._in_directory(_ARCHIVE), f'{_PREFIX}{step}'
     tf.io.gfile.makedirs(archive)
     try:
-      paths = tf.io.gfile.glob(f'{self.prefix(step)}.data-*') + [f'{self.prefix(step)}.index']
+      data = files.paths_in(self.directory, f'{name}.data-')
+      paths = [*data, f'{self.prefix(step)}.index']
       for path in paths:
         tf.io.gfile.copy(path, os.path.join(archive, os.path.basename(path)), overwrite=True)
     except tf.errors.NotFoundError:
@@ -242,7 +264,7 @@ class CheckpointManager:
     files.write_text(os.path.join(archive, 'checkpoint'), _state_text([step]))
     files.write_text(os.path.join(archive, 'best_eval.txt'), json.dumps(results))
     files.write_text(self._in_directory(_BEST_OBJECTIVE), f'{objective:f}')
-    for path in tf.io.gfile.glob(os.path.join(archive, f'{_PREFIX}*')):
+    for path in files.paths_in(archive, _PREFIX):
       if not os.path.basename(path).startswith(f'{name}.'):
         tf.io.gfile.remove(path)
     return True
@@ -257,7 +279,8 @@ class CheckpointManager:
     steps = self.steps()
     for old in steps[: -self._keep]:
       # The index first: without it the remaining files do not count as a checkpoint.
-      for path in sorted(tf.io.gfile.glob(f'{self.prefix(old)}.*'), key=lambda p: '.data' in p):
+      paths = files.paths_in(self.directory, f'{_PREFIX}{old}.')
+      for path in sorted(paths, key=lambda p: '.data' in p):
         tf.io.gfile.remove(path)
     files.write_text(self._in_directory('checkpoint'), _state_text(steps[-self._keep :]))
 

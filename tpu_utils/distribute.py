@@ -11,6 +11,9 @@ from tpu_utils.names import check_name
 
 STRATEGIES = ('auto', 'tpu', 'mirrored', 'multi_worker', 'one_device')
 
+# TensorFlow's TPU build has kernels for this op, which a graph rewrite puts in place of the public
+# `ConfigureDistributedTPU`; that one has a kernel in no build.
+_TPU_OP = '_ConfigureDistributedTPU'
 _NO_TPU_KERNELS = (
   'this TensorFlow ({version}) has no TPU kernels. On a TPU VM install the TPU build '
   '(requirements-tpu.txt says how); without a TPU leave --tpu out.'
@@ -175,4 +178,4 @@ def _has_tpu_kernels():
   # From the kernel registry: connecting would wait for the network before it failed.
   from tensorflow.python.framework import kernels
 
-  return bool(kernels.get_registered_kernels_for_op('ConfigureDistributedTPU').kernel)
+  return bool(kernels.get_registered_kernels_for_op(_TPU_OP).kernel)

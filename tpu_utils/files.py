@@ -59,6 +59,22 @@ def is_folder(path: str) -> bool:
   return _system(path).isdir(path)
 
 
+def paths_in(folder: str, prefix: str = '') -> list[str]:
+  """Lists the files and folders in a folder that have names with a prefix, sorted.
+
+  Unlike a glob, it takes the folder's own name literally: `runs/lr[0.1]` is a folder.
+
+  Returns:
+    Their paths; an empty list if there is no such folder.
+  """
+  system = _system(folder)
+  if not system.exists(folder):
+    return []
+  # Remote listings mark folders by a slash at the end.
+  names = sorted(name.rstrip('/') for name in system.listdir(folder))
+  return [os.path.join(folder, name) for name in names if name.startswith(prefix)]
+
+
 def check_folder(flag: str, path: str) -> None:
   """Checks that a flag's local folder exists; remote ones are checked when they are read.
 

@@ -1,9 +1,11 @@
 """Tests of the strategies for each value of the flags."""
 import json
 import time
+import types
 
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import kernels
 
 from tpu_utils import distribute
 
@@ -34,6 +36,18 @@ def test_a_tpu_without_kernels_is_refused_without_the_network(tpu):
     distribute.create_strategy(tpu=tpu)
   assert '\n' not in str(error.value)
   assert time.monotonic() - start < 60  # A lookup of the TPU would try for minutes.
+
+
+def test_the_tpu_build_is_recognised_by_the_op_that_it_has_kernels_for(monkeypatch):
+  """In `tensorflow-tpu` 2.20.0 the public op has no kernel, and the rewritten one has."""
+  in_tpu_build = {'_ConfigureDistributedTPU': ['TPU_SYSTEM'], 'ConfigureDistributedTPU': []}
+
+  def registered(op):
+    return types.SimpleNamespace(kernel=in_tpu_build[op])
+
+  assert not distribute._has_tpu_kernels()
+  monkeypatch.setattr(kernels, 'get_registered_kernels_for_op', registered)
+  assert distribute._has_tpu_kernels()
 
 
 def test_use_tpu_false_ignores_the_tpu():

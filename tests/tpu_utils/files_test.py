@@ -204,3 +204,14 @@ def test_reading_local_and_remote_text(tmp_path):
     assert files.read_text(f'{folder}/file') == content
     assert files.read_text(f'{folder}/none') is None
     assert files.is_folder(folder) and not files.is_folder(f'{folder}/file')
+
+
+@pytest.mark.parametrize('folder', ['lr[0.1]', 'what?', 'all*'])
+@pytest.mark.parametrize('remote', [False, True])
+def test_paths_in_a_folder_take_its_name_literally(tmp_path, folder, remote):
+  folder = f'ram://files_test_paths/{folder}' if remote else str(tmp_path / folder)
+  assert files.paths_in(f'{folder}/none') == []
+  tf.io.gfile.makedirs(folder)
+  for name in ('a-1', 'a-0', 'b-0'):
+    files.write_text(f'{folder}/{name}', 'x')
+  assert files.paths_in(folder, 'a-') == [f'{folder}/a-0', f'{folder}/a-1']

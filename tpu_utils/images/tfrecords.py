@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tpu_utils import files
 from tpu_utils.errors import first_line
 from tpu_utils.images import record_index
 
@@ -31,7 +32,7 @@ def find_shards(data_dir: str, split: str) -> list[str]:
     raise ValueError(
       f'data_dir={data_dir!r} is no folder; give one that holds TFRecord shards named {split}-*.'
     )
-  paths = sorted(tf.io.gfile.glob(os.path.join(data_dir, f'{split}-*')))
+  paths = files.paths_in(data_dir, f'{split}-')
   if not paths:
     raise ValueError(
       f'data_dir={data_dir!r} has no TFRecord shards named {split}-* '

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tpu_utils import files
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.images import record_index, tfrecords
 from tpu_utils.images.preparation import collect, processes, shard
@@ -59,7 +60,7 @@ def write_indices(data_dir: str) -> Iterator[tuple[str, int]]:
   Raises:
     ValueError: shards are missing or damaged.
   """
-  splits = [s for s in _DEFAULT_SHARDS if tf.io.gfile.glob(os.path.join(data_dir, f'{s}-*'))]
+  splits = [s for s in _DEFAULT_SHARDS if files.paths_in(data_dir, f'{s}-')]
   for split in splits or ['train']:
     paths = tfrecords.find_shards(data_dir, split)
     offsets = record_index.load_or_scan(paths)

@@ -4,6 +4,7 @@ import os
 
 import tensorflow as tf
 
+from tpu_utils import files
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.images import record_index
 from tpu_utils.images.preparation import processes, shard
@@ -55,7 +56,7 @@ def _folder_faults(data_dir, written):
   faults = []
   for split, shards in written.splits.items():
     known = {record.name for record in shards}
-    paths = tf.io.gfile.glob(os.path.join(data_dir, f'{split}-*'))
+    paths = files.paths_in(data_dir, f'{split}-')
     existing = {os.path.basename(path) for path in paths}
     faults += [
       f'{os.path.join(data_dir, name)} is not in the manifest.' for name in sorted(existing - known)
