@@ -16,7 +16,6 @@ from tpu_utils.images.sources.image_folder import ImageFiles
 from tpu_utils.images.spec import PreprocessSpec
 
 if TYPE_CHECKING:
-  from tpu_utils.image_jobs.evaluate import DataConfig
   from tpu_utils.image_jobs.loading import Classifier
 
 TOP = 5
@@ -170,7 +169,7 @@ def _draw_bars(axes, guesses):
 
 
 def measure_accuracy(
-  classifier: 'Classifier', data: 'DataConfig', background: bool, batch_size: int
+  classifier: 'Classifier', data: Any, background: bool, batch_size: int
 ) -> dict[str, float]:
   """Measures and prints top-1 and top-5 accuracy on the images that the settings name.
 
