@@ -134,8 +134,8 @@ def maps_of(
     config: class, names of classes, moving averages.
 
   Raises:
-    ValueError: the model is not known, or not that of the job; no such class; a file is no image;
-      the checkpoint does not fit.
+    ValueError: the model is unknown or not that of the job, the class is unknown, a file is not an
+      image, or the checkpoint does not fit.
   """
   from tpu_utils.image_jobs import evaluate, loading, predictions
 

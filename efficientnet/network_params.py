@@ -25,7 +25,7 @@ class GlobalParams:
   """Parameters of a whole network. Names and meaning are the official code's.
 
   Attributes:
-    width_coefficient, depth_coefficient: factors for filters and repeats; None or 0 is no scaling.
+    width_coefficient, depth_coefficient: factors for filters and repeats; None or 0: no scaling.
     survival_prob: block i of n survives drop connect with probability 1 - (1 - this) * i / n; None,
       0 or 1 turns drop connect off.
     num_classes: 0 leaves out the classifier.

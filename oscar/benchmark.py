@@ -4,8 +4,8 @@
     python -m oscar.benchmark                       # against a plain BERT in torch
     python -m oscar.benchmark_input                 # the input pipeline, against the official one
 
-The contestants take turns, in reverse order every other round. Compare ratios: times vary by day
-and machine, ratios hardly. Nothing else may run meanwhile. The peer runs in a process of its own.
+The contestants take turns, in reverse order every other round. Compare ratios, which vary
+less than times by day and machine. Run nothing else meanwhile. The peer is a separate process.
 CPU, float32, one random batch, dropout on in training; both sides take a step of AdamW.
 
 `forward` is the same work on both sides: words predicted at all positions. In training this project

@@ -17,7 +17,7 @@ from tpu_utils.config import JobConfig
 from tpu_utils.errors import first_line
 from tpu_utils.trainer import NonFiniteLossError, Trainer
 
-_LOOP_SECONDS = 2.0  # Aim for training loops this long: then come progress and signals.
+_LOOP_SECONDS = 2.0  # Aimed length of a training loop; progress and signals wait for its end.
 _POLL_SECONDS = 2.0  # Time between two searches for a new checkpoint with mode=eval.
 
 

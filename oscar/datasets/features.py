@@ -21,7 +21,7 @@ APPEARANCE_DIM = 2048
 GEOMETRY = ('x1', 'y1', 'x2', 'y2', 'width', 'height')
 REGION_DIM = APPEARANCE_DIM + len(GEOMETRY)
 
-# Detectors round boxes to pixels of a resized image: the official boxes may leave theirs by a hair.
+# Detectors round boxes to pixels of a resized image, so official boxes may slightly exceed theirs.
 BOX_TOLERANCE = 0.01
 
 
@@ -160,7 +160,7 @@ def decode(
   except (TypeError, ValueError):
     count = -1
   if count < 0:
-    raise ValueError(f'{where}: {num_boxes!r} is no number of boxes; expected 0 or more.')
+    raise ValueError(f'{where}: {num_boxes!r} is not a number of boxes; expected 0 or more.')
   if not isinstance(text, (bytes, str)):
     raise ValueError(f'{where}: the features are {text!r:.80}; expected base64 text.')
   try:

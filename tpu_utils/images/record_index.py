@@ -160,7 +160,7 @@ def _next_offset(headers, path, offsets):
     length, checksum = _HEADER.unpack(header)
     if len(offsets) == 1 and checksum != _masked_crc32c(header[:8]):
       raise ValueError(
-        f'{path} is no TFRecord file: its first 12 bytes are not a length and its checksum.'
+        f'{path} is not a TFRecord file: its first 12 bytes are not a length and its checksum.'
       )
     end = begin + _HEADER.size + length + _FOOTER_BYTES
     if end <= size:

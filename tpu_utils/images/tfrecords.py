@@ -30,7 +30,7 @@ def find_shards(data_dir: str, split: str) -> list[str]:
   """
   if not tf.io.gfile.isdir(data_dir):
     raise ValueError(
-      f'data_dir={data_dir!r} is no folder; give one that holds TFRecord shards named {split}-*.'
+      f'data_dir={data_dir!r} is not a folder; give one that holds TFRecord shards named {split}-*.'
     )
   paths = files.paths_in(data_dir, f'{split}-')
   if not paths:

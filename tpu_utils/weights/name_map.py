@@ -46,7 +46,7 @@ class Source:
     rules: (model, names in the file) -> {variable.path: `Rule`}, one for each variable.
     format: format of the files, a key of `loading.READERS`; None if the source's name is one.
     prepare: tensors of the file -> tensors, for changes that no rule for one variable can express.
-    buffers: suffixes of names in the file that are no weights.
+    buffers: suffixes of names in the file that are not weights.
     check: (model, path, names in the file); raises ValueError for a file of another network that
       has the same names.
     normalization: (tensors of the file, path) -> (mean_rgb, stddev_rgb) with which the file's

@@ -148,7 +148,7 @@ class _Reader:
       return self._skip_function()
     if kind in (_TABLE, _TORCH, _OLD_RECURSIVE, _RECURSIVE):
       return self._indexed(kind)
-    raise self._damaged(f'{kind} is no type of value')
+    raise self._damaged(f'{kind} is not a type of value')
 
   def _indexed(self, kind):
     index = self._int()

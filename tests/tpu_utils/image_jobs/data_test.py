@@ -69,7 +69,7 @@ def test_open_data_returns_what_it_counted(folder):
 def test_an_export_of_known_classes_needs_no_data():
   dataset, data = with_data('export', data_dir='/no/where', num_label_classes=7)
   assert dataset is None and data.num_label_classes == 7
-  with pytest.raises(ValueError, match='/no/where is no folder'):
+  with pytest.raises(ValueError, match='/no/where is not a folder'):
     with_data('export', data_dir='/no/where')
 
 

@@ -264,7 +264,7 @@ class TestBadImages:
     for path, cause in (
       ('train/n01440764/n01440764_2.JPEG', 'JPEG that cannot be decoded'),
       ('train/n01443537/n01440764_3.JPEG', 'its name says n01440764 and it lies in n01443537'),
-      ('validation/n02102040/n02102040_1.JPEG', 'its 6 bytes are no image of a known format'),
+      ('validation/n02102040/n02102040_1.JPEG', 'its 6 bytes are not an image of a known format'),
     ):
       assert any(text.startswith(f'Unusable: {damaged}/{path}: {cause}') for text in said), path
     assert len(said) == 3
@@ -429,9 +429,8 @@ class TestRefusals:
   def test_a_mistake_is_one_line_without_traceback(self, tmp_path):
     code, out, err = run(f'--output_dir={tmp_path}/out', '--input_dir=/no/where')
     assert code == 1 and not out
-    assert (
-      err
-      == 'Error: /no/where is no folder; give one that holds a folder of images for each class.\n'
+    assert err == (
+      'Error: /no/where is not a folder; give one that holds a folder of images for each class.\n'
     )
 
   def test_an_output_dir_that_cannot_be_written(self, photos, tmp_path):

@@ -70,7 +70,7 @@ def test_a_truncated_file_names_file_and_record(files, cut):
 def test_a_file_of_another_format_is_named(tmp_path):
   path = tmp_path / 'train-00000-of-00001'
   path.write_bytes(b'\xff\xd8\xff' + bytes(range(100)))
-  with pytest.raises(ValueError, match=f'{path} is no TFRecord file'):
+  with pytest.raises(ValueError, match=f'{path} is not a TFRecord file'):
     tfrecords.RecordFiles([str(path)])
   path.write_bytes(b'')
   with pytest.raises(ValueError, match=f'{path} is empty'):
@@ -117,7 +117,7 @@ class TestFindShards:
     assert tfrecords.find_shards(str(tmp_path), 'train') == paths
 
   def test_no_folder(self, tmp_path):
-    with pytest.raises(ValueError, match='nowhere.* is no folder'):
+    with pytest.raises(ValueError, match='nowhere.* is not a folder'):
       tfrecords.find_shards(str(tmp_path / 'nowhere'), 'train')
 
   def test_empty_folder(self, tmp_path):

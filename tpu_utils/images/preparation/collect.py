@@ -163,7 +163,7 @@ def _check_classes(path, expected, classes):
   if unknown:
     example = next(name for name in sorted(classes) if classes[name] == unknown[0])
     raise ValueError(
-      f'{path}: {example} is labelled {unknown[0]}, which is no class of the training images '
+      f'{path}: {example} is labelled {unknown[0]}, which is not a class of the training images '
       f'({image_folder.some(expected)}); {len(unknown)} such labels.'
     )
   missing = sorted(set(expected) - set(actual))

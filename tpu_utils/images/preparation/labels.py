@@ -30,7 +30,7 @@ def read(path: str, folder: str, names: Sequence[str]) -> dict[str, str]:
   except tf.errors.OpError as e:
     raise ValueError(f'--validation_labels={path} cannot be read ({e.message}).') from None
   except UnicodeDecodeError:
-    raise ValueError(f'--validation_labels={path} is no text file.') from None
+    raise ValueError(f'--validation_labels={path} is not a text file.') from None
   if lines and lines[0][0] == 'ImageId':  # The heading of Kaggle's file.
     lines = lines[1:]
   if not lines:

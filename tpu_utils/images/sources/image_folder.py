@@ -121,7 +121,7 @@ def split_folders(data_dir: str) -> dict[str, str]:
   """
   if not tf.io.gfile.isdir(data_dir):
     raise ValueError(
-      f'{data_dir} is no folder; give one that holds a folder of images for each class.'
+      f'{data_dir} is not a folder; give one that holds a folder of images for each class.'
     )
   existing = {name.rstrip('/') for name in tf.io.gfile.listdir(data_dir)}
   roots = {}
@@ -177,7 +177,7 @@ def list_images(
     )
   if unknown:
     raise ValueError(
-      f'{root} holds {some(unknown)}, which are no classes of the training images; remove them.'
+      f'{root} holds {some(unknown)}, which are not classes of the training images; remove them.'
     )
   folders = [os.path.join(root, name) for name in class_names]
   with concurrent.futures.ThreadPoolExecutor(_LISTING_THREADS) as pool:

@@ -59,8 +59,8 @@ def _has_shards(data_dir):
   """Returns whether a folder contains shards; ValueError if it has neither shards nor folders."""
   if not tf.io.gfile.isdir(data_dir):
     raise ValueError(
-      f'--data_dir={data_dir} is no folder; give one of TFRecord shards (train-*, validation-*) or '
-      'of images.'
+      f'--data_dir={data_dir} is not a folder; give one of TFRecord shards (train-*, validation-*) '
+      'or of images.'
     )
   names = sorted(tf.io.gfile.listdir(data_dir))
   shards = [name for name in names if name.startswith(('train-', 'validation-'))]

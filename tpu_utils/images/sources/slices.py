@@ -75,7 +75,3 @@ class Cached(_Wrapper):
     fresh = self._source.read(first, tf.where(complete, first, last)).map(keep)
     kept = tf.data.Dataset.from_tensor_slices((numbers, kept))
     return fresh.concatenate(kept.take(tf.where(complete, last - first, 0)))
-
-  def num_kept(self) -> int:
-    """Returns the number of examples in memory."""
-    return int(self._kept.size())

@@ -196,7 +196,7 @@ def _find(name, data_dir):
   """Returns the builder of a prepared set; ValueError naming the existing sets if there is none."""
   if not tf.io.gfile.isdir(data_dir):
     raise ValueError(
-      f'--tfds_data_dir={data_dir} is no folder; give the one that `tfds build --data_dir` '
+      f'--tfds_data_dir={data_dir} is not a folder; give the one that `tfds build --data_dir` '
       'prepared sets in.'
     )
   try:

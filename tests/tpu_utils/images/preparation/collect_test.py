@@ -69,7 +69,8 @@ def test_the_classes_must_be_those_of_the_training_images(tmp_path):
   assert line == f'{tar} has no images of n09999999, which the training images have.'
   line = one_line(tar, CLASSES[:2], labels)
   assert (
-    'ILSVRC2012_val_00000002.JPEG is labelled n02102040, which is no class of the training images'
+    'ILSVRC2012_val_00000002.JPEG is labelled n02102040, which is not a class of the training '
+    'images'
     in line
   )
 

@@ -39,7 +39,7 @@ def test_forms(tmp_path, text):
     ('a_1 x\nb_2 y\n', 'has no label for c_3.JPEG and 0 more of the images of FOLDER'),
     ('a_1 x\nb_2 y\nc_3 x\nd_4 x', 'FOLDER lacks d_4 and 0 more'),
     ('a_1 x\nb_2\nc_3 x', "has a line without a class: 'b_2'"),
-    (b'\xff\xfe\x80', 'is no text file'),
+    (b'\xff\xfe\x80', 'is not a text file'),
   ],
 )
 def test_mistakes(tmp_path, text, message):

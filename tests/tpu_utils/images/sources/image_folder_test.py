@@ -84,7 +84,7 @@ def test_a_missing_and_an_unknown_class(folder):
   (folder / 'validation' / 'ash').rename(folder / 'validation' / 'oak')
   assert f'{folder}/validation has no folder for ash, which' in one_line(folder, 'validation')
   shutil.copytree(folder / 'validation' / 'oak', folder / 'validation' / 'ash')
-  assert f'{folder}/validation holds oak, which are no classes' in one_line(folder, 'validation')
+  assert f'{folder}/validation holds oak, which are not classes' in one_line(folder, 'validation')
 
 
 def test_fewer_than_two_classes(folder):
@@ -93,7 +93,7 @@ def test_fewer_than_two_classes(folder):
   assert 'at least two classes (it holds birch)' in one_line(folder)
   shutil.rmtree(folder / 'train' / 'birch')
   assert 'at least two classes (it is empty)' in one_line(folder)
-  assert one_line(folder / 'nowhere').startswith(f'{folder}/nowhere is no folder')
+  assert one_line(folder / 'nowhere').startswith(f'{folder}/nowhere is not a folder')
 
 
 def test_a_file_that_is_not_an_image_is_named(folder):
@@ -105,7 +105,7 @@ def test_a_file_that_is_not_an_image_is_named(folder):
   with pytest.raises((tf.errors.InvalidArgumentError, ValueError)) as error:
     next(iter(images.train_dataset()))
   cause = images.explain(error.value) if isinstance(error.value, tf.errors.OpError) else error.value
-  assert str(cause).startswith(f'{path}: its 12 bytes are no image that can be decoded')
+  assert str(cause).startswith(f'{path}: its 12 bytes are not an image that can be decoded')
 
 
 def test_a_deleted_image_is_named(folder):

@@ -35,7 +35,7 @@ def test_the_contents_of_a_folder_decide(tmp_path):
     ({'tfds_data_dir': 'x'}, '--tfds_data_dir=x is for --dataset'),
     ({'eval_split': 'test'}, '--eval_split=test is for --dataset'),
     ({'holdout_fraction': 0.1}, '--holdout_fraction=0.1 is for TFDS sets and image folders'),
-    ({'data_dir': 'nowhere'}, '--data_dir=nowhere is no folder'),
+    ({'data_dir': 'nowhere'}, '--data_dir=nowhere is not a folder'),
   ],
 )
 def test_contradictions(arguments, message):

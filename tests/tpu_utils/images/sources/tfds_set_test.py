@@ -78,7 +78,7 @@ def test_a_missing_version_or_configuration(folder):
 
 def test_a_missing_folder():
   assert one_line(lambda: TfdsSet('trees', '/no/where')).startswith(
-    '--tfds_data_dir=/no/where is no folder'
+    '--tfds_data_dir=/no/where is not a folder'
   )
 
 
