@@ -18,6 +18,7 @@ from keras import ops
 from resnext import checkpoint_names as names
 from resnext.layers import LayerMaker
 from resnext.network_params import Block
+from tpu_utils import assignment
 from tpu_utils.names import unknown_name
 
 _AGGREGATES = {'sum': keras.layers.Add, 'concatenate': keras.layers.Concatenate}
@@ -102,41 +103,46 @@ def convert_weights(source: keras.Model, target: keras.Model) -> None:
   Raises:
     ValueError: the models differ in more than the form; `target` is unchanged.
   """
-  sources, targets = _variables_by_merged_path(source), _variables_by_merged_path(target)
-  differing = sorted(
-    path
-    for path in {*sources, *targets}
-    if _merged_shape(path, sources) != _merged_shape(path, targets)
-  )
-  if differing:
-    path = differing[0]
-    raise ValueError(
-      f'{source.name} and {target.name} differ in more than the block form: {path} is '
-      f'{_merged_shape(path, sources)} in one, {_merged_shape(path, targets)} in the other '
-      f'({len(differing)} such variables). Build both with the same settings.'
+
+  def error(mismatch):
+    return ValueError(
+      f'{source.name} and {target.name} differ in more than the block form: {mismatch.text(5)} '
+      f'(variables of {source.name}). Build both with the same settings.'
     )
-  for path, variables in targets.items():
-    axis = names.path_axis(path)
-    parts = [ops.convert_to_numpy(variable) for variable in sources[path]]
-    merged = np.concatenate(parts, axis) if len(parts) > 1 else parts[0]
-    parts = np.split(merged, len(variables), axis) if len(variables) > 1 else [merged]
-    for variable, part in zip(variables, parts, strict=True):
+
+  sources, targets = _merged_variables(source), _merged_variables(target)
+  assignment.assign(
+    targets,
+    {path: merged.value() for path, merged in sources.items() if path in targets},
+    error,
+    unexpected=[path for path in sources if path not in targets],
+  )
+
+
+class _Merged:
+  """The variables of one or all paths that form (c) concatenates to one, as that one."""
+
+  def __init__(self, variables, axis):
+    self._variables, self._axis = variables, axis
+    self.shape = list(variables[0].shape)
+    if len(variables) > 1:
+      self.shape[axis] *= len(variables)
+
+  def value(self):
+    arrays = [ops.convert_to_numpy(variable) for variable in self._variables]
+    return np.concatenate(arrays, self._axis) if len(arrays) > 1 else arrays[0]
+
+  def assign(self, value):
+    count = len(self._variables)
+    parts = np.split(value, count, self._axis) if count > 1 else [value]
+    for variable, part in zip(self._variables, parts, strict=True):
       variable.assign(part)
 
 
-def _variables_by_merged_path(model):
-  """Returns {path in form (c): variables that form (c) concatenates}."""
+def _merged_variables(model):
+  """Returns {path in form (c): `_Merged`}."""
   variables = {}
   for variable in model.weights:
     path, _ = names.merged_path(variable.path)
     variables.setdefault(path, []).append(variable)
-  return variables
-
-
-def _merged_shape(path, variables):
-  if path not in variables:
-    return None
-  shape = list(variables[path][0].shape)
-  if len(variables[path]) > 1:
-    shape[names.path_axis(path)] *= len(variables[path])
-  return shape
+  return {path: _Merged(parts, names.path_axis(path)) for path, parts in variables.items()}

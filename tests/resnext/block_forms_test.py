@@ -116,7 +116,7 @@ def test_convert_weights_refuses_other_networks():
   source = resnext.build_model('resnext-11-4x8d')
   target = resnext.build_model('resnext-11-4x16d', block_form='b')
   before = target.get_weights()
-  with pytest.raises(ValueError, match=r'layer1_0_bn1/beta is \[32\] in one, \[64\] in the other'):
+  with pytest.raises(ValueError, match=r'layer1_0_bn1/beta is \[32\], not \[64\]'):
     resnext.convert_weights(source, target)
   for old, new in zip(before, target.get_weights(), strict=True):
     np.testing.assert_array_equal(old, new)
