@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tpu_utils import assignment
+from tpu_utils.text_table import text_table
 from tpu_utils.weights.name_map import Rule
 
 if TYPE_CHECKING:
@@ -41,13 +43,13 @@ class Report:
 
   def table(self) -> str:
     """Returns the report as lines: variables loaded, missing in the file, and skipped in it."""
-    rows = (
+    loaded, *others = (
       ('loaded', len(self.loaded), ''),
       ('missing', len(self.kept), ', '.join(self.kept)),
       ('skipped', len(self.unused), ', '.join(self.unused)),
     )
-    lines = [f'  {kind:8}{count:5}  {names}'.rstrip() for kind, count, names in rows]
-    return '\n'.join([f'Weights of {self.path}:', *lines, *filter(None, [self.remark])])
+    lines = textwrap.indent(text_table(loaded, others, left_columns=(0, 2)), '  ')
+    return '\n'.join([f'Weights of {self.path}:', lines, *filter(None, [self.remark])])
 
 
 def assign(

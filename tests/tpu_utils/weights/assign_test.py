@@ -96,9 +96,9 @@ def test_table():
   report = assign.Report('file', ('a', 'b'), ('head/bias',), ('fc.bias', 'fc.weight'), 'And more.')
   assert report.table().splitlines() == [
     'Weights of file:',
-    '  loaded      2',
-    '  missing     1  head/bias',
-    '  skipped     2  fc.bias, fc.weight',
+    '  loaded   2',
+    '  missing  1  head/bias',
+    '  skipped  2  fc.bias, fc.weight',
     'And more.',
   ]
 
