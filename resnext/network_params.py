@@ -17,7 +17,7 @@ IMAGENET_MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 CIFAR10_MEAN_RGB = (125.3, 123.0, 113.9)
 CIFAR10_STDDEV_RGB = (63.0, 62.1, 66.7)
-# Named networks for CIFAR have CIFAR-10's statistics; these can be given as overrides.
+# Named networks for CIFAR have CIFAR-10's statistics; for CIFAR-100 pass these to `build_model`.
 CIFAR100_MEAN_RGB = (129.3, 124.1, 112.4)
 CIFAR100_STDDEV_RGB = (68.2, 65.4, 70.4)
 

@@ -75,7 +75,7 @@ def test_model_of_another_name(lite_job_dir, photographs):
 
 def test_error_names_a_file_that_is_no_image(lite_job_dir, tmp_path):
   (tmp_path / 'notes.txt').write_text('no image')
-  with pytest.raises(ValueError, match=r'notes\.txt: its 8 bytes are not an image'):
+  with pytest.raises(ValueError, match=r'notes\.txt: its 8 bytes are no image'):
     cam.maps_of(None, str(lite_job_dir), [str(tmp_path / 'notes.txt')], cam.CamConfig())
 
 

@@ -11,7 +11,7 @@ import textwrap
 import types
 from collections.abc import Iterable, Mapping
 
-WIDTH = 100  # Columns of `table`.
+WIDTH = 100  # Columns of the lists that `table` formats.
 
 _TEXTS = ('script', 'paper', 'command', 'expects')
 

@@ -75,7 +75,7 @@ def _checked(preprocess):
     is_image = tf.reduce_any(tf.equal(beginnings, _IMAGE_MAGIC))
     message = tf.strings.join([
       'image_bytes[', tf.strings.as_string(index),
-      '] is not an image: expected the contents of a JPEG, PNG, GIF or BMP file, found ',
+      '] is no image: expected the contents of a JPEG, PNG, GIF or BMP file, found ',
       tf.strings.as_string(tf.strings.length(contents)),
       ' bytes of something else; send the contents of the file, not its path and not base64 text.',
     ])

@@ -92,8 +92,8 @@ def read_images(paths: Sequence[str], spec: PreprocessSpec) -> np.ndarray:
       images.append(preprocess(tf.constant(content)).numpy())
     except tf.errors.InvalidArgumentError:
       raise ValueError(
-        f'{path}: its {len(content):,} bytes are not an image that can be decoded; expected '
-        'JPEG, PNG, GIF or BMP.'
+        f'{path}: its {len(content):,} bytes are no image that can be decoded; expected JPEG, PNG, '
+        'GIF or BMP.'
       ) from None
   return np.stack(images)
 
@@ -136,7 +136,7 @@ def draw(
     all_guesses: the guesses for each.
 
   Raises:
-    ValueError: the ending is not of a known format.
+    ValueError: the ending is no known format.
     OSError: the picture cannot be written.
   """
   from matplotlib.backends import backend_agg

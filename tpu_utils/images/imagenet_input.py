@@ -374,8 +374,8 @@ class ImageNetInput:
     except tf.errors.InvalidArgumentError:
       size = tf.strings.length(image_bytes)
       raise ValueError(
-        f'{where}: its {size} bytes are not an image that can be decoded; replace it or prepare '
-        'the file again.'
+        f'{where}: its {size} bytes are no image that can be decoded; replace it or prepare the '
+        'file again.'
       ) from None
 
 

@@ -151,8 +151,8 @@ def test_export_json_names_the_model_and_its_preprocessing(exported):
 
 
 @pytest.mark.parametrize('contents, message', [
-  (b'photos/cat.jpg', r'image_bytes\[1\] is not an image.* 14 bytes'),
-  (b'', r'image_bytes\[1\] is not an image.* 0 bytes'),
+  (b'photos/cat.jpg', r'image_bytes\[1\] is no image.* 14 bytes'),
+  (b'', r'image_bytes\[1\] is no image.* 0 bytes'),
   (b'\xff\xd8\xff\xe0 cut off', 'JPEG'),
 ])
 def test_undecodable_image_is_named(exported, files, contents, message):

@@ -201,7 +201,7 @@ def test_damaged_images_and_labels_are_refused(checkpoint, labelled, tmp_path):
   folder, _ = labelled
   shared = [f'--ckpt_dir={checkpoint}', '--num_label_classes=3', *SMALL]
   (tmp_path / 'a.jpg').write_text('hello')
-  with pytest.raises(ValueError, match='a.jpg: its 5 bytes are not an image'):
+  with pytest.raises(ValueError, match='a.jpg: its 5 bytes are no image'):
     run(*shared, photographs=[str(tmp_path / 'a.jpg')])
   with pytest.raises(FileNotFoundError, match='none.jpg'):
     run(*shared, photographs=[str(tmp_path / 'none.jpg')])

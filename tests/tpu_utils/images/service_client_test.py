@@ -155,7 +155,7 @@ def test_bad_records_are_named(tmp_path, service):
   with pytest.raises(tf.errors.InvalidArgumentError) as error:
     take(images.train_dataset(), 20)
   assert str(images.explain(error.value)).startswith(
-    f'{path}: its 8 bytes are not an image that can be decoded'
+    f'{path}: its 8 bytes are no image that can be decoded'
   )
 
 

@@ -33,7 +33,7 @@ def official(data: bytes, keep_png: bool = False) -> tuple[bytes, int, int, str 
   """
   kind = _kind(data)
   if kind is None:
-    raise UnusableImageError(f'its {len(data)} bytes are not an image of a known format')
+    raise UnusableImageError(f'its {len(data)} bytes are no image of a known format')
   try:
     pixels = _decode(data, kind)
     if kind == 'JPEG' and int(tf.io.extract_jpeg_shape(data)[2]) == 4:

@@ -65,8 +65,8 @@ def test_sixteen_bits():
 @pytest.mark.parametrize(
   'data, message',
   [
-    (b'', 'its 0 bytes are not an image of a known format'),
-    (b'<html>404</html>', 'its 16 bytes are not an image of a known format'),
+    (b'', 'its 0 bytes are no image of a known format'),
+    (b'<html>404</html>', 'its 16 bytes are no image of a known format'),
     (encoded(1)[:-80], 'JPEG that cannot be decoded'),
     (encoded(1, kind='PNG')[:60], 'PNG that cannot be decoded'),
     (encoded(1, kind='TIFF')[:60], 'TIFF that cannot be decoded'),

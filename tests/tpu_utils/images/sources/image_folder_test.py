@@ -105,7 +105,7 @@ def test_a_file_that_is_not_an_image_is_named(folder):
   with pytest.raises((tf.errors.InvalidArgumentError, ValueError)) as error:
     next(iter(images.train_dataset()))
   cause = images.explain(error.value) if isinstance(error.value, tf.errors.OpError) else error.value
-  assert str(cause).startswith(f'{path}: its 12 bytes are not an image that can be decoded')
+  assert str(cause).startswith(f'{path}: its 12 bytes are no image that can be decoded')
 
 
 def test_a_deleted_image_is_named(folder):
