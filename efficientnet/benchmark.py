@@ -43,7 +43,7 @@ class BenchmarkConfig(settings.Checked):
   image_size: int = setting(
     None, "Pixels a side; the model's own if not given.", type=int, at_least=1
   )
-  batch_size: int = setting(8, 'Images a step.', at_least=1)
+  batch_size: int = setting(8, 'Images per step.', at_least=1)
   rounds: int = setting(10, 'Times each contestant runs.', at_least=1)
   compare: str = setting(
     'keras.applications',

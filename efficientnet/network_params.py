@@ -69,7 +69,8 @@ class GlobalParams:
       _check_range(name, getattr(self, name) or 0, 0, math.inf)
     for name in ('mean_rgb', 'stddev_rgb'):
       if len(getattr(self, name)) != 3:
-        raise ValueError(f'{name}={getattr(self, name)!r} must hold three numbers, one a channel.')
+        value = getattr(self, name)
+        raise ValueError(f'{name}={value!r} must hold three numbers, one per channel.')
     _check_activation(self.relu_fn)
     check_name('padding', self.padding, PADDINGS)
     if not all(self.stddev_rgb):

@@ -64,7 +64,7 @@ class NetworkConfig(settings.Checked):
     type=int,
     at_least=1,
   )
-  labels: str = setting(None, 'File of class names: one a line, or a JSON list.', type=str)
+  labels: str = setting(None, 'File of class names: one per line, or a JSON list.', type=str)
   tag_model_name: str = setting(
     None, 'Another classifier for the tags: an EfficientNet or a ResNeXt.', type=str
   )
@@ -125,7 +125,7 @@ def read_boxes(path: str, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def read_labels(path: str) -> list[str]:
-  """Reads class names from a JSON list (.json) or a text file with one a line.
+  """Reads class names from a JSON list (.json) or a text file with one per line.
 
   Raises:
     ValueError: a name is empty, or the file holds something else.
@@ -138,7 +138,7 @@ def read_labels(path: str) -> list[str]:
     with open(path, encoding='utf-8') as file:
       labels = file.read().splitlines()
   if not isinstance(labels, list) or not all(isinstance(x, str) and x.strip() for x in labels):
-    raise ValueError(f'{path}: expected names, one a line or in a JSON list, none of them empty.')
+    raise ValueError(f'{path}: expected names, one per line or in a JSON list, none of them empty.')
   return labels
 
 

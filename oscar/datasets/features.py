@@ -52,7 +52,7 @@ def join(
   if appearance.ndim != 2 or len(appearance) != len(boxes):
     raise ValueError(
       f'{where}: {len(boxes)} boxes, but appearance features of shape {appearance.shape}; expected '
-      f'({len(boxes)}, features), one row a box.'
+      f'({len(boxes)}, features), one row per box.'
     )
   if not (image_width > 0 and image_height > 0):
     raise ValueError(

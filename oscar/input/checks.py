@@ -70,7 +70,7 @@ def _without_choices(shapes, num_choice):
     if len(shape) < 2 or shape[1] != num_choice:
       raise ValueError(
         f'{name} has shape {shape}; expected (batch, {num_choice}, ...): NLVR2 takes {num_choice} '
-        '(text, image) pairs an example, or use_pair=False one sequence with all the regions.'
+        '(text, image) pairs per example, or use_pair=False one sequence with all the regions.'
       )
   return {name: (shape[0], *shape[2:]) for name, shape in shapes.items()}
 

@@ -77,7 +77,7 @@ def test_label_files(tmp_path):
   assert region_features.read_labels(str(tmp_path / 'labels.txt')) == ['cat', 'tabby, cat']
   assert region_features.read_labels(str(tmp_path / 'labels.json')) == ['cat', 'dog']
   (tmp_path / 'labels.txt').write_text('cat\n\ndog\n')
-  with pytest.raises(ValueError, match='labels.txt: expected names, one a line'):
+  with pytest.raises(ValueError, match='labels.txt: expected names, one per line'):
     region_features.read_labels(str(tmp_path / 'labels.txt'))
 
 

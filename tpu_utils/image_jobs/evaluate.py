@@ -76,10 +76,10 @@ class DataConfig(settings.Checked):
     'order of name.', type=str
   )  # fmt: skip
   imagenet_eval_label: str = setting(
-    None, 'File with the class of each of them, from 0, one a line.', type=str
+    None, 'File with the class of each of them, from 0, one per line.', type=str
   )
   data_dir: str = setting(
-    '', 'Instead: folder of TFRecord shards (validation-*), or of images in a folder a class.'
+    '', 'Instead: folder of TFRecord shards (validation-*), or of images with one folder per class.'
   )
   dataset: str = setting(None, 'Instead: a set of TensorFlow Datasets.', type=str)
   tfds_data_dir: str = setting(None, 'Where --dataset was prepared.', type=str)

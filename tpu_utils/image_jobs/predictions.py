@@ -249,7 +249,7 @@ def accuracy(
 
 
 class LabelledFiles(interface.DataSet):
-  """Image files matching a pattern, in order of name, with classes from a text file, one a line.
+  """Image files matching a pattern, in order of name, with classes from a text file, one per line.
 
   Raises:
     ValueError: no file matches, a line is not a whole number, or there are not as many lines as

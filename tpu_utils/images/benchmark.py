@@ -60,7 +60,7 @@ class BenchmarkConfig(settings.Checked):
   )
   transpose_input: bool = setting(True, 'Images as [height, width, 3, batch], as in official jobs.')
   num_parallel_calls: int = setting(
-    None, 'Images prepared in parallel; by default one a core. torchvision prepares one at a time.',
+    None, 'Images prepared in parallel; by default one per core. torchvision: one at a time.',
     type=int, at_least=1
   )
 

@@ -40,8 +40,8 @@ class PrepareConfig(settings.Checked):
     type=str
   )
   validation_labels: str = setting(
-    None, 'Text file with the class of each image of a flat --validation: one class a line, in the '
-    'order of the image names; or image and class.', type=str
+    None, 'Text file with the class of each image of a flat --validation: one class per line, in '
+    'the order of the image names; or image and class.', type=str
   )
   holdout_fraction: float = setting(
     None, 'Share of the training images of each class to use as the validation split.', type=float
@@ -60,7 +60,7 @@ class PrepareConfig(settings.Checked):
   max_bad_images: int = setting(0, 'Number of unusable images that may be left out.', at_least=0)
   seed: int = setting(0, 'Seed for shuffling the training images.', at_least=0)
   num_processes: int = setting(
-    None, 'Number of parallel processes; by default one a core.', type=int, at_least=1
+    None, 'Number of parallel processes; by default one per core.', type=int, at_least=1
   )
   verify: bool = setting(
     False, 'Prepare nothing; compare the files in --output_dir with their manifest.'

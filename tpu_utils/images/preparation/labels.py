@@ -1,6 +1,6 @@
 """Label files for images in a flat folder, in one of three forms.
 
-- one class a line, in the order of the image names: imagenet_2012_validation_synset_labels.txt
+- one class per line, in the order of the image names: imagenet_2012_validation_synset_labels.txt
 - image and class in each line: ILSVRC2012_val_00000001.JPEG n01751748
 - the same with commas and more columns: LOC_val_solution.csv of Kaggle's ImageNet
 """

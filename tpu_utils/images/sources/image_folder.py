@@ -206,7 +206,7 @@ def is_clutter(name: str) -> bool:
 def hold_out(
   files: Sequence[tuple[str, int]], fraction: float
 ) -> dict[str, list[tuple[str, int]]]:
-  """Splits images between training and evaluation, deterministically and by the same share a class.
+  """Splits the images of each class between training and evaluation by a fixed share.
 
   Args:
     files: (path, class index) of each image.
