@@ -73,7 +73,7 @@ def save(
     ValueError: `folder` holds something else, or a package is missing.
     OSError: the files could not be written.
   """
-  record = {'model_name': model.name, 'task': model.task, 'versions': files.versions()}
+  export_info = {'model_name': model.name, 'task': model.task, 'versions': files.versions()}
 
   def write(staged):
     model.config.to_json(os.path.join(staged, 'config.json'))
@@ -81,6 +81,6 @@ def save(
     tokenizer_config = {'do_lower_case': tokenizer.do_lower_case}
     files.write_json(os.path.join(staged, 'tokenizer_config.json'), tokenizer_config)
     weights.save_torch(model, os.path.join(staged, weights_file))
-    files.write_json(os.path.join(staged, export.RECORD_FILE), record)
+    files.write_json(os.path.join(staged, export.EXPORT_INFO_FILE), export_info)
 
-  files.replace_folder(folder, write, marker=export.RECORD_FILE)
+  files.replace_folder(folder, write, marker=export.EXPORT_INFO_FILE)

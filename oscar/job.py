@@ -62,7 +62,7 @@ def make_job(
   job: script_settings.JobConfig,
   hardware: job_config.HardwareConfig,
   *,
-  record: Mapping,
+  run_info: Mapping,
 ) -> jobs.Job:
   """Returns the `Job` of a task.
 
@@ -73,7 +73,7 @@ def make_job(
     optimization: optimizer and schedule.
     job: mode, length and folders.
     hardware: devices and precision.
-    record: JSON-able dict for run.json.
+    run_info: JSON-able dict for run.json.
 
   Raises:
     ValueError: settings that contradict each other, or no vocabulary.
@@ -97,7 +97,7 @@ def make_job(
       data.train_batch_size, data.eval_batch_size, optimization.gradient_accumulation_steps
     ),
     identity={'task': task.name, **{name: getattr(config, name) for name in names}},
-    run_info={**record, 'config': config.to_dict()},
+    run_info={**run_info, 'config': config.to_dict()},
     unit='examples',
     objective=task.objective,
     open_input=lambda: task.open_input(data, tokenizer, config, job.seed),

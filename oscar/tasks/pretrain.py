@@ -25,7 +25,7 @@ def run(
   job: script_settings.JobConfig,
   hardware: job_config.HardwareConfig,
   *,
-  record: Mapping[str, Any],
+  run_info: Mapping[str, Any],
 ) -> None:
   """Trains, evaluates or exports, as `job.mode` says.
 
@@ -35,10 +35,10 @@ def run(
     optimization: optimizer and schedule.
     job: mode, length and folders.
     hardware: devices and precision.
-    record: JSON-able dict for run.json.
+    run_info: JSON-able dict for run.json.
   """
   jobs.run(
-    oscar_job.make_job(TASK, model_settings, data, optimization, job, hardware, record=record)
+    oscar_job.make_job(TASK, model_settings, data, optimization, job, hardware, run_info=run_info)
   )
 
 

@@ -10,8 +10,8 @@
 from tpu_utils import lazy
 
 __all__ = [
+  'EXPORT_INFO_FILE',
   'KERAS_FILE',
-  'RECORD_FILE',
   'constant_function',
   'export',
   'fold_batch_norm',
@@ -22,8 +22,8 @@ __all__ = [
 __getattr__, __dir__ = lazy.attach(
   __name__,
   {
+    'EXPORT_INFO_FILE': 'saved_model',
     'KERAS_FILE': 'saved_model',
-    'RECORD_FILE': 'saved_model',
     'constant_function': 'constants',
     'export': 'saved_model',
     'fold_batch_norm': 'folding',

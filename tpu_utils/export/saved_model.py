@@ -27,7 +27,7 @@ from tpu_utils.export import serving, tpu
 from tpu_utils.export.folding import fold_batch_norm
 
 KERAS_FILE = 'model.keras'
-RECORD_FILE = 'export.json'
+EXPORT_INFO_FILE = 'export.json'
 TPU_DIRECTORY = 'tpu'
 
 
@@ -77,9 +77,9 @@ def export(
     if to_tpu:
       tpu.write(folded, preprocess, os.path.join(staged, TPU_DIRECTORY))
     with_builtin_layers(model).save(os.path.join(staged, KERAS_FILE))
-    files.write_json(os.path.join(staged, RECORD_FILE), export_info)
+    files.write_json(os.path.join(staged, EXPORT_INFO_FILE), export_info)
 
-  files.replace_folder(os.fspath(directory), write, marker=RECORD_FILE)
+  files.replace_folder(os.fspath(directory), write, marker=EXPORT_INFO_FILE)
 
 
 def with_builtin_layers(model: keras.Model) -> keras.Model:

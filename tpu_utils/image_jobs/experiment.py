@@ -133,7 +133,7 @@ class Experiment:
       raise ValueError('--export_dir: an experiment exports none of its networks; leave it out.')
     workers = hardware.strategy == 'auto' and os.environ.get('TF_CONFIG')
     if hardware.strategy == 'multi_worker' or workers:
-      # TensorFlow connects workers once per process, and every network would connect them again.
+      # TensorFlow connects workers once a process, and every network would connect them again.
       raise ValueError(
         'An experiment trains many networks in one process, which several workers cannot; use one '
         'machine: unset TF_CONFIG, or give --strategy=mirrored or --strategy=one_device.'

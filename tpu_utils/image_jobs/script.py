@@ -220,7 +220,7 @@ class Training:
       job=job,
       tuning=_resolve_tuning(resolved.get(config.FineTuningConfig), model_spec, model),
       augmentation=self.augmentation(resolved),
-      record={'flags': flags, **model_spec.run_info},
+      run_info={'flags': flags, **model_spec.run_info},
     )
 
   def _choose(self, recipes, given, recipe):

@@ -52,7 +52,7 @@ def make_job(
   dataset: Any,
   optimization: config.OptimizationConfig,
   job: config.JobConfig,
-  record: Mapping[str, Any],
+  run_info: Mapping[str, Any],
   tuning: config.FineTuningConfig | None = None,
   augmentation: Augmentation | None = None,
 ) -> jobs.Job:
@@ -67,7 +67,7 @@ def make_job(
     dataset: the data set that they name; see `data.open_data`.
     optimization: settings of the recipe.
     job: mode, folders and steps.
-    record: JSON-able dict for run.json.
+    run_info: JSON-able dict for run.json.
     tuning: weights to start from (`init_checkpoint` is a path); None to start from random ones.
     augmentation: augmentation of training; None for the default of `make_input`.
   """
@@ -103,7 +103,7 @@ def make_job(
       data.num_train_images,
     ),
     identity=identity,
-    run_info=record,
+    run_info=run_info,
     unit='images',
     objective=OBJECTIVE,
     open_input=open_input,

@@ -35,7 +35,7 @@ def run(tmp_path_factory):
         iterations_per_loop=100, **settings,
       ),
       config.HardwareConfig(strategy='one_device', use_bfloat16=False),
-      record={},
+      run_info={},
     )  # fmt: skip
 
   run.folder = folder

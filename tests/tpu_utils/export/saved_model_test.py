@@ -141,7 +141,7 @@ def test_saved_model_needs_none_of_our_code(exported, images, tmp_path):
 
 def test_export_json_names_the_model_and_its_preprocessing(exported):
   model, directory = exported
-  with open(os.path.join(directory, export.RECORD_FILE), encoding='utf-8') as record_file:
+  with open(os.path.join(directory, export.EXPORT_INFO_FILE), encoding='utf-8') as record_file:
     export_info = json.load(record_file)
   assert export_info['model_name'] == model.name
   assert export_info['preprocessing'] == PREPROCESSING
@@ -177,7 +177,7 @@ def earlier(tmp_path):
 
 
 def model_name(directory):
-  return json.loads((directory / export.RECORD_FILE).read_text())['model_name']
+  return json.loads((directory / export.EXPORT_INFO_FILE).read_text())['model_name']
 
 
 def test_new_export_replaces_the_old_one(earlier):

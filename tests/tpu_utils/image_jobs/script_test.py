@@ -138,9 +138,9 @@ def test_digits_export_below_model_dir():
 
 
 def test_the_record_of_a_run_has_all_flags(job):
-  record = job('--data_dir=fake', '--train_steps=5')[1]['record']
-  flags = record['flags']
-  assert record['made'] == 'here'
+  run_info = job('--data_dir=fake', '--train_steps=5')[1]['run_info']
+  flags = run_info['flags']
+  assert run_info['made'] == 'here'
   assert (flags['train_steps'], flags['optimizer'], flags['recipe']) == (5, 'momentum', 'imagenet')
   names = [field.name for group in SCRIPT.groups for field in dataclasses.fields(group)]
   assert set(flags) == {*names, 'recipe'}

@@ -33,7 +33,7 @@ def test_the_job_of_the_settings():
     dataset=None,
     optimization=config.OptimizationConfig(gradient_accumulation_steps=4),
     job=config.JobConfig(mode='train'),
-    record={'flags': {}},
+    run_info={'flags': {}},
   )
   assert job.batches == jobs.Batches(2048, 64, 4, 1281167 - 25022)
   assert (job.unit, job.objective) == ('images', 'top_1_accuracy')
