@@ -20,6 +20,7 @@ from tpu_utils.image_jobs import script
 from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.names import unknown_name
 from tpu_utils.reading import reading
+from tpu_utils.weights import keras_files
 
 _SAVED_MODEL = 'saved_model.pb'
 _EXPORT_INFO = 'export.json'  # Written by `tpu_utils.export`.
@@ -153,6 +154,7 @@ def _read_keras_file(path):
     raise FileNotFoundError(f'{path}: no such file.')
   if not zipfile.is_zipfile(path):  # Keras would report that there is no file.
     raise ValueError(f'{path} is not a complete .keras file; copy it again.')
+  keras_files.check(path)
   with reading(path, 'a .keras file', foreign=True):
     return keras.models.load_model(path, compile=False)
 

@@ -1,4 +1,8 @@
 """Classifiers from files of other programs, and models from checkpoints."""
+import io
+import zipfile
+
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -48,6 +52,24 @@ def test_a_network_without_images_is_refused(tmp_path):
 def test_a_damaged_keras_file_is_refused(tmp_path):
   (tmp_path / 'm.keras').write_bytes(b'cut off')
   with pytest.raises(ValueError, match='m.keras is not a complete .keras file'):
+    loading.from_file(str(tmp_path / 'm.keras'), SPEC)
+
+
+def test_a_keras_file_with_links_to_other_files_is_refused(tmp_path):
+  model().save(tmp_path / 'm.keras')
+  with zipfile.ZipFile(tmp_path / 'm.keras') as archive:
+    contents = {name: archive.read(name) for name in archive.namelist()}
+  weights = io.BytesIO(contents['model.weights.h5'])
+  with h5py.File(weights, 'r+') as file:
+    del file['layers/dense/vars/1']
+    file['layers/dense/vars/1'] = h5py.ExternalLink(tmp_path / 'secret.h5', 'values')
+  with h5py.File(tmp_path / 'secret.h5', 'w') as file:
+    file['values'] = np.ones(3, np.float32)
+  contents['model.weights.h5'] = weights.getvalue()
+  with zipfile.ZipFile(tmp_path / 'm.keras', 'w') as archive:
+    for name, content in contents.items():
+      archive.writestr(name, content)
+  with pytest.raises(ValueError, match='m.keras .*vars/1 is a link to another file'):
     loading.from_file(str(tmp_path / 'm.keras'), SPEC)
 
 
