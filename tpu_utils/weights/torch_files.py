@@ -11,7 +11,7 @@ import safetensors
 import safetensors.numpy
 
 from tpu_utils import files
-from tpu_utils.reading import reading
+from tpu_utils.reading import check_unpacked, reading
 from tpu_utils.weights import safe_pickle, torch_tensors
 
 _SUFFIXES = ('.pth', '.pt', '.bin', '.tar', '.ckpt', '.safetensors')
@@ -147,14 +147,24 @@ def _read_torch(path, use_ema):
     name = str(error).partition(' asks for ')[2].partition(',')[0]
     raise ValueError(
       f'{path} holds objects that run code when they are read ({name}); expected tensors and plain '
-      'containers. If you trust the file, convert it: torch.save(model.state_dict(), path).'
+      'containers. If you trust the file, convert it with torch: torch.save(torch.load(path, '
+      'weights_only=False)["state_dict"], new_path), or .state_dict() of a whole model.'
     ) from error
   state_dict = _state_dict(path, content, use_ema)
+  arrays = {str(name): value for name, value in state_dict.items() if _is_array(value)}
+  with reading(path, 'a file of torch.save'):
+    size = sum(value.nbytes for value in arrays.values())
+    check_unpacked('its tensors', size, os.path.getsize(path))
   return {
-    str(name): value.read()
-    for name, value in state_dict.items()
-    if isinstance(value, torch_tensors.StoredTensor)
+    name: value if isinstance(value, np.ndarray) else value.read() for name, value in arrays.items()
   }
+
+
+def _is_array(value):
+  """Returns whether a value is a tensor, or an array of numbers that numpy wrote."""
+  if isinstance(value, np.ndarray):
+    return value.dtype.kind in 'biuf'
+  return isinstance(value, torch_tensors.StoredTensor)
 
 
 def _state_dict(path, content, use_ema):
@@ -167,7 +177,7 @@ def _state_dict(path, content, use_ema):
   for key in keys:
     if isinstance(content.get(key), dict):
       return content[key]
-  if any(isinstance(value, torch_tensors.StoredTensor) for value in content.values()):
+  if any(map(_is_array, content.values())):
     return content
   raise ValueError(
     f'{path} holds {", ".join(map(str, list(content)[:8]))}; expected a state dict, or one under '

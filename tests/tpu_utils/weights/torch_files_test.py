@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from tpu_utils.weights import torch_files
+from tpu_utils.weights import torch_files, torch_tensors
 
 TENSORS = {
   'layer.weight': np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -177,6 +177,15 @@ def test_damaged_file(tmp_path, torch, state_dict, content):
   with pytest.raises(ValueError, match='m.pth') as error:
     torch_files.read(path)
   assert '\n' not in str(error.value)
+
+
+def test_tensors_that_repeat_one_value_cannot_fill_the_memory(tmp_path, monkeypatch):
+  path = tmp_path / 'm.pth'
+  path.write_bytes(bytes(100))
+  view = torch_tensors.StoredTensor(str(path), 0, 1, '<f4', 0, (2**22,), (0,))
+  monkeypatch.setattr(torch_tensors, 'load', lambda _: {str(i): view for i in range(5)})
+  with pytest.raises(ValueError, match='m.pth .*its tensors would take 83,886,080 bytes of memory'):
+    torch_files.read(path)
 
 
 def test_other_contents(tmp_path, torch):
