@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpu_utils import checkpoints, weights
-from tpu_utils.image_jobs import script
+from tpu_utils.image_jobs import saved_model_ops, script
 from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.names import unknown_name
 from tpu_utils.reading import reading
@@ -161,6 +161,7 @@ def _read_keras_file(path):
 
 def _read_saved_model(path):
   """Returns (input shape, output shape, function) of the first signature that takes images."""
+  saved_model_ops.check(path)
   with reading(path, 'a SavedModel', foreign=True):
     loaded = tf.saved_model.load(path)
   others = []

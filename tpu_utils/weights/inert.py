@@ -1,8 +1,8 @@
 """Values of other libraries in pickles, read as plain values without the libraries' code.
 
-Training programs save their options and results with the weights: numpy's numbers and arrays, paths,
-devices, dtypes. Each name that a pickle may use for them stands for a function or class here. A
-pickle can call these and cannot change them (BUILD), as later files would then be misread.
+Training programs save their options and results with the weights: numbers and arrays of numpy,
+paths, devices, dtypes. Each name that a pickle may use for them stands for a function or class
+here. A pickle can call these and cannot change them (BUILD), as later files would be misread.
 """
 import argparse
 import collections
