@@ -1,5 +1,6 @@
 """Classifiers from files of other programs, and models from checkpoints."""
 import io
+import json
 import zipfile
 
 import h5py
@@ -70,6 +71,23 @@ def test_a_keras_file_with_links_to_other_files_is_refused(tmp_path):
     for name, content in contents.items():
       archive.writestr(name, content)
   with pytest.raises(ValueError, match='m.keras .*vars/1 is a link to another file'):
+    loading.from_file(str(tmp_path / 'm.keras'), SPEC)
+
+
+@pytest.mark.parametrize(
+  'preprocessing, message',
+  [
+    ([1], 'expected an object'),
+    ({'mean_rgb': 'abc'}, "mean_rgb in export.json is 'abc'; expected 3 numbers"),
+    ({'stddev_rgb': [1, 2]}, 'stddev_rgb in export.json is .1, 2.; expected 3 numbers'),
+    ({'image_size': 1.5}, 'export.json: image_size=1.5 must be a positive whole number'),
+    ({'crop': ['whole']}, 'export.json: .*'),
+  ],
+)
+def test_preprocessing_that_is_none_is_refused(tmp_path, preprocessing, message):
+  model().save(tmp_path / 'm.keras')
+  (tmp_path / 'export.json').write_text(json.dumps({'preprocessing': preprocessing}))
+  with pytest.raises(ValueError, match=f'm.keras: .*{message}'):
     loading.from_file(str(tmp_path / 'm.keras'), SPEC)
 
 
