@@ -35,6 +35,44 @@ def test_safetensors_round_trip(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ['model.safetensors']
 
 
+def write_parts(folder):
+  """Writes TENSORS in two files with an index; returns the path of the index."""
+  places = {name: f'model-0000{1 + (name == "scalar")}-of-00002.safetensors' for name in TENSORS}
+  for part in set(places.values()):
+    torch_files.write(
+      folder / part, {name: TENSORS[name] for name in TENSORS if places[name] == part}
+    )
+  index = folder / 'model.safetensors.index.json'
+  index.write_text(json.dumps({'metadata': {'total_size': 36}, 'weight_map': places}))
+  return index
+
+
+def test_tensors_in_several_files(tmp_path):
+  index = write_parts(tmp_path)
+  for path in (index, tmp_path):
+    assert torch_files.matches(str(path))
+    check(torch_files.read(path))
+
+
+def test_damaged_sets_of_files(tmp_path):
+  index = write_parts(tmp_path)
+  second = tmp_path / 'model-00002-of-00002.safetensors'
+  torch_files.write(second, {'other': np.ones(2)})
+  with pytest.raises(ValueError, match='00002-of-00002.safetensors lacks scalar, which .*index'):
+    torch_files.read(tmp_path)
+  second.unlink()
+  with pytest.raises(FileNotFoundError, match='00002-of-00002.safetensors: no such file, and .*i'):
+    torch_files.read(tmp_path)
+  for content in ('[', '[' * 100_000, '[]', '{"weight_map": {"a": 3}}'):
+    index.write_text(content)
+    with pytest.raises(ValueError, match='index.json.* index of weights'):
+      torch_files.read(tmp_path)
+  for part in ('../x.safetensors', '/x.bin', 'x.txt', ''):
+    index.write_text(json.dumps({'weight_map': {'a': part}}))
+    with pytest.raises(ValueError, match='expected names of files beside it'):
+      torch_files.read(tmp_path)
+
+
 def safetensors_file(path, dtype, shape, data):
   header = {'x': {'dtype': dtype, 'shape': shape, 'data_offsets': [0, len(data)]}}
   text = json.dumps(header).encode()
