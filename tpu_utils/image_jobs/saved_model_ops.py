@@ -81,7 +81,9 @@ def _reachable(
   graph: dict[str, Any], functions: dict[str, Any], outputs: Iterable[str], called: list[str]
 ) -> Iterator[Any]:
   """Yields the nodes that run for some outputs of the graph and for some functions."""
-  nodes, seen, calls = list(outputs), set(), list(called)
+  nodes, calls = list(outputs), list(called)
+  seen: set[str] = set()
+  entered: set[str] = set()
   while nodes or calls:
     if nodes:
       name = nodes.pop().lstrip('^').partition(':')[0]
@@ -90,8 +92,8 @@ def _reachable(
       nodes += [text for node in found for text in node.input]
     else:
       function = calls.pop()
-      found = list(functions.get(function, ())) if ('function', function) not in seen else []
-      seen.add(('function', function))
+      found = list(functions.get(function, ())) if function not in entered else []
+      entered.add(function)
     for node in found:
       yield node
       calls += [node.op, *(f.name for attr in node.attr.values() for f in _functions(attr))]

@@ -41,6 +41,7 @@ class Function:
   """
 
   __slots__ = ('_function',)
+  _function: Callable[..., Any]
 
   def __init__(self, function: Callable[..., Any]):
     object.__setattr__(self, '_function', function)
