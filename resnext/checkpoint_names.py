@@ -70,6 +70,19 @@ def torch_rules(model: keras.Model, names: Collection[str]) -> dict[str, Rule]:
   return _rules(model, torch_name)
 
 
+def check(model: keras.Model, path: str, names: Collection[str]) -> None:
+  """Refuses files of the library transformers, whose networks have other names.
+
+  Raises:
+    ValueError: the file is one.
+  """
+  if any('.embedder.embedder.' in f'.{name}' for name in names):
+    raise ValueError(
+      f"{path} is transformers' own ResNet, whose names are not read; nothing was loaded. Take "
+      f"timm's or torchvision's weights of {model.name}."
+    )
+
+
 def torch_state_dict(model: keras.Model) -> dict[str, np.ndarray]:
   """Returns {torchvision's name: array} of all variables, with paths merged as in form (c)."""
   parts = collections.defaultdict(list)
@@ -202,7 +215,10 @@ _FIRST_BLOCK = _positions('3.1', '3.2', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3',
 _UNACTIVATED_BLOCK = _positions('1.1', '1.2', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3')
 
 NAME_MAP = NameMap(
-  sources={'torch': Source(torch_rules), 't7': Source(t7_rules, prepare=merge_lua_paths)},
+  sources={
+    'torch': Source(torch_rules, check=check),
+    't7': Source(t7_rules, prepare=merge_lua_paths),
+  },
   classifier=CLASSIFIER,
   classifier_names=classifier_names,
   torch_state_dict=torch_state_dict,

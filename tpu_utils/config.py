@@ -131,7 +131,7 @@ class DataConfig(Checked):
   tf_data_service: str = setting(
     None,
     'Let a tf.data service prepare the training images: grpc://host:port of its dispatcher (see '
-    'tpu_utils/images/data_service.py), or `local` to try it in this process.',
+    'tpu_utils/images/data_service.py), or `local` to try one worker in this process.',
     type=str,
   )
   num_parallel_calls: int = setting(

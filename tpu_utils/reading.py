@@ -10,6 +10,10 @@ from collections.abc import Iterator
 from tpu_utils.errors import first_line
 
 _MAX_REASON = 200
+# Contents may take this many bytes, or this many times their stored size if that is more. Weights
+# hardly compress; only a file that is made to exhaust memory exceeds both.
+_ALWAYS_BYTES = 64 * 2**20
+_MAX_RATIO = 20
 
 # Errors that damaged contents cause in code that parses them: senseless numbers, undecodable text,
 # truncated data. RuntimeError covers endless nesting, encryption and unknown compression methods.
@@ -46,6 +50,24 @@ def reading(path: str | os.PathLike[str], kind: str, foreign: bool = False) -> I
       f'{path} cannot be read as {kind} ({_reason(error)}); it is damaged, cut off or of another '
       'kind. Copy it again.'
     ) from error
+
+
+def check_unpacked(what: str, size: int, stored: int) -> None:
+  """Refuses contents that would take far more memory than their file takes on disk.
+
+  Args:
+    what: the contents, for the message.
+    size: bytes that they take in memory.
+    stored: bytes that they take in the file.
+
+  Raises:
+    ValueError: `size` exceeds 64 MiB and 20 times `stored`.
+  """
+  if size > max(_ALWAYS_BYTES, _MAX_RATIO * stored):
+    raise ValueError(
+      f'{what} would take {size:,} bytes of memory from {stored:,} in the file; expected at most '
+      f'{_MAX_RATIO} times as many, as files of weights need'
+    )
 
 
 def _is_named(error, path):

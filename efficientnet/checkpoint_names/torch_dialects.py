@@ -62,6 +62,7 @@ _TIMM = {
 }  # fmt: skip
 # Prefixes of names that only one dialect has.
 _SIGNS = {'lukemelas': ('_conv_stem', '_blocks.', '_fc.'), 'torchvision': ('features.',)}
+_TRANSFORMERS = '.embeddings.convolution.'  # In names of the library transformers alone.
 _HUGGING_FACE = ('model.safetensors', 'pytorch_model.bin')
 # torchvision's largest networks have its padding and TensorFlow's epsilon.
 _TORCHVISION_LARGE = ('efficientnet-b5', 'efficientnet-b6', 'efficientnet-b7')
@@ -109,6 +110,11 @@ def check(model: keras.Model, path: str, names: Collection[str]) -> None:
   Raises:
     ValueError: the file's network has another padding or epsilon.
   """
+  if any(_TRANSFORMERS in f'.{name}' for name in names):
+    raise ValueError(
+      f"{path} is transformers' own EfficientNet, whose names are not read; nothing was loaded. "
+      f"Take timm's or torchvision's weights of {model.name}, or the official checkpoint."
+    )
   program, padding, epsilon = _program(path, names, model.name)
   if program is None:
     return

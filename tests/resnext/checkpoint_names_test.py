@@ -26,6 +26,13 @@ def state_dict(file):
   }
 
 
+def test_the_library_transformers_is_named(tmp_path):
+  path = tmp_path / 'model.safetensors'
+  torch_files.write(path, {'resnet.embedder.embedder.convolution.weight': np.ones((64, 3, 7, 7))})
+  with pytest.raises(ValueError, match="is transformers' own ResNet.* Take timm's or torch"):
+    weights.load(resnext.build_model('resnet-50', image_size=32), path)
+
+
 PEERS = [
   ('tv_resnext50_32x4d', 'resnext-50-32x4d', {}),
   ('tv_resnet50', 'resnet-50', {}),

@@ -4,7 +4,7 @@ import zlib
 
 import pytest
 
-from tpu_utils.reading import reading
+from tpu_utils.reading import check_unpacked, reading
 
 
 def raised(error, **settings):
@@ -54,3 +54,12 @@ def test_the_reason_is_one_short_printable_line():
   text = str(raised(ValueError('\n\x00first\x1b line\nsecond' + 'x' * 999)))
   assert '(?first? line)' in text and 'second' not in text
   assert len(str(raised(ValueError('x' * 9999)))) < 400
+
+
+def test_contents_that_exceed_both_bounds_are_refused():
+  check_unpacked('x', 64 * 2**20, 1)
+  check_unpacked('x', 20 * 2**24, 2**24)
+  with pytest.raises(ValueError, match='x would take 67,108,865 bytes of memory from 1 in'):
+    check_unpacked('x', 64 * 2**20 + 1, 1)
+  with pytest.raises(ValueError, match='at most 20 times'):
+    check_unpacked('x', 20 * 2**24 + 1, 2**24)

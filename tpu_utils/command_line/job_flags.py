@@ -35,7 +35,7 @@ def of_checkpoint(path: str) -> dict[str, Any] | None:
 def _flags(path, content):
   try:
     return dict(json.loads(content)['starts'][-1]['flags'])
-  except (ValueError, KeyError, IndexError, TypeError):
+  except (ValueError, KeyError, IndexError, TypeError, RecursionError):
     raise ValueError(
       f'{path}: expected the record of a job, found something else; use a copy of the checkpoint '
       'without this file, and give the flags of the model.'

@@ -30,7 +30,8 @@ class EvalConfig(settings.Checked):
   ckpt_dir: str = setting(
     None,
     'The checkpoint: --model_dir of a job (its best one, with the settings of the job); a folder, '
-    'prefix or file of any program that tpu_utils.weights reads; a SavedModel or .keras file; or '
+    'prefix or file of any program that tpu_utils.weights reads; a SavedModel or .keras file (a '
+    'SavedModel runs its own ops; one with ops on files or the network is refused); or '
     '`pretrained`: ImageNet weights from a package, the default of models that have such.',
     type=str,
   )

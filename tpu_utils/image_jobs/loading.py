@@ -16,10 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 from tpu_utils import checkpoints, weights
-from tpu_utils.image_jobs import script
+from tpu_utils.errors import first_line
+from tpu_utils.image_jobs import saved_model_ops, script
 from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.names import unknown_name
 from tpu_utils.reading import reading
+from tpu_utils.weights import keras_files
 
 _SAVED_MODEL = 'saved_model.pb'
 _EXPORT_INFO = 'export.json'  # Written by `tpu_utils.export`.
@@ -120,7 +122,7 @@ def from_file(path: str, spec: PreprocessSpec) -> Classifier:
       f'{path} takes images of {images[1]} by {images[2]} pixels; only squares are prepared here.'
     )
   export_info = _read_export_info(path)
-  spec = dataclasses.replace(_exported_spec(export_info, spec), image_size=images[1])
+  spec = dataclasses.replace(_exported_spec(export_info, spec, path), image_size=images[1])
   if model is not None:
     return dataclasses.replace(from_model(model, spec), class_names=export_info.get('class_names'))
   return _classifier(function, outputs[1], spec, export_info.get('class_names'))
@@ -153,12 +155,14 @@ def _read_keras_file(path):
     raise FileNotFoundError(f'{path}: no such file.')
   if not zipfile.is_zipfile(path):  # Keras would report that there is no file.
     raise ValueError(f'{path} is not a complete .keras file; copy it again.')
+  keras_files.check(path)
   with reading(path, 'a .keras file', foreign=True):
     return keras.models.load_model(path, compile=False)
 
 
 def _read_saved_model(path):
   """Returns (input shape, output shape, function) of the first signature that takes images."""
+  saved_model_ops.check(path)
   with reading(path, 'a SavedModel', foreign=True):
     loaded = tf.saved_model.load(path)
   others = []
@@ -201,12 +205,20 @@ def _read_export_info(path) -> Mapping[str, Any]:
   return content if isinstance(content, dict) else {}
 
 
-def _exported_spec(export_info, spec):
+def _exported_spec(export_info, spec, path):
   preprocessing = export_info.get('preprocessing', {})
   if not isinstance(preprocessing, dict):
     raise ValueError(
-      f'The preprocessing in {_EXPORT_INFO} is {preprocessing!r:.80}; expected an object.'
+      f'{path}: the preprocessing in {_EXPORT_INFO} is {preprocessing!r:.80}; expected an object.'
     )
   fields = {field.name for field in dataclasses.fields(PreprocessSpec)}
   own = {name: value for name, value in preprocessing.items() if name in fields}
-  return dataclasses.replace(spec, **own)
+  for name in ('mean_rgb', 'stddev_rgb'):
+    color = own.get(name, spec.mean_rgb)
+    numbers = isinstance(color, list | tuple) and all(type(x) in (int, float) for x in color)
+    if not numbers or len(color) != 3:
+      raise ValueError(f'{path}: {name} in {_EXPORT_INFO} is {color!r:.80}; expected 3 numbers.')
+  try:
+    return dataclasses.replace(spec, **own)
+  except (ValueError, TypeError) as error:  # TypeError: a list in the place of a name.
+    raise ValueError(f'{path}: {_EXPORT_INFO}: {first_line(error)}') from error

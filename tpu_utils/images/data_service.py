@@ -10,10 +10,10 @@ r"""Starts the dispatcher or a worker of a tf.data service, which prepares image
       Trains on the images that the workers prepare. Their order depends on the number of workers:
       a stopped job resumes exactly if there are as many workers as before.
 
-Anyone who can reach these ports can read the data: keep them inside a trusted network.
+These ports have no passwords, and are open on all networks of the machine. Whoever reaches one can
+run anything as this user, and read and write this user's files: keep them in a trusted network.
 """
 import dataclasses
-import socket
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -95,20 +95,6 @@ def start_worker(dispatcher: str, address: str) -> 'tf.data.experimental.service
   return _start(lambda: service.WorkerServer(config), '--address', address)
 
 
-def start_local() -> tuple[str, list]:
-  """Starts a dispatcher and one worker in this process, for trials.
-
-  Returns:
-    ('grpc://host:port', servers): keep a reference to the servers while the service is needed.
-
-  Raises:
-    ValueError: a server cannot start.
-  """
-  port, worker = _free_port(), f'localhost:{_free_port()}'
-  servers = [start_dispatcher(port, [worker]), start_worker(f'localhost:{port}', worker)]
-  return f'grpc://localhost:{port}', servers
-
-
 def _start(make_server, flag, value):
   """Returns the started server; ValueError naming the flag if it cannot start."""
   import tensorflow as tf
@@ -124,12 +110,6 @@ def _split_address(flag, address):
   if not host or not port.isdigit():
     raise ValueError(f'{flag}={address} must be host:port.')
   return host, int(port)
-
-
-def _free_port():
-  with socket.socket() as s:
-    s.bind(('localhost', 0))
-    return s.getsockname()[1]
 
 
 def run(resolved: settings.Resolved) -> None:

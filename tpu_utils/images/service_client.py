@@ -16,8 +16,8 @@ from typing import Any
 import tensorflow as tf
 
 from tpu_utils.errors import one_line
-from tpu_utils.images import data_service
 
+_LOCAL = 'local'
 _SECONDS = 60  # Time limit for an answer of the service.
 _FOREVER = 2**62  # More batches than any job takes.
 
@@ -29,18 +29,17 @@ class DataService:
 
   Args:
     address: 'grpc://host:port' of a dispatcher that was started with the addresses of its workers
-      (`python -m tpu_utils.images.data_service`); 'local' starts a dispatcher and one worker in
-      this process.
+      (`python -m tpu_utils.images.data_service`); 'local' prepares the same batches as a service
+      of one worker in this process, without servers: TensorFlow's listen on all networks of the
+      machine and run whatever they are sent.
 
   Raises:
-    ValueError: the address is malformed, or the local service cannot start.
+    ValueError: the address is malformed.
   """
 
   def __init__(self, address: str):
-    self._servers: list = []
-    if address == 'local':
-      address, self._servers = data_service.start_local()
-    if not address.startswith('grpc://') or not address.rpartition(':')[2].isdigit():
+    well_formed = address.startswith('grpc://') and address.rpartition(':')[2].isdigit()
+    if not (well_formed or address == _LOCAL):
       raise ValueError(f'--tf_data_service={address} must be grpc://host:port, or `local`.')
     self.address = address
 
@@ -95,6 +94,8 @@ class DataService:
       ValueError: no dispatcher or worker answers, or the dispatcher was started without the
         addresses of its workers.
     """
+    if self.address == _LOCAL:
+      return 1
     self._connect()
     numbers = tf.data.Dataset.range(_FOREVER)
     # With n workers each gets every n-th number, so the first two differ by n.
@@ -126,6 +127,8 @@ class DataService:
 
   def _run_on(self, worker, dataset):
     """Returns a dataset that one worker computes; the other workers contribute nothing."""
+    if self.address == _LOCAL:
+      return dataset
     # Each worker's first number is its own index; only the given worker passes the filter.
     mine = _sharded(tf.data.Dataset.range(_FOREVER)).take(1).filter(lambda number: number == worker)
     return self._distribute(mine.flat_map(lambda _: dataset))

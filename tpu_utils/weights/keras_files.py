@@ -4,6 +4,7 @@ Only arrays are read: no layer is built from a file and no code in it is run. So
 Keras 3, src/saving/saving_lib.py (the first two) and src/legacy/saving/legacy_h5_format.py.
 """
 import io
+import math
 import mmap
 import os
 import struct
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 import h5py
 import numpy as np
 
-from tpu_utils.reading import reading
+from tpu_utils.reading import check_unpacked, reading
 
 _SUFFIXES = ('.h5', '.hdf5', '.keras')
 _IN_ARCHIVE = 'model.weights.h5'
@@ -59,12 +60,24 @@ def read(path: str | os.PathLike[str], use_ema: bool = True) -> Mapping[str, np.
     raise FileNotFoundError(f'{path}: no such file.')
   # For damage, h5py raises the exceptions of Python's containers, too, hence `foreign`.
   with reading(path, 'a Keras file', foreign=True), h5py.File(_open(path), 'r') as file:
+    _check_contents(file)
     variables = _variables(path, file)
   if not variables:
     raise ValueError(
       f'{path} holds no layers with variables; expected the weights of a Keras model.'
     )
   return variables
+
+
+def check(path: str | os.PathLike[str]) -> None:
+  """Checks a file before Keras' own loader reads it.
+
+  Raises:
+    ValueError: values stand in other files or would exhaust memory, or the file is damaged.
+  """
+  path = os.fspath(path)
+  with reading(path, 'a Keras file', foreign=True), h5py.File(_open(path), 'r') as file:
+    _check_contents(file)
 
 
 def _open(path):
@@ -80,6 +93,7 @@ def _open(path):
       raise ValueError(
         f'{entry.compress_size} bytes cannot hold the {entry.file_size} of {_IN_ARCHIVE}'
       )
+    check_unpacked(_IN_ARCHIVE, entry.file_size, entry.compress_size)
     data = archive.read(entry)
   _check_heaps(data)
   return io.BytesIO(data)
@@ -109,17 +123,61 @@ def _check_heaps(data):
     begin = data.find(_HEAP, begin + 1)
 
 
+def _check_contents(file):
+  """Refuses links to other files, values in them, and more values than the file can hold.
+
+  HDF5 would follow them to any file that this process can read.
+  """
+  total = total_stored = 0
+  for item in _items(file):
+    if not isinstance(item, h5py.Dataset):
+      continue
+    if item.external or item.is_virtual:
+      raise ValueError(f'the values of {item.name} stand in other files')
+    stored = item.id.get_storage_size()
+    if item.nbytes > _MAX_RATIO * stored + _SMALL:
+      raise ValueError(f'{stored} bytes cannot hold {item.name}, which is {list(item.shape)}')
+    # HDF5 unpacks whole chunks, which may exceed an extensible array.
+    total += max(item.nbytes, math.prod(item.chunks or (0,)) * item.dtype.itemsize)
+    total_stored += stored
+  check_unpacked('all its arrays', total, total_stored)
+
+
+def _items(file):
+  """Yields the groups and datasets of a file, each once; refuses links to other files."""
+  groups, seen = [file], set()
+  while groups:
+    group = groups.pop()
+    for name in group:
+      link = group.get(name, getlink=True)
+      if isinstance(link, h5py.ExternalLink):
+        raise ValueError(f'{group.name}/{name} is a link to another file, {link.filename}')
+      if isinstance(link, h5py.SoftLink):  # It leads to an item that a hard link holds, too.
+        continue
+      item = group[name]
+      address = h5py.h5o.get_info(item.id).addr
+      if address not in seen:
+        seen.add(address)
+        groups += [item] if isinstance(item, h5py.Group) else []
+        yield item
+
+
 def _variables(path, file):
   if 'layers' in file and 'layer_names' not in file.attrs:
-    return dict(_numbered(path, file['layers']))
-  return dict(_named(file.get('model_weights', file)))
+    arrays = dict(_numbered(path, file['layers']))
+  else:
+    arrays = dict(_named(file.get('model_weights', file)))
+  # Again, as several names may lead to one array.
+  size = sum(array.nbytes for array in arrays.values() if isinstance(array, h5py.Dataset))
+  check_unpacked('the arrays of its layers', size, os.path.getsize(path))
+  return {name: _array(array) for name, array in arrays.items()}
 
 
 def _numbered(path, layers):
   """Yields (name, array) of Keras 3's format: layers by kind and number, variables by number."""
-  for kind, layer in layers.items():
-    numbered = layer.get('vars')
-    if numbered is None or not len(numbered):
+  for kind, layer in _group(layers).items():
+    numbered = _group(layer).get('vars')
+    if numbered is None or not len(_group(numbered)):
       continue
     name = numbered.attrs.get('name')
     if name is None:
@@ -129,7 +187,7 @@ def _numbered(path, layers):
       )
     arrays = [numbered[str(number)] for number in range(len(numbered))]
     for variable, array in zip(_variable_names(kind, len(arrays)), arrays, strict=True):
-      yield f'{_text(name)}/{variable}', _array(array)
+      yield f'{_text(name)}/{variable}', array
 
 
 def _variable_names(kind, count):
@@ -145,22 +203,22 @@ def _variable_names(kind, count):
 def _named(layers):
   """Yields (name, array) of the older format: each layer lists the names of its variables."""
   for layer in layers.attrs.get('layer_names', ()):
-    group = layers[_text(layer)]
+    group = _group(_group(layers)[_text(layer)])
     for name in group.attrs.get('weight_names', ()):
       variable = _text(name).rpartition('/')[2].partition(':')[0]
       variable = 'kernel' if variable == 'depthwise_kernel' else variable
-      yield f'{_text(layer)}/{variable}', _array(group[_text(name)])
+      yield f'{_text(layer)}/{variable}', group[_text(name)]
+
+
+def _group(item):
+  if not isinstance(item, h5py.Group):
+    raise ValueError(f'{item.name} is an array; expected a group of layers or variables')
+  return item
 
 
 def _array(dataset):
-  """Returns the values of a dataset; refuses values in other files and impossible sizes."""
   if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in 'biuf':
     raise ValueError(f'{dataset.name} holds no numbers')
-  if dataset.external or dataset.is_virtual:
-    raise ValueError(f'the values of {dataset.name} stand in other files')
-  stored = dataset.id.get_storage_size()
-  if dataset.nbytes > _MAX_RATIO * stored + _SMALL:
-    raise ValueError(f'{stored} bytes cannot hold {dataset.name}, which is {list(dataset.shape)}')
   return np.asarray(dataset)
 
 

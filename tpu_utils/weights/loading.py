@@ -9,6 +9,7 @@ and a model's `NameMap` has the names of its variables in the files of each prog
 """
 from __future__ import annotations
 
+import collections
 import dataclasses
 import importlib
 import os
@@ -30,6 +31,7 @@ READERS = {
   'torch': 'tpu_utils.weights.torch_files',
   't7': 'tpu_utils.weights.t7',
 }
+_MAX_PREFIX = 3  # Greatest number of parts in a prefix, such as 'student.model.backbone.'.
 # The formats of our own programs: files with our own variable paths fit any model.
 _OWN_FORMATS = ('checkpoint', 'keras')
 
@@ -83,6 +85,9 @@ def load(
   content = reader.read(path, use_ema=use_ema and name_map.moving_averages)
   names = name_map.sources.get(source)
   tensors = _weights_in(content, names)
+  if names and formats[source] == 'torch':
+    tensors, beside = _without_prefix(model, names, tensors, path)
+    allow_unused = (*allow_unused, *beside)
   if names and names.check:
     names.check(model, path, list(tensors))
   report = assign(
@@ -138,6 +143,41 @@ def _weights_in(content, names):
   if any(name.endswith(buffers) for name in content):
     content = {name: content[name] for name in content if not name.endswith(buffers)}
   return names.prepare(content) if names and names.prepare else content
+
+
+def _without_prefix(model, names, tensors, path):
+  """Returns (tensors without a prefix before the network's names, names of the other tensors).
+
+  Training programs save networks as parts of others, with losses and second networks beside them.
+  The names of the other tensors are returned only if the whole model has been found.
+  """
+
+  def fit(prefix):
+    found = [name.removeprefix(prefix) for name in tensors if name.startswith(prefix)]
+    return sum(rule.name in set(found) for rule in names.rules(model, found).values())
+
+  counts = collections.Counter(
+    ''.join(f'{part}.' for part in parts[:depth])
+    for parts in (name.split('.') for name in tensors)
+    for depth in range(1, min(len(parts), _MAX_PREFIX + 1))
+  )
+  candidates = [prefix for prefix, count in counts.items() if 2 * count >= len(model.weights)]
+  fits = {prefix: fit(prefix) for prefix in ('', *candidates)}
+  best = max(fits.values())
+  if fits[''] == best:
+    return tensors, ()
+  prefixes = [prefix for prefix in candidates if fits[prefix] == best]
+  if len(prefixes) > 1:
+    raise ValueError(
+      f'{path} holds several networks that fit {model.name}, under {", ".join(prefixes)}; nothing '
+      'was loaded. Save one of them without its prefix.'
+    )
+  (prefix,) = prefixes
+  beside = tuple(name for name in tensors if not name.startswith(prefix))
+  renamed = {name.removeprefix(prefix): value for name, value in tensors.items()}
+  if len(renamed) < len(tensors):  # The same name with and without the prefix.
+    return tensors, ()
+  return renamed, beside if best == len(model.weights) else ()
 
 
 def _rules(model, source, names, tensors, path):

@@ -3,6 +3,7 @@
 No code in a file is run: `torch_tensors` builds only tensors and plain containers. Reading torch's
 own format needs no torch; writing it does.
 """
+import json
 import os
 from collections.abc import Mapping
 
@@ -11,7 +12,7 @@ import safetensors
 import safetensors.numpy
 
 from tpu_utils import files
-from tpu_utils.reading import reading
+from tpu_utils.reading import check_unpacked, reading
 from tpu_utils.weights import safe_pickle, torch_tensors
 
 _SUFFIXES = ('.pth', '.pt', '.bin', '.tar', '.ckpt', '.safetensors')
@@ -29,18 +30,24 @@ _WRAPPERS = ('module.', '_orig_mod.', 'model.')
 _COUNTERS = ('.num_batches_tracked', 'n_averaged')
 # Names of the file of weights in Hugging Face's and OSCAR's folders.
 _IN_FOLDERS = ('model.safetensors', 'pytorch_model.bin')
+# Large models are stored in several files, with an index: {"weight_map": {name: file}}.
+_INDEX = '.index.json'
 
 
 def matches(path: str) -> bool:
   """Returns whether `path` has a suffix of torch's files, or is a folder with one of them."""
   path = _file(path)
-  return path.endswith(_SUFFIXES) and os.path.isfile(path)
+  return path.endswith((*_SUFFIXES, *_indices())) and os.path.isfile(path)
 
 
 def _file(path):
   """Returns the file of weights in a folder, or `path` itself."""
-  candidates = [os.path.join(path, name) for name in _IN_FOLDERS]
+  candidates = [os.path.join(path, name) for name in (*_IN_FOLDERS, *_indices())]
   return next((file for file in candidates if os.path.isfile(file)), path)
+
+
+def _indices():
+  return tuple(name + _INDEX for name in _IN_FOLDERS)
 
 
 def read(path: str | os.PathLike[str], use_ema: bool = True) -> Mapping[str, np.ndarray]:
@@ -50,7 +57,8 @@ def read(path: str | os.PathLike[str], use_ema: bool = True) -> Mapping[str, np.
   wrapper adds to all names (`module.`) are removed, and counters (`num_batches_tracked`) left out.
 
   Args:
-    path: the file, or a folder with `model.safetensors` or `pytorch_model.bin`.
+    path: the file, or a folder with `model.safetensors` or `pytorch_model.bin`; or their index,
+      `model.safetensors.index.json`, if the tensors are in several files, or its folder.
     use_ema: whether to prefer moving averages to the raw weights in a training checkpoint.
 
   Returns:
@@ -64,11 +72,37 @@ def read(path: str | os.PathLike[str], use_ema: bool = True) -> Mapping[str, np.
   file = _file(os.fspath(path))
   if not os.path.isfile(file):
     raise FileNotFoundError(f'{file}: no such file.')
-  tensors = _read_safetensors(file) if file.endswith(_SAFETENSORS) else _read_torch(file, use_ema)
+  tensors = _read_parts(file, use_ema) if file.endswith(_INDEX) else _read_file(file, use_ema)
   tensors = {name: value for name, value in tensors.items() if not name.endswith(_COUNTERS)}
   if not tensors:
     raise ValueError(f'{file} holds no tensors; expected a state dict, {{name: tensor}}.')
   return _unwrapped(tensors)
+
+
+def _read_file(path, use_ema):
+  return _read_safetensors(path) if path.endswith(_SAFETENSORS) else _read_torch(path, use_ema)
+
+
+def _read_parts(path, use_ema):
+  """Reads the tensors of all files that an index lists."""
+  with reading(path, 'an index of weights'), open(path, encoding='utf-8') as file:
+    content = json.load(file)
+  places = content.get('weight_map') if isinstance(content, dict) else None
+  if not isinstance(places, dict) or not all(isinstance(part, str) for part in places.values()):
+    raise ValueError(f'{path}: expected an index of weights, {{"weight_map": {{name: file}}}}.')
+  tensors = {}
+  for part in dict.fromkeys(places.values()):
+    file_name = os.path.join(os.path.dirname(path), part)
+    if os.path.basename(part) != part or not part.endswith(_SUFFIXES):
+      raise ValueError(f'{path} lists {part!r:.80}; expected names of files beside it.')
+    if not os.path.isfile(file_name):
+      raise FileNotFoundError(f'{file_name}: no such file, and {path} lists it; copy it, too.')
+    found = _read_file(file_name, use_ema)
+    absent = [name for name in places if places[name] == part and name not in found]
+    if absent:
+      raise ValueError(f'{file_name} lacks {absent[0]}, which {path} lists; copy both again.')
+    tensors |= {name: found[name] for name in places if places[name] == part}
+  return tensors
 
 
 def _unwrapped(tensors):
@@ -147,14 +181,24 @@ def _read_torch(path, use_ema):
     name = str(error).partition(' asks for ')[2].partition(',')[0]
     raise ValueError(
       f'{path} holds objects that run code when they are read ({name}); expected tensors and plain '
-      'containers. If you trust the file, convert it: torch.save(model.state_dict(), path).'
+      'containers. If you trust the file, convert it with torch: torch.save(torch.load(path, '
+      'weights_only=False)["state_dict"], new_path), or .state_dict() of a whole model.'
     ) from error
   state_dict = _state_dict(path, content, use_ema)
+  arrays = {str(name): value for name, value in state_dict.items() if _is_array(value)}
+  with reading(path, 'a file of torch.save'):
+    size = sum(value.nbytes for value in arrays.values())
+    check_unpacked('its tensors', size, os.path.getsize(path))
   return {
-    str(name): value.read()
-    for name, value in state_dict.items()
-    if isinstance(value, torch_tensors.StoredTensor)
+    name: value if isinstance(value, np.ndarray) else value.read() for name, value in arrays.items()
   }
+
+
+def _is_array(value):
+  """Returns whether a value is a tensor, or an array of numbers that numpy wrote."""
+  if isinstance(value, np.ndarray):
+    return value.dtype.kind in 'biuf'
+  return isinstance(value, torch_tensors.StoredTensor)
 
 
 def _state_dict(path, content, use_ema):
@@ -167,7 +211,7 @@ def _state_dict(path, content, use_ema):
   for key in keys:
     if isinstance(content.get(key), dict):
       return content[key]
-  if any(isinstance(value, torch_tensors.StoredTensor) for value in content.values()):
+  if any(map(_is_array, content.values())):
     return content
   raise ValueError(
     f'{path} holds {", ".join(map(str, list(content)[:8]))}; expected a state dict, or one under '

@@ -8,7 +8,6 @@ pickles (magic number, protocol 1001, properties of the machine, the object, the
 storages) and then, in the order of the keys, the number of elements (int64) and the raw values of
 each storage. In the object's pickle a storage is a persistent id, ('storage', type, key, ...).
 """
-import argparse
 import collections
 import dataclasses
 import io
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from tpu_utils.reading import reading
-from tpu_utils.weights import safe_pickle
+from tpu_utils.weights import inert, safe_pickle
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {
@@ -59,6 +58,11 @@ class StoredTensor:
   shape: tuple
   strides: tuple
 
+  @property
+  def nbytes(self) -> int:
+    """Bytes that the values take in memory."""
+    return math.prod(self.shape) * (4 if self.dtype == _BFLOAT16 else np.dtype(self.dtype).itemsize)
+
   def read(self) -> np.ndarray:
     """Reads the values, an array of `shape`.
 
@@ -71,7 +75,8 @@ class StoredTensor:
       return (bits.astype(np.uint32) << 16).view(np.float32)
     dtype = np.dtype(self.dtype)
     if 0 in self.shape:
-      return np.zeros(self.shape, dtype)
+      with reading(self.path, 'a file of torch.save'):
+        return np.zeros(self.shape, dtype)
     span = sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True)) + 1
     count = math.prod(self.shape)
     if self.skip + span > self.elements or count > max(self.elements, _MAX_REPEATED):
@@ -106,9 +111,12 @@ class _Tensor:
   strides: tuple
 
 
+@dataclasses.dataclass(frozen=True)
 class _StorageType:
-  def __init__(self, name):
-    self.name = name
+  name: str
+
+  def __setstate__(self, state):
+    raise TypeError(f'a pickle changes {self.name}')
 
 
 def _rebuild_tensor(storage, skip, shape, strides, *unused):
@@ -128,12 +136,11 @@ def _rebuild_parameter(tensor, *unused):
 
 
 _ADMITTED = {
-  ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
-  ('torch._utils', '_rebuild_tensor'): _rebuild_tensor,
-  ('torch._utils', '_rebuild_parameter'): _rebuild_parameter,
+  **inert.ADMITTED,
+  ('torch._utils', '_rebuild_tensor_v2'): inert.Function(_rebuild_tensor),
+  ('torch._utils', '_rebuild_tensor'): inert.Function(_rebuild_tensor),
+  ('torch._utils', '_rebuild_parameter'): inert.Function(_rebuild_parameter),
   ('torch', 'Size'): tuple,
-  # Programs save their options with the weights; a namespace is as harmless as a dictionary.
-  ('argparse', 'Namespace'): argparse.Namespace,
   **{('torch', name): _StorageType(name) for name in _DTYPES},
 }
 
@@ -250,8 +257,12 @@ def _load_old(path):
   return value, offsets
 
 
-def _place(value, path, offsets):
-  """Replaces each `_Tensor` in `value` by a `StoredTensor` of the file."""
+def _place(value, path, offsets, placed=None):
+  """Replaces each `_Tensor` in `value` by a `StoredTensor` of the file.
+
+  `placed` has {id: result} of the containers, as thousands of places can hold the same one.
+  """
+  placed = {} if placed is None else placed
   if isinstance(value, _Tensor):
     storage = value.storage
     if storage.key not in offsets:
@@ -265,10 +276,15 @@ def _place(value, path, offsets):
       value.shape,
       value.strides,
     )
-  if isinstance(value, dict):
-    placed = collections.OrderedDict() if isinstance(value, collections.OrderedDict) else {}
-    placed.update((key, _place(item, path, offsets)) for key, item in value.items())
-    return placed
-  if isinstance(value, list | tuple):
-    return type(value)(_place(item, path, offsets) for item in value)
-  return value
+  if isinstance(value, inert.Array):
+    return value.value
+  if not isinstance(value, dict | list | tuple):
+    return value
+  if id(value) not in placed:
+    if isinstance(value, dict):
+      result = collections.OrderedDict() if isinstance(value, collections.OrderedDict) else {}
+      result.update((key, _place(item, path, offsets, placed)) for key, item in value.items())
+    else:
+      result = type(value)(_place(item, path, offsets, placed) for item in value)
+    placed[id(value)] = result
+  return placed[id(value)]

@@ -89,6 +89,15 @@ def test_padding_of_another_kind_is_refused(tmp_path):
     )
 
 
+def test_the_library_transformers_is_named(tmp_path):
+  """Also in a folder that is called like timm's networks."""
+  (tmp_path / 'efficientnet_b0').mkdir()
+  path = tmp_path / 'efficientnet_b0' / 'model.safetensors'
+  torch_files.write(path, {'efficientnet.embeddings.convolution.weight': np.ones((32, 3, 3, 3))})
+  with pytest.raises(ValueError, match="is transformers' own EfficientNet.* Take timm's or"):
+    efficientnet.build_model('efficientnet-lite0', image_size=32, weights=path.parent)
+
+
 @pytest.mark.parametrize(('name', 'epsilon'), [('b0', '1e-05'), ('b4', '1e-05'), ('b5', '0.001')])
 def test_torchvision_pads_symmetrically(tmp_path, name, epsilon):
   torch_files.write(tmp_path / 'm.safetensors', state_dict('torchvision_efficientnet_b0'))

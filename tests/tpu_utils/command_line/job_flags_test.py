@@ -23,6 +23,12 @@ def test_without_run_json_there_are_no_flags(tmp_path):
   assert job_flags.of_checkpoint(str(tmp_path / 'x' / 'model.ckpt')) is None
 
 
+def test_a_deeply_nested_run_json_is_an_error_of_one_line(tmp_path):
+  (tmp_path / 'run.json').write_text('[' * 100_000)
+  with pytest.raises(ValueError, match='run.json: expected the record of a job'):
+    job_flags.of_checkpoint(str(tmp_path))
+
+
 @pytest.mark.parametrize('content', [[], {}, {'starts': []}, {'starts': [{'flags': 3}]}])
 def test_a_damaged_run_json_is_an_error_of_one_line(tmp_path, content):
   write(tmp_path, content)

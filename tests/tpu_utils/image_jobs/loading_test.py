@@ -1,4 +1,9 @@
 """Classifiers from files of other programs, and models from checkpoints."""
+import io
+import json
+import zipfile
+
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -48,6 +53,41 @@ def test_a_network_without_images_is_refused(tmp_path):
 def test_a_damaged_keras_file_is_refused(tmp_path):
   (tmp_path / 'm.keras').write_bytes(b'cut off')
   with pytest.raises(ValueError, match='m.keras is not a complete .keras file'):
+    loading.from_file(str(tmp_path / 'm.keras'), SPEC)
+
+
+def test_a_keras_file_with_links_to_other_files_is_refused(tmp_path):
+  model().save(tmp_path / 'm.keras')
+  with zipfile.ZipFile(tmp_path / 'm.keras') as archive:
+    contents = {name: archive.read(name) for name in archive.namelist()}
+  weights = io.BytesIO(contents['model.weights.h5'])
+  with h5py.File(weights, 'r+') as file:
+    del file['layers/dense/vars/1']
+    file['layers/dense/vars/1'] = h5py.ExternalLink(tmp_path / 'secret.h5', 'values')
+  with h5py.File(tmp_path / 'secret.h5', 'w') as file:
+    file['values'] = np.ones(3, np.float32)
+  contents['model.weights.h5'] = weights.getvalue()
+  with zipfile.ZipFile(tmp_path / 'm.keras', 'w') as archive:
+    for name, content in contents.items():
+      archive.writestr(name, content)
+  with pytest.raises(ValueError, match='m.keras .*vars/1 is a link to another file'):
+    loading.from_file(str(tmp_path / 'm.keras'), SPEC)
+
+
+@pytest.mark.parametrize(
+  'preprocessing, message',
+  [
+    ([1], 'expected an object'),
+    ({'mean_rgb': 'abc'}, "mean_rgb in export.json is 'abc'; expected 3 numbers"),
+    ({'stddev_rgb': [1, 2]}, 'stddev_rgb in export.json is .1, 2.; expected 3 numbers'),
+    ({'image_size': 1.5}, 'export.json: image_size=1.5 must be a positive whole number'),
+    ({'crop': ['whole']}, 'export.json: .*'),
+  ],
+)
+def test_preprocessing_that_is_none_is_refused(tmp_path, preprocessing, message):
+  model().save(tmp_path / 'm.keras')
+  (tmp_path / 'export.json').write_text(json.dumps({'preprocessing': preprocessing}))
+  with pytest.raises(ValueError, match=f'm.keras: .*{message}'):
     loading.from_file(str(tmp_path / 'm.keras'), SPEC)
 
 

@@ -187,7 +187,9 @@ def test_a_worker_that_was_restarted_stops_the_job(folder, service):
   assert 'worker of the tf.data service was restarted' in str(images.explain(error.value))
 
 
-def test_local_is_a_service_of_one_worker(folder):
+def test_local_gives_the_batches_of_one_worker_and_opens_no_port(folder, monkeypatch):
+  for server in ('DispatchServer', 'WorkerServer'):
+    monkeypatch.delattr(tf.data.experimental.service, server)
   images = make_input(folder, 'local')
   assert images.service.num_workers() == 1
   assert_equal(take(images.train_dataset(), 12), take(make_input(folder, None).train_dataset(), 12))

@@ -98,6 +98,79 @@ def test_values_outside_the_file_are_refused(tmp_path):
   rejected('holds no numbers', data=[b'text'])
 
 
+def test_links_to_other_files_are_refused(tmp_path):
+  """Also in parts of the file that hold no weights, as Keras' loader would follow them."""
+  with h5py.File(tmp_path / 'secret.h5', 'w') as file:
+    file['values'] = np.ones(4)
+  path = tmp_path / 'm.weights.h5'
+  for place in ('layers/dense/vars/0', 'optimizer/vars/0'):
+    with h5py.File(path, 'w') as file:
+      file['layers/dense/vars/1'] = np.ones(4)
+      file['layers/dense/vars'].attrs['name'] = 'top'
+      file[place] = h5py.ExternalLink(tmp_path / 'secret.h5', 'values')
+    for read in (keras_files.read, keras_files.check):
+      with pytest.raises(ValueError, match=f'{place} is a link to another file, .*secret.h5'):
+        read(path)
+
+
+def test_virtual_arrays_are_refused(tmp_path):
+  with h5py.File(tmp_path / 'secret.h5', 'w') as file:
+    file['values'] = np.ones(4)
+  layout = h5py.VirtualLayout((4,), 'f8')
+  layout[:] = h5py.VirtualSource(tmp_path / 'secret.h5', 'values', (4,))
+  with h5py.File(tmp_path / 'm.weights.h5', 'w') as file:
+    file.create_virtual_dataset('layers/dense/vars/0', layout)
+    file['layers/dense/vars'].attrs['name'] = 'top'
+  with pytest.raises(ValueError, match='the values of .*vars/0 stand in other files'):
+    keras_files.read(tmp_path / 'm.weights.h5')
+
+
+def test_many_arrays_that_were_never_written_are_refused(tmp_path):
+  """Each takes under a megabyte, all of them over 64."""
+  with h5py.File(tmp_path / 'm.weights.h5', 'w') as file:
+    for number in range(70):
+      file.create_dataset(f'layers/dense/vars/{number}', (2**18,), 'f4', chunks=(1024,))
+    file['layers/dense/vars'].attrs['name'] = 'top'
+  with pytest.raises(ValueError, match='all its arrays would take 73,400,320 bytes of memory'):
+    keras_files.read(tmp_path / 'm.weights.h5')
+
+
+def test_many_names_of_one_array_are_refused(tmp_path):
+  with h5py.File(tmp_path / 'm.weights.h5', 'w') as file:
+    file['layers/dense/vars/0'] = np.zeros(2**17)
+    for number in range(1, 80):
+      file[f'layers/dense/vars/{number}'] = file['layers/dense/vars/0']
+    file['layers/dense/vars'].attrs['name'] = 'top'
+  with pytest.raises(ValueError, match='the arrays of its layers would take 83,886,080 bytes'):
+    keras_files.read(tmp_path / 'm.weights.h5')
+
+
+def test_a_chunk_larger_than_its_array_is_refused(tmp_path):
+  with h5py.File(tmp_path / 'm.weights.h5', 'w') as file:
+    file.create_dataset(
+      'layers/dense/vars/0', (4,), 'f8', maxshape=(None,), chunks=(2**24,), compression='gzip'
+    )[:] = 0
+    file['layers/dense/vars'].attrs['name'] = 'top'
+  with pytest.raises(ValueError, match='all its arrays would take 134,217,728 bytes of memory'):
+    keras_files.read(tmp_path / 'm.weights.h5')
+
+
+@pytest.mark.parametrize('place', ['layers', 'layers/dense', 'layers/dense/vars'])
+def test_an_array_in_the_place_of_a_group(tmp_path, place):
+  with h5py.File(tmp_path / 'm.weights.h5', 'w') as file:
+    file[place] = np.ones(4)
+  with pytest.raises(ValueError, match=f'm.weights.h5 .*/{place} is an array; expected a group'):
+    keras_files.read(tmp_path / 'm.weights.h5')
+
+
+def test_an_archive_that_unpacks_to_zeros_is_refused(tmp_path):
+  path = tmp_path / 'm.keras'
+  with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+    archive.writestr('model.weights.h5', bytes(70 * 2**20))
+  with pytest.raises(ValueError, match='model.weights.h5 would take 73,400,320 bytes of memory'):
+    keras_files.read(path)
+
+
 def test_an_archive_that_would_exhaust_memory_is_refused(tmp_path):
   path = tmp_path / 'm.keras'
   with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:

@@ -55,6 +55,30 @@ def test_a_file_of_another_network_is_refused(tmp_path, model):
     np.testing.assert_array_equal(then, now)
 
 
+@pytest.mark.parametrize('prefix', ['model.', 'student.model.'])
+def test_tensors_beside_the_network_are_left_out_and_named(tmp_path, model, prefix):
+  path = tmp_path / 'm.safetensors'
+  prefix += 'net.dense.'
+  tensors = {f'{prefix}kernel': np.full((3, 2), 7.0), f'{prefix}bias': np.full(2, 7.0)}
+  beside = {'criterion.pos_weight': np.ones(2), 'loss': np.ones(1)}
+  torch_files.write(path, tensors | beside)
+  report = weights.load(model, path)
+  assert sorted(report.unused) == ['criterion.pos_weight', 'loss'] and len(report.loaded) == 2
+  assert all((v.numpy() == 7).all() for v in model.weights)
+  del tensors[f'{prefix}bias']
+  torch_files.write(path, tensors | {'criterion.pos_weight': np.ones(2)})
+  with pytest.raises(ValueError, match='missing: net.dense.bias; 1 unexpected: criterion.pos'):
+    weights.load(model, path)
+
+
+def test_two_networks_that_fit_are_refused(tmp_path, model):
+  path = tmp_path / 'm.safetensors'
+  tensors = {'net.dense.kernel': np.ones((3, 2)), 'net.dense.bias': np.ones(2)}
+  torch_files.write(path, {f'{k}.{n}': v for k in ('g', 'd') for n, v in tensors.items()})
+  with pytest.raises(ValueError, match='several networks that fit toy-1, under [dg]., [dg].;'):
+    weights.load(model, path)
+
+
 def test_own_files_need_no_names(tmp_path, model):
   model.save(tmp_path / 'm.keras')
   before = model.get_weights()

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from tpu_utils.weights import torch_files
+from tpu_utils.weights import torch_files, torch_tensors
 
 TENSORS = {
   'layer.weight': np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -33,6 +33,44 @@ def test_safetensors_round_trip(tmp_path):
   assert torch_files.matches(str(path))
   check(torch_files.read(path), {**TENSORS, 'transposed': TENSORS['layer.weight'].T})
   assert [p.name for p in tmp_path.iterdir()] == ['model.safetensors']
+
+
+def write_parts(folder):
+  """Writes TENSORS in two files with an index; returns the path of the index."""
+  places = {name: f'model-0000{1 + (name == "scalar")}-of-00002.safetensors' for name in TENSORS}
+  for part in set(places.values()):
+    torch_files.write(
+      folder / part, {name: TENSORS[name] for name in TENSORS if places[name] == part}
+    )
+  index = folder / 'model.safetensors.index.json'
+  index.write_text(json.dumps({'metadata': {'total_size': 36}, 'weight_map': places}))
+  return index
+
+
+def test_tensors_in_several_files(tmp_path):
+  index = write_parts(tmp_path)
+  for path in (index, tmp_path):
+    assert torch_files.matches(str(path))
+    check(torch_files.read(path))
+
+
+def test_damaged_sets_of_files(tmp_path):
+  index = write_parts(tmp_path)
+  second = tmp_path / 'model-00002-of-00002.safetensors'
+  torch_files.write(second, {'other': np.ones(2)})
+  with pytest.raises(ValueError, match='00002-of-00002.safetensors lacks scalar, which .*index'):
+    torch_files.read(tmp_path)
+  second.unlink()
+  with pytest.raises(FileNotFoundError, match='00002-of-00002.safetensors: no such file, and .*i'):
+    torch_files.read(tmp_path)
+  for content in ('[', '[' * 100_000, '[]', '{"weight_map": {"a": 3}}'):
+    index.write_text(content)
+    with pytest.raises(ValueError, match='index.json.* index of weights'):
+      torch_files.read(tmp_path)
+  for part in ('../x.safetensors', '/x.bin', 'x.txt', ''):
+    index.write_text(json.dumps({'weight_map': {'a': part}}))
+    with pytest.raises(ValueError, match='expected names of files beside it'):
+      torch_files.read(tmp_path)
 
 
 def safetensors_file(path, dtype, shape, data):
@@ -177,6 +215,15 @@ def test_damaged_file(tmp_path, torch, state_dict, content):
   with pytest.raises(ValueError, match='m.pth') as error:
     torch_files.read(path)
   assert '\n' not in str(error.value)
+
+
+def test_tensors_that_repeat_one_value_cannot_fill_the_memory(tmp_path, monkeypatch):
+  path = tmp_path / 'm.pth'
+  path.write_bytes(bytes(100))
+  view = torch_tensors.StoredTensor(str(path), 0, 1, '<f4', 0, (2**22,), (0,))
+  monkeypatch.setattr(torch_tensors, 'load', lambda _: {str(i): view for i in range(5)})
+  with pytest.raises(ValueError, match='m.pth .*its tensors would take 83,886,080 bytes of memory'):
+    torch_files.read(path)
 
 
 def test_other_contents(tmp_path, torch):

@@ -7,7 +7,9 @@
 """
 import dataclasses
 import os
+import posixpath
 import re
+import sys
 import tarfile
 from collections.abc import Sequence
 
@@ -19,6 +21,8 @@ from tpu_utils.images.sources import image_folder
 
 # Extensions of the formats that training reads, and of those that Pillow converts.
 READABLE = (*image_folder.READABLE, '.webp', '.tif', '.tiff')
+
+_MAX_LINKS = 40  # Links to follow to one file, as Linux does.
 
 # Names of the official training images begin with the class: n01440764_10026.JPEG.
 _WORDNET_ID = re.compile(r'(n\d{8})_')
@@ -176,17 +180,17 @@ def _check_classes(path, expected, classes):
 
 def _tar(path):
   """Lists the images in a tar file and in tar files inside it: {name: (path, offset, size)}."""
-  files = {}
+  files, others = {}, []
   size = tf.io.gfile.stat(path).length
   try:
     with tf.io.gfile.GFile(path, 'rb') as file, tarfile.open(fileobj=file, mode='r:') as tar:
-      members = [member for member in tar if _is_image_or_tar(member)]
+      members = _files_in(tar, others)
       with Progress(len(members), 'listing', unit='entry') as bar:
-        for done, member in enumerate(members, start=1):
-          if member.name.endswith('.tar'):
-            files |= _inner_tar(path, tar, member)
+        for done, (name, member) in enumerate(members.items(), start=1):
+          if name.endswith('.tar'):
+            files |= _inner_tar(path, tar, name, member, others)
           else:
-            files[member.name] = (path, member.offset_data, member.size)
+            files[name] = (path, member.offset_data, member.size)
           bar.update(done)
   except (tarfile.TarError, EOFError, tf.errors.OpError) as e:
     raise ValueError(
@@ -195,20 +199,53 @@ def _tar(path):
   for name, (_, offset, length) in files.items():
     if offset + length > size:
       raise ValueError(f'{path} is cut off within {name}, at byte {size}; copy it again.')
+  if others:
+    print(
+      f'{path}: {len(others)} entries are left out, links that lead out of the tar file or '
+      f'entries without data: {image_folder.some(others)}.',
+      file=sys.stderr,
+    )
   return files
 
 
-def _inner_tar(path, tar, member):
+def _inner_tar(path, tar, name, member, others):
   """Lists the images in the inner tar file of a class: {CLASS/name: (path, offset, size)}."""
-  class_name = os.path.splitext(os.path.basename(member.name))[0]
+  class_name = os.path.splitext(os.path.basename(name))[0]
+  inner_others = []
   with tarfile.open(fileobj=tar.extractfile(member), mode='r:') as inner:
-    return {
-      f'{class_name}/{os.path.basename(image.name)}':
+    files = {
+      f'{class_name}/{os.path.basename(image_name)}':
         (path, member.offset_data + image.offset_data, image.size)
-      for image in inner
-      if _is_image_or_tar(image)
+      for image_name, image in _files_in(inner, inner_others).items()
     }  # fmt: skip
+  others += [f'{name}/{other}' for other in inner_others]
+  return files
 
 
-def _is_image_or_tar(member):
-  return member.isfile() and not image_folder.is_clutter(os.path.basename(member.name))
+def _files_in(tar, others):
+  """Returns {name: member with its data}; links are followed inside the tar file.
+
+  Names of entries without data (links that lead elsewhere, devices) are appended to `others`.
+  """
+  members = {posixpath.normpath(member.name): member for member in tar}
+  files = {}
+  for member in tar:
+    if member.isdir() or image_folder.is_clutter(os.path.basename(member.name)):
+      continue
+    target = _target(member, members)
+    if target is None:
+      others.append(member.name)
+    else:
+      files[member.name] = target
+  return files
+
+
+def _target(member, members):
+  """Returns the regular file that an entry of a tar file is or links to; None without one."""
+  for _ in range(_MAX_LINKS):
+    if member is None or not (member.islnk() or member.issym()):
+      break
+    # A hard link names an entry of the tar file; a symbolic link counts from its own folder.
+    folder = os.path.dirname(member.name) if member.issym() else ''
+    member = members.get(posixpath.normpath(posixpath.join(folder, member.linkname)))
+  return member if member is not None and member.isreg() and not member.issparse() else None

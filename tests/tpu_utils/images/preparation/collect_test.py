@@ -1,6 +1,8 @@
 """Tests finding images in every published layout, and the errors for wrong ones."""
 import gzip
+import io
 import os
+import tarfile
 
 import pytest
 
@@ -47,12 +49,56 @@ def test_the_official_training_tar(tmp_path):
   assert str(images[0]) == f'{tmp_path}/train.tar: n01440764_0.JPEG'
 
 
+def add(tar, name, data=b'', kind=tarfile.REGTYPE, link=''):
+  member = tarfile.TarInfo(name)
+  member.size, member.type, member.linkname = len(data), kind, link
+  tar.addfile(member, io.BytesIO(data))
+
+
+def test_links_inside_a_tar_are_followed_and_others_named(tmp_path, capsys):
+  path = str(tmp_path / 'x.tar')
+  with tarfile.open(path, 'w') as tar:
+    add(tar, './a/2.jpg', kind=tarfile.SYMTYPE, link='../b/3.jpg')  # Before its target.
+    add(tar, './a/1.jpg', b'one')
+    add(tar, './b/3.jpg', b'three')
+    add(tar, './b/4.jpg', kind=tarfile.LNKTYPE, link='./a/1.jpg')
+    add(tar, './b/5.jpg', kind=tarfile.SYMTYPE, link='4.jpg')
+  classes, images = collect(path)
+  assert classes == ['a', 'b'] and 'left out' not in capsys.readouterr().err
+  assert {image.name: (image.label, image.read()) for image in images} == {
+    '1.jpg': (1, b'one'), '2.jpg': (1, b'three'), '3.jpg': (2, b'three'), '4.jpg': (2, b'one'),
+    '5.jpg': (2, b'one'),
+  }  # fmt: skip
+  with tarfile.open(path, 'a') as tar:
+    add(tar, 'a/6.jpg', kind=tarfile.SYMTYPE, link='/etc/hostname')
+    add(tar, 'a/7.jpg', kind=tarfile.LNKTYPE, link='../../a/1.jpg')
+    add(tar, 'a/8.jpg', kind=tarfile.SYMTYPE, link='8.jpg')
+    add(tar, 'a/9.jpg', kind=tarfile.FIFOTYPE)
+  assert len(collect(path)[1]) == 5
+  assert f'{path}: 4 entries are left out' in (err := capsys.readouterr().err) and 'a/6.jpg' in err
+
+
+def test_links_in_the_tar_of_a_class_are_followed(tmp_path, capsys):
+  inner = io.BytesIO()
+  with tarfile.open(fileobj=inner, mode='w') as tar:
+    add(tar, '1.jpg', b'one')
+    add(tar, '2.jpg', kind=tarfile.LNKTYPE, link='1.jpg')
+    add(tar, '3.jpg', kind=tarfile.SYMTYPE, link='../1.jpg')
+  with tarfile.open(tmp_path / 'x.tar', 'w') as tar:
+    add(tar, 'a.tar', inner.getvalue())
+    add(tar, 'b.tar', kind=tarfile.SYMTYPE, link='a.tar')
+  classes, images = collect(str(tmp_path / 'x.tar'))
+  assert classes == ['a', 'b']
+  assert [(i.label, i.name, i.read()) for i in images] == [
+    (label, name, b'one') for label in (1, 2) for name in ('1.jpg', '2.jpg')
+  ]
+  assert '2 entries are left out' in (err := capsys.readouterr().err) and 'a.tar/3.jpg' in err
+
+
 @pytest.mark.parametrize('unpacked', [False, True])
 def test_the_official_validation_tar(tmp_path, unpacked):
   tar, labels = published.validation_tar(tmp_path / 'val.tar', tmp_path / 'labels.txt')
   if unpacked:
-    import tarfile
-
     with tarfile.open(tar) as file:
       file.extractall(tmp_path / 'val', filter='data')
     tar = str(tmp_path / 'val')
