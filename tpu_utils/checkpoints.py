@@ -24,8 +24,12 @@ from tpu_utils.errors import first_line
 
 METADATA = '_metadata'  # Key of a JSON string that describes the job.
 _PREFIX = 'model.ckpt-'
+# Suffix of a checkpoint's file.
+_PART = re.compile(r'\.(index|data-\d{5}-of-\d{5})')
+_STATE = re.compile(r'^model_checkpoint_path: "(.+)"$', re.MULTILINE)
 _GLOB_CHARACTERS = re.compile(r'[\[\]*?\\]')
 _ARCHIVE = 'archive'
+_BEST_EVAL = 'best_eval.txt'
 _BEST_OBJECTIVE = 'best_objective.txt'
 
 
@@ -65,10 +69,21 @@ def write_tensors(prefix: str, values: Mapping[str, Any]) -> None:
         shape_and_slices=[''] * len(names),
         tensors=[tf.convert_to_tensor(values[n]) for n in names],
       )
-      for file in sorted(tf.io.gfile.listdir(scratch), key=lambda f: f.endswith('.index')):
-        tf.io.gfile.rename(os.path.join(scratch, file), os.path.join(folder, file), overwrite=True)
+      for path in _parts(os.path.join(scratch, name)):
+        files.sync(path)  # A resume after a power cut depends on it.
+        target = os.path.join(folder, os.path.basename(path))
+        tf.io.gfile.rename(path, target, overwrite=True)
+      files.sync(folder or '.')
   except (tf.errors.OpError, OSError) as e:
     raise OSError(f'{prefix}: the checkpoint cannot be written: {first_line(e)}') from e
+
+
+def _parts(prefix):
+  """Returns the paths of a checkpoint's files, the index last."""
+  folder, name = os.path.split(prefix)
+  paths = files.paths_in(folder, f'{name}.')
+  parts = [p for p in paths if _PART.fullmatch(os.path.basename(p).removeprefix(name))]
+  return sorted(parts, key=lambda path: path.endswith('.index'))
 
 
 def read(
@@ -106,9 +121,9 @@ def _literal(prefix):
   if not _GLOB_CHARACTERS.search(prefix):
     yield prefix
     return
-  folder, name = os.path.split(prefix)
+  name = os.path.basename(prefix)
   with tempfile.TemporaryDirectory() as scratch:
-    for path in files.paths_in(folder, f'{name}.'):
+    for path in _parts(prefix):
       tf.io.gfile.copy(path, os.path.join(scratch, os.path.basename(path)))
     yield os.path.join(scratch, name)
 
@@ -150,14 +165,23 @@ class CheckpointManager:
     keep: number of newest checkpoints to keep.
     writes: False in processes that only read (all workers but the chief, mode=eval).
     asynchronous: write on a thread while training continues; `wait` joins it.
+    objective: name of the objective among the results of `archive`, to restore a damaged
+      `best_objective.txt` from `best_eval.txt`.
   """
 
   def __init__(
-    self, directory: str, keep: int = 5, *, writes: bool = True, asynchronous: bool = False
+    self,
+    directory: str,
+    keep: int = 5,
+    *,
+    writes: bool = True,
+    asynchronous: bool = False,
+    objective: str = '',
   ):
     self.directory = directory
     self._keep = keep
     self._writes = writes
+    self._objective = objective
     self._executor = concurrent.futures.ThreadPoolExecutor(1) if asynchronous else None
     self._pending: concurrent.futures.Future | None = None
 
@@ -223,12 +247,28 @@ class CheckpointManager:
     return None
 
   def best_objective(self) -> float:
-    """Returns the objective of the archived checkpoint; -inf if there is none."""
-    path = os.path.join(self.directory, _BEST_OBJECTIVE)
-    if not tf.io.gfile.exists(path):
+    """Returns the objective of the archived checkpoint; -inf if there is none.
+
+    A damaged file is reported, and the value taken from `best_eval.txt`, or else -inf.
+    """
+    path = self._in_directory(_BEST_OBJECTIVE)
+    text = files.read_text(path)
+    if text is None:
       return float('-inf')
-    with tf.io.gfile.GFile(path) as f:
-      return float(f.read())
+    try:
+      return float(text)
+    except ValueError:
+      value, remedy = self._archived_objective()
+      print(f'{path}: expected a number, found {text[:40]!r}; {remedy}.', file=sys.stderr)
+      return value
+
+  def _archived_objective(self):
+    """Returns the objective in `best_eval.txt` and where it comes from; -inf if it is damaged."""
+    path = os.path.join(self._in_directory(_ARCHIVE), _BEST_EVAL)
+    try:
+      return float(json.loads(files.read_text(path) or '')[self._objective]), f'taken from {path}'
+    except (ValueError, TypeError, KeyError):
+      return float('-inf'), 'the next evaluation counts as the best'
 
   def archive(self, step: int, objective: float, results: Mapping[str, Any]) -> bool:
     """Copies checkpoint `step` to `archive/` unless an earlier one was better.
@@ -250,10 +290,11 @@ class CheckpointManager:
     archive, name = self._in_directory(_ARCHIVE), f'{_PREFIX}{step}'
     tf.io.gfile.makedirs(archive)
     try:
-      data = files.paths_in(self.directory, f'{name}.data-')
-      paths = [*data, f'{self.prefix(step)}.index']
-      for path in paths:
-        tf.io.gfile.copy(path, os.path.join(archive, os.path.basename(path)), overwrite=True)
+      data = [path for path in _parts(self.prefix(step)) if not path.endswith('.index')]
+      for path in [*data, f'{self.prefix(step)}.index']:  # Fails if the index is gone.
+        target = os.path.join(archive, os.path.basename(path))
+        tf.io.gfile.copy(path, target, overwrite=True)
+        files.sync(target)
     except tf.errors.NotFoundError:
       print(
         f'{self.prefix(step)} was deleted before it could be archived as the best.',
@@ -262,7 +303,7 @@ class CheckpointManager:
       return False
     # From here on the new one is the best: `checkpoint` names it.
     files.write_text(os.path.join(archive, 'checkpoint'), _state_text([step]))
-    files.write_text(os.path.join(archive, 'best_eval.txt'), json.dumps(results))
+    files.write_text(os.path.join(archive, _BEST_EVAL), json.dumps(results))
     files.write_text(self._in_directory(_BEST_OBJECTIVE), f'{objective:f}')
     for path in files.paths_in(archive, _PREFIX):
       if not os.path.basename(path).startswith(f'{name}.'):
@@ -270,17 +311,31 @@ class CheckpointManager:
     return True
 
   def best(self) -> str | None:
-    """Returns the prefix of the archived best checkpoint; None if there is none."""
-    state = tf.train.get_checkpoint_state(self._in_directory(_ARCHIVE))
-    return state.model_checkpoint_path if state else None
+    """Returns the prefix of the archived best checkpoint; None if there is none.
+
+    Raises:
+      CheckpointError: the file `checkpoint` that names it is damaged.
+    """
+    path = os.path.join(self._in_directory(_ARCHIVE), 'checkpoint')
+    text = files.read_text(path)
+    if text is None:
+      return None
+    named = _STATE.search(text)
+    if not named:
+      raise CheckpointError(
+        f'{path}: expected the name of the best checkpoint (model_checkpoint_path: "..."), found '
+        f'{text[:40]!r}; write that line, or remove the file to use the newest checkpoint.'
+      )
+    return os.path.join(self._in_directory(_ARCHIVE), named.group(1))
 
   def _write(self, step, values, metadata):
+    for scratch in files.paths_in(self.directory, f'.writing-{_PREFIX}'):
+      tf.io.gfile.rmtree(scratch)  # Of a write that was killed.
     write(self.prefix(step), values, metadata)
     steps = self.steps()
     for old in steps[: -self._keep]:
       # The index first: without it the remaining files do not count as a checkpoint.
-      paths = files.paths_in(self.directory, f'{_PREFIX}{old}.')
-      for path in sorted(paths, key=lambda p: '.data' in p):
+      for path in reversed(_parts(self.prefix(old))):
         tf.io.gfile.remove(path)
     files.write_text(self._in_directory('checkpoint'), _state_text(steps[-self._keep :]))
 

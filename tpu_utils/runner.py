@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import tensorflow as tf
 
@@ -88,10 +88,11 @@ class Runner:
       config.keep_checkpoint_max,
       writes=self._workers.is_chief and not follows,
       asynchronous=config.use_async_checkpointing,
+      objective=objective,
     )
     self._archive = self.checkpoints
     if config.mode == 'eval':  # Reads a training job's checkpoints, but archives the best itself.
-      self._archive = checkpoints.CheckpointManager(config.model_dir)
+      self._archive = checkpoints.CheckpointManager(config.model_dir, objective=objective)
 
   # ---- training
 
@@ -355,7 +356,7 @@ class Runner:
     self.evaluate(eval_input, progress)
 
   def _evaluated_steps(self):
-    return {line['step'] for line in files.read_json_lines(self._history())}
+    return {line.get('step') for line in files.read_json_lines(self._history())}
 
   def _eval_folder(self):
     return f'eval_{self.config.eval_name}' if self.config.eval_name else 'eval'
@@ -395,12 +396,25 @@ def prepare_model_dir(model_dir: str) -> None:
 
 
 def write_run_info(model_dir: str, run_info: Mapping) -> None:
-  """Appends a start of the job to `run.json`: time, command line, versions and `run_info`."""
+  """Appends a start of the job to `run.json`: time, command line, versions and `run_info`.
+
+  A damaged file is reported and kept as `run.json.damaged`: training does not depend on it.
+  """
   path = os.path.join(model_dir, 'run.json')
-  previous: Any = files.read_json(path) if tf.io.gfile.exists(path) else {'starts': []}
+  text = files.read_text(path)
+  starts: list = []
+  try:
+    starts = [*json.loads(text)['starts']] if text is not None else []
+  except (ValueError, TypeError, KeyError):
+    tf.io.gfile.rename(path, f'{path}.damaged', overwrite=True)
+    print(
+      f'{path}: expected the starts of the job, found {(text or "")[:40]!r}; kept as '
+      f'{path}.damaged, and a new file begins with this start.',
+      file=sys.stderr,
+    )
   now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
   start = {'time': now, 'argv': sys.argv, 'versions': files.versions(), **run_info}
-  files.write_json(path, {'starts': [*previous['starts'], start]})
+  files.write_json(path, {'starts': [*starts, start]})
 
 
 @contextlib.contextmanager

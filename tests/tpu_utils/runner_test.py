@@ -241,3 +241,19 @@ def test_each_start_is_appended_to_run_json(tmp_path):
   starts = json.loads((tmp_path / 'run.json').read_text())['starts']
   assert [start['flags']['seed'] for start in starts] == [1, 2]
   assert starts[0]['versions']['tensorflow'] == tf.__version__
+
+
+@pytest.mark.parametrize('damage', ['', '\0\0', '[]', '{"starts": 3}'])
+def test_small_damaged_files_do_not_stop_a_job(tmp_path, capsys, damage):
+  _runner(tmp_path, train_steps=6).train(_Input(), _Input())
+  small = [tmp_path / 'run.json', tmp_path / 'eval' / 'results.jsonl']
+  for path in (*small, tmp_path / 'best_objective.txt'):
+    path.write_text(damage)
+  runner.write_run_info(str(tmp_path), {'flags': {'seed': 1}})
+  assert len(json.loads(small[0].read_text())['starts']) == 1
+  assert (tmp_path / 'run.json.damaged').read_text() == damage
+  _runner(tmp_path).train(_Input(), _Input())
+  assert [entry['step'] for entry in _history(tmp_path) if 'step' in entry] == [6, 12]
+  error = capsys.readouterr().err
+  assert 'run.json: expected the starts of the job, found' in error
+  assert 'best_objective.txt: expected a number, found' in error

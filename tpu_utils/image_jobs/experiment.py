@@ -188,7 +188,8 @@ class Experiment:
   def _results(self):
     """Returns {(network, seed): its line of the results}."""
     lines = files.read_json_lines(self.path('results.jsonl'))
-    return {(line['network'], line['seed']): line for line in lines}
+    # A damaged line is no result: its network is trained again.
+    return {(line['network'], line['seed']): line for line in lines if 'network' in line}
 
   def _train(self, trial, seed):
     import keras
