@@ -29,6 +29,7 @@ _PART = re.compile(r'\.(index|data-\d{5}-of-\d{5})')
 _STATE = re.compile(r'^model_checkpoint_path: "(.+)"$', re.MULTILINE)
 _GLOB_CHARACTERS = re.compile(r'[\[\]*?\\]')
 _ARCHIVE = 'archive'
+_SET_ASIDE = 'set_aside'
 _BEST_EVAL = 'best_eval.txt'
 _BEST_OBJECTIVE = 'best_objective.txt'
 
@@ -245,6 +246,59 @@ class CheckpointManager:
         'from the beginning.'
       )
     return None
+
+  def restore_step(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Reads the checkpoint of a step, which may be the archived best one: (values, metadata).
+
+    Raises:
+      CheckpointError: there is none, or it is damaged.
+    """
+    self.wait()
+    if step in self.steps():
+      return read(self.prefix(step))
+    best = self.best()
+    if best is not None and os.path.basename(best) == f'{_PREFIX}{step}':
+      return read(best)
+    raise CheckpointError(
+      f'{self.directory} holds no checkpoint of step {step}; it holds {self.described()}.'
+    )
+
+  def set_aside(self, after: int) -> list[int]:
+    """Moves the checkpoints after a step to `set_aside/`; returns their steps.
+
+    Raises:
+      OSError: the files cannot be moved.
+    """
+    newer = [step for step in self.steps() if step > after]
+    folder = self._in_directory(_SET_ASIDE)
+    for step in newer:
+      tf.io.gfile.makedirs(folder)
+      # The index first: without it the remaining files do not count as a checkpoint.
+      for path in reversed(_parts(self.prefix(step))):
+        tf.io.gfile.rename(path, os.path.join(folder, os.path.basename(path)), overwrite=True)
+    kept = self.steps()
+    if newer and kept:
+      files.write_text(self._in_directory('checkpoint'), _state_text(kept))
+    return newer
+
+  def described(self) -> str:
+    """Describes the checkpoints for a message: their steps, and their losses if known."""
+    prefixes = [self.prefix(step) for step in self.steps()]
+    with contextlib.suppress(CheckpointError):
+      best = self.best()
+      if best and os.path.basename(best) not in map(os.path.basename, prefixes):
+        prefixes.append(best)
+    texts = []
+    for prefix in prefixes:
+      text = f'step {prefix.rpartition("-")[2]}'
+      try:
+        _, metadata = read(prefix, lambda name: False)
+      except CheckpointError:
+        continue
+      notes = [f'loss {metadata["loss"]:.4g}'] if 'loss' in metadata else []
+      notes += ['the archived best'] if prefix.startswith(self._in_directory(_ARCHIVE)) else []
+      texts.append(f'{text} ({", ".join(notes)})' if notes else text)
+    return ', '.join(texts) or 'none'
 
   def best_objective(self) -> float:
     """Returns the objective of the archived checkpoint; -inf if there is none.

@@ -81,6 +81,7 @@ class Runner:
     self._evaluators = evaluators or {}
     self._run_info = run_info
     self._workers = distribute.Workers(trainer.strategy)
+    self._loss: float | None = None  # Of the last training loop.
     self._writers: dict[str, tf.summary.SummaryWriter] = {}
     follows = config.mode in ('eval', 'predict', 'export')
     self.checkpoints = checkpoints.CheckpointManager(
@@ -157,13 +158,11 @@ class Runner:
     try:
       logs = trainer.train(iterator, steps)
     except NonFiniteLossError as e:
-      newest = self.checkpoints.steps()[-1:]
-      kept = 'nothing was saved yet'
-      if newest:
-        kept = f'step {newest[0]} is kept in {self.config.model_dir}'
+      self.checkpoints.wait()
       raise NonFiniteLossError(
-        f'{e} Training stopped; {kept}. {self._divergence_hint}'.rstrip()
+        f'{e} Training stopped; {self._ways_back()} {self._divergence_hint}'.rstrip()
       ) from e
+    self._loss = float(logs['loss'])
     seconds = time.monotonic() - start
     speed = steps * self._batch_size / seconds
     unit, objective = self._unit, self._objective
@@ -177,6 +176,15 @@ class Runner:
     if self._workers.several:
       return self.config.iterations_per_loop  # All workers must run loops of equal length.
     return max(1, min(self.config.iterations_per_loop, int(steps * _LOOP_SECONDS / seconds)))
+
+  def _ways_back(self):
+    """Names the checkpoints that are left after training diverged."""
+    if not self.checkpoints.steps():
+      return 'nothing was saved yet.'
+    return (
+      f'{self.config.model_dir} keeps {self.checkpoints.described()}. The newest may be ruined '
+      'already: --resume_step=N goes back to step N.'
+    )
 
   def _to_boundary(self, step):
     """Returns the number of steps to the next evaluation, checkpoint or the end of training."""
@@ -195,15 +203,28 @@ class Runner:
     """Writes a checkpoint of the trainer's state at its step."""
     self.trainer.synchronize()
     metadata = {**self.identity, 'step': self.trainer.step, 'versions': files.versions()}
+    if self._loss is not None:
+      metadata['loss'] = self._loss
+    if self.config.resume_step is not None:
+      metadata['went_back'] = self._command()
     self.checkpoints.save(self.trainer.step, self.trainer.variables(), metadata)
 
   def resume(self) -> int:
     """Restores the newest undamaged checkpoint, if there is one; returns the trainer's step.
 
+    With `resume_step` it restores that step, and moves newer checkpoints to `set_aside/`; but a
+    job that has gone back already and is started by the same command again goes on.
+
     Raises:
-      CheckpointError: the checkpoint is of another network, or workers see different checkpoints.
+      CheckpointError: the checkpoint is missing, damaged or of another network, or workers see
+        different checkpoints.
     """
+    back = self.config.resume_step
     newest = self.checkpoints.restore_newest()
+    if newest is not None and newest[2].get('went_back') == self._command():
+      back = None
+    if back is not None:
+      newest = (back, *self.checkpoints.restore_step(back))
     if newest is not None:
       step, values, metadata = newest
       self._check_identity(metadata)
@@ -218,7 +239,24 @@ class Runner:
         f'--model_dir={self.config.model_dir} must be one folder that all workers share; their '
         f'newest checkpoints are of different steps: {steps}.'
       )
+    if back is not None and self._workers.is_chief:
+      self._forget_after(back)
     return self.trainer.step
+
+  def _command(self):
+    """Returns the command line that goes back, by which a later start knows it was done."""
+    return [self.config.resume_step, *sys.argv[1:]]
+
+  def _forget_after(self, step):
+    """Sets aside checkpoints and evaluations after a step, so that none counts as resumed."""
+    newer = self.checkpoints.set_aside(step)
+    if newer:
+      moved = ', '.join(map(str, newer))
+      print(f'Checkpoints of later steps moved to set_aside/: {moved}.')
+    rows = files.read_json_lines(self._history())
+    kept = [row for row in rows if row.get('step', 0) <= step]
+    if len(kept) < len(rows):
+      files.write_text(self._history(), ''.join(f'{json.dumps(row)}\n' for row in kept))
 
   def restore(self, prefix: str) -> None:
     """Restores weights and moving averages from the checkpoint `prefix`, for evaluation.

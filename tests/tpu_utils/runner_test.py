@@ -181,11 +181,47 @@ def test_sigterm_saves_and_resuming_gives_the_same_bits(tmp_path):
 def test_a_diverged_job_stops_and_keeps_its_checkpoints(tmp_path):
   with pytest.raises(NonFiniteLossError) as error:
     _runner(tmp_path).train(_Input(bad=7), None)
-  for part in ('step 8', 'step 6 is kept', '--base_learning_rate'):
+  for part in (
+    'step 8', 'keeps step 3 (loss ', 'step 6 (loss ', '--resume_step=N', '--base_learning_rate'
+  ):
     assert part in str(error.value)
   work = _runner(tmp_path)
   assert work.checkpoints.steps() == [3, 6]
   assert work.resume() == 6
+
+
+def test_a_diverged_job_goes_back_to_a_good_checkpoint_once(tmp_path, capsys, monkeypatch):
+  whole = _runner(tmp_path / 'whole')
+  whole.train(_Input(), _Input())
+  back = tmp_path / 'back'
+  ruined = _runner(back, steps_per_eval=9)
+  ruined.train(_Input(), _Input())
+  assert [entry['step'] for entry in _history(back)] == [9, 12]
+  with pytest.raises(checkpoints.CheckpointError, match=r'no checkpoint of step 4; .*step 3 \(loss'):
+    _runner(back, resume_step=4).train(_Input(), None)
+  with pytest.raises(cli.Interrupted):
+    _runner(back, resume_step=3).train(_Input(signal_at=7), _Input())
+  assert 'moved to set_aside/: 6, 9, 12.' in capsys.readouterr().out
+  assert (back / 'set_aside' / 'model.ckpt-12.index').exists()
+  assert all(entry['step'] < 9 for entry in _history(back))
+  again = _runner(back, resume_step=3)
+  assert again.resume() > 3  # The same command goes on,
+  again.train(_Input(), _Input())
+  _assert_same_bits(_weights(whole), _weights(again))
+  monkeypatch.setattr('sys.argv', ['main', '--base_learning_rate=0.001'])
+  assert _runner(back, resume_step=3).resume() == 3  # another one goes back again.
+
+
+def test_a_job_goes_back_to_the_archived_best(tmp_path):
+  work = _runner(tmp_path)
+  work.train(_Input(), None)
+  work.checkpoints.archive(6, 0.5, {})
+  for path in tmp_path.glob('model.ckpt-6.*'):
+    path.unlink()
+  assert 'step 6 (loss ' in work.checkpoints.described()
+  assert 'the archived best' in work.checkpoints.described()
+  assert _runner(tmp_path, resume_step=6).resume() == 6
+  assert work.checkpoints.steps() == [3]
 
 
 def test_a_model_dir_of_another_model_is_refused(tmp_path):
