@@ -83,7 +83,7 @@ def run(job: Job) -> None:
   Raises:
     ValueError: settings contradict each other, the devices or the data.
     OSError: a file cannot be read or written.
-    cli.Interrupted: SIGTERM arrived; the state is saved.
+    cli.Interrupted: SIGTERM or Ctrl-C arrived; the state is saved.
   """
   settings = job.settings
   mode = MODES[settings.mode]

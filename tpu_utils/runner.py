@@ -106,7 +106,7 @@ class Runner:
         None for no evaluation.
 
     Raises:
-      cli.Interrupted: SIGTERM arrived; the state is saved.
+      cli.Interrupted: SIGTERM or Ctrl-C arrived; the state is saved.
       NonFiniteLossError: training diverged; earlier checkpoints are untouched.
       ConnectionError: another worker of the job is gone.
       CheckpointError: the checkpoint is of another network, or workers see different checkpoints.
@@ -144,7 +144,7 @@ class Runner:
         if stopping:
           self.checkpoints.wait()
           raise cli.Interrupted(
-            f'Stopped by SIGTERM at step {trainer.step}; saved. Run the same command to resume.'
+            f'Stopped by {stop.name} at step {trainer.step}; saved. Run the same command to resume.'
           )
         if evaluating:
           self._evaluate_once(eval_input, progress)

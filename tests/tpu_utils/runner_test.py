@@ -20,13 +20,14 @@ OBJECTIVE = 'top_1_accuracy'
 
 
 class _Input:
-  """Sixteen examples, repeated; step `bad` has infinite images, step `signal_at` sends SIGTERM."""
+  """Sixteen examples, repeated; step `bad` has infinite images, step `signal_at` sends a signal."""
 
-  def __init__(self, bad=None, signal_at=None):
+  def __init__(self, bad=None, signal_at=None, signal_number=signal.SIGTERM):
     generator = np.random.default_rng(0)
     self.images = generator.normal(size=(16, 4)).astype('float32')
     self.labels = np.eye(3, dtype='float32')[generator.integers(3, size=16)]
     self.signal_at = signal_at
+    self.signal_number = signal_number
     self.bad = bad
     self.num_eval_batches = 4
 
@@ -35,7 +36,7 @@ class _Input:
 
     def batch(step):
       if step == self.signal_at:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), self.signal_number)
       rows = np.arange(4 * step, 4 * step + 4) % 16
       images = self.images[rows] * (np.inf if step == self.bad else 1)
       return images.astype('float32'), self.labels[rows]
@@ -166,16 +167,20 @@ def test_an_evaluation_between_two_checkpoints_archives_a_checkpoint(tmp_path):
   assert checkpoints.read(work.checkpoints.best())
 
 
-def test_sigterm_saves_and_resuming_gives_the_same_bits(tmp_path):
+@pytest.mark.parametrize(
+  'number, name', [(signal.SIGTERM, 'SIGTERM'), (signal.SIGINT, 'Ctrl-C')]
+)
+def test_a_signal_saves_and_resuming_gives_the_same_bits(tmp_path, number, name):
+  handler = signal.getsignal(number)
   whole = _runner(tmp_path / 'whole')
   whole.train(_Input(), _Input())
-  with pytest.raises(cli.Interrupted, match='Stopped by SIGTERM at step'):
-    _runner(tmp_path / 'stopped').train(_Input(signal_at=7), _Input())
+  with pytest.raises(cli.Interrupted, match=f'Stopped by {name} at step'):
+    _runner(tmp_path / 'stopped').train(_Input(signal_at=7, signal_number=number), _Input())
   stopped = _runner(tmp_path / 'stopped')
   assert 0 < stopped.resume() < 12
   stopped.train(_Input(), _Input())
   _assert_same_bits(_weights(whole), _weights(stopped))
-  assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+  assert signal.getsignal(number) == handler
 
 
 def test_a_diverged_job_stops_and_keeps_its_checkpoints(tmp_path):

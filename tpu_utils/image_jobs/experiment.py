@@ -157,7 +157,7 @@ class Experiment:
 
     Raises:
       ValueError: --model_dir is missing or holds results of other flags, or training diverged.
-      cli.Interrupted: SIGTERM arrived; the state is saved.
+      cli.Interrupted: SIGTERM or Ctrl-C arrived; the state is saved.
     """
     self._claim_folder()
     results = self._results()
