@@ -82,7 +82,7 @@ class Runner:
     self._run_info = run_info
     self._workers = distribute.Workers(trainer.strategy)
     self._loss: float | None = None  # Of the last training loop.
-    self._writers: dict[str, tf.summary.SummaryWriter] = {}
+    self._writers: dict[str, tf.summary.SummaryWriter | None] = {}  # None: failed.
     follows = config.mode in ('eval', 'predict', 'export')
     self.checkpoints = checkpoints.CheckpointManager(
       config.model_dir,
@@ -124,7 +124,7 @@ class Runner:
     if trainer.step >= last:
       print(f'{self.config.model_dir} is at step {trainer.step}: nothing left to train.')
       return
-    writer = self._writer('') if not self.config.skip_host_call else None
+    summary_folder = '' if not self.config.skip_host_call else None
     iterator = trainer.train_iterator(
       lambda context: train_input.train_dataset(context, trainer.step)
     )
@@ -135,7 +135,7 @@ class Runner:
       progress.say('Tracing and compiling the first step ...')
       loop = 1
       while trainer.step < last:
-        loop = self._train_loop(iterator, loop, writer, progress)
+        loop = self._train_loop(iterator, loop, summary_folder, progress)
         stopping = self._workers.any(stop.requested)  # If one worker stops, all must.
         evaluating = eval_input is not None and self._due(trainer.step, self.config.steps_per_eval)
         # Save before each evaluation: the result may be the best, or the job may be killed.
@@ -150,7 +150,7 @@ class Runner:
           self._evaluate_once(eval_input, progress)
     self.checkpoints.wait()
 
-  def _train_loop(self, iterator, loop, writer, progress):
+  def _train_loop(self, iterator, loop, summary_folder, progress):
     """Runs up to `loop` steps, but not past a boundary; returns the length of the next loop."""
     trainer = self.trainer
     steps = min(loop, self._to_boundary(trainer.step))
@@ -171,8 +171,8 @@ class Runner:
     }
     shown = {'loss': logs['loss']} | {name: logs[name] for name in [objective] if name in logs}
     progress.update(trainer.step, **shown, **{f'{unit}/s': speed})
-    if writer is not None:
-      _write_scalars(writer, logs, trainer.step)
+    if summary_folder is not None:
+      self._summarize(summary_folder, logs, trainer.step)
     if self._workers.several:
       return self.config.iterations_per_loop  # All workers must run loops of equal length.
     return max(1, min(self.config.iterations_per_loop, int(steps * _LOOP_SECONDS / seconds)))
@@ -320,7 +320,7 @@ class Runner:
     if self.config.archive_ckpt and self._workers.is_chief:
       self._archive.archive(step, self._objective_of(results), results)
     if self._workers.is_chief:
-      _write_scalars(self._writer(self._eval_folder()), results, step)
+      self._summarize(self._eval_folder(), results, step)
       # Last of all: steps in the history are not evaluated again, even if the job is killed here.
       files.append_json_line(self._history(), {'step': step, **results})
     return results
@@ -404,12 +404,25 @@ class Runner:
 
   # ---- output
 
-  def _writer(self, folder):
-    """Returns the summary writer of a sub-folder, always the same one; None except on the chief."""
-    if self._workers.is_chief and folder not in self._writers:
-      path = os.path.join(self.config.model_dir, folder)
-      self._writers[folder] = tf.summary.create_file_writer(path)
-    return self._writers.get(folder)
+  def _summarize(self, folder, numbers, step):
+    """Writes scalars to a sub-folder; if they cannot be written, the job continues without."""
+    if not self._workers.is_chief or (folder in self._writers and self._writers[folder] is None):
+      return
+    path = os.path.join(self.config.model_dir, folder)
+    try:
+      if folder not in self._writers:
+        self._writers[folder] = tf.summary.create_file_writer(path)
+      with self._writers[folder].as_default():
+        for name, value in numbers.items():
+          tf.summary.scalar(name, value, step=step)
+      self._writers[folder].flush()
+    except (tf.errors.OpError, OSError) as e:
+      self._writers[folder] = None
+      print(
+        f'{path}: summaries cannot be written; training continues without them until it is '
+        f'started again. ({first_line(e)})',
+        file=sys.stderr,
+      )
 
 
 def history_path(model_dir: str, eval_folder: str = 'eval') -> str:
@@ -475,12 +488,3 @@ def _explained(source):
 def _plain(value):
   """Converts values that `json` does not know: numpy values, and text as bytes."""
   return value.decode() if isinstance(value, bytes) else value.tolist()
-
-
-def _write_scalars(writer, numbers, step):
-  if writer is None:
-    return
-  with writer.as_default():
-    for name, value in numbers.items():
-      tf.summary.scalar(name, value, step=step)
-  writer.flush()

@@ -202,7 +202,7 @@ def test_a_diverged_job_goes_back_to_a_good_checkpoint_once(tmp_path, capsys, mo
   ruined = _runner(back, steps_per_eval=9)
   ruined.train(_Input(), _Input())
   assert [entry['step'] for entry in _history(back)] == [9, 12]
-  with pytest.raises(checkpoints.CheckpointError, match=r'no checkpoint of step 4; .*step 3 \(loss'):
+  with pytest.raises(checkpoints.CheckpointError, match=r'of step 4; .*step 3 \(loss'):
     _runner(back, resume_step=4).train(_Input(), None)
   with pytest.raises(cli.Interrupted):
     _runner(back, resume_step=3).train(_Input(signal_at=7), _Input())
@@ -274,6 +274,21 @@ def test_summaries_have_the_values_that_the_readme_lists(tmp_path):
     'loss', 'top_1_accuracy', 'learning_rate', 'images_per_second', 'input_wait', 'current_epoch'
   } <= tags['']
   assert {'loss', 'top_1_accuracy', 'top_5_accuracy'} <= tags['eval']
+
+
+def test_a_full_disk_in_a_summary_is_reported_once_and_costs_no_step(
+  tmp_path, monkeypatch, capsys
+):
+  def full_disk(*_, **__):
+    raise tf.errors.ResourceExhaustedError(None, None, 'No space left on device')
+
+  monkeypatch.setattr(tf.summary, 'scalar', full_disk)
+  work = _runner(tmp_path)
+  work.train(_Input(), _Input())
+  assert work.checkpoints.steps()[-1] == 12
+  assert [entry['step'] for entry in _history(tmp_path)] == [6, 12]
+  lines = [line for line in capsys.readouterr().err.splitlines() if 'No space left' in line]
+  assert [line.partition(':')[0] for line in lines] == [f'{tmp_path}/', f'{tmp_path}/eval']
 
 
 def test_each_start_is_appended_to_run_json(tmp_path):
