@@ -139,6 +139,19 @@ def replacing(
     _remove_file(scratch)
 
 
+def remove(path: str) -> None:
+  """Removes a file if it exists.
+
+  Raises:
+    OSError: it cannot be removed.
+  """
+  try:
+    if _system(path).exists(path):
+      _system(path).remove(path)
+  except _system_errors() as error:
+    raise OSError(f'{path} cannot be removed: {_reason(error, path)}') from error
+
+
 def sync(path: str) -> None:
   """Waits until a local file or folder is on the disk, so that it survives a power cut.
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from tpu_utils import checkpoints, distribute, files, metrics
+from tpu_utils import checkpoints, claims, distribute, files, metrics
 from tpu_utils.command_line import cli, interruption
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.config import JobConfig
@@ -81,6 +81,7 @@ class Runner:
     self._evaluators = evaluators or {}
     self._run_info = run_info
     self._workers = distribute.Workers(trainer.strategy)
+    self._claim: claims.Claim | None = None
     self._loss: float | None = None  # Of the last training loop.
     self._writers: dict[str, tf.summary.SummaryWriter | None] = {}  # None: failed.
     follows = config.mode in ('eval', 'predict', 'export')
@@ -110,10 +111,16 @@ class Runner:
       NonFiniteLossError: training diverged; earlier checkpoints are untouched.
       ConnectionError: another worker of the job is gone.
       CheckpointError: the checkpoint is of another network, or workers see different checkpoints.
+      ValueError: another job trains in model_dir.
       OSError: model_dir cannot be written.
     """
-    if self._workers.is_chief:
-      prepare_model_dir(self.config.model_dir)
+    with contextlib.ExitStack() as stack:
+      if self._workers.is_chief:
+        prepare_model_dir(self.config.model_dir)
+        self._claim = stack.enter_context(claims.claimed('model_dir', self.config.model_dir))
+      self._train(train_input, eval_input)
+
+  def _train(self, train_input, eval_input):
     self.resume()
     if self._workers.is_chief and self._run_info is not None:
       # Not earlier: a job that `resume` refuses did not run here.
@@ -201,6 +208,8 @@ class Runner:
 
   def save(self) -> None:
     """Writes a checkpoint of the trainer's state at its step."""
+    if self._claim is not None:
+      self._claim.check()
     self.trainer.synchronize()
     metadata = {**self.identity, 'step': self.trainer.step, 'versions': files.versions()}
     if self._loss is not None:
@@ -219,7 +228,7 @@ class Runner:
       CheckpointError: the checkpoint is missing, damaged or of another network, or workers see
         different checkpoints.
     """
-    back = self.config.resume_step
+    back: int | None = self.config.resume_step
     newest = self.checkpoints.restore_newest()
     if newest is not None and newest[2].get('went_back') == self._command():
       back = None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpu_utils import checkpoints, config, runner
+from tpu_utils import checkpoints, claims, config, runner
 from tpu_utils.command_line import cli
 from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.image_jobs.train import classification_task
@@ -243,6 +243,15 @@ def test_a_model_dir_that_is_a_file_is_refused(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(OSError, match='--model_dir=.*cannot be written'):
     _runner(tmp_path / 'file' / 'model_dir').train(_Input(), None)
+
+
+def test_a_model_dir_in_which_another_job_trains_is_refused(tmp_path):
+  with claims.claimed('model_dir', str(tmp_path)):
+    with pytest.raises(ValueError, match=f'--model_dir=.* in use by process {os.getpid()} on'):
+      _runner(tmp_path).train(_Input(), None)
+    assert os.listdir(tmp_path) == [claims.NAME]
+  _runner(tmp_path, train_steps=1).train(_Input(), None)
+  assert claims.NAME not in os.listdir(tmp_path)
 
 
 def test_follow_evaluates_new_checkpoints_until_the_last_step(tmp_path, monkeypatch):
