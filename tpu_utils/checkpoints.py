@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,7 @@ def read(
     CheckpointError: the checkpoint does not exist, is cut off or damaged.
   """
   try:
-    with _literal(prefix) as readable:
+    with literal(prefix) as readable:
       reader = tf.compat.v1.train.NewCheckpointReader(readable)
       names = reader.get_variable_to_shape_map()
       if wanted is not None:
@@ -113,7 +113,7 @@ def read(
 
 
 @contextlib.contextmanager
-def _literal(prefix):
+def literal(prefix: str) -> Iterator[str]:
   """Yields a prefix by which TensorFlow reads the checkpoint `prefix`.
 
   TensorFlow takes prefixes for glob patterns, and does not always undo an escape: the files of a
