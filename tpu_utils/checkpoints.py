@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,13 @@ from tpu_utils.errors import first_line
 
 METADATA = '_metadata'  # Key of a JSON string that describes the job.
 _PREFIX = 'model.ckpt-'
+# Suffix of a checkpoint's file.
+_PART = re.compile(r'\.(index|data-\d{5}-of-\d{5})')
+_STATE = re.compile(r'^model_checkpoint_path: "(.+)"$', re.MULTILINE)
 _GLOB_CHARACTERS = re.compile(r'[\[\]*?\\]')
 _ARCHIVE = 'archive'
+_SET_ASIDE = 'set_aside'
+_BEST_EVAL = 'best_eval.txt'
 _BEST_OBJECTIVE = 'best_objective.txt'
 
 
@@ -65,10 +70,21 @@ def write_tensors(prefix: str, values: Mapping[str, Any]) -> None:
         shape_and_slices=[''] * len(names),
         tensors=[tf.convert_to_tensor(values[n]) for n in names],
       )
-      for file in sorted(tf.io.gfile.listdir(scratch), key=lambda f: f.endswith('.index')):
-        tf.io.gfile.rename(os.path.join(scratch, file), os.path.join(folder, file), overwrite=True)
+      for path in _parts(os.path.join(scratch, name)):
+        files.sync(path)  # A resume after a power cut depends on it.
+        target = os.path.join(folder, os.path.basename(path))
+        tf.io.gfile.rename(path, target, overwrite=True)
+      files.sync(folder or '.')
   except (tf.errors.OpError, OSError) as e:
     raise OSError(f'{prefix}: the checkpoint cannot be written: {first_line(e)}') from e
+
+
+def _parts(prefix):
+  """Returns the paths of a checkpoint's files, the index last."""
+  folder, name = os.path.split(prefix)
+  paths = files.paths_in(folder, f'{name}.')
+  parts = [p for p in paths if _PART.fullmatch(os.path.basename(p).removeprefix(name))]
+  return sorted(parts, key=lambda path: path.endswith('.index'))
 
 
 def read(
@@ -84,7 +100,7 @@ def read(
     CheckpointError: the checkpoint does not exist, is cut off or damaged.
   """
   try:
-    with _literal(prefix) as readable:
+    with literal(prefix) as readable:
       reader = tf.compat.v1.train.NewCheckpointReader(readable)
       names = reader.get_variable_to_shape_map()
       if wanted is not None:
@@ -97,7 +113,7 @@ def read(
 
 
 @contextlib.contextmanager
-def _literal(prefix):
+def literal(prefix: str) -> Iterator[str]:
   """Yields a prefix by which TensorFlow reads the checkpoint `prefix`.
 
   TensorFlow takes prefixes for glob patterns, and does not always undo an escape: the files of a
@@ -106,9 +122,9 @@ def _literal(prefix):
   if not _GLOB_CHARACTERS.search(prefix):
     yield prefix
     return
-  folder, name = os.path.split(prefix)
+  name = os.path.basename(prefix)
   with tempfile.TemporaryDirectory() as scratch:
-    for path in files.paths_in(folder, f'{name}.'):
+    for path in _parts(prefix):
       tf.io.gfile.copy(path, os.path.join(scratch, os.path.basename(path)))
     yield os.path.join(scratch, name)
 
@@ -150,14 +166,23 @@ class CheckpointManager:
     keep: number of newest checkpoints to keep.
     writes: False in processes that only read (all workers but the chief, mode=eval).
     asynchronous: write on a thread while training continues; `wait` joins it.
+    objective: name of the objective among the results of `archive`, to restore a damaged
+      `best_objective.txt` from `best_eval.txt`.
   """
 
   def __init__(
-    self, directory: str, keep: int = 5, *, writes: bool = True, asynchronous: bool = False
+    self,
+    directory: str,
+    keep: int = 5,
+    *,
+    writes: bool = True,
+    asynchronous: bool = False,
+    objective: str = '',
   ):
     self.directory = directory
     self._keep = keep
     self._writes = writes
+    self._objective = objective
     self._executor = concurrent.futures.ThreadPoolExecutor(1) if asynchronous else None
     self._pending: concurrent.futures.Future | None = None
 
@@ -222,13 +247,82 @@ class CheckpointManager:
       )
     return None
 
+  def restore_step(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Reads the checkpoint of a step, which may be the archived best one: (values, metadata).
+
+    Raises:
+      CheckpointError: there is none, or it is damaged.
+    """
+    self.wait()
+    if step in self.steps():
+      return read(self.prefix(step))
+    best = self.best()
+    if best is not None and os.path.basename(best) == f'{_PREFIX}{step}':
+      return read(best)
+    raise CheckpointError(
+      f'{self.directory} holds no checkpoint of step {step}; it holds {self.described()}.'
+    )
+
+  def set_aside(self, after: int) -> list[int]:
+    """Moves the checkpoints after a step to `set_aside/`; returns their steps.
+
+    Raises:
+      OSError: the files cannot be moved.
+    """
+    newer = [step for step in self.steps() if step > after]
+    folder = self._in_directory(_SET_ASIDE)
+    for step in newer:
+      tf.io.gfile.makedirs(folder)
+      # The index first: without it the remaining files do not count as a checkpoint.
+      for path in reversed(_parts(self.prefix(step))):
+        tf.io.gfile.rename(path, os.path.join(folder, os.path.basename(path)), overwrite=True)
+    kept = self.steps()
+    if newer and kept:
+      files.write_text(self._in_directory('checkpoint'), _state_text(kept))
+    return newer
+
+  def described(self) -> str:
+    """Describes the checkpoints for a message: their steps, and their losses if known."""
+    prefixes = [self.prefix(step) for step in self.steps()]
+    with contextlib.suppress(CheckpointError):
+      best = self.best()
+      if best and os.path.basename(best) not in map(os.path.basename, prefixes):
+        prefixes.append(best)
+    texts = []
+    for prefix in prefixes:
+      text = f'step {prefix.rpartition("-")[2]}'
+      try:
+        _, metadata = read(prefix, lambda name: False)
+      except CheckpointError:
+        continue
+      notes = [f'loss {metadata["loss"]:.4g}'] if 'loss' in metadata else []
+      notes += ['the archived best'] if prefix.startswith(self._in_directory(_ARCHIVE)) else []
+      texts.append(f'{text} ({", ".join(notes)})' if notes else text)
+    return ', '.join(texts) or 'none'
+
   def best_objective(self) -> float:
-    """Returns the objective of the archived checkpoint; -inf if there is none."""
-    path = os.path.join(self.directory, _BEST_OBJECTIVE)
-    if not tf.io.gfile.exists(path):
+    """Returns the objective of the archived checkpoint; -inf if there is none.
+
+    A damaged file is reported, and the value taken from `best_eval.txt`, or else -inf.
+    """
+    path = self._in_directory(_BEST_OBJECTIVE)
+    text = files.read_text(path)
+    if text is None:
       return float('-inf')
-    with tf.io.gfile.GFile(path) as f:
-      return float(f.read())
+    try:
+      return float(text)
+    except ValueError:
+      value, remedy = self._archived_objective()
+      print(f'{path}: expected a number, found {text[:40]!r}; {remedy}.', file=sys.stderr)
+      return value
+
+  def _archived_objective(self):
+    """Returns the objective in `best_eval.txt` and where it comes from; -inf if it is damaged."""
+    path = os.path.join(self._in_directory(_ARCHIVE), _BEST_EVAL)
+    try:
+      return float(json.loads(files.read_text(path) or '')[self._objective]), f'taken from {path}'
+    except (ValueError, TypeError, KeyError):
+      return float('-inf'), 'the next evaluation counts as the best'
 
   def archive(self, step: int, objective: float, results: Mapping[str, Any]) -> bool:
     """Copies checkpoint `step` to `archive/` unless an earlier one was better.
@@ -250,10 +344,11 @@ class CheckpointManager:
     archive, name = self._in_directory(_ARCHIVE), f'{_PREFIX}{step}'
     tf.io.gfile.makedirs(archive)
     try:
-      data = files.paths_in(self.directory, f'{name}.data-')
-      paths = [*data, f'{self.prefix(step)}.index']
-      for path in paths:
-        tf.io.gfile.copy(path, os.path.join(archive, os.path.basename(path)), overwrite=True)
+      data = [path for path in _parts(self.prefix(step)) if not path.endswith('.index')]
+      for path in [*data, f'{self.prefix(step)}.index']:  # Fails if the index is gone.
+        target = os.path.join(archive, os.path.basename(path))
+        tf.io.gfile.copy(path, target, overwrite=True)
+        files.sync(target)
     except tf.errors.NotFoundError:
       print(
         f'{self.prefix(step)} was deleted before it could be archived as the best.',
@@ -262,7 +357,7 @@ class CheckpointManager:
       return False
     # From here on the new one is the best: `checkpoint` names it.
     files.write_text(os.path.join(archive, 'checkpoint'), _state_text([step]))
-    files.write_text(os.path.join(archive, 'best_eval.txt'), json.dumps(results))
+    files.write_text(os.path.join(archive, _BEST_EVAL), json.dumps(results))
     files.write_text(self._in_directory(_BEST_OBJECTIVE), f'{objective:f}')
     for path in files.paths_in(archive, _PREFIX):
       if not os.path.basename(path).startswith(f'{name}.'):
@@ -270,17 +365,31 @@ class CheckpointManager:
     return True
 
   def best(self) -> str | None:
-    """Returns the prefix of the archived best checkpoint; None if there is none."""
-    state = tf.train.get_checkpoint_state(self._in_directory(_ARCHIVE))
-    return state.model_checkpoint_path if state else None
+    """Returns the prefix of the archived best checkpoint; None if there is none.
+
+    Raises:
+      CheckpointError: the file `checkpoint` that names it is damaged.
+    """
+    path = os.path.join(self._in_directory(_ARCHIVE), 'checkpoint')
+    text = files.read_text(path)
+    if text is None:
+      return None
+    named = _STATE.search(text)
+    if not named:
+      raise CheckpointError(
+        f'{path}: expected the name of the best checkpoint (model_checkpoint_path: "..."), found '
+        f'{text[:40]!r}; write that line, or remove the file to use the newest checkpoint.'
+      )
+    return os.path.join(self._in_directory(_ARCHIVE), named.group(1))
 
   def _write(self, step, values, metadata):
+    for scratch in files.paths_in(self.directory, f'.writing-{_PREFIX}'):
+      tf.io.gfile.rmtree(scratch)  # Of a write that was killed.
     write(self.prefix(step), values, metadata)
     steps = self.steps()
     for old in steps[: -self._keep]:
       # The index first: without it the remaining files do not count as a checkpoint.
-      paths = files.paths_in(self.directory, f'{_PREFIX}{old}.')
-      for path in sorted(paths, key=lambda p: '.data' in p):
+      for path in reversed(_parts(self.prefix(old))):
         tf.io.gfile.remove(path)
     files.write_text(self._in_directory('checkpoint'), _state_text(steps[-self._keep :]))
 

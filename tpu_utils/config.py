@@ -305,6 +305,14 @@ class JobConfig(Checked):
     'Folder for checkpoints, summaries and the record of the run. A stopped job resumes from it.',
     type=str,
   )
+  resume_step: int = setting(
+    None,
+    'Go back to the checkpoint of this step in --model_dir, for example the last good one before '
+    'training diverged. Newer checkpoints are moved to set_aside/. The same command again resumes '
+    'from the newest.',
+    type=int,
+    at_least=1,
+  )
   train_steps: int = setting(
     218949, 'Total number of training steps (350 epochs at batch size 2048).', at_least=1
   )

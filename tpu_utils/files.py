@@ -4,6 +4,7 @@ Paths are local or remote (gs://...); local ones need no TensorFlow, which takes
 Unfinished files and folders have names ending in `.writing`.
 """
 import contextlib
+import errno
 import importlib.metadata
 import json
 import os
@@ -122,17 +123,56 @@ def replacing(
     if parents and os.path.dirname(path):
       _system(path).makedirs(os.path.dirname(path))
     yield scratch
+    if not is_remote(scratch):
+      sync(scratch)
     if is_remote(path) and not is_remote(scratch):
       # In object storage a file appears only when it is complete.
       _system(path).copy(scratch, path, overwrite=True)
     else:
       _system(path).rename(scratch, path, overwrite=True)
+      sync(os.path.dirname(path) or '.')
   except _system_errors() as error:
     if isinstance(error, OSError) and not error.strerror:
       raise  # From the body, with a message of its own.
     raise OSError(f'{path} cannot be written: {_reason(error, scratch)}') from error
   finally:
     _remove_file(scratch)
+
+
+def remove(path: str) -> None:
+  """Removes a file if it exists.
+
+  Raises:
+    OSError: it cannot be removed.
+  """
+  try:
+    if _system(path).exists(path):
+      _system(path).remove(path)
+  except _system_errors() as error:
+    raise OSError(f'{path} cannot be removed: {_reason(error, path)}') from error
+
+
+def sync(path: str) -> None:
+  """Waits until a local file or folder is on the disk, so that it survives a power cut.
+
+  Does nothing for remote paths: a remote file is stored when it is closed.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
+  if is_remote(path):
+    return
+  try:
+    handle = os.open(path, os.O_RDONLY)
+  except PermissionError:  # A folder to which one may write but not list.
+    return
+  try:
+    os.fsync(handle)
+  except OSError as error:
+    if error.errno != errno.EINVAL:  # File systems without fsync, for folders above all.
+      raise
+  finally:
+    os.close(handle)
 
 
 def write_bytes(
@@ -172,8 +212,12 @@ def read_json(path: str) -> object:
     OSError: the file cannot be read.
     ValueError: the contents are not JSON.
   """
-  with _open(path, 'r') as file:
-    return json.loads(file.read())
+  with _open(path, 'rb') as file:
+    text = file.read().decode('utf-8', errors='replace')
+  try:
+    return json.loads(text)
+  except ValueError:
+    raise ValueError(f'{path}: expected JSON, found {text[:40]!r}; remove the file.') from None
 
 
 def _reason(error, path):
@@ -185,29 +229,44 @@ def _reason(error, path):
 # ---- JSON lines
 
 
-def read_json_lines(path: str) -> list:
-  """Reads a file with a JSON object on each line, except for a last line that is cut off.
+def read_json_lines(path: str) -> list[dict]:
+  """Reads a file with a JSON object on each line.
+
+  A last line that is cut off is left out. So are damaged lines, which standard error reports.
 
   Returns:
     The objects; an empty list if the file does not exist.
   """
-  return [json.loads(line) for line in _whole_lines(path)]
+  return [row for _, row in _whole_lines(path)]
 
 
 def append_json_line(path: str, row: object) -> None:
-  """Appends an object as a line of JSON; a last line that is cut off is removed.
+  """Appends an object as a line of JSON; lines that `read_json_lines` leaves out are removed.
 
   Raises:
     OSError: the file cannot be written; it is unchanged.
   """
-  write_text(path, '\n'.join([*_whole_lines(path), json.dumps(row)]) + '\n')
+  write_text(path, '\n'.join([*(line for line, _ in _whole_lines(path)), json.dumps(row)]) + '\n')
 
 
 def _whole_lines(path):
-  if not _system(path).exists(path):
-    return []
-  with _open(path, 'r') as file:
-    return [line for line in file.read().splitlines() if line.endswith('}')]
+  """Returns [(line, object)] of the lines that are whole."""
+  lines = (read_text(path) or '').splitlines()
+  whole = []
+  for number, line in enumerate(lines, 1):
+    try:
+      row = json.loads(line)
+    except ValueError:
+      row = None
+    if isinstance(row, dict):
+      whole.append((line, row))
+    elif number < len(lines) or not line.startswith('{'):  # Otherwise a kill cut it off.
+      print(
+        f'{path}: line {number} is damaged and left out; expected a JSON object, found '
+        f'{line[:40]!r}.',
+        file=sys.stderr,
+      )
+  return whole
 
 
 # ---- Whole folders

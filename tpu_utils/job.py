@@ -1,6 +1,7 @@
 """The job that every training script runs: builds devices, input, model, trainer; runs a mode."""
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from tpu_utils import curves, distribute
 from tpu_utils.config import HardwareConfig, JobConfig
+from tpu_utils.errors import one_line
 from tpu_utils.runner import Input, Runner
 from tpu_utils.trainer import Trainer
 
@@ -83,7 +85,7 @@ def run(job: Job) -> None:
   Raises:
     ValueError: settings contradict each other, the devices or the data.
     OSError: a file cannot be read or written.
-    cli.Interrupted: SIGTERM arrived; the state is saved.
+    cli.Interrupted: SIGTERM or Ctrl-C arrived; the state is saved.
   """
   settings = job.settings
   mode = MODES[settings.mode]
@@ -161,8 +163,12 @@ MODES: Mapping[str, Callable] = {
 def _draw_curves(job, runner):
   if job.curves and distribute.is_chief(runner.trainer.strategy):
     picture = os.path.join(job.settings.model_dir, 'curves.png')
-    curves.draw(job.settings.model_dir, job.curves, picture)
-    print(f'Curves: {picture}')
+    try:
+      curves.draw(job.settings.model_dir, job.curves, picture)
+    except OSError as e:  # No reason not to export.
+      print(f'No curves: {one_line(e)}', file=sys.stderr)
+    else:
+      print(f'Curves: {picture}')
 
 
 def _export_best(job, runner):

@@ -6,11 +6,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import tensorflow as tf
 
-from tpu_utils import checkpoints, distribute, files, metrics
+from tpu_utils import checkpoints, claims, distribute, files, metrics
 from tpu_utils.command_line import cli, interruption
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.config import JobConfig
@@ -81,17 +81,20 @@ class Runner:
     self._evaluators = evaluators or {}
     self._run_info = run_info
     self._workers = distribute.Workers(trainer.strategy)
-    self._writers: dict[str, tf.summary.SummaryWriter] = {}
+    self._claim: claims.Claim | None = None
+    self._loss: float | None = None  # Of the last training loop.
+    self._writers: dict[str, tf.summary.SummaryWriter | None] = {}  # None: failed.
     follows = config.mode in ('eval', 'predict', 'export')
     self.checkpoints = checkpoints.CheckpointManager(
       config.model_dir,
       config.keep_checkpoint_max,
       writes=self._workers.is_chief and not follows,
       asynchronous=config.use_async_checkpointing,
+      objective=objective,
     )
     self._archive = self.checkpoints
     if config.mode == 'eval':  # Reads a training job's checkpoints, but archives the best itself.
-      self._archive = checkpoints.CheckpointManager(config.model_dir)
+      self._archive = checkpoints.CheckpointManager(config.model_dir, objective=objective)
 
   # ---- training
 
@@ -104,14 +107,20 @@ class Runner:
         None for no evaluation.
 
     Raises:
-      cli.Interrupted: SIGTERM arrived; the state is saved.
+      cli.Interrupted: SIGTERM or Ctrl-C arrived; the state is saved.
       NonFiniteLossError: training diverged; earlier checkpoints are untouched.
       ConnectionError: another worker of the job is gone.
       CheckpointError: the checkpoint is of another network, or workers see different checkpoints.
+      ValueError: another job trains in model_dir.
       OSError: model_dir cannot be written.
     """
-    if self._workers.is_chief:
-      prepare_model_dir(self.config.model_dir)
+    with contextlib.ExitStack() as stack:
+      if self._workers.is_chief:
+        prepare_model_dir(self.config.model_dir)
+        self._claim = stack.enter_context(claims.claimed('model_dir', self.config.model_dir))
+      self._train(train_input, eval_input)
+
+  def _train(self, train_input, eval_input):
     self.resume()
     if self._workers.is_chief and self._run_info is not None:
       # Not earlier: a job that `resume` refuses did not run here.
@@ -122,7 +131,7 @@ class Runner:
     if trainer.step >= last:
       print(f'{self.config.model_dir} is at step {trainer.step}: nothing left to train.')
       return
-    writer = self._writer('') if not self.config.skip_host_call else None
+    summary_folder = '' if not self.config.skip_host_call else None
     iterator = trainer.train_iterator(
       lambda context: train_input.train_dataset(context, trainer.step)
     )
@@ -133,7 +142,7 @@ class Runner:
       progress.say('Tracing and compiling the first step ...')
       loop = 1
       while trainer.step < last:
-        loop = self._train_loop(iterator, loop, writer, progress)
+        loop = self._train_loop(iterator, loop, summary_folder, progress)
         stopping = self._workers.any(stop.requested)  # If one worker stops, all must.
         evaluating = eval_input is not None and self._due(trainer.step, self.config.steps_per_eval)
         # Save before each evaluation: the result may be the best, or the job may be killed.
@@ -142,13 +151,13 @@ class Runner:
         if stopping:
           self.checkpoints.wait()
           raise cli.Interrupted(
-            f'Stopped by SIGTERM at step {trainer.step}; saved. Run the same command to resume.'
+            f'Stopped by {stop.name} at step {trainer.step}; saved. Run the same command to resume.'
           )
         if evaluating:
           self._evaluate_once(eval_input, progress)
     self.checkpoints.wait()
 
-  def _train_loop(self, iterator, loop, writer, progress):
+  def _train_loop(self, iterator, loop, summary_folder, progress):
     """Runs up to `loop` steps, but not past a boundary; returns the length of the next loop."""
     trainer = self.trainer
     steps = min(loop, self._to_boundary(trainer.step))
@@ -156,13 +165,11 @@ class Runner:
     try:
       logs = trainer.train(iterator, steps)
     except NonFiniteLossError as e:
-      newest = self.checkpoints.steps()[-1:]
-      kept = 'nothing was saved yet'
-      if newest:
-        kept = f'step {newest[0]} is kept in {self.config.model_dir}'
+      self.checkpoints.wait()
       raise NonFiniteLossError(
-        f'{e} Training stopped; {kept}. {self._divergence_hint}'.rstrip()
+        f'{e} Training stopped; {self._ways_back()} {self._divergence_hint}'.rstrip()
       ) from e
+    self._loss = float(logs['loss'])
     seconds = time.monotonic() - start
     speed = steps * self._batch_size / seconds
     unit, objective = self._unit, self._objective
@@ -171,11 +178,20 @@ class Runner:
     }
     shown = {'loss': logs['loss']} | {name: logs[name] for name in [objective] if name in logs}
     progress.update(trainer.step, **shown, **{f'{unit}/s': speed})
-    if writer is not None:
-      _write_scalars(writer, logs, trainer.step)
+    if summary_folder is not None:
+      self._summarize(summary_folder, logs, trainer.step)
     if self._workers.several:
       return self.config.iterations_per_loop  # All workers must run loops of equal length.
     return max(1, min(self.config.iterations_per_loop, int(steps * _LOOP_SECONDS / seconds)))
+
+  def _ways_back(self):
+    """Names the checkpoints that are left after training diverged."""
+    if not self.checkpoints.steps():
+      return 'nothing was saved yet.'
+    return (
+      f'{self.config.model_dir} keeps {self.checkpoints.described()}. The newest may be ruined '
+      'already: --resume_step=N goes back to step N.'
+    )
 
   def _to_boundary(self, step):
     """Returns the number of steps to the next evaluation, checkpoint or the end of training."""
@@ -192,17 +208,32 @@ class Runner:
 
   def save(self) -> None:
     """Writes a checkpoint of the trainer's state at its step."""
+    if self._claim is not None:
+      self._claim.check()
     self.trainer.synchronize()
     metadata = {**self.identity, 'step': self.trainer.step, 'versions': files.versions()}
+    if self._loss is not None:
+      metadata['loss'] = self._loss
+    if self.config.resume_step is not None:
+      metadata['went_back'] = self._command()
     self.checkpoints.save(self.trainer.step, self.trainer.variables(), metadata)
 
   def resume(self) -> int:
     """Restores the newest undamaged checkpoint, if there is one; returns the trainer's step.
 
+    With `resume_step` it restores that step, and moves newer checkpoints to `set_aside/`; but a
+    job that has gone back already and is started by the same command again goes on.
+
     Raises:
-      CheckpointError: the checkpoint is of another network, or workers see different checkpoints.
+      CheckpointError: the checkpoint is missing, damaged or of another network, or workers see
+        different checkpoints.
     """
+    back: int | None = self.config.resume_step
     newest = self.checkpoints.restore_newest()
+    if newest is not None and newest[2].get('went_back') == self._command():
+      back = None
+    if back is not None:
+      newest = (back, *self.checkpoints.restore_step(back))
     if newest is not None:
       step, values, metadata = newest
       self._check_identity(metadata)
@@ -217,7 +248,24 @@ class Runner:
         f'--model_dir={self.config.model_dir} must be one folder that all workers share; their '
         f'newest checkpoints are of different steps: {steps}.'
       )
+    if back is not None and self._workers.is_chief:
+      self._forget_after(back)
     return self.trainer.step
+
+  def _command(self):
+    """Returns the command line that goes back, by which a later start knows it was done."""
+    return [self.config.resume_step, *sys.argv[1:]]
+
+  def _forget_after(self, step):
+    """Sets aside checkpoints and evaluations after a step, so that none counts as resumed."""
+    newer = self.checkpoints.set_aside(step)
+    if newer:
+      moved = ', '.join(map(str, newer))
+      print(f'Checkpoints of later steps moved to set_aside/: {moved}.')
+    rows = files.read_json_lines(self._history())
+    kept = [row for row in rows if row.get('step', 0) <= step]
+    if len(kept) < len(rows):
+      files.write_text(self._history(), ''.join(f'{json.dumps(row)}\n' for row in kept))
 
   def restore(self, prefix: str) -> None:
     """Restores weights and moving averages from the checkpoint `prefix`, for evaluation.
@@ -281,7 +329,7 @@ class Runner:
     if self.config.archive_ckpt and self._workers.is_chief:
       self._archive.archive(step, self._objective_of(results), results)
     if self._workers.is_chief:
-      _write_scalars(self._writer(self._eval_folder()), results, step)
+      self._summarize(self._eval_folder(), results, step)
       # Last of all: steps in the history are not evaluated again, even if the job is killed here.
       files.append_json_line(self._history(), {'step': step, **results})
     return results
@@ -355,7 +403,7 @@ class Runner:
     self.evaluate(eval_input, progress)
 
   def _evaluated_steps(self):
-    return {line['step'] for line in files.read_json_lines(self._history())}
+    return {line.get('step') for line in files.read_json_lines(self._history())}
 
   def _eval_folder(self):
     return f'eval_{self.config.eval_name}' if self.config.eval_name else 'eval'
@@ -365,12 +413,25 @@ class Runner:
 
   # ---- output
 
-  def _writer(self, folder):
-    """Returns the summary writer of a sub-folder, always the same one; None except on the chief."""
-    if self._workers.is_chief and folder not in self._writers:
-      path = os.path.join(self.config.model_dir, folder)
-      self._writers[folder] = tf.summary.create_file_writer(path)
-    return self._writers.get(folder)
+  def _summarize(self, folder, numbers, step):
+    """Writes scalars to a sub-folder; if they cannot be written, the job continues without."""
+    if not self._workers.is_chief or (folder in self._writers and self._writers[folder] is None):
+      return
+    path = os.path.join(self.config.model_dir, folder)
+    try:
+      if folder not in self._writers:
+        self._writers[folder] = tf.summary.create_file_writer(path)
+      with self._writers[folder].as_default():
+        for name, value in numbers.items():
+          tf.summary.scalar(name, value, step=step)
+      self._writers[folder].flush()
+    except (tf.errors.OpError, OSError) as e:
+      self._writers[folder] = None
+      print(
+        f'{path}: summaries cannot be written; training continues without them until it is '
+        f'started again. ({first_line(e)})',
+        file=sys.stderr,
+      )
 
 
 def history_path(model_dir: str, eval_folder: str = 'eval') -> str:
@@ -395,12 +456,25 @@ def prepare_model_dir(model_dir: str) -> None:
 
 
 def write_run_info(model_dir: str, run_info: Mapping) -> None:
-  """Appends a start of the job to `run.json`: time, command line, versions and `run_info`."""
+  """Appends a start of the job to `run.json`: time, command line, versions and `run_info`.
+
+  A damaged file is reported and kept as `run.json.damaged`: training does not depend on it.
+  """
   path = os.path.join(model_dir, 'run.json')
-  previous: Any = files.read_json(path) if tf.io.gfile.exists(path) else {'starts': []}
+  text = files.read_text(path)
+  starts: list = []
+  try:
+    starts = [*json.loads(text)['starts']] if text is not None else []
+  except (ValueError, TypeError, KeyError):
+    tf.io.gfile.rename(path, f'{path}.damaged', overwrite=True)
+    print(
+      f'{path}: expected the starts of the job, found {(text or "")[:40]!r}; kept as '
+      f'{path}.damaged, and a new file begins with this start.',
+      file=sys.stderr,
+    )
   now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
   start = {'time': now, 'argv': sys.argv, 'versions': files.versions(), **run_info}
-  files.write_json(path, {'starts': [*previous['starts'], start]})
+  files.write_json(path, {'starts': [*starts, start]})
 
 
 @contextlib.contextmanager
@@ -423,12 +497,3 @@ def _explained(source):
 def _plain(value):
   """Converts values that `json` does not know: numpy values, and text as bytes."""
   return value.decode() if isinstance(value, bytes) else value.tolist()
-
-
-def _write_scalars(writer, numbers, step):
-  if writer is None:
-    return
-  with writer.as_default():
-    for name, value in numbers.items():
-      tf.summary.scalar(name, value, step=step)
-  writer.flush()

@@ -155,6 +155,47 @@ def test_a_kill_while_archiving_leaves_the_earlier_best(tmp_path, monkeypatch):
   assert not list((tmp_path / 'archive').glob('model.ckpt-1.*'))
 
 
+@pytest.mark.parametrize('damage', ['', '\0\0\0', 'what'])
+def test_a_damaged_best_objective_is_restored_from_the_results(tmp_path, capsys, damage):
+  manager = _manager(tmp_path, objective='accuracy')
+  for step in (1, 2):
+    manager.save(step, _variables(step))
+  manager.archive(1, 0.5, {'accuracy': 0.5})
+  (tmp_path / 'best_objective.txt').write_text(damage)
+  assert not manager.archive(2, 0.4, {'accuracy': 0.4})
+  error = capsys.readouterr().err
+  assert f'best_objective.txt: expected a number, found {damage!r}; taken from' in error
+  (tmp_path / 'archive' / 'best_eval.txt').write_text(damage)
+  assert manager.archive(2, 0.4, {'accuracy': 0.4})
+  assert 'the next evaluation counts as the best' in capsys.readouterr().err
+  assert manager.best_objective() == 0.4
+
+
+def test_a_damaged_name_of_the_best_checkpoint_is_an_error(tmp_path):
+  manager = _manager(tmp_path)
+  manager.save(1, _variables())
+  manager.archive(1, 0.5, {})
+  (tmp_path / 'archive' / 'checkpoint').write_text('')
+  with pytest.raises(checkpoints.CheckpointError, match=r"archive/checkpoint: .* found ''"):
+    manager.best()
+
+
+def test_scratch_of_a_killed_write_is_removed_and_never_used(tmp_path):
+  (tmp_path / '.writing-model.ckpt-7').mkdir()
+  (tmp_path / '.writing-model.ckpt-7' / 'model.ckpt-7.data-00000-of-00001').write_text('')
+  manager = _manager(tmp_path, keep=1)
+  manager.save(1, _variables())
+  assert not list(tmp_path.glob('.writing*'))
+  for name in ('notes', 'data-00000-of-00001.tempstate8'):
+    (tmp_path / f'model.ckpt-1.{name}').write_text('')
+  manager.archive(1, 0.5, {})
+  assert sorted(os.listdir(tmp_path / 'archive')) == [
+    'best_eval.txt', 'checkpoint', 'model.ckpt-1.data-00000-of-00001', 'model.ckpt-1.index'
+  ]
+  manager.save(2, _variables())
+  assert (tmp_path / 'model.ckpt-1.notes').exists()  # The user's.
+
+
 def test_asynchronous_saves_take_the_values_at_the_call(tmp_path):
   manager = _manager(tmp_path, asynchronous=True)
   variables = _variables()

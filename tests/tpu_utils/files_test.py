@@ -108,6 +108,40 @@ def test_json_lines(folder):
   ]
 
 
+@pytest.mark.parametrize('damage', ['\0\0\0\0}', '{"step": 1]}', '7}', '\ufffd'])
+def test_damaged_json_lines_are_reported_and_left_out(folder, damage, capsys):
+  path = f'{folder}/results.jsonl'
+  files.write_text(path, f'{{"step": 1}}\n{damage}\n{{"step": 2}}\n')
+  assert files.read_json_lines(path) == [{'step': 1}, {'step': 2}]
+  assert f'{path}: line 2 is damaged' in capsys.readouterr().err
+  files.append_json_line(path, {'step': 3})
+  assert len(tree(folder)['results.jsonl'].splitlines()) == 3
+
+
+def test_json_that_is_damaged_names_its_file(folder):
+  files.write_text(f'{folder}/run.json', '')
+  with pytest.raises(ValueError, match=r"run\.json: expected JSON, found ''"):
+    files.read_json(f'{folder}/run.json')
+
+
+def test_files_are_on_the_disk_before_they_are_renamed(tmp_path, monkeypatch):
+  events = []
+  fsync, replace = os.fsync, os.replace
+
+  def synced(handle):
+    events.append(os.path.basename(os.readlink(f'/proc/self/fd/{handle}')))
+    fsync(handle)
+
+  def renamed(source, target):
+    events.append('rename')
+    replace(source, target)
+
+  monkeypatch.setattr(os, 'fsync', synced)
+  monkeypatch.setattr(os, 'replace', renamed)
+  files.write_text(str(tmp_path / 'a'), 'x')
+  assert events == ['a.writing', 'rename', tmp_path.name]
+
+
 # ---- Folders
 
 

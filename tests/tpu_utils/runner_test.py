@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpu_utils import checkpoints, config, runner
+from tpu_utils import checkpoints, claims, config, runner
 from tpu_utils.command_line import cli
 from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.image_jobs.train import classification_task
@@ -20,13 +20,14 @@ OBJECTIVE = 'top_1_accuracy'
 
 
 class _Input:
-  """Sixteen examples, repeated; step `bad` has infinite images, step `signal_at` sends SIGTERM."""
+  """Sixteen examples, repeated; step `bad` has infinite images, step `signal_at` sends a signal."""
 
-  def __init__(self, bad=None, signal_at=None):
+  def __init__(self, bad=None, signal_at=None, signal_number=signal.SIGTERM):
     generator = np.random.default_rng(0)
     self.images = generator.normal(size=(16, 4)).astype('float32')
     self.labels = np.eye(3, dtype='float32')[generator.integers(3, size=16)]
     self.signal_at = signal_at
+    self.signal_number = signal_number
     self.bad = bad
     self.num_eval_batches = 4
 
@@ -35,7 +36,7 @@ class _Input:
 
     def batch(step):
       if step == self.signal_at:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), self.signal_number)
       rows = np.arange(4 * step, 4 * step + 4) % 16
       images = self.images[rows] * (np.inf if step == self.bad else 1)
       return images.astype('float32'), self.labels[rows]
@@ -166,26 +167,66 @@ def test_an_evaluation_between_two_checkpoints_archives_a_checkpoint(tmp_path):
   assert checkpoints.read(work.checkpoints.best())
 
 
-def test_sigterm_saves_and_resuming_gives_the_same_bits(tmp_path):
+@pytest.mark.parametrize(
+  'number, name', [(signal.SIGTERM, 'SIGTERM'), (signal.SIGINT, 'Ctrl-C')]
+)
+def test_a_signal_saves_and_resuming_gives_the_same_bits(tmp_path, number, name):
+  handler = signal.getsignal(number)
   whole = _runner(tmp_path / 'whole')
   whole.train(_Input(), _Input())
-  with pytest.raises(cli.Interrupted, match='Stopped by SIGTERM at step'):
-    _runner(tmp_path / 'stopped').train(_Input(signal_at=7), _Input())
+  with pytest.raises(cli.Interrupted, match=f'Stopped by {name} at step'):
+    _runner(tmp_path / 'stopped').train(_Input(signal_at=7, signal_number=number), _Input())
   stopped = _runner(tmp_path / 'stopped')
   assert 0 < stopped.resume() < 12
   stopped.train(_Input(), _Input())
   _assert_same_bits(_weights(whole), _weights(stopped))
-  assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+  assert signal.getsignal(number) == handler
 
 
 def test_a_diverged_job_stops_and_keeps_its_checkpoints(tmp_path):
   with pytest.raises(NonFiniteLossError) as error:
     _runner(tmp_path).train(_Input(bad=7), None)
-  for part in ('step 8', 'step 6 is kept', '--base_learning_rate'):
+  for part in (
+    'step 8', 'keeps step 3 (loss ', 'step 6 (loss ', '--resume_step=N', '--base_learning_rate'
+  ):
     assert part in str(error.value)
   work = _runner(tmp_path)
   assert work.checkpoints.steps() == [3, 6]
   assert work.resume() == 6
+
+
+def test_a_diverged_job_goes_back_to_a_good_checkpoint_once(tmp_path, capsys, monkeypatch):
+  whole = _runner(tmp_path / 'whole')
+  whole.train(_Input(), _Input())
+  back = tmp_path / 'back'
+  ruined = _runner(back, steps_per_eval=9)
+  ruined.train(_Input(), _Input())
+  assert [entry['step'] for entry in _history(back)] == [9, 12]
+  with pytest.raises(checkpoints.CheckpointError, match=r'of step 4; .*step 3 \(loss'):
+    _runner(back, resume_step=4).train(_Input(), None)
+  with pytest.raises(cli.Interrupted):
+    _runner(back, resume_step=3).train(_Input(signal_at=7), _Input())
+  assert 'moved to set_aside/: 6, 9, 12.' in capsys.readouterr().out
+  assert (back / 'set_aside' / 'model.ckpt-12.index').exists()
+  assert all(entry['step'] < 9 for entry in _history(back))
+  again = _runner(back, resume_step=3)
+  assert again.resume() > 3  # The same command goes on,
+  again.train(_Input(), _Input())
+  _assert_same_bits(_weights(whole), _weights(again))
+  monkeypatch.setattr('sys.argv', ['main', '--base_learning_rate=0.001'])
+  assert _runner(back, resume_step=3).resume() == 3  # another one goes back again.
+
+
+def test_a_job_goes_back_to_the_archived_best(tmp_path):
+  work = _runner(tmp_path)
+  work.train(_Input(), None)
+  work.checkpoints.archive(6, 0.5, {})
+  for path in tmp_path.glob('model.ckpt-6.*'):
+    path.unlink()
+  assert 'step 6 (loss ' in work.checkpoints.described()
+  assert 'the archived best' in work.checkpoints.described()
+  assert _runner(tmp_path, resume_step=6).resume() == 6
+  assert work.checkpoints.steps() == [3]
 
 
 def test_a_model_dir_of_another_model_is_refused(tmp_path):
@@ -202,6 +243,15 @@ def test_a_model_dir_that_is_a_file_is_refused(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(OSError, match='--model_dir=.*cannot be written'):
     _runner(tmp_path / 'file' / 'model_dir').train(_Input(), None)
+
+
+def test_a_model_dir_in_which_another_job_trains_is_refused(tmp_path):
+  with claims.claimed('model_dir', str(tmp_path)):
+    with pytest.raises(ValueError, match=f'--model_dir=.* in use by process {os.getpid()} on'):
+      _runner(tmp_path).train(_Input(), None)
+    assert os.listdir(tmp_path) == [claims.NAME]
+  _runner(tmp_path, train_steps=1).train(_Input(), None)
+  assert claims.NAME not in os.listdir(tmp_path)
 
 
 def test_follow_evaluates_new_checkpoints_until_the_last_step(tmp_path, monkeypatch):
@@ -235,9 +285,40 @@ def test_summaries_have_the_values_that_the_readme_lists(tmp_path):
   assert {'loss', 'top_1_accuracy', 'top_5_accuracy'} <= tags['eval']
 
 
+def test_a_full_disk_in_a_summary_is_reported_once_and_costs_no_step(
+  tmp_path, monkeypatch, capsys
+):
+  def full_disk(*_, **__):
+    raise tf.errors.ResourceExhaustedError(None, None, 'No space left on device')
+
+  monkeypatch.setattr(tf.summary, 'scalar', full_disk)
+  work = _runner(tmp_path)
+  work.train(_Input(), _Input())
+  assert work.checkpoints.steps()[-1] == 12
+  assert [entry['step'] for entry in _history(tmp_path)] == [6, 12]
+  lines = [line for line in capsys.readouterr().err.splitlines() if 'No space left' in line]
+  assert [line.partition(':')[0] for line in lines] == [f'{tmp_path}/', f'{tmp_path}/eval']
+
+
 def test_each_start_is_appended_to_run_json(tmp_path):
   for number in (1, 2):
     runner.write_run_info(str(tmp_path), {'flags': {'seed': number}})
   starts = json.loads((tmp_path / 'run.json').read_text())['starts']
   assert [start['flags']['seed'] for start in starts] == [1, 2]
   assert starts[0]['versions']['tensorflow'] == tf.__version__
+
+
+@pytest.mark.parametrize('damage', ['', '\0\0', '[]', '{"starts": 3}'])
+def test_small_damaged_files_do_not_stop_a_job(tmp_path, capsys, damage):
+  _runner(tmp_path, train_steps=6).train(_Input(), _Input())
+  small = [tmp_path / 'run.json', tmp_path / 'eval' / 'results.jsonl']
+  for path in (*small, tmp_path / 'best_objective.txt'):
+    path.write_text(damage)
+  runner.write_run_info(str(tmp_path), {'flags': {'seed': 1}})
+  assert len(json.loads(small[0].read_text())['starts']) == 1
+  assert (tmp_path / 'run.json.damaged').read_text() == damage
+  _runner(tmp_path).train(_Input(), _Input())
+  assert [entry['step'] for entry in _history(tmp_path) if 'step' in entry] == [6, 12]
+  error = capsys.readouterr().err
+  assert 'run.json: expected the starts of the job, found' in error
+  assert 'best_objective.txt: expected a number, found' in error

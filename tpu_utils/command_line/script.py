@@ -248,6 +248,9 @@ class Script:
     except cli.Interrupted as e:
       print(e, file=sys.stderr)
       return cli.EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+      print('Stopped by Ctrl-C.', file=sys.stderr)
+      return cli.EXIT_KEYBOARD
     except (ValueError, OSError) as e:
       if isinstance(e, BrokenPipeError) and _nobody_reads():
         return _EXIT_CLOSED_PIPE

@@ -14,6 +14,7 @@ _SPLITS_READ = {
   'train': ['train'], 'eval': ['validation'], 'train_and_eval': ['train', 'validation'],
   'predict': ['validation'], 'export': [],
 }  # fmt: skip
+_MOST_EPOCHS, _FITTING_EPOCHS = 1000, 100  # Refused unless asked for; suggested instead.
 _COUNTS = {'train': 'num_train_images', 'validation': 'num_eval_images'}
 
 
@@ -79,6 +80,39 @@ def with_data(resolved: settings.Resolved, mode: str) -> tuple[Any, settings.Res
       'leave the flag out.'
     )
   return dataset, resolved
+
+
+def check_length(resolved: settings.Resolved, name: str) -> None:
+  """Checks that the batch and the number of steps suit the training set, unless the user gave them.
+
+  Recipes and defaults are made for large data sets.
+
+  Args:
+    resolved: settings with the sizes of the data, a `config.JobConfig` among them.
+    name: of the data set, for the message.
+
+  Raises:
+    ValueError: the batch is larger than the training set, or training takes over 1000 epochs.
+  """
+  data, steps = resolved.get(config.DataConfig), resolved.get(config.JobConfig).train_steps
+  images, batch = data.num_train_images, data.train_batch_size
+  wrong = {}
+  if batch > images and 'train_batch_size' not in resolved.flags:
+    wrong['train_batch_size'] = batch
+    batch = 2 ** (max(1, images // 4).bit_length() - 1)  # At least 4 steps per epoch.
+  epochs = steps * data.train_batch_size / images
+  if epochs > _MOST_EPOCHS and 'train_steps' not in resolved.flags:
+    wrong['train_steps'] = steps
+  if not wrong:
+    return
+  fitting = {name: batch if name == 'train_batch_size' else steps for name in wrong}
+  if 'train_steps' not in resolved.flags:
+    fitting['train_steps'] = -(-_FITTING_EPOCHS * images // batch)
+  raise ValueError(
+    f'{name} has {images} training images, and {settings.as_flags(wrong)}, not given by you, '
+    f'would train for {epochs:,.0f} epochs in batches of {data.train_batch_size}. Give numbers '
+    f'that fit, such as {settings.as_flags(fitting)}, or these ones if you mean them.'
+  )
 
 
 def make_input(

@@ -157,7 +157,7 @@ class Experiment:
 
     Raises:
       ValueError: --model_dir is missing or holds results of other flags, or training diverged.
-      cli.Interrupted: SIGTERM arrived; the state is saved.
+      cli.Interrupted: SIGTERM or Ctrl-C arrived; the state is saved.
     """
     self._claim_folder()
     results = self._results()
@@ -188,7 +188,8 @@ class Experiment:
   def _results(self):
     """Returns {(network, seed): its line of the results}."""
     lines = files.read_json_lines(self.path('results.jsonl'))
-    return {(line['network'], line['seed']): line for line in lines}
+    # A damaged line is no result: its network is trained again.
+    return {(line['network'], line['seed']): line for line in lines if 'network' in line}
 
   def _train(self, trial, seed):
     import keras

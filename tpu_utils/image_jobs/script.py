@@ -195,11 +195,13 @@ class Training:
       print(resolved.preset_text())
 
     from tpu_utils.image_jobs import train
-    from tpu_utils.image_jobs.data import with_data
+    from tpu_utils.image_jobs.data import check_length, with_data
 
     dataset = None
     if needs_data:
       dataset, resolved = with_data(resolved, job.mode)
+    if dataset is not None and job.mode in ('train', 'train_and_eval'):
+      check_length(resolved, dataset.name)
     data = resolved.get(config.DataConfig)
     spec = fitted_spec(model_spec.spec, model, data, data.is_digits)
 

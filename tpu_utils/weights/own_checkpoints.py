@@ -16,8 +16,11 @@ def matches(path: str) -> bool:
   if not tf1.matches(path):
     return False
   try:
-    with reading(path, 'a checkpoint', foreign=True):
-      return tf.train.load_checkpoint(tf1.prefix_of(path)).has_tensor(checkpoints.METADATA)
+    with (
+      reading(path, 'a checkpoint', foreign=True),
+      checkpoints.literal(tf1.prefix_of(path)) as readable,
+    ):
+      return tf.train.load_checkpoint(readable).has_tensor(checkpoints.METADATA)
   except (ValueError, OSError):  # The TF1 reader, next in line, reports the error.
     return False
 

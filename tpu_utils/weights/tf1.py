@@ -42,14 +42,15 @@ def read(path: str, use_ema: bool = True) -> Mapping[str, np.ndarray]:
   """
   prefix = prefix_of(path)
   with reading(prefix, 'a TF1 checkpoint', foreign=True):
-    reader = tf.train.load_checkpoint(prefix)
+    opened = checkpoints.literal(prefix)
+    reader = tf.train.load_checkpoint(opened.__enter__())
     names = list(reader.get_variable_to_shape_map())
   if _OBJECT_GRAPH in names:
     raise ValueError(
       f'{prefix} is an object-based TF2 checkpoint; expected variables by name, as TF1 wrote them. '
       'Restore it with tf.train.Checkpoint.'
     )
-  return _Tensors(reader, prefix, _source_names(names, prefix, use_ema))
+  return _Tensors(reader, opened, prefix, _source_names(names, prefix, use_ema))
 
 
 def write(prefix: str, tensors: Mapping[str, np.ndarray], step: int) -> None:
@@ -130,8 +131,9 @@ def prefix_of(path: str) -> str:
 class _Tensors(Mapping):
   """Selected tensors of a checkpoint, each read when it is accessed."""
 
-  def __init__(self, reader, prefix, source_names):
+  def __init__(self, reader, opened, prefix, source_names):
     self._reader = reader
+    self._opened = opened  # The reader opens data files late; with this object their copy goes.
     self._prefix = prefix
     self._source_names = source_names
 

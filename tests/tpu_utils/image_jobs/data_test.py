@@ -121,3 +121,33 @@ def test_settings_that_the_data_service_refuses(flag, value, off):
 def test_fractions_are_fractions():
   with pytest.raises(ValueError, match='--holdout_fraction=1.0 must lie between 0 and 1'):
     given(holdout_fraction=1.0)
+
+
+def check_length(images, batch, steps, **flags):
+  values = {'num_train_images': images, 'train_batch_size': batch, 'train_steps': steps}
+  groups = (config.DataConfig, config.JobConfig)
+  resolved = settings.resolve(groups, flags, presets=[values])
+  image_data.check_length(resolved, 'photographs')
+
+
+@pytest.mark.parametrize('images, batch, steps, fit', [
+  (120, 2048, 218949, '--train_batch_size=16 --train_steps=750'),
+  (3, 256, 20000, '--train_batch_size=1 --train_steps=300'),
+  (400, 256, 20000, '--train_steps=157'),
+])  # fmt: skip
+def test_sizes_of_a_recipe_for_large_data_sets_are_refused(images, batch, steps, fit):
+  with pytest.raises(ValueError, match=f'photographs has {images} training .* such as {fit}, or'):
+    check_length(images, batch, steps)
+  flags = dict(flag.strip('-').split('=') for flag in fit.split())
+  check_length(images, batch, steps, **{name: int(value) for name, value in flags.items()})
+  check_length(images, batch, steps, train_batch_size=batch, train_steps=steps)  # As asked for.
+
+
+def test_usual_sizes_are_not_refused():
+  check_length(1281167, 2048, 218949)
+  check_length(1437, 64, 660)
+
+
+def test_given_steps_are_kept_in_the_advice():
+  with pytest.raises(ValueError, match='such as --train_batch_size=16, or'):
+    check_length(120, 2048, 10, train_steps=10)

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.tpu_utils.images.preparation import published
+from tpu_utils import claims
 from tpu_utils.images import prepare, record_index
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.preparation import job, shard, verify
@@ -80,6 +81,14 @@ def photos(tmp_path_factory):
 def images(photos, tmp_path):
   """A copy of `photos` that a test may change."""
   return shutil.copytree(photos, tmp_path / 'images')
+
+
+def test_a_second_preparation_of_one_output_is_refused(tmp_path, photos):
+  (tmp_path / 'out').mkdir()
+  with claims.claimed('output_dir', str(tmp_path / 'out')):
+    error = one_line(tmp_path / 'out', input_dir=str(photos))
+  assert f'in use by process {os.getpid()} on' in error
+  assert not shards(tmp_path / 'out')
 
 
 @pytest.fixture(scope='module')

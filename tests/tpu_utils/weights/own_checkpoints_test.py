@@ -23,8 +23,12 @@ def check(got, want):
     np.testing.assert_array_equal(got[name], value)
 
 
+@pytest.mark.parametrize('folder', ['plain', 'lr[0.1]', 'what?'])
 @pytest.mark.parametrize('form', ['', 'model.ckpt-3', 'model.ckpt-3.index'])
-def test_averages_and_raw_weights(tmp_path, form):
+def test_averages_and_raw_weights(tmp_path, folder, form):
+  """In folders with special characters of glob patterns, too."""
+  tmp_path = tmp_path / folder
+  tmp_path.mkdir()
   save(tmp_path, AVERAGES)
   path = str(tmp_path / form)
   assert own_checkpoints.matches(path)

@@ -1,4 +1,5 @@
 """TF1 checkpoints of the official training: variables, moving averages, slots, step."""
+import gc
 import pathlib
 
 import numpy as np
@@ -9,6 +10,7 @@ import efficientnet
 from tests.efficientnet import golden
 from tests.goldens import weights as golden_weights
 from tpu_utils import weights
+from tpu_utils.weights import tf1
 
 NAME = 'efficientnet-b0'
 SHADOW = '/ExponentialMovingAverage'
@@ -246,3 +248,13 @@ def test_written_checkpoints_have_all_that_the_official_program_reads(model, tmp
     weights.load(model, tmp_path, use_ema=form)
     for variable in model.weights:
       np.testing.assert_array_equal(variable, values[variable.path])
+
+
+@pytest.mark.parametrize('folder', ['lr[0.1]', 'what?'])
+def test_folders_with_special_characters_of_glob_patterns(tmp_path, folder):
+  (tmp_path / folder).mkdir()
+  prefix = str(tmp_path / folder / 'model.ckpt')
+  tf1.write(prefix, {'a/kernel': np.float32([1, 2])}, step=5)
+  tensors = tf1.read(prefix)
+  gc.collect()  # The data are read late.
+  np.testing.assert_array_equal(tensors['a/kernel'], [1, 2])

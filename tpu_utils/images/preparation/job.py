@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpu_utils import files
+from tpu_utils import claims, files
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.images import record_index, tfrecords
 from tpu_utils.images.preparation import collect, processes, shard
@@ -32,9 +32,21 @@ def prepare(config: Any, num_processes: int) -> manifest.Manifest:
     The manifest.
 
   Raises:
-    ValueError: images or flags are unfit, or `output_dir` holds other shards. Finished shards stay.
+    ValueError: images or flags are unfit, `output_dir` holds other shards, or another process
+      writes there. Finished shards stay.
     OSError: a file cannot be read or written.
   """
+  made_here = not files.is_folder(config.output_dir)
+  tf.io.gfile.makedirs(config.output_dir)
+  try:
+    with claims.claimed('output_dir', config.output_dir):
+      return _prepare(config, num_processes)
+  finally:
+    if made_here and not tf.io.gfile.listdir(config.output_dir):
+      tf.io.gfile.rmtree(config.output_dir)
+
+
+def _prepare(config, num_processes):
   existing = manifest.load(config.output_dir)
   class_names, images = _images(config, existing)
   tasks = {split: _tasks(config, split, images[split], class_names) for split in images}
