@@ -428,6 +428,7 @@ SCRIPT = TRAINING.script(
   'efficientnet.compound_scaling',
   RECIPES,
   run=run,
+  own_check=experiment.check,
   defaults={'archive_ckpt': False, 'keep_checkpoint_max': 1},
 )
 

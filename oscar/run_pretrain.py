@@ -103,12 +103,11 @@ def check(resolved: settings.Resolved) -> None:
   """Checks the folders that the settings name, without TensorFlow.
 
   Raises:
-    ValueError: --model_dir is not given.
-    OSError: --data_dir does not exist.
+    ValueError: --model_dir is not given, or --data_dir does not exist.
   """
-  if resolved.get(script_settings.JobConfig).model_dir is None:
-    raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
   files.check_folder('data_dir', resolved.get(DataConfig).data_dir)
+  if not resolved.get(script_settings.JobConfig).model_dir:
+    raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
 
 
 def run(resolved: settings.Resolved) -> None:
@@ -131,7 +130,8 @@ def run(resolved: settings.Resolved) -> None:
 
 def _choose(given: Mapping[str, Any], recipe: Recipe | None) -> Choice:
   """Chooses the recipe; without data that is `scenes`."""
-  facts = _facts_of_job(given)
+  default_dir = None if given.get('data_dir') else RECIPES[SCENES].settings['model_dir']
+  facts = _facts_of_job(given, given.get('model_dir') or default_dir)
   origin = named_origin(recipe) if recipe else ''
   if not given.get('data_dir', facts.get('data_dir')):
     if recipe is not None and recipe.name != SCENES:
@@ -150,11 +150,11 @@ def _choose(given: Mapping[str, Any], recipe: Recipe | None) -> Choice:
   return Choice(recipe, preset, origin, facts)
 
 
-def _facts_of_job(given):
+def _facts_of_job(given, model_dir):
   """Returns settings from the record of a job, in the modes that only read its checkpoints."""
-  if given.get('mode') not in _READING_MODES or not given.get('model_dir'):
+  if given.get('mode') not in _READING_MODES or not model_dir:
     return {}
-  job = job_flags.of_checkpoint(given['model_dir']) or {}
+  job = job_flags.of_checkpoint(model_dir) or {}
   without = ('data_dir', 'train_split', 'eval_split') if given.get('data_dir') else ()
   # An evaluation ends with the last step of the training.
   steps = {'train_steps': job['train_steps']} if 'train_steps' in job else {}

@@ -316,6 +316,7 @@ SCRIPT = TRAINING.script(
   'resnext.cardinality',
   RECIPES,
   run=run,
+  own_check=experiment.check,
   defaults={'archive_ckpt': False, 'keep_checkpoint_max': 1},
 )
 

@@ -142,6 +142,8 @@ class DataConfig(Checked):
     super().__post_init__()
     if self.holdout_fraction is not None and not 0 < self.holdout_fraction < 1:
       raise ValueError(f'--holdout_fraction={self.holdout_fraction} must lie between 0 and 1.')
+    if self.random_erasing_prob > 1:
+      raise ValueError(f'--random_erasing_prob={self.random_erasing_prob} must be at most 1.')
     self._check_service()
 
   def _check_service(self):
@@ -221,6 +223,8 @@ class OptimizationConfig(Checked):
 
   def __post_init__(self):
     super().__post_init__()
+    if self.lr_schedule == 'exponential' and not self.lr_decay_epoch > 0:
+      raise ValueError(f'--lr_decay_epoch={self.lr_decay_epoch} must be above 0.')
     _epochs(self.lr_step_epochs)
 
   @property
@@ -355,3 +359,8 @@ class JobConfig(Checked):
   seed: int = setting(
     0, 'Seed of the initial weights, the order of the data and all randomness.', at_least=0
   )
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.mode == 'export' and not self.export_dir:
+      raise ValueError('--mode=export needs --export_dir, the folder to write to.')

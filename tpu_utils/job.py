@@ -89,12 +89,10 @@ def run(job: Job) -> None:
   """
   settings = job.settings
   mode = MODES[settings.mode]
-  if settings.mode == 'export' and not settings.export_dir:
-    raise ValueError('--mode=export needs --export_dir, the folder to write to.')
   if settings.mode == 'predict' and not job.predicts:
     raise ValueError(
       f'--mode=predict: the task of this job makes no predictions (it measures {job.objective}); '
-      'choose another mode. Predictions of image classifiers come from eval_ckpt_main.'
+      'choose another mode.'
     )
   strategy = create_strategy(job.hardware, training=job.trains)
   check_batches(strategy.num_replicas_in_sync, job.batches, job.unit)

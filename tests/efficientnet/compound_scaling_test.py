@@ -156,3 +156,8 @@ def test_help_is_quick():
   assert code == 0
   assert '--phis=1,2' in out
   assert used < 2.0
+
+
+def test_mistakes_are_found_before_tensorflow_is_imported():
+  with pytest.raises(ValueError, match='--mode=eval: an experiment trains and evaluates'):
+    compound_scaling.SCRIPT.check(compound_scaling.SCRIPT.resolve({'mode': 'eval'}))

@@ -99,6 +99,12 @@ def test_wrong_flags(arguments, message):
     run(*arguments)
 
 
+def test_missing_data_are_found_before_tensorflow_is_imported():
+  resolved = export_model.SCRIPT.resolve({'data_dir': '/does/not/exist'})
+  with pytest.raises(ValueError, match='--data_dir=/does/not/exist does not exist'):
+    export_model.SCRIPT.check(resolved)
+
+
 def test_help_is_quick_and_an_error_is_one_line():
   code, out, seconds = script_jobs.user_seconds('-m', 'efficientnet.export_model', '--help')
   assert code == 0 and '--output_tflite' in out and '--num_steps=2000' in out

@@ -157,6 +157,22 @@ def test_the_recipe_is_chosen_by_the_data(tmp_path):
     chosen(recipe='pretrain')
 
 
+def test_the_scenes_default_model_dir_is_a_job_too(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'runs' / 'oscar-scenes').mkdir(parents=True)
+  record = {'starts': [{'flags': {'config': 'base', 'data_dir': ''}}]}
+  (tmp_path / 'runs' / 'oscar-scenes' / 'run.json').write_text(json.dumps(record))
+  assert run_pretrain.SCRIPT.resolve({'mode': 'export'})[0].config == 'base'
+  assert run_pretrain.SCRIPT.resolve({'mode': 'eval', 'data_dir': 'x'})[0].config is None
+  assert run_pretrain.SCRIPT.resolve({})[0].config == 'tiny'
+
+
+def test_missing_data_are_reported_before_a_missing_model_dir():
+  resolved = run_pretrain.SCRIPT.resolve({'data_dir': '/does/not/exist'})
+  with pytest.raises(ValueError, match='--data_dir=/does/not/exist does not exist'):
+    run_pretrain.SCRIPT.check(resolved)
+
+
 def test_another_model_is_refused(finished, folder):
   with pytest.raises(ValueError, match='its num_contrast_classes is 3, not 2'):
     in_process(folder, finished[0], '--texta_false_prob=0')

@@ -115,3 +115,8 @@ def test_help_is_quick():
   assert code == 0
   assert '--cardinalities=1,2,4,8,32' in out
   assert used < 2.0
+
+
+def test_mistakes_are_found_before_tensorflow_is_imported():
+  with pytest.raises(ValueError, match='--mode=eval: an experiment trains and evaluates'):
+    cardinality.SCRIPT.check(cardinality.SCRIPT.resolve({'mode': 'eval'}))

@@ -5,6 +5,7 @@ facts. TensorFlow is imported only after the settings are checked.
 """
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,7 +26,9 @@ _DEFINE = {
   float: flags.DEFINE_float,
   str: flags.DEFINE_string,
 }
-_HELP = ('--help', '-h', '-help', '--helpfull')
+# {type of flag in absl: how messages describe its values}.
+_TYPES = {'bool': 'true or false', 'int': 'a whole number', 'float': 'a number'}
+_HELP = ('--help', '-h', '-?', '-help', '--help=true', '--helpshort', '--helpfull')
 _RECIPE_HELP = 'Settings to start from; flags override them. --recipe=list describes each.'
 _EXIT_CLOSED_PIPE = 141  # 128 + SIGPIPE, as if the signal had ended the program.
 
@@ -184,6 +187,8 @@ class Script:
       rest = flag_values(argv)
     except flags.UnrecognizedFlagError as e:
       raise self._unknown_flag(e.flagname) from None
+    except flags.IllegalFlagValueError as e:
+      raise _wrong_value(e, flag_values) from None
     except flags.Error as e:
       raise ValueError(f'{one_line(e)} (--help explains the flags)') from None
     if len(rest) > 1 and not self.words:
@@ -258,6 +263,15 @@ class Script:
         raise
       return _complain(e)
     return 0
+
+
+def _wrong_value(error, flag_values):
+  """Converts absl's error for a value of the wrong type, which shows Python's own message."""
+  match = re.match(r'flag --(\w+)=(.*?): ', str(error), re.DOTALL)
+  kind = match and flag_values[match[1]].flag_type()
+  if kind not in _TYPES:
+    return ValueError(f'{one_line(error)} (--help explains the flags)')
+  return ValueError(f'--{match[1]}={match[2]} must be {_TYPES[kind]}.')
 
 
 def _print_page(text):

@@ -6,6 +6,7 @@ gets the dataclasses. Parsing flags is left to `script`. Imports neither TensorF
 that `--help` answers at once.
 """
 import dataclasses
+import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -69,6 +70,8 @@ def subset(config_class: type, names: Iterable[str], doc: str, **others: Any) ->
 class Checked:
   """Base class of the settings classes: checks choices and bounds of each new instance.
 
+  Numbers must be finite.
+
   Attributes:
     given: names of the settings that the user gave; see `resolve`.
   """
@@ -81,6 +84,8 @@ class Checked:
       if value is None and field.default is None:
         continue
       choices, at_least, below = (field.metadata[key] for key in ('choices', 'at_least', 'below'))
+      if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f'--{field.name}={value} must be a finite number.')
       if choices:
         check_name(f'value of --{field.name}', value, choices)
       if at_least is not None and not value >= at_least:

@@ -107,6 +107,30 @@ def own_recipes(
   return own
 
 
+def check(resolved: settings.Resolved) -> None:
+  """Checks the settings of an experiment, without TensorFlow.
+
+  A dry run needs no --model_dir.
+
+  Raises:
+    ValueError: the mode is not train_and_eval, an export or several workers are asked for, or the
+      folder of the data does not exist.
+  """
+  job, hardware = resolved.get(config.JobConfig), resolved.get(config.HardwareConfig)
+  if job.mode != 'train_and_eval':
+    raise ValueError(f'--mode={job.mode}: an experiment trains and evaluates; leave --mode out.')
+  if job.export_dir:
+    raise ValueError('--export_dir: an experiment exports none of its networks; leave it out.')
+  workers = hardware.strategy == 'auto' and os.environ.get('TF_CONFIG')
+  if hardware.strategy == 'multi_worker' or workers:
+    # TensorFlow connects workers once a process, and every network would connect them again.
+    raise ValueError(
+      'An experiment trains many networks in one process, which several workers cannot; use one '
+      'machine: unset TF_CONFIG, or give --strategy=mirrored or --strategy=one_device.'
+    )
+  script.check_data_folder(resolved.get(config.DataConfig))
+
+
 class Experiment:
   """Trainings of several networks in one folder, one after the other.
 
@@ -126,27 +150,15 @@ class Experiment:
   """
 
   def __init__(self, resolved: settings.Resolved, train: Callable[[settings.Resolved], None]):
-    job, hardware = resolved.get(config.JobConfig), resolved.get(config.HardwareConfig)
-    if job.mode != 'train_and_eval':
-      raise ValueError(f'--mode={job.mode}: an experiment trains and evaluates; leave --mode out.')
-    if job.export_dir:
-      raise ValueError('--export_dir: an experiment exports none of its networks; leave it out.')
-    workers = hardware.strategy == 'auto' and os.environ.get('TF_CONFIG')
-    if hardware.strategy == 'multi_worker' or workers:
-      # TensorFlow connects workers once a process, and every network would connect them again.
-      raise ValueError(
-        'An experiment trains many networks in one process, which several workers cannot; use one '
-        'machine: unset TF_CONFIG, or give --strategy=mirrored or --strategy=one_device.'
-      )
-    script.check_data_folder(resolved.get(config.DataConfig))
+    check(resolved)
     if resolved.origin:
       print(resolved.preset_text())
 
     from tpu_utils.image_jobs.data import with_data
 
     self.config = resolved.get(ExperimentConfig)
-    _, self.resolved = with_data(resolved, job.mode)
-    self._job = self.resolved.get(config.JobConfig)
+    self._job = resolved.get(config.JobConfig)
+    _, self.resolved = with_data(resolved, self._job.mode)
     self._train_job = train
 
   def scores(self, trials: Sequence[Trial]) -> dict[str, Score]:

@@ -108,7 +108,7 @@ class Export:
   def script(self, doc: str) -> Script:
     """Makes the script with its docstring."""
     groups = (ExportConfig, self.training.model_groups[0], DataConfig)
-    return Script(doc=doc, groups=groups, run=self.export)
+    return Script(doc=doc, groups=groups, run=self.export, check=_check)
 
   def export(self, resolved: settings.Resolved) -> None:
     """Writes the files that the settings name, and measures their accuracy.
@@ -116,8 +116,8 @@ class Export:
     Raises:
       ValueError, OSError: a setting, the checkpoint or an image is missing or wrong.
     """
+    _check(resolved)
     config = resolved[0]
-    _check_complete(config)
     job = None if config.ckpt_dir == PRETRAINED else job_flags.of_checkpoint(config.ckpt_dir)
     resolved, taken_over = _like_job(resolved, job)
     if config.image_size:
@@ -154,7 +154,10 @@ class Export:
     model_files.write(model, spec, images, config)
 
 
-def _check_complete(config):
+def _check(resolved):
+  """Checks the settings as far as possible without TensorFlow and the job's run.json."""
+  config, _, data = resolved
+  script.check_data_folder(data)
   if config.ckpt_dir is None:
     raise ValueError(
       '--ckpt_dir is missing: the checkpoint to export, for example --ckpt_dir=runs/NAME of a job '

@@ -147,6 +147,7 @@ class Training:
     module: str,
     recipes: Mapping[str, Recipe],
     run: Callable[[settings.Resolved], Any] | None = None,
+    own_check: Callable[[settings.Resolved], None] | None = None,
     defaults: Mapping[str, Any] | None = None,
   ) -> Script:
     """Makes the script.
@@ -156,6 +157,7 @@ class Training:
       module: its name for `python -m`.
       recipes: 'imagenet' (the default), 'digits' and 'transfer' among them.
       run: function(Resolved) to call instead of `train`.
+      own_check: function(Resolved) to call instead of `check`, before TensorFlow is imported.
       defaults: {flag: value} that override the settings' own defaults.
     """
     return Script(
@@ -168,8 +170,7 @@ class Training:
       recipes=recipes,
       default_recipe='imagenet',
       choose=functools.partial(self._choose, recipes),
-      # An experiment checks its own settings: a dry run needs no --model_dir.
-      check=check if run is None else lambda resolved: None,
+      check=own_check or check,
     )
 
   def train(self, resolved: settings.Resolved) -> None:
@@ -227,9 +228,15 @@ class Training:
 
   def _choose(self, recipes, given, recipe):
     """Chooses the recipe by the data; without --data_dir and --dataset, that of the digits."""
-    facts = self._facts_of_job(given)
     name = recipe.name if recipe else None
     transfer = given.get('transfer', False) or name == TRANSFER
+    without_data = recipe
+    if name in (None, TRANSFER):
+      tuned = transfer or given.get('init_checkpoint')
+      without_data = recipes[DIGITS_TUNED if tuned and DIGITS_TUNED in recipes else DIGITS]
+    named_data = given.get('data_dir') or given.get('dataset')
+    default_dir = None if named_data else without_data.settings.get('model_dir')
+    facts = self._facts_of_job(given, given.get('model_dir') or default_dir)
     origin = named_origin(recipe) if recipe else '--transfer' if transfer else ''
     preset = {}
     if not any(given.get(name, facts.get(name)) for name in ('data_dir', 'dataset')):
@@ -239,8 +246,7 @@ class Training:
           'learn the embedded digits.'
         )
       if name in (None, TRANSFER):
-        tuned = transfer or given.get('init_checkpoint') is not None
-        recipe = recipes[DIGITS_TUNED if tuned and DIGITS_TUNED in recipes else DIGITS]
+        recipe = without_data
         origin = 'No --data_dir: the embedded handwritten digits'
     elif transfer:
       recipe = recipe or recipes[TRANSFER]
@@ -262,11 +268,11 @@ class Training:
     model_dir = given.get('model_dir') or recipe.settings['model_dir']
     return {**recipe.settings, 'export_dir': os.path.join(model_dir, 'export')}
 
-  def _facts_of_job(self, given):
+  def _facts_of_job(self, given, model_dir):
     """Returns settings from a job's run.json, for modes that only read its checkpoints."""
-    if given.get('mode') not in _READING_MODES or not given.get('model_dir'):
+    if given.get('mode') not in _READING_MODES or not model_dir:
       return {}
-    job = job_flags.of_checkpoint(given['model_dir']) or {}
+    job = job_flags.of_checkpoint(model_dir) or {}
     without = job_flags.DATA_NAMES if given.get('data_dir') or given.get('dataset') else ()
     groups = (*self.model_groups, config.OptimizationConfig)
     of_job = {name: job[name] for name in _OF_JOB if name in job and name not in without}
@@ -274,15 +280,21 @@ class Training:
 
 
 def check(resolved: settings.Resolved) -> None:
-  """Checks the folders that the settings name, without TensorFlow.
+  """Checks the mode and the folders that the settings name, without TensorFlow.
 
   Raises:
-    ValueError: a folder is not given or does not exist.
+    ValueError: a folder is not given or does not exist, or the mode is not for classifiers.
   """
-  if resolved.get(config.JobConfig).model_dir is None:
-    raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
+  job = resolved.get(config.JobConfig)
+  if job.mode == 'predict':
+    raise ValueError(
+      '--mode=predict: eval_ckpt_main makes the predictions of image classifiers; run it with '
+      f'--ckpt_dir={job.model_dir or "DIR"}.'
+    )
   if not _knows_classes(resolved):
     check_data_folder(resolved.get(config.DataConfig))
+  if not job.model_dir:
+    raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
 
 
 def _knows_classes(resolved):

@@ -80,6 +80,9 @@ def test_help_explains_and_succeeds():
   assert result.returncode == 0
   assert 'Does this and that.' in result.stdout
   assert '--task=nothing' in result.stdout
+  for other in ('-h', '-?', '--helpshort'):
+    same = _run(other)
+    assert (same.returncode, same.stdout) == (0, result.stdout)
 
 
 @pytest.mark.parametrize('argument, code', [('--help', 0), ('--task=talk', 141)])
@@ -148,7 +151,10 @@ def test_call_runs_with_resolved_settings():
   'argument, message',
   [
     ('--flavor=plum', "Unknown flag 'flavor': did you mean flavour"),
-    ('--layers=two', 'layers.*--help explains the flags'),
+    ('--layers=two', '--layers=two must be a whole number'),
+    ('--sugar=much', '--sugar=much must be a number'),
+    ('--glazed=maybe', '--iced=maybe must be true or false'),
+    ('--flavour', 'flavour.*--help explains the flags'),
     ('--glaced', 'did you mean glazed'),
     ('a.jpg', "'a.jpg' is not a flag"),
     ('--do_train', '--do_train is a flag of the official script only: leave it out.'),

@@ -80,7 +80,8 @@ def test_an_unknown_name_is_refused_in_every_source(source):
     ({'layers': 0}, '--layers=0 must be at least 1'),
     ({'layers': 9}, '--layers=9 must be below 9'),
     ({'sugar': -1.0}, '--sugar=-1.0 must be at least 0'),
-    ({'sugar': float('nan')}, '--sugar=nan must be at least 0'),
+    ({'sugar': float('nan')}, '--sugar=nan must be a finite number'),
+    ({'sugar': float('inf')}, '--sugar=inf must be a finite number'),
   ],
 )
 def test_values_out_of_range_name_the_flag(given, message):

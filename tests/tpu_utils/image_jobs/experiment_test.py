@@ -43,7 +43,7 @@ RECIPES = {
 TRAINING = script.Training(
   (script.ModelConfig, ExperimentConfig), resolve_model, exports_digits=False
 )
-SCRIPT = TRAINING.script('Trains.', 'small.main', RECIPES)
+SCRIPT = TRAINING.script('Trains.', 'small.main', RECIPES, own_check=experiment.check)
 TRIALS = [Trial(name, {'model_name': name}, 1930, 1920) for name in ('first', 'second')]
 
 
@@ -112,6 +112,18 @@ def test_a_killed_experiment_resumes(tmp_path, monkeypatch):
 def test_bad_input_is_one_clear_line(arguments, message):
   with pytest.raises(ValueError, match=message):
     opened(*arguments).scores(TRIALS)
+
+
+@pytest.mark.parametrize(
+  ('given', 'message'),
+  [
+    ({'mode': 'eval'}, '--mode=eval: an experiment trains and evaluates'),
+    ({'data_dir': '/does/not/exist'}, '--data_dir=/does/not/exist does not exist'),
+  ],
+)
+def test_mistakes_are_found_before_tensorflow_is_imported(given, message):
+  with pytest.raises(ValueError, match=message):
+    SCRIPT.check(SCRIPT.resolve(given))
 
 
 def test_recipes_of_a_training_script_for_an_experiment():

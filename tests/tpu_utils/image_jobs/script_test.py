@@ -105,6 +105,7 @@ def test_the_recipe_is_chosen_by_the_data():
 
   assert chosen() == ('digits', 9)
   assert chosen(init_checkpoint='x') == chosen(transfer=True) == ('digits_tuned', 3)
+  assert chosen(init_checkpoint='') == ('digits', 9)  # No checkpoint.
   assert chosen(recipe='transfer') == ('digits_tuned', 3)
   assert chosen(recipe='digits', init_checkpoint='x') == ('digits', 9)
   assert chosen(data_dir='x') == ('imagenet', 218949)
@@ -157,7 +158,7 @@ def test_readers_of_a_job_take_its_model_and_data(tmp_path, job, mode):
     dataset=None, advprop=True, moving_average_decay=0.0, train_steps=5, steps_per_eval=2,
     old_flag=1,
   )  # fmt: skip
-  arguments = (f'--model_dir={tmp_path}', f'--mode={mode}')
+  arguments = (f'--model_dir={tmp_path}', f'--mode={mode}', '--export_dir=there')
   (_, spec, identity), others = job(*arguments)
   assert identity == {'model_name': 'other', 'num_label_classes': 77, 'advprop': True}
   assert (spec.image_size, spec.stddev_rgb) == (12, (127.5,) * 3)
@@ -183,6 +184,30 @@ def test_a_job_on_digits_keeps_its_model_without_flags(tmp_path):
   write_job(tmp_path, model_name='other', input_image_size=None, data_dir='', dataset=None)
   resolved = SCRIPT.resolve({'model_dir': str(tmp_path), 'mode': 'export'})
   assert resolved[0].model_name == 'other' and resolved.recipe == 'digits'
+
+
+def test_the_digits_default_model_dir_is_a_job_too(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for name in ('mean', 'tuned'):
+    (tmp_path / 'runs' / name).mkdir(parents=True)
+    write_job(tmp_path / 'runs' / name, model_name=f'like_{name}', data_dir='')
+  assert SCRIPT.resolve({'mode': 'export'})[0].model_name == 'like_mean'
+  assert SCRIPT.resolve({'mode': 'eval', 'transfer': True})[0].model_name == 'like_tuned'
+  assert SCRIPT.resolve({'mode': 'eval', 'data_dir': 'x'})[0].model_name == 'mean'
+
+
+@pytest.mark.parametrize(
+  'given, message',
+  [
+    ({'data_dir': '/does/not/exist'}, '--data_dir=/does/not/exist does not exist'),
+    ({'data_dir': 'fake'}, '--model_dir is missing'),
+    ({'data_dir': 'fake', 'model_dir': ''}, '--model_dir is missing'),
+    ({'mode': 'predict', 'model_dir': 'there'}, 'run it with --ckpt_dir=there'),
+  ],
+)
+def test_mistakes_are_found_before_tensorflow_is_imported(given, message):
+  with pytest.raises(ValueError, match=message):
+    SCRIPT.check(SCRIPT.resolve(given))
 
 
 def test_training_takes_nothing_from_an_older_job(tmp_path):
