@@ -1,7 +1,7 @@
 """ImageNet preprocessing from encoded bytes to a square float image on the 0..255 scale.
 
 Gives the same numbers as tensorflow/tpu, models/official/efficientnet/preprocessing.py, with three
-differences: it takes any format that TensorFlow decodes, not only JPEG; its randomness is
+differences: it takes the formats of `decoding`, not only JPEG; its randomness is
 stateless, so an example's crop depends on its seed alone; images of a few pixels work.
 """
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpu_utils.images import autoaugment, branches, torch_augmentation
+from tpu_utils.images import autoaugment, branches, decoding, torch_augmentation
 from tpu_utils.images.spec import AUGMENTATIONS, PreprocessSpec
 from tpu_utils.names import check_name
 
@@ -258,12 +258,8 @@ def center_crop_window(shape: tf.Tensor, image_size: int, crop: str = 'official'
 
 
 def decode(image_bytes: bytes | tf.Tensor) -> tf.Tensor:
-  """Decodes a whole image to uint8 [height, width, 3].
-
-  Args:
-    image_bytes: string scalar; JPEG, PNG, BMP or GIF (its first frame). Grey images become RGB.
-  """
-  return tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
+  """Decodes a whole image to uint8 [height, width, 3]; see `decoding.decode`."""
+  return decoding.decode(image_bytes)
 
 
 def decode_and_crop(

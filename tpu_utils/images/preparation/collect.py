@@ -18,7 +18,7 @@ from tpu_utils.images.preparation import labels
 from tpu_utils.images.sources import image_folder
 
 # Extensions of the formats that training reads, and of those that Pillow converts.
-READABLE = (*image_folder.READABLE, '.webp', '.tif', '.tiff')
+READABLE = (*image_folder.READABLE, *image_folder.CONVERTIBLE)
 
 # Names of the official training images begin with the class: n01440764_10026.JPEG.
 _WORDNET_ID = re.compile(r'(n\d{8})_')
