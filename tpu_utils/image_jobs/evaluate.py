@@ -94,7 +94,8 @@ class DataConfig(settings.Checked):
   )  # fmt: skip
   advprop_preprocessing: bool = setting(False, 'Scale images as AdvProp checkpoints expect.')
   crop_rule: str = setting(
-    None, "Central crop; by default the model's.", choices=spec.CROPS, type=str
+    None, 'Central crop: official, size_plus_32, whole, a share such as 0.95, or RESIZE/CROP such '
+    "as 232/224; by default the model's.", check=spec.check_crop, type=str
   )
   interpolation: str = setting(
     None, "Resizing method; by default the model's.", choices=spec.INTERPOLATIONS, type=str

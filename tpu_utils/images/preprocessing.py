@@ -10,11 +10,10 @@ from typing import Any
 import tensorflow as tf
 
 from tpu_utils.images import autoaugment, branches, decoding, torch_augmentation
-from tpu_utils.images.spec import AUGMENTATIONS, PreprocessSpec
+from tpu_utils.images.spec import AUGMENTATIONS, PreprocessSpec, crop_share
 from tpu_utils.names import check_name
 
 IMAGE_SIZE = 224
-CROP_FRACTION = 0.875
 
 # Numbers of an example's independent random draws; see `fold_in`. Mixing draws from MIX_STREAM on,
 # so later numbers begin at 16.
@@ -238,19 +237,13 @@ def center_crop_window(shape: tf.Tensor, image_size: int, crop: str = 'official'
   Args:
     shape: int32 [2], height and width of the image.
     image_size: size of the result after the resize, in pixels.
-    crop: share of the shorter side to keep. 'official': 0.875, rounded so that the padding around
-      the result is a whole number of pixels; 'size_plus_32': image_size / (image_size + 32);
-      'whole': 1.
+    crop: share of the shorter side to keep; see `PreprocessSpec`. 'official' is rounded so that the
+      padding around the result is a whole number of pixels.
 
   Returns:
     int32 [4]: y, x, height, width.
   """
-  padding = {
-    'official': round(image_size * (1 / CROP_FRACTION - 1)),
-    'size_plus_32': 32,
-    'whole': 0,
-  }[crop]
-  share = image_size / (image_size + padding)
+  share = crop_share(crop, image_size)
   side = tf.cast(share * tf.cast(tf.reduce_min(shape), tf.float32), tf.int32)
   side = tf.maximum(side, 1)
   offset = (shape - side + 1) // 2
