@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tpu_utils.weights import hugging_face
 from tpu_utils.weights.name_map import NameMap, Rule, Source
 
 if TYPE_CHECKING:
@@ -202,7 +203,10 @@ _FIRST_BLOCK = _positions('3.1', '3.2', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3',
 _UNACTIVATED_BLOCK = _positions('1.1', '1.2', 'conv1', 'bn2', 'conv2', 'bn3', 'conv3')
 
 NAME_MAP = NameMap(
-  sources={'torch': Source(torch_rules), 't7': Source(t7_rules, prepare=merge_lua_paths)},
+  sources={
+    'torch': Source(torch_rules, normalization=hugging_face.normalization),
+    't7': Source(t7_rules, prepare=merge_lua_paths),
+  },
   classifier=CLASSIFIER,
   classifier_names=classifier_names,
   torch_state_dict=torch_state_dict,

@@ -207,7 +207,8 @@ class Evaluation:
 
     config, _, model_config, data = resolved
     model_spec = self.training.resolve_model(model_config)
-    wanted = script.fitted_spec(model_spec.spec, model_config, data, is_digits)
+    own = script.published_spec(model_spec.spec, checkpoint)
+    wanted = script.fitted_spec(own, model_config, data, is_digits)
     if checkpoint != PRETRAINED and loading.is_program(checkpoint):
       return loading.from_file(checkpoint, wanted)
     model = loading.load_model(
