@@ -133,7 +133,9 @@ def test_manifest_and_index(finished, photos):
   written = manifest.load(output_dir)
   assert written.class_names == published.CLASSES
   assert written.examples_per_class('train') == dict.fromkeys(published.CLASSES, 7)
-  assert written.source == {'input_dir': str(photos), 'keep_png': False, 'seed': 0}
+  assert written.source == {
+    'input_dir': str(photos), 'keep_png': False, 'deep_pixels': 'refuse', 'seed': 0
+  }  # fmt: skip
   for split in ('train', 'validation'):
     index = record_index.load(record_index.path_beside(output_dir, split))
     assert sum(len(o) - 1 for o in index.values()) == written.num_examples(split)
