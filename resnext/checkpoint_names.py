@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tpu_utils.weights import hugging_face
 from tpu_utils.weights.name_map import NameMap, Rule, Source
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ _UNACTIVATED_BLOCK = _positions('1.1', '1.2', 'conv1', 'bn2', 'conv2', 'bn3', 'c
 
 NAME_MAP = NameMap(
   sources={
-    'torch': Source(torch_rules, check=check),
+    'torch': Source(torch_rules, check=check, normalization=hugging_face.normalization),
     't7': Source(t7_rules, prepare=merge_lua_paths),
   },
   classifier=CLASSIFIER,

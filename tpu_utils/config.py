@@ -84,8 +84,9 @@ class DataConfig(Checked):
     None,
     'Central crop for evaluation. official: 0.875 of the shorter side. size_plus_32: '
     'size / (size + 32) of it, used for the published numbers of the larger models. whole: no '
-    'crop. By default the rule that the model was published with.',
-    choices=spec.CROPS,
+    "crop. A number such as 0.95: that share (timm's crop_pct). Two such as 232/224: torchvision's "
+    'sizes of resize and crop. By default the rule that the model was published with.',
+    check=spec.check_crop,
     type=str,
   )
   interpolation: str = setting(

@@ -3,6 +3,7 @@
 `NAME_MAP` collects them for `tpu_utils.weights`; importing `efficientnet` registers it.
 """
 from efficientnet.checkpoint_names import keras_applications, official, torch_dialects
+from tpu_utils.weights import hugging_face
 from tpu_utils.weights.name_map import NameMap, Source
 
 
@@ -20,7 +21,7 @@ NAME_MAP = NameMap(
       normalization=keras_applications.normalization,
     ),
     'torch': Source(
-      torch_dialects.rules, check=torch_dialects.check, normalization=torch_dialects.normalization
+      torch_dialects.rules, check=torch_dialects.check, normalization=hugging_face.normalization
     ),
   },
   classifier=official.CLASSIFIER,

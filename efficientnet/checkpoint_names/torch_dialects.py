@@ -15,23 +15,20 @@ other kind. In the other two dialects padding and epsilon are known.
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from efficientnet.checkpoint_names import layer_places
 from tpu_utils.names import check_name
-from tpu_utils.reading import reading
+from tpu_utils.weights import hugging_face
 from tpu_utils.weights.name_map import Rule
 
 if TYPE_CHECKING:
   import keras
-
-  from tpu_utils.weights.name_map import Color
 
 CLASSIFIERS = ('classifier.', '_fc.')  # Prefixes of the classifier's names.
 
@@ -63,7 +60,6 @@ _TIMM = {
 # Prefixes of names that only one dialect has.
 _SIGNS = {'lukemelas': ('_conv_stem', '_blocks.', '_fc.'), 'torchvision': ('features.',)}
 _TRANSFORMERS = '.embeddings.convolution.'  # In names of the library transformers alone.
-_HUGGING_FACE = ('model.safetensors', 'pytorch_model.bin')
 # torchvision's largest networks have its padding and TensorFlow's epsilon.
 _TORCHVISION_LARGE = ('efficientnet-b5', 'efficientnet-b6', 'efficientnet-b7')
 # timm's names of networks: without `tf_` they have torch's padding.
@@ -142,42 +138,9 @@ def _program(path, names, model_name):
   return f"timm's {known[0].lstrip('/_.-')}", *(('same', 1e-3) if known[1] else ('symmetric', 1e-5))
 
 
-def normalization(
-  tensors: Mapping[str, np.ndarray], path: str
-) -> tuple[Color, Color] | None:
-  """Returns (mean_rgb, stddev_rgb) in [0, 255] from Hugging Face's `config.json`, or None.
-
-  Raises:
-    ValueError: that file is not JSON.
-  """
-  del tensors
-  settings = _record(path).get('pretrained_cfg')
-  if not isinstance(settings, dict):
-    return None
-  mean, stddev = settings.get('mean'), settings.get('std')
-  if not all(isinstance(values, list) and len(values) == 3 for values in (mean, stddev)):
-    return None
-  return _rgb(mean), _rgb(stddev)
-
-
-def _rgb(values):
-  return tuple(255.0 * float(value) for value in values)
-
-
 def _program_name(path):
   """Returns the network's name in Hugging Face's record, else the name of the file."""
-  return str(_record(path).get('architecture', '')) or os.path.basename(path)
-
-
-def _record(path):
-  """Returns Hugging Face's `config.json` if the file is in one of its folders, else {}."""
-  is_folder = os.path.isdir(path)
-  record = os.path.join(path if is_folder else os.path.dirname(path), 'config.json')
-  if not (is_folder or os.path.basename(path) in _HUGGING_FACE) or not os.path.isfile(record):
-    return {}
-  with reading(record, 'JSON'), open(record, encoding='utf-8') as file:
-    content = json.load(file)
-  return content if isinstance(content, dict) else {}
+  return str(hugging_face.config(path).get('architecture', '')) or os.path.basename(path)
 
 
 def _names(model, dialect):

@@ -1,5 +1,6 @@
 """Checkpoints of torchvision, timm and Lua Torch load here, and ours load there."""
 import importlib.util
+import json
 import subprocess
 import sys
 
@@ -243,6 +244,19 @@ def peer_logits(library, peer, folder, weights=''):
   command = [sys.executable, '-c', PEER, library, peer, str(folder), str(weights)]
   subprocess.run(command, check=True)
   return np.load(folder / 'logits.npy')
+
+
+def test_images_are_normalised_as_hugging_faces_config_says(tmp_path):
+  scaling = {'mean_rgb': (127.5,) * 3, 'stddev_rgb': (127.5,) * 3}
+  written = resnext.build_model('resnext-29-2x4d', 7, 32, **scaling)
+  weights.save_torch(written, tmp_path / 'model.safetensors')
+  config = {'pretrained_cfg': {'mean': [0.5] * 3, 'std': [0.5] * 3}}
+  (tmp_path / 'config.json').write_text(json.dumps(config))
+  model = resnext.build_model('resnext-29-2x4d', 7, 32)
+  report = weights.load(model, tmp_path)
+  assert 'mean_rgb 127.5, 127.5, 127.5; stddev_rgb 127.5, 127.5, 127.5.' in str(report)
+  images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+  np.testing.assert_allclose(model(images), written(images), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ that `--help` answers at once.
 import dataclasses
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from tpu_utils.names import check_name
@@ -21,6 +21,7 @@ def setting(
   choices: Sequence | None = None,
   at_least: float | None = None,
   below: float | None = None,
+  check: Callable[[str, Any], None] | None = None,
   type: type | None = None,  # noqa: A002
   aliases: Sequence[str] = (),
 ) -> Any:
@@ -32,6 +33,7 @@ def setting(
     choices: allowed values (None is always allowed when it is the default).
     at_least: smallest allowed number.
     below: exclusive upper bound.
+    check: called with a name for messages and the value; raises ValueError for a wrong one.
     type: bool, int, float or str; needed only when the default is None.
     aliases: further names of the flag, such as the official ones.
   """
@@ -40,6 +42,7 @@ def setting(
     'choices': choices,
     'at_least': at_least,
     'below': below,
+    'check': check,
     'type': type or default.__class__,
     'aliases': aliases,
   }
@@ -88,6 +91,8 @@ class Checked:
         raise ValueError(f'--{field.name}={value} must be a finite number.')
       if choices:
         check_name(f'value of --{field.name}', value, choices)
+      if field.metadata['check']:
+        field.metadata['check'](f'value of --{field.name}', value)
       if at_least is not None and not value >= at_least:
         raise ValueError(f'--{field.name}={value} must be at least {at_least}.')
       if below is not None and not value < below:

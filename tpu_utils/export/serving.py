@@ -5,10 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-IMAGE_BYTES_SPEC = tf.TensorSpec([None], tf.string, 'image_bytes')
+from tpu_utils.images import decoding
 
-# First bytes of the formats that TensorFlow decodes: JPEG, PNG, GIF, BMP.
-_IMAGE_MAGIC = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM')
+IMAGE_BYTES_SPEC = tf.TensorSpec([None], tf.string, 'image_bytes')
 
 
 def images_spec(shape: Sequence[int]) -> tf.TensorSpec:
@@ -62,7 +61,7 @@ def decoder(
 
 
 def _checked(preprocess):
-  """Returns `preprocess` for (index in the request, bytes), with a check of the first bytes.
+  """Returns `preprocess` for (index in the request, bytes), with a check of the file's format.
 
   The decoder's own message does not name the wrong element, and the usual mistake is to send paths
   or base64 text instead of the bytes.
@@ -71,13 +70,13 @@ def _checked(preprocess):
   @tf.function(input_signature=[(tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.string))])
   def run(element):
     index, contents = element
-    beginnings = [tf.strings.substr(contents, 0, len(magic)) for magic in _IMAGE_MAGIC]
-    is_image = tf.reduce_any(tf.equal(beginnings, _IMAGE_MAGIC))
+    is_image = decoding.is_readable(contents)
     message = tf.strings.join([
       'image_bytes[', tf.strings.as_string(index),
       '] is no image: expected the contents of a JPEG, PNG, GIF or BMP file, found ',
       tf.strings.as_string(tf.strings.length(contents)),
-      ' bytes of something else; send the contents of the file, not its path and not base64 text.',
+      ' bytes of something else; send the contents of the file, not its path and not base64 text. '
+      f'Images of other formats: {decoding.REMEDY}.',
     ])
     with tf.control_dependencies([tf.debugging.Assert(is_image, [message])]):
       return preprocess(tf.identity(contents))

@@ -95,7 +95,8 @@ class DataConfig(settings.Checked):
   )  # fmt: skip
   advprop_preprocessing: bool = setting(False, 'Scale images as AdvProp checkpoints expect.')
   crop_rule: str = setting(
-    None, "Central crop; by default the model's.", choices=spec.CROPS, type=str
+    None, 'Central crop: official, size_plus_32, whole, a share such as 0.95, or RESIZE/CROP such '
+    "as 232/224; by default the model's.", check=spec.check_crop, type=str
   )
   interpolation: str = setting(
     None, "Resizing method; by default the model's.", choices=spec.INTERPOLATIONS, type=str
@@ -207,7 +208,8 @@ class Evaluation:
 
     config, _, model_config, data = resolved
     model_spec = self.training.resolve_model(model_config)
-    wanted = script.fitted_spec(model_spec.spec, model_config, data, is_digits)
+    own = script.published_spec(model_spec.spec, checkpoint)
+    wanted = script.fitted_spec(own, model_config, data, is_digits)
     if checkpoint != PRETRAINED and loading.is_program(checkpoint):
       return loading.from_file(checkpoint, wanted)
     model = loading.load_model(

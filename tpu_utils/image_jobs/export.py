@@ -138,7 +138,8 @@ class Export:
     from tpu_utils.image_jobs import loading
 
     model_spec = self.training.resolve_model(model_config)
-    spec = script.fitted_spec(model_spec.spec, model_config, data, is_digits)
+    own = script.published_spec(model_spec.spec, config.ckpt_dir)
+    spec = script.fitted_spec(own, model_config, data, is_digits)
     model = loading.load_model(
       model_spec,
       model_config,

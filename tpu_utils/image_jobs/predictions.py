@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tpu_utils import metrics
 from tpu_utils.command_line.progress import Progress
-from tpu_utils.images import preprocessing
+from tpu_utils.images import decoding, preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import interface, open_dataset
 from tpu_utils.images.sources.image_folder import ImageFiles
@@ -91,10 +91,7 @@ def read_images(paths: Sequence[str], spec: PreprocessSpec) -> np.ndarray:
     try:
       images.append(preprocess(tf.constant(content)).numpy())
     except tf.errors.InvalidArgumentError:
-      raise ValueError(
-        f'{path}: its {len(content):,} bytes are no image that can be decoded; expected JPEG, PNG, '
-        'GIF or BMP.'
-      ) from None
+      raise ValueError(f'{path}: {decoding.flaw(content)}.') from None
   return np.stack(images)
 
 
@@ -148,7 +145,7 @@ def draw(
   axes = figure.subplots(rows, 2, squeeze=False, width_ratios=(1, 1.4))
   for (left, right), photograph, guesses in zip(axes, photographs, all_guesses, strict=True):
     content = tf.io.read_file(photograph)
-    left.imshow(tf.io.decode_image(content, channels=3, expand_animations=False).numpy())
+    left.imshow(decoding.decode(content).numpy())
     left.set_axis_off()
     _draw_bars(right, guesses)
   figure.savefig(path, dpi=120)

@@ -337,6 +337,27 @@ def fitted_spec(
   )
 
 
+def published_spec(spec: PreprocessSpec, checkpoint: str) -> PreprocessSpec:
+  """Returns a network's `PreprocessSpec` with the values in Hugging Face's `config.json`, if any.
+
+  Prints the values.
+
+  Args:
+    spec: the network's own.
+    checkpoint: the folder or file of weights.
+
+  Raises:
+    ValueError: that file is not JSON.
+  """
+  from tpu_utils.weights import hugging_face
+
+  fields = hugging_face.preprocessing(checkpoint)
+  if fields:
+    values = '; '.join(f'{name} {value}' for name, value in fields.items())
+    print(f'Images are prepared as config.json of {checkpoint} says, unless flags differ: {values}')
+  return dataclasses.replace(spec, **fields)
+
+
 def _resolve_tuning(tuning, model_spec, model):
   """Replaces 'pretrained' by the path of the weights; drops `transfer` if it would be overridden.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpu_utils.images import mixup, preprocessing, stream
+from tpu_utils.images import decoding, mixup, preprocessing, stream
 from tpu_utils.images.bad_records import BadRecords
 from tpu_utils.images.decoded_cache import DecodedCache
 from tpu_utils.images.service_client import DataService
@@ -372,11 +372,7 @@ class ImageNetInput:
     try:
       preprocessing.decode(image_bytes)
     except tf.errors.InvalidArgumentError:
-      size = tf.strings.length(image_bytes)
-      raise ValueError(
-        f'{where}: its {size} bytes are no image that can be decoded; replace it or prepare the '
-        'file again.'
-      ) from None
+      raise ValueError(f'{where}: {decoding.flaw(image_bytes)}.') from None
 
 
 def _finish(dataset):

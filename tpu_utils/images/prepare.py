@@ -13,7 +13,8 @@ r"""Converts images in folders or tar files to TFRecord shards in ImageNet's off
       Reads all records again and compares them with the manifest.
 
 The job lists images that cannot be decoded or that lie in another class than their name says, and
-fails if there are more than --max_bad_images. The same command resumes a stopped job.
+fails if there are more than --max_bad_images. The same command resumes a stopped job. Pixels are
+stored as they lie in the file: the orientation that EXIF gives is ignored in every format.
 """
 import dataclasses
 import os
@@ -56,6 +57,12 @@ class PrepareConfig(settings.Checked):
   )
   keep_png: bool = setting(
     False, 'Store PNG images unchanged. This project reads them; the official code reads only JPEG.'
+  )
+  deep_pixels: str = setting(
+    'refuse', 'What to do with TIFFs of 32 bits, floats or signed numbers. refuse: count them as '
+    'unusable. type_range: map the range of the number type to 0..255, for floats 0 to 1. '
+    'file_range: map from the least to the greatest level of each file. Unsigned 16 bits always '
+    'keep their upper 8, as in PNG.', choices=('refuse', 'type_range', 'file_range')
   )
   max_bad_images: int = setting(0, 'Number of unusable images that may be left out.', at_least=0)
   seed: int = setting(0, 'Seed for shuffling the training images.', at_least=0)

@@ -1,7 +1,7 @@
 """ImageNet preprocessing from encoded bytes to a square float image on the 0..255 scale.
 
 Gives the same numbers as tensorflow/tpu, models/official/efficientnet/preprocessing.py, with three
-differences: it takes any format that TensorFlow decodes, not only JPEG; its randomness is
+differences: it takes the formats of `decoding`, not only JPEG; its randomness is
 stateless, so an example's crop depends on its seed alone; images of a few pixels work.
 """
 from collections.abc import Callable, Sequence
@@ -9,12 +9,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tpu_utils.images import autoaugment, branches, torch_augmentation
-from tpu_utils.images.spec import AUGMENTATIONS, PreprocessSpec
+from tpu_utils.images import autoaugment, branches, decoding, torch_augmentation
+from tpu_utils.images.spec import AUGMENTATIONS, PreprocessSpec, crop_share
 from tpu_utils.names import check_name
 
 IMAGE_SIZE = 224
-CROP_FRACTION = 0.875
 
 # Numbers of an example's independent random draws; see `fold_in`. Mixing draws from MIX_STREAM on,
 # so later numbers begin at 16.
@@ -238,19 +237,13 @@ def center_crop_window(shape: tf.Tensor, image_size: int, crop: str = 'official'
   Args:
     shape: int32 [2], height and width of the image.
     image_size: size of the result after the resize, in pixels.
-    crop: share of the shorter side to keep. 'official': 0.875, rounded so that the padding around
-      the result is a whole number of pixels; 'size_plus_32': image_size / (image_size + 32);
-      'whole': 1.
+    crop: share of the shorter side to keep; see `PreprocessSpec`. 'official' is rounded so that the
+      padding around the result is a whole number of pixels.
 
   Returns:
     int32 [4]: y, x, height, width.
   """
-  padding = {
-    'official': round(image_size * (1 / CROP_FRACTION - 1)),
-    'size_plus_32': 32,
-    'whole': 0,
-  }[crop]
-  share = image_size / (image_size + padding)
+  share = crop_share(crop, image_size)
   side = tf.cast(share * tf.cast(tf.reduce_min(shape), tf.float32), tf.int32)
   side = tf.maximum(side, 1)
   offset = (shape - side + 1) // 2
@@ -258,12 +251,8 @@ def center_crop_window(shape: tf.Tensor, image_size: int, crop: str = 'official'
 
 
 def decode(image_bytes: bytes | tf.Tensor) -> tf.Tensor:
-  """Decodes a whole image to uint8 [height, width, 3].
-
-  Args:
-    image_bytes: string scalar; JPEG, PNG, BMP or GIF (its first frame). Grey images become RGB.
-  """
-  return tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
+  """Decodes a whole image to uint8 [height, width, 3]; see `decoding.decode`."""
+  return decoding.decode(image_bytes)
 
 
 def decode_and_crop(

@@ -1,11 +1,15 @@
 """Settings of image preprocessing and augmentation, shared by training, evaluation and export."""
 import dataclasses
+import re
 from typing import Any
 
 from tpu_utils.names import check_name
 
 INTERPOLATIONS = ('bicubic', 'bilinear')
 CROPS = ('official', 'size_plus_32', 'whole')
+CROP_FRACTION = 0.875  # Of the official evaluation.
+# A share of the shorter side, or torchvision's sizes of resize and crop.
+_CROP_NUMBER = re.compile(r'(?P<share>0\.\d+|1(\.0+)?)|(?P<resize>[1-9]\d*)/(?P<size>[1-9]\d*)')
 RANDOM_CROPS = ('tensorflow', 'torch', 'padded')
 AUGMENTATIONS = ('autoaugment', 'randaugment')
 
@@ -23,7 +27,8 @@ class PreprocessSpec:
     crop: share of the shorter side that evaluation's central crop keeps. 'official': 0.875 at every
       size (preprocessing.py, CROP_FRACTION); 'size_plus_32': size / (size + 32), which is 0.875 at
       224 and was used for the published accuracies of the larger models; 'whole': 1, for images of
-      a few pixels.
+      a few pixels; a number such as '0.95': that share (timm's crop_pct); two such as '232/224': as
+      if the shorter side were resized to the first and the second cropped (torchvision).
 
   Raises:
     ValueError: a value is unknown or out of range.
@@ -39,7 +44,49 @@ class PreprocessSpec:
     if not isinstance(self.image_size, int) or self.image_size < 1:
       raise ValueError(f'image_size={self.image_size!r} must be a positive whole number of pixels.')
     check_name('interpolation', self.interpolation, INTERPOLATIONS)
-    check_name('crop', self.crop, CROPS)
+    check_crop('crop', self.crop)
+
+
+def check_crop(kind: str, crop: str) -> None:
+  """Checks a rule of the central crop; see `PreprocessSpec.crop`.
+
+  Args:
+    kind: name of the value, for messages.
+    crop: the rule.
+
+  Raises:
+    ValueError: the rule is unknown, or a share that is not above 0 and at most 1.
+  """
+  number = _CROP_NUMBER.fullmatch(crop)
+  if not number:
+    check_name(kind, crop, (*CROPS, '0.95', '232/224'))
+  elif not 0 < _share(number) <= 1:
+    raise ValueError(
+      f'{kind}: {crop!r} keeps {_share(number):g} of the shorter side, expected above 0 and at '
+      'most 1: a share such as 0.95, or RESIZE/CROP in pixels such as 232/224.'
+    )
+
+
+def crop_share(crop: str, image_size: int) -> float:
+  """Returns the share of the shorter side that the central crop keeps.
+
+  Args:
+    crop: see `PreprocessSpec.crop`.
+    image_size: size of the result after the resize, in pixels.
+  """
+  number = _CROP_NUMBER.fullmatch(crop)
+  if number:
+    return _share(number)
+  padding = {
+    'official': round(image_size * (1 / CROP_FRACTION - 1)), 'size_plus_32': 32, 'whole': 0,
+  }[crop]  # fmt: skip
+  return image_size / (image_size + padding)
+
+
+def _share(number):
+  if number['share']:
+    return float(number['share'])
+  return int(number['size']) / int(number['resize'])
 
 
 def with_advprop(spec: PreprocessSpec) -> PreprocessSpec:
@@ -65,7 +112,7 @@ def fitted(
   Args:
     spec: the model's default.
     image_size: side in pixels; None keeps the model's.
-    crop: one of CROPS; None keeps the model's.
+    crop: see `PreprocessSpec`; None keeps the model's.
     interpolation: one of INTERPOLATIONS; None keeps the model's.
     advprop: whether to apply `with_advprop`.
     is_digits: whether the images are the embedded digits. Their 8 pixels are too few to crop, so

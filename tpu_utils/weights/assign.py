@@ -75,8 +75,8 @@ def assign(
     reinit_on_mismatch: see `loading.load`.
 
   Raises:
-    ValueError: names are missing, unexpected or of wrong shapes, copies differ, or the rules do not
-      cover the model. No variable has been changed.
+    ValueError: names are missing, unexpected or of wrong shapes, copies differ, values are NaN or
+      infinite, or the rules do not cover the model. No variable has been changed.
   """
   _check_rules(model, rules)
   kept = _absent(model, rules, tensors, tuple(keep_initial), tuple(allow_missing))
@@ -89,6 +89,7 @@ def assign(
       array = np.asarray(tensors[rules[key].name])
       _check_copies(path, rules[key], array, tensors)
       values[key], shapes[key] = _value(rules[key], array), array.shape
+  _check_finite(path, rules, values)
   ruled = {name for rule in rules.values() for name in (rule.name, *rule.copies)}
   left = [name for name in tensors if name not in ruled]
   assignment.assign(
@@ -154,6 +155,17 @@ def _check_copies(path, rule, value, tensors):
         f'{path}: {name} differs from {rule.name}, and they are one variable of this model; '
         'nothing was loaded. Build the model with the two untied.'
       )
+
+
+def _check_finite(path, rules, values):
+  bad = [key for key, value in values.items() if not np.isfinite(value).all()]
+  if bad:
+    names = [f'{key} ({rules[key].name})' if rules[key].name != key else key for key in bad]
+    more = f' and {len(names) - 5} more' if len(names) > 5 else ''
+    raise ValueError(
+      f'{path}: NaN or infinite values for {", ".join(names[:5])}{more}; nothing was loaded. The '
+      'training that wrote it diverged, or the file is damaged: take an earlier or another copy.'
+    )
 
 
 def _error(model, path, mismatch):

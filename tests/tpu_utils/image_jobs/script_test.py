@@ -78,6 +78,13 @@ def test_digits_are_not_cropped_unless_asked(run):
   assert run('--crop_rule=official')[1].crop == 'official'
 
 
+def test_published_crops(run):
+  assert run('--data_dir=fake', '--crop_rule=0.95')[1].crop == '0.95'
+  assert run('--data_dir=fake', '--crop_rule=232/224')[1].crop == '232/224'
+  with pytest.raises(ValueError, match="value of --crop_rule: '224/232' keeps"):
+    run('--data_dir=fake', '--crop_rule=224/232')
+
+
 def test_advprop_scales_in_the_spec_and_in_the_model(run):
   images = np.ones((3, 4, 4, 3), np.float32) * np.float32([0, 100, 255])[:, None, None, None]
   build, spec, identity = run('--data_dir=fake', '--input_image_size=4', '--advprop')

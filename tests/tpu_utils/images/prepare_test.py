@@ -142,7 +142,9 @@ def test_manifest_and_index(finished, photos):
   written = manifest.load(output_dir)
   assert written.class_names == published.CLASSES
   assert written.examples_per_class('train') == dict.fromkeys(published.CLASSES, 7)
-  assert written.source == {'input_dir': str(photos), 'keep_png': False, 'seed': 0}
+  assert written.source == {
+    'input_dir': str(photos), 'keep_png': False, 'deep_pixels': 'refuse', 'seed': 0
+  }  # fmt: skip
   for split in ('train', 'validation'):
     index = record_index.load(record_index.path_beside(output_dir, split))
     assert sum(len(o) - 1 for o in index.values()) == written.num_examples(split)
@@ -479,3 +481,18 @@ def test_the_result_of_a_shard_is_stored_as_json(tmp_path, photos):
   result = shard.write(task)
   assert json.loads(pathlib.Path(task.note_path).read_text())['offsets'] == list(result.offsets)
   assert shard.read_note(task.note_path).record == result.record
+
+
+def test_deep_pixels_are_refused_unless_the_user_chooses(tmp_path):
+  for label in ('a', 'b'):
+    (tmp_path / 'in' / label).mkdir(parents=True)
+    (tmp_path / 'in' / label / 'x.jpg').write_bytes(published.encoded(1))
+  path = tmp_path / 'in' / 'b' / 'deep.tif'
+  path.write_bytes(published.encoded(1, kind='TIFF', mode='F'))
+  message = one_line(tmp_path / 'refused', input_dir=str(tmp_path / 'in'))
+  assert f'{path}: TIFF that cannot be decoded (32-bit float levels' in message
+  made = prepared(
+    tmp_path / 'out', input_dir=str(tmp_path / 'in'), deep_pixels='file_range'
+  )
+  assert len(records(tmp_path / 'out', 'train')) == 3
+  assert made.source['deep_pixels'] == 'file_range'

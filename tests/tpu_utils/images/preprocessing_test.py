@@ -67,6 +67,10 @@ def test_default_interpolation_is_bicubic():
     ('size_plus_32', 224, [38, 88, 525, 525]),
     ('size_plus_32', 600, [16, 66, 569, 569]),
     ('whole', 224, [0, 50, 600, 600]),
+    ('0.95', 224, [15, 65, 570, 570]),
+    # timm's other way to say the same, and torchvision's second ImageNet weights.
+    ('1.0', 224, [0, 50, 600, 600]),
+    ('232/224', 224, [11, 61, 579, 579]),
   ],
 )
 def test_central_crops(crop, size, expected):

@@ -11,6 +11,9 @@ from tpu_utils.images import spec
     ({'image_size': 224.0}, 'image_size=224.0'),
     ({'image_size': 224, 'interpolation': 'cubic'}, 'bicubic, bilinear'),
     ({'image_size': 224, 'crop': 'centre'}, 'official, size_plus_32'),
+    ({'image_size': 224, 'crop': '95'}, '0.95'),
+    ({'image_size': 224, 'crop': '0.0'}, "'0.0' keeps 0 of .* such as 0.95"),
+    ({'image_size': 224, 'crop': '224/232'}, r'keeps 1\.03571 of .* such as 232/224'),
   ],
 )
 def test_bad_values(arguments, message):
@@ -33,6 +36,14 @@ def test_fitted_replaces_only_given_values():
   assert spec.fitted(own, advprop=True) == spec.with_advprop(own)
   with pytest.raises(ValueError, match='bicubic, bilinear'):
     spec.fitted(own, interpolation='cubic')
+
+
+@pytest.mark.parametrize(
+  ('crop', 'size', 'expected'),
+  [('0.95', 224, 0.95), ('232/224', 224, 224 / 232), ('whole', 9, 1), ('official', 224, 0.875)],
+)
+def test_crop_share(crop, size, expected):
+  assert spec.crop_share(crop, size) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(('crop', 'expected'), [(None, 'whole'), ('official', 'official')])

@@ -145,3 +145,20 @@ def test_copies_must_be_equal(model):
   with pytest.raises(ValueError, match='tied differs from net/dense/bias') as error:
     assign.assign(model, copied, tensors(tied=np.full(2, 8.0)), 'file')
   assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('dtype', ['float32', 'float16', 'bfloat16'])
+def test_values_that_are_not_finite_are_refused_by_name(model, value, dtype):
+  before = model.get_weights()
+  kernel = np.zeros((3, 2), np.float32)
+  kernel[1, 1] = value
+  given = tensors() | {'net/dense/kernel': kernel.astype(np.dtype(dtype))}
+  message = r'some/file: NaN or infinite values for dense/kernel \(net/dense/kernel\); nothing'
+  with pytest.raises(ValueError, match=message) as error:
+    assign.assign(model, rules(), given, 'some/file')
+  assert '\n' not in str(error.value)
+  for then, now in zip(before, model.get_weights(), strict=True):
+    np.testing.assert_array_equal(then, now)
+  # A layer that keeps its initial values does not read them.
+  assign.assign(model, rules(), given, 'some/file', keep_initial=['dense/'])

@@ -20,7 +20,7 @@ from tpu_utils.images.preparation import labels
 from tpu_utils.images.sources import image_folder
 
 # Extensions of the formats that training reads, and of those that Pillow converts.
-READABLE = (*image_folder.READABLE, '.webp', '.tif', '.tiff')
+READABLE = (*image_folder.READABLE, *image_folder.CONVERTIBLE)
 
 _MAX_LINKS = 40  # Links to follow to one file, as Linux does.
 

@@ -17,7 +17,8 @@ from tpu_utils.images.sources import image_folder, manifest
 _DEFAULT_SHARDS = {'train': (1024, 512), 'validation': (128, 256)}
 # Settings that the manifest names as the source of the shards.
 _NOTED_SETTINGS = (
-  'input_dir', 'train', 'validation', 'validation_labels', 'holdout_fraction', 'keep_png', 'seed',
+  'input_dir', 'train', 'validation', 'validation_labels', 'holdout_fraction', 'keep_png',
+  'deep_pixels', 'seed',
 )  # fmt: skip
 
 
@@ -135,6 +136,7 @@ def _tasks(config, split, images, class_names):
       tuple(images[len(images) * i // count : len(images) * (i + 1) // count]),
       tuple(class_names),
       config.keep_png,
+      config.deep_pixels,
     )
     for i in range(count)
   ]

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tpu_utils import files
 from tpu_utils.errors import one_line
-from tpu_utils.images.preparation import collect, encoding
+from tpu_utils.images.preparation import collect, deep_pixels, encoding
 from tpu_utils.images.sources.manifest import ShardRecord
 
 _CHUNK_BYTES = 2**20
@@ -26,6 +26,7 @@ class ShardTask:
     images: `collect.Image`s in the order of the records.
     class_names: names of the classes with the labels 1, 2, ...
     keep_png: see `encoding.official`.
+    deep_pixels: see `encoding.official`.
   """
 
   output_dir: str
@@ -33,6 +34,7 @@ class ShardTask:
   images: tuple
   class_names: tuple
   keep_png: bool
+  deep_pixels: str = deep_pixels.REFUSE
 
   @property
   def path(self) -> str:
@@ -47,7 +49,9 @@ class ShardTask:
   def fingerprint(self) -> str:
     """Returns a checksum of the list of images: equal if two shards have the same inputs."""
     inputs = [(str(i), i.offset, i.size, self.class_names[i.label - 1]) for i in self.images]
-    return hashlib.sha256(json.dumps([self.keep_png, inputs]).encode()).hexdigest()
+    # Shards that were prepared before there was a choice were all made as if refusing.
+    choice = [] if self.deep_pixels == deep_pixels.REFUSE else [self.deep_pixels]
+    return hashlib.sha256(json.dumps([self.keep_png, inputs, *choice]).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +134,7 @@ def _record(image, task):
   wrong = collect.mislabelled(image, task.class_names)
   if wrong:
     raise encoding.UnusableImageError(wrong)
-  encoded, height, width, kind = encoding.official(image.read(), task.keep_png)
+  encoded, height, width, kind = encoding.official(image.read(), task.keep_png, task.deep_pixels)
   is_png = encoded.startswith(b'\x89PNG')
   features = {
     'image/encoded': _bytes(encoded),

@@ -13,9 +13,11 @@ from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
+from tpu_utils.images import decoding
 from tpu_utils.images.sources.interface import DataSet
 
 READABLE = ('.jpg', '.jpeg', '.png', '.bmp', '.gif')
+CONVERTIBLE = ('.webp', '.tif', '.tiff')  # Read by `tpu_utils.images.prepare` alone.
 _FOLDERS = {'train': ('train',), 'validation': ('validation', 'val')}
 _LISTING_THREADS = 16
 _CLUTTER = ('thumbs.db', 'desktop.ini')
@@ -189,9 +191,10 @@ def _images_in(folder, readable):
   names = [name for name in sorted(tf.io.gfile.listdir(folder)) if not is_clutter(name)]
   others = [name for name in names if not name.lower().endswith(readable)]
   if others:
+    is_convertible = others[0].lower().endswith(CONVERTIBLE)
+    remedy = decoding.REMEDY if is_convertible else 'move them elsewhere'
     raise ValueError(
-      f'{folder} holds {some(others)}: not images by name ({", ".join(readable)}); '
-      'move them elsewhere.'
+      f'{folder} holds {some(others)}: not images by name ({", ".join(readable)}); {remedy}.'
     )
   if not names:
     raise ValueError(f'{folder} holds no images; add some, or remove the folder from every split.')
