@@ -110,7 +110,7 @@ def test_other_mistakes():
   with pytest.raises(ValueError, match=r'shape \(2054,\); expected \(regions, 2054\)'):
     features.check(regions()[0])
   for count in ('many', -1, None):
-    with pytest.raises(ValueError, match='no number of boxes'):
+    with pytest.raises(ValueError, match='not a number of boxes'):
       features.decode(b'', count)
 
 

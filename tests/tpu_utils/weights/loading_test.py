@@ -17,7 +17,9 @@ weights.register('toy', 'tests.tpu_utils.weights.toy_names')
 FOLDER = pathlib.Path(tpu_utils.weights.__file__).parent
 PAPERS = ('efficientnet', 'resnext', 'resnet', 'oscar')
 MODULES = sorted(FOLDER.glob('*.py'))
-LIBRARIES_BELOW = ('assignment', 'checkpoints', 'errors', 'files', 'lazy', 'names', 'reading')
+LIBRARIES_BELOW = (
+  'assignment', 'checkpoints', 'errors', 'files', 'lazy', 'names', 'reading', 'text_table',
+)  # fmt: skip
 
 
 @pytest.fixture
