@@ -27,6 +27,15 @@ def pytest_configure(config):
   tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 
 
+def pytest_make_parametrize_id(config, val, argname):
+  """Names bytes by their argument, since two processes may serialize a record's map differently.
+
+  pytest-xdist refuses to run if its workers collect tests of different names.
+  """
+  del config
+  return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_finish(session):
   """Excludes the half million objects of imported modules from later garbage collections."""
   del session
