@@ -41,9 +41,9 @@ class FineTuning:
     task: name of the task, as for `oscar.build_model`.
     module: the script's name for `python -m`.
     data: class of the task's flags, derived from `task_settings.TaskData`.
-    implementation: module with `TASK`, an `oscar.job.OscarTask`; `count_train(data)`, the number of
-      training examples; and `write_results(data, records, path)`, which writes the test server's
-      file and returns the metrics of the predictions, {} in splits without answers.
+    implementation: module with `TASK`, an `oscar.job.OscarTask`; `count(data, split)`, the number
+      of a split's examples; and `write_results(data, records, path)`, which writes the test
+      server's file and returns the metrics of the predictions, {} in splits without answers.
     scenes: name of the recipe without --data_dir.
     scenes_data: folder of the scenes with the task's official files, as for `World.manual_dir`.
     splits: {do_test or do_test_dev: split that it predicts}.
@@ -251,6 +251,7 @@ def _run(mode, model, data, resolved, spec):
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
   from oscar import job as oscar_job
   from tpu_utils import job as jobs
+  from tpu_utils.runner import prepare_model_dir
 
   implementation = importlib.import_module(spec.implementation)
   optimization, job = resolved[2], resolved.get(task_settings.JobConfig)
@@ -283,8 +284,11 @@ def _run(mode, model, data, resolved, spec):
   )
   as_it_is = mode in ('eval', 'predict') and 'init_checkpoint' in resolved.flags
   recorded = {**resolved.as_dict(), 'max_steps': steps, 'train_split': split}
+  task = dataclasses.replace(
+    implementation.TASK, open_input=_opening_splits(implementation.TASK.open_input, mode)
+  )
   made = oscar_job.make_job(
-    implementation.TASK,
+    task,
     model,
     data,
     optimizer,
@@ -294,15 +298,34 @@ def _run(mode, model, data, resolved, spec):
     as_it_is=as_it_is,
     num_train_examples=None if training else 1,  # Only for the number of epochs trained.
   )
+  if mode == 'predict':
+    prepare_model_dir(job.model_dir)
   jobs.run(made)
   if mode == 'predict':
     path = job.predict_file or os.path.join(job.model_dir, 'predict.jsonl')
     results = os.path.join(job.model_dir, f'{data.eval_split}{spec.results}')
+    files.remove(results)  # Of an earlier run: without identifiers NLVR2 writes none.
     metrics = implementation.write_results(data, files.read_json_lines(path), results)
     if metrics:
       text = ', '.join(f'{name} {value:.4f}' for name, value in metrics.items())
       print(f'Predictions for {data.eval_split}: {text}')
-    print(f'Results for the test server: {results}')
+    if os.path.exists(results):
+      print(f'Results for the test server: {results}')
+
+
+def _opening_splits(open_input, mode):
+  """Returns `open_input` that opens the splits of a mode at once: bad data show before training."""
+
+  def opened(*args):
+    source = open_input(*args)
+    for split, modes in (
+      ('train', ('train', 'train_and_eval')), ('eval', ('train_and_eval', 'eval', 'predict')),
+    ):  # fmt: skip
+      if mode in modes:
+        getattr(source, f'num_{split}_examples')
+    return source
+
+  return opened
 
 
 def _shared(runtime_class, own):
@@ -342,7 +365,7 @@ def _length(implementation, data, optimization, training):
     # Of a job's record: `max_steps` counts its steps.
     steps = max(1, optimization.max_steps)
     return steps, steps
-  examples = implementation.count_train(data)
+  examples = implementation.count(data, data.train_split)
   parts = optimization.gradient_accumulation_steps
   per_epoch = steps_per_epoch(examples, data.train_batch_size, parts)
   if optimization.max_steps > 0:

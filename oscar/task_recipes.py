@@ -463,6 +463,21 @@ VINVL_GQA_BASE = GQA_BASE.with_settings(
   expects='test-std 64.65 (VinVL_MODEL_ZOO.md)',
   cost=GQA_BASE.cost,
 )
+NLVR2 = Recipe(
+  name='nlvr2',
+  script='oscar.run_nlvr',
+  paper='microsoft/Oscar, defaults of run_nlvr.py',
+  settings={
+    **_CLASSIFICATION,
+    'data_label_type': 'bal',
+    'train_data_type': 'bal',
+    'eval_data_type': 'bal',
+    'num_choice': 2,
+  },
+  command=command('oscar.run_nlvr', 'nlvr2'),
+  expects='none; the published command is `nlvr2_base`',
+  cost='not timed',
+)
 NLVR2_BASE = Recipe(
   name='nlvr2_base',
   script='oscar.run_nlvr',

@@ -146,6 +146,41 @@ class GqaData(TaskData):
   )
 
 
+@dataclasses.dataclass(frozen=True)
+class Nlvr2Data(TaskData):
+  """The statements about pairs of images, and the loss."""
+
+  data_label_type: str = setting(
+    'bal', 'Statements of test1, where all leaves the choice to --eval_data_type.',
+    choices=('bal', 'all'),
+  )
+  train_data_type: str = setting(
+    'bal', 'No effect, as officially: there is one training file.', choices=('bal', 'all')
+  )
+  eval_data_type: str = setting(
+    'bal', 'Statements of val: the balanced ones, the others, or all.',
+    choices=('bal', 'unbal', 'all'),
+  )
+  use_pair: bool = setting(
+    False,
+    'Encode the statement with each image and join both outputs, as the published runs; otherwise '
+    'one sequence holds the regions of both images.',
+  )
+  use_label_seq: bool = setting(
+    False, 'Give the model the tags, too; the published runs do without.'
+  )
+  num_choice: int = setting(2, 'Images of a statement.', choices=(2,))
+  sentences_file: str = setting(
+    '',
+    "NLVR2's own file of the evaluated statements (dev.json ...), whose identifiers the submission "
+    'needs and consistency goes by; not needed where the rows have `identifier`.',
+  )
+  loss_type: str = setting(
+    'kl', 'Cross-entropy under either name, as officially with pairs.', choices=('kl', 'xe')
+  )
+  optim: str = setting('AdamW', 'The optimizer.', choices=('AdamW',))
+
+
 _Optimization = subset(
   script_settings.OptimizationConfig,
   [field.name for field in dataclasses.fields(script_settings.OptimizationConfig)],
@@ -280,6 +315,11 @@ GQA_ELSEWHERE = {
   'max_label_pos_length': 'leave it out, no official code reads it',
   'spatial_dim': 'leave it out, no official code reads it',
   'task_name': 'leave it out; the script has one task',
+}
+NLVR2_ELSEWHERE = {
+  **ELSEWHERE,
+  'task_name': 'leave it out; the script has one task',
+  'use_layernorm': 'leave it out, it has no effect officially; use --use_img_layernorm',
 }
 VQA_ELSEWHERE = {
   **ELSEWHERE,

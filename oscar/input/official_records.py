@@ -1,6 +1,7 @@
 """Records of regions straight from the official files, without preparing TFRecords first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -84,3 +85,28 @@ def _check_known(regions, keys):
       f'{regions.path} has no features of image {unknown[0]!r}; {len(unknown)} images of the texts '
       f'are missing in its {len(regions)}. Give the features that belong to the texts.'
     )
+
+
+def grouped(
+  keys: Sequence[tuple[str, ...]], regions: region_files.RegionFile
+) -> tuple[list[tuple[str, ...]], np.ndarray, np.ndarray]:
+  """Groups examples by their images, in the order of the first image's features in the file.
+
+  Args:
+    keys: the images of each example.
+    regions: the features.
+
+  Returns:
+    (images of each record, int64 [examples] place of each example in record order, int64 [records]
+    examples of each record).
+  """
+  images = sorted(dict.fromkeys(keys), key=lambda key: (regions.position(key[0]), key))
+  record_of = {image: number for number, image in enumerate(images)}
+  record = np.array([record_of[key] for key in keys], np.int64)
+  return images, np.argsort(record, kind='stable'), np.bincount(record, minlength=len(images))
+
+
+def failure(splits: Iterable[Any]) -> ValueError | None:
+  """Returns the error of the first damaged image that datasets of `record_input.Split`s met."""
+  failed = (split.records.failed for split in splits)
+  return next((cause for cause in failed if cause is not None), None)

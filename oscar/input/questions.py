@@ -77,10 +77,9 @@ class QuestionInput(record_input.RecordInput):
     if not loaded.questions:
       raise ValueError(f'{loaded.path}: no question has a known answer; is it the right file?')
     regions = self._open_regions(name)
-    images, order, counts = by_image([q.image_id for q in loaded.questions], regions)
-    records = official_records.OfficialRecords(
-      regions, {'regions': [(image,) for image in images]}, self._region_dim
-    )
+    keys = [(question.image_id,) for question in loaded.questions]
+    images, order, counts = official_records.grouped(keys, regions)
+    records = official_records.OfficialRecords(regions, {'regions': images}, self._region_dim)
     questions = [loaded.questions[place] for place in order]
     tables = [texts.TokenTable.of([q.question for q in questions], self._tokenizer, loaded.path)]
     if self._with_tags:
@@ -105,8 +104,7 @@ class QuestionInput(record_input.RecordInput):
 
   def explain(self, error: Exception) -> ValueError | None:
     """Finds the damaged image that caused an error of a dataset; see `RecordInput`."""
-    failed = (split.records.failed for split in self._splits.values())
-    return next((cause for cause in failed if cause is not None), None) or super().explain(error)
+    return official_records.failure(self._splits.values()) or super().explain(error)
 
   def _finish(self, dataset, split, start, batch_size, context, weighted=False):
     dataset = super()._finish(dataset, split, start, batch_size, context, weighted)
@@ -114,30 +112,12 @@ class QuestionInput(record_input.RecordInput):
       return dataset
     hosts = context.num_input_pipelines
 
+    @tf.autograph.experimental.do_not_convert  # No control flow over tensors.
     def add_rate(number, batch):
       rate = 0.0 if weighted else self._dropout_rate((start + number * batch_size) * hosts)
       return batch | {'dropout_rate': tf.fill([batch_size], tf.cast(rate, tf.float32))}
 
-    return dataset.enumerate().map(add_rate, deterministic=True)
-
-
-def by_image(
-  keys: list[str], regions: region_files.RegionFile
-) -> tuple[list[str], np.ndarray, np.ndarray]:
-  """Groups examples by image, images in the order of their features in the file.
-
-  Args:
-    keys: the image of each example.
-    regions: the features.
-
-  Returns:
-    (image of each record, int64 [examples] number of each example in record order, int64 [records]
-    examples of each record).
-  """
-  images = sorted(dict.fromkeys(keys), key=lambda key: (regions.position(key), key))
-  record_of = {image: number for number, image in enumerate(images)}
-  record = np.array([record_of[key] for key in keys], np.int64)
-  return images, np.argsort(record, kind='stable'), np.bincount(record, minlength=len(images))
+    return dataset.enumerate().map(add_rate, tf.data.AUTOTUNE, deterministic=True)
 
 
 def prediction_records(loaded: Questions, rows: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:

@@ -218,7 +218,7 @@ def _question_rows(images, task, label_of):
     (
       {
         'q': question.text, 'o': ';'.join(image.regions.tags), 'img_id': image.key, 'q_id': number,
-        'an': [label_of[answer] for answer in question.answers],
+        'an': [label_of[answer] for answer in question.answers], 'kind': question.kind,
       },
       question,
     )
@@ -249,6 +249,7 @@ def _write_nlvr2(folder, splits, statements):
         'o': {'left': tags[s.keys[0]], 'right': tags[s.keys[1]]},
         'img_id': {'left': s.keys[0], 'right': s.keys[1]},
         'label': s.label,
+        'kind': s.kind,
       }
       for s in statements[split]
     ]

@@ -42,9 +42,9 @@ def _open(opened: gqa_files.GqaFiles, split: str) -> gqa_files.GqaSplit:
   return opened.open(split)
 
 
-def count_train(data: GqaData) -> int:
-  """Returns the number of training questions that have a known answer."""
-  return len(_open(files_of(data), data.train_split).questions)
+def count(data: GqaData, split: str) -> int:
+  """Returns the number of a split's questions that have a known answer."""
+  return len(_open(files_of(data), split).questions)
 
 
 def gqa_task(data: GqaData, source: QuestionInput | None = None) -> Task:

@@ -47,9 +47,9 @@ def _open(opened: vqa_files.VqaFiles, split: str) -> vqa_files.VqaSplit:
   return opened.open(split)
 
 
-def count_train(data: VqaData) -> int:
-  """Returns the number of training questions that have a known answer."""
-  return len(_open(files_of(data), data.train_split).questions)
+def count(data: VqaData, split: str) -> int:
+  """Returns the number of a split's questions that have a known answer."""
+  return len(_open(files_of(data), split).questions)
 
 
 def vqa_task(data: VqaData, source: QuestionInput | None = None) -> Task:
