@@ -296,22 +296,22 @@ ELSEWHERE = {
   'eval_all_checkpoints': 'use --mode=eval, which evaluates checkpoints as they appear',
   'fp16': _PRECISION,
   'fp16_opt_level': _PRECISION,
-  'load_fast': 'leave it out; texts are tokenized once',
   'local_rank': _DEVICES,
   'model_type': 'leave it out; all models are of this kind',
   'no_cuda': _DEVICES,
   'overwrite_cache': _CACHE,
   'overwrite_output_dir': 'leave it out; a job resumes from its --output_dir',
   'philly': 'leave it out',
-  'save_after_epoch': _KEPT,
   'save_epoch': _KEPT,
   'save_steps': _KEPT,
   'server_ip': _DEBUG,
   'server_port': _DEBUG,
   'workers': 'leave it out; the input uses all cores',
 }
+_LOAD_FAST = 'leave it out; texts are tokenized once'
 GQA_ELSEWHERE = {
   **ELSEWHERE,
+  'load_fast': _LOAD_FAST,
   'max_label_pos_length': 'leave it out, no official code reads it',
   'spatial_dim': 'leave it out, no official code reads it',
   'task_name': 'leave it out; the script has one task',
@@ -323,5 +323,7 @@ NLVR2_ELSEWHERE = {
 }
 VQA_ELSEWHERE = {
   **ELSEWHERE,
+  'load_fast': _LOAD_FAST,
+  'save_after_epoch': _KEPT,
   'hard_label': 'leave it out, no official code reads it; --loss_type=xe has one label',
 }

@@ -46,7 +46,8 @@ class Nlvr2Files:
   Attributes:
     data_dir: the folder.
     data_label_type: 'bal' or 'all', statements of test1.
-    eval_data_type: 'bal', 'unbal' or 'all', statements of val; of test1 if that is not 'bal'.
+    eval_data_type: 'bal', 'unbal' or 'all', statements of val; 'unbal' also selects those of test1
+      if `data_label_type` is 'all'.
     sentences_file: NLVR2's own file of a split, for identifiers; empty for none.
     region_dim: numbers per region, 2048 for features without boxes.
   """
@@ -65,8 +66,9 @@ class Nlvr2Files:
     """
     check_name('NLVR2 split', split, SPLITS)
     kind = self.eval_data_type
-    if split == 'test1' and self.data_label_type == 'bal':
-      kind = 'bal'
+    if split == 'test1':
+      # As officially, the other flag decides between the unbalanced part and the whole only.
+      kind = 'bal' if self.data_label_type == 'bal' else 'unbal' if kind == 'unbal' else 'all'
     part = {'bal': 'balanced', 'unbal': 'unbalanced'}.get(kind)
     name = split
     if split != 'train' and part is not None:

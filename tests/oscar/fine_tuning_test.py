@@ -6,13 +6,13 @@ import pickle
 
 import pytest
 
-from oscar import checkpoint_tasks, fine_tuning, run_vqa, task_settings
+from oscar import checkpoint_tasks, fine_tuning, run_gqa, run_nlvr, run_vqa, task_settings
 from oscar.recipes import RECIPES
 from tests.oscar.golden_models import GOLDENS
 from tpu_utils.command_line.recipes import for_script
 
 OFFICIAL = json.loads((GOLDENS / 'script_defaults.json').read_text())
-SCRIPTS = {'run_vqa': run_vqa}
+SCRIPTS = {'run_vqa': run_vqa, 'run_gqa': run_gqa, 'run_nlvr': run_nlvr}
 # Here the default is "as the checkpoint says"; it is the official one for official checkpoints.
 AS_THE_CHECKPOINT = (
   'config_name', 'tokenizer_name', 'model_name_or_path', 'do_lower_case', 'img_feature_dim',
@@ -165,6 +165,14 @@ def test_flags_that_contradict_each_other(flags, message, tmp_path):
   given = {name: value for name, value in given.items() if value is not None}
   with pytest.raises(ValueError, match=message):
     run_vqa.SCRIPT.check(run_vqa.SCRIPT.resolve(given))
+
+
+def test_splits_that_a_task_does_not_have(tmp_path):
+  given = {'data_dir': str(tmp_path), 'model_dir': 'runs'}
+  for script, flag in ((run_gqa, 'do_train_val'), (run_nlvr, 'do_train_val'),
+                       (run_nlvr, 'do_test_dev')):  # fmt: skip
+    with pytest.raises(ValueError, match=f'--{flag}: .* has no'):
+      script.SCRIPT.check(script.SCRIPT.resolve({**given, flag: True}))
 
 
 def test_the_recipe_is_chosen_by_the_data():

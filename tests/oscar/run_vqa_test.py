@@ -1,7 +1,6 @@
 """`python -m oscar.run_vqa` on official files: train, evaluate, answer the test, export."""
 
 import json
-import shutil
 
 import pytest
 
@@ -9,28 +8,15 @@ import oscar
 from oscar import checkpoint_tasks, checkpoints, run_vqa
 from tests import script_jobs
 from tests.oscar import loaders
-from tests.oscar.golden_models import GOLDENS
 
-SIZES = {
-  'vocab_size': 400, 'hidden_size': 16, 'num_hidden_layers': 1, 'num_attention_heads': 2,
-  'intermediate_size': 32, 'max_position_embeddings': 32,
-}  # fmt: skip
 DATA = loaders.DATA / 'vqa'
 
 
-@pytest.fixture(scope='module')
-def config(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('config')
-  shutil.copy(GOLDENS / 'vocab' / 'vocab.txt', folder)
-  oscar.OscarConfig(**SIZES).to_json(folder / 'config.json')
-  return folder
-
-
-def call(config, model_dir, *more, data=DATA):
+def call(tiny, model_dir, *more, data=DATA):
   script_jobs.in_process(
     run_vqa.SCRIPT,
     f'--data_dir={data}', f'--txt_data_dir={data}', '--data_label_type=mask',
-    f'--config_name={config}/config.json', f'--tokenizer_name={config}',
+    f'--config_name={tiny}/config.json', f'--tokenizer_name={tiny}',
     f'--output_dir={model_dir}',
     '--max_seq_length=20', '--max_img_seq_length=3', '--per_gpu_train_batch_size=2',
     '--per_gpu_eval_batch_size=2', '--strategy=one_device', *more,
@@ -38,12 +24,12 @@ def call(config, model_dir, *more, data=DATA):
 
 
 @pytest.fixture(scope='module')
-def finished(config, tmp_path_factory):
+def finished(tiny, tmp_path_factory):
   """The model_dir of two epochs of training, with an export."""
   model_dir = tmp_path_factory.mktemp('vqa')
   more = ('--do_train', '--loss_type=bce', '--num_train_epochs=2', '--adjust_dp',
           '--learning_rate=1e-3', f'--export_dir={model_dir}/export')  # fmt: skip
-  call(config, model_dir, *more)
+  call(tiny, model_dir, *more)
   return model_dir
 
 
@@ -55,8 +41,8 @@ def test_training_takes_the_official_number_of_steps_and_evaluates_each_epoch(fi
   assert flags['max_steps'] == 8 and flags['recipe'] == 'vqa'
 
 
-def test_the_test_questions_are_answered(finished, config, capsys):
-  call(config, finished, '--do_test', '--do_test_dev')
+def test_the_test_questions_are_answered(finished, tiny, capsys):
+  call(tiny, finished, '--do_test', '--do_test_dev')
   out = capsys.readouterr().out
   assert out.index('test-dev2015_results.json') < out.index('test2015_results.json')
   for split in ('test2015', 'test-dev2015'):
@@ -74,12 +60,12 @@ def oscar_answers():
   return json.loads((DATA / 'cache' / 'trainval_label2ans.json').read_text())
 
 
-def test_an_export_answers_like_its_job(finished, config, tmp_path):
+def test_an_export_answers_like_its_job(finished, tiny, tmp_path):
   export = finished / 'export'
   stored = json.loads((export / 'task.json').read_text())
   assert stored['task'] == 'vqa' and stored['answers'] == oscar_answers()
   assert checkpoint_tasks.settings_of(str(export))['max_seq_length'] == 20
-  call(config, finished, '--mode=predict', '--eval_split=val', f'--predict_file={tmp_path}/a.jsonl')
+  call(tiny, finished, '--mode=predict', '--eval_split=val', f'--predict_file={tmp_path}/a.jsonl')
   script_jobs.in_process(
     run_vqa.SCRIPT, '--mode=predict', '--eval_split=val', f'--model_name_or_path={export}',
     f'--data_dir={DATA}', '--data_label_type=mask', f'--output_dir={tmp_path}/again',
@@ -104,16 +90,16 @@ def test_evaluation_alone_follows_the_record_of_the_job(finished, capsys):
   assert again == first
 
 
-def test_exports_of_other_tasks_are_refused_by_name(finished, config, tmp_path):
+def test_exports_of_other_tasks_are_refused_by_name(finished, tiny, tmp_path):
   export = str(finished / 'export')
   with pytest.raises(ValueError, match="trained for the task 'vqa', not 'gqa'"):
     oscar.build_model(export, 'gqa', weights=export)
   model = oscar.build_model(export, 'pretrain', num_labels=2)
   other = str(tmp_path / 'other')
-  checkpoints.save(model, oscar.Tokenizer.from_folder(str(config)), other)
+  checkpoints.save(model, oscar.Tokenizer.from_folder(str(tiny)), other)
   more = ('--mode=predict', f'--model_name_or_path={other}')
   with pytest.raises(ValueError, match="other was trained for the task 'pretrain', not 'vqa'"):
-    call(config, tmp_path / 'model', *more)
+    call(tiny, tmp_path / 'model', *more)
   with pytest.raises(ValueError, match="the task 'pretrain', not 'captioning'"):
     oscar.build_model(other, 'captioning', weights=other)
 
@@ -132,28 +118,28 @@ def test_exports_of_other_tasks_are_refused_by_name(finished, config, tmp_path):
     (['--recipe=gqa_base'], 'another script'),
   ],
 )
-def test_bad_input_is_one_clear_line(config, tmp_path, more, message):
+def test_bad_input_is_one_clear_line(tiny, tmp_path, more, message):
   with pytest.raises((ValueError, OSError)) as error:
-    call(config, tmp_path / 'model', *more)
+    call(tiny, tmp_path / 'model', *more)
   assert message in str(error.value) and '\n' not in str(error.value)
   assert not list(tmp_path.glob('model/model.ckpt*'))
 
 
-def test_an_answer_list_of_another_size_than_the_head_is_named(finished, config, tmp_path, data):
+def test_an_answer_list_of_another_size_than_the_head_is_named(finished, tiny, tmp_path, data):
   path = data / 'vqa' / 'cache' / 'trainval_ans2label.json'
   (data / 'vqa' / 'cache' / 'trainval_ans2label.pkl').unlink()
   loaders.edit(path, lambda labels: labels.update(cat=7))
   message = 'its num_labels is 7, not 8'
   with pytest.raises(ValueError, match=message):
-    call(config, finished, '--loss_type=bce', data=data / 'vqa')
+    call(tiny, finished, '--loss_type=bce', data=data / 'vqa')
   more = ('--mode=predict', f'--model_name_or_path={finished}/export', '--eval_split=val')
   with pytest.raises(ValueError, match='num_labels is 7, but the label file has 8 answers'):
-    call(config, tmp_path / 'model', *more, data=data / 'vqa')
+    call(tiny, tmp_path / 'model', *more, data=data / 'vqa')
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])
-def test_damaged_questions_are_named(config, tmp_path, data, split):
+def test_damaged_questions_are_named(tiny, tmp_path, data, split):
   path = data / 'vqa' / f'{split}2014_qla_mrcnn.json'
   loaders.edit(path, lambda rows: rows[1].pop('q'))
   with pytest.raises(ValueError, match=f"{split}2014_qla_mrcnn.json row 1: 'q' is missing"):
-    call(config, tmp_path / 'model', data=data / 'vqa')
+    call(tiny, tmp_path / 'model', data=data / 'vqa')
