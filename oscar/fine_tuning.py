@@ -266,14 +266,16 @@ def _run(mode, model, data, resolved, spec):
   )
   steps, per_epoch = _length(implementation, data, optimization, training)
   object.__setattr__(data, 'steps_per_epoch', per_epoch)  # As `given`: no flag of its own.
+  lines = job.predict_file or os.path.join(job.model_dir, f'{data.eval_split}_predictions.jsonl')
   runtime = script_settings.JobConfig(
     mode=mode,
+    predict_file=lines,
     train_steps=steps,
     steps_per_eval=_steps_per_eval(job, per_epoch),
     **{
       name: getattr(job, name)
       for name in _shared(script_settings.JobConfig, job)
-      if name not in ('mode', 'steps_per_eval')
+      if name not in ('mode', 'steps_per_eval', 'predict_file')
     },
   )
   optimizer = script_settings.OptimizationConfig(
@@ -302,10 +304,9 @@ def _run(mode, model, data, resolved, spec):
     prepare_model_dir(job.model_dir)
   jobs.run(made)
   if mode == 'predict':
-    path = job.predict_file or os.path.join(job.model_dir, 'predict.jsonl')
     results = os.path.join(job.model_dir, f'{data.eval_split}{spec.results}')
     files.remove(results)  # Of an earlier run: without identifiers NLVR2 writes none.
-    metrics = implementation.write_results(data, files.read_json_lines(path), results)
+    metrics = implementation.write_results(data, files.read_json_lines(lines), results)
     if metrics:
       text = ', '.join(f'{name} {value:.4f}' for name, value in metrics.items())
       print(f'Predictions for {data.eval_split}: {text}')

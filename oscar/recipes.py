@@ -4,6 +4,8 @@
 `oscar.run_pretrain`; the pre-training recipes use its flags. `oscar/task_recipes.py` has those for
 the tasks.
 """
+from typing import Any
+
 from oscar import task_recipes
 from oscar.task_recipes import command, training_work
 from tpu_utils.command_line.recipes import Recipe, by_name
@@ -111,7 +113,7 @@ SCENES = Recipe(
   cost='estimated: a few minutes on two CPU cores',
 )
 
-_SCENES_TASK = {
+_SCENES_TASK: dict[str, Any] = {
   'init_checkpoint': f'{SCENES.settings["model_dir"]}/export',
   'max_img_seq_length': 6,
   'train_batch_size': 64,

@@ -247,7 +247,9 @@ class JobConfig(Checked):
     choices=('model.safetensors', 'pytorch_model.bin'),
   )
   predict_file: str = setting(
-    None, 'mode=predict: file for the JSON lines; by default in --model_dir.', type=str
+    None,
+    'mode=predict: file for the JSON lines; by default SPLIT_predictions.jsonl in --model_dir.',
+    type=str,
   )
   resume_step: int = setting(
     None, 'Go back to the checkpoint of this step in --model_dir.', type=int, at_least=1

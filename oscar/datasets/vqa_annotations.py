@@ -111,14 +111,13 @@ def labelled(
   id_of = {answers[label]: answer_id for answer_id, label in label_of.items()}
   made = []
   for number, row in enumerate(rows):
-    question_id = row.get('q_id')
-    known = str(question_id).isdecimal() and int(question_id) in annotations
-    if not known:
+    question_id = str(row.get('q_id'))
+    if not question_id.isdecimal() or int(question_id) not in annotations:
       raise ValueError(
-        f"{path} row {number}: 'q_id' is {question_id!r:.40}, which the {len(annotations)} "
+        f"{path} row {number}: 'q_id' is {question_id:.40}, which the {len(annotations)} "
         'annotations do not have; give the --annotations_dir that belongs to these questions.'
       )
     scores = rule.soft_scores(annotations[int(question_id)].answers)
-    scores = {id_of[answer]: score for answer, score in scores.items() if answer in id_of}
-    made.append({**row, 'an': list(scores), 's': list(scores.values())})
+    known = {id_of[answer]: score for answer, score in scores.items() if answer in id_of}
+    made.append({**row, 'an': list(known), 's': list(known.values())})
   return made

@@ -3,7 +3,7 @@
 Source: microsoft/Oscar, `tensorize_example` and `tensorize_example_pair` of oscar/run_nlvr.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,7 @@ class StatementInput(record_input.RecordInput):
       ordered = [_left_first(*pair) for pair in zip(ordered, loaded.right_first, strict=True)]
     pairs, order, counts = official_records.grouped([s.image_ids for s in ordered], regions)
     statements = [ordered[place] for place in order]
+    images: dict[str, Sequence[Sequence[str]]]
     if self._use_pair:
       images = {field: [(pair[i],) for pair in pairs] for i, field in enumerate(_FIELDS)}
     else:

@@ -39,7 +39,8 @@ def evaluate(
     ValueError: a prediction is of another split, or an entry lacks a field.
   """
   scored: dict[str, list] = collections.defaultdict(list)
-  gold, predicted = (collections.defaultdict(collections.Counter) for _ in range(2))
+  gold: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+  predicted: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
   consistency: list[float] | None = []
   for question_id, answer in predictions.items():
     entry = _entry(details, question_id, where)

@@ -50,7 +50,7 @@ def test_the_test_questions_are_answered(finished, tiny, capsys):
     expected = json.loads((DATA / f'{split}_qla_mrcnn.json').read_text())
     assert [row['question_id'] for row in rows] == [row['q_id'] for row in expected]
     assert {row['answer'] for row in rows} <= set(oscar_answers())
-  (line, *_) = (finished / 'predict.jsonl').read_text().splitlines()
+  (line, *_) = (finished / 'test2015_predictions.jsonl').read_text().splitlines()
   assert set(json.loads(line)) == {
     'question_id', 'image_id', 'question', 'answer', 'probability'
   }  # fmt: skip
