@@ -94,8 +94,6 @@ class QuestionInput(record_input.RecordInput):
         words.append(texts.Words(words[0].ids, tf.zeros_like(words[0].length)))
       layout = layouts.pair_layout(*words, length, special)
       batch = layouts.model_inputs(layout, *rows.regions['regions'])
-      if self._trim:
-        batch = trimming.trimmed(batch)
       if answers is not None:
         batch |= answers(rows.example)
       return batch | {'row': tf.gather(rows_in_file, rows.example)}
@@ -108,6 +106,8 @@ class QuestionInput(record_input.RecordInput):
 
   def _finish(self, dataset, split, start, batch_size, context, weighted=False):
     dataset = super()._finish(dataset, split, start, batch_size, context, weighted)
+    if self._trim:
+      dataset = trimming.trimmed_batches(dataset, context, evaluation=weighted)
     if self._dropout_rate is None:
       return dataset
     hosts = context.num_input_pipelines

@@ -97,8 +97,6 @@ class StatementInput(record_input.RecordInput):
         second = tags[0].rows(rows.example, length) if tags else empty
         layout = layouts.pair_layout(words, second, length, special)
         batch = layouts.model_inputs(layout, *rows.regions['regions'])
-      if self._trim:
-        batch = trimming.trimmed(batch)
       return batch | {
         'labels': tf.gather(labels, rows.example),
         'row': tf.gather(rows_in_file, rows.example),
@@ -115,6 +113,12 @@ class StatementInput(record_input.RecordInput):
     else:
       columns = [[' '.join(s.tags) for s in statements]]
     return [texts.TokenTable.of(column, self._tokenizer, path) for column in columns]
+
+  def _finish(self, dataset, split, start, batch_size, context, weighted=False):
+    dataset = super()._finish(dataset, split, start, batch_size, context, weighted)
+    if self._trim:
+      dataset = trimming.trimmed_batches(dataset, context, evaluation=weighted)
+    return dataset
 
   def explain(self, error: Exception) -> ValueError | None:
     """Finds the damaged image that caused an error of a dataset; see `RecordInput`."""

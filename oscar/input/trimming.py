@@ -11,6 +11,25 @@ import tensorflow as tf
 _SIZES = 8  # Number of lengths, evenly spaced.
 
 
+def trimmed_batches(
+  dataset: tf.data.Dataset, context: tf.distribute.InputContext, evaluation: bool
+) -> tf.data.Dataset:
+  """Trims the batches of a dataset, but not where each length would be traced anew.
+
+  Evaluation calls its function with the batches of all replicas: with several, every combination of
+  lengths would be another signature.
+
+  Args:
+    dataset: batches of model inputs.
+    context: place among the input pipelines.
+    evaluation: whether they are for evaluation.
+  """
+  if evaluation and context.num_replicas_in_sync > 1:
+    return dataset
+  return dataset.map(trimmed, tf.data.AUTOTUNE, deterministic=True)
+
+
+@tf.autograph.experimental.do_not_convert  # No control flow over tensors.
 def trimmed(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
   """Returns a batch of model inputs without the words and regions that are padding in all rows.
 

@@ -209,3 +209,26 @@ def test_no_result_file_for_predictions_of_another_split(data, tmp_path):
   with pytest.raises(ValueError, match='1 questions without prediction'):
     vqa.write_results(flags_of(data / 'vqa'), made_for(['red', 'yes', 'two'])[:2], str(path))
   assert not path.exists()
+
+
+def test_two_replicas_predict_what_one_does(two_replicas, tokenizer, tiny):
+  """Trimmed batches of the replicas may have different lengths."""
+  data = flags_of(loaders.DATA / 'vqa', max_seq_length=30, train_batch_size=2, eval_batch_size=2)
+  data = dataclasses.replace(data, eval_split='train', train_split='train')
+  found = []
+  for strategy in (one_device(), two_replicas):
+    with strategy.scope():
+      model = golden_models.oscar.build_model(
+        str(tiny), 'vqa', num_labels=7, img_feature_dim=2054, **NO_DROPOUT
+      )
+      for variable in model.trainable_variables:
+        variable.assign(golden_models.weights.value(variable.path, variable.shape))
+    source = vqa._open_input(data, tokenizer, model.config, 0)
+    settings = script_settings.OptimizationConfig(learning_rate=0.0)
+    trainer = job.make_trainer(strategy, model, vqa.vqa_task(data, source), settings, 10)
+    trainer.train(trainer.train_iterator(source.train_dataset), 2)
+    rows = trainer.predict(source.eval_dataset)
+    order = np.argsort(rows['row'])
+    found.append((trainer.evaluate(source.eval_dataset), rows['label'][order].tolist()))
+  assert found[0][1] == found[1][1] and len(found[0][1]) == 7
+  assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
