@@ -10,7 +10,6 @@ import os
 import pathlib
 import re
 import string
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -134,14 +133,26 @@ def build(
   previous = _read_done(directory)
   if previous and previous['settings'] == settings:
     return World(directory, previous['statistics'], settings)
+  log = log or (lambda message: None)
+  if previous:
+    log(f'{directory} has another world and is replaced: {_differences(previous, settings)}')
   done: dict[str, Any] = {'settings': settings}
 
   def write(place):
-    done['statistics'] = _write(place, settings, log or (lambda message: None))
+    done['statistics'] = _write(place, settings, log)
     files.write_json(os.path.join(place, _DONE), done)
 
   files.replace_folder(directory, write, shared=True)
   return World(directory, done['statistics'], settings)
+
+
+def _differences(previous, settings):
+  """Returns how the settings of the world in the folder differ, as text."""
+  return ', '.join(
+    f'{name} {previous["settings"].get(name)}, asked for {value}'
+    for name, value in settings.items()
+    if previous['settings'].get(name) != value
+  )
 
 
 def _read_done(directory):
@@ -233,8 +244,7 @@ def _quiet_tfds():
   tfds.display_progress_bar(False)
   absl_log.setLevel(logging.ERROR)
   try:
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-      warnings.simplefilter('ignore')
+    with contextlib.redirect_stdout(io.StringIO()):
       yield
   finally:
     absl_log.setLevel(level)

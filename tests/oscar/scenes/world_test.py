@@ -259,7 +259,9 @@ def test_a_world_is_built_once(tmp_path, no_training):
 
 def test_other_settings_or_code_rebuild_the_world(tmp_path, no_training, monkeypatch):
   tiny(tmp_path / 'world')
-  other = tiny(tmp_path / 'world', seed=1)
+  said = []
+  other = tiny(tmp_path / 'world', seed=1, log=said.append)
+  assert said[0].endswith('has another world and is replaced: seed 0, asked for 1')
   assert [seed for seed, _ in no_training] == [0, 1]
   assert json.loads((tmp_path / 'world' / 'world.json').read_text())['settings']['seed'] == 1
   assert other.scenes('train')[0].key == '1000000'
