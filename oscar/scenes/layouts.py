@@ -31,6 +31,7 @@ LABEL_FILES = {
   'gqa': 'gqa/trainval_testdev_all_ans2label.pkl',
 }
 
+_IDS_PER_IMAGE = 1000  # Question ids are the image's number times this, and up, as in VQA.
 _FEATURES = 'features'  # Folder of all images' features.
 
 
@@ -184,7 +185,36 @@ def _write_vqa(folder, splits):
     rows = _question_rows(images, 'vqa', label_of)
     for row, question in rows:
       row['s'] = list(question.answers.values())
+    _write_annotations(folder, split, rows)
     _write_json(_question_file(folder, split, 'vqa'), [row for row, _ in rows])
+
+
+def _write_annotations(folder, split, rows):
+  """Writes the raw files of VQA: questions, and the answers of ten annotators to each."""
+  asked, answered = [], []
+  for row, question in rows:
+    ids = {'image_id': int(row['img_id']), 'question_id': row['q_id']}
+    asked.append({**ids, 'question': question.text})
+    answers = question.annotations()
+    most_frequent = max(answers, key=answers.count)
+    answered.append({
+      **ids,
+      'question_type': question.kind,
+      'answer_type': _answer_type(most_frequent),
+      'multiple_choice_answer': most_frequent,
+      'answers': [{'answer': a, 'answer_id': number} for number, a in enumerate(answers, 1)],
+    })
+  path = os.path.join(folder, f'v2_OpenEnded_mscoco_{split}2014_questions.json')
+  _write_json(path, {'questions': asked})
+  path = os.path.join(folder, f'v2_mscoco_{split}2014_annotations.json')
+  _write_json(path, {'annotations': answered})
+
+
+def _answer_type(answer):
+  """Returns VQA's type of an answer."""
+  if answer in ('yes', 'no'):
+    return 'yes/no'
+  return 'number' if answer.isdecimal() else 'other'
 
 
 def _write_gqa(folder, splits):
@@ -203,19 +233,18 @@ def _question_file(folder, split, task):
 
 
 def _question_rows(images, task, label_of):
-  """Returns [(official row without scores, `Question`)]; ids count from 0 within the split."""
-  tags = {image.key: ';'.join(image.tags) for image in images}
-  asked = [(image.key, question) for image in images for question in getattr(image, task)]
-  return [
-    (
-      {
-        'q': question.text, 'o': tags[key], 'img_id': key, 'q_id': number,
+  """Returns [(official row without scores, `Question`)]; ids differ between splits, too."""
+  rows = []
+  for image in images:
+    tags = ';'.join(image.tags)
+    for number, question in enumerate(getattr(image, task)):
+      row = {
+        'q': question.text, 'o': tags, 'img_id': image.key,
+        'q_id': int(image.key) * _IDS_PER_IMAGE + number,
         'an': [label_of[answer] for answer in question.answers], 'kind': question.kind,
-      },
-      question,
-    )
-    for number, (key, question) in enumerate(asked)
-  ]  # fmt: skip
+      }  # fmt: skip
+      rows.append((row, question))
+  return rows
 
 
 def _write_answers(stem, asked):

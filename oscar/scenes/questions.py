@@ -20,7 +20,7 @@ _T = TypeVar('_T')
 _TRIES = 100  # Attempts to make a question of a given kind.
 _CANDIDATES = 25  # Scenes searched for one to answer a yes/no question with no.
 _PROPOSALS = 8  # Open questions made, to ask the one with the rarest answer.
-_ANNOTATORS = 10  # Simulated annotators of a question with several right answers, as in VQA.
+ANNOTATORS = 10  # Simulated annotators of a question, as in VQA.
 _AGREEING = 3  # Annotators that must agree for VQA's score of 1.
 
 # A yes/no question: its text, and a function from another scene to True (yes), False (no) or None
@@ -36,11 +36,18 @@ class Question:
     text: the question.
     answers: {answer: score in (0, 1]}; more than one only for `name_one`.
     kind: name of the function that made it.
+    votes: {answer: how many of ten annotators gave it}; empty if all gave the only answer.
   """
 
   text: str
   answers: dict[str, float]
   kind: str
+  votes: dict[str, int] = dataclasses.field(default_factory=dict)
+
+  def annotations(self) -> list[str]:
+    """Returns the answers of the ten annotators."""
+    votes = self.votes or dict.fromkeys(self.answers, ANNOTATORS)
+    return [answer for answer, count in votes.items() for _ in range(count)]
 
 
 def vqa(
@@ -202,12 +209,13 @@ def name_one(scene: graph.Scene, rng: random.Random) -> Question:
   """
   name = pick(rng, ('digit', 'colour'))
   named = collections.Counter(
-    getattr(pick(rng, scene.things), name) for _ in range(_ANNOTATORS)
+    getattr(pick(rng, scene.things), name) for _ in range(ANNOTATORS)
   )
-  answers = {answer: vqa_score(count) for answer, count in sorted(named.items())}
+  votes = dict(sorted(named.items()))
+  answers = {answer: vqa_score(count) for answer, count in votes.items()}
   noun = {'digit': pick(rng, words.NOUNS), 'colour': 'color'}[name]
   text = pick(rng, ('name one {} in the picture.', 'what is one {} that you can see?')).format(noun)
-  return Question(text, answers, 'name_one')
+  return Question(text, answers, 'name_one', votes)
 
 
 def vqa_score(count: int) -> float:
@@ -216,9 +224,9 @@ def vqa_score(count: int) -> float:
   The rule compares an answer with those of nine annotators, min(1, those who agree / 3), and
   averages over the ten choices of nine: 0.3, 0.6, 0.9, and 1 from four annotators on.
   """
-  with_all = (_ANNOTATORS - count) * min(_AGREEING, count)  # One who disagrees is left out.
+  with_all = (ANNOTATORS - count) * min(_AGREEING, count)  # One who disagrees is left out.
   with_one_less = count * min(_AGREEING, count - 1)
-  return (with_all + with_one_less) / (_ANNOTATORS * _AGREEING)
+  return (with_all + with_one_less) / (ANNOTATORS * _AGREEING)
 
 
 def related(scene: graph.Scene, rng: random.Random) -> Question | None:

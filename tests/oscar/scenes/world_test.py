@@ -135,6 +135,28 @@ def test_texts_in_the_official_files_are_true(small):
         assert set(document.text_b.split()) <= reader.right_answers(document.text_a, scene)
 
 
+def test_raw_annotations_belong_to_the_questions(small):
+  folder = pathlib.Path(small.manual_dir('vqa'))
+  ids = []
+  for split, name in (('train', vqa.SPLITS['train'][0]), ('val', vqa.SPLITS['val'][0])):
+    rows = json.loads((folder / name).read_text())
+    questions = json.loads(
+      (folder / f'v2_OpenEnded_mscoco_{split}2014_questions.json').read_text()
+    )['questions']
+    annotations = json.loads((folder / f'v2_mscoco_{split}2014_annotations.json').read_text())
+    for row, asked, answered in zip(rows, questions, annotations['annotations'], strict=True):
+      assert row['q'] == asked['question']
+      assert row['q_id'] == asked['question_id'] == answered['question_id']
+      assert int(row['img_id']) == asked['image_id'] == answered['image_id']
+      given = [answer['answer'] for answer in answered['answers']]
+      assert len(given) == 10 and len(set(given)) == len(row['an'])
+      scores = {min(10, 3 * given.count(answer)) / 10 for answer in set(given)}
+      assert scores == set(row['s'])
+      assert given.count(answered['multiple_choice_answer']) == max(map(given.count, given))
+      ids.append(row['q_id'])
+  assert len(set(ids)) == len(ids)
+
+
 def test_the_split_seen_never_mentions_novel_digits(small):
   folder = small.manual_dir('coco_caption')
   seen = coco_caption.CocoCaption(os.path.join(folder, 'seen.yaml'))
