@@ -1,5 +1,6 @@
 """Paints scenes: real handwritten digits, coloured, on a dark canvas."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,8 +18,11 @@ _RECORD = {
 }
 
 
-def read_inks(split: str) -> dict[str, list[np.ndarray]]:
+@functools.cache
+def read_inks(split: str) -> Mapping[str, Sequence[np.ndarray]]:
   """Reads the embedded handwritten digits of a split, each cropped to its ink.
+
+  The digits are read once in a process; the result is shared.
 
   Args:
     split: 'train' or 'val'; they share no digit.
