@@ -8,8 +8,9 @@ A complete data set is kept. oscar/scenes/README.md describes the folder.
 """
 
 import dataclasses
-import logging
+import os
 
+from tpu_utils import claims
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -42,10 +43,12 @@ def run(resolved: settings.Resolved) -> None:
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
   from oscar.scenes import gallery, world
 
-  logging.getLogger('absl').setLevel(logging.ERROR)  # TFDS warns of folders that it will fill.
-  made = world.build(
-    config.output_dir, config.seed, config.num_train, config.num_val, config.detector_steps, print
-  )
+  os.makedirs(os.path.dirname(config.output_dir) or '.', exist_ok=True)
+  # Beside the folder, which is replaced whole.
+  with claims.claimed('output_dir', config.output_dir, beside=True):
+    made = world.build(
+      config.output_dir, config.seed, config.num_train, config.num_val, config.detector_steps, print
+    )
   for split, numbers in made.statistics.items():
     statistics = (f'{name.replace("_", " ")} {value}' for name, value in numbers.items())
     print(f'{split}: ' + ', '.join(statistics))

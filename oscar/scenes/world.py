@@ -110,7 +110,7 @@ def build(
   }  # fmt: skip
   directory = os.path.abspath(directory)
   previous = _read_done(directory)
-  if previous and previous['settings'] == settings:
+  if previous and previous.get('settings') == settings:
     return World(directory, previous['statistics'])
   done: dict[str, Any] = {'settings': settings}
 
@@ -135,8 +135,7 @@ def _read_done(directory):
   if contents != _CONTENTS:
     return None
   try:
-    with open(os.path.join(directory, _DONE), encoding='utf-8') as file:
-      return json.load(file)
+    return files.read_json(os.path.join(directory, _DONE))
   except ValueError:
     return None  # Truncated.
 
