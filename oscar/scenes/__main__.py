@@ -11,7 +11,9 @@ A complete data set is kept. oscar/scenes/README.md describes the folder.
 """
 
 import dataclasses
+import os
 
+from tpu_utils import claims
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -47,10 +49,13 @@ def run(resolved: settings.Resolved) -> None:
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
   from oscar.scenes import gallery, kinds, world
 
-  made = world.build(
-    config.output_dir, config.seed, config.num_train, config.num_val, config.detector_steps, print,
-    config.num_questions,
-  )  # fmt: skip
+  os.makedirs(os.path.dirname(config.output_dir) or '.', exist_ok=True)
+  # Beside the folder, which is replaced whole.
+  with claims.claimed('output_dir', config.output_dir, beside=True):
+    made = world.build(
+      config.output_dir, config.seed, config.num_train, config.num_val, config.detector_steps,
+      print, config.num_questions,
+    )  # fmt: skip
   for split, numbers in made.statistics.items():
     statistics = (f'{name.replace("_", " ")} {value}' for name, value in numbers.items())
     print(f'{split}: ' + ', '.join(statistics))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
   from tpu_utils.weights.name_map import Color
 
 _WEIGHT_FILES = ('model.safetensors', 'pytorch_model.bin')
+_LARGEST = 1e9
 _INTERPOLATIONS = ('bicubic', 'bilinear')  # Others have no counterpart here.
 
 
@@ -30,7 +31,7 @@ def config(path: str) -> dict[str, Any]:
   name = os.path.join(path if is_folder else os.path.dirname(path), 'config.json')
   if not (is_folder or os.path.basename(path) in _WEIGHT_FILES) or not os.path.isfile(name):
     return {}
-  with reading(name, 'JSON'), open(name, encoding='utf-8') as file:
+  with reading(name, 'JSON'), open(name, encoding='utf-8-sig') as file:
     content = json.load(file)
   return content if isinstance(content, dict) else {}
 
@@ -57,7 +58,7 @@ def preprocessing(path: str) -> dict[str, Any]:
     return {}
   fields: dict[str, Any] = {}
   size = settings.get('input_size')
-  if isinstance(size, list) and len(size) == 3 and size[1] == size[2] and _is_number(size[1]):
+  if isinstance(size, list) and len(size) == 3 and size[1] == size[2] and _is_whole(size[1]):
     fields['image_size'] = int(size[1])
   mean, stddev = settings.get('mean'), settings.get('std')
   if _is_color(mean) and _is_color(stddev) and min(stddev) > 0:
@@ -71,12 +72,17 @@ def preprocessing(path: str) -> dict[str, Any]:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-  return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+  # The bound excludes NaN and infinity, which JSON can hold.
+  return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _LARGEST
+
+
+def _is_whole(value: Any) -> bool:
+  return _is_number(value) and value == int(value)
 
 
 def _is_color(values: Any) -> TypeGuard[list[float]]:
   is_triple = isinstance(values, list) and len(values) == 3
-  return is_triple and all(isinstance(value, int | float) for value in values)
+  return is_triple and all(_is_number(value) or value == 0 for value in values)
 
 
 def _rgb(values):

@@ -85,7 +85,7 @@ def _read_file(path, use_ema):
 
 def _read_parts(path, use_ema):
   """Reads the tensors of all files that an index lists."""
-  with reading(path, 'an index of weights'), open(path, encoding='utf-8') as file:
+  with reading(path, 'an index of weights'), open(path, encoding='utf-8-sig') as file:
     content = json.load(file)
   places = content.get('weight_map') if isinstance(content, dict) else None
   if not isinstance(places, dict) or not all(isinstance(part, str) for part in places.values()):

@@ -23,9 +23,11 @@ from oscar.datasets import (
   vqa,
 )  # fmt: skip
 from oscar.input import pretrain, pretrain_batch
+from oscar.scenes import __main__ as command
 from oscar.scenes import canvas, constraints, detector, gallery, graph, layouts, world
 from tests.oscar.scenes import reader
 from tests.oscar.scenes.plain_detector import PlainDetector
+from tpu_utils import claims
 
 SMALL = {'num_train': 12, 'num_val': 6, 'detector_steps': 40}
 TASKS = {'train': 12, 'val': 6}
@@ -54,7 +56,9 @@ def no_training(monkeypatch):
   return asked
 
 
-def test_every_task_can_be_prepared(small, caplog):
+def test_every_task_can_be_prepared_without_messages(small, caplog, capfd):
+  capfd.readouterr()
+  caplog.clear()
   for name in builders.BUILDERS:
     builder = small.prepare(name)
     splits = dict(TASKS)
@@ -66,7 +70,7 @@ def test_every_task_can_be_prepared(small, caplog):
     if name == 'nlvr2':  # A record is a pair.
       splits = {split: builder.info.splits[split].num_examples for split in TASKS}
     assert {s: info.num_examples for s, info in builder.info.splits.items()} == splits, name
-  assert not caplog.records  # TFDS warns of folders that it is about to fill.
+  assert not caplog.messages and capfd.readouterr().out == ''
 
 
 def test_regions_are_in_the_official_order(small):
@@ -308,6 +312,17 @@ def test_a_damaged_world_is_rebuilt(tmp_path, no_training, damage):
   tiny(tmp_path / 'world')
   assert len(no_training) == 2
   assert (tmp_path / 'world' / 'vocab.txt').exists()
+
+
+def test_a_second_command_for_the_same_folder_is_refused(tmp_path, no_training):
+  arguments = [f'--output_dir={tmp_path}/new/world', '--num_train=3', '--num_val=2', '--picture=']
+  (tmp_path / 'new').mkdir()
+  with claims.claimed('output_dir', f'{tmp_path}/new/world', beside=True):
+    message = f'--output_dir=.*/world is in use by process {os.getpid()} on .* started .* ago'
+    with pytest.raises(ValueError, match=message):
+      command.SCRIPT.call(arguments)
+  command.SCRIPT.call(arguments)
+  assert os.listdir(tmp_path / 'new') == ['world']
 
 
 def test_a_failed_build_leaves_no_folder(tmp_path, no_training, monkeypatch):

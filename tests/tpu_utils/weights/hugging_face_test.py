@@ -33,6 +33,8 @@ def test_all_fields_of_a_folder_and_of_its_file(tmp_path):
   [
     ({'input_size': [3, 224, 192]}, 'image_size'),
     ({'input_size': None}, 'image_size'),
+    ({'input_size': [3, 224.5, 224.5]}, 'image_size'),
+    ({'input_size': [3, float('inf'), float('inf')]}, 'image_size'),
     ({'interpolation': 'lanczos'}, 'interpolation'),
     ({'crop_pct': 1.5}, 'crop'),
     ({'crop_pct': '0.95'}, 'crop'),
@@ -45,15 +47,17 @@ def test_values_without_counterpart_are_left_out(tmp_path, changes, without):
   assert hugging_face.preprocessing(str(tmp_path)) == left
 
 
-def test_unusable_scaling_is_left_out(tmp_path):
-  write(tmp_path, std=[0.5, 0.0, 0.5])
+@pytest.mark.parametrize('value', [0.0, float('nan'), float('inf')])
+def test_unusable_scaling_is_left_out(tmp_path, value):
+  write(tmp_path, std=[0.5, value, 0.5])
   assert hugging_face.normalization({}, str(tmp_path)) is None
 
 
 def test_damaged_or_missing_files(tmp_path):
   assert hugging_face.preprocessing(str(tmp_path)) == {}
-  (tmp_path / 'config.json').write_text('[1]')
+  (tmp_path / 'config.json').write_text('\ufeff[1]', encoding='utf-8')
   assert hugging_face.preprocessing(str(tmp_path)) == {}
-  (tmp_path / 'config.json').write_text('{"pretrained_cfg": ')
-  with pytest.raises(ValueError, match='config.json cannot be read as JSON'):
-    hugging_face.preprocessing(str(tmp_path))
+  for damage in ('{"pretrained_cfg": ', '[' * 5000):
+    (tmp_path / 'config.json').write_text(damage)
+    with pytest.raises(ValueError, match='config.json cannot be read as JSON'):
+      hugging_face.preprocessing(str(tmp_path))
