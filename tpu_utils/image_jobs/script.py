@@ -418,7 +418,9 @@ def like_initial_weights(resolved: settings.Resolved) -> settings.Resolved:
     origin = f'config.json of {checkpoint}'
     if data.is_digits:  # They are too small for another network's crop.
       facts.pop('crop_rule', None)
-  facts = {name: value for name, value in facts.items() if not now[name]}
+  facts = {
+    name: value for name, value in facts.items() if name not in resolved.flags and not now[name]
+  }
   if facts:
     print(
       f'Images are prepared in training, evaluation and export as {origin} says: '

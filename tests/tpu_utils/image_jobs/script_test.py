@@ -118,7 +118,7 @@ def test_a_training_prepares_images_as_for_the_weights_that_it_starts_from(job, 
   assert (others['data'].crop_rule, identity['advprop']) == ('0.95', True)
   assert (
     f'in training, evaluation and export as config.json of {tmp_path} says: --input_image_size=288 '
-    '--crop_rule=0.95 --interpolation=bicubic --advprop=True'
+    '--interpolation=bicubic --crop_rule=0.95 --advprop=True'
   ) in capsys.readouterr().out
 
 

@@ -62,23 +62,22 @@ def stride_0(path):
 
 
 def a_shape_of_another_model(path):
-  """Below every other limit: 39 tensors of 60 MB in a file of 120 MB."""
+  """Below every other limit: 40 tensors of 12 MB in a file of 24 MB."""
   name = b''.join(
-    b'V%d\n' % i + tensor((15_000_000,), (0,), 30_000_000) + b's' for i in range(39)
+    b'V%d\n' % i + tensor((3_000_000,), (0,), 6_000_000) + b's' for i in range(39)
   )
-  pickled = b'(dVa/kernel\n' + tensor((15_000_000,), (1,), 30_000_000) + b's' + name + b'.'
+  pickled = b'(dVa/kernel\n' + tensor((3_000_000,), (1,), 6_000_000) + b's' + name + b'.'
   with zipfile.ZipFile(path, 'w') as archive:
     archive.writestr('m/data.pkl', pickled)
     with archive.open('m/data/0', 'w') as file:
-      for _ in range(12):
-        file.write(bytes(10**7))
+      file.write(bytes(24_000_000))
 
 
 def archive_of_zeros(path, name):
   with (
     zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive, archive.open(name, 'w') as file
   ):
-    for _ in range(40):
+    for _ in range(10):
       file.write(bytes(10**7))
 
 
@@ -91,7 +90,7 @@ def deflated(path):
 
 
 def empty_lists(path):
-  torch_zip(path, b'(' + b']' * 10_000_000 + b't.')
+  torch_zip(path, b'(' + b']' * 2_000_000 + b't.')
 
 
 def copied_lists(path):
