@@ -146,7 +146,7 @@ class Export:
     from tpu_utils.image_jobs import loading
 
     model_spec = self.training.resolve_model(model_config)
-    own = script.published_spec(model_spec.spec, config.ckpt_dir)
+    own = script.published_spec(model_spec.spec, config.ckpt_dir, model_config, data)
     spec = script.fitted_spec(own, model_config, data, is_digits)
     model = loading.load_model(
       model_spec,
