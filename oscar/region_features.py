@@ -174,7 +174,8 @@ def _boxes_of(paths, config):
   for path in paths:
     if printable(path) != path:
       raise ValueError(
-        f'{printable(path)}: its name, which names the image in the output, is not UTF-8; rename it.'
+        f'{printable(path)}: the output names images by their files, and this is not UTF-8; '
+        'rename it.'
       )
   listed = read_boxes(config.boxes, [_key(path) for path in paths]) if config.boxes else {}
   checked = {}

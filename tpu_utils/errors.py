@@ -26,7 +26,7 @@ def first_line(error: BaseException, marked: str = '', default: str = '') -> str
 
 
 def printable(text: str) -> str:
-  r"""Escapes bytes of file names that are not UTF-8, which no terminal or file takes: caf\xe9.jpg."""
+  r"""Escapes bytes of file names that are not UTF-8, such as caf\xe9.jpg, for messages."""
   try:
     return text.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
   except UnicodeEncodeError:  # Half of a pair of UTF-16, which is no byte of a name.

@@ -62,7 +62,7 @@ def _decode(image_bytes):
 
 
 def assert_fits(width: tf.Tensor, height: tf.Tensor) -> tf.Operation:
-  """Fails for more than `headers.MAX_PIXELS` pixels; returns the operation that does, in a graph."""
+  """Fails for more than `headers.MAX_PIXELS` pixels; in a graph, returns the operation."""
   fits = tf.cast(width, tf.int64) * tf.cast(height, tf.int64) <= headers.MAX_PIXELS
   return tf.debugging.Assert(fits, [
     'The picture has', width, 'x', height, f'pixels, more than the {headers.MAX_PIXELS:,} that '

@@ -159,8 +159,8 @@ def _folder_name(path, name):
   parts = name.split('/')
   if len(parts) < 2:
     raise ValueError(
-      f'{path}: {printable(name)} lies in no class folder; a flat tar needs the file of its labels, '
-      '--validation_labels.'
+      f'{path}: {printable(name)} lies in no class folder; a flat tar needs the file of its '
+      'labels, --validation_labels.'
     )
   return parts[-2]
 
@@ -186,8 +186,8 @@ def _check_classes(path, expected, classes):
   if unknown:
     example = next(name for name in sorted(classes) if classes[name] == unknown[0])
     raise ValueError(
-      f'{path}: {printable(example)} is labelled {unknown[0]}, which is not a class of the training images '
-      f'({some(expected)}); {len(unknown)} such labels.'
+      f'{path}: {printable(example)} is labelled {unknown[0]}, which is not a class of the training '
+      f'images ({some(expected)}); {len(unknown)} such labels.'
     )
   missing = sorted(set(expected) - set(actual))
   if missing:
@@ -217,7 +217,8 @@ def _tar(path):
     ) from None
   for name, (_, offset, length) in files.items():
     if offset + length > size:
-      raise ValueError(f'{path} is cut off within {printable(name)}, at byte {size}; copy it again.')
+      name = printable(name)
+      raise ValueError(f'{path} is cut off within {name}, at byte {size}; copy it again.')
   if others:
     print(
       f'{path}: {len(others)} entries are left out, links that lead out of the tar file or '

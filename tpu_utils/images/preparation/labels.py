@@ -60,8 +60,8 @@ def _by_name(path, folder, names, lines):
   missing = [name for name in sorted(names) if _stem(name) not in by_stem]
   if missing:
     raise ValueError(
-      f'--validation_labels={path} has no label for {printable(missing[0])} and {len(missing) - 1} more of '
-      f'the images of {folder}.'
+      f'--validation_labels={path} has no label for {printable(missing[0])} and {len(missing) - 1} '
+      f'more of the images of {folder}.'
     )
   unused = sorted(set(by_stem) - {_stem(name) for name in names})
   if unused:
