@@ -22,7 +22,7 @@ _FORBIDDEN = re.compile(
   r'|PyFunc|Rpc|RemoteCall|^_?(Host)?(Send|Recv)$|ImmutableConst|LoadAndRemap|VocabRemapping'
   r'|FromTextFile|FileSystem|Saver$|DistributedSave|DTensorRestore|^WorkerHeartbeat'
 )
-# Datasets of tensors, with which our exports decode files; the functions they call are checked, too.
+# Datasets of tensors, with which our exports decode files. Functions that they call are checked.
 _HARMLESS = re.compile(
   r'^(Tensor|TensorSlice|Range|Zip|Map|ParallelMap|IgnoreErrors|Batch|Concatenate|Take)'
   r'Dataset(V\d)?$|^DatasetToSingleElement$'

@@ -186,8 +186,8 @@ def _check_classes(path, expected, classes):
   if unknown:
     example = next(name for name in sorted(classes) if classes[name] == unknown[0])
     raise ValueError(
-      f'{path}: {printable(example)} is labelled {unknown[0]}, which is not a class of the training '
-      f'images ({some(expected)}); {len(unknown)} such labels.'
+      f'{path}: {printable(example)} is labelled {unknown[0]}, which is not a class of the '
+      f'training images ({some(expected)}); {len(unknown)} such labels.'
     )
   missing = sorted(set(expected) - set(actual))
   if missing:
