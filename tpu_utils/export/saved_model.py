@@ -128,13 +128,16 @@ class _Servable(tf.Module):
     shape = model.inputs[0].shape[1:]
     decode = serving.decoder(preprocess, shape)
 
+    def infer(images):
+      return serving.predictions(model, images)
+
     @tf.function(input_signature=[serving.images_spec(shape)])
     def serve_images(images):
-      return serving.predictions(model, images)
+      return serving.for_any_batch(infer, images)
 
     @tf.function(input_signature=[serving.IMAGE_BYTES_SPEC])
     def serve_image_bytes(image_bytes):
-      return serving.predictions(model, decode(image_bytes))
+      return serving.for_any_batch(infer, decode(image_bytes))
 
     self.images = serve_images
     self.image_bytes = serve_image_bytes

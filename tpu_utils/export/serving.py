@@ -40,6 +40,22 @@ def predictions(model: keras.Model, images: tf.Tensor) -> dict[str, tf.Tensor]:
   }
 
 
+def for_any_batch(infer: Callable[[tf.Tensor], Any], images: tf.Tensor) -> Any:
+  """Returns `infer(images)`, also for an empty batch.
+
+  TensorFlow's convolutions on CPUs answer an empty batch in another shape than they promise. So
+  there is always an image, whose answer is cut off.
+
+  Args:
+    infer: function from images to a structure of tensors [batch, ...].
+    images: float32 [batch, height, width, 3]; height and width are static.
+  """
+  count = tf.shape(images)[0]
+  one = [1, *images.shape[1:]]
+  at_least_one = tf.cond(count > 0, lambda: images, lambda: tf.zeros(one, images.dtype))
+  return tf.nest.map_structure(lambda answers: answers[:count], infer(at_least_one))
+
+
 def decoder(
   preprocess: Callable[[tf.Tensor], tf.Tensor], shape: Sequence[int]
 ) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -57,10 +73,10 @@ def decoder(
 
   def decode(image_bytes):
     # Only datasets can go on after an error, and so find out which file it is.
-    decoded = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
+    count = tf.size(image_bytes, tf.int64)
+    decoded = tf.data.Dataset.from_tensor_slices((tf.range(count), image_bytes))
     decoded = decoded.map(lambda n, file: (n, checked(file)), _AT_ONCE).ignore_errors()
     nothing = tf.zeros([0], tf.int64), tf.zeros([0, *shape], tf.float32)
-    count = tf.size(image_bytes, tf.int64)
     numbers, images = _first(decoded.batch(tf.maximum(count, 1)), nothing)
     complete = tf.equal(tf.size(numbers, tf.int64), count)
     is_complete = tf.cond(complete, lambda: True, lambda: _fail(image_bytes, numbers))
@@ -92,7 +108,7 @@ def _fail(image_bytes, numbers):
   """Fails with the cause for the first file that is missing in `numbers`; its type is bool."""
   # The usual mistake is to send paths or base64 text instead of the bytes.
   places = tf.range(tf.size(image_bytes, tf.int64))
-  present = tf.reduce_any(places[:, tf.newaxis] == numbers, axis=1)
+  present = tf.reduce_any(tf.equal(places[:, tf.newaxis], numbers), axis=1)
   place = tf.argmin(tf.cast(present, tf.int32))
   contents = image_bytes[place]
   pictures = tf.data.Dataset.from_tensors(contents).map(decoding.first_picture).ignore_errors()

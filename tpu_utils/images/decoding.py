@@ -41,11 +41,13 @@ def decode(image_bytes: bytes | tf.Tensor) -> tf.Tensor:
     tf.errors.InvalidArgumentError: the file is damaged or too large, or is none of those in the
       module docstring.
   """
-  return _decode(tf.convert_to_tensor(image_bytes))
+  picture = _first_alone(tf.convert_to_tensor(image_bytes))
+  return tf.io.decode_image(picture, channels=3, expand_animations=False)
 
 
 @_compiled
-def _decode(image_bytes):
+def _first_alone(image_bytes):
+  """Returns a file without further pictures, all of which TensorFlow would decode in a GIF."""
   width, height, end = tf.unstack(first_picture(image_bytes))
   is_certain = tf.debugging.Assert(width > 0, [
     f'Not an image that is read here ({READABLE}; BMP only in RGB or grey): {REMEDY}, or save it '
@@ -53,12 +55,9 @@ def _decode(image_bytes):
   ])  # fmt: skip
   with tf.control_dependencies([is_certain, assert_fits(width, height)]):
     picture = tf.identity(image_bytes)
-  # TensorFlow would decode all pictures of a GIF. The byte after the last one marks the end.
-  is_cut = end < tf.strings.length(picture, out_type=tf.int64)
-  first = tf.strings.substr(picture, 0, tf.cast(end, tf.int32)) + b';'
-  return tf.io.decode_image(
-    tf.where(is_cut, first, picture), channels=3, expand_animations=False
-  )
+  is_cut = end < tf.cast(tf.strings.length(picture), tf.int64)
+  first = tf.strings.substr(picture, 0, tf.cast(end, tf.int32)) + b';'  # The mark of a GIF's end.
+  return tf.where(is_cut, first, picture)
 
 
 def assert_fits(width: tf.Tensor, height: tf.Tensor) -> tf.Operation:
@@ -95,11 +94,6 @@ def first_picture(image_bytes: tf.Tensor) -> tf.Tensor:
   return branches.switch_case(number, [_none, _jpeg, _png, _gif, _bmp], [image_bytes])
 
 
-def is_readable(image_bytes: tf.Tensor) -> tf.Tensor:
-  """Returns whether a file has a format with certain pixels: bool scalar, of a string scalar."""
-  return first_picture(image_bytes)[0] > 0
-
-
 def flaw(image_bytes: bytes | tf.Tensor) -> str:
   """Returns why a file that `decode` refuses is not read, with the remedy, for messages."""
   data = tf.convert_to_tensor(image_bytes).numpy()
@@ -129,6 +123,12 @@ def _begins(image_bytes, signature):
   return tf.equal(tf.strings.substr(image_bytes, 0, len(signature)), signature)
 
 
+def _equal(*pairs):
+  """Returns whether values are equal in pairs; graphs of TensorFlow 1 know no == of tensors."""
+  equal = [tf.equal(a, b) for a, b in zip(pairs[::2], pairs[1::2], strict=True)]
+  return tf.reduce_all(equal)
+
+
 def _none(image_bytes):
   del image_bytes
   return tf.zeros([3], tf.int64)
@@ -136,7 +136,7 @@ def _none(image_bytes):
 
 def _whole(width, height, image_bytes):
   size = [tf.cast(width, tf.int64), tf.cast(height, tf.int64)]
-  return tf.stack([*size, tf.strings.length(image_bytes, out_type=tf.int64)])
+  return tf.stack([*size, tf.cast(tf.strings.length(image_bytes), tf.int64)])
 
 
 def _jpeg(image_bytes):
@@ -146,8 +146,8 @@ def _jpeg(image_bytes):
 
 def _png(image_bytes):
   head = tf.strings.substr(image_bytes + bytes(24), 16, 8)
-  width, height = tf.unstack(tf.io.decode_raw(head, tf.int32, little_endian=False))
-  return _whole(width, height, image_bytes)
+  size = tf.io.decode_raw(head, tf.int32, little_endian=False)
+  return _whole(size[0], size[1], image_bytes)
 
 
 def _bmp(image_bytes):
@@ -163,10 +163,9 @@ def _is_plain_bmp(image_bytes):
   one_plane_of = {bits: 1 + (bits << 16) for bits in (8, 24, 32)}
   is_colour = tf.reduce_any(tf.equal(header[3], [one_plane_of[24], one_plane_of[32]]))
   palette = tf.strings.substr(head, _BMP_HEADER, len(_GREY_PALETTE))
-  is_grey = (header[0] == 40) & (header[3] == one_plane_of[8]) & (palette == _GREY_PALETTE)
-  return (
-    _begins(image_bytes, b'BM') & (header[0] >= 40) & (header[4] == 0) & (is_colour | is_grey)
-  )
+  is_grey = _equal(header[0], 40, header[3], one_plane_of[8], palette, _GREY_PALETTE)
+  is_plain = (header[0] >= 40) & _equal(header[4], 0)
+  return _begins(image_bytes, b'BM') & is_plain & (is_colour | is_grey)
 
 
 def _gif(image_bytes):
@@ -189,13 +188,13 @@ def _gif(image_bytes):
     return end + 1
 
   (image,) = tf.while_loop(
-    lambda at: (data[at] == 0x21) & (at < size),  # Extensions, such as comments.
+    lambda at: tf.equal(data[at], 0x21) & (at < size),  # Extensions, such as comments.
     lambda at: [after_data(at + 2)],
     [13 + palette_bytes(number(10))],
   )
   image = tf.minimum(image, size)
   left, top, width, height = (two_bytes(image + 1 + 2 * i) for i in range(4))
   end = after_data(image + 11 + palette_bytes(number(image + 9)))
-  is_whole = (data[image] == 0x2C) & (end <= size) & (left == 0) & (top == 0)
-  is_whole &= (width == two_bytes(6)) & (height == two_bytes(8))
+  fills = _equal(number(image), 0x2C, left, 0, top, 0, width, two_bytes(6), height, two_bytes(8))
+  is_whole = fills & (end <= size)
   return tf.where(is_whole, tf.cast([width, height, end], tf.int64), _none(image_bytes))

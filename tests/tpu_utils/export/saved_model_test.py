@@ -188,11 +188,6 @@ def test_an_empty_batch_has_an_empty_answer(exported, signature):
   assert shapes == {'logits': (0, 5), 'probabilities': (0, 5), 'classes': (0,)}
 
 
-def test_so_has_the_keras_file(exported):
-  model = keras.models.load_model(os.path.join(exported[1], export.KERAS_FILE))
-  assert model(np.zeros((0, IMAGE_SIZE, IMAGE_SIZE, 3), np.float32)).shape == (0, 5)
-
-
 def test_evaluation_takes_the_export_for_harmless(exported):
   saved_model_ops.check(exported[1])
 

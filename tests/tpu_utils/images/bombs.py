@@ -7,8 +7,6 @@ from PIL import Image
 
 SIDE = 13_000
 MESSAGE = r'13,000 x 13,000 pixels, more than the 134,217,728 that are read'
-# In the words of a graph, which cannot write numbers so.
-GRAPH_MESSAGE = r'13000.* x .*13000.*pixels, more than the 134,217,728'
 
 
 def _small(kind, **options):

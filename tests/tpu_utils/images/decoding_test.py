@@ -1,5 +1,6 @@
 """One rule of decoding: files whose pixels are certain are read, others refused with the remedy."""
 import io
+import re
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_prepare_converts_what_is_refused(name):
 def test_short_files_are_no_images(data):
   with pytest.raises(tf.errors.InvalidArgumentError):
     decoding.decode(data)
-  assert 'no image' in decoding.flaw(data) or 'BMP' in decoding.flaw(data)
+  assert re.search('no image|BMP|GIF', decoding.flaw(data))
 
 
 @pytest.mark.parametrize('name', ['palette BMP', 'WebP'])
@@ -161,7 +162,7 @@ def test_pictures_of_too_many_pixels_are_refused(kind, around):
       data, image_size=8, seed=tf.constant([0, 1], tf.int64)
     ),
   ):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=bombs.GRAPH_MESSAGE):
+    with pytest.raises(tf.errors.InvalidArgumentError, match='pixels, more than the 134,217,728'):
       around(function)(data)
   assert decoding.flaw(data) == f'it has {bombs.MESSAGE}; scale it down'
 

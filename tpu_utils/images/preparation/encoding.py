@@ -106,10 +106,12 @@ def size(data: bytes) -> tuple[int, int]:
     raise UnusableImageError(f'its {len(data)} bytes are no image of a known format')
   try:
     certain = _certain_size(data, kind)
-    if certain:
-      return certain
-    with _open(data) as image:
-      return _stored_size(image)
+    if certain is None:
+      with _open(data) as image:
+        return _stored_size(image)
+    if min(certain) < 1:
+      raise ValueError('its header is damaged')
+    return certain
   except _DAMAGE as e:
     raise _unusable(kind, e) from None
 
