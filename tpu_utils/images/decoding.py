@@ -78,7 +78,7 @@ def first_picture(image_bytes: tf.Tensor) -> tf.Tensor:
 
   Returns:
     int64 [3]: width and height in pixels, and the number of bytes up to the picture's end; for
-    formats other than GIF that is the whole file. Zeros for a file that is not read.
+    formats other than GIF that is the whole file. Width 0 for a file that is not read.
 
   Raises:
     tf.errors.InvalidArgumentError: it begins like a JPEG and is none.
@@ -98,9 +98,9 @@ def flaw(image_bytes: bytes | tf.Tensor) -> str:
   """Returns why a file that `decode` refuses is not read, with the remedy, for messages."""
   data = tf.convert_to_tensor(image_bytes).numpy()
   try:
-    width, height, _ = first_picture(tf.constant(data)).numpy().tolist()
+    width, height, end = first_picture(tf.constant(data)).numpy().tolist()
   except tf.errors.InvalidArgumentError:
-    width = height = 1  # Of a readable format, but damaged.
+    width = height = end = 1  # Of a readable format, but damaged.
   if headers.too_large(width, height):
     return headers.too_large(width, height)
   kinds = (
@@ -108,8 +108,8 @@ def flaw(image_bytes: bytes | tf.Tensor) -> str:
   )
   kind = {
     b'BM': 'BMP (with a palette, compression or an unusual header)',
-    b'GI': 'GIF (cut off, or with a first picture smaller than its canvas)',
-  }.get(data[:2], '')
+    b'GI': end and 'GIF (with a first picture smaller than its canvas)',
+  }.get(data[:2])
   kind = next(kinds, kind)
   if not width and kind:
     return f'it is a {kind} file, which is not read here; {REMEDY}'
@@ -195,6 +195,6 @@ def _gif(image_bytes):
   image = tf.minimum(image, size)
   left, top, width, height = (two_bytes(image + 1 + 2 * i) for i in range(4))
   end = after_data(image + 11 + palette_bytes(number(image + 9)))
-  fills = _equal(number(image), 0x2C, left, 0, top, 0, width, two_bytes(6), height, two_bytes(8))
-  is_whole = fills & (end <= size)
-  return tf.where(is_whole, tf.cast([width, height, end], tf.int64), _none(image_bytes))
+  fills = _equal(left, 0, top, 0, width, two_bytes(6), height, two_bytes(8))
+  found = tf.cast([width * tf.cast(fills, tf.int32), height, end], tf.int64)
+  return tf.where(tf.equal(data[image], 0x2C) & (end <= size), found, _none(image_bytes))

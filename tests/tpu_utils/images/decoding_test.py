@@ -104,7 +104,7 @@ def test_prepare_converts_what_is_refused(name):
 def test_short_files_are_no_images(data):
   with pytest.raises(tf.errors.InvalidArgumentError):
     decoding.decode(data)
-  assert re.search('no image|BMP|GIF', decoding.flaw(data))
+  assert re.search('no image|BMP', decoding.flaw(data))
 
 
 @pytest.mark.parametrize('name', ['palette BMP', 'WebP'])

@@ -152,13 +152,11 @@ def class_folders(root: str) -> list[str]:
   """Returns the sorted names of the folders in `root`.
 
   Raises:
-    ValueError: there are fewer than two, or a name is not text.
+    ValueError: there are fewer than two.
   """
   paths = [path for path in files.paths_in(root) if not os.path.basename(path).startswith('.')]
   names = [os.path.basename(path) for path in paths]
   classes = [os.path.basename(path) for path in paths if files.is_folder(path)]
-  for name in classes:
-    picture_files.check_text(os.path.join(root, name), 'Folder of a class')
   if len(classes) < 2:
     contents = f'it holds {some(names)}' if names else 'it is empty'
     raise ValueError(
@@ -181,9 +179,12 @@ def list_images(
     (path, class index) of each image, sorted by class and path.
 
   Raises:
-    ValueError: a class folder is missing, unknown or empty, or contains other files.
+    ValueError: a class folder is missing, unknown or empty, contains other files, or has a name
+      that is not UTF-8.
   """
   existing = set(class_folders(root))
+  for name in sorted(existing):
+    picture_files.check_text(os.path.join(root, name), 'Folder of a class')
   unknown = sorted(existing - set(class_names))
   missing = sorted(set(class_names) - existing)
   if missing:
