@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tpu_utils.images import decoding
 
+CLASS_NAMES = 'class_names'  # A signature without inputs, and its output.
 IMAGE_BYTES_SPEC = tf.TensorSpec([None], tf.string, 'image_bytes')
 
 
