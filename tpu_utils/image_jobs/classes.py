@@ -8,7 +8,7 @@ Does not import TensorFlow.
 """
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tpu_utils import files
@@ -153,6 +153,7 @@ def known(
   checkpoint: str | None = None,
   data_names: Sequence[str] | None = None,
   is_digits: bool = False,
+  log: Callable[[str], object] = lambda text: None,
 ) -> list[str] | None:
   """Finds the names of a model's outputs, in words; None if nothing names them.
 
@@ -167,6 +168,7 @@ def known(
     checkpoint: path of the checkpoint, to look for its job.
     data_names: names of the classes in the data of the model.
     is_digits: whether the data are the embedded digits.
+    log: called with a line if nothing names the classes.
 
   Raises:
     ValueError, OSError: the labels map or the job's file is missing, damaged or of another number
@@ -180,7 +182,10 @@ def known(
   if names is None and is_digits and num_outputs >= len(digits.NAMES):
     names = of_data(digits.NAMES, num_outputs)
   if names is None and num_outputs - bool(has_background(num_outputs)) == 1000:
+    log(f'Nothing names the {num_outputs} classes; they are called as those of ImageNet.')
     names = of_data(class_names.imagenet(), num_outputs)
+  if names is None:
+    log(f'Nothing names the {num_outputs} classes; --labels_map_file can.')
   return in_words(names) if names else None
 
 

@@ -49,6 +49,11 @@ class EvalConfig(settings.Checked):
   )
   batch_size: int = setting(16, 'Images at a time.', at_least=1)
   output_json: str = setting(None, 'File for the results, as JSON.', type=str)
+  output_csv: str = setting(
+    None,
+    'File for the guesses, as CSV: a row for each, with image, rank, class, label and probability.',
+    type=str,
+  )
   export_ckpt: str = setting(
     None, 'Prefix to write the evaluated weights to, as an official TF1 checkpoint.', type=str
   )
@@ -60,7 +65,9 @@ class ExamplesConfig(settings.Checked):
 
   example_img: str = setting(None, 'An image; the same as naming it after the flags.', type=str)
   labels_map_file: str = setting(
-    None, 'JSON file of {"0": "name of the first class", ...}; by default ImageNet\'s names.',
+    None,
+    'JSON file of {"0": "name of the first class", ...}; by default the names in the exported file, '
+    "those that the job of the checkpoint kept, or ImageNet's.",
     type=str,
   )  # fmt: skip
   picture: str = setting(

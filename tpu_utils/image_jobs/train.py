@@ -101,6 +101,7 @@ def make_job(
       checkpoint=job.model_dir,
       data_names=class_names,
       is_digits=data.is_digits,
+      log=print,
     )
     if exports.dtype_policy != ('mixed_bfloat16' if hardware.use_bfloat16 else None):
       model = _with_weights_of(model, build_model(exports.dtype_policy))
