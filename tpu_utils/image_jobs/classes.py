@@ -189,6 +189,19 @@ def known(
   return in_words(names) if names else None
 
 
+def labels(names: Sequence[str] | None, num_outputs: int, background: bool) -> list[str]:
+  """Returns the names of the classes without the background; `class N` where nothing names them.
+
+  Args:
+    names: of the outputs, from `known`.
+    num_outputs: outputs of the model.
+    background: whether output 0 is the background.
+  """
+  if names is None:
+    return [f'class {number}' for number in range(num_outputs - background)]
+  return list(names[background:])
+
+
 def in_words(names: Sequence[str]) -> list[str]:
   """Replaces the WordNet numbers of ImageNet's classes by words; a background stays."""
   first = [BACKGROUND] if has_background(len(names), names) else []

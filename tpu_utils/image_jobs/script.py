@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tpu_utils import config, files
@@ -339,6 +339,17 @@ def check_checkpoint(flag: str, path: str | None) -> None:
     raise FileNotFoundError(
       f'--{flag}={path}: no checkpoint there, neither a file, a folder nor a TF1 prefix.'
     )
+
+
+def check_photographs(paths: Iterable[str]) -> None:
+  """Checks that local images exist; reads nothing.
+
+  Raises:
+    FileNotFoundError: one does not exist.
+  """
+  for path in paths:
+    if not files.is_remote(path) and not os.path.exists(path):
+      raise FileNotFoundError(f'{path}: no such image.')
 
 
 def check_data_folder(data: Any) -> None:
