@@ -53,6 +53,11 @@ def imagenet() -> list[str]:
   return list(_words_by_wordnet_id().values())
 
 
+def wordnet_ids() -> list[str]:
+  """Returns the WordNet numbers of ImageNet's 1,000 classes in their order: n01440764, ..."""
+  return list(_words_by_wordnet_id())
+
+
 @functools.cache
 def _words_by_wordnet_id():
   """Returns {WordNet number: words} of ImageNet's 1,000 classes, in their order."""

@@ -49,7 +49,7 @@ TRIALS = [Trial(name, {'model_name': name}, 1930, 1920) for name in ('first', 's
 
 def opened(*arguments):
   given, _ = SCRIPT.parse(arguments)
-  return Experiment(SCRIPT.resolve(given), TRAINING.run_job)
+  return Experiment(SCRIPT.resolve(given), TRAINING)
 
 
 def lines(folder):
