@@ -82,7 +82,7 @@ def test_error_names_a_file_that_is_no_image(lite_job_dir, tmp_path):
 @pytest.mark.parametrize('arguments, message', [
   (['a.png'], '--model_name and --ckpt_dir are missing'),
   (['--model_name=efficientnet-b0'], 'No images'),
-  (['--ckpt_dir=no/such', 'a.png'], 'no/such is not a --model_dir of a job'),
+  (['--ckpt_dir=no/such', 'a.png'], 'no/such: no checkpoint there'),
   (
     ['--model_name=efficientnet-b0,efficientnet-b1', '--ckpt_dir=x', 'a.png'],
     '2 models and --ckpt_dir 1',
