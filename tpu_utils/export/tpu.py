@@ -100,8 +100,9 @@ def _naming_signature(class_names):
   names = tf.constant(list(class_names), tf.string, name=serving.CLASS_NAMES)
   # Not `predict_signature_def`, which insists on inputs.
   output = tf.compat.v1.saved_model.build_tensor_info(names)
-  method = tf.saved_model.PREDICT_METHOD_NAME
-  signature = tf.compat.v1.saved_model.build_signature_def({}, {serving.CLASS_NAMES: output}, method)
+  signature = tf.compat.v1.saved_model.build_signature_def(
+    {}, {serving.CLASS_NAMES: output}, tf.saved_model.PREDICT_METHOD_NAME
+  )
   return {serving.CLASS_NAMES: signature}
 
 

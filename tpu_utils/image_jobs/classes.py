@@ -8,6 +8,7 @@ Does not import TensorFlow.
 """
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -84,7 +85,11 @@ def of_checkpoint(path: str, num_outputs: int) -> list[str] | None:
   if not found:
     return None
   file_name, text = found
-  return checked(_parsed(file_name, text), num_outputs, file_name)
+  try:
+    names = _parsed(file_name, text)
+  except ValueError as error:
+    raise ValueError(f'{error}; remove the file to go on without names.') from None
+  return checked(names, num_outputs, file_name)
 
 
 def checked(names: Any, num_outputs: int, source: str) -> list[str]:
@@ -98,7 +103,7 @@ def checked(names: Any, num_outputs: int, source: str) -> list[str]:
   Raises:
     ValueError: they are not.
   """
-  if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+  if not _are_texts(names):
     raise ValueError(
       f'{source}: expected a list of names of classes, found {names!r:.80}; correct or remove it.'
     )
@@ -118,13 +123,22 @@ def check_same(model_dir: str, names: Sequence[str]) -> None:
     names: of the model's outputs, from the data.
 
   Raises:
-    ValueError: `classes.json` of the job has other names, or is damaged.
+    ValueError: `classes.json` of the job has other names. A damaged one is reported and ignored.
   """
   path = os.path.join(model_dir, FILE)
   text = files.read_text(path)
   if text is None:
     return
-  before = checked(_parsed(path, text), len(names), path)
+  try:
+    before = _parsed(path, text)
+  except ValueError as error:
+    print(f'{error}; the names in the data replace it.', file=sys.stderr)
+    return
+  if len(before) != len(names):
+    raise ValueError(
+      f'--model_dir={model_dir} learnt {len(before)} classes, and the model now has {len(names)}. '
+      'Give the data and flags that it was trained with, or another --model_dir.'
+    )
   for number, (old, new) in enumerate(zip(before, names, strict=True)):
     if old != new:
       raise ValueError(
@@ -135,13 +149,18 @@ def check_same(model_dir: str, names: Sequence[str]) -> None:
 
 
 def _parsed(path, text):
+  """Returns the names in the text of `classes.json`; ValueError, without a remedy, for damage."""
   try:
-    return json.loads(text)[_KEY]
+    names = json.loads(text)[_KEY]
   except (ValueError, KeyError, TypeError, RecursionError):
-    raise ValueError(
-      f'{path}: expected {{"{_KEY}": ["name", ...]}}, found {text[:40]!r}; remove the file to go on '
-      'without names.'
-    ) from None
+    names = None
+  if not _are_texts(names):
+    raise ValueError(f'{path}: expected {{"{_KEY}": ["name", ...]}}, found {text[:40]!r}')
+  return names
+
+
+def _are_texts(names):
+  return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def known(

@@ -184,7 +184,7 @@ class Evaluation:
     mode = config.runmode or ('imagenet' if data.has_images and not photographs else 'examples')
     _check_images(mode, photographs, data, is_digits)
     if config.output_csv and mode != 'examples':
-      raise ValueError('--output_csv holds guesses for photographs; accuracies go to --output_json.')
+      raise ValueError('--output_csv holds guesses for images; accuracies go to --output_json.')
     script.check_data_folder(data)
     script.check_checkpoint('ckpt_dir', checkpoint)
     script.check_photographs(photographs)

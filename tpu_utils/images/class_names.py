@@ -1,4 +1,4 @@
-"""Class names: labels maps in the official form, ImageNet's names, and names as people read them."""
+"""Class names: labels maps in the official form, ImageNet's names, names as people read them."""
 import functools
 import json
 import os

@@ -115,7 +115,9 @@ def test_a_flag_asks_for_bfloat16(job, tmp_path):
     run(export_model.SCRIPT, f'--ckpt_dir={job}', flag, '--output_tflite=x', '--noquantize')
 
 
-@pytest.mark.parametrize('kind', ['job', 'saved_model', 'saved_model_alone', 'keras', 'keras_alone'])
+@pytest.mark.parametrize(
+  'kind', ['job', 'saved_model', 'saved_model_alone', 'keras', 'keras_alone']
+)
 def test_evaluation_names_the_classes(job, exported, image, kind, tmp_path, capsys):
   saved = exported[0]
   path = {
