@@ -29,7 +29,6 @@ class Images:
       models.
 
   Attributes:
-    is_digits: whether they are the embedded digits.
     has_known_classes: whether the classes are the model's.
     class_names: names of their classes, without the background; None if the data name none.
 
@@ -38,7 +37,6 @@ class Images:
   """
 
   def __init__(self, data: Any, spec: PreprocessSpec, num_classes: int):
-    self.is_digits = not data.data_dir and not data.dataset
     self._data = open_dataset(
       data.data_dir,
       data.dataset,

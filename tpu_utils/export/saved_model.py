@@ -151,16 +151,21 @@ class _Servable(tf.Module):
 
     self.images = serve_images
     self.image_bytes = serve_image_bytes
-    self.signatures = serving.signatures({'images': serve_images, 'image_bytes': serve_image_bytes})
-    if class_names is not None:
+    self.class_names = None if class_names is None else _naming_function(class_names)
 
-      @tf.function(input_signature=[])
-      def name_classes():
-        return {serving.CLASS_NAMES: tf.constant(list(class_names), tf.string)}
 
-      self.signatures[serving.CLASS_NAMES] = name_classes
+def _naming_function(class_names):
+  @tf.function(input_signature=[])
+  def name_classes():
+    return {serving.CLASS_NAMES: tf.constant(list(class_names), tf.string)}
+
+  return name_classes
 
 
 def _write_saved_model(model, preprocess, directory, class_names):
   servable = _Servable(model, preprocess, class_names)
-  tf.saved_model.save(servable, directory, servable.signatures)
+  functions = {'images': servable.images, 'image_bytes': servable.image_bytes}
+  signatures = serving.signatures(functions)
+  if class_names is not None:
+    signatures[serving.CLASS_NAMES] = servable.class_names
+  tf.saved_model.save(servable, directory, signatures)

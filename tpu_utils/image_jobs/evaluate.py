@@ -177,6 +177,8 @@ class Evaluation:
       raise ValueError(
         f'--ckpt_dir is missing: there are no pretrained weights of {model.model_name}.'
       )
+    if files.is_remote(checkpoint):
+      cli.import_tensorflow()  # Reads remote files; quietly, as below.
     job = None if checkpoint == PRETRAINED else job_flags.of_checkpoint(checkpoint)
     resolved, taken_over = _like_job(resolved, job)
     is_digits = job_flags.learnt_digits(job)

@@ -206,7 +206,7 @@ class Training:
     if dataset is not None and job.mode in _TRAINING_MODES:
       check_length(resolved, dataset.name)
     data = resolved.get(config.DataConfig)
-    learnt_names = _names_to_learn(data, dataset, job)
+    class_names = _names_to_learn(data, dataset, job)
     spec = fitted_spec(model_spec.spec, model, data, data.is_digits)
 
     def build_model(dtype_policy):
@@ -225,7 +225,7 @@ class Training:
       optimization=resolved.get(config.OptimizationConfig),
       job=job,
       exports=resolved.get(config.ExportConfig),
-      class_names=learnt_names,
+      class_names=class_names,
       tuning=_resolve_tuning(resolved.get(config.FineTuningConfig), model_spec, model),
       augmentation=self.augmentation(resolved),
       run_info={'flags': flags, **model_spec.run_info},
@@ -311,10 +311,10 @@ def _knows_classes(resolved):
 
 
 def _names_to_learn(data, dataset, job):
-  """Returns the names of the model's outputs in a job that trains, else those that flags give.
+  """Returns the names of the model's outputs, from --labels_map_file or the data, or None.
 
   Raises:
-    ValueError: the job began with other classes; see also `classes.of_labels_map`.
+    ValueError: a job to resume learnt other classes; see also `classes.of_labels_map`.
   """
   num_outputs = data.num_label_classes
   if data.labels_map_file:
