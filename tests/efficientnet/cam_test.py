@@ -1,4 +1,7 @@
 """Class activation maps: their mean is the logit; pictures from checkpoints; error messages."""
+import json
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -65,6 +68,17 @@ def test_class_index(lite_job_dir, photographs):
   config = cam.CamConfig(ckpt_dir=str(lite_job_dir), class_index=10)
   with pytest.raises(ValueError, match='--class_index=10: efficientnet-lite0 has classes 0 to 9'):
     cam.maps_of(None, str(lite_job_dir), photographs, config)
+
+
+def test_the_class_is_called_as_in_the_job(lite_job_dir, photographs, tmp_path, capsys):
+  shutil.copytree(lite_job_dir, tmp_path / 'job')
+  names = ['cat, black', 'line\nbreak', *map(str, range(8))]
+  (tmp_path / 'job' / 'classes.json').write_text(json.dumps({'class_names': names}))
+  for number, title in enumerate(('cat, black', 'line break')):
+    config = cam.CamConfig(class_index=number)
+    shown = cam.maps_of(None, str(tmp_path / 'job'), photographs, config)
+    assert f'\n{title} (' in shown[0].title
+    assert f'efficientnet-lite0: {title} (' in capsys.readouterr().out
 
 
 def test_model_of_another_name(lite_job_dir, photographs):

@@ -10,23 +10,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet import cam, eval_ckpt_main, export_model, main
-from tests import script_jobs
+from tests.tpu_utils.image_jobs.small_scripts import EVALUATE, EXPORT, MAIN
 from tpu_utils.image_jobs import classes
 
 NAMES = ['cat, black', 'line\nbreak', 'naïve 猫', 'tab\there']  # Sorted, as folders are.
-SMALL = (
-  '--model_name=efficientnet-lite0', '--width_coefficient=0.25', '--depth_coefficient=0.25',
-  '--input_image_size=16', '--train_batch_size=4', '--eval_batch_size=4', '--train_steps=2',
-  '--steps_per_eval=2', '--iterations_per_loop=2',
-)  # fmt: skip
 
 
 @pytest.fixture(scope='module')
 def photographs(tmp_path_factory):
   """A class folder with names that are hard to write down."""
   folder = tmp_path_factory.mktemp('photographs')
-  pixels = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+  pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
   for number, image in enumerate(pixels):
     for split in ('train', 'validation'):
       place = folder / split / NAMES[number % 4]
@@ -36,9 +30,7 @@ def photographs(tmp_path_factory):
 
 
 def train(photographs, model_dir, *arguments):
-  script_jobs.in_process(
-    main.SCRIPT, f'--data_dir={photographs}', f'--model_dir={model_dir}', *SMALL, *arguments
-  )
+  MAIN.call([f'--data_dir={photographs}', f'--model_dir={model_dir}', *arguments])
 
 
 @pytest.fixture(scope='module')
@@ -58,17 +50,17 @@ def exported(job, tmp_path_factory):
   folder = tmp_path_factory.mktemp('exported')
   tflite = folder / 'x.tflite'
   # Its data are gone, so no accuracy: weights and names come from model_dir alone.
-  script_jobs.in_process(
-    export_model.SCRIPT, f'--ckpt_dir={job}', f'--output_saved_model_dir={folder}/saved',
-    '--data_dir=', f'--output_tflite={tflite}', '--noquantize',
-  )  # fmt: skip
+  EXPORT.call([
+    f'--ckpt_dir={job}', '--data_dir=', f'--output_saved_model_dir={folder}/saved',
+    f'--output_tflite={tflite}', '--noquantize',
+  ])  # fmt: skip
   return folder / 'saved', tflite
 
 
 @pytest.fixture(scope='module')
 def image(tmp_path_factory):
   path = tmp_path_factory.mktemp('image') / 'a, b.png'
-  path.write_bytes(tf.io.encode_png(np.full((16, 16, 3), 99, np.uint8)).numpy())
+  path.write_bytes(tf.io.encode_png(np.full((8, 8, 3), 99, np.uint8)).numpy())
   return str(path)
 
 
@@ -91,7 +83,7 @@ def logits(folder, images):
 
 
 def test_both_exports_of_a_bfloat16_job_compute_the_same_bits_in_float32(job, exported):
-  images = np.random.default_rng(1).uniform(0, 255, (3, 16, 16, 3)).astype(np.float32)
+  images = np.random.default_rng(1).uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
   folders = [job / 'export', exported[0]]
   np.testing.assert_array_equal(*(logits(folder, images) for folder in folders))
   models = [keras.models.load_model(folder / 'model.keras') for folder in folders]
@@ -103,16 +95,15 @@ def test_both_exports_of_a_bfloat16_job_compute_the_same_bits_in_float32(job, ex
 
 def test_a_flag_asks_for_bfloat16(job, tmp_path):
   flag = '--export_precision=bfloat16'
-  run = script_jobs.in_process
-  run(export_model.SCRIPT, f'--ckpt_dir={job}', '--data_dir=', flag,
-      f'--output_saved_model_dir={tmp_path}/a')  # fmt: skip
-  run(main.SCRIPT, '--mode=export', f'--model_dir={job}', f'--export_dir={tmp_path}/b', flag)
-  images = np.random.default_rng(1).uniform(0, 255, (3, 16, 16, 3)).astype(np.float32)
+  saved = f'--output_saved_model_dir={tmp_path}/a'
+  EXPORT.call([f'--ckpt_dir={job}', '--data_dir=', saved, flag])
+  MAIN.call(['--mode=export', f'--model_dir={job}', f'--export_dir={tmp_path}/b', flag])
+  images = np.random.default_rng(1).uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
   np.testing.assert_array_equal(*(logits(tmp_path / name, images) for name in 'ab'))
   info = json.loads((tmp_path / 'b' / 'export.json').read_text())
   assert info['precision'] == 'bfloat16' and info['class_names'] == NAMES
   with pytest.raises(ValueError, match='TFLite files have --tflite_variants'):
-    run(export_model.SCRIPT, f'--ckpt_dir={job}', flag, '--output_tflite=x', '--noquantize')
+    EXPORT.call([f'--ckpt_dir={job}', flag, '--output_tflite=x', '--noquantize'])
 
 
 @pytest.mark.parametrize(
@@ -131,10 +122,10 @@ def test_evaluation_names_the_classes(job, exported, image, kind, tmp_path, caps
     for name in ('saved_model.pb', 'variables'):
       path.mkdir(exist_ok=True)
       os.symlink(saved / name, path / name)
-  results = script_jobs.in_process(
-    eval_ckpt_main.SCRIPT, f'--ckpt_dir={path}', f'--output_csv={tmp_path}/out.csv',
-    f'--output_json={tmp_path}/out.json', f'--picture={tmp_path}/out.png', image,
-  )  # fmt: skip
+  results = EVALUATE.call([
+    f'--ckpt_dir={path}', f'--output_csv={tmp_path}/out.csv', f'--output_json={tmp_path}/out.json',
+    f'--picture={tmp_path}/out.png', image,
+  ])  # fmt: skip
   guesses = results['examples'][image]
   assert sorted(guess['label'] for guess in guesses) == NAMES
   assert [NAMES[guess['class']] for guess in guesses] == [guess['label'] for guess in guesses]
@@ -147,20 +138,11 @@ def test_evaluation_names_the_classes(job, exported, image, kind, tmp_path, caps
   assert ': line break\n' in out and ': tab here\n' in out and ': cat, black\n' in out
 
 
-def test_activation_maps_name_the_class(job, image, capsys):
-  config = cam.CamConfig(ckpt_dir=str(job), class_index=0)
-  (shown,) = cam.maps_of(None, str(job), [image], config)
-  assert '\ncat, black (' in shown.title
-  (shown,) = cam.maps_of(None, str(job), [image], cam.CamConfig(class_index=1))
-  assert '\nline break (' in shown.title
-  assert 'efficientnet-lite0: line break (' in capsys.readouterr().out
-
-
 def test_a_job_with_other_classes_is_refused(job, photographs, tmp_path):
   for split in ('train', 'validation'):
     for name in [*NAMES[:3], 'zebra']:
       (tmp_path / split / name).mkdir(parents=True)
-      image = tf.io.encode_png(np.zeros((16, 16, 3), np.uint8)).numpy()
+      image = tf.io.encode_png(np.zeros((8, 8, 3), np.uint8)).numpy()
       (tmp_path / split / name / '0.png').write_bytes(image)
   with pytest.raises(ValueError, match='learnt other classes: output 3 was .* call it .zebra.'):
     train(tmp_path, job)
@@ -169,16 +151,12 @@ def test_a_job_with_other_classes_is_refused(job, photographs, tmp_path):
 def test_a_labels_map_names_the_exports(job, tmp_path):
   labels_map = tmp_path / 'map.json'
   labels_map.write_text(json.dumps({str(n): f'number {n}' for n in range(4)}))
-  script_jobs.in_process(
-    main.SCRIPT, '--mode=export', f'--model_dir={job}', f'--export_dir={tmp_path}/x',
-    f'--labels_map_file={labels_map}',
-  )  # fmt: skip
+  flag = f'--labels_map_file={labels_map}'
+  MAIN.call(['--mode=export', f'--model_dir={job}', f'--export_dir={tmp_path}/x', flag])
   names = json.loads((tmp_path / 'x' / 'export.json').read_text())['class_names']
   assert names == [f'number {n}' for n in range(4)]
   labels_map.write_text('{"0": "a"}')
   with pytest.raises(ValueError, match='names 1 classes.* the model has 4'):
-    script_jobs.in_process(
-      export_model.SCRIPT, f'--ckpt_dir={job}', f'--labels_map_file={labels_map}',
-      '--data_dir=', f'--output_saved_model_dir={tmp_path}/y',
-    )  # fmt: skip
+    saved = f'--output_saved_model_dir={tmp_path}/y'
+    EXPORT.call([f'--ckpt_dir={job}', '--data_dir=', flag, saved])
   assert not (tmp_path / 'y').exists() and classes.of_checkpoint(str(job), 4) == NAMES
