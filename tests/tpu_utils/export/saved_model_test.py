@@ -158,7 +158,7 @@ ODD = ['cat, black', 'tab\there', 'line\nbreak', 'naïve 猫', 'x']
 @pytest.fixture(scope='module')
 def odd(tmp_path_factory):
   directory = str(tmp_path_factory.mktemp('odd') / 'export')
-  export.export(build_model(), directory, preprocess, PREPROCESSING, ODD, to_tpu=True)
+  export.export(build_model(), directory, preprocess, PREPROCESSING, ODD)
   return directory
 
 
@@ -176,15 +176,6 @@ def test_names_are_read_without_this_package(odd, tmp_path):
     [sys.executable, '-c', script, odd], capture_output=True, text=True, check=False, cwd=tmp_path)
   assert result.returncode == 0, result.stderr
   assert json.loads(result.stdout) == [ODD, ODD]
-
-
-@pytest.mark.parametrize('tags', [['serve'], ['serve', 'tpu']])
-def test_names_in_the_graphs_for_tpus(odd, tags):
-  with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-    # Only the constant is run: the graph for TPUs runs on one.
-    graph = tf.compat.v1.saved_model.load(session, tags, os.path.join(odd, 'tpu'))
-    output = graph.signature_def['class_names'].outputs['class_names'].name
-    assert [name.decode() for name in session.run(output)] == ODD
 
 
 def test_an_unnamed_model_has_no_signature_of_names(earlier):
