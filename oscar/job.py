@@ -1,7 +1,7 @@
 """Builds the `Job` of OSCAR's scripts: tokenizer, model and trainer from a task's settings."""
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -63,6 +63,7 @@ def make_job(
   hardware: job_config.HardwareConfig,
   *,
   run_info: Mapping,
+  given: Collection[str] | None = None,
 ) -> jobs.Job:
   """Returns the `Job` of a task.
 
@@ -74,6 +75,8 @@ def make_job(
     job: mode, length and folders.
     hardware: devices and precision.
     run_info: JSON-able dict for run.json.
+    given: names of the flags that the user gave; the sizes of the others must suit the training set
+      (`jobs.check_length`). None: all were given.
 
   Raises:
     ValueError: settings that contradict each other, or no vocabulary.
@@ -84,6 +87,13 @@ def make_job(
   tokenizer = open_tokenizer(model_settings, data.data_dir)
   config = build_config(model_settings, tokenizer, **overrides)
   _check_length(data, config)
+
+  def open_input():
+    source = task.open_input(data, tokenizer, config, job.seed)
+    if given is not None and job.mode in ('train', 'train_and_eval'):
+      examples, batch = source.num_train_examples, data.train_batch_size
+      jobs.check_length(data.data_dir, examples, batch, job.train_steps, given=given)
+    return source
 
   def trainer(strategy, model, source):
     learnt = task.learn(data, source, model)
@@ -100,7 +110,7 @@ def make_job(
     run_info={**run_info, 'config': config.to_dict()},
     unit='examples',
     objective=task.objective,
-    open_input=lambda: task.open_input(data, tokenizer, config, job.seed),
+    open_input=open_input,
     build_model=lambda dtype_policy: build_model(config, task.name, model_settings, dtype_policy),
     make_trainer=trainer,
     export=lambda model, folder: checkpoints.save(model, tokenizer, folder, job.export_file),

@@ -54,6 +54,7 @@ class Runner:
     divergence_hint: advice to the user when the loss is not finite.
     evaluators: see `job.Job`.
     run_info: JSON-able dict for run.json; None writes no such file.
+    run_files: {name: JSON-able content} of further files for model_dir, written with run.json.
   """
 
   def __init__(
@@ -69,6 +70,7 @@ class Runner:
     divergence_hint: str = '',
     evaluators: Mapping[str, Callable] | None = None,
     run_info: Mapping | None = None,
+    run_files: Mapping[str, object] | None = None,
   ):
     self.trainer = trainer
     self.config = config
@@ -80,6 +82,7 @@ class Runner:
     self._divergence_hint = divergence_hint
     self._evaluators = evaluators or {}
     self._run_info = run_info
+    self._run_files = run_files or {}
     self._workers = distribute.Workers(trainer.strategy)
     self._claim: claims.Claim | None = None
     self._loss: float | None = None  # Of the last training loop.
@@ -125,6 +128,8 @@ class Runner:
     if self._workers.is_chief and self._run_info is not None:
       # Not earlier: a job that `resume` refuses did not run here.
       write_run_info(self.config.model_dir, self._run_info)
+      for name, content in self._run_files.items():
+        files.write_json(os.path.join(self.config.model_dir, name), content)
     trainer, last = self.trainer, self.config.train_steps
     if eval_input is not None and self._due(trainer.step, self.config.steps_per_eval):
       self._evaluate_once(eval_input)  # The job stopped between a checkpoint and its evaluation.

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tpu_utils.images import decoding, headers
 
 _AT_ONCE = 8  # Files that are decoded in parallel.
+CLASS_NAMES = 'class_names'  # A signature without inputs, and its output.
 IMAGE_BYTES_SPEC = tf.TensorSpec([None], tf.string, 'image_bytes')
 
 

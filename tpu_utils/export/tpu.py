@@ -10,7 +10,7 @@ Source: tensorflow/tpu, models/official/efficientnet/main.py (`--export_to_tpu`)
 tensorflow/estimator, python/estimator/tpu/tpu_estimator.py (`inference_on_tpu`).
 """
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -22,7 +22,10 @@ _OUTPUTS = ('classes', 'probabilities', 'logits')
 
 
 def write(
-  model: keras.Model, preprocess: Callable[[tf.Tensor], tf.Tensor], directory: str
+  model: keras.Model,
+  preprocess: Callable[[tf.Tensor], tf.Tensor],
+  directory: str,
+  class_names: Sequence[str] | None = None,
 ) -> None:
   """Writes the SavedModel to `directory`, which must not exist.
 
@@ -30,17 +33,19 @@ def write(
     model: model from images to logits.
     preprocess: function from one image file's contents, a string scalar, to the model's input.
     directory: folder to create.
+    class_names: names of the classes for the signature `class_names`; None for no such signature.
   """
   with quiet():
-    _write(model, preprocess, directory)
+    _write(model, preprocess, directory, class_names)
 
 
-def _write(model, preprocess, directory):
+def _write(model, preprocess, directory, class_names):
   values = [variable.numpy() for variable in model.variables]
   builder = tf.compat.v1.saved_model.Builder(directory)
   with tf.Graph().as_default(), tf.compat.v1.Session() as session:
     variables = _variables(model)
     signatures = _signatures(model, preprocess, variables, lambda infer, images: infer(images))
+    signatures |= _naming_signature(class_names)
     initial = [variable.initializer.inputs[1] for variable in variables]
     session.run([v.initializer for v in variables], dict(zip(initial, values, strict=True)))
     builder.add_meta_graph_and_variables(
@@ -48,6 +53,7 @@ def _write(model, preprocess, directory):
     )
   with tf.Graph().as_default():
     signatures = _signatures(model, preprocess, _variables(model), _on_tpu)
+    signatures |= _naming_signature(class_names)
     builder.add_meta_graph(
       [tf.saved_model.SERVING, tf.saved_model.TPU],
       signature_def_map=signatures,
@@ -87,6 +93,19 @@ def _signatures(model, preprocess, variables, run):
       {spec.name: inputs}, outputs
     )
   return serving.signatures(served)
+
+
+def _naming_signature(class_names):
+  """Returns {name: SignatureDef} of the signature that names the classes; {} without names."""
+  if class_names is None:
+    return {}
+  names = tf.constant(list(class_names), tf.string, name=serving.CLASS_NAMES)
+  # Not `predict_signature_def`, which insists on inputs.
+  output = tf.compat.v1.saved_model.build_tensor_info(names)
+  signature = tf.compat.v1.saved_model.build_signature_def(
+    {}, {serving.CLASS_NAMES: output}, tf.saved_model.PREDICT_METHOD_NAME
+  )
+  return {serving.CLASS_NAMES: signature}
 
 
 def _on_tpu(infer, images):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tpu_utils import files, metrics
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.errors import printable
-from tpu_utils.images import decoding, headers, preprocessing
+from tpu_utils.images import class_names, decoding, headers, preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import interface, open_dataset, picture_files
 from tpu_utils.images.sources.image_folder import ImageFiles
@@ -100,20 +100,20 @@ def read_images(paths: Sequence[str], spec: PreprocessSpec) -> np.ndarray:
 
 
 def top_guesses(
-  probabilities: np.ndarray, class_names: Sequence[str], background: bool = False
+  probabilities: np.ndarray, names: Sequence[str], background: bool = False
 ) -> list[Guess]:
   """Returns up to five guesses, the likeliest first.
 
   Args:
     probabilities: [classes], of one image.
-    class_names: names of the classes without the background.
+    names: of the classes without the background.
     background: whether class 0 is the background; it is then number -1, and the others count from
       0, as in the official code.
   """
   guesses = []
   for index in np.argsort(-probabilities, kind='stable')[:TOP]:
     number = int(index) - background
-    label = class_names[number] if number >= 0 else 'background'
+    label = names[number] if number >= 0 else 'background'
     guesses.append(Guess(number, label, float(probabilities[index])))
   return guesses
 
@@ -122,7 +122,8 @@ def guesses_text(path: str, guesses: Sequence[Guess]) -> str:
   """Formats the guesses for an image as the official program does."""
   lines = [f'predicted class for image {printable(path)}: ']
   for rank, guess in enumerate(guesses):
-    lines.append(f'  -> top_{rank} ({100 * guess.probability:4.2f}%): {guess.label}')
+    label = class_names.on_one_line(guess.label)
+    lines.append(f'  -> top_{rank} ({100 * guess.probability:4.2f}%): {label}')
   return '\n'.join(lines)
 
 
@@ -161,8 +162,7 @@ def _draw_bars(axes, guesses):
   percent = [100 * guess.probability for guess in guesses]
   bars = axes.barh(places, percent, color='#4c78a8')
   axes.bar_label(bars, [f'{value:.1f} %' for value in percent], padding=3)
-  # The first of WordNet's synonyms is enough for a label.
-  axes.set_yticks(places, [guess.label.split(',')[0] for guess in guesses])
+  axes.set_yticks(places, [class_names.for_picture(guess.label) for guess in guesses])
   axes.invert_yaxis()
   axes.set_xlim(0, 112)
   axes.set_xticks([])

@@ -149,11 +149,42 @@ def test_export_json_names_the_model_and_its_preprocessing(exported):
   assert export_info['model_name'] == model.name
   assert export_info['preprocessing'] == PREPROCESSING
   assert export_info['class_names'] == list('abcde') and export_info['num_classes'] == 5
+  dtype = model.get_layer('conv2d').compute_dtype
+  assert export_info['precision'] == dtype
   assert export_info['image_shape'] == [IMAGE_SIZE, IMAGE_SIZE, 3]
   assert export_info['versions']['tensorflow'] == tf.__version__
 
 
 CUT = {kind: encoded(1, (40, 30), kind=kind)[:-60] for kind in ('JPEG', 'PNG', 'GIF', 'BMP')}
+ODD = ['cat, black', 'tab\there', 'line\nbreak', 'naïve 猫', 'x']
+
+
+@pytest.fixture(scope='module')
+def odd(tmp_path_factory):
+  directory = str(tmp_path_factory.mktemp('odd') / 'export')
+  export.export(build_model(), directory, preprocess, PREPROCESSING, ODD)
+  return directory
+
+
+def test_names_are_read_without_this_package(odd, tmp_path):
+  script = (
+    'import json, sys, zipfile, keras, tensorflow as tf\n'
+    "names = tf.saved_model.load(sys.argv[1]).signatures['class_names']()['class_names']\n"
+    "keras_file = sys.argv[1] + '/model.keras'\n"
+    "metadata = json.loads(zipfile.ZipFile(keras_file).read('metadata.json'))\n"
+    'keras.models.load_model(keras_file)\n'
+    "assert not any(m.startswith('tpu_utils') for m in sys.modules)\n"
+    "print(json.dumps([[n.decode() for n in names.numpy()], metadata['class_names']]))\n"
+  )
+  result = subprocess.run(
+    [sys.executable, '-c', script, odd], capture_output=True, text=True, check=False, cwd=tmp_path)
+  assert result.returncode == 0, result.stderr
+  assert json.loads(result.stdout) == [ODD, ODD]
+
+
+def test_an_unnamed_model_has_no_signature_of_names(earlier):
+  directory, _ = earlier
+  assert 'class_names' not in tf.saved_model.load(str(directory)).signatures
 
 
 @pytest.mark.parametrize('contents, message', [

@@ -11,12 +11,14 @@ from tests.tpu_utils.export import tiny
 from tpu_utils import export
 from tpu_utils.export import tpu
 
+NAMES = ['cat, black', 'tab\there', 'line\nbreak', 'naïve 猫', 'x']
+
 
 @pytest.fixture(scope='module')
 def written(tmp_path_factory):
   model = tiny.build_model()
   directory = tmp_path_factory.mktemp('export') / 'tpu'
-  tpu.write(model, tiny.preprocess, str(directory))
+  tpu.write(model, tiny.preprocess, str(directory), NAMES)
   return model, directory
 
 
@@ -27,7 +29,7 @@ def load(meta_graph, directory, tags, values):
     signature = (meta_graph or loaded).signature_def
     outputs = {}
     for name, key, value in values:
-      inputs = {signature[name].inputs[key].name: value}
+      inputs = {signature[name].inputs[key].name: value} if key else {}
       names = {k: tensor.name for k, tensor in signature[name].outputs.items()}
       outputs[name] = session.run(names, inputs)
     return outputs
@@ -40,11 +42,14 @@ def requests(images):
     ('serve', 'images', images.astype(np.float32)),
     ('image_bytes', 'image_bytes', files),
     ('serving_default', 'image_bytes', files),
+    ('class_names', None, None),
   ]
 
 
 def check(model, images, outputs):
   expected = model(images.astype(np.float32), training=False).numpy()
+  names = outputs.pop('class_names')['class_names']
+  assert [name.decode() for name in names] == NAMES
   assert set(outputs) == {'images', 'serve', 'image_bytes', 'serving_default'}
   for got in outputs.values():
     atol = 1e-5 * np.abs(expected).max()

@@ -47,7 +47,7 @@ def open_dataset(
   _refuse('--eval_split', eval_split, '--dataset', 'name the data set, too')
   if not data_dir:
     _refuse('--holdout_fraction', holdout_fraction, *_REFUSED_FRACTION)
-    return Shards(digits.DATA_DIR, holdout_shards, digits.NUM_CLASSES)
+    return Shards(digits.DATA_DIR, holdout_shards, digits.NAMES)
   if _has_shards(data_dir):
     _refuse('--holdout_fraction', holdout_fraction, *_REFUSED_FRACTION)
     return Shards(data_dir, holdout_shards)

@@ -45,14 +45,15 @@ class TfdsSet(DataSet):
     self.name = name
     self._data_dir = os.path.expanduser(data_dir or os.path.join('~', 'tensorflow_datasets'))
     self._builder = _find(name, self._data_dir)
-    self._format, self.num_classes = self._image_and_label()
+    self._format, label = self._image_and_label()
+    self.num_classes, self.class_names = label.num_classes, label.names
     self._holdout_fraction = holdout_fraction
     self._splits = {'train': 'train', 'validation': self._eval_split(eval_split)}
     if holdout_fraction:
       self._splits['validation'] = 'train'
 
   def _image_and_label(self):
-    """Returns (`ExampleFormat`, number of classes)."""
+    """Returns (`ExampleFormat`, the feature of the label)."""
     features = self._builder.info.features
     keys = {
       kind: [key for key, feature in features.items() if type(feature) is kind]
@@ -70,7 +71,7 @@ class TfdsSet(DataSet):
     if features[image].np_dtype != np.uint8:
       dtype = np.dtype(features[image].np_dtype).name
       raise ValueError(f'--dataset={self.name} has images of {dtype}; only uint8 is supported.')
-    return ExampleFormat(image, label, lowest_label=0), features[label].num_classes
+    return ExampleFormat(image, label, lowest_label=0), features[label]
 
   def _eval_split(self, wanted):
     available = self._builder.info.splits
