@@ -1,6 +1,5 @@
 """Runs a trainer in a model_dir: resume, train, evaluate, save, predict; progress and summaries."""
 import contextlib
-import datetime
 import json
 import os
 import sys
@@ -10,11 +9,12 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from tpu_utils import checkpoints, claims, distribute, files, metrics
+from tpu_utils import checkpoints, claims, distribute, files, metrics, run_info
 from tpu_utils.command_line import cli, interruption
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.config import JobConfig
 from tpu_utils.errors import first_line
+from tpu_utils.position import Position
 from tpu_utils.trainer import NonFiniteLossError, Trainer
 
 _LOOP_SECONDS = 2.0  # Aimed length of a training loop; progress and signals wait for its end.
@@ -30,8 +30,15 @@ class Input(Protocol):
 
   num_train_examples: int
 
-  def train_dataset(self, context: tf.distribute.InputContext, start_step: int) -> tf.data.Dataset:
-    """Returns one replica's endless stream of training batches, starting at step `start_step`."""
+  def train_dataset(
+    self, context: tf.distribute.InputContext, start_example: int
+  ) -> tf.data.Dataset:
+    """Returns one replica's endless stream of training batches.
+
+    Args:
+      context: identifies the input pipeline (host).
+      start_example: examples already trained on, over all hosts; the stream begins after them.
+    """
 
   def eval_dataset(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
     """Returns each evaluation example once, with 'weights': 0 for rows that pad the last batch."""
@@ -47,8 +54,8 @@ class Runner:
     trainer: the `Trainer`, at step 0.
     config: settings of the job, with `model_dir` set.
     identity: JSON-able dict that defines the network; a model_dir with other values is refused.
-    batch_size: global training batch size, to report the speed.
-    steps_per_epoch: for the summaries' current_epoch.
+    batch_size: global training batch size.
+    examples_per_epoch: for the summaries' current_epoch.
     unit: plural noun for examples, to report the speed.
     objective: metric that selects the best checkpoint; larger is better.
     divergence_hint: advice to the user when the loss is not finite.
@@ -63,7 +70,7 @@ class Runner:
     identity: Mapping,
     *,
     batch_size: int,
-    steps_per_epoch: float,
+    examples_per_epoch: float,
     unit: str,
     objective: str,
     divergence_hint: str = '',
@@ -74,7 +81,7 @@ class Runner:
     self.config = config
     self.identity = identity
     self._batch_size = batch_size
-    self._steps_per_epoch = steps_per_epoch
+    self._position = Position(config.model_dir, batch_size, examples_per_epoch, unit)
     self._unit = unit
     self._objective = objective
     self._divergence_hint = divergence_hint
@@ -124,7 +131,8 @@ class Runner:
     self.resume()
     if self._workers.is_chief and self._run_info is not None:
       # Not earlier: a job that `resume` refuses did not run here.
-      write_run_info(self.config.model_dir, self._run_info)
+      start = {'step': self.trainer.step, 'examples': self._position.examples}
+      run_info.write(self.config.model_dir, {**self._run_info, 'start': start})
     trainer, last = self.trainer, self.config.train_steps
     if eval_input is not None and self._due(trainer.step, self.config.steps_per_eval):
       self._evaluate_once(eval_input)  # The job stopped between a checkpoint and its evaluation.
@@ -132,9 +140,7 @@ class Runner:
       print(f'{self.config.model_dir} is at step {trainer.step}: nothing left to train.')
       return
     summary_folder = '' if not self.config.skip_host_call else None
-    iterator = trainer.train_iterator(
-      lambda context: train_input.train_dataset(context, trainer.step)
-    )
+    iterator = trainer.train_iterator(lambda context: self._open_training(train_input, context))
     bar = Progress(
       last, 'train', initial=trainer.step, line_every=self.config.log_step_count_steps
     )
@@ -157,6 +163,11 @@ class Runner:
           self._evaluate_once(eval_input, progress)
     self.checkpoints.wait()
 
+  def _open_training(self, train_input, context):
+    """Opens the training data of one host where the job resumes."""
+    self._position.read_by(context.num_input_pipelines)
+    return train_input.train_dataset(context, self._position.examples)
+
   def _train_loop(self, iterator, loop, summary_folder, progress):
     """Runs up to `loop` steps, but not past a boundary; returns the length of the next loop."""
     trainer = self.trainer
@@ -169,13 +180,12 @@ class Runner:
       raise NonFiniteLossError(
         f'{e} Training stopped; {self._ways_back()} {self._divergence_hint}'.rstrip()
       ) from e
+    self._position.advance(steps)
     self._loss = float(logs['loss'])
     seconds = time.monotonic() - start
     speed = steps * self._batch_size / seconds
     unit, objective = self._unit, self._objective
-    logs |= {
-      f'{unit}_per_second': speed, 'current_epoch': trainer.step / self._steps_per_epoch
-    }
+    logs |= {f'{unit}_per_second': speed, 'current_epoch': self._position.epoch}
     shown = {'loss': logs['loss']} | {name: logs[name] for name in [objective] if name in logs}
     progress.update(trainer.step, **shown, **{f'{unit}/s': speed})
     if summary_folder is not None:
@@ -211,7 +221,12 @@ class Runner:
     if self._claim is not None:
       self._claim.check()
     self.trainer.synchronize()
-    metadata = {**self.identity, 'step': self.trainer.step, 'versions': files.versions()}
+    metadata = {
+      **self.identity,
+      'step': self.trainer.step,
+      **self._position.metadata(),
+      'versions': files.versions(),
+    }
     if self._loss is not None:
       metadata['loss'] = self._loss
     if self.config.resume_step is not None:
@@ -242,6 +257,7 @@ class Runner:
       )
       self.trainer.restored(step)
       print(f'Resuming from step {step} of {self.config.model_dir}.')
+      self._position.restore(step, metadata)
     steps = self._workers.gather(self.trainer.step)
     if len(set(steps)) > 1:
       raise checkpoints.CheckpointError(
@@ -453,28 +469,6 @@ def prepare_model_dir(model_dir: str) -> None:
     tf.io.gfile.remove(probe)
   except tf.errors.OpError as e:
     raise OSError(f'--model_dir={model_dir} cannot be written: {e.message}') from e
-
-
-def write_run_info(model_dir: str, run_info: Mapping) -> None:
-  """Appends a start of the job to `run.json`: time, command line, versions and `run_info`.
-
-  A damaged file is reported and kept as `run.json.damaged`: training does not depend on it.
-  """
-  path = os.path.join(model_dir, 'run.json')
-  text = files.read_text(path)
-  starts: list = []
-  try:
-    starts = [*json.loads(text)['starts']] if text is not None else []
-  except (ValueError, TypeError, KeyError):
-    tf.io.gfile.rename(path, f'{path}.damaged', overwrite=True)
-    print(
-      f'{path}: expected the starts of the job, found {(text or "")[:40]!r}; kept as '
-      f'{path}.damaged, and a new file begins with this start.',
-      file=sys.stderr,
-    )
-  now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
-  start = {'time': now, 'argv': sys.argv, 'versions': files.versions(), **run_info}
-  files.write_json(path, {'starts': [*starts, start]})
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpu_utils import checkpoints, claims, config, runner
+from tpu_utils import checkpoints, claims, config, run_info, runner
 from tpu_utils.command_line import cli
 from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.image_jobs.train import classification_task
@@ -22,30 +22,34 @@ OBJECTIVE = 'top_1_accuracy'
 class _Input:
   """Sixteen examples, repeated; step `bad` has infinite images, step `signal_at` sends a signal."""
 
-  def __init__(self, bad=None, signal_at=None, signal_number=signal.SIGTERM):
+  def __init__(self, bad=None, signal_at=None, signal_number=signal.SIGTERM, size=4):
     generator = np.random.default_rng(0)
     self.images = generator.normal(size=(16, 4)).astype('float32')
     self.labels = np.eye(3, dtype='float32')[generator.integers(3, size=16)]
     self.signal_at = signal_at
     self.signal_number = signal_number
     self.bad = bad
+    self.size = size
+    self.started_at = None
     self.num_eval_batches = 4
 
-  def train_dataset(self, context, start_step):
+  def train_dataset(self, context, start_example):
     del context
+    self.started_at, size = start_example, self.size
 
-    def batch(step):
-      if step == self.signal_at:
+    def batch(first):
+      if first // size == self.signal_at:
         os.kill(os.getpid(), self.signal_number)
-      rows = np.arange(4 * step, 4 * step + 4) % 16
-      images = self.images[rows] * (np.inf if step == self.bad else 1)
+      rows = np.arange(first, first + size) % 16
+      images = self.images[rows] * (np.inf if first // size == self.bad else 1)
       return images.astype('float32'), self.labels[rows]
 
-    def tensors(step):
-      images, labels = tf.numpy_function(batch, [step], [tf.float32, tf.float32])
-      return {'images': tf.ensure_shape(images, [4, 4]), 'labels': tf.ensure_shape(labels, [4, 3])}
+    def tensors(first):
+      images, labels = tf.numpy_function(batch, [first], [tf.float32, tf.float32])
+      images, labels = tf.ensure_shape(images, [size, 4]), tf.ensure_shape(labels, [size, 3])
+      return {'images': images, 'labels': labels}
 
-    return tf.data.Dataset.range(start_step, 10**6).map(tensors)
+    return tf.data.Dataset.range(start_example, 10**7, size).map(tensors)
 
   def eval_dataset(self, context):
     del context
@@ -56,7 +60,9 @@ class _Input:
     del error
 
 
-def _runner(model_dir, units=8, identity=None, evaluators=None, **settings):
+def _runner(
+  model_dir, units=8, identity=None, evaluators=None, batch_size=4, run_info=None, **settings
+):
   settings = {
     'train_steps': 12,
     'steps_per_eval': 6,
@@ -84,12 +90,13 @@ def _runner(model_dir, units=8, identity=None, evaluators=None, **settings):
     trainer,
     job,
     identity or IDENTITY,
-    batch_size=4,
-    steps_per_epoch=4,
+    batch_size=batch_size,
+    examples_per_epoch=16,
     unit='images',
     objective=OBJECTIVE,
     divergence_hint='Lower --base_learning_rate.',
     evaluators=evaluators,
+    run_info=run_info,
   )
 
 
@@ -229,6 +236,32 @@ def test_a_job_goes_back_to_the_archived_best(tmp_path):
   assert work.checkpoints.steps() == [3]
 
 
+def _train_with(batch_size, model_dir, train_steps, **more):
+  """Trains on; returns the example at which the input started."""
+  source = _Input(size=batch_size)
+  flags = {'flags': {'train_batch_size': batch_size}}
+  work = _runner(
+    model_dir, batch_size=batch_size, run_info=flags, train_steps=train_steps, **more
+  )
+  work.train(source, None)
+  return source.started_at
+
+
+def test_another_batch_size_continues_with_the_next_example(tmp_path, capsys):
+  assert _train_with(4, tmp_path, 6) == 0
+  assert _train_with(8, tmp_path, 9) == 24
+  (line,) = [x for x in capsys.readouterr().out.splitlines() if 'Batches of' in x]
+  assert 'Batches of 8 images, before of 4: training continues after 24 images' in line
+  assert 'epoch 1.50' in line and 'has 2.0 of them now' in line
+  assert _train_with(8, tmp_path, 10) == 48
+  assert 'Batches of' not in capsys.readouterr().out
+  assert _train_with(2, tmp_path, 12) == 56
+  starts = json.loads((tmp_path / 'run.json').read_text())['starts']
+  assert [start['start']['examples'] for start in starts] == [0, 24, 48, 56]
+  assert _train_with(8, tmp_path, 12, resume_step=6) == 24
+  assert checkpoints.read(str(tmp_path / 'model.ckpt-6'))[1]['hosts'] == 1
+
+
 def test_a_model_dir_of_another_model_is_refused(tmp_path):
   _runner(tmp_path).train(_Input(), None)
   before = sorted(os.listdir(tmp_path))
@@ -300,21 +333,13 @@ def test_a_full_disk_in_a_summary_is_reported_once_and_costs_no_step(
   assert [line.partition(':')[0] for line in lines] == [f'{tmp_path}/', f'{tmp_path}/eval']
 
 
-def test_each_start_is_appended_to_run_json(tmp_path):
-  for number in (1, 2):
-    runner.write_run_info(str(tmp_path), {'flags': {'seed': number}})
-  starts = json.loads((tmp_path / 'run.json').read_text())['starts']
-  assert [start['flags']['seed'] for start in starts] == [1, 2]
-  assert starts[0]['versions']['tensorflow'] == tf.__version__
-
-
 @pytest.mark.parametrize('damage', ['', '\0\0', '[]', '{"starts": 3}'])
 def test_small_damaged_files_do_not_stop_a_job(tmp_path, capsys, damage):
   _runner(tmp_path, train_steps=6).train(_Input(), _Input())
   small = [tmp_path / 'run.json', tmp_path / 'eval' / 'results.jsonl']
   for path in (*small, tmp_path / 'best_objective.txt'):
     path.write_text(damage)
-  runner.write_run_info(str(tmp_path), {'flags': {'seed': 1}})
+  run_info.write(str(tmp_path), {'flags': {'seed': 1}})
   assert len(json.loads(small[0].read_text())['starts']) == 1
   assert (tmp_path / 'run.json.damaged').read_text() == damage
   _runner(tmp_path).train(_Input(), _Input())
