@@ -321,7 +321,7 @@ class CheckpointManager:
     path = os.path.join(self._in_directory(_ARCHIVE), _BEST_EVAL)
     try:
       return float(json.loads(files.read_text(path) or '')[self._objective]), f'taken from {path}'
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
       return float('-inf'), 'the next evaluation counts as the best'
 
   def archive(self, step: int, objective: float, results: Mapping[str, Any]) -> bool:
@@ -383,8 +383,7 @@ class CheckpointManager:
     return os.path.join(self._in_directory(_ARCHIVE), named.group(1))
 
   def _write(self, step, values, metadata):
-    for scratch in files.paths_in(self.directory, f'.writing-{_PREFIX}'):
-      tf.io.gfile.rmtree(scratch)  # Of a write that was killed.
+    self._remove_remains()
     write(self.prefix(step), values, metadata)
     steps = self.steps()
     for old in steps[: -self._keep]:
@@ -392,6 +391,16 @@ class CheckpointManager:
       for path in reversed(_parts(self.prefix(old))):
         tf.io.gfile.remove(path)
     files.write_text(self._in_directory('checkpoint'), _state_text(steps[-self._keep :]))
+
+  def _remove_remains(self):
+    """Removes the files that killed writes and deletions left: scratch, and data without index."""
+    for scratch in files.paths_in(self.directory, f'.writing-{_PREFIX}'):
+      tf.io.gfile.rmtree(scratch)
+    whole = {f'{_PREFIX}{step}' for step in self.steps()}
+    for path in files.paths_in(self.directory, _PREFIX):
+      name, dot, ending = os.path.basename(path).partition('.data-')
+      if name not in whole and _PART.fullmatch(dot + ending):
+        tf.io.gfile.remove(path)
 
   def _in_directory(self, name):
     return os.path.join(self.directory, name)

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator
 
@@ -119,6 +120,8 @@ def replacing(
   """
   path = os.fspath(path)
   scratch = _scratch(os.path.join(folder, os.path.basename(path)) if folder else path, shared)
+  if shared:
+    _remove_abandoned(path, scratch)
   try:
     if parents and os.path.dirname(path):
       _system(path).makedirs(os.path.dirname(path))
@@ -216,7 +219,7 @@ def read_json(path: str) -> object:
     text = file.read().decode('utf-8', errors='replace')
   try:
     return json.loads(text)
-  except ValueError:
+  except (ValueError, RecursionError):
     raise ValueError(f'{path}: expected JSON, found {text[:40]!r}; remove the file.') from None
 
 
@@ -256,7 +259,7 @@ def _whole_lines(path):
   for number, line in enumerate(lines, 1):
     try:
       row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
       row = None
     if isinstance(row, dict):
       whole.append((line, row))
@@ -293,6 +296,8 @@ def replace_folder(
   folder = os.fspath(folder).rstrip('/')
   system, scratch = _system(folder), _scratch(folder, shared)
   previous = f'{scratch.removesuffix(".writing")}.previous'
+  if shared:
+    _remove_abandoned(folder, scratch)
   try:
     _put_back(previous, folder)
     if marker:
@@ -341,7 +346,26 @@ def _check_replaceable(folder, marker):
 
 
 def _scratch(path, shared):
-  return f'{path}.{os.getpid()}.writing' if shared else f'{path}.writing'
+  return f'{path}.{socket.gethostname()}-{os.getpid()}.writing' if shared else f'{path}.writing'
+
+
+def _remove_abandoned(path, scratch):
+  """Removes local scratch files and folders whose processes, of this machine, were killed.
+
+  Args:
+    path: the file or folder that processes share.
+    scratch: the scratch file or folder of this process.
+  """
+  if is_remote(scratch):
+    return
+  folder, start = os.path.split(scratch.removesuffix(f'{os.getpid()}.writing'))
+  with contextlib.suppress(OSError):  # They may belong to another user.
+    for found in paths_in(folder or '.', start):
+      pid, _, kind = os.path.basename(found).removeprefix(start).partition('.')
+      # `previous` may hold the only content there is.
+      removable = kind == 'writing' or (kind == 'previous' and os.path.exists(path))
+      if removable and pid.isdigit() and not process_exists(int(pid)):
+        (_remove_folder if os.path.isdir(found) else os.remove)(found)
 
 
 def _put_back(previous, folder):
@@ -362,7 +386,18 @@ def _remove_file(path):
       _system(path).remove(path)
 
 
-# ---- Versions
+# ---- Processes and versions
+
+
+def process_exists(pid: int) -> bool:
+  """Returns whether this machine has a process with this number."""
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  except OSError:  # It belongs to another user.
+    pass
+  return True
 
 
 def versions() -> dict:

@@ -2,6 +2,8 @@
 import json
 import os
 import signal
+import time
+import types
 
 import keras
 import numpy as np
@@ -20,9 +22,14 @@ OBJECTIVE = 'top_1_accuracy'
 
 
 class _Input:
-  """Sixteen examples, repeated; step `bad` has infinite images, step `signal_at` sends a signal."""
+  """Sixteen examples, repeated; step `bad` has infinite images, step `signal_at` sends a signal.
 
-  def __init__(self, bad=None, signal_at=None, signal_number=signal.SIGTERM, size=4):
+  So does the second batch of each evaluation if `signal_in_eval`.
+  """
+
+  def __init__(
+    self, bad=None, signal_at=None, signal_number=signal.SIGTERM, size=4, signal_in_eval=False
+  ):
     generator = np.random.default_rng(0)
     self.images = generator.normal(size=(16, 4)).astype('float32')
     self.labels = np.eye(3, dtype='float32')[generator.integers(3, size=16)]
@@ -31,6 +38,7 @@ class _Input:
     self.bad = bad
     self.size = size
     self.started_at = None
+    self.signal_in_eval = signal_in_eval
     self.num_eval_batches = 4
 
   def train_dataset(self, context, start_example):
@@ -54,7 +62,18 @@ class _Input:
   def eval_dataset(self, context):
     del context
     batches = {'images': self.images, 'labels': self.labels, 'weights': np.ones(16, np.float32)}
-    return tf.data.Dataset.from_tensor_slices(batches).batch(4)
+    dataset = tf.data.Dataset.from_tensor_slices(batches).batch(4)
+
+    def send(number, batch):
+      def kill(number):
+        if number == 1 and self.signal_in_eval:
+          os.kill(os.getpid(), self.signal_number)
+        return number
+
+      with tf.control_dependencies([tf.numpy_function(kill, [number], tf.int64)]):
+        return {name: tf.identity(value) for name, value in batch.items()}
+
+    return dataset.enumerate().map(send)
 
   def explain(self, error):
     del error
@@ -190,6 +209,25 @@ def test_a_signal_saves_and_resuming_gives_the_same_bits(tmp_path, number, name)
   assert signal.getsignal(number) == handler
 
 
+@pytest.mark.parametrize('step', [6, 12])
+def test_a_signal_during_an_evaluation_ends_the_job_there(tmp_path, step):
+  whole = _runner(tmp_path / 'whole')
+  whole.train(_Input(), _Input())
+  stopped = tmp_path / 'stopped'
+  settings = {'steps_per_eval': 6} if step == 6 else {'steps_per_eval': 12}
+  with pytest.raises(cli.Interrupted, match=f'Stopped by SIGTERM at step {step}, saved'):
+    _runner(stopped, **settings).train(_Input(), _Input(signal_in_eval=True))
+  assert not (stopped / 'eval').exists() and not (stopped / 'archive').exists()
+  with pytest.raises(cli.Interrupted, match=f'Stopped by Ctrl-C at step {step}, saved'):
+    source = _Input(signal_in_eval=True, signal_number=signal.SIGINT)
+    _runner(stopped, **settings).train(source, source)
+  again = _runner(stopped, **settings)
+  again.train(_Input(), _Input())
+  _assert_same_bits(_weights(whole), _weights(again))
+  assert _history(stopped) == _history(tmp_path / 'whole')[-len(_history(stopped)) :]
+  assert [entry['step'] for entry in _history(stopped)] == ([6, 12] if step == 6 else [12])
+
+
 def test_a_diverged_job_stops_and_keeps_its_checkpoints(tmp_path):
   with pytest.raises(NonFiniteLossError) as error:
     _runner(tmp_path).train(_Input(bad=7), None)
@@ -295,6 +333,35 @@ def test_follow_evaluates_new_checkpoints_until_the_last_step(tmp_path, monkeypa
   entries = _history(tmp_path, 'eval_test')
   assert [entry['step'] for entry in entries] == [12]
   assert entries[-1] == _history(tmp_path)[-1]  # The checkpoint alone gives the same numbers.
+
+
+def test_a_stopped_evaluator_evaluates_the_rest_and_repeats_nothing(tmp_path, capsys):
+  _runner(tmp_path).train(_Input(), None)
+  with pytest.raises(cli.Interrupted, match='SIGTERM at step 12, which is not evaluated yet'):
+    _runner(tmp_path, mode='eval').follow(_Input(signal_in_eval=True))
+  assert not (tmp_path / 'eval').exists()
+  for _ in range(2):
+    _runner(tmp_path, mode='eval').follow(_Input())
+    assert [entry['step'] for entry in _history(tmp_path)] == [12]
+  results = f'{tmp_path}/eval/results.jsonl'
+  assert f'Step 12 is not evaluated again; its results are in {results}.' in capsys.readouterr().out
+
+
+def test_a_signal_ends_an_evaluator_that_waits(tmp_path, monkeypatch):
+  def sleep(_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  monkeypatch.setattr(runner, 'time', types.SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+  with pytest.raises(cli.Interrupted, match='SIGTERM while waiting for a checkpoint. Run the same'):
+    _runner(tmp_path, mode='eval').follow(_Input())
+
+
+def test_going_back_forgets_the_results_of_every_evaluation(tmp_path):
+  _runner(tmp_path).train(_Input(), _Input())
+  _runner(tmp_path, mode='eval', eval_name='test').follow(_Input())
+  _runner(tmp_path, resume_step=6).resume()
+  assert [entry['step'] for entry in _history(tmp_path)] == [6]
+  assert _history(tmp_path, 'eval_test') == []
 
 
 def test_follow_ends_after_the_timeout(tmp_path, monkeypatch, capsys):
