@@ -321,7 +321,7 @@ class CheckpointManager:
     path = os.path.join(self._in_directory(_ARCHIVE), _BEST_EVAL)
     try:
       return float(json.loads(files.read_text(path) or '')[self._objective]), f'taken from {path}'
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
       return float('-inf'), 'the next evaluation counts as the best'
 
   def archive(self, step: int, objective: float, results: Mapping[str, Any]) -> bool:

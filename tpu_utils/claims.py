@@ -173,7 +173,7 @@ def _is_alive(path: str, text: str) -> bool:
 def _parsed(text: str) -> dict[str, Any]:
   try:
     content = json.loads(text)
-  except (ValueError, RecursionError):
+  except ValueError:
     return {}
   return content if isinstance(content, dict) else {}
 

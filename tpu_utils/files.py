@@ -219,7 +219,7 @@ def read_json(path: str) -> object:
     text = file.read().decode('utf-8', errors='replace')
   try:
     return json.loads(text)
-  except (ValueError, RecursionError):
+  except ValueError:
     raise ValueError(f'{path}: expected JSON, found {text[:40]!r}; remove the file.') from None
 
 
@@ -259,7 +259,7 @@ def _whole_lines(path):
   for number, line in enumerate(lines, 1):
     try:
       row = json.loads(line)
-    except (ValueError, RecursionError):
+    except ValueError:
       row = None
     if isinstance(row, dict):
       whole.append((line, row))
