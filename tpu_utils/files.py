@@ -120,8 +120,6 @@ def replacing(
   """
   path = os.fspath(path)
   scratch = _scratch(os.path.join(folder, os.path.basename(path)) if folder else path, shared)
-  if shared:
-    _remove_abandoned(path, scratch)
   try:
     if parents and os.path.dirname(path):
       _system(path).makedirs(os.path.dirname(path))
@@ -296,8 +294,6 @@ def replace_folder(
   folder = os.fspath(folder).rstrip('/')
   system, scratch = _system(folder), _scratch(folder, shared)
   previous = f'{scratch.removesuffix(".writing")}.previous'
-  if shared:
-    _remove_abandoned(folder, scratch)
   try:
     _put_back(previous, folder)
     if marker:
@@ -346,19 +342,18 @@ def _check_replaceable(folder, marker):
 
 
 def _scratch(path, shared):
-  return f'{path}.{socket.gethostname()}-{os.getpid()}.writing' if shared else f'{path}.writing'
+  """Returns a path for scratch; with `shared`, removes that of killed processes of this machine."""
+  if not shared:
+    return f'{path}.writing'
+  start = f'{path}.{socket.gethostname()}-'
+  if not is_remote(path):
+    _remove_abandoned(path, start)
+  return f'{start}{os.getpid()}.writing'
 
 
-def _remove_abandoned(path, scratch):
-  """Removes local scratch files and folders whose processes, of this machine, were killed.
-
-  Args:
-    path: the file or folder that processes share.
-    scratch: the scratch file or folder of this process.
-  """
-  if is_remote(scratch):
-    return
-  folder, start = os.path.split(scratch.removesuffix(f'{os.getpid()}.writing'))
+def _remove_abandoned(path, start):
+  """Removes local scratch files and folders, START + PID.writing, of processes that are gone."""
+  folder, start = os.path.split(start)
   with contextlib.suppress(OSError):  # They may belong to another user.
     for found in paths_in(folder or '.', start):
       pid, _, kind = os.path.basename(found).removeprefix(start).partition('.')

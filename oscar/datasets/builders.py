@@ -12,6 +12,7 @@ the official files one image at a time, and records keep the order of these file
 import dataclasses
 import functools
 import os
+import shutil
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,7 +30,9 @@ from oscar.datasets import (
   records,
   vqa,
 )
+from tpu_utils import files
 from tpu_utils.names import check_name
+from tpu_utils.reading import reading
 
 _INT, _FLOAT = np.int64, np.float32
 _KEYS = 2**128  # TFDS's shuffle keys are below this.
@@ -483,7 +486,8 @@ def prepare(
     config = part if part == 'documents' else config.name
   if selection and name != 'pretrain':
     raise ValueError(f'{", ".join(selection)}: only for the data set pretrain, not for {name}.')
-  builder = BUILDERS[name](data_dir=data_dir, config=config, use_beam=use_beam, **selection)
+  with reading(os.path.join(data_dir, BUILDERS[name].name), 'a prepared data set', foreign=True):
+    builder = BUILDERS[name](data_dir=data_dir, config=config, use_beam=use_beam, **selection)
   if builder.is_prepared() and selection:
     builder.check_selection()
   if not builder.is_prepared():
@@ -494,5 +498,7 @@ def prepare(
       )
     download_config = download_config or tfds.download.DownloadConfig()
     download_config = dataclasses.replace(download_config, manual_dir=manual_dir)
+    for scratch in files.paths_in(os.path.dirname(builder.data_dir), 'incomplete.'):
+      shutil.rmtree(scratch)  # Of a preparation that was killed; TFDS leaves it there.
     builder.download_and_prepare(download_config=download_config)
   return builder

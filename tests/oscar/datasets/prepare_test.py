@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from oscar.datasets import builders, prepare
+from tests import script_jobs
 from tests.oscar import loaders
 
 
@@ -29,6 +30,44 @@ def test_both_parts_of_the_corpus_are_written(tmp_path):
   assert done.returncode == 0, done.stderr
   assert 'oscar_pretrain/documents/1.0.0 pretrain: 13 records, 1 shards' in done.stdout
   assert 'oscar_pretrain/regions_2054/1.0.0 pretrain: 10 records, 1 shards' in done.stdout
+
+
+def contents(folder):
+  """Returns {path: bytes} of the records and of the files that describe them."""
+  files = [path for path in folder.rglob('*') if path.is_file()]
+  return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.slow
+def test_a_killed_preparation_is_repeated_and_leaves_nothing_behind(tmp_path):
+  """Killed within the first part, then within the second."""
+  whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+
+  def arguments(folder):
+    return f'--manual_dir={loaders.DATA}/pretrain', f'--data_dir={folder}'
+
+  assert run(*arguments(whole)).returncode == 0
+  for part in ('documents', 'regions_2054'):
+    process = script_jobs.start('-m', 'oscar.datasets.prepare', *arguments(killed))
+    place = killed / 'oscar_pretrain' / part
+    script_jobs.wait_for(lambda place=place: list(place.glob('incomplete.*/*')), process)
+    process.kill()
+    script_jobs.finish(process)
+    assert list(place.glob('incomplete.*')) and not (place / '1.0.0').exists()
+  done = run(*arguments(killed))
+  assert done.returncode == 0, done.stderr
+  assert contents(killed) == contents(whole)
+
+
+def test_damaged_metadata_of_a_prepared_data_set_are_named(tmp_path):
+  builders.prepare('vqa', loaders.DATA / 'vqa', str(tmp_path))
+  for name in ('dataset_info.json', 'features.json'):
+    (path,) = (tmp_path / 'oscar_vqa').rglob(name)
+    content = path.read_bytes()
+    path.write_bytes(b'')  # As a power cut may leave it.
+    with pytest.raises(ValueError, match=f'{tmp_path}/oscar_vqa cannot be read as a prepared data'):
+      builders.prepare('vqa', None, str(tmp_path))
+    path.write_bytes(content)
 
 
 def test_chunks_and_tags_of_the_corpus_are_chosen_by_the_official_flags():
