@@ -1,4 +1,4 @@
-"""Memory of long jobs in real processes: it must not grow with steps, checkpoints or evaluations."""
+"""Memory of long jobs in real processes: it does not grow with steps, checkpoints, evaluations."""
 import os
 import shutil
 

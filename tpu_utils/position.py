@@ -65,8 +65,8 @@ class Position:
     if batch_size not in (None, self._batch_size):
       print(
         f'Batches of {self._batch_size} {self._unit}, before of {batch_size}: training continues '
-        f'after {self.examples:,} {self._unit} (epoch {self.epoch:.2f}), so that none is repeated '
-        'or left out. Evaluations, learning rate and end still go by steps; an epoch has '
+        f'with the next one after {self.examples:,} (epoch {self.epoch:.2f}). Evaluations, '
+        'learning rate and end go by steps as before; an epoch has '
         f'{self._per_epoch / self._batch_size:.1f} of them now.'
       )
 

@@ -27,8 +27,10 @@ def test_another_batch_size_is_one_line(tmp_path, capsys):
   resumed.advance(2)
   assert resumed.examples == 24 + 2 * 8
   (line,) = capsys.readouterr().out.splitlines()
-  assert line.startswith('Batches of 8 images, before of 4: training continues after 24 images')
-  assert 'epoch 1.50' in line and 'an epoch has 2.0 of them now' in line
+  assert line == (
+    'Batches of 8 images, before of 4: training continues with the next one after 24 (epoch 1.50). '
+    'Evaluations, learning rate and end go by steps as before; an epoch has 2.0 of them now.'
+  )
 
 
 def test_another_number_of_hosts_is_one_line(tmp_path, capsys):
