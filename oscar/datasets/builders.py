@@ -488,6 +488,8 @@ def prepare(
     raise ValueError(f'{", ".join(selection)}: only for the data set pretrain, not for {name}.')
   with reading(os.path.join(data_dir, BUILDERS[name].name), 'a prepared data set', foreign=True):
     builder = BUILDERS[name](data_dir=data_dir, config=config, use_beam=use_beam, **selection)
+    if builder.info.metadata is not None:
+      builder.info.metadata.keys()  # TFDS reads them from the file only now.
   if builder.is_prepared() and selection:
     builder.check_selection()
   if not builder.is_prepared():

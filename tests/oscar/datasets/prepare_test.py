@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from oscar.datasets import builders, prepare
 from tests import script_jobs
@@ -33,9 +34,15 @@ def test_both_parts_of_the_corpus_are_written(tmp_path):
 
 
 def contents(folder):
-  """Returns {path: bytes} of the records and of the files that describe them."""
-  files = [path for path in folder.rglob('*') if path.is_file()]
-  return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+  """Returns {path: records, or bytes of a file that describes them}."""
+  found = {}
+  for path in (path for path in folder.rglob('*') if path.is_file()):
+    content = path.read_bytes()
+    if '.tfrecord' in path.name:  # The order of the features differs between processes.
+      records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+      content = [tf.train.Example.FromString(record) for record in records]
+    found[str(path.relative_to(folder))] = content
+  return found
 
 
 @pytest.mark.slow
@@ -61,8 +68,8 @@ def test_a_killed_preparation_is_repeated_and_leaves_nothing_behind(tmp_path):
 
 def test_damaged_metadata_of_a_prepared_data_set_are_named(tmp_path):
   builders.prepare('vqa', loaders.DATA / 'vqa', str(tmp_path))
-  for name in ('dataset_info.json', 'features.json'):
-    (path,) = (tmp_path / 'oscar_vqa').rglob(name)
+  for name in ('dataset_info.json', 'metadata.json'):
+    (path,) = (tmp_path / 'oscar_vqa').glob(f'regions_2054/*/{name}')
     content = path.read_bytes()
     path.write_bytes(b'')  # As a power cut may leave it.
     with pytest.raises(ValueError, match=f'{tmp_path}/oscar_vqa cannot be read as a prepared data'):
