@@ -1,5 +1,6 @@
 """The command that prepares a data set."""
 
+import signal
 import subprocess
 import sys
 
@@ -45,23 +46,37 @@ def contents(folder):
   return found
 
 
+_KILLED = """
+import os, signal
+from oscar.datasets import builders, prepare
+make, left = builders._record_of, {records}
+def record(*arguments):
+  global left
+  if not left:
+    os.kill(os.getpid(), signal.SIGKILL)
+  left -= 1
+  return make(*arguments)
+builders._record_of = record
+prepare.SCRIPT.main()
+"""
+
+
 @pytest.mark.slow
 def test_a_killed_preparation_is_repeated_and_leaves_nothing_behind(tmp_path):
-  """Killed within the first part, then within the second."""
+  """Killed within the 13 records of the first part, then within the second."""
   whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-
-  def arguments(folder):
-    return f'--manual_dir={loaders.DATA}/pretrain', f'--data_dir={folder}'
-
-  assert run(*arguments(whole)).returncode == 0
-  for part in ('documents', 'regions_2054'):
-    process = script_jobs.start('-m', 'oscar.datasets.prepare', *arguments(killed))
-    place = killed / 'oscar_pretrain' / part
-    script_jobs.wait_for(lambda place=place: list(place.glob('incomplete.*/*')), process)
-    process.kill()
-    script_jobs.finish(process)
-    assert list(place.glob('incomplete.*')) and not (place / '1.0.0').exists()
-  done = run(*arguments(killed))
+  for part in ('documents', 'regions'):
+    builders.prepare('pretrain', loaders.DATA / 'pretrain', str(whole), part)
+  arguments = f'--manual_dir={loaders.DATA}/pretrain', f'--data_dir={killed}'
+  for part, records in (('documents', 5), ('regions_2054', 13 + 5)):
+    code, _, err = script_jobs.finish(
+      script_jobs.start('-c', _KILLED.format(records=records), *arguments)
+    )
+    assert code == -signal.SIGKILL, err
+    assert [path.name[:11] for path in (killed / 'oscar_pretrain' / part).iterdir()] == [
+      'incomplete.'
+    ]
+  done = run(*arguments)
   assert done.returncode == 0, done.stderr
   assert contents(killed) == contents(whole)
 
