@@ -17,7 +17,8 @@ class Summaries:
 
   def __init__(self, model_dir: str):
     self._model_dir = model_dir
-    self._writers: dict[str, tf.summary.SummaryWriter | None] = {}  # None: failed.
+    self._writers: dict[str, tf.summary.SummaryWriter] = {}
+    self._failed: set[str] = set()
 
   def write(self, folder: str, numbers: Mapping[str, float], step: int) -> None:
     """Writes scalars of a step; reports the first failure of a folder, then skips the folder.
@@ -27,7 +28,7 @@ class Summaries:
       numbers: {tag: value}.
       step: the step.
     """
-    if folder in self._writers and self._writers[folder] is None:
+    if folder in self._failed:
       return
     path = os.path.join(self._model_dir, folder)
     try:
@@ -38,7 +39,7 @@ class Summaries:
           tf.summary.scalar(name, value, step=step)
       self._writers[folder].flush()
     except (tf.errors.OpError, OSError) as e:
-      self._writers[folder] = None
+      self._failed.add(folder)
       print(
         f'{path}: summaries cannot be written; training continues without them until it is '
         f'started again. ({first_line(e)})',
