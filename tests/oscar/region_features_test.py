@@ -1,5 +1,6 @@
 """The script for regions of your own images: boxes, labels, checks and one-line errors."""
 
+import base64
 import json
 import os
 import subprocess
@@ -13,7 +14,6 @@ import resnext
 from oscar import region_features
 from oscar.datasets import features, region_files, tsv
 from tests.oscar import loaders
-from tests.oscar.datasets import region_conversion_test
 from tests.tpu_utils.images import bombs
 from tests.tpu_utils.images.headers_test import ANIMATED
 from tests.tpu_utils.images.preparation.deep_pixels_test import tiff
@@ -68,8 +68,11 @@ def test_every_official_kind_of_file_can_be_checked(name, images):
 
 
 def test_a_detectors_file_is_named_and_converted(tmp_path):
-  rows, out = region_conversion_test.vinvl(), f'{tmp_path}/out'
-  path = region_conversion_test.write(tmp_path / 'in' / 'predictions.tsv', rows)
+  path, out = tmp_path / 'predictions.tsv', f'{tmp_path}/out'
+  feature = base64.b64encode(np.ones(2048, np.float32).tobytes()).decode()
+  box = {'rect': [1, 2, 30, 40], 'class': 'dog', 'conf': 0.5, 'feature': feature}
+  row = json.dumps({'image_h': 60, 'image_w': 80, 'objects': [box] * 3})
+  path.write_text(f'7\t{row}\n')
   with pytest.raises(ValueError, match=r"predictions.tsv, image '7': detections of VinVL .*--conv"):
     region_features.SCRIPT.call([f'--check={path}'])
   with pytest.raises(ValueError, match='--output is missing'):
