@@ -243,7 +243,9 @@ def _scenes(model, data, spec):
   folder = world.manual_dir(spec.scenes_data)
   data = dataclasses.replace(data, data_dir=folder)
   if 'txt_data_dir' in {field.name for field in dataclasses.fields(data)}:
-    data = dataclasses.replace(data, txt_data_dir=folder, img_feat_dir=folder)
+    data = dataclasses.replace(
+      data, txt_data_dir=folder, img_feat_dir=folder, annotations_dir=data.annotations_dir or folder
+    )
   return dataclasses.replace(model, vocab_file=model.vocab_file or world.vocab_file), data
 
 

@@ -2,14 +2,21 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 import oscar
-from oscar import checkpoint_names, checkpoint_tasks, checkpoints, modeling, script_settings
+from oscar import (
+  checkpoint_names,
+  checkpoint_tasks,
+  checkpoints,
+  modeling,
+  script_settings,
+  tokenization,
+)
 from tpu_utils import config as job_config
 from tpu_utils import job as jobs
 from tpu_utils import optimizers, schedules
@@ -73,6 +80,7 @@ def make_job(
   run_info: Mapping,
   as_it_is: bool = False,
   num_train_examples: int | None = None,
+  given: Collection[str] | None = None,
 ) -> jobs.Job:
   """Returns the `Job` of a task.
 
@@ -88,6 +96,8 @@ def make_job(
       holds none; it must then be of the task and have its head.
     num_train_examples: examples of an epoch, if the training data need not be there; None for the
       input's own number.
+    given: names of the flags that the user gave; the sizes of the others must suit the training set
+      (`jobs.check_length`). None: all were given.
 
   Raises:
     ValueError: settings that contradict each other, or no vocabulary.
@@ -104,6 +114,13 @@ def make_job(
   _check_length(data, config)
   if model_settings.init_checkpoint and not model_settings.fresh_head:
     checkpoint_tasks.check_labels(model_settings.init_checkpoint, task.name, config.num_labels)
+
+  def open_input():
+    source = task.open_input(data, tokenizer, config, job.seed)
+    if given is not None and job.mode in ('train', 'train_and_eval'):
+      examples, batch = source.num_train_examples, data.train_batch_size
+      jobs.check_length(data.data_dir, examples, batch, job.train_steps, given=given)
+    return source
 
   def trainer(strategy, model, source):
     learnt = task.learn(data, source, model)
@@ -123,7 +140,7 @@ def make_job(
     run_info={**run_info, 'config': config.to_dict()},
     unit='examples',
     objective=task.objective,
-    open_input=lambda: task.open_input(data, tokenizer, config, job.seed),
+    open_input=open_input,
     build_model=lambda dtype_policy: build_model(
       config, task.name, model_settings, dtype_policy, as_it_is
     ),
@@ -159,7 +176,7 @@ def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> osca
 
   Args:
     settings: the flags.
-    data_dir: folder of the data, which may have a vocab.txt.
+    data_dir: folder of the data, which may have a vocab.txt or a tokenizer.json.
 
   Raises:
     ValueError: no vocabulary, or a file that is not one of BERT.
@@ -170,15 +187,15 @@ def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> osca
     folders = (checkpoint_tasks.folder_of(settings.init_checkpoint), data_dir)
     places = [folder for folder in folders if folder]
   for place in places:
-    path = os.path.join(place, 'vocab.txt') if os.path.isdir(place) else place
-    if os.path.isfile(path):
-      folder = os.path.dirname(path)
-      if os.path.basename(path) == 'vocab.txt':
-        return oscar.Tokenizer.from_folder(folder, settings.do_lower_case)
-      return oscar.Tokenizer(path, settings.do_lower_case is not False)
+    is_file = os.path.isfile(place)
+    if is_file and os.path.basename(place) not in tokenization.FILES:
+      return oscar.Tokenizer(place, settings.do_lower_case is not False)
+    folder = os.path.dirname(place) if is_file else place
+    if any(os.path.isfile(os.path.join(folder, name)) for name in tokenization.FILES):
+      return oscar.Tokenizer.from_folder(folder or '.', settings.do_lower_case)
   raise ValueError(
-    f'No vocabulary: {" and ".join(places) or "the working directory"} has no vocab.txt; name one '
-    'with --vocab_file.'
+    f'No vocabulary: {" and ".join(places) or "the working directory"} has no '
+    f'{" or ".join(tokenization.FILES)}; name one with --vocab_file.'
   )
 
 

@@ -108,7 +108,10 @@ def labelled(
   Raises:
     ValueError: a row has no id, or no annotation.
   """
-  id_of = {answers[label]: answer_id for answer_id, label in label_of.items()}
+  # The official lists are normalised already; the first of two equal answers counts.
+  id_of: dict[str, int] = {}
+  for answer_id, label in label_of.items():
+    id_of.setdefault(rule.normalize(answers[label]), answer_id)
   made = []
   for number, row in enumerate(rows):
     question_id = str(row.get('q_id'))
