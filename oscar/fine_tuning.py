@@ -200,6 +200,8 @@ def check(resolved: settings.Resolved, spec: FineTuning) -> None:
     raise ValueError('--do_train and --do_train_val: choose the one whose split is to be trained.')
   if values['mode'] == 'export' and not values['export_dir']:
     raise ValueError('--mode=export needs --export_dir, the folder to write to.')
+  if values.get('label_source') == 'annotations' and not values['annotations_dir']:
+    raise ValueError('--label_source=annotations needs --annotations_dir, their folder.')
   if values['do_train_val'] and not spec.train_and_val:
     raise ValueError(
       f'--do_train_val: {spec.task} has no split train+val; train on train with --do_train.'

@@ -92,8 +92,14 @@ class VqaData(TaskData):
   )
   annotations_dir: str = setting(
     '',
-    "Folder of VQA's raw annotations (v2_mscoco_val2014_annotations.json ...): labels are made "
-    'from them by the VQA rule, and evaluation adds the ten-choose-nine accuracy.',
+    "Folder of VQA's raw annotations (v2_mscoco_val2014_annotations.json ...): evaluation adds the "
+    'ten-choose-nine accuracy over all questions.',
+  )
+  label_source: str = setting(
+    'file',
+    'Labels and scores: of the question files, or made from --annotations_dir by the VQA rule '
+    '(without a label file from the answers of nine questions or more).',
+    choices=('file', 'annotations'),
   )
   task_name: str = setting(
     'vqa_text', 'vqa_text_a: without tags.', choices=('vqa_text', 'vqa_text_a')

@@ -108,10 +108,7 @@ def labelled(
   Raises:
     ValueError: a row has no id, or no annotation.
   """
-  # The official lists are normalised already; the first of two equal answers counts.
-  id_of: dict[str, int] = {}
-  for answer_id, label in label_of.items():
-    id_of.setdefault(rule.normalize(answers[label]), answer_id)
+  id_of = {answers[label]: answer_id for answer_id, label in label_of.items()}
   made = []
   for number, row in enumerate(rows):
     question_id = str(row.get('q_id'))

@@ -61,15 +61,16 @@ class VqaFiles:
     txt_data_dir: folder of the other questions; empty for `data_dir`.
     img_feat_dir: folder of features in TSV files; empty for `data_dir`.
     label_file: {answer: label id}; empty for cache/trainval_ans2label.pkl in one of the folders,
-      or, without it, the frequent answers of the annotations.
+      or, without it and with `label_source` 'annotations', the frequent answers of these.
     label2ans_file: the answer of each label id; empty for the keys of `label_file`.
     data_label_type: 'faster' or 'mask', the detector of the tags.
     img_feature_type: 'faster_r-cnn' or 'mask_r-cnn', the detector of the features.
     img_feat_format: 'pt' or 'tsv'.
     use_vg: train with the questions of Visual Genome, too.
     use_vg_dev: evaluate on the questions of Visual Genome.
-    annotations_dir: folder of the raw annotations, from which labels are made by the VQA rule;
-      empty for the labels in the question files.
+    annotations_dir: folder of the raw annotations, for the official accuracy; empty for none.
+    label_source: 'file' for the labels in the question files, or 'annotations' for labels made from
+      the raw annotations by the VQA rule.
     region_dim: numbers per region, 2048 for features without boxes.
   """
 
@@ -84,6 +85,7 @@ class VqaFiles:
   use_vg: bool = False
   use_vg_dev: bool = False
   annotations_dir: str = ''
+  label_source: str = 'file'
   region_dim: int = features.REGION_DIM
 
   def question_file(self, split: str) -> str:
@@ -114,7 +116,7 @@ class VqaFiles:
       FileNotFoundError: a file is missing.
       ValueError: a file is damaged, or the two files do not fit each other.
     """
-    if self.annotations_dir and not self._has_label_file():
+    if self.label_source == 'annotations' and not self._has_label_file():
       every = vqa_annotations.read(self.annotations_dir, 'train+val').values()
       answers = vqa_annotations.vocabulary(every)
       return answers, {label: label for label in range(len(answers))}
@@ -165,7 +167,8 @@ class VqaFiles:
     annotations = {}
     if self.annotations_dir and answered:
       annotations = vqa_annotations.read(self.annotations_dir, split)
-      rows = vqa_annotations.labelled(rows, annotations, answers, label_of, path)
+      if self.label_source == 'annotations':
+        rows = vqa_annotations.labelled(rows, annotations, answers, label_of, path)
     questions = list(vqa.parse_questions(rows, path, label_of, answered, scored=True))
     return VqaSplit(
       path,

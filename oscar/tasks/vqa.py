@@ -38,6 +38,7 @@ def files_of(data: VqaData, region_dim: int = 2054) -> vqa_files.VqaFiles:
     data.use_vg,
     data.use_vg_dev,
     data.annotations_dir,
+    data.label_source,
     region_dim,
   )
 

@@ -156,6 +156,7 @@ def test_batches_per_device():
     ({'txt_data_dir': '/nowhere'}, '--txt_data_dir=/nowhere does not exist'),
     ({'model_dir': None}, '--model_dir is missing'),
     ({'do_train': True, 'do_train_val': True}, '--do_train and --do_train_val: choose'),
+    ({'label_source': 'annotations'}, '--label_source=annotations needs --annotations_dir'),
     ({'mode': 'export'}, '--mode=export needs --export_dir'),
     ({'mode': 'eval', 'eval_split': 'test2015'}, '--eval_split=test2015 has no answers'),
   ],

@@ -9,6 +9,7 @@ from oscar.datasets import vqa, vqa_annotations, vqa_files
 from tests.oscar import loaders
 
 MASK = {'data_label_type': 'mask'}
+MADE = {**MASK, 'label_source': 'annotations'}
 
 
 def files_of(folder=loaders.DATA / 'vqa', **flags):
@@ -152,7 +153,7 @@ def annotated(data):
 
 
 def test_labels_come_from_raw_annotations(annotated):
-  loaded = files_of(annotated, annotations_dir=str(annotated), **MASK).open('train')
+  loaded = files_of(annotated, annotations_dir=str(annotated), **MADE).open('train')
   assert loaded.answers[:5] == ['yes', 'no', 'red', 'two', 'dog']
   by_id = {question.question_id: question for question in loaded.questions}
   assert by_id[5000].answers == (2,) and by_id[5000].scores == (0.6,)
@@ -164,12 +165,12 @@ def test_labels_come_from_raw_annotations(annotated):
 def test_answers_of_nine_questions_become_labels(tmp_path):
   made = [annotation(i, *['Two'] * 10) for i in range(8)] + [annotation(8, *['the 2'] * 10)]
   write_annotations(tmp_path, made, [annotation(i, *['cat'] * 10) for i in range(20, 28)])
-  assert files_of(tmp_path, annotations_dir=str(tmp_path)).labels() == (['2'], {0: 0})
+  assert files_of(tmp_path, annotations_dir=str(tmp_path), **MADE).labels() == (['2'], {0: 0})
 
 
 def test_damaged_annotations_are_named(annotated):
   path = annotated / 'v2_mscoco_train2014_annotations.json'
-  files = files_of(annotated, annotations_dir=str(annotated), **MASK)
+  files = files_of(annotated, annotations_dir=str(annotated), **MADE)
   good = path.read_text()
   loaders.edit(path, lambda content: content['annotations'].pop(0))
   with pytest.raises(ValueError, match="row 0: 'q_id' is 5000, which the .* do not have"):

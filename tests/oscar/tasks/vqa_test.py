@@ -185,7 +185,9 @@ def made_for(answers):
 
 def test_score_and_accuracy_of_a_split_are_both_named(data, tmp_path):
   annotations(data / 'vqa')
-  flags = flags_of(data / 'vqa', annotations_dir=str(data / 'vqa'))
+  flags = flags_of(
+    data / 'vqa', annotations_dir=str(data / 'vqa'), label_source='annotations'
+  )
   path = tmp_path / 'val_results.json'
   found = vqa.write_results(flags, made_for(['red', 'yes', 'red']), str(path))
   # Of four questions one has no known answer: Oscar leaves it out, the official evaluation not.
