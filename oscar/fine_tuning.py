@@ -25,12 +25,6 @@ _OF_THE_RUN = (
   'data_dir', 'txt_data_dir', 'img_feat_dir', 'train_split', 'eval_split', 'mode', 'do_train',
   'do_train_val', 'do_eval', 'do_test', 'do_test_dev', 'model_dir', 'export_dir',
 )  # fmt: skip
-# Flags of a checkpoint's training that hold at test time, too.
-_OF_THE_MODEL = (
-  'do_lower_case', 'img_feature_dim', 'img_feature_type', 'use_img_layernorm', 'img_layer_norm_eps',
-  'max_seq_length', 'max_img_seq_length', 'task_name', 'loss_type', 'classifier',
-  'cls_hidden_scale', 'use_pair', 'use_label_seq', 'num_choice',
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +133,8 @@ def _facts(given, model_dir, spec):
   if not given.get('init_checkpoint'):
     return {}
   stored = checkpoint_tasks.settings_of(given['init_checkpoint'])
-  stored = {name: stored[name] for name in _OF_THE_MODEL if stored.get(name) is not None}
+  names = task_settings.OF_THE_MODEL
+  stored = {name: stored[name] for name in names if stored.get(name) is not None}
   return _typed(job_flags.facts(stored, groups(spec)), groups(spec), given['init_checkpoint'])
 
 
@@ -402,19 +397,3 @@ def _steps_per_eval(job, per_epoch):
   if job.evaluate_during_training and 0 < job.logging_steps < per_epoch:
     return job.logging_steps
   return per_epoch
-
-
-def info(
-  spec_data: Any, names: tuple[str, ...] = _OF_THE_MODEL, **more: Any
-) -> dict[str, Any]:
-  """Returns the arguments of `checkpoint_tasks.write_settings` for the flags of a task.
-
-  Args:
-    spec_data: the task's settings.
-    names: flags to store, of those that the settings have.
-    **more: further entries, such as the texts of the answers.
-  """
-  own = [name for name in names if hasattr(spec_data, name)]
-  return {'settings': {name: getattr(spec_data, name) for name in own}, **more}
-
-

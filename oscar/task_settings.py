@@ -5,7 +5,7 @@ Names, defaults and meanings are those of the official scripts (microsoft/Oscar,
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from oscar import script_settings
 from tpu_utils.command_line.settings import Checked, setting, subset
@@ -335,3 +335,20 @@ VQA_ELSEWHERE = {
   'save_after_epoch': _KEPT,
   'hard_label': 'leave it out, no official code reads it; --loss_type=xe has one label',
 }
+# Flags of a checkpoint's training that hold at test time, too.
+OF_THE_MODEL = (
+  'do_lower_case', 'img_feature_dim', 'img_feature_type', 'use_img_layernorm', 'img_layer_norm_eps',
+  'max_seq_length', 'max_img_seq_length', 'task_name', 'loss_type', 'classifier',
+  'cls_hidden_scale', 'use_pair', 'use_label_seq', 'num_choice',
+)  # fmt: skip
+
+
+def info(data: TaskData, **more: Any) -> dict[str, Any]:
+  """Returns the arguments of `checkpoint_tasks.write_settings` for the flags of a task.
+
+  Args:
+    data: the task's settings.
+    **more: further entries, such as the texts of the answers.
+  """
+  own = [name for name in OF_THE_MODEL if hasattr(data, name)]
+  return {'settings': {name: getattr(data, name) for name in own}, **more}

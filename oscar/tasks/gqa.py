@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from oscar import fine_tuning, losses
 from oscar import job as oscar_job
+from oscar import losses, task_settings
 from oscar.datasets import gqa_files
 from oscar.input.questions import QuestionInput, prediction_records
 from oscar.metrics import gqa as metrics
@@ -182,7 +182,7 @@ def _config(data):
 
 def _info(data):
   answers, _ = files_of(data).labels()
-  return fine_tuning.info(data, answers=answers)
+  return task_settings.info(data, answers=answers)
 
 
 TASK = oscar_job.OscarTask(

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from oscar import fine_tuning, losses
 from oscar import job as oscar_job
+from oscar import losses, task_settings
 from oscar.datasets import nlvr2_files
 from oscar.input.statements import StatementInput, prediction_records
 from oscar.metrics import kinds
@@ -169,6 +169,6 @@ TASK = oscar_job.OscarTask(
   config=_config,
   identity=('use_pair', 'classifier', 'cls_hidden_scale'),
   curves=(('statement_loss',), (OBJECTIVE,)),
-  info=fine_tuning.info,
+  info=task_settings.info,
   records=records,
 )

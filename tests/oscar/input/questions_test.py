@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from oscar.datasets import region_files, vqa_files
+from oscar.datasets import gqa_files, region_files, vqa_files
 from oscar.input import questions, trimming
 from tests.oscar import golden_models, loaders
 
@@ -44,6 +44,22 @@ def test_items_equal_the_official_ones(name, tokenizer):
     else:
       assert [made['labels'][row]] == item[3]
       np.testing.assert_array_equal(made['targets'][row], np.float32(item[4]))
+
+
+@pytest.mark.parametrize('name', [name for name in loaders.OUTPUTS if name.startswith('gqa')])
+def test_items_of_gqa_equal_the_official_ones(name, tokenizer):
+  split = name.split('/')[1]
+  files = gqa_files.GqaFiles(str(loaders.DATA / 'gqa'))
+  source = questions.QuestionInput(
+    files.open, files.open_regions, tokenizer, train_batch_size=4, eval_batch_size=4,
+    eval_split=split, max_seq_length=loaders.LENGTH, max_img_seq_length=loaders.REGIONS,
+  )  # fmt: skip
+  made, expected = items(source.eval_dataset()), loaders.OUTPUTS[name]
+  assert made['row'].tolist() == list(range(len(expected)))
+  for row, item in enumerate(expected):
+    one = {key: values[row : row + 1] for key, values in made.items()}
+    loaders.check(item, one, item[1], item[5])
+    assert split == 'test' or [made['labels'][row]] == item[3] == item[4]
 
 
 def test_an_epoch_of_training_has_every_question_once(tokenizer):
