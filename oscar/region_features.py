@@ -8,6 +8,11 @@ r"""Extracts features and tags of the regions of your own images, as OSCAR reads
   python -m oscar.region_features --check=features/features.tsv
       Reads a whole feature file and reports the first error.
 
+  python -m oscar.region_features --convert=predictions.tsv --output=features
+      Writes the same files from what a detector wrote: VinVL's predictions.tsv (--image_sizes gives
+      the sizes of images if it lacks them), the TSV of bottom-up attention or LXMERT. From region
+      features in float16 or float64 (.tsv, .pt) it writes them in float32.
+
 boxes.json holds {image: [[x1, y1, x2, y2], ...]} in pixels, where an image is named by its file
 without folder and extension; for a single image, the list alone. Without it the whole image is a
 region, and with --grid=3 so are 3 x 3 equal parts. Images are read as tpu_utils.images.prepare
@@ -25,7 +30,14 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from oscar.datasets import features, records, region_extraction, region_files
+from oscar.datasets import (
+  detector_files,
+  features,
+  records,
+  region_conversion,
+  region_extraction,
+  region_files,
+)
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -45,11 +57,19 @@ class RegionConfig(settings.Checked):
     'refuse', 'What to do with TIFFs of 32 bits, floats or signed numbers, as in '
     'tpu_utils.images.prepare.', choices=('refuse', 'type_range', 'file_range')
   )
-  output: str = setting(None, 'Folder to write to.', type=str)
+  output: str = setting(None, 'Folder to write to.', type=str, aliases=('output_dir',))
   check: str = setting(None, 'Feature file (.tsv or .pt) to check; nothing is written.', type=str)
+  convert: str = setting(
+    None, "A detector's file (.tsv), or features in float16 or float64, to convert.", type=str
+  )
+  image_sizes: str = setting(
+    None,
+    "Sizes of the images for --convert: VinVL's .hw.tsv, or JSON {image: [width, height]}.",
+    type=str,
+  )
   region_dim: int = setting(
     features.REGION_DIM,
-    'Numbers per region in the file to check, including six for its box.',
+    'Numbers per region in the file to check or convert, including six for its box.',
     at_least=7,
   )
 
@@ -82,21 +102,21 @@ def check_file(
   """Reads a whole feature file of any official kind and checks every region.
 
   Args:
-    path: `.pt`, `.feature.tsv` of captioning, or another `.tsv`.
+    path: `.pt`, or a `.tsv` of one of the kinds in `region_files`.
     dim: numbers per region, including six for its box.
 
   Returns:
     (number of images, number of regions).
 
   Raises:
-    ValueError: a wrong width, NaN, a box outside the image, a truncated row or damaged base64; the
-      message names file, image and region.
+    ValueError: a detector's file, a wrong width or type of numbers, NaN, a box outside the image,
+      a truncated row or damaged base64; the message names file, image and region.
   """
   name = os.fspath(path)
   kind: type[region_files.RegionFile]
   if name.endswith('.pt'):
     kind = region_files.RegionTensors
-  elif name.endswith('.feature.tsv'):
+  elif name.endswith('.feature.tsv') or region_files.is_caption_file(name):
     kind = region_files.CaptionRegionTsv
   else:
     kind = region_files.RegionTsv
@@ -140,7 +160,7 @@ def read_labels(path: str) -> list[str]:
   if path.endswith('.json'):
     labels = records.read_json(path)
   else:
-    with open(path, encoding='utf-8') as file:
+    with open(path, encoding='utf-8-sig') as file:
       labels = file.read().splitlines()
   if not isinstance(labels, list) or not all(isinstance(x, str) and x.strip() for x in labels):
     raise ValueError(f'{path}: expected names, one per line or in a JSON list, none of them empty.')
@@ -210,8 +230,14 @@ def run(resolved: settings.Resolved, paths: Sequence[str]) -> None:
     images, regions = check_file(config.check, config.region_dim)
     print(f'{config.check}: {images} images, {regions} regions, nothing wrong')
     return
+  if config.convert:
+    _convert(config)
+    return
   if not paths:
-    raise ValueError('No image is given; write its file after the flags, or --check=FILE.tsv.')
+    raise ValueError(
+      'No image is given; write its file after the flags, or --check=FILE.tsv or '
+      '--convert=FILE.tsv.'
+    )
   needed = {'output': config.output, 'weights': network.weights, 'labels': network.labels}
   if network.tag_model_name is not None:
     needed['tag_weights'] = network.tag_weights
@@ -226,6 +252,15 @@ def run(resolved: settings.Resolved, paths: Sequence[str]) -> None:
   extracted = region_extraction.extract(_read_images(boxes, config.deep_pixels), model, labels)
   rows = region_extraction.write(config.output, zip(map(_key, boxes), extracted, strict=True))
   print(f'{config.output}: features and tags of {len(rows)} images')
+
+
+def _convert(config):
+  if config.output is None:
+    raise ValueError('--output is missing.')
+  sizes = region_conversion.read_sizes(config.image_sizes) if config.image_sizes else None
+  kind, images = region_conversion.convert(config.convert, config.output, sizes, config.region_dim)
+  what = 'features and tags' if kind == detector_files.VINVL else 'features'
+  print(f'{config.output}: {what} of {images} images from {config.convert}')
 
 
 SCRIPT = Script(__doc__, (RegionConfig, NetworkConfig), run, words=True)

@@ -1,6 +1,5 @@
 """Reads a job's flags from its `--model_dir`, for scripts that read its checkpoints."""
 import dataclasses
-import json
 import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -34,8 +33,8 @@ def of_checkpoint(path: str) -> dict[str, Any] | None:
 
 def _flags(path, content):
   try:
-    return dict(json.loads(content)['starts'][-1]['flags'])
-  except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+    return dict(files.parse_json(content)['starts'][-1]['flags'])
+  except (ValueError, KeyError, IndexError, TypeError):
     raise ValueError(
       f'{path}: expected the record of a job, found something else; use a copy of the checkpoint '
       'without this file, and give the flags of the model.'
