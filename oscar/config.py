@@ -163,7 +163,7 @@ class OscarConfig:
     """
     if os.path.isdir(path):
       path = os.path.join(path, 'config.json')
-    with reading(path, 'the JSON of a BERT configuration'), open(path, encoding='utf-8') as f:
+    with reading(path, 'the JSON of a BERT configuration'), open(path, encoding='utf-8-sig') as f:
       content = json.load(f)
     if not isinstance(content, dict) or 'hidden_size' not in content:
       raise ValueError(f"{path} is not a BERT configuration: no key 'hidden_size'.")

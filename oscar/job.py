@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 import oscar
-from oscar import checkpoint_names, checkpoints, modeling, script_settings
+from oscar import checkpoint_names, checkpoints, modeling, script_settings, tokenization
 from tpu_utils import config as job_config
 from tpu_utils import job as jobs
 from tpu_utils import optimizers, schedules
@@ -140,7 +140,7 @@ def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> osca
 
   Args:
     settings: the flags.
-    data_dir: folder of the data, which may have a vocab.txt.
+    data_dir: folder of the data, which may have a vocab.txt or a tokenizer.json.
 
   Raises:
     ValueError: no vocabulary, or a file that is not one of BERT.
@@ -150,15 +150,15 @@ def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> osca
   else:
     places = [folder for folder in (_folder(settings.init_checkpoint), data_dir) if folder]
   for place in places:
-    path = os.path.join(place, 'vocab.txt') if os.path.isdir(place) else place
-    if os.path.isfile(path):
-      folder = os.path.dirname(path)
-      if os.path.basename(path) == 'vocab.txt':
-        return oscar.Tokenizer.from_folder(folder, settings.do_lower_case)
-      return oscar.Tokenizer(path, settings.do_lower_case is not False)
+    is_file = os.path.isfile(place)
+    if is_file and os.path.basename(place) not in tokenization.FILES:
+      return oscar.Tokenizer(place, settings.do_lower_case is not False)
+    folder = os.path.dirname(place) if is_file else place
+    if any(os.path.isfile(os.path.join(folder, name)) for name in tokenization.FILES):
+      return oscar.Tokenizer.from_folder(folder or '.', settings.do_lower_case)
   raise ValueError(
-    f'No vocabulary: {" and ".join(places) or "the working directory"} has no vocab.txt; name one '
-    'with --vocab_file.'
+    f'No vocabulary: {" and ".join(places) or "the working directory"} has no '
+    f'{" or ".join(tokenization.FILES)}; name one with --vocab_file.'
   )
 
 

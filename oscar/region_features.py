@@ -8,6 +8,11 @@ r"""Extracts features and tags of the regions of your own images, as OSCAR reads
   python -m oscar.region_features --check=features/features.tsv
       Reads a whole feature file and reports the first error.
 
+  python -m oscar.region_features --convert=predictions.tsv --output=features
+      Writes the same files from what a detector wrote: VinVL's predictions.tsv (--image_sizes gives
+      the sizes of images if it lacks them), the TSV of bottom-up attention or LXMERT. From region
+      features in float16 or float64 (.tsv, .pt) it writes them in float32.
+
 boxes.json holds {image: [[x1, y1, x2, y2], ...]} in pixels, where an image is named by its file
 without folder and extension; for a single image, the list alone. Without it the whole image is a
 region, and with --grid=3 so are 3 x 3 equal parts. The output folder gets the official files:
@@ -26,7 +31,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from oscar.datasets import features, records, region_extraction, region_files
+from oscar.datasets import (
+  detector_files,
+  features,
+  records,
+  region_conversion,
+  region_extraction,
+  region_files,
+)
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -40,11 +52,19 @@ class RegionConfig(settings.Checked):
   grid: int = setting(
     0, 'Without --boxes: equal parts per side of each image; 0: only the whole.', at_least=0
   )
-  output: str = setting(None, 'Folder to write to.', type=str)
+  output: str = setting(None, 'Folder to write to.', type=str, aliases=('output_dir',))
   check: str = setting(None, 'Feature file (.tsv or .pt) to check; nothing is written.', type=str)
+  convert: str = setting(
+    None, "A detector's file (.tsv), or features in float16 or float64, to convert.", type=str
+  )
+  image_sizes: str = setting(
+    None,
+    "Sizes of the images for --convert: VinVL's .hw.tsv, or JSON {image: [width, height]}.",
+    type=str,
+  )
   region_dim: int = setting(
     features.REGION_DIM,
-    'Numbers per region in the file to check, including six for its box.',
+    'Numbers per region in the file to check or convert, including six for its box.',
     at_least=7,
   )
 
@@ -77,21 +97,21 @@ def check_file(
   """Reads a whole feature file of any official kind and checks every region.
 
   Args:
-    path: `.pt`, `.feature.tsv` of captioning, or another `.tsv`.
+    path: `.pt`, or a `.tsv` of one of the kinds in `region_files`.
     dim: numbers per region, including six for its box.
 
   Returns:
     (number of images, number of regions).
 
   Raises:
-    ValueError: a wrong width, NaN, a box outside the image, a truncated row or damaged base64; the
-      message names file, image and region.
+    ValueError: a detector's file, a wrong width or type of numbers, NaN, a box outside the image,
+      a truncated row or damaged base64; the message names file, image and region.
   """
   name = os.fspath(path)
   kind: type[region_files.RegionFile]
   if name.endswith('.pt'):
     kind = region_files.RegionTensors
-  elif name.endswith('.feature.tsv'):
+  elif name.endswith('.feature.tsv') or region_files.is_caption_file(name):
     kind = region_files.CaptionRegionTsv
   else:
     kind = region_files.RegionTsv
@@ -135,7 +155,7 @@ def read_labels(path: str) -> list[str]:
   if path.endswith('.json'):
     labels = records.read_json(path)
   else:
-    with open(path, encoding='utf-8') as file:
+    with open(path, encoding='utf-8-sig') as file:
       labels = file.read().splitlines()
   if not isinstance(labels, list) or not all(isinstance(x, str) and x.strip() for x in labels):
     raise ValueError(f'{path}: expected names, one per line or in a JSON list, none of them empty.')
@@ -186,8 +206,14 @@ def run(resolved: settings.Resolved, paths: Sequence[str]) -> None:
     images, regions = check_file(config.check, config.region_dim)
     print(f'{config.check}: {images} images, {regions} regions, nothing wrong')
     return
+  if config.convert:
+    _convert(config)
+    return
   if not paths:
-    raise ValueError('No image is given; write its file after the flags, or --check=FILE.tsv.')
+    raise ValueError(
+      'No image is given; write its file after the flags, or --check=FILE.tsv or '
+      '--convert=FILE.tsv.'
+    )
   needed = {'output': config.output, 'weights': network.weights, 'labels': network.labels}
   if network.tag_model_name is not None:
     needed['tag_weights'] = network.tag_weights
@@ -202,6 +228,15 @@ def run(resolved: settings.Resolved, paths: Sequence[str]) -> None:
   extracted = region_extraction.extract(_read_images(boxes), model, labels)
   rows = region_extraction.write(config.output, zip(map(_key, boxes), extracted, strict=True))
   print(f'{config.output}: features and tags of {len(rows)} images')
+
+
+def _convert(config):
+  if config.output is None:
+    raise ValueError('--output is missing.')
+  sizes = region_conversion.read_sizes(config.image_sizes) if config.image_sizes else None
+  kind, images = region_conversion.convert(config.convert, config.output, sizes, config.region_dim)
+  what = 'features and tags' if kind == detector_files.VINVL else 'features'
+  print(f'{config.output}: {what} of {images} images from {config.convert}')
 
 
 SCRIPT = Script(__doc__, (RegionConfig, NetworkConfig), run, words=True)

@@ -12,6 +12,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from tpu_utils.errors import one_line
 
@@ -88,13 +89,13 @@ def check_folder(flag: str, path: str) -> None:
 
 
 def read_text(path: str) -> str | None:
-  """Reads a UTF-8 text file; returns None if it does not exist."""
+  """Reads a UTF-8 text file without its byte order mark; returns None if it does not exist."""
   if not _system(path).exists(path):
     return None
   if is_remote(path):
     with _open(path, 'rb') as file:
-      return file.read().decode('utf-8', errors='replace')
-  with open(path, encoding='utf-8', errors='replace') as file:
+      return file.read().decode('utf-8-sig', errors='replace')
+  with open(path, encoding='utf-8-sig', errors='replace') as file:
     return file.read()
 
 
@@ -205,19 +206,35 @@ def write_json(path: str, content: object, indent: int | None = 2) -> None:
   write_text(path, json.dumps(content, indent=indent) + '\n')
 
 
-def read_json(path: str) -> object:
-  """Reads a JSON file.
+def parse_json(text: str | bytes) -> Any:
+  """Parses JSON, with or without a byte order mark.
+
+  Raises:
+    ValueError: it is not JSON, or nested too deeply to be read.
+  """
+  try:
+    return json.loads(text.removeprefix('\ufeff') if isinstance(text, str) else text)
+  except RecursionError:
+    raise ValueError('its lists and objects are nested too deeply') from None
+
+
+def read_json(path: str) -> dict[str, Any]:
+  """Reads a JSON file that holds an object.
 
   Raises:
     OSError: the file cannot be read.
-    ValueError: the contents are not JSON.
+    ValueError: the contents are not JSON, or no object.
   """
   with _open(path, 'rb') as file:
-    text = file.read().decode('utf-8', errors='replace')
-  try:
-    return json.loads(text)
-  except ValueError:
-    raise ValueError(f'{path}: expected JSON, found {text[:40]!r}; remove the file.') from None
+    text = file.read()
+  with contextlib.suppress(ValueError):
+    content = parse_json(text)
+    if isinstance(content, dict):
+      return content
+  raise ValueError(
+    f'{path}: expected a JSON object, found {text[:40].decode("utf-8", "replace")!r}; remove the '
+    'file.'
+  )
 
 
 def _reason(error, path):
@@ -255,7 +272,7 @@ def _whole_lines(path):
   whole = []
   for number, line in enumerate(lines, 1):
     try:
-      row = json.loads(line)
+      row = parse_json(line)
     except ValueError:
       row = None
     if isinstance(row, dict):

@@ -469,7 +469,7 @@ def write_run_info(model_dir: str, run_info: Mapping) -> None:
   text = files.read_text(path)
   starts: list = []
   try:
-    starts = [*json.loads(text)['starts']] if text is not None else []
+    starts = [*files.parse_json(text)['starts']] if text is not None else []
   except (ValueError, TypeError, KeyError):
     tf.io.gfile.rename(path, f'{path}.damaged', overwrite=True)
     print(

@@ -9,8 +9,10 @@ the official files one image at a time, and records keep the order of these file
 `use_beam=True` the workers of an Apache Beam pipeline read the images.
 """
 
+import contextlib
 import dataclasses
 import functools
+import logging
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -449,6 +451,18 @@ BUILDERS = {
 }  # fmt: skip
 
 
+@contextlib.contextmanager
+def _without_warnings():
+  logger = logging.getLogger('absl')  # TFDS warns of folders that it will fill.
+  level = logger.level
+  logger.setLevel(logging.ERROR)
+  try:
+    yield
+  finally:
+    logger.setLevel(level)
+
+
+@_without_warnings()
 def prepare(
   name: str, manual_dir: str | os.PathLike[str] | None, data_dir: str | os.PathLike[str],
   part: str = 'regions', region_dim: int = features.REGION_DIM, use_beam: bool = False,

@@ -12,6 +12,7 @@ import resnext
 from oscar import region_features
 from oscar.datasets import features, region_files, tsv
 from tests.oscar import loaders
+from tests.oscar.datasets import region_conversion_test
 from tpu_utils import weights
 
 RNG = np.random.default_rng(0)
@@ -60,6 +61,17 @@ def test_every_official_kind_of_file_can_be_checked(name, images):
     region_features.check_file(loaders.DATA / name, dim=2048)
 
 
+def test_a_detectors_file_is_named_and_converted(tmp_path):
+  rows, out = region_conversion_test.vinvl(), f'{tmp_path}/out'
+  path = region_conversion_test.write(tmp_path / 'in' / 'predictions.tsv', rows)
+  with pytest.raises(ValueError, match=r"predictions.tsv, image '7': detections of VinVL .*--conv"):
+    region_features.SCRIPT.call([f'--check={path}'])
+  with pytest.raises(ValueError, match='--output is missing'):
+    region_features.SCRIPT.call([f'--convert={path}'])
+  region_features.SCRIPT.call([f'--convert={path}', f'--output_dir={out}'])
+  assert region_features.check_file(f'{out}/features.tsv') == (1, 3)
+
+
 def test_box_files(tmp_path):
   path = tmp_path / 'boxes.json'
   path.write_text(json.dumps(BOXES))
@@ -76,6 +88,8 @@ def test_label_files(tmp_path):
   (tmp_path / 'labels.json').write_text('["cat", "dog"]')
   assert region_features.read_labels(str(tmp_path / 'labels.txt')) == ['cat', 'tabby, cat']
   assert region_features.read_labels(str(tmp_path / 'labels.json')) == ['cat', 'dog']
+  (tmp_path / 'marked.txt').write_text('\ufeffcat\n', encoding='utf-8')
+  assert region_features.read_labels(str(tmp_path / 'marked.txt')) == ['cat']
   (tmp_path / 'labels.txt').write_text('cat\n\ndog\n')
   with pytest.raises(ValueError, match='labels.txt: expected names, one per line'):
     region_features.read_labels(str(tmp_path / 'labels.txt'))

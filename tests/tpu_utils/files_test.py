@@ -108,7 +108,11 @@ def test_json_lines(folder):
   ]
 
 
-@pytest.mark.parametrize('damage', ['\0\0\0\0}', '{"step": 1]}', '7}', '\ufffd'])
+@pytest.mark.parametrize(
+  'damage',
+  ['\0\0\0\0}', '{"step": 1]}', '7}', '\ufffd', '{"a":' * 5000],
+  ids=lambda text: ascii(text[:9]),
+)
 def test_damaged_json_lines_are_reported_and_left_out(folder, damage, capsys):
   path = f'{folder}/results.jsonl'
   files.write_text(path, f'{{"step": 1}}\n{damage}\n{{"step": 2}}\n')
@@ -118,10 +122,23 @@ def test_damaged_json_lines_are_reported_and_left_out(folder, damage, capsys):
   assert len(tree(folder)['results.jsonl'].splitlines()) == 3
 
 
-def test_json_that_is_damaged_names_its_file(folder):
-  files.write_text(f'{folder}/run.json', '')
-  with pytest.raises(ValueError, match=r"run\.json: expected JSON, found ''"):
+@pytest.mark.parametrize(
+  'damage',
+  ['', '[1]', '[' * 5000, '{"a": ' * 5000, '\ud83d'],
+  ids=lambda text: ascii(text[:9]),
+)
+def test_json_that_is_damaged_names_its_file(folder, damage):
+  files.write_bytes(f'{folder}/run.json', damage.encode('utf-8', 'surrogatepass'))
+  with pytest.raises(ValueError, match=r"run\.json: expected a JSON object, found '") as error:
     files.read_json(f'{folder}/run.json')
+  assert len(str(error.value).removeprefix(folder)) < 150
+
+
+def test_a_byte_order_mark_is_passed_over(folder):
+  files.write_bytes(f'{folder}/a', '\ufeff{"x": "\u00e9"}\n'.encode())
+  assert files.read_json(f'{folder}/a') == {'x': '\u00e9'}
+  assert files.read_json_lines(f'{folder}/a') == [{'x': '\u00e9'}]
+  assert files.read_text(f'{folder}/a') == '{"x": "\u00e9"}\n'
 
 
 def test_files_are_on_the_disk_before_they_are_renamed(tmp_path, monkeypatch):

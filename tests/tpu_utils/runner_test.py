@@ -308,6 +308,15 @@ def test_each_start_is_appended_to_run_json(tmp_path):
   assert starts[0]['versions']['tensorflow'] == tf.__version__
 
 
+@pytest.mark.parametrize('damage', ['[' * 5000, '\ufffd'], ids=['deep', 'no text'])
+def test_a_damaged_run_json_is_kept_beside_a_new_one(tmp_path, capsys, damage):
+  (tmp_path / 'run.json').write_text(damage, encoding='utf-8')
+  runner.write_run_info(str(tmp_path), {'flags': {'seed': 1}})
+  assert len(json.loads((tmp_path / 'run.json').read_text())['starts']) == 1
+  assert (tmp_path / 'run.json.damaged').read_text(encoding='utf-8') == damage
+  assert 'run.json: expected the starts of the job, found' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('damage', ['', '\0\0', '[]', '{"starts": 3}'])
 def test_small_damaged_files_do_not_stop_a_job(tmp_path, capsys, damage):
   _runner(tmp_path, train_steps=6).train(_Input(), _Input())

@@ -1,6 +1,5 @@
 """Reads a job's flags from its `--model_dir`, for scripts that read its checkpoints."""
 import dataclasses
-import json
 import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -50,8 +49,8 @@ def file_of_job(path: str, name: str) -> tuple[str, str] | None:
 
 def _flags(path, content):
   try:
-    return dict(json.loads(content)['starts'][-1]['flags'])
-  except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+    return dict(files.parse_json(content)['starts'][-1]['flags'])
+  except (ValueError, KeyError, IndexError, TypeError):
     raise ValueError(
       f'{path}: expected the record of a job, found something else; use a copy of the checkpoint '
       'without this file, and give the flags of the model.'

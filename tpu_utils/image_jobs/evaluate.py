@@ -230,7 +230,7 @@ class Evaluation:
 
     config, _, model_config, data = resolved
     model_spec = self.training.resolve_model(model_config)
-    own = script.published_spec(model_spec.spec, checkpoint)
+    own = script.published_spec(model_spec.spec, checkpoint, model_config, data)
     wanted = script.fitted_spec(own, model_config, data, is_digits)
     if checkpoint != PRETRAINED and loading.is_program(checkpoint):
       return loading.from_file(checkpoint, wanted)

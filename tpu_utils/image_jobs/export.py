@@ -152,7 +152,7 @@ class Export:
     from tpu_utils.image_jobs import loading
 
     model_spec = self.training.resolve_model(model_config)
-    own = script.published_spec(model_spec.spec, options.ckpt_dir)
+    own = script.published_spec(model_spec.spec, options.ckpt_dir, model_config, data)
     spec = script.fitted_spec(own, model_config, data, is_digits)
     model = loading.load_model(
       model_spec,

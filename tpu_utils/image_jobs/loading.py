@@ -225,7 +225,7 @@ def _read_export_info(path) -> Mapping[str, Any]:
   file_name = os.path.join(folder, _EXPORT_INFO)
   if not tf.io.gfile.exists(file_name):
     return {}
-  with reading(file_name, 'JSON'), tf.io.gfile.GFile(file_name) as file:
+  with reading(file_name, 'JSON'), tf.io.gfile.GFile(file_name, 'rb') as file:
     content = json.loads(file.read())
   return content if isinstance(content, dict) else {}
 

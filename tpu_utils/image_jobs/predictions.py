@@ -272,7 +272,7 @@ class LabelledFiles(interface.DataSet):
 
 
 def _read_labels(path) -> Iterator[int]:
-  with open(path, encoding='utf-8') as file:
+  with open(path, encoding='utf-8-sig') as file:
     for number, line in enumerate(file, start=1):
       try:
         yield int(line)

@@ -44,6 +44,10 @@ _OF_JOB = (
 )  # fmt: skip
 _READING_MODES = ('eval', 'export', 'predict')
 _TRAINING_MODES = ('train', 'train_and_eval')
+# {field of a `PreprocessSpec`: its flag}, of those that Hugging Face's config.json can set.
+_FLAGS = {'image_size': 'input_image_size', 'crop': 'crop_rule', 'interpolation': 'interpolation'}
+_INSTEAD = {'image_size': '224', 'crop': '0.875', 'interpolation': 'bicubic'}
+_ADVPROP_RGB = (127.5,) * 3  # Mean and standard deviation with --advprop.
 _BIGTABLE = 'TensorFlow 2 has no Bigtable client; write the table to TFRecord shards for --data_dir'
 # {flag of the official script that this one lacks: what to do instead}.
 ELSEWHERE = {
@@ -196,6 +200,9 @@ class Training:
     model_spec = self.resolve_model(model)  # A wrong name is reported before anything is opened.
     if announce and resolved.origin:
       print(resolved.preset_text())
+    if job.mode in _TRAINING_MODES:
+      resolved = like_initial_weights(resolved)
+      model = resolved[0]
 
     from tpu_utils.image_jobs import train
     from tpu_utils.image_jobs.data import check_length, with_data
@@ -298,7 +305,7 @@ def check(resolved: settings.Resolved) -> None:
     )
   if not _knows_classes(resolved):
     check_data_folder(resolved.get(config.DataConfig))
-  if job.mode in _TRAINING_MODES:
+  if job.mode in _TRAINING_MODES and not _may_resume(job.model_dir):
     check_checkpoint('init_checkpoint', resolved.get(config.FineTuningConfig).init_checkpoint)
   if not job.model_dir:
     raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
@@ -308,6 +315,14 @@ def _knows_classes(resolved):
   """Returns whether the job is an export with a known number of classes, so needs no data."""
   known = {*resolved.flags, *resolved.facts}
   return resolved.get(config.JobConfig).mode == 'export' and 'num_label_classes' in known
+
+
+def _may_resume(model_dir):
+  """Returns whether a job may resume from `model_dir`, so that it needs no initial weights."""
+  if not model_dir:
+    return False
+  # Looking into remote folders would import TensorFlow.
+  return files.is_remote(model_dir) or bool(files.paths_in(model_dir, 'model.ckpt-'))
 
 
 def _names_to_learn(data, dataset, job):
@@ -386,7 +401,9 @@ def fitted_spec(
   )
 
 
-def published_spec(spec: PreprocessSpec, checkpoint: str) -> PreprocessSpec:
+def published_spec(
+  spec: PreprocessSpec, checkpoint: str, model_config: ModelConfig, data: Any
+) -> PreprocessSpec:
   """Returns a network's `PreprocessSpec` with the values in Hugging Face's `config.json`, if any.
 
   Prints the values.
@@ -394,17 +411,91 @@ def published_spec(spec: PreprocessSpec, checkpoint: str) -> PreprocessSpec:
   Args:
     spec: the network's own.
     checkpoint: the folder or file of weights.
+    model_config: the network's settings, which override those values.
+    data: settings with `crop_rule` and `interpolation`, which do so, too.
 
   Raises:
-    ValueError: that file is not JSON.
+    ValueError: that file is not JSON, or has a value without counterpart here that no setting
+      overrides.
   """
-  from tpu_utils.weights import hugging_face
-
-  fields = hugging_face.preprocessing(checkpoint)
+  fields = _published_fields(
+    checkpoint,
+    {
+      'image_size': model_config.input_image_size,
+      'crop': data.crop_rule,
+      'interpolation': data.interpolation,
+    },
+  )
   if fields:
     values = '; '.join(f'{name} {value}' for name, value in fields.items())
     print(f'Images are prepared as config.json of {checkpoint} says, unless flags differ: {values}')
   return dataclasses.replace(spec, **fields)
+
+
+def _published_fields(checkpoint, given):
+  """Returns the fields of a `PreprocessSpec` in `config.json`; `given` has those of the user."""
+  from tpu_utils.weights import hugging_face
+
+  fields, others = hugging_face.preprocessing(checkpoint)
+  for field, flag in _FLAGS.items():
+    if field in others and not given[field]:
+      raise ValueError(
+        f'config.json of {checkpoint} has {others[field]}, which has no counterpart here: other '
+        f'pixels would reach the network. To use it all the same, give --{flag}, such as '
+        f'--{flag}={_INSTEAD[field]}.'
+      )
+  return fields
+
+
+def like_initial_weights(resolved: settings.Resolved) -> settings.Resolved:
+  """Returns the settings of a training with images prepared as for the weights that it starts from.
+
+  These are the size, interpolation, central crop and scaling in Hugging Face's `config.json`. Flags
+  and recipes come first. The values become settings of the job, so that run.json, evaluation and
+  export have them; a job that resumes takes them from run.json. Prints them.
+
+  Raises:
+    ValueError: that file is not JSON, or has a value without counterpart here that no setting
+      overrides.
+  """
+  data, job = resolved.get(config.DataConfig), resolved.get(config.JobConfig)
+  checkpoint = resolved.get(config.FineTuningConfig).init_checkpoint
+  if not checkpoint or checkpoint == PRETRAINED:
+    return resolved
+  names = [*_FLAGS.values(), 'advprop']
+  now = resolved.as_dict()
+  own = _flags_of_started_job(job.model_dir)
+  if own is not None:
+    facts, origin = {name: own[name] for name in names if own.get(name)}, 'the job that resumes'
+  else:
+    fields = _published_fields(checkpoint, {field: now[flag] for field, flag in _FLAGS.items()})
+    facts = {_FLAGS[field]: value for field, value in fields.items() if field in _FLAGS}
+    if fields.get('mean_rgb') == fields.get('stddev_rgb') == _ADVPROP_RGB:
+      facts['advprop'] = True
+    origin = f'config.json of {checkpoint}'
+    if data.is_digits:  # They are too small for another network's crop.
+      facts.pop('crop_rule', None)
+  facts = {
+    name: value for name, value in facts.items() if name not in resolved.flags and not now[name]
+  }
+  if facts:
+    print(
+      f'Images are prepared in training, evaluation and export as {origin} says: '
+      f'{settings.as_flags(facts)}'
+    )
+  return resolved.with_facts(facts)
+
+
+def _flags_of_started_job(model_dir):
+  """Returns the flags of the job in `model_dir` if it has checkpoints, else None."""
+  from tpu_utils import checkpoints
+
+  if not checkpoints.CheckpointManager(model_dir).steps():
+    return None
+  try:
+    return job_flags.of_checkpoint(model_dir) or {}
+  except ValueError:  # A damaged run.json is reported by the job and does not stop it.
+    return {}
 
 
 def _resolve_tuning(tuning, model_spec, model):

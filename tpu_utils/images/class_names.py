@@ -33,7 +33,7 @@ def read(path: str, num_classes: int) -> list[str]:
     raise FileNotFoundError(
       f'{path}: no such file; --labels_map_file is a JSON file such as {IMAGENET_FILE}.'
     )
-  with reading(path, 'JSON of {"0": "name", ...}'), open(path, encoding='utf-8') as file:
+  with reading(path, 'JSON of {"0": "name", ...}'), open(path, encoding='utf-8-sig') as file:
     names = json.load(file)
   if not isinstance(names, dict):
     raise ValueError(f'{path} holds a {type(names).__name__}; expected {{"0": "name", ...}}.')

@@ -14,8 +14,9 @@ def test_imagenet():
 
 def test_another_labels_map(tmp_path):
   path = tmp_path / 'labels.txt'
-  path.write_text('{"1": "dog", "0": "cat"}')
-  assert class_names.read(path, 2) == ['cat', 'dog']
+  for mark in ('', '\ufeff'):
+    path.write_text(mark + '{"1": "dog", "0": "cat"}', encoding='utf-8')
+    assert class_names.read(path, 2) == ['cat', 'dog']
 
 
 @pytest.mark.parametrize(

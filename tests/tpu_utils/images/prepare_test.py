@@ -481,6 +481,10 @@ def test_the_result_of_a_shard_is_stored_as_json(tmp_path, photos):
   result = shard.write(task)
   assert json.loads(pathlib.Path(task.note_path).read_text())['offsets'] == list(result.offsets)
   assert shard.read_note(task.note_path).record == result.record
+  text_offset = pathlib.Path(task.note_path).read_text().replace('[0,', '["0",')
+  for damage in ('[' * 5000, '[1]', text_offset):
+    pathlib.Path(task.note_path).write_text(damage)
+    assert shard.read_note(task.note_path) is None
 
 
 def test_deep_pixels_are_refused_unless_the_user_chooses(tmp_path):

@@ -26,7 +26,8 @@ def read(path: str, folder: str, names: Sequence[str]) -> dict[str, str]:
   """
   try:
     with tf.io.gfile.GFile(path) as file:
-      lines = [line.replace(',', ' ').split() for line in file.read().splitlines() if line.strip()]
+      text = file.read().removeprefix('\ufeff')
+      lines = [line.replace(',', ' ').split() for line in text.splitlines() if line.strip()]
   except tf.errors.OpError as e:
     raise ValueError(f'--validation_labels={path} cannot be read ({e.message}).') from None
   except UnicodeDecodeError:

@@ -103,9 +103,10 @@ def read_note(path: str) -> ShardResult | None:
   if not tf.io.gfile.exists(path):
     return None
   try:
-    with tf.io.gfile.GFile(path) as file:
-      fields = json.loads(file.read())
-    return ShardResult(**{**fields, 'record': ShardRecord(**fields['record'])})
+    with tf.io.gfile.GFile(path, 'rb') as file:
+      fields = files.parse_json(file.read())
+    result = ShardResult(**{**fields, 'record': ShardRecord(**fields['record'])})
+    return result if all(type(offset) is int for offset in result.offsets) else None
   except (ValueError, TypeError, KeyError):
     return None
 
