@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -358,7 +359,25 @@ def _check_replaceable(folder, marker):
 
 
 def _scratch(path, shared):
-  return f'{path}.{os.getpid()}.writing' if shared else f'{path}.writing'
+  """Returns a path for scratch; with `shared`, removes that of killed processes of this machine."""
+  if not shared:
+    return f'{path}.writing'
+  start = f'{path}.{socket.gethostname()}-'
+  if not is_remote(path):
+    _remove_abandoned(path, start)
+  return f'{start}{os.getpid()}.writing'
+
+
+def _remove_abandoned(path, start):
+  """Removes local scratch files and folders, START + PID.writing, of processes that are gone."""
+  folder, start = os.path.split(start)
+  with contextlib.suppress(OSError):  # They may belong to another user.
+    for found in paths_in(folder or '.', start):
+      pid, _, kind = os.path.basename(found).removeprefix(start).partition('.')
+      # `previous` may hold the only content there is.
+      removable = kind == 'writing' or (kind == 'previous' and os.path.exists(path))
+      if removable and pid.isdigit() and not process_exists(int(pid)):
+        (_remove_folder if os.path.isdir(found) else os.remove)(found)
 
 
 def _put_back(previous, folder):
@@ -379,7 +398,18 @@ def _remove_file(path):
       _system(path).remove(path)
 
 
-# ---- Versions
+# ---- Processes and versions
+
+
+def process_exists(pid: int) -> bool:
+  """Returns whether this machine has a process with this number."""
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  except OSError:  # It belongs to another user.
+    pass
+  return True
 
 
 def versions() -> dict:

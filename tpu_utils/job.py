@@ -114,7 +114,7 @@ def run(job: Job) -> None:
     settings,
     job.identity,
     batch_size=job.batches.train,
-    steps_per_epoch=examples / job.batches.train,
+    examples_per_epoch=examples,
     unit=job.unit,
     objective=job.objective,
     divergence_hint=job.divergence_hint,

@@ -96,23 +96,9 @@ def test_the_export_initialises_another_stage(finished, folder, tmp_path):
 
 @pytest.mark.slow
 def test_a_stopped_job_ends_with_the_same_bits(finished, folder, tmp_path):
-  for step, how in ((4, signal.SIGKILL), (8, signal.SIGTERM)):
-    process = start(folder, tmp_path)
-    index = tmp_path / f'model.ckpt-{step}.index'
-    script_jobs.wait_for(index.exists, process)
-    process.send_signal(how)
-    process.communicate()
-    assert process.returncode == (143 if how == signal.SIGTERM else -signal.SIGKILL)
-    assert not (tmp_path / f'model.ckpt-{STEPS}.index').exists()
-  code, out, err = script_jobs.finish(start(folder, tmp_path))
-  assert code == 0, err
-  assert 'Resuming from step' in out
-  expected, found = (script_jobs.values_at(d, STEPS) for d in (finished[0], tmp_path))
-  assert expected.keys() == found.keys()
-  for name in expected:
-    np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
-  histories = [(d / 'eval' / 'results.jsonl').read_text() for d in (finished[0], tmp_path)]
-  assert histories[0] == histories[1]
+  stops = ((4, signal.SIGKILL), (8, signal.SIGTERM), (12, signal.SIGKILL))
+  script_jobs.stop_and_resume(lambda: start(folder, tmp_path), tmp_path, stops, STEPS)
+  script_jobs.assert_same_bits(finished[0], tmp_path, STEPS)
 
 
 def test_eval_and_export_alone(finished, folder, tmp_path, capsys):

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import resource
+import socket
 import subprocess
 import sys
 
@@ -63,8 +64,26 @@ def test_a_local_scratch_file_for_a_remote_file(tmp_path, folder):
 
 def test_processes_that_share_a_file_have_their_own_scratch_files():
   with pytest.raises(KeyError), files.replacing('a', shared=True) as scratch:
-    assert scratch == f'a.{os.getpid()}.writing'
+    assert scratch == f'a.{socket.gethostname()}-{os.getpid()}.writing'
     raise KeyError
+
+
+def test_scratch_of_killed_processes_that_shared_a_path_is_removed(tmp_path):
+  dead = subprocess.Popen(['true'])
+  dead.wait()
+  host, mine = socket.gethostname(), f'{socket.gethostname()}-{os.getppid()}'
+  kept = [f'a.{mine}.writing', f'a.other-{dead.pid}.writing', f'b.{host}-{dead.pid}.writing', 'a.x']
+  for name in (*kept, f'a.{host}-{dead.pid}.writing'):
+    (tmp_path / name).write_text('half')
+  files.write_bytes(f'{tmp_path}/a', b'whole', shared=True)
+  assert sorted(os.listdir(tmp_path)) == sorted([*kept, 'a'])
+  for name in ('writing', 'previous'):
+    (tmp_path / f'f.{host}-{dead.pid}.{name}' / 'part').mkdir(parents=True)
+  files.replace_folder(f'{tmp_path}/f', lambda place: None, shared=True)
+  previous = f'f.{host}-{dead.pid}.previous'  # It was all there was.
+  assert sorted(os.listdir(tmp_path)) == sorted([*kept, 'a', 'f', previous])
+  files.replace_folder(f'{tmp_path}/f', lambda place: None, shared=True)
+  assert sorted(os.listdir(tmp_path)) == sorted([*kept, 'a', 'f'])
 
 
 def test_writing_into_a_missing_folder(tmp_path):

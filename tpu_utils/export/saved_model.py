@@ -8,7 +8,7 @@ An export is one directory:
     export.json                      model name, preprocessing, classes, precision, versions
 
 Signatures, each with the outputs `classes` (int64 [batch]), `probabilities` and `logits`
-(float32 [batch, classes]), for any batch size:
+(float32 [batch, classes]), for any batch size, 0 too:
 
     serving_default, image_bytes     image_bytes: string [batch], contents of image files
     serve, images                    images: float32 [batch, height, width, 3] in [0, 255]
@@ -19,6 +19,10 @@ With known names of classes there is another signature, `class_names`, without i
     tf.saved_model.load(directory).signatures['class_names']()['class_names']
 
 `model.keras` has the same names in its `metadata.json` (`keras_metadata`).
+
+Files are read by the rule of `images/decoding.py`: a batch with one that is not (cut off, another
+format, too large) fails with a message that names its place, `image_bytes[2]`; of a GIF animation
+the first picture is classified.
 
 The directory is written under a temporary name and renamed, so no partial export is ever visible.
 """
@@ -141,13 +145,16 @@ class _Servable(tf.Module):
     shape = model.inputs[0].shape[1:]
     decode = serving.decoder(preprocess, shape)
 
+    def infer(images):
+      return serving.predictions(model, images)
+
     @tf.function(input_signature=[serving.images_spec(shape)])
     def serve_images(images):
-      return serving.predictions(model, images)
+      return serving.for_any_batch(infer, images)
 
     @tf.function(input_signature=[serving.IMAGE_BYTES_SPEC])
     def serve_image_bytes(image_bytes):
-      return serving.predictions(model, decode(image_bytes))
+      return serving.for_any_batch(infer, decode(image_bytes))
 
     self.images = serve_images
     self.image_bytes = serve_image_bytes

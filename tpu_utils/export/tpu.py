@@ -9,6 +9,7 @@ running the second graph does.
 Source: tensorflow/tpu, models/official/efficientnet/main.py (`--export_to_tpu`);
 tensorflow/estimator, python/estimator/tpu/tpu_estimator.py (`inference_on_tpu`).
 """
+import functools
 from collections.abc import Callable, Sequence
 
 import keras
@@ -86,7 +87,8 @@ def _signatures(model, preprocess, variables, run):
   for spec in (serving.images_spec(shape), serving.IMAGE_BYTES_SPEC):
     inputs = tf.compat.v1.placeholder(spec.dtype, spec.shape, spec.name)
     images = decode(inputs) if spec.dtype == tf.string else inputs
-    outputs = dict(zip(_OUTPUTS, run(infer, images), strict=True))
+    answers = serving.for_any_batch(functools.partial(run, infer), images)
+    outputs = dict(zip(_OUTPUTS, answers, strict=True))
     served[spec.name] = tf.compat.v1.saved_model.predict_signature_def(
       {spec.name: inputs}, outputs
     )

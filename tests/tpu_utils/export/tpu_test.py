@@ -62,6 +62,10 @@ def test_serve_graph_gives_the_models_outputs(written):
   model, directory = written
   images = tiny.images(3)
   check(model, images, load(None, directory, ['serve'], requests(images)))
+  check_empty(directory, ['serve'])
+  files = requests(images)[2][2]
+  with pytest.raises(tf.errors.InvalidArgumentError, match=r'image_bytes\[1\] is no image'):
+    load(None, directory, ['serve'], [('image_bytes', 'image_bytes', [files[0], files[1][:-30]])])
 
 
 def test_tpu_graph_computes_the_same(written, tmp_path):
@@ -78,6 +82,15 @@ def test_tpu_graph_computes_the_same(written, tmp_path):
   (copy / 'saved_model.pb').write_bytes(proto.SerializeToString())
   images = tiny.images(3)
   check(model, images, load(None, copy, ['serve', 'tpu'], requests(images)))
+  check_empty(copy, ['serve', 'tpu'])
+
+
+def check_empty(directory, tags):
+  empty = [(name, key, values[:0]) for name, key, values in requests(tiny.images(1))]
+  for got in load(None, directory, tags, empty).values():
+    assert {k: v.shape for k, v in got.items()} == {
+      'logits': (0, 5), 'probabilities': (0, 5), 'classes': (0,),
+    }  # fmt: skip
 
 
 def test_network_is_on_the_tpu_and_decoding_on_the_host(written):

@@ -10,7 +10,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder, registered
 
-from tpu_utils.errors import one_line
+from tpu_utils import files
+from tpu_utils.errors import one_line, printable
 from tpu_utils.images import record_index
 from tpu_utils.images.sources.interface import DataSet, ExampleFormat, ExampleRecords
 from tpu_utils.images.sources.slices import Slice
@@ -204,15 +205,12 @@ def _find(name, data_dir):
     return read_only_builder.builder_from_files(name, data_dir=data_dir)
   except registered.DatasetNotFoundError:
     pass
-  prepared = sorted(
-    entry.rstrip('/')
-    for entry in tf.io.gfile.listdir(data_dir)
-    if entry.rstrip('/') != 'downloads' and tf.io.gfile.isdir(os.path.join(data_dir, entry))
-  )
+  folders = [os.path.basename(path) for path in files.paths_in(data_dir) if files.is_folder(path)]
+  prepared = [printable(name) for name in folders if name != 'downloads']
   plain = name.split('/')[0].split(':')[0]
   if plain in prepared:
     folder = os.path.join(data_dir, plain)
-    versions = sorted(entry.rstrip('/') for entry in tf.io.gfile.listdir(folder))
+    versions = [printable(os.path.basename(path)) for path in files.paths_in(folder)]
     raise ValueError(
       f'--dataset={name}: {folder} has no such version or configuration; it holds '
       f'{", ".join(versions) or "nothing"}.'
