@@ -19,6 +19,7 @@ region, and with --grid=3 so are 3 x 3 equal parts. The output folder gets the o
 """
 
 import dataclasses
+import io
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +28,7 @@ import numpy as np
 from PIL import Image
 
 from oscar.datasets import features, records, region_extraction, region_files
+from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -135,7 +137,7 @@ def read_labels(path: str) -> list[str]:
   if path.endswith('.json'):
     labels = records.read_json(path)
   else:
-    with open(path, encoding='utf-8') as file:
+    with files.open_text(path) as file:
       labels = file.read().splitlines()
   if not isinstance(labels, list) or not all(isinstance(x, str) and x.strip() for x in labels):
     raise ValueError(f'{path}: expected names, one per line or in a JSON list, none of them empty.')
@@ -149,7 +151,7 @@ def _key(path):
 
 def _open_image(path):
   try:
-    return Image.open(path)
+    return Image.open(io.BytesIO(files.read_bytes(path)))
   except Image.UnidentifiedImageError:
     raise ValueError(f'{path} is not an image that Pillow can read, such as JPEG or PNG.') from None
 
@@ -204,7 +206,17 @@ def run(resolved: settings.Resolved, paths: Sequence[str]) -> None:
   print(f'{config.output}: features and tags of {len(rows)} images')
 
 
-SCRIPT = Script(__doc__, (RegionConfig, NetworkConfig), run, words=True)
+def check(resolved: settings.Resolved) -> None:
+  """Checks that files in the official format are local.
+
+  Raises:
+    ValueError: one is remote.
+  """
+  for flag in ('output', 'check'):
+    records.check_local(flag, getattr(resolved[0], flag))
+
+
+SCRIPT = Script(__doc__, (RegionConfig, NetworkConfig), run, words=True, check=check)
 
 
 if __name__ == '__main__':

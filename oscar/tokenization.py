@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
+from tpu_utils import files
 from tpu_utils.reading import reading
 
 SPECIAL_TOKENS = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
@@ -88,7 +89,7 @@ class Tokenizer:
       OSError: no such file.
       ValueError: not a vocabulary of BERT.
     """
-    if os.path.isdir(vocab_file):
+    if files.is_folder(vocab_file):
       vocab_file = os.path.join(vocab_file, _VOCAB_FILE)
     self.vocab = _read_vocab(vocab_file)
     self.do_lower_case = do_lower_case
@@ -194,8 +195,8 @@ class Tokenizer:
   def save_vocabulary(self, folder: str | os.PathLike[str]) -> None:
     """Writes `vocab.txt` for `from_folder`, with the added tokens at its end."""
     pieces = sorted(self.vocab, key=self.vocab.__getitem__)
-    with open(os.path.join(folder, _VOCAB_FILE), 'w', encoding='utf-8') as f:
-      f.writelines(piece + '\n' for piece in pieces)
+    path = os.path.join(folder, _VOCAB_FILE)
+    files.write_text(path, ''.join(f'{piece}\n' for piece in pieces))
 
   def _prepare(self, text):
     """Does by Python's Unicode tables the normalisation in which `tokenizers` would differ."""
@@ -221,7 +222,7 @@ class Tokenizer:
 
 def _read_vocab(path):
   kind = 'a vocabulary, UTF-8 with one piece a line'
-  with reading(path, kind), open(path, encoding='utf-8') as f:
+  with reading(path, kind), files.open_text(path) as f:
     vocab = {line.rstrip('\n'): i for i, line in enumerate(f)}
   missing = [token for token in SPECIAL_TOKENS if token not in vocab]
   if missing:
@@ -234,9 +235,9 @@ def _read_vocab(path):
 
 def _read_json(path):
   """Returns the dict in a file; empty if there is no such file."""
-  if not os.path.exists(path):
+  if not files.exists(path):
     return {}
-  with reading(path, 'JSON'), open(path, encoding='utf-8') as f:
+  with reading(path, 'JSON'), files.open_text(path) as f:
     content = json.load(f)
   if not isinstance(content, dict):
     raise ValueError(f'{path} holds a {type(content).__name__}; expected a JSON object.')

@@ -29,6 +29,7 @@ from oscar.datasets import (
   records,
   vqa,
 )
+from tpu_utils import file_systems
 from tpu_utils.names import check_name
 
 _INT, _FLOAT = np.int64, np.float32
@@ -475,6 +476,9 @@ def prepare(
     ValueError: an unknown name or part, another selection, or an error of the reader, with file and
       row; no partial data set is left.
   """
+  file_systems.check_tfds_folder(data_dir, 'data_dir')
+  if manual_dir is not None:
+    records.check_local('manual_dir', manual_dir)
   check_name('data set', name, BUILDERS)
   check_name('part', part, ('regions', 'documents') if name == 'pretrain' else ('regions',))
   config = _region_config(region_dim)

@@ -10,6 +10,8 @@ import dataclasses
 import logging
 from typing import Any
 
+from oscar.datasets import records
+from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -62,6 +64,17 @@ class PrepareConfig(settings.Checked):
     return {}
 
 
+def check(resolved: settings.Resolved) -> None:
+  """Checks the folder of the official files, without TensorFlow.
+
+  Raises:
+    ValueError: it does not exist, or is remote.
+  """
+  (config,) = resolved
+  records.check_local('manual_dir', config.manual_dir)
+  files.check_folder('manual_dir', config.manual_dir or '')
+
+
 def run(resolved: settings.Resolved) -> None:
   """Prepares the data set and prints the number of records and shards.
 
@@ -95,7 +108,7 @@ def run(resolved: settings.Resolved) -> None:
       )
 
 
-SCRIPT = Script(__doc__, (PrepareConfig,), run)
+SCRIPT = Script(__doc__, (PrepareConfig,), run, check=check)
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import metrics
+from tpu_utils import figures, files, metrics
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.images import decoding, preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
@@ -86,8 +86,7 @@ def read_images(paths: Sequence[str], spec: PreprocessSpec) -> np.ndarray:
   preprocess = preprocessing.eval_function(spec)
   images = []
   for path in paths:
-    with open(path, 'rb') as file:
-      content = file.read()
+    content = files.read_bytes(path)
     try:
       images.append(preprocess(tf.constant(content)).numpy())
     except tf.errors.InvalidArgumentError:
@@ -148,7 +147,7 @@ def draw(
     left.imshow(decoding.decode(content).numpy())
     left.set_axis_off()
     _draw_bars(right, guesses)
-  figure.savefig(path, dpi=120)
+  figures.save(figure, path, dpi=120)
 
 
 def _draw_bars(axes, guesses):
@@ -272,7 +271,7 @@ class LabelledFiles(interface.DataSet):
 
 
 def _read_labels(path) -> Iterator[int]:
-  with open(path, encoding='utf-8') as file:
+  with files.open_text(path) as file:
     for number, line in enumerate(file, start=1):
       try:
         yield int(line)

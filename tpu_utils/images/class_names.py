@@ -2,6 +2,7 @@
 import json
 import os
 
+from tpu_utils import files
 from tpu_utils.reading import reading
 
 # WordNet's words for the 1,000 classes of ImageNet (ILSVRC 2012), ordered by WordNet number.
@@ -22,11 +23,11 @@ def read(path: str, num_classes: int) -> list[str]:
     FileNotFoundError: the file does not exist.
     ValueError: the file is not a labels map of `num_classes` classes.
   """
-  if not os.path.isfile(path):
+  if not files.is_file(path):
     raise FileNotFoundError(
       f'{path}: no such file; --labels_map_file is a JSON file such as {IMAGENET_FILE}.'
     )
-  with reading(path, 'JSON of {"0": "name", ...}'), open(path, encoding='utf-8') as file:
+  with reading(path, 'JSON of {"0": "name", ...}'), files.open_text(path) as file:
     names = json.load(file)
   if not isinstance(names, dict):
     raise ValueError(f'{path} holds a {type(names).__name__}; expected {{"0": "name", ...}}.')

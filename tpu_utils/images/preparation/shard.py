@@ -4,11 +4,10 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 
 import tensorflow as tf
 
-from tpu_utils import files
+from tpu_utils import file_systems, files
 from tpu_utils.errors import one_line
 from tpu_utils.images.preparation import collect, deep_pixels, encoding
 from tpu_utils.images.sources.manifest import ShardRecord
@@ -82,9 +81,8 @@ def write(task: ShardTask) -> ShardResult:
   Raises:
     OSError: it cannot be written; names the file.
   """
-  # The temporary file is local, because it is read again for its checksum.
-  remote = files.is_remote(task.output_dir)
-  folder = tempfile.gettempdir() if remote else notes_folder(task.output_dir)
+  # The scratch file is local in any case: it is read again for its checksum.
+  folder = None if file_systems.is_remote(task.output_dir) else notes_folder(task.output_dir)
   with files.replacing(task.path, folder=folder, shared=True) as scratch:
     records, counts, left_out, converted = _write_records(task, scratch)
     result = ShardResult(
