@@ -272,8 +272,7 @@ def read_json(path: str) -> object:
     OSError: the file cannot be read.
     ValueError: the contents are not JSON.
   """
-  with _open(path, 'rb') as file:
-    text = file.read().decode('utf-8', errors='replace')
+  text = read_bytes(path).decode('utf-8', errors='replace')
   try:
     return json.loads(text)
   except ValueError:

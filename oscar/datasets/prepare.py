@@ -11,7 +11,6 @@ import logging
 from typing import Any
 
 from oscar.datasets import records
-from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -65,14 +64,13 @@ class PrepareConfig(settings.Checked):
 
 
 def check(resolved: settings.Resolved) -> None:
-  """Checks the folder of the official files, without TensorFlow.
+  """Checks that the official files are local, without TensorFlow.
 
   Raises:
-    ValueError: it does not exist, or is remote.
+    ValueError: they are remote.
   """
   (config,) = resolved
   records.check_local('manual_dir', config.manual_dir)
-  files.check_folder('manual_dir', config.manual_dir or '')
 
 
 def run(resolved: settings.Resolved) -> None:
