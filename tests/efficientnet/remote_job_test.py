@@ -147,7 +147,7 @@ def test_missing_files_of_an_evaluation(model_dir, photograph):
   cases = (
     ([f'{NONE}/a.png'], f'{NONE}/a.png'),
     ([f'--labels_map_file={NONE}/l.json', photograph], f'{NONE}/l.json: no such file'),
-    ([f'--imagenet_eval_glob={photograph}', f'--imagenet_eval_label={NONE}/l.txt'], f'{NONE}/l.txt'),
+    ([f'--imagenet_eval_glob={photograph}', f'--imagenet_eval_label={NONE}/l'], f'{NONE}/l'),
   )
   for arguments, message in cases:
     with pytest.raises((ValueError, OSError), match=message) as error:

@@ -91,6 +91,7 @@ def test_an_incomplete_export_is_refused(data_dir):
   (scenes, ['--picture=ram://x/a.png'], 'picture'),
 ])
 def test_files_that_must_be_local(script, arguments, flag):
-  with pytest.raises(ValueError, match=f'^--{flag}=ram://x.* is remote, and must be local; ') as error:
+  message = f'^--{flag}=ram://x.* is remote, and must be local; '
+  with pytest.raises(ValueError, match=message) as error:
     script.SCRIPT.call(arguments)
   assert '\n' not in str(error.value)
