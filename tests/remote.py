@@ -31,6 +31,8 @@ def upload(source, target):
 
 def write(path, content):
   """Writes bytes or text to a remote file; returns its path."""
+  if tf.io.gfile.exists(path):
+    tf.io.gfile.remove(path)  # On ram://, unlike gs://, opening does not empty a file.
   with tf.io.gfile.GFile(path, 'wb') as file:
     file.write(content)
   return path

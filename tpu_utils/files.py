@@ -343,9 +343,9 @@ def replace_folder(
   After an error a local `folder` is either the old one or the new one. If the process is killed
   between the two renames, it is absent; the next call first restores the old one (not if `shared`).
 
-  Remote folders cannot be replaced at once. The files are uploaded to another remote folder and
-  then moved; meanwhile `folder` holds `UNFINISHED`, and `check_finished` refuses it. After a kill
-  the next call writes it again.
+  Remote folders cannot be replaced at once. The files are uploaded to a folder in it, and then
+  take the place of the old ones; meanwhile `folder` holds `UNFINISHED`, and `check_finished`
+  refuses it. After a kill the next call writes it again.
 
   Args:
     folder: local or remote folder; its parents are created.
@@ -358,12 +358,10 @@ def replace_folder(
     OSError: the files cannot be written.
   """
   folder = os.fspath(folder).rstrip('/')
-  scratch = _scratch(folder, shared)
+  is_remote = file_systems.is_remote(folder)
+  scratch = _scratch(f'{folder}/' if is_remote else folder, shared)
   try:
-    if file_systems.is_remote(folder):
-      _replace_remote_folder(folder, scratch, write, marker)
-    else:
-      _replace_local_folder(folder, scratch, write, marker)
+    (_replace_remote_folder if is_remote else _replace_local_folder)(folder, scratch, write, marker)
   except file_systems.errors() as error:
     raise OSError(
       f'{folder} cannot be written ({_reason(error, scratch)}); free space, or choose a folder '
@@ -401,7 +399,7 @@ def _replace_remote_folder(folder, uploads, write, marker):
         system.copy(os.path.join(scratch, name), os.path.join(uploads, name), overwrite=True)
       system.makedirs(folder)
       write_text(os.path.join(folder, UNFINISHED), 'This folder is being replaced.\n')
-      _empty(folder, marker)
+      _empty(folder, marker, keep=(UNFINISHED, os.path.basename(uploads)))
       for name in names:
         system.makedirs(os.path.dirname(os.path.join(folder, name)))
         system.rename(os.path.join(uploads, name), os.path.join(folder, name), overwrite=True)
@@ -414,10 +412,10 @@ def _files_in(folder):
   return [os.path.relpath(os.path.join(place, n), folder) for place, names in places for n in names]
 
 
-def _empty(folder, marker):
-  """Removes everything in a remote folder but `UNFINISHED`, its marker first."""
+def _empty(folder, marker, keep):
+  """Removes everything in a remote folder but some names, its marker first."""
   system = file_systems.of(folder)
-  paths = [p for p in paths_in(folder) if os.path.basename(p) != UNFINISHED]
+  paths = [path for path in paths_in(folder) if os.path.basename(path) not in keep]
   for path in sorted(paths, key=lambda path: os.path.basename(path) != marker):
     (system.rmtree if system.isdir(path) else system.remove)(path)
 
@@ -447,8 +445,9 @@ def check_replaceable(folder: str | os.PathLike[str], marker: str) -> None:
     raise ValueError(
       f'{folder}: expected a folder or nothing there, found a file; choose another folder.'
     )
-  names = [os.path.basename(path) for path in paths_in(folder)]
-  if names and marker not in names and UNFINISHED not in names:
+  listed = [os.path.basename(path) for path in paths_in(folder)]
+  names = [name for name in listed if not name.endswith('.writing')]
+  if names and marker not in names and UNFINISHED not in listed:
     raise ValueError(
       f'{folder}: expected nothing there, an empty folder or one with {marker}, to replace it; '
       f'the folder holds {names[0]!r} and no {marker}; choose another folder.'

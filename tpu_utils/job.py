@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from tpu_utils import curves, distribute, export, files
+from tpu_utils import curves, distribute, export, file_systems, files
 from tpu_utils.config import HardwareConfig, JobConfig
 from tpu_utils.errors import one_line
 from tpu_utils.runner import Input, Runner
@@ -187,12 +187,19 @@ def check_export_dir(folder: str) -> None:
     OSError: it cannot be written.
   """
   files.check_replaceable(folder, export.EXPORT_INFO_FILE)
-  probe = f'{folder.rstrip("/")}.probe'
-  try:
-    files.write_bytes(probe, b'', parents=True)
-    files.remove(probe)
-  except OSError as e:
-    raise OSError(f'--export_dir={folder}: {one_line(e)}') from e
+  if file_systems.is_remote(folder):
+    probe = os.path.join(folder, '.probe.writing')
+    try:
+      files.write_bytes(probe, b'', parents=True)
+      files.remove(probe)
+    except OSError as e:
+      raise OSError(f'--export_dir={folder}: {one_line(e)}') from e
+    return
+  place = folder
+  while not files.exists(place):
+    place = os.path.dirname(place.rstrip('/')) or '.'
+  if not files.is_folder(place) or not os.access(place, os.W_OK):
+    raise OSError(f'--export_dir={folder}: {place} is no folder that you may write to.')
 
 
 def create_strategy(hardware: HardwareConfig, *, training: bool) -> tf.distribute.Strategy:

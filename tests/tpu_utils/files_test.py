@@ -284,7 +284,7 @@ def test_the_mark_of_a_remote_folder_is_there_until_it_is_complete(monkeypatch):
   files.replace_folder(folder, fill('new'), marker='mark')
   assert events == [
     f'rename {files.UNFINISHED}', 'remove mark', 'rmtree sub', 'rename sub/new', 'rename mark',
-    f'remove {files.UNFINISHED}',
+    f'remove {files.UNFINISHED}', 'rmtree .writing',
   ]  # fmt: skip
 
 

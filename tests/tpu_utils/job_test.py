@@ -1,4 +1,5 @@
 import pytest
+import tensorflow as tf
 
 from tests import remote
 from tpu_utils import config, files, job
@@ -27,11 +28,17 @@ def test_the_folder_of_the_export_is_checked_before_training(tmp_path, is_remote
   folder = remote.new_folder() if is_remote else str(tmp_path)
   job.check_export_dir(f'{folder}/deep/export')
   assert not remote.names_in(folder)
+  folder = f'{folder}/other'
+  tf.io.gfile.makedirs(folder)
   files.write_text(f'{folder}/thesis.tex', 'years of work')
   with pytest.raises(ValueError, match="the folder holds 'thesis.tex' and no export.json"):
     job.check_export_dir(folder)
-  with pytest.raises((ValueError, OSError), match=f'{folder}/thesis.tex'):
-    job.check_export_dir(f'{folder}/thesis.tex/export')
+
+
+def test_an_export_below_a_file_is_refused(tmp_path):
+  (tmp_path / 'thesis.tex').write_text('years of work')
+  with pytest.raises(OSError, match='/thesis.tex is no folder that you may write to'):
+    job.check_export_dir(f'{tmp_path}/thesis.tex/export')
 
 
 def test_an_unknown_bucket_of_an_export():
