@@ -33,6 +33,7 @@ def write(path, content):
   """Writes bytes or text to a remote file; returns its path."""
   if tf.io.gfile.exists(path):
     tf.io.gfile.remove(path)  # On ram://, unlike gs://, opening does not empty a file.
+  tf.io.gfile.makedirs(os.path.dirname(path))
   with tf.io.gfile.GFile(path, 'wb') as file:
     file.write(content)
   return path
