@@ -16,6 +16,7 @@ import dataclasses
 import importlib.util
 import time
 
+from efficientnet.recipes import RECIPES
 from tpu_utils.benchmarking.peer_process import PeerProcess
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
@@ -216,7 +217,7 @@ def _print_trainer(results):
     print(f'{model:15} the trainer takes {ratio:.3f} times as long as a bare step')
 
 
-SCRIPT = Script(__doc__, (BenchmarkConfig,), run)
+SCRIPT = Script(__doc__, (BenchmarkConfig,), run, module='efficientnet.benchmark', recipes=RECIPES)
 
 
 if __name__ == '__main__':

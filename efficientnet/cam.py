@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from efficientnet import main as training
+from efficientnet.recipes import RECIPES
 from tpu_utils import figures
 from tpu_utils.command_line import job_flags, settings
 from tpu_utils.command_line.script import Script
@@ -265,7 +266,7 @@ def run(resolved: settings.Resolved, photographs: Sequence[str]) -> None:
   print(f'Wrote {config.picture}.')
 
 
-SCRIPT = Script(__doc__, (CamConfig,), run, words=True)
+SCRIPT = Script(__doc__, (CamConfig,), run, words=True, module='efficientnet.cam', recipes=RECIPES)
 
 
 if __name__ == '__main__':

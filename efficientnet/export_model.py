@@ -16,9 +16,10 @@ r"""Exports EfficientNets: SavedModel, .keras and TFLite, with the accuracy of e
 TFLite files take pixels, [batch, height, width, 3] in [0, 255], and return probabilities.
 """
 from efficientnet import main as training
+from efficientnet.recipes import RECIPES
 from tpu_utils.image_jobs import export
 
-SCRIPT = export.Export(training.TRAINING).script(__doc__)
+SCRIPT = export.Export(training.TRAINING).script(__doc__, 'efficientnet.export_model', RECIPES)
 
 
 if __name__ == '__main__':

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from oscar.recipes import RECIPES
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -164,7 +165,7 @@ def run(resolved: settings.Resolved) -> None:
     print(f'{kind:16} {peer} takes {timing.ratio(times, peer, "ours"):.2f} times as long as ours')
 
 
-SCRIPT = Script(__doc__, (BenchmarkConfig,), run)
+SCRIPT = Script(__doc__, (BenchmarkConfig,), run, module='oscar.benchmark', recipes=RECIPES)
 
 
 if __name__ == '__main__':

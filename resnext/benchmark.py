@@ -12,6 +12,7 @@ and takes minutes for a training step on a CPU; hence --keras_rounds.
 import dataclasses
 
 from resnext import network_params
+from resnext.recipes import RECIPES
 from tpu_utils.benchmarking.peer_process import PeerProcess
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
@@ -113,7 +114,7 @@ def run(resolved: settings.Resolved) -> None:
       print(f'{kind:15} {name} takes {seconds[name] / seconds["ours"]:.2f} times as long as ours')
 
 
-SCRIPT = Script(__doc__, (BenchmarkConfig,), run)
+SCRIPT = Script(__doc__, (BenchmarkConfig,), run, module='resnext.benchmark', recipes=RECIPES)
 
 
 if __name__ == '__main__':

@@ -11,9 +11,11 @@
 --output_json writes the results to a file.
 """
 from resnext import main as training
+from resnext.recipes import RECIPES
 from tpu_utils.image_jobs import evaluate
 
-SCRIPT = evaluate.Evaluation(training.TRAINING).script(__doc__, 'resnext.eval_ckpt_main')
+EVALUATION = evaluate.Evaluation(training.TRAINING)
+SCRIPT = EVALUATION.script(__doc__, 'resnext.eval_ckpt_main', RECIPES)
 
 
 if __name__ == '__main__':

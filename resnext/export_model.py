@@ -16,9 +16,10 @@ r"""Exports ResNeXts and ResNets: SavedModel, .keras and TFLite, with the accura
 TFLite files take pixels, [batch, height, width, 3] in [0, 255], and return probabilities.
 """
 from resnext import main as training
+from resnext.recipes import RECIPES
 from tpu_utils.image_jobs import export
 
-SCRIPT = export.Export(training.TRAINING).script(__doc__)
+SCRIPT = export.Export(training.TRAINING).script(__doc__, 'resnext.export_model', RECIPES)
 
 
 if __name__ == '__main__':

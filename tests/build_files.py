@@ -20,6 +20,7 @@ import functools
 import graphlib
 import pathlib
 import sys
+import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NO_DATA_SUFFIXES = ('.py', '.pyc', '.md', '.bzl')
@@ -304,9 +305,17 @@ def _buildifier_order(label):
 
 
 def _list(values, indent='    '):
-  if len(values) == 1:
-    return f'["{values[0]}"]'
-  return '\n'.join(['[', *(f'{indent}    "{value}",' for value in values), f'{indent}]'])
+  """Formats a list on one line, or on several of up to 100 columns."""
+  items = [f'"{value}",' for value in values]
+  line = ' '.join(items).removesuffix(',')
+  if len(line) <= 100 - 20 - len(indent) or len(items) == 1:
+    return f'[{line}]'
+  inner = f'{indent}    '
+  lines = textwrap.wrap(
+    ' '.join(items), 100, initial_indent=inner, subsequent_indent=inner,
+    break_long_words=False, break_on_hyphens=False,
+  )  # fmt: skip
+  return '\n'.join(['[', *lines, f'{indent}]'])
 
 
 def problems(root=ROOT):

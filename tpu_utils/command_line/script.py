@@ -74,7 +74,8 @@ class Script:
     elsewhere: {flag of the official script that this script lacks: advice for the user}.
     defaults: {flag: value} that replace the settings' own defaults, weaker than any recipe.
     module: the script's name for `python -m`, as in `Recipe.script`.
-    recipes: {name: `Recipe`}; if empty, there is no flag `--recipe`.
+    recipes: {name: `Recipe`} of its paper. A script with a `default_recipe` runs only recipes of
+      its own; of any other recipe, other scripts take the values of the flags that they share.
     default_recipe: name of the recipe to use if none is named; weaker than every other recipe.
     choose: function({flag: value} from the user, named `Recipe` or None) -> `Choice`.
     check: function(Resolved) that raises ValueError for mistakes, called before TensorFlow is
@@ -128,7 +129,7 @@ class Script:
     chosen = choice.recipe or self.recipes.get(self.default_recipe)
     preset = choice.settings
     if preset is None and choice.recipe is not None:
-      preset = choice.recipe.settings
+      preset = self._shared(choice.recipe)
     presets = [] if preset is None else [preset]
     return settings.Resolved(
       self.groups,
@@ -153,18 +154,39 @@ class Script:
   def help_text(self) -> str:
     """Returns the `--help` page."""
     page = settings.help_text(self.doc, self.groups, self._weakest())
-    if not self.recipes:
+    if not self._usable_recipes():
       return page
-    names = ', '.join(self._own_recipes())
+    names = ', '.join(self._usable_recipes())
     recipe = f'  --recipe={self.default_recipe}\n      {_RECIPE_HELP} One of {names}.'
     return f'{page}\nThe recipe.\n\n{recipe}\n'
 
   def recipes_text(self) -> str:
-    """Lists the recipes: name, source, expected result, cost and command."""
-    return recipes.table(self._own_recipes())
+    """Lists the recipes.
 
-  def _own_recipes(self):
-    return recipes.for_script(self.recipes, self.module)
+    Of the script's own: name, source, expected result, cost and command. Of those that it only
+    shares flags with: name, script and the values.
+    """
+    own = recipes.for_script(self.recipes, self.module)
+    shared = [
+      f'{name} (of python -m {recipe.script})\n  {settings.as_flags(self._shared(recipe))}'
+      for name, recipe in self._usable_recipes().items()
+      if name not in own
+    ]
+    blocks = [recipes.table(own)] if own else []
+    return '\n\n'.join([*blocks, *shared]) or 'No recipe sets a flag of this script.'
+
+  def _usable_recipes(self):
+    own = recipes.for_script(self.recipes, self.module)
+    if self.default_recipe:
+      return own
+    return own | {name: recipe for name, recipe in self.recipes.items() if self._shared(recipe)}
+
+  def _shared(self, recipe):
+    """Returns the settings of a recipe; of another script's, those that this one has flags for."""
+    if recipe.script == self.module:
+      return recipe.settings
+    flag_names = self._flag_names()
+    return {name: value for name, value in recipe.settings.items() if name in flag_names}
 
   def _weakest(self):
     default = self.recipes.get(self.default_recipe)
@@ -173,14 +195,17 @@ class Script:
   def _named_recipe(self, name):
     if name is None:
       return None
-    if name not in self.recipes:
-      raise unknown_name('recipe', name, self._own_recipes())
-    recipe = self.recipes[name]
-    if recipe.script != self.module:
+    usable = self._usable_recipes()
+    if name in usable:
+      return usable[name]
+    if name in self.recipes:
       raise ValueError(
-        f'--recipe={name} belongs to another script: python -m {recipe.script} --recipe={name}'
+        f'--recipe={name} belongs to another script: python -m {self.recipes[name].script} '
+        f'--recipe={name}'
       )
-    return recipe
+    if not usable:
+      raise ValueError(f'--recipe={name}: no recipe sets a flag of this script; leave it out.')
+    raise unknown_name('recipe', name, usable)
 
   def _parse(self, flag_values, argv):
     self._define_flags(flag_values)
@@ -203,16 +228,14 @@ class Script:
       define(field.name, None, field.metadata['help'], flag_values=flag_values)
       for alias in field.metadata['aliases']:
         flags.DEFINE_alias(alias, field.name, flag_values=flag_values)
-    if self.recipes:
-      flags.DEFINE_string('recipe', None, _RECIPE_HELP, flag_values=flag_values)
+    flags.DEFINE_string('recipe', None, _RECIPE_HELP, flag_values=flag_values)
 
   def _flag_names(self):
-    names = [field.name for group in self.groups for field in dataclasses.fields(group)]
-    return [*names, 'recipe'] if self.recipes else names
+    return [field.name for group in self.groups for field in dataclasses.fields(group)]
 
   def _given(self, flag_values):
     """Returns {flag: value} of exactly the flags that the user gave."""
-    names = self._flag_names()
+    names = [*self._flag_names(), 'recipe']
     return {name: flag_values[name].value for name in names if flag_values[name].present}
 
   def _unknown_flag(self, name):
@@ -225,13 +248,16 @@ class Script:
       for field in dataclasses.fields(group)
       for alias in field.metadata['aliases']
     ]
-    return unknown_name('flag', name, [*self._flag_names(), *aliases, 'help', 'traceback'])
+    others = ('recipe', 'help', 'traceback')
+    return unknown_name('flag', name, [*self._flag_names(), *aliases, *others])
 
   def _execute(self, given, words):
     remote = _remote_paths(given, words)
     try:
       resolved = self.resolve(given)
       self.check(resolved)
+      if resolved.origin and not self.default_recipe:  # Else `run` announces it, with its checks.
+        print(resolved.preset_text())
       if self.uses_tensorflow:
         cli.import_tensorflow()
       return self.run(resolved, words) if self.words else self.run(resolved)

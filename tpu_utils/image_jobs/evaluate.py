@@ -136,7 +136,7 @@ class Evaluation:
   training: script.Training
   has_pretrained: Callable[[str], bool] = lambda name: False
 
-  def script(self, doc: str, module: str, recipes: Mapping[str, Recipe] | None = None) -> Script:
+  def script(self, doc: str, module: str, recipes: Mapping[str, Recipe]) -> Script:
     """Makes the script; see `Script` for the arguments."""
     return Script(
       doc=doc,
@@ -144,7 +144,7 @@ class Evaluation:
       run=self.evaluate,
       words=True,
       module=module,
-      recipes=recipes or {},
+      recipes=recipes,
     )
 
   def evaluate(
@@ -177,10 +177,8 @@ class Evaluation:
     mode = config.runmode or ('imagenet' if data.has_images and not photographs else 'examples')
     _check_images(mode, photographs, data, is_digits)
     script.check_data_folder(data)
-    like_job = taken_over and f'As the job of {checkpoint}, with\n  {taken_over}'
-    for text in (resolved.preset_text(), like_job):
-      if text:
-        print(text)
+    if taken_over:
+      print(f'As the job of {checkpoint}, with\n  {taken_over}')
 
     from tpu_utils.image_jobs import predictions
 

@@ -5,9 +5,11 @@ checked.
 """
 import dataclasses
 import os
+from collections.abc import Mapping
 
 from tpu_utils import config
 from tpu_utils.command_line import job_flags, settings
+from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import script
@@ -105,10 +107,16 @@ class Export:
 
   training: script.Training
 
-  def script(self, doc: str) -> Script:
-    """Makes the script with its docstring."""
-    groups = (ExportConfig, self.training.model_groups[0], DataConfig)
-    return Script(doc=doc, groups=groups, run=self.export, check=_check)
+  def script(self, doc: str, module: str, recipes: Mapping[str, Recipe]) -> Script:
+    """Makes the script; see `Script` for the arguments."""
+    return Script(
+      doc=doc,
+      groups=(ExportConfig, self.training.model_groups[0], DataConfig),
+      run=self.export,
+      check=_check,
+      module=module,
+      recipes=recipes,
+    )
 
   def export(self, resolved: settings.Resolved) -> None:
     """Writes the files that the settings name, and measures their accuracy.

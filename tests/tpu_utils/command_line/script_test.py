@@ -212,6 +212,30 @@ def test_unknown_recipes_and_those_of_other_scripts_are_refused(name, message):
     with_recipes().resolve({'recipe': name})
 
 
+def test_a_script_without_a_default_takes_the_flags_that_it_shares_with_a_recipe():
+  recipes = {**RECIPES, 'pizza': recipe('pizza', 'bakery.pizza', oven=300)}
+  recipes['cup'] = recipe('cup', oven=2, layers=4)
+  script = bakery(module='bakery.taste', recipes=recipes)
+  shared = script.resolve({'recipe': 'cup'})
+  assert (shared[0].layers, shared.recipe, shared.origin) == (4, 'cup', '--recipe=cup')
+  listing = script.recipes_text()
+  assert 'bread (of python -m bakery.bread)\n  --layers=1' in listing and 'pizza' not in listing
+  with pytest.raises(ValueError, match='--recipe=pizza belongs to another script'):
+    script.resolve({'recipe': 'pizza'})
+
+
+def test_every_script_answers_the_flag_for_a_recipe():
+  assert bakery().parse(['--recipe=plain'])[0] == {'recipe': 'plain'}
+  with pytest.raises(ValueError, match='--recipe=plain: no recipe sets a flag of this script'):
+    bakery().resolve({'recipe': 'plain'})
+  assert bakery().recipes_text() == 'No recipe sets a flag of this script.'
+
+
+def test_a_shared_recipe_is_announced(capsys):
+  bakery(module='bakery.taste', recipes=RECIPES, uses_tensorflow=False).call(['--recipe=bread'])
+  assert capsys.readouterr().out == '--recipe=bread, with\n  --layers=1\n'
+
+
 def test_help_shows_the_defaults_of_the_recipe():
   page = with_recipes().help_text()
   assert '--layers=3' in page and '--recipe=plain' in page and 'plain, feast' in page
