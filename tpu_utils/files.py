@@ -17,6 +17,7 @@ from typing import TextIO
 
 from tpu_utils import file_systems
 from tpu_utils.errors import one_line
+from tpu_utils.file_systems import is_remote
 
 _PACKAGE = 'tpu-vision-reference'
 
@@ -26,7 +27,7 @@ UNFINISHED = 'unfinished.writing'
 
 
 def _open(path, mode):
-  if file_systems.is_remote(path):
+  if is_remote(path):
     return file_systems.of(path).GFile(path, mode)
   return open(path, mode, encoding=None if 'b' in mode else 'utf-8')
 
@@ -90,7 +91,7 @@ def check_local(flag: str, path: str | os.PathLike[str] | None, remedy: str) -> 
   Raises:
     ValueError: the path is remote.
   """
-  if path and file_systems.is_remote(path):
+  if path and is_remote(path):
     raise ValueError(f'--{flag}={path} is remote, and must be local; {remedy}.')
 
 
@@ -124,7 +125,7 @@ def open_text(path: str | os.PathLike[str]) -> TextIO:
   Raises:
     OSError: the file does not exist or cannot be read.
   """
-  if file_systems.is_remote(path):
+  if is_remote(path):
     return io.TextIOWrapper(io.BytesIO(read_bytes(path)), encoding='utf-8-sig')
   return open(path, encoding='utf-8-sig')
 
@@ -166,7 +167,7 @@ def replacing(
   """
   path = os.fspath(path)
   with contextlib.ExitStack() as stack:
-    if folder is None and file_systems.is_remote(path):
+    if folder is None and is_remote(path):
       folder = stack.enter_context(tempfile.TemporaryDirectory())
     place = os.path.join(folder, os.path.basename(path)) if folder else path
     yield stack.enter_context(_replacing(path, _scratch(place, shared), shared, parents))
@@ -180,7 +181,7 @@ def _replacing(path, scratch, shared, parents):
     if parents and os.path.dirname(path):
       system.makedirs(os.path.dirname(path))
     yield scratch
-    if file_systems.is_remote(path):
+    if is_remote(path):
       if scratch != uploaded:
         system.copy(scratch, uploaded, overwrite=True)
     else:
@@ -218,7 +219,7 @@ def sync(path: str) -> None:
   Raises:
     OSError: the file cannot be written.
   """
-  if file_systems.is_remote(path):
+  if is_remote(path):
     return
   try:
     handle = os.open(path, os.O_RDONLY)
@@ -358,10 +359,10 @@ def replace_folder(
     OSError: the files cannot be written.
   """
   folder = os.fspath(folder).rstrip('/')
-  is_remote = file_systems.is_remote(folder)
-  scratch = _scratch(f'{folder}/' if is_remote else folder, shared)
+  remote = is_remote(folder)
+  scratch = _scratch(f'{folder}/' if remote else folder, shared)
   try:
-    (_replace_remote_folder if is_remote else _replace_local_folder)(folder, scratch, write, marker)
+    (_replace_remote_folder if remote else _replace_local_folder)(folder, scratch, write, marker)
   except file_systems.errors() as error:
     raise OSError(
       f'{folder} cannot be written ({_reason(error, scratch)}); free space, or choose a folder '

@@ -7,7 +7,7 @@ import os
 
 import tensorflow as tf
 
-from tpu_utils import file_systems, files
+from tpu_utils import files
 from tpu_utils.errors import one_line
 from tpu_utils.images.preparation import collect, deep_pixels, encoding
 from tpu_utils.images.sources.manifest import ShardRecord
@@ -82,7 +82,7 @@ def write(task: ShardTask) -> ShardResult:
     OSError: it cannot be written; names the file.
   """
   # The scratch file is local in any case: it is read again for its checksum.
-  folder = None if file_systems.is_remote(task.output_dir) else notes_folder(task.output_dir)
+  folder = None if files.is_remote(task.output_dir) else notes_folder(task.output_dir)
   with files.replacing(task.path, folder=folder, shared=True) as scratch:
     records, counts, left_out, converted = _write_records(task, scratch)
     result = ShardResult(
