@@ -29,7 +29,7 @@ from oscar.datasets import (
   records,
   vqa,
 )
-from tpu_utils import file_systems
+from tpu_utils import file_systems, files
 from tpu_utils.names import check_name
 
 _INT, _FLOAT = np.int64, np.float32
@@ -472,7 +472,7 @@ def prepare(
     The builder, ready for `as_dataset`.
 
   Raises:
-    FileNotFoundError: a missing folder or file.
+    FileNotFoundError: a missing folder, file or shard.
     ValueError: an unknown name or part, another selection, or an error of the reader, with file and
       row; no partial data set is left.
   """
@@ -499,4 +499,17 @@ def prepare(
     download_config = download_config or tfds.download.DownloadConfig()
     download_config = dataclasses.replace(download_config, manual_dir=manual_dir)
     builder.download_and_prepare(download_config=download_config)
+  _check_shards(builder)
   return builder
+
+
+def _check_shards(builder):
+  """Checks that no shard is missing, as after an interrupted copy or renaming on remote storage."""
+  existing = set(files.paths_in(os.fspath(builder.data_path)))
+  shards = [os.fspath(path) for s in builder.info.splits.values() for path in s.filepaths]
+  missing = [path for path in shards if path not in existing]
+  if missing:
+    raise FileNotFoundError(
+      f'{missing[0]} is missing ({len(missing)} of {len(shards)} shards are); copy or prepare '
+      f'{builder.info.full_name} again.'
+    )

@@ -3,9 +3,10 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import oscar
-from oscar import region_features, run_pretrain
+from oscar import benchmark, region_features, run_pretrain
 from oscar.datasets import builders, prepare
 from oscar.scenes import __main__ as scenes
 from tests import remote
@@ -55,7 +56,18 @@ def test_training_evaluation_export_and_a_second_stage(data_dir, capsys):
     np.testing.assert_array_equal(a, b)
 
 
-def test_an_official_checkpoint(data_dir):
+def test_a_missing_shard_is_named(data_dir):
+  folder = f'{data_dir}/oscar_pretrain/documents/1.0.0'
+  name = next(name for name in tf.io.gfile.listdir(folder) if '.tfrecord' in name)
+  tf.io.gfile.rename(f'{folder}/{name}', f'{data_dir}/aside')
+  try:
+    with pytest.raises(FileNotFoundError, match=f'^{folder}/{name} is missing .1 of 1 shards are'):
+      run(data_dir, f'{remote.new_folder()}/run')
+  finally:
+    tf.io.gfile.rename(f'{data_dir}/aside', f'{folder}/{name}')
+
+
+def test_an_official_checkpoint():
   folder = remote.upload(GOLDENS / 'checkpoint_captioning', remote.new_folder())
   model = oscar.build_model(folder, 'captioning', weights=folder)
   assert model.config.tie_weights
@@ -89,6 +101,7 @@ def test_an_incomplete_export_is_refused(data_dir):
   (region_features, ['--output=ram://x', 'a.png'], 'output'),
   (scenes, ['--output_dir=ram://x'], 'output_dir'),
   (scenes, ['--picture=ram://x/a.png'], 'picture'),
+  (benchmark, ['--official_dir=ram://x'], 'official_dir'),
 ])
 def test_files_that_must_be_local(script, arguments, flag):
   message = f'^--{flag}=ram://x.* is remote, and must be local; '
