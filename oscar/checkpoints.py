@@ -78,8 +78,6 @@ def save(
   def write(staged):
     model.config.to_json(os.path.join(staged, 'config.json'))
     tokenizer.save_vocabulary(staged)
-    tokenizer_config = {'do_lower_case': tokenizer.do_lower_case}
-    files.write_json(os.path.join(staged, 'tokenizer_config.json'), tokenizer_config)
     weights.save_torch(model, os.path.join(staged, weights_file))
     files.write_json(os.path.join(staged, export.EXPORT_INFO_FILE), export_info)
 

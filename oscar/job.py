@@ -1,14 +1,14 @@
 """Builds the `Job` of OSCAR's scripts: tokenizer, model and trainer from a task's settings."""
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 import oscar
-from oscar import checkpoint_names, checkpoints, modeling, script_settings
+from oscar import checkpoint_names, checkpoints, modeling, script_settings, tokenization
 from tpu_utils import config as job_config
 from tpu_utils import files, optimizers, schedules
 from tpu_utils import job as jobs
@@ -63,6 +63,7 @@ def make_job(
   hardware: job_config.HardwareConfig,
   *,
   run_info: Mapping,
+  given: Collection[str] | None = None,
 ) -> jobs.Job:
   """Returns the `Job` of a task.
 
@@ -74,6 +75,8 @@ def make_job(
     job: mode, length and folders.
     hardware: devices and precision.
     run_info: JSON-able dict for run.json.
+    given: names of the flags that the user gave; the sizes of the others must suit the training set
+      (`jobs.check_length`). None: all were given.
 
   Raises:
     ValueError: settings that contradict each other, or no vocabulary.
@@ -84,6 +87,13 @@ def make_job(
   tokenizer = open_tokenizer(model_settings, data.data_dir)
   config = build_config(model_settings, tokenizer, **overrides)
   _check_length(data, config)
+
+  def open_input():
+    source = task.open_input(data, tokenizer, config, job.seed)
+    if given is not None and job.mode in ('train', 'train_and_eval'):
+      examples, batch = source.num_train_examples, data.train_batch_size
+      jobs.check_length(data.data_dir, examples, batch, job.train_steps, given=given)
+    return source
 
   def trainer(strategy, model, source):
     learnt = task.learn(data, source, model)
@@ -100,7 +110,7 @@ def make_job(
     run_info={**run_info, 'config': config.to_dict()},
     unit='examples',
     objective=task.objective,
-    open_input=lambda: task.open_input(data, tokenizer, config, job.seed),
+    open_input=open_input,
     build_model=lambda dtype_policy: build_model(config, task.name, model_settings, dtype_policy),
     make_trainer=trainer,
     export=lambda model, folder: checkpoints.save(model, tokenizer, folder, job.export_file),
@@ -133,7 +143,7 @@ def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> osca
 
   Args:
     settings: the flags.
-    data_dir: folder of the data, which may have a vocab.txt.
+    data_dir: folder of the data, which may have a vocab.txt or a tokenizer.json.
 
   Raises:
     ValueError: no vocabulary, or a file that is not one of BERT.
@@ -143,15 +153,15 @@ def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> osca
   else:
     places = [folder for folder in (_folder(settings.init_checkpoint), data_dir) if folder]
   for place in places:
-    path = os.path.join(place, 'vocab.txt') if files.is_folder(place) else place
-    if files.is_file(path):
-      folder = os.path.dirname(path)
-      if os.path.basename(path) == 'vocab.txt':
-        return oscar.Tokenizer.from_folder(folder, settings.do_lower_case)
-      return oscar.Tokenizer(path, settings.do_lower_case is not False)
+    is_file = files.is_file(place)
+    if is_file and os.path.basename(place) not in tokenization.FILES:
+      return oscar.Tokenizer(place, settings.do_lower_case is not False)
+    folder = os.path.dirname(place) if is_file else place
+    if any(files.is_file(os.path.join(folder, name)) for name in tokenization.FILES):
+      return oscar.Tokenizer.from_folder(folder or '.', settings.do_lower_case)
   raise ValueError(
-    f'No vocabulary: {" and ".join(places) or "the working directory"} has no vocab.txt; name one '
-    'with --vocab_file.'
+    f'No vocabulary: {" and ".join(places) or "the working directory"} has no '
+    f'{" or ".join(tokenization.FILES)}; name one with --vocab_file.'
   )
 
 

@@ -34,7 +34,8 @@ class ModelConfig(Checked):
   )
   vocab_file: str = setting(
     None,
-    'vocab.txt or its folder. By default that of --init_checkpoint, else that of --data_dir.',
+    'vocab.txt, tokenizer.json or their folder. By default that of --init_checkpoint, else that of '
+    '--data_dir.',
     type=str,
     aliases=('tokenizer_name',),
   )

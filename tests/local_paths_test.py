@@ -19,6 +19,7 @@ MODULES = sorted(
 _COPIES = 'gets a local copy from weights.load'
 _OFFICIAL = 'official OSCAR files, which must be local (records.check_local)'
 _SCENES = 'builds the scenes, which must be local (oscar/scenes/__main__.py)'
+_NAMES = 'lists and opens local files whose names are no text, and remote ones'
 _BENCHMARK = 'writes and reads its own temporary files'
 # Modules that use local paths alone, with the reason.
 LOCAL_ONLY = {
@@ -30,20 +31,26 @@ LOCAL_ONLY = {
   'oscar/datasets/coco_retrieval.py': _OFFICIAL,
   'oscar/datasets/pretrain_corpus.py': _OFFICIAL,
   'oscar/datasets/records.py': _OFFICIAL,
+  'oscar/datasets/region_conversion.py': _OFFICIAL,
   'oscar/datasets/region_extraction.py': _OFFICIAL,
   'oscar/datasets/region_files.py': _OFFICIAL,
   'oscar/datasets/tsv.py': _OFFICIAL,
+  'oscar/scenes/__main__.py': _SCENES,
   'oscar/scenes/gallery.py': _SCENES,
   'oscar/scenes/layouts.py': _SCENES,
   'oscar/scenes/world.py': _SCENES,
   'tpu_utils/claims.py': 'reads /proc',
   'tpu_utils/command_line/script.py': 'opens /dev/null',
+  'tpu_utils/export/keras_metadata.py': 'copies between archives in memory',
   'tpu_utils/file_systems.py': 'the file system of local paths',
   'tpu_utils/figures.py': 'draws into memory',
   'tpu_utils/files.py': 'opens local paths after it has looked for remote ones',
+  'tpu_utils/image_jobs/predictions.py': _NAMES,
   'tpu_utils/images/benchmarking/data.py': _BENCHMARK,
   'tpu_utils/images/digits.py': 'writes the digits of this package',
+  'tpu_utils/images/preparation/collect.py': _NAMES,
   'tpu_utils/images/record_index.py': 'opens local files faster than TensorFlow, and remote ones',
+  'tpu_utils/images/sources/picture_files.py': _NAMES,
   'tpu_utils/local_copies.py': 'writes the local copies',
   'tpu_utils/weights/inert.py': 'has paths as values in files, and opens none',
   'tpu_utils/weights/keras_files.py': _COPIES,

@@ -10,18 +10,17 @@ import io
 import json
 import os
 import platform
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import Any, TextIO
 
 from tpu_utils import file_systems
 from tpu_utils.errors import one_line
 from tpu_utils.file_systems import is_remote
 
 _PACKAGE = 'tpu-vision-reference'
-
-
 # A remote folder holds this file while it is being replaced, and after that was interrupted.
 UNFINISHED = 'unfinished.writing'
 
@@ -131,7 +130,7 @@ def open_text(path: str | os.PathLike[str]) -> TextIO:
 
 
 def read_text(path: str | os.PathLike[str]) -> str | None:
-  """Reads a UTF-8 text file; returns None if it does not exist.
+  """Reads a UTF-8 text file without its byte order mark; returns None if it does not exist.
 
   Raises:
     OSError: the file cannot be read.
@@ -139,7 +138,7 @@ def read_text(path: str | os.PathLike[str]) -> str | None:
   if not exists(path):
     return None
   content = io.BytesIO(read_bytes(path))
-  return io.TextIOWrapper(content, encoding='utf-8', errors='replace').read()
+  return io.TextIOWrapper(content, encoding='utf-8-sig', errors='replace').read()
 
 
 # ---- Whole files
@@ -266,18 +265,34 @@ def write_json(path: str | os.PathLike[str], content: object, indent: int | None
   write_text(path, json.dumps(content, indent=indent) + '\n')
 
 
-def read_json(path: str) -> object:
-  """Reads a JSON file.
+def parse_json(text: str | bytes) -> Any:
+  """Parses JSON, with or without a byte order mark.
+
+  Raises:
+    ValueError: it is not JSON, or nested too deeply to be read.
+  """
+  try:
+    return json.loads(text.removeprefix('\ufeff') if isinstance(text, str) else text)
+  except RecursionError:
+    raise ValueError('its lists and objects are nested too deeply') from None
+
+
+def read_json(path: str) -> dict[str, Any]:
+  """Reads a JSON file that holds an object.
 
   Raises:
     OSError: the file cannot be read.
-    ValueError: the contents are not JSON.
+    ValueError: the contents are not JSON, or no object.
   """
-  text = read_bytes(path).decode('utf-8', errors='replace')
-  try:
-    return json.loads(text)
-  except ValueError:
-    raise ValueError(f'{path}: expected JSON, found {text[:40]!r}; remove the file.') from None
+  text = read_bytes(path)
+  with contextlib.suppress(ValueError):
+    content = parse_json(text)
+    if isinstance(content, dict):
+      return content
+  raise ValueError(
+    f'{path}: expected a JSON object, found {text[:40].decode("utf-8", "replace")!r}; remove the '
+    'file.'
+  )
 
 
 def _reason(error, path):
@@ -315,7 +330,7 @@ def _whole_lines(path):
   whole = []
   for number, line in enumerate(lines, 1):
     try:
-      row = json.loads(line)
+      row = parse_json(line)
     except ValueError:
       row = None
     if isinstance(row, dict):
@@ -456,7 +471,25 @@ def check_replaceable(folder: str | os.PathLike[str], marker: str) -> None:
 
 
 def _scratch(path, shared):
-  return f'{path}.{os.getpid()}.writing' if shared else f'{path}.writing'
+  """Returns a path for scratch; with `shared`, removes that of killed processes of this machine."""
+  if not shared:
+    return f'{path}.writing'
+  start = f'{path}.{socket.gethostname()}-'
+  if not is_remote(path):
+    _remove_abandoned(path, start)
+  return f'{start}{os.getpid()}.writing'
+
+
+def _remove_abandoned(path, start):
+  """Removes local scratch files and folders, START + PID.writing, of processes that are gone."""
+  folder, start = os.path.split(start)
+  with contextlib.suppress(OSError):  # They may belong to another user.
+    for found in paths_in(folder or '.', start):
+      pid, _, kind = os.path.basename(found).removeprefix(start).partition('.')
+      # `previous` may hold the only content there is.
+      removable = kind == 'writing' or (kind == 'previous' and os.path.exists(path))
+      if removable and pid.isdigit() and not process_exists(int(pid)):
+        (_remove_folder if os.path.isdir(found) else os.remove)(found)
 
 
 def _put_back(previous, folder):
@@ -476,7 +509,18 @@ def _remove_file(path):
       file_systems.of(path).remove(path)
 
 
-# ---- Versions
+# ---- Processes and versions
+
+
+def process_exists(pid: int) -> bool:
+  """Returns whether this machine has a process with this number."""
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  except OSError:  # It belongs to another user.
+    pass
+  return True
 
 
 def versions() -> dict:

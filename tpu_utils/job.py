@@ -2,16 +2,19 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
 from tpu_utils import curves, distribute, export, file_systems, files
+from tpu_utils.command_line.settings import as_flags
 from tpu_utils.config import HardwareConfig, JobConfig
 from tpu_utils.errors import one_line
 from tpu_utils.runner import Input, Runner
 from tpu_utils.trainer import Trainer
+
+_MOST_EPOCHS, _FITTING_EPOCHS = 1000, 100  # Refused unless asked for; suggested instead.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Job:
     identity: JSON-able {flag: value} that define the network; a model_dir with other values is
       refused.
     run_info: JSON-able dict for run.json.
+    run_files: {name: JSON-able content} of further files to keep in model_dir, for readers of its
+      checkpoints.
     unit: plural noun for examples, for messages and summaries ('images').
     objective: metric that selects the best checkpoint; larger is better.
     open_input: function() -> `Input`.
@@ -69,6 +74,7 @@ class Job:
   make_trainer: Callable[[tf.distribute.Strategy, keras.Model, Input], Trainer]
   export: Callable[[keras.Model, str], None]
   evaluators: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
+  run_files: Mapping[str, object] = dataclasses.field(default_factory=dict)
   divergence_hint: str = ''
   curves: Sequence[Sequence[str]] = ()
   predicts: bool = True
@@ -110,12 +116,13 @@ def run(job: Job) -> None:
     settings,
     job.identity,
     batch_size=job.batches.train,
-    steps_per_epoch=examples / job.batches.train,
+    examples_per_epoch=examples,
     unit=job.unit,
     objective=job.objective,
     divergence_hint=job.divergence_hint,
     evaluators=job.evaluators,
     run_info={'strategy': distribute.describe(strategy), **job.run_info},
+    run_files=job.run_files,
   )
   mode(job, runner, source)
   if settings.export_dir and distribute.is_chief(strategy):
@@ -225,6 +232,50 @@ def create_strategy(hardware: HardwareConfig, *, training: bool) -> tf.distribut
   )
   print(distribute.describe(strategy))
   return strategy
+
+
+def check_length(
+  name: str,
+  examples: int,
+  batch_size: int,
+  train_steps: int,
+  *,
+  given: Collection[str],
+  unit: str = 'training examples',
+) -> None:
+  """Checks that the batch and the number of steps suit the training set, unless the user gave them.
+
+  Recipes and defaults are made for large data sets.
+
+  Args:
+    name: of the data set, for the message.
+    examples: its size.
+    batch_size: --train_batch_size.
+    train_steps: --train_steps.
+    given: names of the flags that the user gave.
+    unit: plural noun for the examples, for the message.
+
+  Raises:
+    ValueError: the batch is larger than the training set, or training takes over 1000 epochs.
+  """
+  wrong = {}
+  fitting_batch = batch_size
+  if batch_size > examples and 'train_batch_size' not in given:
+    wrong['train_batch_size'] = batch_size
+    fitting_batch = 2 ** (max(1, examples // 4).bit_length() - 1)  # At least 4 steps per epoch.
+  epochs = train_steps * batch_size / examples
+  if epochs > _MOST_EPOCHS and 'train_steps' not in given:
+    wrong['train_steps'] = train_steps
+  if not wrong:
+    return
+  fitting = {'train_batch_size': fitting_batch} if 'train_batch_size' in wrong else {}
+  if 'train_steps' not in given:
+    fitting['train_steps'] = -(-_FITTING_EPOCHS * examples // fitting_batch)
+  raise ValueError(
+    f'{name} has {examples} {unit}, and {as_flags(wrong)}, not given by you, would train for '
+    f'{epochs:,.0f} epochs in batches of {batch_size}. Give numbers that fit, such as '
+    f'{as_flags(fitting)}, or these ones if you mean them.'
+  )
 
 
 def check_batches(replicas: int, batches: Batches, unit: str = 'images') -> None:

@@ -9,9 +9,12 @@ the official files one image at a time, and records keep the order of these file
 `use_beam=True` the workers of an Apache Beam pipeline read the images.
 """
 
+import contextlib
 import dataclasses
 import functools
+import logging
 import os
+import shutil
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,6 +34,7 @@ from oscar.datasets import (
 )
 from tpu_utils import file_systems, files
 from tpu_utils.names import check_name
+from tpu_utils.reading import reading
 
 _INT, _FLOAT = np.int64, np.float32
 _KEYS = 2**128  # TFDS's shuffle keys are below this.
@@ -450,6 +454,18 @@ BUILDERS = {
 }  # fmt: skip
 
 
+@contextlib.contextmanager
+def _without_warnings():
+  logger = logging.getLogger('absl')  # TFDS warns of folders that it will fill.
+  level = logger.level
+  logger.setLevel(logging.ERROR)
+  try:
+    yield
+  finally:
+    logger.setLevel(level)
+
+
+@_without_warnings()
 def prepare(
   name: str, manual_dir: str | os.PathLike[str] | None, data_dir: str | os.PathLike[str],
   part: str = 'regions', region_dim: int = features.REGION_DIM, use_beam: bool = False,
@@ -487,7 +503,10 @@ def prepare(
     config = part if part == 'documents' else config.name
   if selection and name != 'pretrain':
     raise ValueError(f'{", ".join(selection)}: only for the data set pretrain, not for {name}.')
-  builder = BUILDERS[name](data_dir=data_dir, config=config, use_beam=use_beam, **selection)
+  with reading(os.path.join(data_dir, BUILDERS[name].name), 'a prepared data set', foreign=True):
+    builder = BUILDERS[name](data_dir=data_dir, config=config, use_beam=use_beam, **selection)
+    if builder.info.metadata is not None:
+      builder.info.metadata.keys()  # TFDS reads them from the file only now.
   if builder.is_prepared() and selection:
     builder.check_selection()
   if not builder.is_prepared():
@@ -498,6 +517,8 @@ def prepare(
       )
     download_config = download_config or tfds.download.DownloadConfig()
     download_config = dataclasses.replace(download_config, manual_dir=manual_dir)
+    for scratch in files.paths_in(os.path.dirname(builder.data_dir), 'incomplete.'):
+      shutil.rmtree(scratch)  # Of a preparation that was killed; TFDS leaves it there.
     builder.download_and_prepare(download_config=download_config)
   _check_shards(builder)
   return builder

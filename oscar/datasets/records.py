@@ -49,7 +49,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     ValueError: the file is not YAML, names a Python object, or is not a mapping.
   """
   require_file(path)
-  with reading(path, 'YAML of plain values', foreign=True), open(path, encoding='utf-8') as file:
+  with reading(path, 'YAML of plain values', foreign=True), open(path, 'rb') as file:
     value = yaml.safe_load(file)
   if not isinstance(value, dict):
     raise ValueError(f'{path}: expected lines of `name: value`, found {type(value).__name__}.')

@@ -171,6 +171,24 @@ def test_a_damaged_best_objective_is_restored_from_the_results(tmp_path, capsys,
   assert manager.best_objective() == 0.4
 
 
+def test_deeply_nested_results_of_the_best_checkpoint_are_damage(tmp_path, capsys):
+  manager = _manager(tmp_path, objective='accuracy')
+  manager.save(1, _variables())
+  manager.archive(1, 0.5, {'accuracy': 0.5})
+  for path in (tmp_path / 'best_objective.txt', tmp_path / 'archive' / 'best_eval.txt'):
+    path.write_text('[' * 5000)
+  assert manager.best_objective() == float('-inf')
+  assert 'the next evaluation counts as the best' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('metadata', [b'[' * 5000, b'[]', b'{', 3], ids=['deep', '[]', 'cut', '3'])
+def test_damaged_metadata_are_an_error_of_the_checkpoint(tmp_path, metadata):
+  prefix = str(tmp_path / 'model.ckpt-1')
+  checkpoints.write_tensors(prefix, {'a': np.zeros(2), checkpoints.METADATA: metadata})
+  with pytest.raises(checkpoints.CheckpointError, match='ckpt-1: not a whole checkpoint: its meta'):
+    checkpoints.read(prefix)
+
+
 def test_a_damaged_name_of_the_best_checkpoint_is_an_error(tmp_path):
   manager = _manager(tmp_path)
   manager.save(1, _variables())
@@ -194,6 +212,20 @@ def test_scratch_of_a_killed_write_is_removed_and_never_used(tmp_path):
   ]
   manager.save(2, _variables())
   assert (tmp_path / 'model.ckpt-1.notes').exists()  # The user's.
+
+
+def test_data_of_a_killed_write_or_deletion_is_removed(tmp_path):
+  manager = _manager(tmp_path, keep=2)
+  for step in (1, 2):
+    manager.save(step, _variables())
+  (tmp_path / 'model.ckpt-1.index').unlink()  # Deleting began.
+  (tmp_path / 'model.ckpt-3.data-00000-of-00001').write_text('')  # The index was not yet there.
+  (tmp_path / 'model.ckpt-3.data-of-mine').write_text('')
+  manager.save(4, _variables())
+  assert sorted(path.name for path in tmp_path.glob('model*')) == [
+    'model.ckpt-2.data-00000-of-00001', 'model.ckpt-2.index', 'model.ckpt-3.data-of-mine',
+    'model.ckpt-4.data-00000-of-00001', 'model.ckpt-4.index',
+  ]  # fmt: skip
 
 
 def test_asynchronous_saves_take_the_values_at_the_call(tmp_path):

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import resource
+import socket
 import subprocess
 import sys
 
@@ -64,8 +65,26 @@ def test_a_local_scratch_file_for_a_remote_file(tmp_path, folder):
 
 def test_processes_that_share_a_file_have_their_own_scratch_files():
   with pytest.raises(KeyError), files.replacing('a', shared=True) as scratch:
-    assert scratch == f'a.{os.getpid()}.writing'
+    assert scratch == f'a.{socket.gethostname()}-{os.getpid()}.writing'
     raise KeyError
+
+
+def test_scratch_of_killed_processes_that_shared_a_path_is_removed(tmp_path):
+  dead = subprocess.Popen(['true'])
+  dead.wait()
+  host, mine = socket.gethostname(), f'{socket.gethostname()}-{os.getppid()}'
+  kept = [f'a.{mine}.writing', f'a.other-{dead.pid}.writing', f'b.{host}-{dead.pid}.writing', 'a.x']
+  for name in (*kept, f'a.{host}-{dead.pid}.writing'):
+    (tmp_path / name).write_text('half')
+  files.write_bytes(f'{tmp_path}/a', b'whole', shared=True)
+  assert sorted(os.listdir(tmp_path)) == sorted([*kept, 'a'])
+  for name in ('writing', 'previous'):
+    (tmp_path / f'f.{host}-{dead.pid}.{name}' / 'part').mkdir(parents=True)
+  files.replace_folder(f'{tmp_path}/f', lambda place: None, shared=True)
+  previous = f'f.{host}-{dead.pid}.previous'  # It was all there was.
+  assert sorted(os.listdir(tmp_path)) == sorted([*kept, 'a', 'f', previous])
+  files.replace_folder(f'{tmp_path}/f', lambda place: None, shared=True)
+  assert sorted(os.listdir(tmp_path)) == sorted([*kept, 'a', 'f'])
 
 
 def test_writing_into_a_missing_folder(tmp_path):
@@ -109,7 +128,11 @@ def test_json_lines(folder):
   ]
 
 
-@pytest.mark.parametrize('damage', ['\0\0\0\0}', '{"step": 1]}', '7}', '\ufffd'])
+@pytest.mark.parametrize(
+  'damage',
+  ['\0\0\0\0}', '{"step": 1]}', '7}', '\ufffd', '{"a":' * 5000],
+  ids=lambda text: ascii(text[:9]),
+)
 def test_damaged_json_lines_are_reported_and_left_out(folder, damage, capsys):
   path = f'{folder}/results.jsonl'
   files.write_text(path, f'{{"step": 1}}\n{damage}\n{{"step": 2}}\n')
@@ -119,10 +142,23 @@ def test_damaged_json_lines_are_reported_and_left_out(folder, damage, capsys):
   assert len(tree(folder)['results.jsonl'].splitlines()) == 3
 
 
-def test_json_that_is_damaged_names_its_file(folder):
-  files.write_text(f'{folder}/run.json', '')
-  with pytest.raises(ValueError, match=r"run\.json: expected JSON, found ''"):
+@pytest.mark.parametrize(
+  'damage',
+  ['', '[1]', '[' * 5000, '{"a": ' * 5000, '\ud83d'],
+  ids=lambda text: ascii(text[:9]),
+)
+def test_json_that_is_damaged_names_its_file(folder, damage):
+  files.write_bytes(f'{folder}/run.json', damage.encode('utf-8', 'surrogatepass'))
+  with pytest.raises(ValueError, match=r"run\.json: expected a JSON object, found '") as error:
     files.read_json(f'{folder}/run.json')
+  assert len(str(error.value).removeprefix(folder)) < 150
+
+
+def test_a_byte_order_mark_is_passed_over(folder):
+  files.write_bytes(f'{folder}/a', '\ufeff{"x": "\u00e9"}\n'.encode())
+  assert files.read_json(f'{folder}/a') == {'x': '\u00e9'}
+  assert files.read_json_lines(f'{folder}/a') == [{'x': '\u00e9'}]
+  assert files.read_text(f'{folder}/a') == '{"x": "\u00e9"}\n'
 
 
 def test_files_are_on_the_disk_before_they_are_renamed(tmp_path, monkeypatch):

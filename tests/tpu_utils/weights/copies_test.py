@@ -122,7 +122,8 @@ def test_normalisation_beside_remote_weights(tmp_path):
   folder = remote.upload(save_folder(None, tmp_path / 'local'), remote.new_folder())
   remote.write(f'{folder}/config.json', json.dumps(config))
   for path in (folder, f'{folder}/model.safetensors'):
-    assert hugging_face.preprocessing(path)['crop'] == '0.9'
+    fields, _ = hugging_face.preprocessing(path)
+    assert fields['crop'] == '0.9'
 
 
 def test_errors_name_the_remote_path(model):
