@@ -342,12 +342,12 @@ def _names_to_learn(data, dataset, job):
 
 
 def check_checkpoint(flag: str, path: str | None) -> None:
-  """Checks that there is something at the local path of a checkpoint; reads nothing.
+  """Checks that there is something at the path of a checkpoint; reads nothing.
 
   Raises:
     FileNotFoundError: there is neither a file, a folder nor a prefix of files.
   """
-  if not path or path == PRETRAINED or files.is_remote(path) or os.path.exists(path):
+  if not path or path == PRETRAINED or files.exists(path):
     return
   folder, name = os.path.split(path)
   if not name or not files.paths_in(folder or '.', f'{name}.'):
@@ -357,13 +357,13 @@ def check_checkpoint(flag: str, path: str | None) -> None:
 
 
 def check_photographs(paths: Iterable[str]) -> None:
-  """Checks that local images exist; reads nothing.
+  """Checks that images exist; reads nothing.
 
   Raises:
     FileNotFoundError: one does not exist.
   """
   for path in paths:
-    if not files.is_remote(path) and not os.path.exists(path):
+    if not files.exists(path):
       raise FileNotFoundError(f'{path}: no such image.')
 
 
