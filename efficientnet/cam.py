@@ -24,6 +24,7 @@ import numpy as np
 
 from efficientnet import main as training
 from efficientnet.recipes import RECIPES
+from tpu_utils import figures
 from tpu_utils.command_line import cli, job_flags, settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -252,7 +253,7 @@ def draw(path: str, columns: Sequence[Sequence[Map]]) -> None:
       axis.set_title(shown.title, fontsize=9)
     for axis in (first, *others):
       axis.set_axis_off()
-  figure.savefig(path, dpi=120)
+  figures.save(figure, path, dpi=120)
 
 
 def _displayed(image):

@@ -4,12 +4,11 @@ Exports of this project have `export.json` and `task.json`; official checkpoints
 `config.json` and their flags in `training_args.bin`. Reading them needs no TensorFlow.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from tpu_utils import files
+from tpu_utils import files, local_copies
 from tpu_utils.reading import reading
 from tpu_utils.weights import torch_tensors
 
@@ -27,7 +26,7 @@ def folder_of(checkpoint: str | None) -> str | None:
   """Returns the folder of a checkpoint (folder, file or prefix); None if there is none."""
   if not checkpoint:
     return None
-  return checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint) or '.'
+  return checkpoint if files.is_folder(checkpoint) else os.path.dirname(checkpoint) or '.'
 
 
 def task_of(checkpoint: str) -> str | None:
@@ -109,15 +108,16 @@ def settings_of(checkpoint: str) -> dict[str, Any]:
   """
   folder = folder_of(checkpoint) or '.'
   path = os.path.join(folder, TASK_FILE)
-  if os.path.isfile(path):
+  if files.is_file(path):
     settings = _read_object(path).get('settings')
     if not isinstance(settings, dict):
       raise ValueError(f"{path}: expected an object with the object 'settings'; export it again.")
     return settings
   path = os.path.join(folder, _ARGS_FILE)
-  if not os.path.isfile(path):
+  if not files.is_file(path):
     return {}
-  options = torch_tensors.load(path)
+  with local_copies.local_copy(path) as copy:
+    options = torch_tensors.load(copy)
   options = options if isinstance(options, Mapping) else getattr(options, '__dict__', None)
   if options is None:
     raise ValueError(f'{path}: expected the options of a program (argparse.Namespace).')
@@ -142,10 +142,10 @@ def write_settings(folder: str, task: str, settings: Mapping[str, Any], **more: 
 
 def _read_object(path):
   """Returns the object in a JSON file; {} if there is no such file."""
-  if not os.path.isfile(path):
+  if not files.is_file(path):
     return {}
-  with reading(path, 'JSON'), open(path, encoding='utf-8') as file:
-    content = json.load(file)
+  with reading(path, 'JSON'):
+    content = files.parse_json(files.read_bytes(path))
   if not isinstance(content, dict):
     raise ValueError(f'{path}: expected a JSON object, found {type(content).__name__}.')
   return content

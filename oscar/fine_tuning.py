@@ -182,11 +182,12 @@ def check(resolved: settings.Resolved, spec: FineTuning) -> None:
   """
   values = resolved.as_dict()
   for name in ('data_dir', 'txt_data_dir', 'img_feat_dir', 'annotations_dir'):
+    files.check_local(name, values.get(name), 'copy the official files to a local folder')
     files.check_folder(name, values.get(name) or '')
   if not values['model_dir']:
     raise ValueError('--model_dir is missing: the folder for checkpoints and predictions.')
   start = resolved.get(task_settings.ModelConfig).init_checkpoint
-  if not values['data_dir'] and start == _scenes_start(spec) and not os.path.isdir(start):
+  if not values['data_dir'] and start == _scenes_start(spec) and not files.is_folder(start):
     raise ValueError(
       f'--init_checkpoint={start} does not exist: run `python -m oscar.run_pretrain`, or give '
       '--init_checkpoint= --config=tiny to start without pre-training.'
@@ -309,7 +310,7 @@ def _run(mode, model, data, resolved, spec):
     if metrics:
       text = ', '.join(f'{name} {value:.4f}' for name, value in metrics.items())
       print(f'Predictions for {data.eval_split}: {text}')
-    if os.path.exists(results):
+    if files.exists(results):
       print(f'Results for the test server: {results}')
 
 

@@ -18,8 +18,8 @@ from oscar import (
   tokenization,
 )
 from tpu_utils import config as job_config
+from tpu_utils import files, optimizers, schedules
 from tpu_utils import job as jobs
-from tpu_utils import optimizers, schedules
 from tpu_utils.trainer import Task, Trainer
 
 _CONFIG_FILES = ('config.json', 'bert_config.json')  # Hugging Face's and Google's names.
@@ -162,13 +162,16 @@ def check_checkpoint(settings: script_settings.ModelConfig) -> None:
 
   Raises:
     FileNotFoundError: it does not.
+    ValueError: its folder was written incompletely.
   """
   path = settings.init_checkpoint
-  if path and not os.path.exists(path) and not os.path.exists(f'{path}.index'):
+  if path and not files.exists(path) and not files.exists(f'{path}.index'):
     raise FileNotFoundError(
       f'--init_checkpoint={path}: no file, no folder, no prefix of a TF1 checkpoint. Models are '
       'not downloaded by name; give a path.'
     )
+  if path:
+    files.check_finished(_folder(path) or '')
 
 
 def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> oscar.Tokenizer:
@@ -187,11 +190,11 @@ def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> osca
     folders = (checkpoint_tasks.folder_of(settings.init_checkpoint), data_dir)
     places = [folder for folder in folders if folder]
   for place in places:
-    is_file = os.path.isfile(place)
+    is_file = files.is_file(place)
     if is_file and os.path.basename(place) not in tokenization.FILES:
       return oscar.Tokenizer(place, settings.do_lower_case is not False)
     folder = os.path.dirname(place) if is_file else place
-    if any(os.path.isfile(os.path.join(folder, name)) for name in tokenization.FILES):
+    if any(files.is_file(os.path.join(folder, name)) for name in tokenization.FILES):
       return oscar.Tokenizer.from_folder(folder or '.', settings.do_lower_case)
   raise ValueError(
     f'No vocabulary: {" and ".join(places) or "the working directory"} has no '
@@ -217,7 +220,7 @@ def build_config(
   """
   overrides = {**settings.overrides(), **overrides}
   name = settings.config or _config_of(settings.init_checkpoint) or 'base'
-  if not os.path.exists(name) and not settings.init_checkpoint:
+  if not files.exists(name) and not settings.init_checkpoint:
     overrides['vocab_size'] = len(tokenizer)
   config = oscar.OscarConfig.from_name(name, **overrides)
   tokenizer.check_vocab_size(config.vocab_size)
@@ -320,4 +323,4 @@ def undecayed(model: keras.Model) -> list:
 def _config_of(checkpoint):
   folder = checkpoint_tasks.folder_of(checkpoint)
   paths = [os.path.join(folder, name) for name in _CONFIG_FILES] if folder else []
-  return next((path for path in paths if os.path.isfile(path)), None)
+  return next((path for path in paths if files.is_file(path)), None)

@@ -38,6 +38,7 @@ from oscar.datasets import (
   region_extraction,
   region_files,
 )
+from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -160,7 +161,7 @@ def read_labels(path: str) -> list[str]:
   if path.endswith('.json'):
     labels = records.read_json(path)
   else:
-    with open(path, encoding='utf-8-sig') as file:
+    with files.open_text(path) as file:
       labels = file.read().splitlines()
   if not isinstance(labels, list) or not all(isinstance(x, str) and x.strip() for x in labels):
     raise ValueError(f'{path}: expected names, one per line or in a JSON list, none of them empty.')
@@ -263,7 +264,17 @@ def _convert(config):
   print(f'{config.output}: {what} of {images} images from {config.convert}')
 
 
-SCRIPT = Script(__doc__, (RegionConfig, NetworkConfig), run, words=True)
+def check(resolved: settings.Resolved) -> None:
+  """Checks that files in the official format are local.
+
+  Raises:
+    ValueError: one is remote.
+  """
+  for flag in ('output', 'check', 'convert'):
+    records.check_local(flag, getattr(resolved[0], flag))
+
+
+SCRIPT = Script(__doc__, (RegionConfig, NetworkConfig), run, words=True, check=check)
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from tpu_utils import curves, distribute
+from tpu_utils import curves, distribute, export, file_systems, files
 from tpu_utils.command_line.settings import as_flags
 from tpu_utils.config import HardwareConfig, JobConfig
 from tpu_utils.errors import one_line
@@ -109,6 +109,8 @@ def run(job: Job) -> None:
     )
   strategy = create_strategy(job.hardware, training=job.trains)
   check_batches(strategy.num_replicas_in_sync, job.batches, job.unit)
+  if settings.export_dir and distribute.is_chief(strategy):
+    check_export_dir(settings.export_dir)
   source = job.open_input()
   keras.utils.set_random_seed(settings.seed)
   with strategy.scope():
@@ -200,6 +202,29 @@ def _export_best(job, runner):
   with runner.trainer.averaged_weights() as model:
     job.export(model, job.settings.export_dir)
   print(f'Exported {name} to {job.settings.export_dir}.')
+
+
+def check_export_dir(folder: str) -> None:
+  """Checks that a model can be exported to a folder, before time is spent on training.
+
+  Raises:
+    ValueError: the folder holds something else.
+    OSError: it cannot be written.
+  """
+  files.check_replaceable(folder, export.EXPORT_INFO_FILE)
+  if file_systems.is_remote(folder):
+    probe = os.path.join(folder, '.probe.writing')
+    try:
+      files.write_bytes(probe, b'', parents=True)
+      files.remove(probe)
+    except OSError as e:
+      raise OSError(f'--export_dir={folder}: {one_line(e)}') from e
+    return
+  place = folder
+  while not files.exists(place):
+    place = os.path.dirname(place.rstrip('/')) or '.'
+  if not files.is_folder(place) or not os.access(place, os.W_OK):
+    raise OSError(f'--export_dir={folder}: {place} is no folder that you may write to.')
 
 
 def create_strategy(hardware: HardwareConfig, *, training: bool) -> tf.distribute.Strategy:

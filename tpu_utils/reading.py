@@ -1,6 +1,5 @@
 """Errors for damaged files from outside: one line that names the file, whatever the damage."""
 import contextlib
-import json
 import lzma
 import os
 import struct
@@ -9,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+from tpu_utils import files
 from tpu_utils.errors import first_line
 
 _MAX_REASON = 200
@@ -84,11 +84,11 @@ def read_json(path: str | os.PathLike[str], kind: str) -> Any:
     ValueError: it is not JSON, or has over 4 MiB.
     OSError: it cannot be read.
   """
-  with reading(path, kind), open(path, encoding='utf-8-sig') as file:
+  with reading(path, kind), files.open_text(path) as file:
     text = file.read(_MAX_JSON + 1)
     if len(text) > _MAX_JSON:
       raise ValueError(f'over {_MAX_JSON:,} characters')
-    return json.loads(text)
+    return files.parse_json(text)
 
 
 def _is_named(error, path):

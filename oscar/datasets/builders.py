@@ -32,7 +32,7 @@ from oscar.datasets import (
   records,
   vqa,
 )
-from tpu_utils import files
+from tpu_utils import file_systems, files
 from tpu_utils.names import check_name
 from tpu_utils.reading import reading
 
@@ -488,10 +488,13 @@ def prepare(
     The builder, ready for `as_dataset`.
 
   Raises:
-    FileNotFoundError: a missing folder or file.
+    FileNotFoundError: a missing folder, file or shard.
     ValueError: an unknown name or part, another selection, or an error of the reader, with file and
       row; no partial data set is left.
   """
+  file_systems.check_tfds_folder(data_dir, 'data_dir')
+  if manual_dir is not None:
+    records.check_local('manual_dir', manual_dir)
   check_name('data set', name, BUILDERS)
   check_name('part', part, ('regions', 'documents') if name == 'pretrain' else ('regions',))
   config = _region_config(region_dim)
@@ -517,4 +520,17 @@ def prepare(
     for scratch in files.paths_in(os.path.dirname(builder.data_dir), 'incomplete.'):
       shutil.rmtree(scratch)  # Of a preparation that was killed; TFDS leaves it there.
     builder.download_and_prepare(download_config=download_config)
+  _check_shards(builder)
   return builder
+
+
+def _check_shards(builder):
+  """Checks that no shard is missing, as after an interrupted copy or renaming on remote storage."""
+  existing = set(files.paths_in(os.fspath(builder.data_path)))
+  shards = [os.fspath(path) for s in builder.info.splits.values() for path in s.filepaths]
+  missing = [path for path in shards if path not in existing]
+  if missing:
+    raise FileNotFoundError(
+      f'{missing[0]} is missing ({len(missing)} of {len(shards)} shards are); copy or prepare '
+      f'{builder.info.full_name} again.'
+    )

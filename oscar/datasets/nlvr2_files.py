@@ -10,10 +10,10 @@ Source: microsoft/Oscar, `_load_dataset` of oscar/run_nlvr.py.
 """
 
 import dataclasses
-import json
 import os
 
 from oscar.datasets import features, nlvr2, records, region_files
+from tpu_utils import files
 from tpu_utils.names import check_name
 from tpu_utils.reading import reading
 
@@ -129,8 +129,8 @@ def read_identifiers(path: str, sentences: list[str]) -> list[str]:
     ValueError: the file is not of that kind, or has other statements.
   """
   records.require_file(path)
-  with reading(path, 'lines of JSON'), open(path, encoding='utf-8-sig') as file:
-    rows = [json.loads(line) for line in file if line.strip()]
+  with reading(path, 'lines of JSON'), files.open_text(path) as file:
+    rows = [files.parse_json(line) for line in file if line.strip()]
   identifiers = []
   for number, row in enumerate(rows):
     where = f'{path} line {number + 1}'

@@ -14,6 +14,7 @@ import dataclasses
 import os
 
 from oscar.datasets import features, records, region_files, vqa, vqa_annotations
+from tpu_utils import files
 from tpu_utils.names import check_name
 
 SPLITS = ('train', 'val', 'train+val', 'test2015', 'test-dev2015')
@@ -139,7 +140,7 @@ class VqaFiles:
       offsets = f'{stem}_offset_map.json'
       return region_files.RegionTsv(
         f'{stem}.tsv',
-        offsets=offsets if os.path.exists(offsets) else None,
+        offsets=offsets if files.exists(offsets) else None,
         dim=self.region_dim,
         check_boxes=boxes,
       )
@@ -182,7 +183,7 @@ class VqaFiles:
 
   def _has_label_file(self):
     stem = os.path.splitext(self._label_file())[0]
-    return bool(self.label_file) or any(os.path.exists(f'{stem}.{end}') for end in ('pkl', 'json'))
+    return bool(self.label_file) or any(files.exists(f'{stem}.{end}') for end in ('pkl', 'json'))
 
   def _label_file(self):
     if self.label_file:
@@ -193,7 +194,7 @@ class VqaFiles:
     found = (
       path
       for path, stem in zip(paths, stems, strict=True)
-      if os.path.exists(path) or os.path.exists(f'{stem}.json')
+      if files.exists(path) or files.exists(f'{stem}.json')
     )
     return next(found, paths[0])
 

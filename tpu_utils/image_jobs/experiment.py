@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import io
 import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tpu_utils import config, files
+from tpu_utils import config, figures, files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.settings import setting
@@ -274,6 +273,4 @@ def count(number: int) -> str:
 
 def save_figure(figure: Figure, path: str) -> None:
   """Writes a matplotlib figure as PNG; an interrupted write leaves no partial file."""
-  png = io.BytesIO()
-  figure.savefig(png, format='png', dpi=150, bbox_inches='tight')
-  files.write_bytes(path, png.getvalue())
+  figures.save(figure, path, dpi=150, bbox_inches='tight')

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import checkpoints, weights
+from tpu_utils import checkpoints, files, local_copies, weights
 from tpu_utils.errors import first_line
 from tpu_utils.export import keras_metadata, serving
 from tpu_utils.image_jobs import classes, saved_model_ops, script
@@ -112,6 +112,7 @@ def from_file(path: str, spec: PreprocessSpec) -> Classifier:
     ValueError: the file cannot be read or does not map square images to classes.
     OSError: there is no such file.
   """
+  files.check_finished(os.path.dirname(path) if path.endswith('.keras') else path)
   if path.endswith('.keras'):
     model, own_names = _read_keras_file(path)
     images, outputs = model.input_shape, model.output_shape
@@ -163,13 +164,15 @@ def _classifier(function, num_classes, spec, class_names=None, model=None):
 
 def _read_keras_file(path):
   """Returns (model, names of its classes or None)."""
-  if not os.path.isfile(path):
+  if not files.is_file(path):
     raise FileNotFoundError(f'{path}: no such file.')
-  if not zipfile.is_zipfile(path):  # Keras would report that there is no file.
-    raise ValueError(f'{path} is not a complete .keras file; copy it again.')
-  keras_files.check(path)
-  with reading(path, 'a .keras file', foreign=True):
-    return keras.models.load_model(path, compile=False), keras_metadata.class_names(path)
+  with local_copies.local_copy(path) as copy:
+    if not zipfile.is_zipfile(copy):  # Keras would report that there is no file.
+      raise ValueError(f'{copy} is not a complete .keras file; copy it again.')
+    keras_files.check(copy)
+    with reading(copy, 'a .keras file', foreign=True):
+      model = keras.models.load_model(copy, compile=False)
+      return model, keras_metadata.class_names(copy)
 
 
 def _read_saved_model(path):

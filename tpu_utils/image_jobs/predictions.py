@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import files, metrics
+from tpu_utils import figures, files, metrics
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.errors import printable
 from tpu_utils.images import class_names, decoding, headers, preprocessing
@@ -154,7 +154,7 @@ def draw(
     left.imshow(pixels[::step, ::step])
     left.set_axis_off()
     _draw_bars(right, guesses)
-  figure.savefig(path, dpi=120)
+  figures.save(figure, path, dpi=120)
 
 
 def _draw_bars(axes, guesses):
@@ -280,7 +280,7 @@ class LabelledFiles(interface.DataSet):
 
 
 def _read_labels(path) -> Iterator[int]:
-  with open(path, encoding='utf-8-sig') as file:
+  with files.open_text(path) as file:
     for number, line in enumerate(file, start=1):
       try:
         yield int(line)

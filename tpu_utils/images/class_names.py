@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 
+from tpu_utils import files
 from tpu_utils.reading import reading
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -29,11 +30,11 @@ def read(path: str, num_classes: int) -> list[str]:
     FileNotFoundError: the file does not exist.
     ValueError: the file is not a labels map of `num_classes` classes.
   """
-  if not os.path.isfile(path):
+  if not files.is_file(path):
     raise FileNotFoundError(
       f'{path}: no such file; --labels_map_file is a JSON file such as {IMAGENET_FILE}.'
     )
-  with reading(path, 'JSON of {"0": "name", ...}'), open(path, encoding='utf-8-sig') as file:
+  with reading(path, 'JSON of {"0": "name", ...}'), files.open_text(path) as file:
     names = json.load(file)
   if not isinstance(names, dict):
     raise ValueError(f'{path} holds a {type(names).__name__}; expected {{"0": "name", ...}}.')
@@ -61,7 +62,7 @@ def wordnet_ids() -> list[str]:
 @functools.cache
 def _words_by_wordnet_id():
   """Returns {WordNet number: words} of ImageNet's 1,000 classes, in their order."""
-  with open(_WORDNET_FILE, encoding='ascii') as file:
+  with files.open_text(_WORDNET_FILE) as file:
     numbers = file.read().split()
   return dict(zip(numbers, read(IMAGENET_FILE, len(numbers)), strict=True))
 

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 
 import tensorflow as tf
 
@@ -86,9 +85,8 @@ def write(task: ShardTask) -> ShardResult:
   Raises:
     OSError: it cannot be written; names the file.
   """
-  # The temporary file is local, because it is read again for its checksum.
-  remote = files.is_remote(task.output_dir)
-  folder = tempfile.gettempdir() if remote else notes_folder(task.output_dir)
+  # The scratch file is local in any case: it is read again for its checksum.
+  folder = None if files.is_remote(task.output_dir) else notes_folder(task.output_dir)
   with files.replacing(task.path, folder=folder, shared=True) as scratch:
     records, counts, left_out, converted, several = _write_records(task, scratch)
     result = ShardResult(

@@ -53,14 +53,7 @@ def read(path: str) -> bytes:
   Raises:
     OSError: it cannot be read; names the file.
   """
-  if not files.is_remote(path):
-    with open(path, 'rb') as file:
-      return file.read()
-  try:
-    with tf.io.gfile.GFile(path, 'rb') as file:
-      return file.read()
-  except tf.errors.OpError as e:
-    raise OSError(f'{path}: {e.message}') from None
+  return files.read_bytes(path)
 
 
 def as_bytes(paths: Sequence[str]) -> list[bytes]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder, registered
 
-from tpu_utils import files
+from tpu_utils import file_systems, files
 from tpu_utils.errors import one_line, printable
 from tpu_utils.images import record_index
 from tpu_utils.images.sources.interface import DataSet, ExampleFormat, ExampleRecords
@@ -196,6 +196,7 @@ class ArrayRecords:
 
 def _find(name, data_dir):
   """Returns the builder of a prepared set; ValueError naming the existing sets if there is none."""
+  file_systems.check_tfds_folder(data_dir, 'tfds_data_dir')
   if not tf.io.gfile.isdir(data_dir):
     raise ValueError(
       f'--tfds_data_dir={data_dir} is not a folder; give the one that `tfds build --data_dir` '
