@@ -228,9 +228,8 @@ def test_two_replicas_predict_what_one_does(two_replicas, tokenizer, tiny):
     source = vqa._open_input(data, tokenizer, model.config, 0)
     settings = script_settings.OptimizationConfig(learning_rate=0.0)
     trainer = job.make_trainer(strategy, model, vqa.vqa_task(data, source), settings, 10)
-    trainer.train(trainer.train_iterator(source.train_dataset), 2)
+    if strategy is two_replicas:
+      trainer.train(trainer.train_iterator(source.train_dataset), 1)  # With a rate of zero.
     rows = trainer.predict(source.eval_dataset)
-    order = np.argsort(rows['row'])
-    found.append((trainer.evaluate(source.eval_dataset), rows['label'][order].tolist()))
-  assert found[0][1] == found[1][1] and len(found[0][1]) == 7
-  assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    found.append(rows['label'][np.argsort(rows['row'])].tolist())
+  assert found[0] == found[1] and len(found[0]) == 7
