@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.tpu_utils.images import small_sets
 from tpu_utils import checkpoints, config
@@ -305,7 +306,9 @@ def test_existing_checkpoints_are_files_folders_and_prefixes(tmp_path, name):
   stem = name.split('.index')[0].split('.data')[0]
   for path in (tmp_path, tmp_path / name, tmp_path / stem):
     script.check_checkpoint('ckpt_dir', str(path))
-  script.check_checkpoint('ckpt_dir', 'gs://bucket/x')
+  with tf.io.gfile.GFile('ram://checkpoints/x.index', 'w') as file:
+    file.write('')
+  script.check_checkpoint('ckpt_dir', 'ram://checkpoints/x')
   script.check_checkpoint('ckpt_dir', script.PRETRAINED)
   with pytest.raises(FileNotFoundError):
     script.check_checkpoint('ckpt_dir', str(tmp_path / 'b'))
