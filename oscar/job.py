@@ -1,7 +1,7 @@
 """Builds the `Job` of OSCAR's scripts: tokenizer, model and trainer from a task's settings."""
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,8 +10,8 @@ import tensorflow as tf
 import oscar
 from oscar import checkpoint_names, checkpoints, modeling, script_settings, tokenization
 from tpu_utils import config as job_config
+from tpu_utils import files, optimizers, schedules
 from tpu_utils import job as jobs
-from tpu_utils import optimizers, schedules
 from tpu_utils.trainer import Task, Trainer
 
 _CONFIG_FILES = ('config.json', 'bert_config.json')  # Hugging Face's and Google's names.
@@ -63,6 +63,7 @@ def make_job(
   hardware: job_config.HardwareConfig,
   *,
   run_info: Mapping,
+  given: Collection[str] | None = None,
 ) -> jobs.Job:
   """Returns the `Job` of a task.
 
@@ -74,6 +75,8 @@ def make_job(
     job: mode, length and folders.
     hardware: devices and precision.
     run_info: JSON-able dict for run.json.
+    given: names of the flags that the user gave; the sizes of the others must suit the training set
+      (`jobs.check_length`). None: all were given.
 
   Raises:
     ValueError: settings that contradict each other, or no vocabulary.
@@ -84,6 +87,13 @@ def make_job(
   tokenizer = open_tokenizer(model_settings, data.data_dir)
   config = build_config(model_settings, tokenizer, **overrides)
   _check_length(data, config)
+
+  def open_input():
+    source = task.open_input(data, tokenizer, config, job.seed)
+    if given is not None and job.mode in ('train', 'train_and_eval'):
+      examples, batch = source.num_train_examples, data.train_batch_size
+      jobs.check_length(data.data_dir, examples, batch, job.train_steps, given=given)
+    return source
 
   def trainer(strategy, model, source):
     learnt = task.learn(data, source, model)
@@ -100,7 +110,7 @@ def make_job(
     run_info={**run_info, 'config': config.to_dict()},
     unit='examples',
     objective=task.objective,
-    open_input=lambda: task.open_input(data, tokenizer, config, job.seed),
+    open_input=open_input,
     build_model=lambda dtype_policy: build_model(config, task.name, model_settings, dtype_policy),
     make_trainer=trainer,
     export=lambda model, folder: checkpoints.save(model, tokenizer, folder, job.export_file),
@@ -116,13 +126,16 @@ def check_checkpoint(settings: script_settings.ModelConfig) -> None:
 
   Raises:
     FileNotFoundError: it does not.
+    ValueError: its folder was written incompletely.
   """
   path = settings.init_checkpoint
-  if path and not os.path.exists(path) and not os.path.exists(f'{path}.index'):
+  if path and not files.exists(path) and not files.exists(f'{path}.index'):
     raise FileNotFoundError(
       f'--init_checkpoint={path}: no file, no folder, no prefix of a TF1 checkpoint. Models are '
       'not downloaded by name; give a path.'
     )
+  if path:
+    files.check_finished(_folder(path) or '')
 
 
 def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> oscar.Tokenizer:
@@ -140,11 +153,11 @@ def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> osca
   else:
     places = [folder for folder in (_folder(settings.init_checkpoint), data_dir) if folder]
   for place in places:
-    is_file = os.path.isfile(place)
+    is_file = files.is_file(place)
     if is_file and os.path.basename(place) not in tokenization.FILES:
       return oscar.Tokenizer(place, settings.do_lower_case is not False)
     folder = os.path.dirname(place) if is_file else place
-    if any(os.path.isfile(os.path.join(folder, name)) for name in tokenization.FILES):
+    if any(files.is_file(os.path.join(folder, name)) for name in tokenization.FILES):
       return oscar.Tokenizer.from_folder(folder or '.', settings.do_lower_case)
   raise ValueError(
     f'No vocabulary: {" and ".join(places) or "the working directory"} has no '
@@ -170,7 +183,7 @@ def build_config(
   """
   overrides = {**settings.overrides(), **overrides}
   name = settings.config or _config_of(settings.init_checkpoint) or 'base'
-  if not os.path.exists(name) and not settings.init_checkpoint:
+  if not files.exists(name) and not settings.init_checkpoint:
     overrides['vocab_size'] = len(tokenizer)
   config = oscar.OscarConfig.from_name(name, **overrides)
   tokenizer.check_vocab_size(config.vocab_size)
@@ -270,10 +283,10 @@ def _folder(checkpoint):
   """Returns the folder of a checkpoint (folder, file or prefix), None if there is none."""
   if not checkpoint:
     return None
-  return checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint) or '.'
+  return checkpoint if files.is_folder(checkpoint) else os.path.dirname(checkpoint) or '.'
 
 
 def _config_of(checkpoint):
   folder = _folder(checkpoint)
   paths = [os.path.join(folder, name) for name in _CONFIG_FILES] if folder else []
-  return next((path for path in paths if os.path.isfile(path)), None)
+  return next((path for path in paths if files.is_file(path)), None)

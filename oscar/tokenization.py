@@ -115,7 +115,7 @@ class Tokenizer:
       OSError: no such file.
       ValueError: not a vocabulary of BERT.
     """
-    path = _vocabulary_in(vocab_file) if os.path.isdir(vocab_file) else os.fspath(vocab_file)
+    path = _vocabulary_in(vocab_file) if files.is_folder(vocab_file) else os.fspath(vocab_file)
     saved = _read_saved(path)
     self.vocab, self._num_pieces = dict(saved.vocab), len(saved.vocab)
     self.do_lower_case = do_lower_case
@@ -277,9 +277,9 @@ class _Saved:
 
 def _vocabulary_in(folder):
   """Returns the path of the file in a folder that has the vocabulary."""
-  paths = [path for name in FILES if os.path.isfile(path := os.path.join(folder, name))]
+  paths = [path for name in FILES if files.is_file(path := os.path.join(folder, name))]
   if not paths:
-    problem = f'has neither {" nor ".join(FILES)}' if os.path.isdir(folder) else 'is no folder'
+    problem = f'has neither {" nor ".join(FILES)}' if files.is_folder(folder) else 'is no folder'
     raise FileNotFoundError(f'{folder} {problem}; expected the folder of a BERT checkpoint.')
   if len(paths) == 2:
     _check_equal(*paths)
@@ -298,7 +298,7 @@ def _check_equal(tokenizer_file, vocab_file):
 
 def _read_saved(path):
   """Reads a vocab.txt or a tokenizer.json."""
-  if not os.path.isfile(path):
+  if not files.is_file(path):
     raise FileNotFoundError(f'{path}: no such file; expected a vocabulary.')
   saved = _read_tokenizer(path) if path.endswith('.json') else _Saved(_read_lines(path), {})
   missing = [token for token in SPECIAL_TOKENS if token not in saved.vocab]
@@ -312,7 +312,7 @@ def _read_saved(path):
 
 def _read_lines(path):
   kind = 'a vocabulary, UTF-8 with one piece a line'
-  with reading(path, kind), open(path, encoding='utf-8-sig') as f:
+  with reading(path, kind), files.open_text(path) as f:
     return {line.rstrip('\n'): i for i, line in enumerate(f)}
 
 
@@ -376,9 +376,9 @@ def _read_config(path):
 
 def _read_json(path):
   """Returns the dict in a file; empty if there is no such file."""
-  if not os.path.exists(path):
+  if not files.exists(path):
     return {}
-  with reading(path, 'JSON'), open(path, encoding='utf-8-sig') as f:
+  with reading(path, 'JSON'), files.open_text(path) as f:
     content = json.load(f)
   if not isinstance(content, dict):
     raise ValueError(f'{path} holds a {type(content).__name__}; expected a JSON object.')

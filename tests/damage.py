@@ -20,7 +20,7 @@ import tensorflow as tf
 from oscar import tokenization
 from oscar.config import OscarConfig
 from oscar.datasets import coco_retrieval, records, region_conversion, tsv
-from tests.oscar import bert_folder
+from tests import bert_folder
 from tpu_utils import checkpoints
 from tpu_utils.image_jobs import loading
 from tpu_utils.images import class_names, record_index

@@ -393,8 +393,7 @@ class CheckpointManager:
     return os.path.join(self._in_directory(_ARCHIVE), named.group(1))
 
   def _write(self, step, values, metadata):
-    for scratch in files.paths_in(self.directory, f'.writing-{_PREFIX}'):
-      tf.io.gfile.rmtree(scratch)  # Of a write that was killed.
+    self._remove_remains()
     write(self.prefix(step), values, metadata)
     steps = self.steps()
     for old in steps[: -self._keep]:
@@ -402,6 +401,16 @@ class CheckpointManager:
       for path in reversed(_parts(self.prefix(old))):
         tf.io.gfile.remove(path)
     files.write_text(self._in_directory('checkpoint'), _state_text(steps[-self._keep :]))
+
+  def _remove_remains(self):
+    """Removes the files that killed writes and deletions left: scratch, and data without index."""
+    for scratch in files.paths_in(self.directory, f'.writing-{_PREFIX}'):
+      tf.io.gfile.rmtree(scratch)
+    whole = {f'{_PREFIX}{step}' for step in self.steps()}
+    for path in files.paths_in(self.directory, _PREFIX):
+      name, dot, ending = os.path.basename(path).partition('.data-')
+      if name not in whole and _PART.fullmatch(dot + ending):
+        tf.io.gfile.remove(path)
 
   def _in_directory(self, name):
     return os.path.join(self.directory, name)

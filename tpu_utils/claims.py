@@ -140,12 +140,8 @@ def _ticks(pid):
 
   None if there is no such process, '' if the system does not say.
   """
-  try:
-    os.kill(pid, 0)
-  except ProcessLookupError:
+  if not files.process_exists(pid):
     return None
-  except OSError:  # It belongs to another user.
-    pass
   try:
     state, *rest = pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
   except (OSError, ValueError):

@@ -84,7 +84,7 @@ def read_json(path: str | os.PathLike[str], kind: str) -> Any:
     ValueError: it is not JSON, or has over 4 MiB.
     OSError: it cannot be read.
   """
-  with reading(path, kind), open(path, encoding='utf-8-sig') as file:
+  with reading(path, kind), files.open_text(path) as file:
     text = file.read(_MAX_JSON + 1)
     if len(text) > _MAX_JSON:
       raise ValueError(f'over {_MAX_JSON:,} characters')

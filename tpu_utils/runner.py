@@ -1,6 +1,5 @@
 """Runs a trainer in a model_dir: resume, train, evaluate, save, predict; progress and summaries."""
 import contextlib
-import datetime
 import json
 import os
 import sys
@@ -10,15 +9,18 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from tpu_utils import checkpoints, claims, distribute, files, metrics
+from tpu_utils import checkpoints, claims, distribute, files, metrics, run_info
 from tpu_utils.command_line import cli, interruption
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.config import JobConfig
 from tpu_utils.errors import first_line
+from tpu_utils.position import Position
+from tpu_utils.summaries import Summaries
 from tpu_utils.trainer import NonFiniteLossError, Trainer
 
 _LOOP_SECONDS = 2.0  # Aimed length of a training loop; progress and signals wait for its end.
 _POLL_SECONDS = 2.0  # Time between two searches for a new checkpoint with mode=eval.
+_EVAL, _HISTORY = 'eval', 'results.jsonl'  # Folder of an evaluation, or its prefix; its results.
 
 
 class Input(Protocol):
@@ -30,8 +32,15 @@ class Input(Protocol):
 
   num_train_examples: int
 
-  def train_dataset(self, context: tf.distribute.InputContext, start_step: int) -> tf.data.Dataset:
-    """Returns one replica's endless stream of training batches, starting at step `start_step`."""
+  def train_dataset(
+    self, context: tf.distribute.InputContext, start_example: int
+  ) -> tf.data.Dataset:
+    """Returns one replica's endless stream of training batches.
+
+    Args:
+      context: identifies the input pipeline (host).
+      start_example: examples already trained on, over all hosts; the stream begins after them.
+    """
 
   def eval_dataset(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
     """Returns each evaluation example once, with 'weights': 0 for rows that pad the last batch."""
@@ -47,13 +56,14 @@ class Runner:
     trainer: the `Trainer`, at step 0.
     config: settings of the job, with `model_dir` set.
     identity: JSON-able dict that defines the network; a model_dir with other values is refused.
-    batch_size: global training batch size, to report the speed.
-    steps_per_epoch: for the summaries' current_epoch.
+    batch_size: global training batch size.
+    examples_per_epoch: for the summaries' current_epoch.
     unit: plural noun for examples, to report the speed.
     objective: metric that selects the best checkpoint; larger is better.
     divergence_hint: advice to the user when the loss is not finite.
     evaluators: see `job.Job`.
     run_info: JSON-able dict for run.json; None writes no such file.
+    run_files: {name: JSON-able content} of further files for model_dir, written with run.json.
   """
 
   def __init__(
@@ -63,27 +73,30 @@ class Runner:
     identity: Mapping,
     *,
     batch_size: int,
-    steps_per_epoch: float,
+    examples_per_epoch: float,
     unit: str,
     objective: str,
     divergence_hint: str = '',
     evaluators: Mapping[str, Callable] | None = None,
     run_info: Mapping | None = None,
+    run_files: Mapping[str, object] | None = None,
   ):
     self.trainer = trainer
     self.config = config
     self.identity = identity
     self._batch_size = batch_size
-    self._steps_per_epoch = steps_per_epoch
+    self._position = Position(config.model_dir, batch_size, examples_per_epoch, unit)
     self._unit = unit
     self._objective = objective
     self._divergence_hint = divergence_hint
     self._evaluators = evaluators or {}
     self._run_info = run_info
+    self._run_files = run_files or {}
     self._workers = distribute.Workers(trainer.strategy)
     self._claim: claims.Claim | None = None
+    self._stop = interruption.Interruption()  # The running one, in `train` and `follow`.
     self._loss: float | None = None  # Of the last training loop.
-    self._writers: dict[str, tf.summary.SummaryWriter | None] = {}  # None: failed.
+    self._summaries = Summaries(config.model_dir)
     follows = config.mode in ('eval', 'predict', 'export')
     self.checkpoints = checkpoints.CheckpointManager(
       config.model_dir,
@@ -124,40 +137,57 @@ class Runner:
     self.resume()
     if self._workers.is_chief and self._run_info is not None:
       # Not earlier: a job that `resume` refuses did not run here.
-      write_run_info(self.config.model_dir, self._run_info)
+      start = {'step': self.trainer.step, 'examples': self._position.examples}
+      run_info.write(self.config.model_dir, {**self._run_info, 'start': start})
+      for name, content in self._run_files.items():
+        files.write_json(os.path.join(self.config.model_dir, name), content)
+    with interruption.Interruption() as self._stop:
+      self._train_to_end(train_input, eval_input)
+
+  def _train_to_end(self, train_input, eval_input):
     trainer, last = self.trainer, self.config.train_steps
     if eval_input is not None and self._due(trainer.step, self.config.steps_per_eval):
       self._evaluate_once(eval_input)  # The job stopped between a checkpoint and its evaluation.
     if trainer.step >= last:
       print(f'{self.config.model_dir} is at step {trainer.step}: nothing left to train.')
       return
-    summary_folder = '' if not self.config.skip_host_call else None
-    iterator = trainer.train_iterator(
-      lambda context: train_input.train_dataset(context, trainer.step)
-    )
+    iterator = trainer.train_iterator(lambda context: self._open_training(train_input, context))
     bar = Progress(
       last, 'train', initial=trainer.step, line_every=self.config.log_step_count_steps
     )
-    with _explained(train_input), interruption.Interruption() as stop, bar as progress:
+    with _explained(train_input), bar as progress:
       progress.say('Tracing and compiling the first step ...')
       loop = 1
       while trainer.step < last:
-        loop = self._train_loop(iterator, loop, summary_folder, progress)
-        stopping = self._workers.any(stop.requested)  # If one worker stops, all must.
+        loop = self._train_loop(iterator, loop, progress)
+        stopping = self._workers.any(self._stop.requested)  # If one worker stops, all must.
         evaluating = eval_input is not None and self._due(trainer.step, self.config.steps_per_eval)
         # Save before each evaluation: the result may be the best, or the job may be killed.
         if stopping or evaluating or self._due(trainer.step, self._save_steps()):
           self.save()
         if stopping:
-          self.checkpoints.wait()
-          raise cli.Interrupted(
-            f'Stopped by {stop.name} at step {trainer.step}; saved. Run the same command to resume.'
-          )
+          self._end_early()
         if evaluating:
           self._evaluate_once(eval_input, progress)
+          if self._workers.any(self._stop.requested):
+            self._end_early()
     self.checkpoints.wait()
 
-  def _train_loop(self, iterator, loop, summary_folder, progress):
+  def _end_early(self):
+    """Ends the job after SIGTERM or Ctrl-C, when its state is saved."""
+    self.checkpoints.wait()
+    state = 'which is not evaluated yet' if self.config.mode == 'eval' else 'saved'
+    raise cli.Interrupted(
+      f'Stopped by {self._stop.name} at step {self.trainer.step}, {state}. Run the same command to '
+      'resume.'
+    )
+
+  def _open_training(self, train_input, context):
+    """Opens the training data of one host where the job resumes."""
+    self._position.read_by(context.num_input_pipelines)
+    return train_input.train_dataset(context, self._position.examples)
+
+  def _train_loop(self, iterator, loop, progress):
     """Runs up to `loop` steps, but not past a boundary; returns the length of the next loop."""
     trainer = self.trainer
     steps = min(loop, self._to_boundary(trainer.step))
@@ -169,17 +199,16 @@ class Runner:
       raise NonFiniteLossError(
         f'{e} Training stopped; {self._ways_back()} {self._divergence_hint}'.rstrip()
       ) from e
+    self._position.advance(steps)
     self._loss = float(logs['loss'])
     seconds = time.monotonic() - start
     speed = steps * self._batch_size / seconds
     unit, objective = self._unit, self._objective
-    logs |= {
-      f'{unit}_per_second': speed, 'current_epoch': trainer.step / self._steps_per_epoch
-    }
+    logs |= {f'{unit}_per_second': speed, 'current_epoch': self._position.epoch}
     shown = {'loss': logs['loss']} | {name: logs[name] for name in [objective] if name in logs}
     progress.update(trainer.step, **shown, **{f'{unit}/s': speed})
-    if summary_folder is not None:
-      self._summarize(summary_folder, logs, trainer.step)
+    if self._workers.is_chief and not self.config.skip_host_call:
+      self._summaries.write('', logs, trainer.step)
     if self._workers.several:
       return self.config.iterations_per_loop  # All workers must run loops of equal length.
     return max(1, min(self.config.iterations_per_loop, int(steps * _LOOP_SECONDS / seconds)))
@@ -211,7 +240,12 @@ class Runner:
     if self._claim is not None:
       self._claim.check()
     self.trainer.synchronize()
-    metadata = {**self.identity, 'step': self.trainer.step, 'versions': files.versions()}
+    metadata = {
+      **self.identity,
+      'step': self.trainer.step,
+      **self._position.metadata(),
+      'versions': files.versions(),
+    }
     if self._loss is not None:
       metadata['loss'] = self._loss
     if self.config.resume_step is not None:
@@ -242,6 +276,7 @@ class Runner:
       )
       self.trainer.restored(step)
       print(f'Resuming from step {step} of {self.config.model_dir}.')
+      self._position.restore(step, metadata)
     steps = self._workers.gather(self.trainer.step)
     if len(set(steps)) > 1:
       raise checkpoints.CheckpointError(
@@ -262,10 +297,12 @@ class Runner:
     if newer:
       moved = ', '.join(map(str, newer))
       print(f'Checkpoints of later steps moved to set_aside/: {moved}.')
-    rows = files.read_json_lines(self._history())
-    kept = [row for row in rows if row.get('step', 0) <= step]
-    if len(kept) < len(rows):
-      files.write_text(self._history(), ''.join(f'{json.dumps(row)}\n' for row in kept))
+    for folder in files.paths_in(self.config.model_dir, _EVAL):  # Also those of mode=eval.
+      history = os.path.join(folder, _HISTORY)
+      rows = files.read_json_lines(history)
+      kept = [row for row in rows if row.get('step', 0) <= step]
+      if len(kept) < len(rows):
+        files.write_text(history, ''.join(f'{json.dumps(row)}\n' for row in kept))
 
   def restore(self, prefix: str) -> None:
     """Restores weights and moving averages from the checkpoint `prefix`, for evaluation.
@@ -317,10 +354,17 @@ class Runner:
 
     Raises:
       ValueError: two sources give the same metric, or none gives the objective.
+      cli.Interrupted: SIGTERM or Ctrl-C arrived during `train` or `follow`; nothing is logged.
     """
     bar = Progress(getattr(eval_input, 'num_eval_batches', None), 'eval', unit='batch')
+
+    def update(done):
+      bar.update(done)
+      if self._stop.requested and not self._workers.several:  # Several end their batches together.
+        self._end_early()
+
     with _explained(eval_input), bar:
-      results = self.trainer.evaluate(eval_input.eval_dataset, bar.update)
+      results = self.trainer.evaluate(eval_input.eval_dataset, update)
       for name, evaluator in self._evaluators.items():
         results = metrics.merged(results, evaluator(self.trainer, eval_input), f'evaluator {name}')
     step = self.trainer.step
@@ -329,7 +373,7 @@ class Runner:
     if self.config.archive_ckpt and self._workers.is_chief:
       self._archive.archive(step, self._objective_of(results), results)
     if self._workers.is_chief:
-      self._summarize(self._eval_folder(), results, step)
+      self._summaries.write(self._eval_folder(), results, step)
       # Last of all: steps in the history are not evaluated again, even if the job is killed here.
       files.append_json_line(self._history(), {'step': step, **results})
     return results
@@ -368,15 +412,38 @@ class Runner:
     return len(lines)
 
   def follow(self, eval_input: Input) -> None:
-    """Evaluates each new checkpoint of model_dir, until train_steps or eval_timeout (mode=eval)."""
+    """Evaluates the newest checkpoint of model_dir again and again (mode=eval).
+
+    It ends with the checkpoint of train_steps, or after eval_timeout without a new one. Checkpoints
+    with results in the history are left out.
+
+    Args:
+      eval_input: needs `eval_dataset` and `explain` only.
+
+    Raises:
+      cli.Interrupted: SIGTERM or Ctrl-C arrived.
+      CheckpointError: a checkpoint is damaged or of another network.
+    """
+    with interruption.Interruption() as self._stop:
+      self._follow(eval_input)
+
+  def _follow(self, eval_input):
     seen, waited_since = -1, None
     while seen < self.config.train_steps:
       new = [step for step in self.checkpoints.steps() if step > seen]
       if new:
         seen = new[-1]
-        self._evaluate_file(seen, eval_input)
+        if seen in self._evaluated_steps():
+          print(f'Step {seen} is not evaluated again; its results are in {self._history()}.')
+        else:
+          self._evaluate_file(seen, eval_input)
         waited_since = None
         continue
+      if self._stop.requested:
+        raise cli.Interrupted(
+          f'Stopped by {self._stop.name} while waiting for a checkpoint. Run the same command to '
+          'resume.'
+        )
       if waited_since is None:
         waited_since = time.monotonic()
         print(f'Waiting for a new checkpoint in {self.config.model_dir} ...', flush=True)
@@ -406,37 +473,15 @@ class Runner:
     return {line.get('step') for line in files.read_json_lines(self._history())}
 
   def _eval_folder(self):
-    return f'eval_{self.config.eval_name}' if self.config.eval_name else 'eval'
+    return f'{_EVAL}_{self.config.eval_name}' if self.config.eval_name else _EVAL
 
   def _history(self):
     return history_path(self.config.model_dir, self._eval_folder())
 
-  # ---- output
 
-  def _summarize(self, folder, numbers, step):
-    """Writes scalars to a sub-folder; if they cannot be written, the job continues without."""
-    if not self._workers.is_chief or (folder in self._writers and self._writers[folder] is None):
-      return
-    path = os.path.join(self.config.model_dir, folder)
-    try:
-      if folder not in self._writers:
-        self._writers[folder] = tf.summary.create_file_writer(path)
-      with self._writers[folder].as_default():
-        for name, value in numbers.items():
-          tf.summary.scalar(name, value, step=step)
-      self._writers[folder].flush()
-    except (tf.errors.OpError, OSError) as e:
-      self._writers[folder] = None
-      print(
-        f'{path}: summaries cannot be written; training continues without them until it is '
-        f'started again. ({first_line(e)})',
-        file=sys.stderr,
-      )
-
-
-def history_path(model_dir: str, eval_folder: str = 'eval') -> str:
+def history_path(model_dir: str, eval_folder: str = _EVAL) -> str:
   """Returns the path of the JSON lines with step, losses and metrics of each evaluation."""
-  return os.path.join(model_dir, eval_folder, 'results.jsonl')
+  return os.path.join(model_dir, eval_folder, _HISTORY)
 
 
 def prepare_model_dir(model_dir: str) -> None:
@@ -453,28 +498,6 @@ def prepare_model_dir(model_dir: str) -> None:
     tf.io.gfile.remove(probe)
   except tf.errors.OpError as e:
     raise OSError(f'--model_dir={model_dir} cannot be written: {e.message}') from e
-
-
-def write_run_info(model_dir: str, run_info: Mapping) -> None:
-  """Appends a start of the job to `run.json`: time, command line, versions and `run_info`.
-
-  A damaged file is reported and kept as `run.json.damaged`: training does not depend on it.
-  """
-  path = os.path.join(model_dir, 'run.json')
-  text = files.read_text(path)
-  starts: list = []
-  try:
-    starts = [*files.parse_json(text)['starts']] if text is not None else []
-  except (ValueError, TypeError, KeyError):
-    tf.io.gfile.rename(path, f'{path}.damaged', overwrite=True)
-    print(
-      f'{path}: expected the starts of the job, found {(text or "")[:40]!r}; kept as '
-      f'{path}.damaged, and a new file begins with this start.',
-      file=sys.stderr,
-    )
-  now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
-  start = {'time': now, 'argv': sys.argv, 'versions': files.versions(), **run_info}
-  files.write_json(path, {'starts': [*starts, start]})
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import logging
 import os
+import shutil
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,7 +32,9 @@ from oscar.datasets import (
   records,
   vqa,
 )
+from tpu_utils import file_systems, files
 from tpu_utils.names import check_name
+from tpu_utils.reading import reading
 
 _INT, _FLOAT = np.int64, np.float32
 _KEYS = 2**128  # TFDS's shuffle keys are below this.
@@ -485,10 +488,13 @@ def prepare(
     The builder, ready for `as_dataset`.
 
   Raises:
-    FileNotFoundError: a missing folder or file.
+    FileNotFoundError: a missing folder, file or shard.
     ValueError: an unknown name or part, another selection, or an error of the reader, with file and
       row; no partial data set is left.
   """
+  file_systems.check_tfds_folder(data_dir, 'data_dir')
+  if manual_dir is not None:
+    records.check_local('manual_dir', manual_dir)
   check_name('data set', name, BUILDERS)
   check_name('part', part, ('regions', 'documents') if name == 'pretrain' else ('regions',))
   config = _region_config(region_dim)
@@ -497,7 +503,10 @@ def prepare(
     config = part if part == 'documents' else config.name
   if selection and name != 'pretrain':
     raise ValueError(f'{", ".join(selection)}: only for the data set pretrain, not for {name}.')
-  builder = BUILDERS[name](data_dir=data_dir, config=config, use_beam=use_beam, **selection)
+  with reading(os.path.join(data_dir, BUILDERS[name].name), 'a prepared data set', foreign=True):
+    builder = BUILDERS[name](data_dir=data_dir, config=config, use_beam=use_beam, **selection)
+    if builder.info.metadata is not None:
+      builder.info.metadata.keys()  # TFDS reads them from the file only now.
   if builder.is_prepared() and selection:
     builder.check_selection()
   if not builder.is_prepared():
@@ -508,5 +517,20 @@ def prepare(
       )
     download_config = download_config or tfds.download.DownloadConfig()
     download_config = dataclasses.replace(download_config, manual_dir=manual_dir)
+    for scratch in files.paths_in(os.path.dirname(builder.data_dir), 'incomplete.'):
+      shutil.rmtree(scratch)  # Of a preparation that was killed; TFDS leaves it there.
     builder.download_and_prepare(download_config=download_config)
+  _check_shards(builder)
   return builder
+
+
+def _check_shards(builder):
+  """Checks that no shard is missing, as after an interrupted copy or renaming on remote storage."""
+  existing = set(files.paths_in(os.fspath(builder.data_path)))
+  shards = [os.fspath(path) for s in builder.info.splits.values() for path in s.filepaths]
+  missing = [path for path in shards if path not in existing]
+  if missing:
+    raise FileNotFoundError(
+      f'{missing[0]} is missing ({len(missing)} of {len(shards)} shards are); copy or prepare '
+      f'{builder.info.full_name} again.'
+    )

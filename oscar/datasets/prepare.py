@@ -10,6 +10,7 @@ import dataclasses
 import os
 from typing import Any
 
+from oscar.datasets import records
 from tpu_utils import claims
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
@@ -63,6 +64,16 @@ class PrepareConfig(settings.Checked):
     return {}
 
 
+def check(resolved: settings.Resolved) -> None:
+  """Checks that the official files are local, without TensorFlow.
+
+  Raises:
+    ValueError: they are remote.
+  """
+  (config,) = resolved
+  records.check_local('manual_dir', config.manual_dir)
+
+
 def run(resolved: settings.Resolved) -> None:
   """Prepares the data set and prints the number of records and shards.
 
@@ -111,7 +122,7 @@ def _prepare(config, selection):
       )
 
 
-SCRIPT = Script(__doc__, (PrepareConfig,), run)
+SCRIPT = Script(__doc__, (PrepareConfig,), run, check=check)
 
 
 if __name__ == '__main__':

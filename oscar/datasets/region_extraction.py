@@ -143,9 +143,13 @@ def extract(
     ValueError: a box outside the image, features that are not finite, or a number of labels that
       differs from the number of classes.
   """
-  items = iter(items)
-  while group := list(itertools.islice(items, _IMAGES_AT_ONCE)):
-    crops = [crop(image, boxes, model.image_size, where) for where, image, boxes in group]
+  # Of an image only the crops and the size are kept.
+  cropped = (
+    (where, image.shape[:2], boxes, crop(image, boxes, model.image_size, where))
+    for where, image, boxes in items
+  )
+  while group := list(itertools.islice(cropped, _IMAGES_AT_ONCE)):
+    crops = [item[-1] for item in group]
     appearance, probabilities = _apply(model, np.concatenate(crops).astype(np.float32))
     if probabilities.shape[1] != len(labels):
       raise ValueError(
@@ -154,8 +158,7 @@ def extract(
       )
     ends = np.cumsum([len(c) for c in crops])[:-1]
     parts = zip(group, np.split(appearance, ends), np.split(probabilities, ends), strict=True)
-    for (where, image, boxes), appearance, probabilities in parts:
-      height, width = image.shape[:2]
+    for (where, (height, width), boxes, _), appearance, probabilities in parts:
       yield Regions(
         features=features.join(appearance, boxes, width, height, where),
         tags=tuple(labels[i] for i in probabilities.argmax(axis=1)),

@@ -199,13 +199,14 @@ class RecordInput:
 
   @_without_autograph
   def train_dataset(
-    self, context: tf.distribute.InputContext | None = None, start_step: int = 0
+    self, context: tf.distribute.InputContext | None = None, start_example: int = 0
   ) -> tf.data.Dataset:
     """Returns the endless training batches of one input pipeline (host).
 
     Args:
       context: place among the pipelines; None for one pipeline and one replica.
-      start_step: training steps already taken; the dataset begins with the batch after them.
+      start_example: training examples already taken, over all hosts, by batches of any size; the
+        dataset begins with the next one.
 
     Returns:
       Dataset of the results of `Split.make_batch`, one for each replica's batch. Successive batches
@@ -218,7 +219,7 @@ class RecordInput:
       first, last, self.seed, block=BLOCK, window=self._window, counts=split.counts
     )
     batch_size = context.get_per_replica_batch_size(self.train_batch_size)
-    start = start_step * batch_size * _local_replicas(context)
+    start = start_example // context.num_input_pipelines
     number, skipped = order.window_at(start)
 
     def read(number):

@@ -13,7 +13,7 @@ A complete data set is kept. oscar/scenes/README.md describes the folder.
 import dataclasses
 import os
 
-from tpu_utils import claims
+from tpu_utils import claims, files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -66,7 +66,18 @@ def run(resolved: settings.Resolved) -> None:
     print(f'{shown.picture}: {shown.num_shown} scenes of {shown.split}')
 
 
-SCRIPT = Script(__doc__, (SceneConfig, PictureConfig), run)
+def check(resolved: settings.Resolved) -> None:
+  """Checks that the data set and the picture are local.
+
+  Raises:
+    ValueError: one is remote.
+  """
+  config, shown = resolved
+  for flag, path in (('output_dir', config.output_dir), ('picture', shown.picture)):
+    files.check_local(flag, path, 'build the scenes in a local folder and copy them')
+
+
+SCRIPT = Script(__doc__, (SceneConfig, PictureConfig), run, check=check)
 
 
 if __name__ == '__main__':

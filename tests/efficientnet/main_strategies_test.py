@@ -30,10 +30,10 @@ class _LikeTwoHosts:
     self._images = images
     self.eval_dataset, self.explain = images.eval_dataset, images.explain
 
-  def train_dataset(self, context, start_step):
+  def train_dataset(self, context, start_example):
     del context
     contexts = [tf.distribute.InputContext(2, i, 2) for i in range(2)]
-    hosts = [self._images.train_dataset(context, start_step) for context in contexts]
+    hosts = [self._images.train_dataset(context, start_example) for context in contexts]
     return tf.data.Dataset.choose_from_datasets(hosts, tf.data.Dataset.range(2).repeat())
 
 

@@ -92,22 +92,9 @@ def test_the_export_is_the_best_checkpoint_with_averaged_weights(finished):
 def test_a_job_that_is_stopped_repeatedly_ends_with_the_same_bits(finished, tmp_path):
   """By SIGKILL at two checkpoints, and by SIGTERM, on which the job saves and reports it."""
   arguments = (f'--model_dir={tmp_path}', '--export_dir=', *QUICK)
-  for step, signal_number in ((2, signal.SIGKILL), (6, signal.SIGKILL), (10, signal.SIGTERM)):
-    process = _start(*arguments)
-    index = tmp_path / f'model.ckpt-{step}.index'
-    script_jobs.wait_for(index.exists, process)
-    process.send_signal(signal_number)
-    code, _, err = script_jobs.finish(process)
-    assert not (tmp_path / 'model.ckpt-24.index').exists()
-  assert code == 143
-  assert 'Stopped by SIGTERM at step' in err.splitlines()[-1]
-  code, out, err = script_jobs.finish(_start(*arguments))
-  assert code == 0, err
-  assert 'Resuming from step' in out
-  expected, found = _values(finished[0]), _values(tmp_path)
-  assert expected.keys() == found.keys()
-  for name in expected:
-    np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+  stops = ((2, signal.SIGKILL), (6, signal.SIGKILL), (10, signal.SIGTERM))
+  script_jobs.stop_and_resume(lambda: _start(*arguments), tmp_path, stops, 24)
+  script_jobs.assert_same_bits(finished[0], tmp_path, 24)
 
 
 @pytest.mark.slow

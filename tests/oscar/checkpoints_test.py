@@ -10,7 +10,8 @@ import pytest
 import oscar
 from oscar import checkpoint_names as names
 from oscar import checkpoints
-from tests.oscar import bert_folder, golden_models
+from tests import bert_folder
+from tests.oscar import golden_models
 from tests.oscar.golden_models import GOLDENS
 from tpu_utils import weights
 from tpu_utils.weights import torch_files

@@ -9,7 +9,8 @@ import tensorflow as tf
 import oscar
 from oscar import checkpoint_names as names
 from oscar import checkpoints, job, losses, script_settings
-from tests.oscar import bert_folder, golden_models
+from tests import bert_folder
+from tests.oscar import golden_models
 from tests.oscar.golden_models import GOLDENS
 from tpu_utils.trainer import Task
 

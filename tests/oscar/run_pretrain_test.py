@@ -96,23 +96,9 @@ def test_the_export_initialises_another_stage(finished, folder, tmp_path):
 
 @pytest.mark.slow
 def test_a_stopped_job_ends_with_the_same_bits(finished, folder, tmp_path):
-  for step, how in ((4, signal.SIGKILL), (8, signal.SIGTERM)):
-    process = start(folder, tmp_path)
-    index = tmp_path / f'model.ckpt-{step}.index'
-    script_jobs.wait_for(index.exists, process)
-    process.send_signal(how)
-    process.communicate()
-    assert process.returncode == (143 if how == signal.SIGTERM else -signal.SIGKILL)
-    assert not (tmp_path / f'model.ckpt-{STEPS}.index').exists()
-  code, out, err = script_jobs.finish(start(folder, tmp_path))
-  assert code == 0, err
-  assert 'Resuming from step' in out
-  expected, found = (script_jobs.values_at(d, STEPS) for d in (finished[0], tmp_path))
-  assert expected.keys() == found.keys()
-  for name in expected:
-    np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
-  histories = [(d / 'eval' / 'results.jsonl').read_text() for d in (finished[0], tmp_path)]
-  assert histories[0] == histories[1]
+  stops = ((4, signal.SIGKILL), (8, signal.SIGTERM), (12, signal.SIGKILL))
+  script_jobs.stop_and_resume(lambda: start(folder, tmp_path), tmp_path, stops, STEPS)
+  script_jobs.assert_same_bits(finished[0], tmp_path, STEPS)
 
 
 def test_eval_and_export_alone(finished, folder, tmp_path, capsys):
@@ -219,3 +205,18 @@ def test_divergence_names_the_flags_of_this_script(folder, tmp_path):
   with pytest.raises(ValueError, match='not finite in step .* Lower --learning_rate'):
     flags = ('--learning_rate=1e30', '--warmup_steps=0', '--max_grad_norm=0')
     in_process(folder, tmp_path / 'model', *flags)
+
+
+def test_the_sizes_of_a_recipe_for_large_data_are_refused(folder, tmp_path):
+  shared = [
+    f'--data_dir={folder}', f'--config={folder}/config.json', f'--model_dir={tmp_path}/run',
+    '--train_split=pretrain', '--eval_split=pretrain', '--max_seq_length=18',
+    '--max_img_seq_length=3',
+  ]  # fmt: skip
+  fit = '--train_batch_size=2 --train_steps=650'
+  message = f'has 13 training examples, and --train_batch_size=1024 .* such as {fit}, or'
+  with pytest.raises(ValueError, match=message) as error:
+    script_jobs.in_process(run_pretrain.SCRIPT, *shared)
+  assert '\n' not in str(error.value) and not (tmp_path / 'run').exists()
+  with pytest.raises(ValueError, match='not given by you, .* such as --train_steps=325, or'):
+    script_jobs.in_process(run_pretrain.SCRIPT, *shared, '--train_batch_size=4')

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import oscar
-from tests.oscar import bert_folder
+from tests import bert_folder
 from tests.oscar.golden_models import GOLDENS, load
 
 VOCAB = str(GOLDENS / 'vocab' / 'vocab.txt')

@@ -1,5 +1,6 @@
 """`python -m resnext.main` as its users run it. EfficientNet's tests cover the shared parts."""
 import json
+import signal
 
 import keras
 import numpy as np
@@ -55,6 +56,24 @@ def test_the_digits_are_learnt_evaluated_and_exported(finished):
 def test_the_checkpoint_holds_velocities_and_no_averages(finished):
   kinds = {name.split('/')[0] for name in script_jobs.values_at(finished[0], 6)}
   assert kinds == {'model', 'optimizer'}
+
+
+@pytest.mark.slow
+def test_a_stopped_job_ends_with_the_same_bits(tmp_path):
+  """Also if it is killed at an evaluation, for which its checkpoint is written."""
+  flags = ('--train_steps=24', '--steps_per_eval=8', '--save_checkpoints_steps=2')
+
+  def start(folder):
+    own = ('--iterations_per_loop=2', f'--model_dir={folder}', '--export_dir=')
+    return script_jobs.start('-m', 'resnext.main', *QUICK, *flags, *own)
+
+  whole = tmp_path / 'whole'
+  code, _, err = script_jobs.finish(start(whole))
+  assert code == 0, err
+  stopped = tmp_path / 'stopped'
+  stops = ((2, signal.SIGKILL), (8, signal.SIGKILL), (12, signal.SIGTERM))
+  script_jobs.stop_and_resume(lambda: start(stopped), stopped, stops, 24)
+  script_jobs.assert_same_bits(whole, stopped, 24)
 
 
 def test_the_network_of_a_model_dir_is_kept(finished):

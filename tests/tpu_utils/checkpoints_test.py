@@ -214,6 +214,20 @@ def test_scratch_of_a_killed_write_is_removed_and_never_used(tmp_path):
   assert (tmp_path / 'model.ckpt-1.notes').exists()  # The user's.
 
 
+def test_data_of_a_killed_write_or_deletion_is_removed(tmp_path):
+  manager = _manager(tmp_path, keep=2)
+  for step in (1, 2):
+    manager.save(step, _variables())
+  (tmp_path / 'model.ckpt-1.index').unlink()  # Deleting began.
+  (tmp_path / 'model.ckpt-3.data-00000-of-00001').write_text('')  # The index was not yet there.
+  (tmp_path / 'model.ckpt-3.data-of-mine').write_text('')
+  manager.save(4, _variables())
+  assert sorted(path.name for path in tmp_path.glob('model*')) == [
+    'model.ckpt-2.data-00000-of-00001', 'model.ckpt-2.index', 'model.ckpt-3.data-of-mine',
+    'model.ckpt-4.data-00000-of-00001', 'model.ckpt-4.index',
+  ]  # fmt: skip
+
+
 def test_asynchronous_saves_take_the_values_at_the_call(tmp_path):
   manager = _manager(tmp_path, asynchronous=True)
   variables = _variables()

@@ -40,7 +40,7 @@ class Examples:
   def train_batch(self, step):
     return _examples(step, BATCH_SIZE)
 
-  def train_dataset(self, context, start_step):
+  def train_dataset(self, context, start_example):
     size = BATCH_SIZE // context.num_input_pipelines
     first = size * context.input_pipeline_id
 
@@ -55,7 +55,7 @@ class Examples:
       images, labels = tf.ensure_shape(images, [size, 4]), tf.ensure_shape(labels, [size, 3])
       return {'images': images, 'labels': labels}
 
-    return tf.data.Dataset.range(start_step, 10**6).map(tensors)
+    return tf.data.Dataset.range(start_example // BATCH_SIZE, 10**6).map(tensors)
 
   def eval_dataset(self, context):
     images, labels = _examples(10**6, NUM_EVAL)
@@ -110,7 +110,7 @@ def make_runner(strategy, model_dir, norm=False, **settings):
     job,
     {'model_name': 'tiny'},
     batch_size=BATCH_SIZE,
-    steps_per_epoch=4,
+    examples_per_epoch=4 * BATCH_SIZE,
     unit='images',
     objective='top_1_accuracy',
   )

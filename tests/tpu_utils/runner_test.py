@@ -2,13 +2,15 @@
 import json
 import os
 import signal
+import time
+import types
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpu_utils import checkpoints, claims, config, runner
+from tpu_utils import checkpoints, claims, config, run_info, runner
 from tpu_utils.command_line import cli
 from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.image_jobs.train import classification_task
@@ -20,43 +22,66 @@ OBJECTIVE = 'top_1_accuracy'
 
 
 class _Input:
-  """Sixteen examples, repeated; step `bad` has infinite images, step `signal_at` sends a signal."""
+  """Sixteen examples, repeated; step `bad` has infinite images, step `signal_at` sends a signal.
 
-  def __init__(self, bad=None, signal_at=None, signal_number=signal.SIGTERM):
+  So does the second batch of each evaluation if `signal_in_eval`.
+  """
+
+  def __init__(
+    self, bad=None, signal_at=None, signal_number=signal.SIGTERM, size=4, signal_in_eval=False
+  ):
     generator = np.random.default_rng(0)
     self.images = generator.normal(size=(16, 4)).astype('float32')
     self.labels = np.eye(3, dtype='float32')[generator.integers(3, size=16)]
     self.signal_at = signal_at
     self.signal_number = signal_number
     self.bad = bad
+    self.size = size
+    self.started_at = None
+    self.signal_in_eval = signal_in_eval
     self.num_eval_batches = 4
 
-  def train_dataset(self, context, start_step):
+  def train_dataset(self, context, start_example):
     del context
+    self.started_at, size = start_example, self.size
 
-    def batch(step):
-      if step == self.signal_at:
+    def batch(first):
+      if first // size == self.signal_at:
         os.kill(os.getpid(), self.signal_number)
-      rows = np.arange(4 * step, 4 * step + 4) % 16
-      images = self.images[rows] * (np.inf if step == self.bad else 1)
+      rows = np.arange(first, first + size) % 16
+      images = self.images[rows] * (np.inf if first // size == self.bad else 1)
       return images.astype('float32'), self.labels[rows]
 
-    def tensors(step):
-      images, labels = tf.numpy_function(batch, [step], [tf.float32, tf.float32])
-      return {'images': tf.ensure_shape(images, [4, 4]), 'labels': tf.ensure_shape(labels, [4, 3])}
+    def tensors(first):
+      images, labels = tf.numpy_function(batch, [first], [tf.float32, tf.float32])
+      images, labels = tf.ensure_shape(images, [size, 4]), tf.ensure_shape(labels, [size, 3])
+      return {'images': images, 'labels': labels}
 
-    return tf.data.Dataset.range(start_step, 10**6).map(tensors)
+    return tf.data.Dataset.range(start_example, 10**7, size).map(tensors)
 
   def eval_dataset(self, context):
     del context
     batches = {'images': self.images, 'labels': self.labels, 'weights': np.ones(16, np.float32)}
-    return tf.data.Dataset.from_tensor_slices(batches).batch(4)
+    dataset = tf.data.Dataset.from_tensor_slices(batches).batch(4)
+
+    def send(number, batch):
+      def kill(number):
+        if number == 1 and self.signal_in_eval:
+          os.kill(os.getpid(), self.signal_number)
+        return number
+
+      with tf.control_dependencies([tf.numpy_function(kill, [number], tf.int64)]):
+        return {name: tf.identity(value) for name, value in batch.items()}
+
+    return dataset.enumerate().map(send)
 
   def explain(self, error):
     del error
 
 
-def _runner(model_dir, units=8, identity=None, evaluators=None, **settings):
+def _runner(
+  model_dir, units=8, identity=None, evaluators=None, batch_size=4, run_info=None, **settings
+):
   settings = {
     'train_steps': 12,
     'steps_per_eval': 6,
@@ -84,12 +109,13 @@ def _runner(model_dir, units=8, identity=None, evaluators=None, **settings):
     trainer,
     job,
     identity or IDENTITY,
-    batch_size=4,
-    steps_per_epoch=4,
+    batch_size=batch_size,
+    examples_per_epoch=16,
     unit='images',
     objective=OBJECTIVE,
     divergence_hint='Lower --base_learning_rate.',
     evaluators=evaluators,
+    run_info=run_info,
   )
 
 
@@ -183,6 +209,25 @@ def test_a_signal_saves_and_resuming_gives_the_same_bits(tmp_path, number, name)
   assert signal.getsignal(number) == handler
 
 
+@pytest.mark.parametrize('step', [6, 12])
+def test_a_signal_during_an_evaluation_ends_the_job_there(tmp_path, step):
+  whole = _runner(tmp_path / 'whole')
+  whole.train(_Input(), _Input())
+  stopped = tmp_path / 'stopped'
+  settings = {'steps_per_eval': 6} if step == 6 else {'steps_per_eval': 12}
+  with pytest.raises(cli.Interrupted, match=f'Stopped by SIGTERM at step {step}, saved'):
+    _runner(stopped, **settings).train(_Input(), _Input(signal_in_eval=True))
+  assert not (stopped / 'eval').exists() and not (stopped / 'archive').exists()
+  with pytest.raises(cli.Interrupted, match=f'Stopped by Ctrl-C at step {step}, saved'):
+    source = _Input(signal_in_eval=True, signal_number=signal.SIGINT)
+    _runner(stopped, **settings).train(source, source)
+  again = _runner(stopped, **settings)
+  again.train(_Input(), _Input())
+  _assert_same_bits(_weights(whole), _weights(again))
+  assert _history(stopped) == _history(tmp_path / 'whole')[-len(_history(stopped)) :]
+  assert [entry['step'] for entry in _history(stopped)] == ([6, 12] if step == 6 else [12])
+
+
 def test_a_diverged_job_stops_and_keeps_its_checkpoints(tmp_path):
   with pytest.raises(NonFiniteLossError) as error:
     _runner(tmp_path).train(_Input(bad=7), None)
@@ -229,6 +274,31 @@ def test_a_job_goes_back_to_the_archived_best(tmp_path):
   assert work.checkpoints.steps() == [3]
 
 
+def _train_with(batch_size, model_dir, train_steps, **more):
+  """Trains on; returns the example at which the input started."""
+  source = _Input(size=batch_size)
+  flags = {'flags': {'train_batch_size': batch_size}}
+  work = _runner(
+    model_dir, batch_size=batch_size, run_info=flags, train_steps=train_steps, **more
+  )
+  work.train(source, None)
+  return source.started_at
+
+
+def test_another_batch_size_continues_with_the_next_example(tmp_path, capsys):
+  assert _train_with(4, tmp_path, 6) == 0
+  assert _train_with(8, tmp_path, 9) == 24
+  (line,) = [x for x in capsys.readouterr().out.splitlines() if 'Batches of' in x]
+  assert 'before of 4: training continues with the next one after 24 (epoch 1.50)' in line
+  assert _train_with(8, tmp_path, 10) == 48
+  assert 'Batches of' not in capsys.readouterr().out
+  assert _train_with(2, tmp_path, 12) == 56
+  starts = json.loads((tmp_path / 'run.json').read_text())['starts']
+  assert [start['start']['examples'] for start in starts] == [0, 24, 48, 56]
+  assert _train_with(8, tmp_path, 12, resume_step=6) == 24
+  assert checkpoints.read(str(tmp_path / 'model.ckpt-6'))[1]['hosts'] == 1
+
+
 def test_a_model_dir_of_another_model_is_refused(tmp_path):
   _runner(tmp_path).train(_Input(), None)
   before = sorted(os.listdir(tmp_path))
@@ -262,6 +332,35 @@ def test_follow_evaluates_new_checkpoints_until_the_last_step(tmp_path, monkeypa
   entries = _history(tmp_path, 'eval_test')
   assert [entry['step'] for entry in entries] == [12]
   assert entries[-1] == _history(tmp_path)[-1]  # The checkpoint alone gives the same numbers.
+
+
+def test_a_stopped_evaluator_evaluates_the_rest_and_repeats_nothing(tmp_path, capsys):
+  _runner(tmp_path).train(_Input(), None)
+  with pytest.raises(cli.Interrupted, match='SIGTERM at step 12, which is not evaluated yet'):
+    _runner(tmp_path, mode='eval').follow(_Input(signal_in_eval=True))
+  assert not (tmp_path / 'eval').exists()
+  for _ in range(2):
+    _runner(tmp_path, mode='eval').follow(_Input())
+    assert [entry['step'] for entry in _history(tmp_path)] == [12]
+  results = f'{tmp_path}/eval/results.jsonl'
+  assert f'Step 12 is not evaluated again; its results are in {results}.' in capsys.readouterr().out
+
+
+def test_a_signal_ends_an_evaluator_that_waits(tmp_path, monkeypatch):
+  def sleep(_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  monkeypatch.setattr(runner, 'time', types.SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+  with pytest.raises(cli.Interrupted, match='SIGTERM while waiting for a checkpoint. Run the same'):
+    _runner(tmp_path, mode='eval').follow(_Input())
+
+
+def test_going_back_forgets_the_results_of_every_evaluation(tmp_path):
+  _runner(tmp_path).train(_Input(), _Input())
+  _runner(tmp_path, mode='eval', eval_name='test').follow(_Input())
+  _runner(tmp_path, resume_step=6).resume()
+  assert [entry['step'] for entry in _history(tmp_path)] == [6]
+  assert _history(tmp_path, 'eval_test') == []
 
 
 def test_follow_ends_after_the_timeout(tmp_path, monkeypatch, capsys):
@@ -300,30 +399,13 @@ def test_a_full_disk_in_a_summary_is_reported_once_and_costs_no_step(
   assert [line.partition(':')[0] for line in lines] == [f'{tmp_path}/', f'{tmp_path}/eval']
 
 
-def test_each_start_is_appended_to_run_json(tmp_path):
-  for number in (1, 2):
-    runner.write_run_info(str(tmp_path), {'flags': {'seed': number}})
-  starts = json.loads((tmp_path / 'run.json').read_text())['starts']
-  assert [start['flags']['seed'] for start in starts] == [1, 2]
-  assert starts[0]['versions']['tensorflow'] == tf.__version__
-
-
-@pytest.mark.parametrize('damage', ['[' * 5000, '\ufffd'], ids=['deep', 'no text'])
-def test_a_damaged_run_json_is_kept_beside_a_new_one(tmp_path, capsys, damage):
-  (tmp_path / 'run.json').write_text(damage, encoding='utf-8')
-  runner.write_run_info(str(tmp_path), {'flags': {'seed': 1}})
-  assert len(json.loads((tmp_path / 'run.json').read_text())['starts']) == 1
-  assert (tmp_path / 'run.json.damaged').read_text(encoding='utf-8') == damage
-  assert 'run.json: expected the starts of the job, found' in capsys.readouterr().err
-
-
 @pytest.mark.parametrize('damage', ['', '\0\0', '[]', '{"starts": 3}'])
 def test_small_damaged_files_do_not_stop_a_job(tmp_path, capsys, damage):
   _runner(tmp_path, train_steps=6).train(_Input(), _Input())
   small = [tmp_path / 'run.json', tmp_path / 'eval' / 'results.jsonl']
   for path in (*small, tmp_path / 'best_objective.txt'):
     path.write_text(damage)
-  runner.write_run_info(str(tmp_path), {'flags': {'seed': 1}})
+  run_info.write(str(tmp_path), {'flags': {'seed': 1}})
   assert len(json.loads(small[0].read_text())['starts']) == 1
   assert (tmp_path / 'run.json.damaged').read_text() == damage
   _runner(tmp_path).train(_Input(), _Input())

@@ -32,10 +32,10 @@ class Pairs:
     self.relevant = np.eye(CANDIDATES)[generator.integers(CANDIDATES, size=QUERIES)].ravel()
     self.relevant = self.relevant.astype('float32')
 
-  def train_dataset(self, context, start_step):
+  def train_dataset(self, context, start_example):
     size = context.get_per_replica_batch_size(BATCH_SIZE)
     batch = {'images': self.images[:size], 'relevant': self.relevant[:size]}
-    return tf.data.Dataset.from_tensors(batch).repeat().skip(start_step)
+    return tf.data.Dataset.from_tensors(batch).repeat().skip(start_example // BATCH_SIZE)
 
   def eval_dataset(self, context):
     pipelines, pipeline = context.num_input_pipelines, context.input_pipeline_id
@@ -193,7 +193,7 @@ def outcomes(strategy, folder):
     ),
     {'model_name': 'toy'},
     batch_size=BATCH_SIZE,
-    steps_per_epoch=1,
+    examples_per_epoch=BATCH_SIZE,
     unit='pairs',
     objective='nearness',
     # A metric of all rows that is best in the middle, while the loss falls all the time.

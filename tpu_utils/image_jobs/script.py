@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tpu_utils import config, files
@@ -16,6 +16,7 @@ from tpu_utils.command_line import job_flags, settings
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.script import Choice, Script, named_origin
 from tpu_utils.command_line.settings import setting
+from tpu_utils.image_jobs import classes
 from tpu_utils.images.spec import Augmentation, PreprocessSpec, fitted
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _SHARED_GROUPS = (
   config.OptimizationConfig,
   config.FineTuningConfig,
   config.JobConfig,
+  config.ExportConfig,
   config.HardwareConfig,
 )
 # Settings that a reader of a job's checkpoints takes from the job, besides the model's own groups.
@@ -41,6 +43,7 @@ _OF_JOB = (
   'train_steps',  # The checkpoint at which --mode=eval ends.
 )  # fmt: skip
 _READING_MODES = ('eval', 'export', 'predict')
+_TRAINING_MODES = ('train', 'train_and_eval')
 # {field of a `PreprocessSpec`: its flag}, of those that Hugging Face's config.json can set.
 _FLAGS = {'image_size': 'input_image_size', 'crop': 'crop_rule', 'interpolation': 'interpolation'}
 _INSTEAD = {'image_size': '224', 'crop': '0.875', 'interpolation': 'bicubic'}
@@ -119,8 +122,7 @@ class ModelSpec:
       num_classes=num_classes,
       image_size=spec.image_size,
       **settings,
-      **config.overrides(),
-      **scaling,
+      **{**config.overrides(), **scaling},
     )
 
 
@@ -198,7 +200,7 @@ class Training:
     model_spec = self.resolve_model(model)  # A wrong name is reported before anything is opened.
     if announce and resolved.origin:
       print(resolved.preset_text())
-    if job.mode in ('train', 'train_and_eval'):
+    if job.mode in _TRAINING_MODES:
       resolved = like_initial_weights(resolved)
       model = resolved[0]
 
@@ -208,9 +210,10 @@ class Training:
     dataset = None
     if needs_data:
       dataset, resolved = with_data(resolved, job.mode)
-    if dataset is not None and job.mode in ('train', 'train_and_eval'):
+    if dataset is not None and job.mode in _TRAINING_MODES:
       check_length(resolved, dataset.name)
     data = resolved.get(config.DataConfig)
+    class_names = _names_to_learn(data, dataset, job)
     spec = fitted_spec(model_spec.spec, model, data, data.is_digits)
 
     def build_model(dtype_policy):
@@ -228,6 +231,8 @@ class Training:
       dataset=dataset,
       optimization=resolved.get(config.OptimizationConfig),
       job=job,
+      exports=resolved.get(config.ExportConfig),
+      class_names=class_names,
       tuning=_resolve_tuning(resolved.get(config.FineTuningConfig), model_spec, model),
       augmentation=self.augmentation(resolved),
       run_info={'flags': flags, **model_spec.run_info},
@@ -300,6 +305,8 @@ def check(resolved: settings.Resolved) -> None:
     )
   if not _knows_classes(resolved):
     check_data_folder(resolved.get(config.DataConfig))
+  if job.mode in _TRAINING_MODES and not _may_resume(job.model_dir):
+    check_checkpoint('init_checkpoint', resolved.get(config.FineTuningConfig).init_checkpoint)
   if not job.model_dir:
     raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
 
@@ -308,6 +315,56 @@ def _knows_classes(resolved):
   """Returns whether the job is an export with a known number of classes, so needs no data."""
   known = {*resolved.flags, *resolved.facts}
   return resolved.get(config.JobConfig).mode == 'export' and 'num_label_classes' in known
+
+
+def _may_resume(model_dir):
+  """Returns whether a job may resume from `model_dir`, so that it needs no initial weights."""
+  if not model_dir:
+    return False
+  # Looking into remote folders would import TensorFlow.
+  return files.is_remote(model_dir) or bool(files.paths_in(model_dir, 'model.ckpt-'))
+
+
+def _names_to_learn(data, dataset, job):
+  """Returns the names of the model's outputs, from --labels_map_file or the data, or None.
+
+  Raises:
+    ValueError: a job to resume learnt other classes; see also `classes.of_labels_map`.
+  """
+  num_outputs = data.num_label_classes
+  if data.labels_map_file:
+    names = classes.of_labels_map(data.labels_map_file, num_outputs)
+  else:
+    names = classes.of_data(dataset.class_names if dataset else None, num_outputs)
+  if names and job.mode in _TRAINING_MODES:
+    classes.check_same(job.model_dir, names)
+  return names
+
+
+def check_checkpoint(flag: str, path: str | None) -> None:
+  """Checks that there is something at the path of a checkpoint; reads nothing.
+
+  Raises:
+    FileNotFoundError: there is neither a file, a folder nor a prefix of files.
+  """
+  if not path or path == PRETRAINED or files.exists(path):
+    return
+  folder, name = os.path.split(path)
+  if not name or not files.paths_in(folder or '.', f'{name}.'):
+    raise FileNotFoundError(
+      f'--{flag}={path}: no checkpoint there, neither a file, a folder nor a TF1 prefix.'
+    )
+
+
+def check_photographs(paths: Iterable[str]) -> None:
+  """Checks that images exist; reads nothing.
+
+  Raises:
+    FileNotFoundError: one does not exist.
+  """
+  for path in paths:
+    if not files.exists(path):
+      raise FileNotFoundError(f'{path}: no such image.')
 
 
 def check_data_folder(data: Any) -> None:

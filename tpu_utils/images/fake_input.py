@@ -42,10 +42,10 @@ class FakeInput:
     self._transpose_input = transpose_input
 
   def train_dataset(
-    self, context: tf.distribute.InputContext | None = None, start_step: int = 0
+    self, context: tf.distribute.InputContext | None = None, start_example: int = 0
   ) -> tf.data.Dataset:
     """Returns an endless repetition of one batch; see `ImageNetInput.train_dataset`."""
-    del start_step
+    del start_example
     context = context or tf.distribute.InputContext()
     return self._batches(context.get_per_replica_batch_size(self._train_batch_size)).repeat()
 

@@ -104,13 +104,15 @@ class ImageNetInput:
 
   @_without_autograph
   def train_dataset(
-    self, context: tf.distribute.InputContext | None = None, start_step: int = 0
+    self, context: tf.distribute.InputContext | None = None, start_example: int = 0
   ) -> tf.data.Dataset:
     """Returns the endless training dataset of one input pipeline (host).
 
     Args:
       context: identifies the pipeline; None for one pipeline and one replica.
-      start_step: training steps already taken; the dataset begins with the batch after them.
+      start_example: training examples already taken, over all hosts, by batches of any size; the
+        dataset begins with the next one. With several workers of a tf.data service that is exact
+        if their batches were of the present size.
 
     Returns:
       Dataset of {'images': [b, size, size, 3], 'labels': float32 [b, num_label_classes]}, where b
@@ -122,34 +124,34 @@ class ImageNetInput:
     context = context or tf.distribute.InputContext()
     pipelines, pipeline = context.num_input_pipelines, context.input_pipeline_id
     batch_size = context.get_per_replica_batch_size(self.train_batch_size)
-    start_batch = start_step * _local_replicas(context)
+    start = start_example // pipelines
     if self.service is None:
-      dataset = self._train_batches(pipelines, pipeline, batch_size, start_batch)
+      dataset = self._train_batches(pipelines, pipeline, batch_size, start)
     else:
+      start_batch, rest = divmod(start, batch_size)
 
       def worker_batches(workers, worker, first_batch, distribute):
         # The workers share the host's images as hosts share those of the data set.
-        return self._train_batches(
-          pipelines * workers, pipeline * workers + worker, batch_size, first_batch, distribute
-        )
+        share = pipelines * workers, pipeline * workers + worker
+        start = first_batch * batch_size + (rest if worker == start_batch % workers else 0)
+        return self._train_batches(*share, batch_size, start, distribute)
 
       self.service.check_portable(self._source('train'), self.data.name)
       dataset = self.service.round_robin(worker_batches, start_batch)
     return _finish(dataset)
 
-  def _train_batches(self, pipelines, pipeline, batch_size, start_batch, distribute=None):
+  def _train_batches(self, pipelines, pipeline, batch_size, start, distribute=None):
     """Returns the batches of one share of the training images.
 
     Args:
       pipelines: number of shares.
       pipeline: index of the share.
       batch_size: examples in a batch.
-      start_batch: number of the first batch.
+      start: examples of the share already taken.
       distribute: called with the dataset; returns one that another process computes. Or None.
     """
     source = self._source('train')
     first, last = _share(len(source), pipelines, pipeline, self.data.name)
-    start = start_batch * batch_size
 
     def number_at(position):
       return stream.number_at(position, first, last - first, self.seed)

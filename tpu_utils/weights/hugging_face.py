@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from tpu_utils import files
 from tpu_utils.reading import read_json
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ def config(path: str) -> dict[str, Any]:
   Raises:
     ValueError: that file is not JSON.
   """
-  is_folder = os.path.isdir(path)
+  is_folder = files.is_folder(path)
   name = os.path.join(path if is_folder else os.path.dirname(path), 'config.json')
-  if not (is_folder or os.path.basename(path) in _WEIGHT_FILES) or not os.path.isfile(name):
+  if not (is_folder or os.path.basename(path) in _WEIGHT_FILES) or not files.is_file(name):
     return {}
   content = read_json(name, 'JSON')
   return content if isinstance(content, dict) else {}

@@ -16,8 +16,9 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tpu_utils import files
 from tpu_utils.names import check_name
-from tpu_utils.weights import locate
+from tpu_utils.weights import copies, locate
 from tpu_utils.weights.assign import Report, assign
 from tpu_utils.weights.name_map import Rule, name_map_of
 
@@ -82,6 +83,17 @@ def load(
       message lists what is missing, unexpected and wrong-shaped. The model is then unchanged.
   """
   path = os.fspath(path)
+  with copies.readable(path) as file:
+    report = _load(
+      model, file, source, use_ema, keep_initial, allow_missing, allow_unused, reinit_on_mismatch
+    )
+  return dataclasses.replace(report, path=path)
+
+
+def _load(
+  model, path, source, use_ema, keep_initial, allow_missing, allow_unused, reinit_on_mismatch
+):
+  """Loads from a path at which the readers find the weights; see `load`."""
   name_map = name_map_of(model)
   formats = _formats(name_map)
   if source == 'auto':
@@ -145,7 +157,7 @@ def _recognise(path, formats):
   for source, file_format in formats.items():
     if importlib.import_module(READERS[file_format]).matches(path):
       return source
-  if not os.path.exists(path):
+  if not files.exists(path):
     raise FileNotFoundError(
       f'{path}: no checkpoint there, neither a file, a folder nor a TF1 prefix.'
     )

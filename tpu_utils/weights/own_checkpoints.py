@@ -20,7 +20,7 @@ def matches(path: str) -> bool:
       reading(path, 'a checkpoint', foreign=True),
       checkpoints.literal(tf1.prefix_of(path)) as readable,
     ):
-      return tf.train.load_checkpoint(readable).has_tensor(checkpoints.METADATA)
+      return tf.compat.v1.train.NewCheckpointReader(readable).has_tensor(checkpoints.METADATA)
   except (ValueError, OSError):  # The TF1 reader, next in line, reports the error.
     return False
 

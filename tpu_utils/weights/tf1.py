@@ -19,9 +19,14 @@ _PART = re.compile(r'\.(index|data-\d{5}-of-\d{5})$')
 
 def matches(path: str) -> bool:
   """Returns whether `path` is a folder with a `checkpoint` file, a prefix, or a file of one."""
-  if tf.io.gfile.isdir(path):
+  if _is_folder(path):
     return tf.io.gfile.exists(os.path.join(path, 'checkpoint'))
   return bool(_PART.search(path)) or tf.io.gfile.exists(path + '.index')
+
+
+def _is_folder(path):
+  """Returns whether a path is a folder; prefixes are none, although some file systems say so."""
+  return tf.io.gfile.isdir(path) and not tf.io.gfile.exists(f'{path}.index')
 
 
 def read(path: str, use_ema: bool = True) -> Mapping[str, StoredArray]:
@@ -65,7 +70,7 @@ def stored_tensors(prefix: str, kind: str) -> dict[str, StoredArray]:
   """
   with reading(prefix, kind, foreign=True):
     opened = checkpoints.literal(prefix)
-    reader = tf.train.load_checkpoint(opened.__enter__())
+    reader = tf.compat.v1.train.NewCheckpointReader(opened.__enter__())
     dtypes = reader.get_variable_to_dtype_map()
     shapes = reader.get_variable_to_shape_map()
 
@@ -140,7 +145,7 @@ def prefix_of(path: str) -> str:
     FileNotFoundError: there is no checkpoint.
     ValueError: the `checkpoint` file is damaged.
   """
-  if tf.io.gfile.isdir(path):
+  if _is_folder(path):
     # tf.train.latest_checkpoint would log an error if the named checkpoint is missing.
     with reading(os.path.join(path, 'checkpoint'), 'text', foreign=True):
       state = tf.train.get_checkpoint_state(path)

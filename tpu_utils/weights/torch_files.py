@@ -48,8 +48,13 @@ def matches(path: str) -> bool:
 
 def _file(path):
   """Returns the file of weights in a folder, or `path` itself."""
-  candidates = [os.path.join(path, name) for name in (*_IN_FOLDERS, *_indices())]
+  candidates = [os.path.join(path, name) for name in file_names()]
   return next((file for file in candidates if os.path.isfile(file)), path)
+
+
+def file_names() -> tuple[str, ...]:
+  """Returns the names of the file of weights in a folder, the first to be read first."""
+  return (*_IN_FOLDERS, *_indices())
 
 
 def _indices():

@@ -1,12 +1,15 @@
 """The command that prepares a data set."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from oscar.datasets import builders, prepare
+from tests import script_jobs
 from tests.oscar import loaders
 from tpu_utils import claims
 
@@ -32,6 +35,64 @@ def test_both_parts_of_the_corpus_are_written(tmp_path):
   assert done.returncode == 0, done.stderr
   assert 'oscar_pretrain/documents/1.0.0 pretrain: 13 records, 1 shards' in done.stdout
   assert 'oscar_pretrain/regions_2054/1.0.0 pretrain: 10 records, 1 shards' in done.stdout
+
+
+def contents(folder):
+  """Returns {path: records, or bytes of a file that describes them}."""
+  found = {}
+  for path in (path for path in folder.rglob('*') if path.is_file()):
+    content = path.read_bytes()
+    if '.tfrecord' in path.name:  # The order of the features differs between processes.
+      records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+      content = [tf.train.Example.FromString(record) for record in records]
+    found[str(path.relative_to(folder))] = content
+  return found
+
+
+_KILLED = """
+import os, signal
+from oscar.datasets import builders, prepare
+make, left = builders._record_of, {records}
+def record(*arguments):
+  global left
+  if not left:
+    os.kill(os.getpid(), signal.SIGKILL)
+  left -= 1
+  return make(*arguments)
+builders._record_of = record
+prepare.SCRIPT.main()
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_preparation_is_repeated_and_leaves_nothing_behind(tmp_path):
+  """Killed within the 13 records of the first part, then within the second."""
+  whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+  for part in ('documents', 'regions'):
+    builders.prepare('pretrain', loaders.DATA / 'pretrain', str(whole), part)
+  arguments = f'--manual_dir={loaders.DATA}/pretrain', f'--data_dir={killed}'
+  for part, records in (('documents', 5), ('regions_2054', 13 + 5)):
+    code, _, err = script_jobs.finish(
+      script_jobs.start('-c', _KILLED.format(records=records), *arguments)
+    )
+    assert code == -signal.SIGKILL, err
+    assert [path.name[:11] for path in (killed / 'oscar_pretrain' / part).iterdir()] == [
+      'incomplete.'
+    ]
+  done = run(*arguments)
+  assert done.returncode == 0, done.stderr
+  assert contents(killed) == contents(whole)
+
+
+def test_damaged_metadata_of_a_prepared_data_set_are_named(tmp_path):
+  builders.prepare('vqa', loaders.DATA / 'vqa', str(tmp_path))
+  for name in ('dataset_info.json', 'metadata.json'):
+    (path,) = (tmp_path / 'oscar_vqa').glob(f'regions_2054/*/{name}')
+    content = path.read_bytes()
+    path.write_bytes(b'')  # As a power cut may leave it.
+    with pytest.raises(ValueError, match=f'{tmp_path}/oscar_vqa cannot be read as a prepared data'):
+      builders.prepare('vqa', None, str(tmp_path))
+    path.write_bytes(content)
 
 
 def test_chunks_and_tags_of_the_corpus_are_chosen_by_the_official_flags():

@@ -105,9 +105,18 @@ def test_a_stopped_job_resumes_with_the_next_batch(data_dir, tokenizer, window):
   made = build(data_dir, tokenizer, window=window)
   whole = take(made.train_dataset(), 12)
   for start in (1, 4, 11):
-    resumed = take(made.train_dataset(start_step=start), 12 - start)
+    resumed = take(made.train_dataset(start_example=4 * start), 12 - start)
     for one, other in zip(whole[start:], resumed, strict=True):
       assert_equal(one, other)
+
+
+@pytest.mark.parametrize('hosts', [1, 2])
+def test_batches_of_another_size_resume_with_the_next_example(data_dir, tokenizer, hosts):
+  where = context(hosts, hosts - 1, hosts)
+  whole = rows(take(build(data_dir, tokenizer, batch=4).train_dataset(where), 9))
+  before = take(build(data_dir, tokenizer, batch=4).train_dataset(where), 3)
+  after = take(build(data_dir, tokenizer, batch=6).train_dataset(where, 3 * 4), 4)
+  assert_equal(rows(before + after), whole)
 
 
 def test_batches_of_another_size_hold_the_same_examples(data_dir, tokenizer):

@@ -84,7 +84,7 @@ def test_every_question_has_its_tokens_and_its_image(builder, tokenizer):
 def test_training_resumes_with_the_next_example(builder, tokenizer):
   source = build(builder, tokenizer, window=1)
   whole = joined(take(source.train_dataset(), 9))
-  rest = joined(take(source.train_dataset(start_step=4), 5))
+  rest = joined(take(source.train_dataset(start_example=16), 5))
   for name, values in rest.items():
     np.testing.assert_array_equal(whole[name][16:], values, name)
   epoch = source.num_train_examples

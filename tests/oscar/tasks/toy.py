@@ -48,10 +48,10 @@ class PairInput:
       'matches': (word == picture).astype('int32'),
     }
 
-  def train_dataset(self, context, start_step):
+  def train_dataset(self, context, start_example):
     size = context.get_per_replica_batch_size(self._data.train_batch_size)
-    pairs = tf.data.Dataset.from_tensor_slices(self._pairs).repeat()
-    return pairs.batch(size, drop_remainder=True).skip(start_step)
+    pairs = tf.data.Dataset.from_tensor_slices(self._pairs).repeat().skip(start_example)
+    return pairs.batch(size, drop_remainder=True)
 
   def eval_dataset(self, context):
     size = context.get_per_replica_batch_size(self._data.eval_batch_size)

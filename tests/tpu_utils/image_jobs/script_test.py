@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.tpu_utils.images import small_sets
 from tpu_utils import checkpoints, config
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.image_jobs import script, train
@@ -287,3 +288,50 @@ def test_mistakes_are_found_before_tensorflow_is_imported(given, message):
 def test_training_takes_nothing_from_an_older_job(tmp_path):
   write_job(tmp_path, model_name='other')
   assert SCRIPT.resolve({'model_dir': str(tmp_path)})[0].model_name == 'mean'
+
+
+def test_a_missing_initial_checkpoint_is_found_before_tensorflow_is_imported(tmp_path):
+  given = {'data_dir': 'fake', 'model_dir': 'there', 'init_checkpoint': 'no/such'}
+  with pytest.raises(FileNotFoundError, match='--init_checkpoint=no/such: no checkpoint there'):
+    SCRIPT.check(SCRIPT.resolve(given))
+  SCRIPT.check(SCRIPT.resolve({**given, 'mode': 'eval'}))
+  (tmp_path / 'model.ckpt-3.index').write_bytes(b'')  # A job that resumes needs none.
+  SCRIPT.check(SCRIPT.resolve({**given, 'model_dir': str(tmp_path)}))
+
+
+@pytest.mark.parametrize('name', ['a.pth', 'model.ckpt-3.index', 'lr[0.1].data-00000-of-00001'])
+def test_existing_checkpoints_are_files_folders_and_prefixes(tmp_path, name):
+  (tmp_path / name).write_bytes(b'')
+  stem = name.split('.index')[0].split('.data')[0]
+  for path in (tmp_path, tmp_path / name, tmp_path / stem):
+    script.check_checkpoint('ckpt_dir', str(path))
+  script.check_checkpoint('ckpt_dir', 'gs://bucket/x')
+  script.check_checkpoint('ckpt_dir', script.PRETRAINED)
+  with pytest.raises(FileNotFoundError):
+    script.check_checkpoint('ckpt_dir', str(tmp_path / 'b'))
+
+
+@pytest.mark.parametrize('kind', ['folder', 'shards', 'tfds'])
+def test_the_sizes_of_a_recipe_for_large_data_are_refused_for_every_kind_of_data(tmp_path, kind):
+  if kind == 'tfds':
+    data = ['--dataset=trees', f'--tfds_data_dir={small_sets.tfds_set(tmp_path / "data")}']
+  else:
+    make = {'folder': small_sets.image_folder, 'shards': small_sets.shards}[kind]
+    data = [f'--data_dir={make(tmp_path / "data")}']
+  for more, fit in (
+    ([], '--train_batch_size=8 --train_steps=463'),
+    (['--recipe=long', '--train_batch_size=4'], '--train_steps=925'),
+    (['--recipe=transfer', '--train_batch_size=2048'], '--train_steps=2'),
+  ):
+    message = f'has 37 training images, and .* not given by you, .* such as {fit}, or'
+    with pytest.raises(ValueError, match=message) as error:
+      SCRIPT.call([*data, f'--model_dir={tmp_path}/run', *more])
+    assert '\n' not in str(error.value)
+  assert not (tmp_path / 'run').exists()
+
+
+def test_the_sizes_of_a_recipe_for_large_data_are_refused_for_the_digits(job):
+  fit = '--train_batch_size=256 --train_steps=564'
+  with pytest.raises(ValueError, match=f'has 1442 training images, .* such as {fit}, or'):
+    job('--recipe=digits')
+  job('--recipe=digits', '--train_batch_size=2048')

@@ -43,7 +43,7 @@ def make_input(folder, limit, **settings):
 
 
 def run(images, split, batches=15, start=0):
-  dataset = images.train_dataset(None, start) if split == 'train' else images.eval_dataset()
+  dataset = images.train_dataset(None, 8 * start) if split == 'train' else images.eval_dataset()
   return [{k: v.numpy() for k, v in batch.items()} for batch in dataset.take(batches)]
 
 

@@ -79,7 +79,7 @@ def test_batches_do_not_depend_on_the_cached_images(folder, kept):
   assert part._decoded_cache.capacity == kept
   in_work = 2  # In addition to the one that takes the last place.
   assert kept <= len(part._decoded_cache) <= (kept and kept + in_work)
-  assert_equal(take(make_input(folder, 1).train_dataset(None, 4), 5), whole[4:])
+  assert_equal(take(make_input(folder, 1).train_dataset(None, 16), 5), whole[4:])
 
 
 def test_an_image_is_decoded_once(folder, monkeypatch):

@@ -91,17 +91,24 @@ class TestTraining:
     where = context(replicas=replicas)
     whole = take(digits_input().train_dataset(where), steps * replicas)
     for start in (1, 44, 46):
-      resumed = digits_input().train_dataset(where, start)
+      resumed = digits_input().train_dataset(where, 32 * start)
       assert_equal(take(resumed, (steps - start) * replicas), whole[start * replicas :])
+
+  def test_replicas_of_a_host_share_the_same_batches(self):
+    one = np.concatenate([b['images'] for b in take(digits_input().train_dataset(), 2)])
+    for replicas in (2, 4):
+      dataset = digits_input().train_dataset(context(replicas=replicas))
+      parts = [b['images'] for b in take(dataset, 2 * replicas)]
+      np.testing.assert_array_equal(np.concatenate(parts), one)
 
   def test_resumes_within_and_after_a_window(self, tmp_path):
     """With more images than a window holds."""
     records = [example(png(n % 256), n % 256 + 1) for n in range(stream.WINDOW + 500)]
     write_shards(tmp_path, 'train', [records[:1000], records[1000:]])
 
-    def dataset(start_step):
+    def dataset(start):
       pipeline = digits_input(data=str(tmp_path), train_batch_size=100, num_label_classes=256)
-      return pipeline.train_dataset(None, start_step)
+      return pipeline.train_dataset(None, 100 * start)
 
     whole = take(dataset(0), 30)
     counts = collections.Counter(int(i) for b in whole for i in b['labels'].argmax(1))
@@ -247,7 +254,7 @@ def test_augmented_batches_resume_and_differ_from_plain_ones(settings):
   """Policies and mixing, like crops, are a function of seed and position."""
 
   def batches(augmentation, start, count):
-    dataset = digits_input(augmentation=augmentation).train_dataset(context(), start)
+    dataset = digits_input(augmentation=augmentation).train_dataset(context(), 32 * start)
     return take(dataset, count)
 
   augmentation = Augmentation(flip=False, **settings)

@@ -127,13 +127,20 @@ def test_every_epoch_has_every_image_once(whole):
 @pytest.mark.parametrize('start_step', [0, 1, 7, 12])
 def test_a_stopped_job_resumes_exactly(folder, service, whole, start_step):
   """An epoch is 10 batches."""
-  resumed = make_input(folder, service.url).train_dataset(None, start_step)
+  resumed = make_input(folder, service.url).train_dataset(None, 5 * start_step)
   assert_equal(take(resumed, 5), whole[start_step : start_step + 5])
+
+
+def test_batches_of_another_size_repeat_at_most_one_batch_of_each_worker(folder, service, whole):
+  resumed = make_input(folder, service.url, train_batch_size=4).train_dataset(None, 5 * 3)
+  again = {i.tobytes() for b in take(resumed, 8) for i in b['images']}
+  before = {i.tobytes() for b in whole[:3] for i in b['images']}
+  assert len(again & before) <= 2 * 4
 
 
 def test_two_replicas(folder, service, whole):
   where = tf.distribute.InputContext(1, 0, 2)
-  resumed = make_input(folder, service.url, train_batch_size=10).train_dataset(where, 3)
+  resumed = make_input(folder, service.url, train_batch_size=10).train_dataset(where, 3 * 10)
   assert_equal(take(resumed, 4), whole[6:10])
 
 

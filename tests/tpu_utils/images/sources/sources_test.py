@@ -117,13 +117,27 @@ class TestInput:
     whole = take(make_input(data, seed=3).train_dataset(), 15)
     # The batch of step 6 spans two epochs. All kinds of storage share the code for the order.
     for start in (1, 6, 14) if isinstance(data, Shards) else (6,):
-      resumed = take(make_input(data, seed=3).train_dataset(None, start), 15 - start)
+      resumed = take(make_input(data, seed=3).train_dataset(None, start * 6), 15 - start)
       for found, expected in zip(resumed, whole[start:], strict=True):
         np.testing.assert_array_equal(found['images'], expected['images'])
         np.testing.assert_array_equal(found['labels'], expected['labels'])
     if isinstance(data, Shards):
       other = take(make_input(data, seed=4).train_dataset(), 15)
       assert colours(other) != colours(whole)
+
+  @pytest.mark.parametrize('hosts, replicas', [(1, 1), (1, 2), (2, 4)])
+  def test_resumes_with_the_next_example_in_batches_of_another_size(self, data, hosts, replicas):
+    where = context(hosts, hosts - 1, replicas)
+
+    def batches(size, start, count):
+      images = make_input(data, train_batch_size=size, seed=3)
+      return take(images.train_dataset(where, start), count * replicas // hosts)
+
+    whole = batches(8, 0, 11)
+    resumed = [*batches(8, 0, 3), *batches(12, 3 * 8, 4), *batches(16, 3 * 8 + 4 * 12, 1)]
+    for name in ('images', 'labels'):
+      joined = [np.concatenate([b[name] for b in some]) for some in (whole, resumed)]
+      np.testing.assert_array_equal(*joined)
 
   @pytest.mark.parametrize('hosts', [3])
   def test_hosts_share_images_without_remainder(self, data, hosts):
@@ -169,7 +183,7 @@ def test_the_cache_is_used_and_changes_nothing(tmp_path):
   first = take(cached.train_dataset(), 18)
   shutil.rmtree(tmp_path)
   for start in (0, 5):
-    found = take(cached.train_dataset(None, start), 18 - start)
+    found = take(cached.train_dataset(None, start * 6), 18 - start)
     for a, b, c in zip(found, first[start:], expected[start:], strict=True):
       np.testing.assert_array_equal(a['images'], b['images'])
       np.testing.assert_array_equal(a['images'], c['images'])

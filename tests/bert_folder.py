@@ -1,12 +1,11 @@
 """Writes the tokenizer of a BERT folder as new versions of Hugging Face's transformers save it."""
 import json
+import pathlib
 
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
-from tests.oscar.golden_models import GOLDENS
-
-VOCAB_FILE = GOLDENS / 'vocab' / 'vocab.txt'
+VOCAB_FILE = pathlib.Path(__file__).parent / 'goldens' / 'oscar' / 'vocab' / 'vocab.txt'
 SPECIAL = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
 
 
