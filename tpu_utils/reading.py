@@ -1,6 +1,5 @@
 """Errors for damaged files from outside: one line that names the file, whatever the damage."""
 import contextlib
-import json
 import lzma
 import os
 import struct
@@ -89,7 +88,7 @@ def read_json(path: str | os.PathLike[str], kind: str) -> Any:
     text = file.read(_MAX_JSON + 1)
     if len(text) > _MAX_JSON:
       raise ValueError(f'over {_MAX_JSON:,} characters')
-    return json.loads(text)
+    return files.parse_json(text)
 
 
 def _is_named(error, path):

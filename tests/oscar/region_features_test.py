@@ -15,7 +15,7 @@ from oscar import region_features
 from oscar.datasets import features, region_files, tsv
 from tests.oscar import loaders
 from tests.tpu_utils.images import bombs
-from tests.tpu_utils.images.headers_test import ANIMATED
+from tests.tpu_utils.images.animations import ANIMATED
 from tests.tpu_utils.images.preparation.deep_pixels_test import tiff
 from tests.tpu_utils.images.preparation.published import encoded
 from tpu_utils import weights

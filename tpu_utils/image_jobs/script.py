@@ -43,11 +43,11 @@ _OF_JOB = (
   'train_steps',  # The checkpoint at which --mode=eval ends.
 )  # fmt: skip
 _READING_MODES = ('eval', 'export', 'predict')
+_TRAINING_MODES = ('train', 'train_and_eval')
 # {field of a `PreprocessSpec`: its flag}, of those that Hugging Face's config.json can set.
 _FLAGS = {'image_size': 'input_image_size', 'crop': 'crop_rule', 'interpolation': 'interpolation'}
 _INSTEAD = {'image_size': '224', 'crop': '0.875', 'interpolation': 'bicubic'}
 _ADVPROP_RGB = (127.5,) * 3  # Mean and standard deviation with --advprop.
-_TRAINING_MODES = ('train', 'train_and_eval')
 _BIGTABLE = 'TensorFlow 2 has no Bigtable client; write the table to TFRecord shards for --data_dir'
 # {flag of the official script that this one lacks: what to do instead}.
 ELSEWHERE = {
@@ -200,7 +200,7 @@ class Training:
     model_spec = self.resolve_model(model)  # A wrong name is reported before anything is opened.
     if announce and resolved.origin:
       print(resolved.preset_text())
-    if job.mode in ('train', 'train_and_eval'):
+    if job.mode in _TRAINING_MODES:
       resolved = like_initial_weights(resolved)
       model = resolved[0]
 
@@ -305,7 +305,7 @@ def check(resolved: settings.Resolved) -> None:
     )
   if not _knows_classes(resolved):
     check_data_folder(resolved.get(config.DataConfig))
-  if job.mode in _TRAINING_MODES:
+  if job.mode in _TRAINING_MODES and not _may_resume(job.model_dir):
     check_checkpoint('init_checkpoint', resolved.get(config.FineTuningConfig).init_checkpoint)
   if not job.model_dir:
     raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
@@ -315,6 +315,14 @@ def _knows_classes(resolved):
   """Returns whether the job is an export with a known number of classes, so needs no data."""
   known = {*resolved.flags, *resolved.facts}
   return resolved.get(config.JobConfig).mode == 'export' and 'num_label_classes' in known
+
+
+def _may_resume(model_dir):
+  """Returns whether a job may resume from `model_dir`, so that it needs no initial weights."""
+  if not model_dir:
+    return False
+  # Looking into remote folders would import TensorFlow.
+  return files.is_remote(model_dir) or bool(files.paths_in(model_dir, 'model.ckpt-'))
 
 
 def _names_to_learn(data, dataset, job):

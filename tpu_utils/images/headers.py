@@ -146,7 +146,7 @@ def _after_gif_data(data, start):
 def _tiff_page(data):
   """Returns ({tag: number} of the first page, offset of the next page or 0)."""
   order = '<' if data[:2] == b'II' else '>'
-  tags: dict[int, int] = {}
+  tags = {}
   try:
     (page,) = struct.unpack_from(order + 'I', data, 4)
     (count,) = struct.unpack_from(order + 'H', data, page)

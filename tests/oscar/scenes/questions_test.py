@@ -89,8 +89,7 @@ def test_answers_within_a_kind_are_balanced(corpus, task):
   }  # fmt: skip
   for kind, counts in answers.items():
     assert len(counts) == sizes.get(kind, 2), kind
-    if kind != 'how_many':  # Four and five equal things are rare.
-      assert max(counts.values()) < 1.25 * sum(counts.values()) / len(counts), (kind, counts)
+    assert max(counts.values()) < 1.25 * sum(counts.values()) / len(counts), (kind, counts)
 
 
 def test_turns_are_equally_long(blocks):

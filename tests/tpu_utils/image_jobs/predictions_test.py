@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.tpu_utils.images import bombs
-from tests.tpu_utils.images.headers_test import ANIMATED
+from tests.tpu_utils.images.animations import ANIMATED
 from tpu_utils.image_jobs import predictions
 from tpu_utils.images.spec import PreprocessSpec
 

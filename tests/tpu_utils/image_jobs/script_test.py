@@ -290,11 +290,13 @@ def test_training_takes_nothing_from_an_older_job(tmp_path):
   assert SCRIPT.resolve({'model_dir': str(tmp_path)})[0].model_name == 'mean'
 
 
-def test_a_missing_initial_checkpoint_is_found_before_tensorflow_is_imported():
+def test_a_missing_initial_checkpoint_is_found_before_tensorflow_is_imported(tmp_path):
   given = {'data_dir': 'fake', 'model_dir': 'there', 'init_checkpoint': 'no/such'}
   with pytest.raises(FileNotFoundError, match='--init_checkpoint=no/such: no checkpoint there'):
     SCRIPT.check(SCRIPT.resolve(given))
   SCRIPT.check(SCRIPT.resolve({**given, 'mode': 'eval'}))
+  (tmp_path / 'model.ckpt-3.index').write_bytes(b'')  # A job that resumes needs none.
+  SCRIPT.check(SCRIPT.resolve({**given, 'model_dir': str(tmp_path)}))
 
 
 @pytest.mark.parametrize('name', ['a.pth', 'model.ckpt-3.index', 'lr[0.1].data-00000-of-00001'])

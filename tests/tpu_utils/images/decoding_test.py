@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.tpu_utils.images import bombs
-from tests.tpu_utils.images.headers_test import ANIMATED
+from tests.tpu_utils.images.animations import ANIMATED
 from tests.tpu_utils.images.preparation.published import encoded
 from tpu_utils.images import decoding, preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput

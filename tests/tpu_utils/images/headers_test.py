@@ -1,31 +1,12 @@
 """Sizes and numbers of pictures from headers, also from files cut off anywhere."""
-import io
 import struct
 
 import pytest
-from PIL import Image
 
 from tests.tpu_utils.images import bombs
+from tests.tpu_utils.images.animations import ANIMATED, several
 from tests.tpu_utils.images.preparation.published import encoded
 from tpu_utils.images import headers
-
-PICTURES = [Image.new('RGB', (12, 10), colour) for colour in ('red', 'green', 'blue')]
-
-
-def several(kind, count=3, **options):
-  """Encodes `count` pictures of one colour each."""
-  file = io.BytesIO()
-  PICTURES[0].save(file, kind, save_all=True, append_images=PICTURES[1:count], **options)
-  return file.getvalue()
-
-
-ANIMATED = {
-  'PNG': several('PNG'),
-  'GIF': several('GIF', comment=b'a comment' * 99),
-  'WebP': several('WebP', lossless=True),
-  'TIFF': several('TIFF'),
-  'TIFF of two': several('TIFF', 2),
-}
 
 
 @pytest.mark.parametrize('name', ANIMATED)

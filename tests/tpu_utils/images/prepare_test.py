@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.tpu_utils.images import bombs
-from tests.tpu_utils.images.headers_test import ANIMATED
+from tests.tpu_utils.images.animations import ANIMATED
 from tests.tpu_utils.images.preparation import published
 from tpu_utils import claims
 from tpu_utils.images import prepare, record_index

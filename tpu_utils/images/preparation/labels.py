@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tpu_utils.errors import printable
+from tpu_utils.images.sources import picture_files
 
 
 def read(path: str, folder: str, names: Sequence[str]) -> dict[str, str]:
@@ -26,6 +27,7 @@ def read(path: str, folder: str, names: Sequence[str]) -> dict[str, str]:
   Raises:
     ValueError: the file does not fit the images; one line that names both.
   """
+  picture_files.check_text(path, '--validation_labels')
   try:
     with tf.io.gfile.GFile(path) as file:
       text = file.read().removeprefix('\ufeff')

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.tpu_utils.images import bombs
-from tests.tpu_utils.images.headers_test import ANIMATED
+from tests.tpu_utils.images.animations import ANIMATED
 from tests.tpu_utils.images.preparation.published import encoded
 from tpu_utils.images.preparation import encoding
 from tpu_utils.images.preparation.encoding import UnusableImageError, official
