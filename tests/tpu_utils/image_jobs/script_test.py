@@ -5,8 +5,8 @@ import json
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
+from tests import remote
 from tests.tpu_utils.images import small_sets
 from tpu_utils import checkpoints, config
 from tpu_utils.command_line.recipes import Recipe
@@ -306,12 +306,11 @@ def test_existing_checkpoints_are_files_folders_and_prefixes(tmp_path, name):
   stem = name.split('.index')[0].split('.data')[0]
   for path in (tmp_path, tmp_path / name, tmp_path / stem):
     script.check_checkpoint('ckpt_dir', str(path))
-  with tf.io.gfile.GFile('ram://checkpoints/x.index', 'w') as file:
-    file.write('')
-  script.check_checkpoint('ckpt_dir', 'ram://checkpoints/x')
+  script.check_checkpoint('ckpt_dir', remote.upload(tmp_path, remote.new_folder()))
   script.check_checkpoint('ckpt_dir', script.PRETRAINED)
-  with pytest.raises(FileNotFoundError):
-    script.check_checkpoint('ckpt_dir', str(tmp_path / 'b'))
+  for folder in (tmp_path, 'ram://none'):
+    with pytest.raises(FileNotFoundError):
+      script.check_checkpoint('ckpt_dir', f'{folder}/b')
 
 
 @pytest.mark.parametrize('kind', ['folder', 'shards', 'tfds'])
