@@ -1,5 +1,6 @@
 """Builds the `Job` of OSCAR's scripts: tokenizer, model and trainer from a task's settings."""
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -8,7 +9,14 @@ import keras
 import tensorflow as tf
 
 import oscar
-from oscar import checkpoint_names, checkpoints, modeling, script_settings, tokenization
+from oscar import (
+  checkpoint_names,
+  checkpoint_tasks,
+  checkpoints,
+  modeling,
+  script_settings,
+  tokenization,
+)
 from tpu_utils import config as job_config
 from tpu_utils import files, optimizers, schedules
 from tpu_utils import job as jobs
@@ -17,6 +25,8 @@ from tpu_utils.trainer import Task, Trainer
 _CONFIG_FILES = ('config.json', 'bert_config.json')  # Hugging Face's and Google's names.
 # Parts of the official names of variables without weight decay, as in each official script.
 _NO_DECAY = ('bias', 'LayerNorm.weight')
+# {task: path prefix of its head}; other tasks have a classifier.
+_HEADS = {'pretrain': 'cls_seq_relationship', 'captioning': 'cls_predictions'}
 # Settings that define the network, in every task: a model_dir with other values is refused.
 _IDENTITY = (
   'vocab_size', 'hidden_size', 'num_hidden_layers', 'num_attention_heads', 'intermediate_size',
@@ -41,6 +51,9 @@ class OscarTask:
     evaluators: see `tpu_utils.job.Job`.
     curves: see `tpu_utils.job.Job`.
     predicts: see `tpu_utils.job.Job`.
+    info: function(data) -> arguments of `checkpoint_tasks.write_settings` for an export's
+      `task.json`, or None for no such file.
+    records: see `tpu_utils.job.Job`; called with data and input, too.
   """
 
   name: str
@@ -52,6 +65,8 @@ class OscarTask:
   evaluators: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
   curves: Sequence[Sequence[str]] = ()
   predicts: bool = True
+  info: Callable = lambda data: None
+  records: Callable | None = None
 
 
 def make_job(
@@ -63,6 +78,8 @@ def make_job(
   hardware: job_config.HardwareConfig,
   *,
   run_info: Mapping,
+  as_it_is: bool = False,
+  num_train_examples: int | None = None,
   given: Collection[str] | None = None,
 ) -> jobs.Job:
   """Returns the `Job` of a task.
@@ -75,6 +92,10 @@ def make_job(
     job: mode, length and folders.
     hardware: devices and precision.
     run_info: JSON-able dict for run.json.
+    as_it_is: whether to evaluate or predict with the initial checkpoint itself, if `model_dir`
+      holds none; it must then be of the task and have its head.
+    num_train_examples: examples of an epoch, if the training data need not be there; None for the
+      input's own number.
     given: names of the flags that the user gave; the sizes of the others must suit the training set
       (`jobs.check_length`). None: all were given.
 
@@ -84,9 +105,15 @@ def make_job(
   """
   overrides = task.config(data)
   check_checkpoint(model_settings)
+  if model_settings.init_checkpoint and not model_settings.fresh_head:
+    checkpoint_tasks.check_task(
+      model_settings.init_checkpoint, task.name, starts=not as_it_is, flag='init_checkpoint'
+    )
   tokenizer = open_tokenizer(model_settings, data.data_dir)
   config = build_config(model_settings, tokenizer, **overrides)
   _check_length(data, config)
+  if model_settings.init_checkpoint and not model_settings.fresh_head:
+    checkpoint_tasks.check_labels(model_settings.init_checkpoint, task.name, config.num_labels)
 
   def open_input():
     source = task.open_input(data, tokenizer, config, job.seed)
@@ -104,20 +131,29 @@ def make_job(
     settings=job,
     hardware=hardware,
     batches=jobs.Batches(
-      data.train_batch_size, data.eval_batch_size, optimization.gradient_accumulation_steps
+      data.train_batch_size,
+      data.eval_batch_size,
+      optimization.gradient_accumulation_steps,
+      num_train_examples,
     ),
     identity={'task': task.name, **{name: getattr(config, name) for name in names}},
     run_info={**run_info, 'config': config.to_dict()},
     unit='examples',
     objective=task.objective,
     open_input=open_input,
-    build_model=lambda dtype_policy: build_model(config, task.name, model_settings, dtype_policy),
+    build_model=lambda dtype_policy: build_model(
+      config, task.name, model_settings, dtype_policy, as_it_is
+    ),
     make_trainer=trainer,
-    export=lambda model, folder: checkpoints.save(model, tokenizer, folder, job.export_file),
+    export=lambda model, folder: checkpoints.save(
+      model, tokenizer, folder, job.export_file, task.info(data)
+    ),
     evaluators=task.evaluators,
     divergence_hint='Lower --learning_rate, raise --warmup_steps or set --max_grad_norm.',
     curves=task.curves,
     predicts=task.predicts,
+    initial_weights=model_settings.init_checkpoint if as_it_is else None,
+    records=None if task.records is None else functools.partial(task.records, data),
   )
 
 
@@ -151,7 +187,8 @@ def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> osca
   if settings.vocab_file:
     places = [settings.vocab_file]
   else:
-    places = [folder for folder in (_folder(settings.init_checkpoint), data_dir) if folder]
+    folders = (checkpoint_tasks.folder_of(settings.init_checkpoint), data_dir)
+    places = [folder for folder in folders if folder]
   for place in places:
     is_file = files.is_file(place)
     if is_file and os.path.basename(place) not in tokenization.FILES:
@@ -195,6 +232,7 @@ def build_model(
   task: str,
   settings: script_settings.ModelConfig,
   dtype_policy: str | None = None,
+  as_it_is: bool = False,
 ) -> modeling.OscarModel:
   """Builds the model of a task and loads its initial weights; call in the strategy's scope.
 
@@ -203,14 +241,17 @@ def build_model(
     task: as for `oscar.build_model`.
     settings: the flags, for the initial weights.
     dtype_policy: as for `oscar.build_model`.
+    as_it_is: whether the checkpoint must have the task's head, too, as to evaluate it.
 
   Raises:
     ValueError: the weights do not fit.
     OSError: no such file.
   """
   model = modeling.build_model(config, task, dtype_policy=dtype_policy)
-  if settings.init_checkpoint:
-    keep_initial = ('cls_seq_relationship',) if settings.fresh_contrast_head else ()
+  if settings.init_checkpoint and as_it_is:
+    print(checkpoints.restore(model, settings.init_checkpoint))
+  elif settings.init_checkpoint:
+    keep_initial = (_HEADS.get(task, 'classifier'),) if settings.fresh_head else ()
     print(checkpoints.initialize(model, settings.init_checkpoint, keep_initial=keep_initial))
   return model
 
@@ -279,14 +320,7 @@ def undecayed(model: keras.Model) -> list:
   ]
 
 
-def _folder(checkpoint):
-  """Returns the folder of a checkpoint (folder, file or prefix), None if there is none."""
-  if not checkpoint:
-    return None
-  return checkpoint if files.is_folder(checkpoint) else os.path.dirname(checkpoint) or '.'
-
-
 def _config_of(checkpoint):
-  folder = _folder(checkpoint)
+  folder = checkpoint_tasks.folder_of(checkpoint)
   paths = [os.path.join(folder, name) for name in _CONFIG_FILES] if folder else []
   return next((path for path in paths if files.is_file(path)), None)

@@ -28,9 +28,11 @@ class ModelConfig(Checked):
     type=str,
     aliases=('model_name_or_path',),
   )
-  fresh_contrast_head: bool = setting(
+  fresh_head: bool = setting(
     False,
-    'Initialise the contrast head even if --init_checkpoint has one, as from 2 classes to 3.',
+    'Initialise the head (pre-training: that of the contrast) even if --init_checkpoint has one, '
+    'as from 2 classes to 3 or from another task.',
+    aliases=('fresh_contrast_head',),
   )
   vocab_file: str = setting(
     None,

@@ -1,5 +1,6 @@
 """The job that every training script runs: builds devices, input, model, trainer; runs a mode."""
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -60,6 +61,10 @@ class Job:
     divergence_hint: a sentence that advises the user when the loss is not finite.
     curves: metrics to draw into curves.png after training, one sequence per panel.
     predicts: whether the trainer's task has `predict`; otherwise --mode=predict is refused.
+    initial_weights: checkpoint that `build_model` loads completely; it is evaluated or predicted
+      with if model_dir holds no checkpoint. None: that is an error.
+    records: function(input, {name: [rows, ...]}) -> JSON-able dicts to write as predictions, one
+      for each row; None writes the columns of the rows.
   """
 
   settings: JobConfig
@@ -78,6 +83,8 @@ class Job:
   divergence_hint: str = ''
   curves: Sequence[Sequence[str]] = ()
   predicts: bool = True
+  initial_weights: str | None = None
+  records: Callable | None = None
 
   @property
   def trains(self) -> bool:
@@ -140,16 +147,27 @@ def _train_and_eval(job, runner, source):
 
 
 def _eval(job, runner, source):
-  del job
-  runner.follow(source)
+  if job.initial_weights and not _has_checkpoint(runner):
+    print(f'Weights of {job.initial_weights}, as --model_dir holds no checkpoint.')
+    runner.evaluate(source)
+  else:
+    runner.follow(source)
 
 
 def _predict(job, runner, source):
   """Writes predictions of the best checkpoint, or of the newest if none is archived."""
-  name = runner.restore_best()
+  if job.initial_weights and not _has_checkpoint(runner):
+    name = job.initial_weights
+  else:
+    name = runner.restore_best()
   path = job.settings.predict_file or os.path.join(job.settings.model_dir, 'predict.jsonl')
-  count = runner.predict(source, path)
+  records = job.records and functools.partial(job.records, source)
+  count = runner.predict(source, path, records)
   print(f'Predictions of {name} for {count} {job.unit}: {path}')
+
+
+def _has_checkpoint(runner):
+  return bool(runner.checkpoints.steps()) or runner.checkpoints.best() is not None
 
 
 def _export(job, runner, source):

@@ -386,12 +386,13 @@ class Runner:
       )
     return results[self._objective]
 
-  def predict(self, eval_input: Input, path: str) -> int:
+  def predict(self, eval_input: Input, path: str, records: Callable | None = None) -> int:
     """Writes predictions for the evaluation split as JSON lines; leaves no partial file.
 
     Args:
       eval_input: needs `eval_dataset` and `explain` only.
       path: the file to write, with an object per example in the order of the data set.
+      records: function({name: [rows, ...]}) -> the objects; None for one with the names as keys.
 
     Returns:
       The number of examples.
@@ -403,10 +404,11 @@ class Runner:
     bar = Progress(getattr(eval_input, 'num_eval_batches', None), 'predict', unit='batch')
     with _explained(eval_input), bar:
       rows = self.trainer.predict(eval_input.eval_dataset, bar.update)
-    lines = [
-      json.dumps(dict(zip(rows, row, strict=True)), default=_plain)
-      for row in zip(*rows.values(), strict=True)
-    ]
+    if records is None:
+      objects = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+    else:
+      objects = records(rows)
+    lines = [json.dumps(each, default=_plain) for each in objects]
     if self._workers.is_chief:
       files.write_text(path, ''.join(f'{line}\n' for line in lines))
     return len(lines)

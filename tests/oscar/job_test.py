@@ -157,5 +157,5 @@ def test_two_contrast_classes_load_into_three_only_with_the_flag(checkpoint, cap
   config = job.build_config(settings, oscar.Tokenizer(VOCAB), num_contrast_classes=3)
   with pytest.raises(ValueError, match='cls.seq_relationship.weight'):
     job.build_model(config, 'pretrain', settings)
-  job.build_model(config, 'pretrain', dataclasses.replace(settings, fresh_contrast_head=True))
+  job.build_model(config, 'pretrain', dataclasses.replace(settings, fresh_head=True))
   assert 'cls_seq_relationship/kernel' in capsys.readouterr().out
