@@ -171,7 +171,7 @@ def check_checkpoint(settings: script_settings.ModelConfig) -> None:
       'not downloaded by name; give a path.'
     )
   if path:
-    files.check_finished(_folder(path) or '')
+    files.check_finished(checkpoint_tasks.folder_of(path) or '')
 
 
 def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> oscar.Tokenizer:
