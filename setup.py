@@ -56,7 +56,9 @@ setuptools.setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['efficientnet*', 'resnext*', 'oscar*', 'tpu_utils*']),
-  package_data={'tpu_utils.images': ['digits_data/*', 'imagenet_labels.json']},
+  package_data={
+    'tpu_utils.images': ['digits_data/*', 'imagenet_labels.json', 'imagenet_wordnet_ids.txt'],
+  },
   install_requires=CORE,
   extras_require=EXTRAS,
 )

@@ -24,10 +24,13 @@ import numpy as np
 
 from efficientnet import main as training
 from efficientnet.recipes import RECIPES
-from tpu_utils.command_line import job_flags, settings
+from tpu_utils import figures
+from tpu_utils.command_line import cli, job_flags, settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
+from tpu_utils.image_jobs import classes, script
 from tpu_utils.image_jobs.script import PRETRAINED
+from tpu_utils.images import class_names
 from tpu_utils.images.spec import fitted
 
 if TYPE_CHECKING:
@@ -56,7 +59,8 @@ class CamConfig(settings.Checked):
   )
   labels_map_file: str = setting(
     None,
-    'JSON file of {"0": "name of the first class", ...}; by default ImageNet\'s names.',
+    'JSON file of {"0": "name of the first class", ...}; by default the names that the job of the '
+    "checkpoint kept, or ImageNet's.",
     type=str,
   )
   picture: str = setting('cam.png', 'Picture to write; its ending determines the format.')
@@ -138,7 +142,7 @@ def maps_of(
     ValueError: the model is unknown or not that of the job, the class is unknown, a file is not an
       image, or the checkpoint does not fit.
   """
-  from tpu_utils.image_jobs import evaluate, loading, predictions
+  from tpu_utils.image_jobs import loading, predictions
 
   job = None if checkpoint == PRETRAINED else job_flags.of_checkpoint(checkpoint)
   model_config = _model_config(name, checkpoint, job)
@@ -163,11 +167,16 @@ def maps_of(
     advprop=job.get('advprop', False),
     use_ema=config.enable_ema,
   )
-  background = model.output_shape[-1] == 1001
-  names = evaluate.names_of_classes(
-    config.labels_map_file, loading.from_model(model, spec), background, is_digits
+  num_outputs = model.output_shape[-1]
+  names = classes.known(
+    num_outputs,
+    labels_map_file=config.labels_map_file,
+    checkpoint=None if checkpoint == PRETRAINED else checkpoint,
+    is_digits=is_digits,
   )
-  return _maps(model, images, names, background, config)
+  background = classes.has_background(num_outputs, names)
+  labels = classes.labels(names, num_outputs, background)
+  return _maps(model, images, labels, background, config)
 
 
 def _maps(model, images, names, background, config):
@@ -183,10 +192,11 @@ def _maps(model, images, names, background, config):
   shown = probabilities.argmax(-1) if wanted is None else wanted
   maps = []
   for image, activation, row, number in zip(images, activations, probabilities, shown, strict=True):
-    label = 'background' if number < background else names[number - background].split(',')[0]
-    result = f'{label} ({100 * row[number]:.1f} %)'
-    print(f'{model.name}: {result}')
-    maps.append(Map(f'{model.name}\n{result}', image, activation))
+    label = classes.BACKGROUND if number < background else names[number - background]
+    probability = f'({100 * row[number]:.1f} %)'
+    print(f'{model.name}: {class_names.on_one_line(label)} {probability}')
+    title = f'{model.name}\n{class_names.for_picture(label)} {probability}'
+    maps.append(Map(title, image, activation))
   return maps
 
 
@@ -243,7 +253,7 @@ def draw(path: str, columns: Sequence[Sequence[Map]]) -> None:
       axis.set_title(shown.title, fontsize=9)
     for axis in (first, *others):
       axis.set_axis_off()
-  figure.savefig(path, dpi=120)
+  figures.save(figure, path, dpi=120)
 
 
 def _displayed(image):
@@ -260,12 +270,24 @@ def run(resolved: settings.Resolved, photographs: Sequence[str]) -> None:
   models = config.models()
   if not photographs:
     raise ValueError('No images: name some after the flags, as in `... photo.jpg`.')
+  for _, checkpoint in models:
+    script.check_checkpoint('ckpt_dir', checkpoint)
+  script.check_photographs(photographs)
+  cli.import_tensorflow()
   columns = [maps_of(name, checkpoint, photographs, config) for name, checkpoint in models]
   draw(config.picture, columns)
   print(f'Wrote {config.picture}.')
 
 
-SCRIPT = Script(__doc__, (CamConfig,), run, words=True, module='efficientnet.cam', recipes=RECIPES)
+SCRIPT = Script(
+  __doc__,
+  (CamConfig,),
+  run,
+  words=True,
+  module='efficientnet.cam',
+  recipes=RECIPES,
+  uses_tensorflow=False,  # `run` imports it when it has looked at the files.
+)
 
 
 if __name__ == '__main__':

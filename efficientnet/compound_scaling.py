@@ -397,7 +397,7 @@ def run(resolved: settings.Resolved) -> tuple[float, float, float]:
   Raises:
     ValueError: as `grid`, or a wrong setting.
   """
-  trials = experiment.Experiment(resolved, TRAINING.run_job)
+  trials = experiment.Experiment(resolved, TRAINING)
   options = trials.config
   baseline = Baseline(trials.resolved)
   searched, scores = [], {}

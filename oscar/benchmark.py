@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from oscar.recipes import RECIPES
+from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -146,6 +147,16 @@ def benchmark(options: BenchmarkConfig) -> dict[str, dict[str, list[float]]]:
       }
 
 
+def check(resolved: settings.Resolved) -> None:
+  """Checks that the official code is local.
+
+  Raises:
+    ValueError: it is remote.
+  """
+  path = resolved[0].official_dir
+  files.check_local('official_dir', path, 'clone the official code into a local folder')
+
+
 def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their ratios."""
   (config,) = resolved
@@ -165,7 +176,9 @@ def run(resolved: settings.Resolved) -> None:
     print(f'{kind:16} {peer} takes {timing.ratio(times, peer, "ours"):.2f} times as long as ours')
 
 
-SCRIPT = Script(__doc__, (BenchmarkConfig,), run, module='oscar.benchmark', recipes=RECIPES)
+SCRIPT = Script(
+  __doc__, (BenchmarkConfig,), run, module='oscar.benchmark', recipes=RECIPES, check=check
+)
 
 
 if __name__ == '__main__':

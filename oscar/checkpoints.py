@@ -1,7 +1,9 @@
 """Loads checkpoints of BERT or of an earlier stage into OSCAR models, and saves models."""
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from oscar import checkpoint_tasks
 from oscar.modeling import OscarModel
 from oscar.tokenization import Tokenizer
 from tpu_utils import export, files, weights
@@ -51,11 +53,29 @@ def initialize(
   )
 
 
+def restore(model: OscarModel, path: str, source: str = 'auto') -> weights.Report:
+  """Loads a checkpoint of the model's own task, head included, to use it as it is.
+
+  Args:
+    model: the model.
+    path: an official checkpoint of the task, or an export of this project.
+    source: as for `tpu_utils.weights.load`.
+
+  Raises:
+    FileNotFoundError: there is nothing at `path`.
+    ValueError: the checkpoint is of another task, or does not fit; the model is unchanged.
+  """
+  checkpoint_tasks.check_task(path, model.task, starts=False)
+  unused = _UNUSED.get(model.task, _UNUSED_IN_CLASSIFICATION)
+  return weights.load(model, path, source, allow_unused=unused)
+
+
 def save(
   model: OscarModel,
   tokenizer: Tokenizer,
   folder: str,
   weights_file: str = 'model.safetensors',
+  task_info: Mapping[str, Any] | None = None,
 ) -> None:
   """Saves a model so that `initialize`, Hugging Face's and the official programs can read it.
 
@@ -68,6 +88,8 @@ def save(
     tokenizer: its tokenizer.
     folder: path of the folder.
     weights_file: 'model.safetensors', or 'pytorch_model.bin', which needs torch.
+    task_info: arguments of `checkpoint_tasks.write_settings` for `task.json`: the flags to restore
+      at test time, and the answers; None writes no such file.
 
   Raises:
     ValueError: `folder` holds something else, or a package is missing.
@@ -78,9 +100,9 @@ def save(
   def write(staged):
     model.config.to_json(os.path.join(staged, 'config.json'))
     tokenizer.save_vocabulary(staged)
-    tokenizer_config = {'do_lower_case': tokenizer.do_lower_case}
-    files.write_json(os.path.join(staged, 'tokenizer_config.json'), tokenizer_config)
     weights.save_torch(model, os.path.join(staged, weights_file))
     files.write_json(os.path.join(staged, export.EXPORT_INFO_FILE), export_info)
+    if task_info is not None:
+      checkpoint_tasks.write_settings(staged, model.task, **task_info)
 
   files.replace_folder(folder, write, marker=export.EXPORT_INFO_FILE)

@@ -9,6 +9,7 @@ import numbers
 import os
 from typing import Any
 
+from tpu_utils import files
 from tpu_utils.names import check_name, unknown_name
 from tpu_utils.reading import reading
 
@@ -143,7 +144,7 @@ class OscarConfig:
       )
     if name in _SIZES:
       return cls(**_SIZES[name]).replace(**overrides)
-    if os.path.exists(name):
+    if files.exists(name):
       return cls.from_json(name, **overrides)
     raise unknown_name('configuration, file or folder', name, _SIZES)
 
@@ -161,9 +162,9 @@ class OscarConfig:
       ValueError: not a BERT configuration, or one of a network that is not supported here.
       OSError: no such file.
     """
-    if os.path.isdir(path):
+    if files.is_folder(path):
       path = os.path.join(path, 'config.json')
-    with reading(path, 'the JSON of a BERT configuration'), open(path, encoding='utf-8') as f:
+    with reading(path, 'the JSON of a BERT configuration'), files.open_text(path) as f:
       content = json.load(f)
     if not isinstance(content, dict) or 'hidden_size' not in content:
       raise ValueError(f"{path} is not a BERT configuration: no key 'hidden_size'.")
@@ -185,9 +186,7 @@ class OscarConfig:
 
   def to_json(self, path: str | os.PathLike[str]) -> None:
     """Writes a `config.json` that the official code can read as well."""
-    with open(path, 'w', encoding='utf-8') as f:
-      json.dump(self.to_dict(), f, indent=2, sort_keys=True)
-      f.write('\n')
+    files.write_text(path, json.dumps(self.to_dict(), indent=2, sort_keys=True) + '\n')
 
   def replace(self, **overrides: Any) -> 'OscarConfig':
     """Returns a copy with some settings changed.

@@ -56,9 +56,19 @@ class OscarLayerMixin:
     """Creates the dropout seed; call in `build`, so that its path starts with the owner's name."""
     self.seed_generator = keras.random.SeedGenerator(name='dropout')
 
-  def dropout(self, x: Any, rate: float, training: bool | None) -> Any:
-    """Applies dropout in training."""
-    return keras.random.dropout(x, rate, seed=self.seed_generator) if training and rate else x
+  def dropout(self, x: Any, rate: Any, training: bool | None) -> Any:
+    """Applies dropout in training; `rate` is a number or a scalar tensor."""
+    if not training or (isinstance(rate, float) and not rate):
+      return x
+    if isinstance(rate, float):
+      return keras.random.dropout(x, rate, seed=self.seed_generator)
+    # `keras.random.dropout` compares its rate with numbers; a tensor in a graph does not admit it.
+    kept = keras.random.uniform(ops.shape(x), seed=self.seed_generator) >= rate
+    return ops.where(kept, x / ops.cast(1.0 - rate, x.dtype), ops.zeros_like(x))
+
+  def hidden_dropout(self, rate: Any = None) -> Any:
+    """Returns the scalar of `dropout_rate` ([B], equal numbers), or the configured rate."""
+    return self.config.hidden_dropout_prob if rate is None else ops.cast(rate, 'float32')[0]
 
   def embedding(self, rows: int, name: str) -> layers.Embedding:
     """Returns an embedding of the model's width with the configured initializer."""
@@ -107,6 +117,7 @@ class TextEmbeddings(OscarLayerMixin, layers.Layer):
     input_ids: Any,
     token_type_ids: Any = None,
     position_ids: Any = None,
+    dropout_rate: Any = None,
     training: bool | None = None,
   ) -> Any:
     """Maps [B, S] integers to [B, S, hidden]; defaults as for `OscarEncoder.call`."""
@@ -123,7 +134,7 @@ class TextEmbeddings(OscarLayerMixin, layers.Layer):
     else:
       segments = self.token_type_embeddings(token_type_ids)
     embedded = self.norm(words + positions + segments)
-    return self.dropout(embedded, self.config.hidden_dropout_prob, training)
+    return self.dropout(embedded, self.hidden_dropout(dropout_rate), training)
 
 
 @keras.saving.register_keras_serializable('oscar')
@@ -250,6 +261,7 @@ class OscarEncoder(OscarLayerMixin, layers.Layer):
     img_feats: Any = None,
     head_mask: Any = None,
     encoder_history_states: Sequence | None = None,
+    dropout_rate: Any = None,
     training: bool | None = None,
   ) -> dict[str, Any]:
     """Runs the encoder.
@@ -264,15 +276,19 @@ class OscarEncoder(OscarLayerMixin, layers.Layer):
       head_mask: [heads] or [layers, heads]: factors of the attention, or None.
       encoder_history_states: for each layer the hidden states [B, H, hidden] of earlier positions,
         which are attended to as well; or None.
+      dropout_rate: [B] equal floats, the dropout of the embeddings; None for the configured rate.
       training: whether dropout is on.
 
     Returns:
       A dict of `sequence_output` [B, S + R, hidden], `pooled_output` [B, hidden], and the tuples
       `hidden_states` (the embeddings, then each layer's output) and `attentions` [B, heads, Q, K].
     """
-    hidden = self.embeddings(input_ids, token_type_ids, position_ids, training=training)
+    hidden = self.embeddings(
+      input_ids, token_type_ids, position_ids, dropout_rate, training=training
+    )
     if img_feats is not None:
-      hidden = ops.concatenate([hidden, self._embed_regions(img_feats, training)], axis=1)
+      regions = self._embed_regions(img_feats, dropout_rate, training)
+      hidden = ops.concatenate([hidden, regions], axis=1)
     score_bias = self._score_bias(attention_mask)
     head_masks = self._head_masks(head_mask)
     histories = encoder_history_states
@@ -290,11 +306,11 @@ class OscarEncoder(OscarLayerMixin, layers.Layer):
       'attentions': tuple(attentions),
     }
 
-  def _embed_regions(self, img_feats, training):
+  def _embed_regions(self, img_feats, dropout_rate, training):
     regions = self.img_embedding(img_feats)
     if self.img_norm is not None:
       regions = self.img_norm(regions)
-    return self.dropout(regions, self.config.hidden_dropout_prob, training)
+    return self.dropout(regions, self.hidden_dropout(dropout_rate), training)
 
   def _score_bias(self, attention_mask):
     if attention_mask is None:

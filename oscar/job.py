@@ -1,22 +1,32 @@
 """Builds the `Job` of OSCAR's scripts: tokenizer, model and trainer from a task's settings."""
 import dataclasses
+import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 import oscar
-from oscar import checkpoint_names, checkpoints, modeling, script_settings
+from oscar import (
+  checkpoint_names,
+  checkpoint_tasks,
+  checkpoints,
+  modeling,
+  script_settings,
+  tokenization,
+)
 from tpu_utils import config as job_config
+from tpu_utils import files, optimizers, schedules
 from tpu_utils import job as jobs
-from tpu_utils import optimizers, schedules
 from tpu_utils.trainer import Task, Trainer
 
 _CONFIG_FILES = ('config.json', 'bert_config.json')  # Hugging Face's and Google's names.
 # Parts of the official names of variables without weight decay, as in each official script.
 _NO_DECAY = ('bias', 'LayerNorm.weight')
+# {task: path prefix of its head}; other tasks have a classifier.
+_HEADS = {'pretrain': 'cls_seq_relationship', 'captioning': 'cls_predictions'}
 # Settings that define the network, in every task: a model_dir with other values is refused.
 _IDENTITY = (
   'vocab_size', 'hidden_size', 'num_hidden_layers', 'num_attention_heads', 'intermediate_size',
@@ -41,6 +51,9 @@ class OscarTask:
     evaluators: see `tpu_utils.job.Job`.
     curves: see `tpu_utils.job.Job`.
     predicts: see `tpu_utils.job.Job`.
+    info: function(data) -> arguments of `checkpoint_tasks.write_settings` for an export's
+      `task.json`, or None for no such file.
+    records: see `tpu_utils.job.Job`; called with data and input, too.
   """
 
   name: str
@@ -52,6 +65,8 @@ class OscarTask:
   evaluators: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
   curves: Sequence[Sequence[str]] = ()
   predicts: bool = True
+  info: Callable = lambda data: None
+  records: Callable | None = None
 
 
 def make_job(
@@ -63,6 +78,9 @@ def make_job(
   hardware: job_config.HardwareConfig,
   *,
   run_info: Mapping,
+  as_it_is: bool = False,
+  num_train_examples: int | None = None,
+  given: Collection[str] | None = None,
 ) -> jobs.Job:
   """Returns the `Job` of a task.
 
@@ -74,6 +92,12 @@ def make_job(
     job: mode, length and folders.
     hardware: devices and precision.
     run_info: JSON-able dict for run.json.
+    as_it_is: whether to evaluate or predict with the initial checkpoint itself, if `model_dir`
+      holds none; it must then be of the task and have its head.
+    num_train_examples: examples of an epoch, if the training data need not be there; None for the
+      input's own number.
+    given: names of the flags that the user gave; the sizes of the others must suit the training set
+      (`jobs.check_length`). None: all were given.
 
   Raises:
     ValueError: settings that contradict each other, or no vocabulary.
@@ -81,9 +105,22 @@ def make_job(
   """
   overrides = task.config(data)
   check_checkpoint(model_settings)
+  if model_settings.init_checkpoint and not model_settings.fresh_head:
+    checkpoint_tasks.check_task(
+      model_settings.init_checkpoint, task.name, starts=not as_it_is, flag='init_checkpoint'
+    )
   tokenizer = open_tokenizer(model_settings, data.data_dir)
   config = build_config(model_settings, tokenizer, **overrides)
   _check_length(data, config)
+  if model_settings.init_checkpoint and not model_settings.fresh_head:
+    checkpoint_tasks.check_labels(model_settings.init_checkpoint, task.name, config.num_labels)
+
+  def open_input():
+    source = task.open_input(data, tokenizer, config, job.seed)
+    if given is not None and job.mode in ('train', 'train_and_eval'):
+      examples, batch = source.num_train_examples, data.train_batch_size
+      jobs.check_length(data.data_dir, examples, batch, job.train_steps, given=given)
+    return source
 
   def trainer(strategy, model, source):
     learnt = task.learn(data, source, model)
@@ -94,20 +131,29 @@ def make_job(
     settings=job,
     hardware=hardware,
     batches=jobs.Batches(
-      data.train_batch_size, data.eval_batch_size, optimization.gradient_accumulation_steps
+      data.train_batch_size,
+      data.eval_batch_size,
+      optimization.gradient_accumulation_steps,
+      num_train_examples,
     ),
     identity={'task': task.name, **{name: getattr(config, name) for name in names}},
     run_info={**run_info, 'config': config.to_dict()},
     unit='examples',
     objective=task.objective,
-    open_input=lambda: task.open_input(data, tokenizer, config, job.seed),
-    build_model=lambda dtype_policy: build_model(config, task.name, model_settings, dtype_policy),
+    open_input=open_input,
+    build_model=lambda dtype_policy: build_model(
+      config, task.name, model_settings, dtype_policy, as_it_is
+    ),
     make_trainer=trainer,
-    export=lambda model, folder: checkpoints.save(model, tokenizer, folder, job.export_file),
+    export=lambda model, folder: checkpoints.save(
+      model, tokenizer, folder, job.export_file, task.info(data)
+    ),
     evaluators=task.evaluators,
     divergence_hint='Lower --learning_rate, raise --warmup_steps or set --max_grad_norm.',
     curves=task.curves,
     predicts=task.predicts,
+    initial_weights=model_settings.init_checkpoint if as_it_is else None,
+    records=None if task.records is None else functools.partial(task.records, data),
   )
 
 
@@ -116,13 +162,16 @@ def check_checkpoint(settings: script_settings.ModelConfig) -> None:
 
   Raises:
     FileNotFoundError: it does not.
+    ValueError: its folder was written incompletely.
   """
   path = settings.init_checkpoint
-  if path and not os.path.exists(path) and not os.path.exists(f'{path}.index'):
+  if path and not files.exists(path) and not files.exists(f'{path}.index'):
     raise FileNotFoundError(
       f'--init_checkpoint={path}: no file, no folder, no prefix of a TF1 checkpoint. Models are '
       'not downloaded by name; give a path.'
     )
+  if path:
+    files.check_finished(checkpoint_tasks.folder_of(path) or '')
 
 
 def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> oscar.Tokenizer:
@@ -130,7 +179,7 @@ def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> osca
 
   Args:
     settings: the flags.
-    data_dir: folder of the data, which may have a vocab.txt.
+    data_dir: folder of the data, which may have a vocab.txt or a tokenizer.json.
 
   Raises:
     ValueError: no vocabulary, or a file that is not one of BERT.
@@ -138,17 +187,18 @@ def open_tokenizer(settings: script_settings.ModelConfig, data_dir: str) -> osca
   if settings.vocab_file:
     places = [settings.vocab_file]
   else:
-    places = [folder for folder in (_folder(settings.init_checkpoint), data_dir) if folder]
+    folders = (checkpoint_tasks.folder_of(settings.init_checkpoint), data_dir)
+    places = [folder for folder in folders if folder]
   for place in places:
-    path = os.path.join(place, 'vocab.txt') if os.path.isdir(place) else place
-    if os.path.isfile(path):
-      folder = os.path.dirname(path)
-      if os.path.basename(path) == 'vocab.txt':
-        return oscar.Tokenizer.from_folder(folder, settings.do_lower_case)
-      return oscar.Tokenizer(path, settings.do_lower_case is not False)
+    is_file = files.is_file(place)
+    if is_file and os.path.basename(place) not in tokenization.FILES:
+      return oscar.Tokenizer(place, settings.do_lower_case is not False)
+    folder = os.path.dirname(place) if is_file else place
+    if any(files.is_file(os.path.join(folder, name)) for name in tokenization.FILES):
+      return oscar.Tokenizer.from_folder(folder or '.', settings.do_lower_case)
   raise ValueError(
-    f'No vocabulary: {" and ".join(places) or "the working directory"} has no vocab.txt; name one '
-    'with --vocab_file.'
+    f'No vocabulary: {" and ".join(places) or "the working directory"} has no '
+    f'{" or ".join(tokenization.FILES)}; name one with --vocab_file.'
   )
 
 
@@ -170,7 +220,7 @@ def build_config(
   """
   overrides = {**settings.overrides(), **overrides}
   name = settings.config or _config_of(settings.init_checkpoint) or 'base'
-  if not os.path.exists(name) and not settings.init_checkpoint:
+  if not files.exists(name) and not settings.init_checkpoint:
     overrides['vocab_size'] = len(tokenizer)
   config = oscar.OscarConfig.from_name(name, **overrides)
   tokenizer.check_vocab_size(config.vocab_size)
@@ -182,6 +232,7 @@ def build_model(
   task: str,
   settings: script_settings.ModelConfig,
   dtype_policy: str | None = None,
+  as_it_is: bool = False,
 ) -> modeling.OscarModel:
   """Builds the model of a task and loads its initial weights; call in the strategy's scope.
 
@@ -190,14 +241,17 @@ def build_model(
     task: as for `oscar.build_model`.
     settings: the flags, for the initial weights.
     dtype_policy: as for `oscar.build_model`.
+    as_it_is: whether the checkpoint must have the task's head, too, as to evaluate it.
 
   Raises:
     ValueError: the weights do not fit.
     OSError: no such file.
   """
   model = modeling.build_model(config, task, dtype_policy=dtype_policy)
-  if settings.init_checkpoint:
-    keep_initial = ('cls_seq_relationship',) if settings.fresh_contrast_head else ()
+  if settings.init_checkpoint and as_it_is:
+    print(checkpoints.restore(model, settings.init_checkpoint))
+  elif settings.init_checkpoint:
+    keep_initial = (_HEADS.get(task, 'classifier'),) if settings.fresh_head else ()
     print(checkpoints.initialize(model, settings.init_checkpoint, keep_initial=keep_initial))
   return model
 
@@ -266,14 +320,7 @@ def undecayed(model: keras.Model) -> list:
   ]
 
 
-def _folder(checkpoint):
-  """Returns the folder of a checkpoint (folder, file or prefix), None if there is none."""
-  if not checkpoint:
-    return None
-  return checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint) or '.'
-
-
 def _config_of(checkpoint):
-  folder = _folder(checkpoint)
+  folder = checkpoint_tasks.folder_of(checkpoint)
   paths = [os.path.join(folder, name) for name in _CONFIG_FILES] if folder else []
-  return next((path for path in paths if os.path.isfile(path)), None)
+  return next((path for path in paths if files.is_file(path)), None)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from oscar import heads
+from oscar import checkpoint_tasks, heads
 from oscar.config import TASKS, OscarConfig
 from oscar.encoder import OscarEncoder, OscarLayerMixin
 from oscar.input.checks import check_inputs
@@ -37,7 +37,8 @@ def build_model(
     An `OscarModel`, built.
 
   Raises:
-    ValueError: an unknown configuration, task or setting, or weights that do not fit.
+    ValueError: an unknown configuration, task or setting, or weights that do not fit or are of
+      another task.
     OSError: no such file.
   """
   check_name('task', task, TASKS)
@@ -48,6 +49,7 @@ def build_model(
   name = name or f'oscar_{task}'
   model = OscarModel(config, task, dtype=dtype_policy or 'float32', name=name)
   if weights is not None:
+    checkpoint_tasks.check_task(weights, task, starts=False)
     from tpu_utils.weights import load
 
     load(model, weights)
@@ -70,6 +72,8 @@ class OscarModel(OscarLayerMixin, keras.Model):
       as well (cached decoding); optional. The mask's last axis then counts H + S.
     masked_positions: [B, M] integers; optional, in pre-training and captioning only: words are
       predicted at these positions alone, which saves most of the vocabulary projection.
+    dropout_rate: [B] equal floats, the dropout of embeddings and pooled output in training;
+      optional, the configured rate. (The layers' own dropout stays as configured.)
   NLVR2 on pairs has an axis of `num_choice` after B in all of these except `head_mask`.
 
   The output is a dict:
@@ -88,6 +92,7 @@ class OscarModel(OscarLayerMixin, keras.Model):
     config = self.config
     self.task = task
     self.pairs = task == 'nlvr2' and config.use_pair
+    self.takes_dropout_rate = False  # Whether `inputs` includes `dropout_rate`.
     # Built here, not in `build`, so that variable paths start with the part ('bert/...'), not with
     # the model's name, and a checkpoint of one task fits the encoder of another.
     self.bert = OscarEncoder(config, dtype=self.dtype_policy, name='bert')
@@ -123,6 +128,8 @@ class OscarModel(OscarLayerMixin, keras.Model):
     if self.config.img_feature_dim:
       shape = (None, *pair, None, self.config.img_feature_dim)
       tensors['img_feats'] = keras.KerasTensor(shape, 'float32', name='img_feats')
+    if self.takes_dropout_rate:
+      tensors['dropout_rate'] = keras.KerasTensor((None,), 'float32', name='dropout_rate')
     return tensors
 
   @property
@@ -140,7 +147,8 @@ class OscarModel(OscarLayerMixin, keras.Model):
     inputs = {name: value for name, value in inputs.items() if value is not None}
     masked_positions = inputs.pop('masked_positions', None)
     if self.pairs:
-      inputs = {k: v if k == 'head_mask' else _merge_axes(v) for k, v in inputs.items()}
+      whole = ('head_mask', 'dropout_rate')
+      inputs = {k: v if k in whole else _merge_axes(v) for k, v in inputs.items()}
     outputs = self.bert(**inputs, training=training)
     if not self.config.output_hidden_states:
       del outputs['hidden_states']
@@ -151,7 +159,7 @@ class OscarModel(OscarLayerMixin, keras.Model):
     if self.task in ('pretrain', 'captioning'):
       text = ops.shape(inputs['input_ids'])[1] if self.task == 'captioning' else None
       return self._predict_words(outputs, text, masked_positions)
-    return self._classify(outputs, training)
+    return self._classify(outputs, inputs.get('dropout_rate'), training)
 
   def _predict_words(self, outputs, text, masked_positions):
     """Adds the word scores, for the first `text` positions; None for all."""
@@ -169,8 +177,8 @@ class OscarModel(OscarLayerMixin, keras.Model):
       outputs['logits'] = outputs['prediction_scores']
     return outputs
 
-  def _classify(self, outputs, training):
-    x = self.dropout(outputs['pooled_output'], self.config.hidden_dropout_prob, training)
+  def _classify(self, outputs, dropout_rate, training):
+    x = self.dropout(outputs['pooled_output'], self.hidden_dropout(dropout_rate), training)
     if self.pairs:
       x = ops.reshape(x, (-1, self.config.num_choice * self.config.hidden_size))
     for layer in self.classifier:

@@ -8,9 +8,16 @@ r"""Extracts features and tags of the regions of your own images, as OSCAR reads
   python -m oscar.region_features --check=features/features.tsv
       Reads a whole feature file and reports the first error.
 
+  python -m oscar.region_features --convert=predictions.tsv --output=features
+      Writes the same files from what a detector wrote: VinVL's predictions.tsv (--image_sizes gives
+      the sizes of images if it lacks them), the TSV of bottom-up attention or LXMERT. From region
+      features in float16 or float64 (.tsv, .pt) it writes them in float32.
+
 boxes.json holds {image: [[x1, y1, x2, y2], ...]} in pixels, where an image is named by its file
 without folder and extension; for a single image, the list alone. Without it the whole image is a
-region, and with --grid=3 so are 3 x 3 equal parts. The output folder gets the official files:
+region, and with --grid=3 so are 3 x 3 equal parts. Images are read as tpu_utils.images.prepare
+reads them: the first picture of a file (JPEG, PNG, GIF, BMP, WebP, TIFF), with its pixels as they
+lie there, whatever orientation EXIF gives. The output folder gets the official files:
 
     features.tsv, features.lineidx     image, number of regions, base64 of float32 [regions, 2054]
     predictions.tsv, .lineidx          image, JSON {image_h, image_w, num_boxes, objects}; an object
@@ -23,13 +30,20 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from oscar.datasets import features, records, region_extraction, region_files
+from oscar.datasets import (
+  detector_files,
+  features,
+  records,
+  region_conversion,
+  region_extraction,
+  region_files,
+)
+from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
+from tpu_utils.errors import printable
+from tpu_utils.images import headers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +54,23 @@ class RegionConfig(settings.Checked):
   grid: int = setting(
     0, 'Without --boxes: equal parts per side of each image; 0: only the whole.', at_least=0
   )
-  output: str = setting(None, 'Folder to write to.', type=str)
+  deep_pixels: str = setting(
+    'refuse', 'What to do with TIFFs of 32 bits, floats or signed numbers, as in '
+    'tpu_utils.images.prepare.', choices=('refuse', 'type_range', 'file_range')
+  )  # fmt: skip
+  output: str = setting(None, 'Folder to write to.', type=str, aliases=('output_dir',))
   check: str = setting(None, 'Feature file (.tsv or .pt) to check; nothing is written.', type=str)
+  convert: str = setting(
+    None, "A detector's file (.tsv), or features in float16 or float64, to convert.", type=str
+  )
+  image_sizes: str = setting(
+    None,
+    "Sizes of the images for --convert: VinVL's .hw.tsv, or JSON {image: [width, height]}.",
+    type=str,
+  )
   region_dim: int = setting(
     features.REGION_DIM,
-    'Numbers per region in the file to check, including six for its box.',
+    'Numbers per region in the file to check or convert, including six for its box.',
     at_least=7,
   )
 
@@ -77,21 +103,21 @@ def check_file(
   """Reads a whole feature file of any official kind and checks every region.
 
   Args:
-    path: `.pt`, `.feature.tsv` of captioning, or another `.tsv`.
+    path: `.pt`, or a `.tsv` of one of the kinds in `region_files`.
     dim: numbers per region, including six for its box.
 
   Returns:
     (number of images, number of regions).
 
   Raises:
-    ValueError: a wrong width, NaN, a box outside the image, a truncated row or damaged base64; the
-      message names file, image and region.
+    ValueError: a detector's file, a wrong width or type of numbers, NaN, a box outside the image,
+      a truncated row or damaged base64; the message names file, image and region.
   """
   name = os.fspath(path)
   kind: type[region_files.RegionFile]
   if name.endswith('.pt'):
     kind = region_files.RegionTensors
-  elif name.endswith('.feature.tsv'):
+  elif name.endswith('.feature.tsv') or region_files.is_caption_file(name):
     kind = region_files.CaptionRegionTsv
   else:
     kind = region_files.RegionTsv
@@ -135,7 +161,7 @@ def read_labels(path: str) -> list[str]:
   if path.endswith('.json'):
     labels = records.read_json(path)
   else:
-    with open(path, encoding='utf-8') as file:
+    with files.open_text(path) as file:
       labels = file.read().splitlines()
   if not isinstance(labels, list) or not all(isinstance(x, str) and x.strip() for x in labels):
     raise ValueError(f'{path}: expected names, one per line or in a JSON list, none of them empty.')
@@ -147,20 +173,37 @@ def _key(path):
   return os.path.splitext(os.path.basename(path))[0]
 
 
-def _open_image(path):
+def _read(path, decode):
+  """Returns what `decode` makes of the contents of an image file; its errors name the file."""
+  from tpu_utils.images.preparation.encoding import UnusableImageError
+  from tpu_utils.images.sources import picture_files
+
   try:
-    return Image.open(path)
-  except Image.UnidentifiedImageError:
-    raise ValueError(f'{path} is not an image that Pillow can read, such as JPEG or PNG.') from None
+    return decode(picture_files.read(path))
+  except UnusableImageError as e:
+    raise ValueError(f'{printable(path)}: {e}.') from None
+
+
+def _size(data):
+  from tpu_utils.images.preparation import encoding
+
+  return *encoding.size(data), headers.has_several_pictures(data)
 
 
 def _boxes_of(paths, config):
   """Returns {image file: (name of its boxes in errors, boxes)}, checked against the image size."""
+  for path in paths:
+    if printable(path) != path:
+      raise ValueError(
+        f'{printable(path)}: the output names images by their files, and this is not UTF-8; '
+        'rename it.'
+      )
   listed = read_boxes(config.boxes, [_key(path) for path in paths]) if config.boxes else {}
   checked = {}
   for path in paths:
-    with _open_image(path) as picture:
-      width, height = picture.size
+    width, height, has_several = _read(path, _size)
+    if has_several:
+      print(f'{path} holds several pictures; the first is read.')
     where = f'{config.boxes}, image {_key(path)!r}' if config.boxes else path
     boxes = listed.get(_key(path), region_extraction.grid_boxes(width, height, config.grid))
     region_extraction.check_boxes(boxes, width, height, where)
@@ -168,11 +211,13 @@ def _boxes_of(paths, config):
   return checked
 
 
-def _read_images(boxes):
+def _read_images(boxes, deep_pixels):
   """Yields (where, image, boxes) of the image files that `_boxes_of` returned."""
+  from tpu_utils.images.preparation import encoding
+
   for path, (where, of_image) in boxes.items():
-    with _open_image(path) as picture:
-      yield where, np.asarray(picture.convert('RGB')), of_image
+    pixels, _ = _read(path, lambda data: encoding.decode(data, deep_pixels))
+    yield where, pixels, of_image
 
 
 def run(resolved: settings.Resolved, paths: Sequence[str]) -> None:
@@ -186,8 +231,14 @@ def run(resolved: settings.Resolved, paths: Sequence[str]) -> None:
     images, regions = check_file(config.check, config.region_dim)
     print(f'{config.check}: {images} images, {regions} regions, nothing wrong')
     return
+  if config.convert:
+    _convert(config)
+    return
   if not paths:
-    raise ValueError('No image is given; write its file after the flags, or --check=FILE.tsv.')
+    raise ValueError(
+      'No image is given; write its file after the flags, or --check=FILE.tsv or '
+      '--convert=FILE.tsv.'
+    )
   needed = {'output': config.output, 'weights': network.weights, 'labels': network.labels}
   if network.tag_model_name is not None:
     needed['tag_weights'] = network.tag_weights
@@ -199,12 +250,31 @@ def run(resolved: settings.Resolved, paths: Sequence[str]) -> None:
     network.model_name, network.weights, network.num_classes or len(labels), network.image_size,
     network.tag_model_name, network.tag_weights, len(labels),
   )  # fmt: skip
-  extracted = region_extraction.extract(_read_images(boxes), model, labels)
+  extracted = region_extraction.extract(_read_images(boxes, config.deep_pixels), model, labels)
   rows = region_extraction.write(config.output, zip(map(_key, boxes), extracted, strict=True))
   print(f'{config.output}: features and tags of {len(rows)} images')
 
 
-SCRIPT = Script(__doc__, (RegionConfig, NetworkConfig), run, words=True)
+def _convert(config):
+  if config.output is None:
+    raise ValueError('--output is missing.')
+  sizes = region_conversion.read_sizes(config.image_sizes) if config.image_sizes else None
+  kind, images = region_conversion.convert(config.convert, config.output, sizes, config.region_dim)
+  what = 'features and tags' if kind == detector_files.VINVL else 'features'
+  print(f'{config.output}: {what} of {images} images from {config.convert}')
+
+
+def check(resolved: settings.Resolved) -> None:
+  """Checks that files in the official format are local.
+
+  Raises:
+    ValueError: one is remote.
+  """
+  for flag in ('output', 'check', 'convert'):
+    records.check_local(flag, getattr(resolved[0], flag))
+
+
+SCRIPT = Script(__doc__, (RegionConfig, NetworkConfig), run, words=True, check=check)
 
 
 if __name__ == '__main__':

@@ -125,7 +125,10 @@ def run(resolved: settings.Resolved) -> None:
     world = scenes.build(SCENES_DIR, log=print)
     data = dataclasses.replace(data, data_dir=world.data_dir)
     model = dataclasses.replace(model, vocab_file=model.vocab_file or world.vocab_file)
-  pretrain.run(model, data, optimization, job, hardware, run_info={'flags': resolved.as_dict()})
+  run_info = {'flags': resolved.as_dict()}
+  pretrain.run(
+    model, data, optimization, job, hardware, run_info=run_info, given=resolved.flags
+  )
 
 
 def _choose(given: Mapping[str, Any], recipe: Recipe | None) -> Choice:

@@ -28,13 +28,16 @@ class ModelConfig(Checked):
     type=str,
     aliases=('model_name_or_path',),
   )
-  fresh_contrast_head: bool = setting(
+  fresh_head: bool = setting(
     False,
-    'Initialise the contrast head even if --init_checkpoint has one, as from 2 classes to 3.',
+    'Initialise the head (pre-training: that of the contrast) even if --init_checkpoint has one, '
+    'as from 2 classes to 3 or from another task.',
+    aliases=('fresh_contrast_head',),
   )
   vocab_file: str = setting(
     None,
-    'vocab.txt or its folder. By default that of --init_checkpoint, else that of --data_dir.',
+    'vocab.txt, tokenizer.json or their folder. By default that of --init_checkpoint, else that of '
+    '--data_dir.',
     type=str,
     aliases=('tokenizer_name',),
   )

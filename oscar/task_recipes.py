@@ -319,6 +319,33 @@ NOCAPS_TEST = CAPTIONING_TEST.with_settings(
   cost='evaluation: 4,500 images; not timed',
 )
 
+_CLASSIFICATION: dict[str, Any] = {  # Defaults of the scripts of VQA, GQA and NLVR2.
+  **_OPTIMIZATION,
+  'max_seq_length': 128,
+  'max_img_seq_length': 30,
+  'per_gpu_train_batch_size': 8,
+  'per_gpu_eval_batch_size': 8,
+  'num_train_epochs': 3.0,
+  'learning_rate': 5e-5,
+  'weight_decay': 0.0,
+  'drop_out': 0.1,
+  'loss_type': 'kl',
+  'classifier': 'linear',
+  'cls_hidden_scale': 2,
+  'logging_steps': 50,
+  'seed': 42,
+}
+VQA = Recipe(
+  name='vqa',
+  script='oscar.run_vqa',
+  paper='microsoft/Oscar, defaults of run_vqa.py',
+  settings={
+    **_CLASSIFICATION, 'data_label_type': 'faster', 'img_feat_format': 'pt', 'scheduler': 'linear',
+  },
+  command=command('oscar.run_vqa', 'vqa'),
+  expects='none; the published command is `vqa_base`',
+  cost=training_work('base', 158, 3 * _QUESTIONS),
+)
 VQA_BASE = Recipe(
   name='vqa_base',
   script='oscar.run_vqa',
@@ -382,6 +409,17 @@ VINVL_VQA_LARGE = VQA_LARGE.with_settings(
   expects='test-std 76.62 (VinVL_MODEL_ZOO.md)',
   cost=VQA_LARGE.cost,
 )
+GQA = Recipe(
+  name='gqa',
+  script='oscar.run_gqa',
+  paper='microsoft/Oscar, defaults of run_gqa.py',
+  settings={
+    **_CLASSIFICATION, 'data_label_type': 'bal', 'train_data_type': 'bal', 'eval_data_type': 'bal',
+  },
+  command=command('oscar.run_gqa', 'gqa'),
+  expects='none; the published command is `gqa_base`',
+  cost='not timed',
+)
 GQA_BASE = Recipe(
   name='gqa_base',
   script='oscar.run_gqa',
@@ -424,6 +462,21 @@ VINVL_GQA_BASE = GQA_BASE.with_settings(
   paper=f'{_VINVL}, GQA',
   expects='test-std 64.65 (VinVL_MODEL_ZOO.md)',
   cost=GQA_BASE.cost,
+)
+NLVR2 = Recipe(
+  name='nlvr2',
+  script='oscar.run_nlvr',
+  paper='microsoft/Oscar, defaults of run_nlvr.py',
+  settings={
+    **_CLASSIFICATION,
+    'data_label_type': 'bal',
+    'train_data_type': 'bal',
+    'eval_data_type': 'bal',
+    'num_choice': 2,
+  },
+  command=command('oscar.run_nlvr', 'nlvr2'),
+  expects='none; the published command is `nlvr2_base`',
+  cost='not timed',
 )
 NLVR2_BASE = Recipe(
   name='nlvr2_base',

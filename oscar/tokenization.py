@@ -3,19 +3,40 @@
 Equal to `BertTokenizer` of pytorch-transformers 1.0 except for two rare marks that Unicode has
 reclassified since the tables of `tokenizers` (U+166D, U+1734).
 """
+import dataclasses
 import json
 import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
+from tpu_utils import files
 from tpu_utils.reading import reading
 
 SPECIAL_TOKENS = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
-_VOCAB_FILE = 'vocab.txt'
+_VOCAB_FILE, _ADDED_FILE = 'vocab.txt', 'added_tokens.json'
+_TOKENIZER_FILE, _CONFIG_FILE = 'tokenizer.json', 'tokenizer_config.json'
+FILES = (_TOKENIZER_FILE, _VOCAB_FILE)  # A folder with one of them holds a tokenizer.
+# Settings of tokenizer.json that this tokenizer has, too; others would give other pieces.
+_ONLY: dict[str, dict[str, Any]] = {
+  'model': {
+    'type': 'WordPiece', 'unk_token': '[UNK]', 'continuing_subword_prefix': '##',
+    'max_input_chars_per_word': 100,
+  },
+  'normalizer': {'type': 'BertNormalizer', 'clean_text': True, 'handle_chinese_chars': True},
+  'pre_tokenizer': {'type': 'BertPreTokenizer'},
+}  # fmt: skip
+# The same for tokenizer_config.json, which may leave out each of them.
+_ONLY_IN_CONFIG: dict[str, Any] = {
+  'pad_token': '[PAD]', 'unk_token': '[UNK]', 'cls_token': '[CLS]', 'sep_token': '[SEP]',
+  'mask_token': '[MASK]', 'tokenize_chinese_chars': True, 'do_basic_tokenize': True,
+  'never_split': None,
+}  # fmt: skip
+_FLAGS_OF_ADDED = ('single_word', 'lstrip', 'rstrip')
 # Replacements that remove spaces in decoded text, in this order.
 _CLEAN_UP = (
   (' .', '.'),
@@ -67,6 +88,8 @@ class Tokenizer:
 
   Attributes:
     vocab: {piece: id}.
+    do_lower_case: whether texts are lower-cased.
+    strip_accents: whether accents are dropped.
     pad_id, unk_id, cls_id, sep_id, mask_id: ids of the special tokens.
   """
 
@@ -75,31 +98,39 @@ class Tokenizer:
     vocab_file: str | os.PathLike[str],
     do_lower_case: bool = True,
     added_tokens: Mapping[str, int] | None = None,
+    strip_accents: bool | None = None,
   ) -> None:
     """Reads a vocabulary.
 
     Args:
-      vocab_file: a `vocab.txt` with one piece a line, its id the line's number from 0; or a
-        checkpoint's folder, see `from_folder`.
-      do_lower_case: whether text is lower-cased and accents are dropped.
-      added_tokens: {token: id} of whole words with ids after the vocabulary.
+      vocab_file: a `vocab.txt` with one piece a line, its id the line's number from 0; a
+        `tokenizer.json`, of which only the vocabulary is taken; or a folder with one of them.
+        `from_folder` takes the settings in a checkpoint's folder, too.
+      do_lower_case: whether text is lower-cased.
+      added_tokens: {token: id} of whole words with ids in or after the vocabulary. They are found
+        in a text as they are written here, before it is lower-cased.
+      strip_accents: whether accents are dropped; None: if `do_lower_case`.
 
     Raises:
       OSError: no such file.
       ValueError: not a vocabulary of BERT.
     """
-    if os.path.isdir(vocab_file):
-      vocab_file = os.path.join(vocab_file, _VOCAB_FILE)
-    self.vocab = _read_vocab(vocab_file)
+    path = _vocabulary_in(vocab_file) if files.is_folder(vocab_file) else os.fspath(vocab_file)
+    saved = _read_saved(path)
+    self.vocab, self._num_pieces = dict(saved.vocab), len(saved.vocab)
     self.do_lower_case = do_lower_case
+    self.strip_accents = do_lower_case if strip_accents is None else strip_accents
     wordpiece = models.WordPiece(self.vocab, unk_token='[UNK]', max_input_chars_per_word=100)
     self._tokenizer = tokenizers.Tokenizer(wordpiece)
-    self._tokenizer.normalizer = normalizers.BertNormalizer(lowercase=do_lower_case)
+    self._tokenizer.normalizer = normalizers.BertNormalizer(
+      lowercase=do_lower_case, strip_accents=self.strip_accents
+    )
     self._tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     self._tokenizer.decoder = decoders.WordPiece(cleanup=False)
     self._tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    self._add_tokens(added_tokens or {}, vocab_file)
-    self._characters = _Characters(drops_accents=do_lower_case)
+    self._added = {**saved.added, **(added_tokens or {})}
+    self._add_tokens(path)
+    self._characters = _Characters(drops_accents=self.strip_accents)
     self._pieces = {i: piece for piece, i in self.vocab.items()}
     self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
       self.vocab[token] for token in SPECIAL_TOKENS
@@ -109,22 +140,28 @@ class Tokenizer:
   def from_folder(
     cls, folder: str | os.PathLike[str], do_lower_case: bool | None = None
   ) -> 'Tokenizer':
-    """Reads the tokenizer of a checkpoint: `vocab.txt`, and `added_tokens.json` if there is one.
+    """Reads the tokenizer of a checkpoint.
+
+    The vocabulary and the settings come from `tokenizer.json`, as newer versions of Hugging Face's
+    transformers save it, else from `vocab.txt` and, if there is one, `added_tokens.json`. Settings
+    in `tokenizer_config.json` override them, as they do there.
 
     Args:
       folder: the checkpoint's folder.
-      do_lower_case: None for the value in `tokenizer_config.json`, or True, as officially, if that
-        has none.
+      do_lower_case: None for the value in the files, or True, as officially, if they have none.
 
     Raises:
-      OSError: no such folder.
-      ValueError: one of the files is damaged.
+      OSError: no such folder, or one without these files.
+      ValueError: a file is damaged, has settings that no tokenizer of BERT has, or contradicts
+        another one.
     """
-    settings = _read_json(os.path.join(folder, 'tokenizer_config.json'))
+    path = _vocabulary_in(folder)
+    saved, config = _read_saved(path), _read_config(os.path.join(folder, _CONFIG_FILE))
     if do_lower_case is None:
-      do_lower_case = settings.get('do_lower_case', True)
-    added = _read_json(os.path.join(folder, 'added_tokens.json'))
-    return cls(os.path.join(folder, _VOCAB_FILE), do_lower_case, added)
+      do_lower_case = config.get('do_lower_case', saved.do_lower_case)
+    strip_accents = config.get('strip_accents', saved.strip_accents)
+    added = _read_json(os.path.join(folder, _ADDED_FILE))
+    return cls(path, do_lower_case, added, strip_accents)
 
   def __len__(self) -> int:
     return len(self.vocab)
@@ -192,10 +229,19 @@ class Tokenizer:
       )
 
   def save_vocabulary(self, folder: str | os.PathLike[str]) -> None:
-    """Writes `vocab.txt` for `from_folder`, with the added tokens at its end."""
-    pieces = sorted(self.vocab, key=self.vocab.__getitem__)
-    with open(os.path.join(folder, _VOCAB_FILE), 'w', encoding='utf-8') as f:
-      f.writelines(piece + '\n' for piece in pieces)
+    """Writes the files that `from_folder` reads: `vocab.txt` and `tokenizer_config.json`.
+
+    Added tokens, if there are any, are in `added_tokens.json`.
+    """
+    pieces = sorted(self.vocab, key=self.vocab.__getitem__)[: self._num_pieces]
+    text = ''.join(piece + '\n' for piece in pieces)
+    files.write_text(os.path.join(folder, _VOCAB_FILE), text)
+    if self._added:
+      files.write_json(os.path.join(folder, _ADDED_FILE), self._added)
+    config: dict[str, Any] = {'do_lower_case': self.do_lower_case}
+    if self.strip_accents != self.do_lower_case:
+      config['strip_accents'] = self.strip_accents
+    files.write_json(os.path.join(folder, _CONFIG_FILE), config)
 
   def _prepare(self, text):
     """Does by Python's Unicode tables the normalisation in which `tokenizers` would differ."""
@@ -205,12 +251,12 @@ class Tokenizer:
       text = _WORD_WITH_SIGMA.sub(lambda word: word[0].lower(), text)
     return text.translate(self._characters)
 
-  def _add_tokens(self, added_tokens, source):
-    wrong = [token for token, i in added_tokens.items() if not isinstance(i, int)]
+  def _add_tokens(self, source):
+    wrong = [token for token, i in self._added.items() if type(i) is not int]
     if wrong:
       raise ValueError(f'{source}: the added token {wrong[0]!r} has no number as its id.')
-    for token, i in sorted(added_tokens.items(), key=lambda item: item[1]):
-      if i != len(self.vocab):
+    for token, i in sorted(self._added.items(), key=lambda item: item[1]):
+      if i != self.vocab.get(token, len(self.vocab)):
         raise ValueError(
           f'{source}: the added token {token!r} has id {i}; expected {len(self.vocab)}, the next '
           'one.'
@@ -219,24 +265,120 @@ class Tokenizer:
       self.vocab[token] = i
 
 
-def _read_vocab(path):
-  kind = 'a vocabulary, UTF-8 with one piece a line'
-  with reading(path, kind), open(path, encoding='utf-8') as f:
-    vocab = {line.rstrip('\n'): i for i, line in enumerate(f)}
-  missing = [token for token in SPECIAL_TOKENS if token not in vocab]
+@dataclasses.dataclass(frozen=True)
+class _Saved:
+  """A tokenizer in a file: vocabulary and added tokens as {token: id}, settings None if absent."""
+
+  vocab: dict[str, int]
+  added: dict[str, int]
+  do_lower_case: bool = True
+  strip_accents: bool | None = None
+
+
+def _vocabulary_in(folder):
+  """Returns the path of the file in a folder that has the vocabulary."""
+  paths = [path for name in FILES if files.is_file(path := os.path.join(folder, name))]
+  if not paths:
+    problem = f'has neither {" nor ".join(FILES)}' if files.is_folder(folder) else 'is no folder'
+    raise FileNotFoundError(f'{folder} {problem}; expected the folder of a BERT checkpoint.')
+  if len(paths) == 2:
+    _check_equal(*paths)
+  return paths[0]
+
+
+def _check_equal(tokenizer_file, vocab_file):
+  """Refuses a vocab.txt that is not the vocabulary of the tokenizer.json beside it."""
+  saved, other = _read_saved(tokenizer_file), _read_saved(vocab_file).vocab
+  if other not in (saved.vocab, {**saved.vocab, **saved.added}):
+    raise ValueError(
+      f'{vocab_file} has {len(other)} pieces, and they are not the {len(saved.vocab)} of '
+      f'{tokenizer_file}; remove the file that does not belong to the checkpoint.'
+    )
+
+
+def _read_saved(path):
+  """Reads a vocab.txt or a tokenizer.json."""
+  if not files.is_file(path):
+    raise FileNotFoundError(f'{path}: no such file; expected a vocabulary.')
+  saved = _read_tokenizer(path) if path.endswith('.json') else _Saved(_read_lines(path), {})
+  missing = [token for token in SPECIAL_TOKENS if token not in saved.vocab]
   if missing:
     raise ValueError(
-      f'{path} is not a vocabulary of BERT: {", ".join(missing)} missing among {len(vocab)} '
+      f'{path} is not a vocabulary of BERT: {", ".join(missing)} missing among {len(saved.vocab)} '
       'pieces.'
     )
-  return vocab
+  return saved
+
+
+def _read_lines(path):
+  kind = 'a vocabulary, UTF-8 with one piece a line'
+  with reading(path, kind), files.open_text(path) as f:
+    return {line.rstrip('\n'): i for i, line in enumerate(f)}
+
+
+def _read_tokenizer(path):
+  """Reads a tokenizer.json; refuses settings that this tokenizer does not have."""
+  content = _read_json(path)
+  for part, allowed in _ONLY.items():
+    found = content.get(part)
+    if not isinstance(found, dict):
+      raise ValueError(f'{path}: {part} is {found!r:.80}; expected {allowed["type"]}.')
+    _check_settings(f'{path}: {part}', found, allowed)
+  vocab, normalizer = content['model'].get('vocab'), content['normalizer']
+  ids = list(vocab.values()) if isinstance(vocab, dict) else [None]
+  if not all(type(i) is int for i in ids) or sorted(ids) != list(range(len(ids))):
+    raise ValueError(f'{path}: the vocabulary is not {{piece: id}} with ids from 0, each once.')
+  lower, strip = normalizer.get('lowercase'), normalizer.get('strip_accents')
+  if type(lower) is not bool or type(strip) not in (bool, type(None)):
+    raise ValueError(
+      f'{path}: lowercase={lower!r:.40}, strip_accents={strip!r:.40}; expected true or false.'
+    )
+  return _Saved(vocab, _read_added(path, content.get('added_tokens') or []), lower, strip)
+
+
+def _read_added(path, tokens):
+  """Returns {token: id} of the added tokens of a tokenizer.json but the special ones."""
+  if not isinstance(tokens, list) or not all(
+    isinstance(token, dict) and isinstance(token.get('content'), str) for token in tokens
+  ):
+    raise ValueError(f'{path}: added_tokens is {tokens!r:.80}; expected [{{id, content}}].')
+  for token in tokens:
+    flags = [flag for flag in _FLAGS_OF_ADDED if token.get(flag)]
+    if flags:
+      raise ValueError(
+        f'{path}: the added token {token["content"]!r} has {flags[0]}=true, which is not supported.'
+      )
+  return {t['content']: t.get('id') for t in tokens if t['content'] not in SPECIAL_TOKENS}
+
+
+def _check_settings(where, found, allowed):
+  for name, value in allowed.items():
+    if found.get(name) not in (None, value):
+      raise ValueError(
+        f'{where}: {name}={found[name]!r:.80} is not supported, only {value!r} is, as in BERT.'
+      )
+
+
+def _read_config(path):
+  """Reads the settings of tokenizer_config.json; {} if there is no such file."""
+  config = _read_json(path)
+  # Special tokens may be stored with flags.
+  plain = {
+    name: value['content'] if isinstance(value, dict) and 'content' in value else value
+    for name, value in config.items()
+  }
+  _check_settings(path, plain, _ONLY_IN_CONFIG)
+  for name, kinds in (('do_lower_case', (bool,)), ('strip_accents', (bool, type(None)))):
+    if name in config and not isinstance(config[name], kinds):
+      raise ValueError(f'{path}: {name}={config[name]!r:.80}; expected true or false.')
+  return config
 
 
 def _read_json(path):
   """Returns the dict in a file; empty if there is no such file."""
-  if not os.path.exists(path):
+  if not files.exists(path):
     return {}
-  with reading(path, 'JSON'), open(path, encoding='utf-8') as f:
+  with reading(path, 'JSON'), files.open_text(path) as f:
     content = json.load(f)
   if not isinstance(content, dict):
     raise ValueError(f'{path} holds a {type(content).__name__}; expected a JSON object.')

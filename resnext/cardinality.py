@@ -180,6 +180,22 @@ def _count_once(name, image_size, overrides):
 # The experiment.
 
 
+def check(resolved: Resolved) -> None:
+  """Checks the settings of the experiment, without TensorFlow.
+
+  Raises:
+    ValueError: the experiment cannot start from this network; see also `experiment.check`.
+  """
+  experiment.check(resolved)
+  model = resolved.get(training.ModelConfig)
+  for name in ('cardinality', 'base_width'):
+    if getattr(model, name) is not None:
+      raise ValueError(
+        f'--{name} is varied by the experiment; leave it out, and choose --cardinalities.'
+      )
+  equal_names(model.model_name, resolved.get(CardinalityConfig).cardinality_list())
+
+
 class Networks:
   """Networks of an experiment, and tables and a plot of their scores.
 
@@ -196,11 +212,6 @@ class Networks:
 
   def __init__(self, resolved: Resolved):
     options, model = resolved.get(CardinalityConfig), resolved.get(training.ModelConfig)
-    for name in ('cardinality', 'base_width'):
-      if getattr(model, name) is not None:
-        raise ValueError(
-          f'--{name} is varied by the experiment; leave it out, and choose --cardinalities.'
-        )
     num_classes = resolved.get(config.DataConfig).num_label_classes
     self._overrides = {**model.overrides(), 'num_classes': num_classes}
     self._image_size = model.input_image_size
@@ -299,7 +310,7 @@ def run(resolved: Resolved) -> dict[str, experiment.Score]:
   Returns:
     {name of the network: score}; empty with --dry_run.
   """
-  trials = experiment.Experiment(resolved, TRAINING.run_job)
+  trials = experiment.Experiment(resolved, TRAINING)
   networks = Networks(trials.resolved)
   if trials.config.dry_run:
     print(networks.text({}))
@@ -316,7 +327,7 @@ SCRIPT = TRAINING.script(
   'resnext.cardinality',
   RECIPES,
   run=run,
-  own_check=experiment.check,
+  own_check=check,
   defaults={'archive_ckpt': False, 'keep_checkpoint_max': 1},
 )
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
   import keras
 
 CLASSIFIER = 'fc/'
+# Prefixes of all names in state dicts.
+NETWORK = ('conv1.', 'bn1.', 'layer1.', 'layer2.', 'layer3.', 'layer4.', 'norm.', 'fc.')
 _PATH_NUMBER = re.compile(r'_path(\d+)(?=_)')
 _BLOCK = re.compile(r'(layer\d+)_(\d+)_(.+)')
 # Tensors of Lua's form (b): stage.block.1.1 is a block's body; in it, 1 is the table of paths
@@ -217,7 +219,9 @@ _UNACTIVATED_BLOCK = _positions('1.1', '1.2', 'conv1', 'bn2', 'conv2', 'bn3', 'c
 
 NAME_MAP = NameMap(
   sources={
-    'torch': Source(torch_rules, check=check, normalization=hugging_face.normalization),
+    'torch': Source(
+      torch_rules, check=check, normalization=hugging_face.normalization, network=NETWORK
+    ),
     't7': Source(t7_rules, prepare=merge_lua_paths),
   },
   classifier=CLASSIFIER,

@@ -12,6 +12,7 @@
 The same command resumes a stopped job.
 """
 import dataclasses
+from typing import Any
 
 from resnext import network_params, recipes
 from tpu_utils.command_line.settings import Resolved, setting
@@ -42,6 +43,22 @@ class ModelConfig(script.ModelConfig):
   )
   preactivation: bool = setting(None, 'Batch norm and ReLU before the convolutions.', type=bool)
   residual: bool = setting(None, '--noresidual removes the shortcuts around blocks.', type=bool)
+  normalization: str = setting(
+    None,
+    'Data set with whose mean and standard deviation images are normalised; by default that of the '
+    'model: imagenet, or cifar10 for CIFAR networks.',
+    type=str,
+    choices=tuple(network_params.NORMALIZATIONS),
+  )
+
+  def overrides(self) -> dict[str, Any]:
+    """Returns the settings that override the model's own, as fields of `NetworkParams`."""
+    overrides = super().overrides()
+    name = overrides.pop('normalization', None)
+    if name is None:
+      return overrides
+    mean_rgb, stddev_rgb = network_params.NORMALIZATIONS[name]
+    return {**overrides, 'mean_rgb': mean_rgb, 'stddev_rgb': stddev_rgb}
 
 
 def resolve_model(model: ModelConfig) -> script.ModelSpec:

@@ -17,9 +17,16 @@ IMAGENET_MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 CIFAR10_MEAN_RGB = (125.3, 123.0, 113.9)
 CIFAR10_STDDEV_RGB = (63.0, 62.1, 66.7)
-# Named networks for CIFAR have CIFAR-10's statistics; for CIFAR-100 pass these to `build_model`.
+# Official code, datasets/cifar100.lua. Named networks for CIFAR have CIFAR-10's statistics; for
+# CIFAR-100 pass these to `build_model`, or give --normalization=cifar100, as its recipe does.
 CIFAR100_MEAN_RGB = (129.3, 124.1, 112.4)
 CIFAR100_STDDEV_RGB = (68.2, 65.4, 70.4)
+# {data set: (mean, standard deviation)}.
+NORMALIZATIONS = {
+  'imagenet': (IMAGENET_MEAN_RGB, IMAGENET_STDDEV_RGB),
+  'cifar10': (CIFAR10_MEAN_RGB, CIFAR10_STDDEV_RGB),
+  'cifar100': (CIFAR100_MEAN_RGB, CIFAR100_STDDEV_RGB),
+}
 
 BLOCK_FORMS = ('a', 'b', 'c')
 STEMS = ('imagenet', 'deep', 'cifar')

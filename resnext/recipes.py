@@ -119,8 +119,11 @@ CIFAR_16X64D = CIFAR.with_settings(
 )
 CIFAR100 = CIFAR.with_settings(
   'cifar100',
-  {'num_label_classes': 100},
-  paper='arXiv 1611.05431, Section 5.4 and appendix A',
+  {'num_label_classes': 100, 'normalization': 'cifar100'},
+  paper=(
+    f'arXiv 1611.05431, Section 5.4 and appendix A; the statistics of {_OFFICIAL}, '
+    'datasets/cifar100.lua'
+  ),
   expects=(
     'ResNeXt-29 (8x64d) 17.77 %, (16x64d) 17.31 % error on CIFAR-100, mean of 10 runs (paper, '
     'Table 7)'

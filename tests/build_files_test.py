@@ -98,7 +98,7 @@ def test_imports_become_deps(checkout):
   assert set(deps['//house:house']) == {'//tools:base', '//tools/wood:wood'}
   assert set(deps['//tests:tests']) == {'//house:house', '//tools:tools'}  # By a string.
   text = (checkout / 'tests/BUILD').read_text()
-  assert '    deps = [\n        "//house",\n        "//tools",\n    ],' in text
+  assert '    deps = ["//house", "//tools"],' in text
 
 
 def test_a_folder_above_others_has_two_layers(checkout):
@@ -106,8 +106,20 @@ def test_a_folder_above_others_has_two_layers(checkout):
   lower = ['tools/__init__.py', 'tools/lazy.py']
   assert build_files.Tree(checkout).layers == {'tools': [lower, ['tools/main.py', 'tools/saw.py']]}
   text = (checkout / 'tools/BUILD').read_text()
-  assert 'BASE = [\n    "__init__.py",\n    "lazy.py",\n]' in text
+  assert 'BASE = ["__init__.py", "lazy.py"]' in text
   assert 'srcs = glob(["*.py"], exclude = BASE)' in text
+
+
+def test_long_lists_fill_lines_of_100_columns(checkout):
+  rooms = [f'room{number}' for number in range(9)]
+  put(checkout, 'house/__init__.py', ''.join(f'import {room}.door\n' for room in rooms))
+  for room in rooms:
+    put(checkout, f'{room}/__init__.py', '')
+    put(checkout, f'{room}/door.py', '')
+  text = build_files.Tree(checkout).render('house')
+  listed = text.partition('deps = [')[2].partition(']')[0]
+  assert listed.split() == [f'"//{room}",' for room in [*rooms, 'tools/wood']]
+  assert [len(line) > 50 for line in listed.strip().splitlines()] == [True, False]
 
 
 def test_scripts_and_data(checkout):

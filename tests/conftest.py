@@ -3,7 +3,6 @@ import gc
 import os
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-gc.disable()  # Until the tests are imported; see `pytest_collection_finish`.
 
 import hypothesis
 import pytest
@@ -24,6 +23,7 @@ hypothesis.settings.load_profile('same')
 def pytest_configure(config):
   """Splits the CPU into four logical devices, which stand in for replicas."""
   del config
+  gc.disable()  # Until the tests are imported; see `pytest_collection_finish`.
   cpu, = tf.config.list_physical_devices('CPU')
   tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 

@@ -1,10 +1,13 @@
 """Intact examples of all file formats from outside, their readers, and random damage to them."""
+import base64
 import contextlib
 import dataclasses
 import io
+import json
 import pathlib
 import shutil
 import struct
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -16,7 +19,8 @@ import tensorflow as tf
 
 from oscar import tokenization
 from oscar.config import OscarConfig
-from oscar.datasets import coco_retrieval, records, tsv
+from oscar.datasets import coco_retrieval, records, region_conversion, tsv
+from tests import bert_folder
 from tpu_utils import checkpoints
 from tpu_utils.image_jobs import loading
 from tpu_utils.images import class_names, record_index
@@ -133,6 +137,18 @@ def _write_tokenizer(folder):
   (folder / 'tokenizer_config.json').write_text('{"do_lower_case": true}')
 
 
+def _write_detections(folder):
+  feature = base64.b64encode(np.ones(4, np.float32).tobytes()).decode()
+  box = {'rect': [1, 1, 3, 2], 'class': 'dog', 'conf': 0.5, 'feature': feature}
+  row = {'image_h': 4, 'image_w': 4, 'objects': [box, box]}
+  (folder / 'predictions.tsv').write_text(f'7\t{json.dumps(row)}\n8\t{json.dumps(row)}\n')
+
+
+def _read_detections(folder):
+  with tempfile.TemporaryDirectory() as out:
+    region_conversion.convert(str(_one(folder)), out, dim=10)
+
+
 def _write_manifest(folder):
   shard = manifest.ShardRecord('train-00000-of-00001', 123, 'ab' * 32, {'cat': 3}, 'cd')
   manifest.save(str(folder), manifest.Manifest(('cat',), {'train': [shard]}, (), 'a folder'))
@@ -183,7 +199,8 @@ def _read_lists(folder):
 def _read_own_checkpoint(folder):
   path = str(folder / 'model.ckpt-3')
   own_checkpoints.matches(path)
-  own_checkpoints.read(path)
+  for value in own_checkpoints.read(path).values():
+    np.array(value)
 
 
 READERS = {
@@ -224,6 +241,10 @@ READERS = {
     _read_own_checkpoint,
   ),
   'tokenizer': Reader(_write_tokenizer, lambda f: tokenization.Tokenizer.from_folder(str(f))),
+  'tokenizer_json': Reader(
+    bert_folder.write_tokenizer, lambda f: tokenization.Tokenizer.from_folder(str(f))
+  ),
+  'detections': Reader(_write_detections, _read_detections),
   'config_json': Reader(
     lambda f: OscarConfig.from_name('tiny').to_json(str(f / 'config.json')),
     lambda f: OscarConfig.from_json(str(f)),

@@ -58,19 +58,40 @@ def assign(
     Exception: the one that `error` returns, if an array is missing, unexpected or has a wrong
       shape. No variable has been changed.
   """
-  names, shapes = names or {}, shapes or {}
-  misshapen = [
-    _misshapen(names.get(key, key), shapes.get(key, values[key].shape), key, variable.shape)
-    for key, variable in variables.items()
-    if key in values and tuple(values[key].shape) != tuple(variable.shape)
-  ]
-  # Variables may be slices of one array: it is listed once.
-  missing = dict.fromkeys(names.get(key, key) for key in variables if key not in values)
-  mismatch = Mismatch(tuple(missing), tuple(unexpected), tuple(misshapen))
+  mismatch = compare(
+    variables, {key: value.shape for key, value in values.items()}, names, shapes, unexpected
+  )
   if mismatch:
     raise error(mismatch)
   for key, variable in variables.items():
     variable.assign(values[key])
+
+
+def compare(
+  variables: Mapping[str, Any],
+  value_shapes: Mapping[str, tuple[int, ...]],
+  names: Mapping[str, str] | None = None,
+  shapes: Mapping[str, tuple[int, ...]] | None = None,
+  unexpected: Iterable[str] = (),
+) -> Mismatch:
+  """Compares the shapes of arrays with those of variables; needs no values.
+
+  Args:
+    variables: {key: variable}, each with `shape`.
+    value_shapes: {key: shape of the array for it}.
+    names: see `assign`.
+    shapes: see `assign`.
+    unexpected: see `assign`.
+  """
+  names, shapes = names or {}, shapes or {}
+  misshapen = [
+    _misshapen(names.get(key, key), shapes.get(key, value_shapes[key]), key, variable.shape)
+    for key, variable in variables.items()
+    if key in value_shapes and tuple(value_shapes[key]) != tuple(variable.shape)
+  ]
+  # Variables may be slices of one array: it is listed once.
+  missing = dict.fromkeys(names.get(key, key) for key in variables if key not in value_shapes)
+  return Mismatch(tuple(missing), tuple(unexpected), tuple(misshapen))
 
 
 def _misshapen(name, shape, key, expected):

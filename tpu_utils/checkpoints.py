@@ -108,8 +108,17 @@ def read(
       values = {name: reader.get_tensor(name) for name in names}
   except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as e:
     raise CheckpointError(f'{prefix}: not a whole checkpoint: {first_line(e)}') from e
-  metadata = values.pop(METADATA, None)
-  return values, json.loads(metadata) if metadata is not None else {}
+  return values, _metadata(prefix, values.pop(METADATA, b'{}'))
+
+
+def _metadata(prefix, text):
+  try:
+    metadata = files.parse_json(text)
+  except (ValueError, TypeError) as e:
+    raise CheckpointError(f'{prefix}: not a whole checkpoint: its metadata: {first_line(e)}') from e
+  if not isinstance(metadata, dict):
+    raise CheckpointError(f'{prefix}: not a whole checkpoint: its metadata are no JSON object')
+  return metadata
 
 
 @contextlib.contextmanager
@@ -320,7 +329,8 @@ class CheckpointManager:
     """Returns the objective in `best_eval.txt` and where it comes from; -inf if it is damaged."""
     path = os.path.join(self._in_directory(_ARCHIVE), _BEST_EVAL)
     try:
-      return float(json.loads(files.read_text(path) or '')[self._objective]), f'taken from {path}'
+      results = files.parse_json(files.read_text(path) or '')
+      return float(results[self._objective]), f'taken from {path}'
     except (ValueError, TypeError, KeyError):
       return float('-inf'), 'the next evaluation counts as the best'
 

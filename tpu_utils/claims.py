@@ -1,12 +1,11 @@
 """Claims on output folders, so that a second process that would write the same one is refused.
 
-A claim is a small file in the folder, local or remote, that its owner renews and removes at the
-end. An owner that was killed leaves it behind: on the same machine its process is gone, on another
-machine the file is not renewed any more.
+A claim is a small file in the folder or beside it, local or remote, that its owner renews and
+removes at the end. An owner that was killed leaves it behind: on the same machine its process is
+gone, on another machine the file is not renewed any more.
 """
 import contextlib
 import datetime
-import json
 import os
 import pathlib
 import socket
@@ -28,9 +27,9 @@ _BOOT = pathlib.Path('/proc/sys/kernel/random/boot_id')
 class Claim:
   """A claim on a folder, renewed by a thread; see `claimed`."""
 
-  def __init__(self, flag: str, folder: str):
+  def __init__(self, flag: str, folder: str, beside: bool = False):
     self._flag, self._folder = flag, folder
-    self._path = os.path.join(folder, NAME)
+    self._path = f'{folder.rstrip("/")}{NAME}' if beside else os.path.join(folder, NAME)
     self._token = uuid.uuid4().hex
     self._beats = 0
     self._lost: str | None = None
@@ -97,18 +96,19 @@ class Claim:
 
 
 @contextlib.contextmanager
-def claimed(flag: str, folder: str) -> Iterator[Claim]:
+def claimed(flag: str, folder: str, beside: bool = False) -> Iterator[Claim]:
   """Claims a folder while the body runs; creates no folder.
 
   Args:
     flag: name of the flag that names the folder, for the message.
     folder: local or remote folder.
+    beside: whether the claim is a file beside the folder, which then may be absent or replaced.
 
   Raises:
     ValueError: another process owns the folder.
     OSError: the folder cannot be written.
   """
-  claim = Claim(flag, folder)
+  claim = Claim(flag, folder, beside)
   claim.take()
   try:
     yield claim
@@ -172,7 +172,7 @@ def _is_alive(path: str, text: str) -> bool:
 
 def _parsed(text: str) -> dict[str, Any]:
   try:
-    content = json.loads(text)
+    content = files.parse_json(text)
   except ValueError:
     return {}
   return content if isinstance(content, dict) else {}

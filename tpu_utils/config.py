@@ -78,6 +78,12 @@ class DataConfig(Checked):
     'background label 0.',
     at_least=2,
   )
+  labels_map_file: str = setting(
+    None,
+    'JSON file of {"0": "name of the first class", ...}; by default the names in the data (class '
+    'folders, the manifest of prepared shards, --dataset). Exports and predictions show them.',
+    type=str,
+  )
   train_batch_size: int = setting(2048, 'Global batch size for training.', at_least=1)
   eval_batch_size: int = setting(64, 'Global batch size for evaluation.', at_least=1)
   crop_rule: str = setting(
@@ -365,3 +371,20 @@ class JobConfig(Checked):
     super().__post_init__()
     if self.mode == 'export' and not self.export_dir:
       raise ValueError('--mode=export needs --export_dir, the folder to write to.')
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig(Checked):
+  """Exported image models, the same for every script that exports them."""
+
+  export_precision: str = setting(
+    'float32',
+    'Precision in which the exported model computes, whatever training used. bfloat16: as on TPUs, '
+    'with float32 variables.',
+    choices=('float32', 'bfloat16'),
+  )
+
+  @property
+  def dtype_policy(self) -> str | None:
+    """Keras dtype policy of the exported model; None is float32."""
+    return 'mixed_bfloat16' if self.export_precision == 'bfloat16' else None

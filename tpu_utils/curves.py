@@ -1,9 +1,8 @@
 """Plots of a job's training and evaluation curves, from the summaries in its model_dir."""
-import io
 import os
 from collections.abc import Sequence
 
-from tpu_utils import files
+from tpu_utils import figures
 
 
 def read(folder: str) -> dict[str, dict[int, float]]:
@@ -56,6 +55,4 @@ def draw(model_dir: str, panels: Sequence[Sequence[str]], path: str) -> None:
     if axes.lines:
       axes.legend(fontsize='small')
     axes.grid(alpha=0.3)
-  png = io.BytesIO()
-  figure.savefig(png, format='png', dpi=120)
-  files.write_bytes(path, png.getvalue())
+  figures.save(figure, path, dpi=120)

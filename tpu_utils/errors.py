@@ -4,7 +4,7 @@
 def one_line(error: BaseException) -> str:
   """Returns an exception's whole message as one line; an OS error as `file: reason`."""
   if isinstance(error, OSError) and error.strerror and error.filename:
-    return f'{error.filename}: {error.strerror}'
+    return printable(f'{error.filename}: {error.strerror}')
   return ' '.join(_message(error).split())
 
 
@@ -25,6 +25,14 @@ def first_line(error: BaseException, marked: str = '', default: str = '') -> str
   return next((line for line in lines if marked in line), lines[0])
 
 
+def printable(text: str) -> str:
+  r"""Escapes bytes of file names that are not UTF-8, such as caf\xe9.jpg, for messages."""
+  try:
+    return text.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
+  except UnicodeEncodeError:  # Half of a pair of UTF-16, which is no byte of a name.
+    return text.encode('utf-8', 'backslashreplace').decode('utf-8')
+
+
 def _message(error):
   # TensorFlow's errors have `message`, which leaves out the history of the graph node.
-  return str(getattr(error, 'message', None) or error)
+  return printable(str(getattr(error, 'message', None) or error))

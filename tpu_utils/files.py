@@ -6,59 +6,50 @@ Unfinished files and folders have names ending in `.writing`.
 import contextlib
 import errno
 import importlib.metadata
+import io
 import json
 import os
 import platform
-import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
+from tpu_utils import file_systems
 from tpu_utils.errors import one_line
+from tpu_utils.file_systems import is_remote
 
 _PACKAGE = 'tpu-vision-reference'
-
-
-class _Local:
-  """Those functions of `tf.io.gfile` that this module uses, for local paths."""
-
-  copy = staticmethod(lambda source, target, overwrite: shutil.copyfile(source, target))
-  exists = staticmethod(os.path.exists)
-  isdir = staticmethod(os.path.isdir)
-  listdir = staticmethod(os.listdir)
-  makedirs = staticmethod(lambda path: os.makedirs(path, exist_ok=True))
-  remove = staticmethod(os.remove)
-  rename = staticmethod(lambda source, target, overwrite=False: os.replace(source, target))
-  rmtree = staticmethod(shutil.rmtree)
-
-
-def is_remote(path: str) -> bool:
-  """Returns whether a path is on a remote file system, such as gs://bucket/file."""
-  return '://' in path
-
-
-def _system(path):
-  if is_remote(path):
-    import tensorflow as tf
-
-    return tf.io.gfile
-  return _Local
-
-
-def _system_errors():
-  tf = sys.modules.get('tensorflow')
-  return (OSError, tf.errors.OpError) if tf else (OSError,)
+# A remote folder holds this file while it is being replaced, and after that was interrupted.
+UNFINISHED = 'unfinished.writing'
 
 
 def _open(path, mode):
   if is_remote(path):
-    return _system(path).GFile(path, mode)
+    return file_systems.of(path).GFile(path, mode)
   return open(path, mode, encoding=None if 'b' in mode else 'utf-8')
 
 
-def is_folder(path: str) -> bool:
-  """Returns whether a path, local or remote, is a folder."""
-  return _system(path).isdir(path)
+def exists(path: str | os.PathLike[str]) -> bool:
+  """Returns whether there is a file or folder, local or remote.
+
+  Raises:
+    OSError: the remote file system does not answer.
+  """
+  with file_systems.as_os_errors(path):
+    return file_systems.of(path).exists(os.fspath(path))
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+  """Returns whether a path, local or remote, is a file; raises as `exists`."""
+  return exists(path) and not is_folder(path)
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+  """Returns whether a path, local or remote, is a folder; raises as `exists`."""
+  with file_systems.as_os_errors(path):
+    return file_systems.of(path).isdir(os.fspath(path))
 
 
 def paths_in(folder: str, prefix: str = '') -> list[str]:
@@ -69,34 +60,85 @@ def paths_in(folder: str, prefix: str = '') -> list[str]:
   Returns:
     Their paths; an empty list if there is no such folder.
   """
-  system = _system(folder)
-  if not system.exists(folder):
+  if not exists(folder):
     return []
   # Remote listings mark folders by a slash at the end.
-  names = sorted(name.rstrip('/') for name in system.listdir(folder))
+  names = sorted(name.rstrip('/') for name in file_systems.of(folder).listdir(folder))
   return [os.path.join(folder, name) for name in names if name.startswith(prefix)]
 
 
 def check_folder(flag: str, path: str) -> None:
-  """Checks that a flag's local folder exists; remote ones are checked when they are read.
+  """Checks that a flag's folder, local or remote, exists.
 
   Raises:
     ValueError: the folder does not exist.
+    OSError: the remote file system does not answer.
   """
-  if path and not is_remote(path) and not os.path.isdir(path):
-    problem = 'is not a folder' if os.path.exists(path) else 'does not exist'
+  if path and not is_folder(path):
+    problem = 'is not a folder' if exists(path) else 'does not exist'
     raise ValueError(f'--{flag}={path} {problem}; give an existing folder.')
 
 
-def read_text(path: str) -> str | None:
-  """Reads a UTF-8 text file; returns None if it does not exist."""
-  if not _system(path).exists(path):
-    return None
-  if is_remote(path):
-    with _open(path, 'rb') as file:
-      return file.read().decode('utf-8', errors='replace')
-  with open(path, encoding='utf-8', errors='replace') as file:
+def check_local(flag: str, path: str | os.PathLike[str] | None, remedy: str) -> None:
+  """Checks that a path is not remote, where programs without remote files read or write it.
+
+  Args:
+    flag: name of the path's flag.
+    path: the path, or None.
+    remedy: advice for the message.
+
+  Raises:
+    ValueError: the path is remote.
+  """
+  if path and is_remote(path):
+    raise ValueError(f'--{flag}={path} is remote, and must be local; {remedy}.')
+
+
+def check_finished(folder: str | os.PathLike[str]) -> None:
+  """Checks that the writing of a folder by `replace_folder` was not interrupted.
+
+  Raises:
+    ValueError: it was, or is still going on.
+  """
+  if exists(os.path.join(folder, UNFINISHED)):
+    raise ValueError(
+      f'{os.fspath(folder)} is incomplete: it holds {UNFINISHED}, the mark of a folder that is '
+      'being written or whose writing was interrupted. Write it again.'
+    )
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+  """Reads a file, local or remote.
+
+  Raises:
+    OSError: the file does not exist or cannot be read.
+  """
+  path = os.fspath(path)
+  with file_systems.as_os_errors(path), _open(path, 'rb') as file:
     return file.read()
+
+
+def open_text(path: str | os.PathLike[str]) -> TextIO:
+  """Opens a text file, local or remote, for reading: UTF-8, with or without a byte order mark.
+
+  Raises:
+    OSError: the file does not exist or cannot be read.
+  """
+  if is_remote(path):
+    return io.TextIOWrapper(io.BytesIO(read_bytes(path)), encoding='utf-8-sig')
+  return open(path, encoding='utf-8-sig')
+
+
+def read_text(path: str | os.PathLike[str]) -> str | None:
+  """Reads a UTF-8 text file without its byte order mark; returns None if it does not exist.
+
+  Raises:
+    OSError: the file cannot be read.
+  """
+  if not exists(path):
+    return None
+  content = io.BytesIO(read_bytes(path))
+  return io.TextIOWrapper(content, encoding='utf-8-sig', errors='replace').read()
 
 
 # ---- Whole files
@@ -104,14 +146,18 @@ def read_text(path: str) -> str | None:
 
 @contextlib.contextmanager
 def replacing(
-  path: str, *, folder: str | None = None, shared: bool = False, parents: bool = False
+  path: str | os.PathLike[str],
+  *,
+  folder: str | None = None,
+  shared: bool = False,
+  parents: bool = False,
 ) -> Iterator[str]:
-  """Yields a scratch path; if the body succeeds, the file written there replaces `path`.
+  """Yields a local scratch path; if the body succeeds, the file written there replaces `path`.
 
   Args:
-    path: the file.
-    folder: folder for the scratch file, by default that of `path`. A local scratch file for a
-      remote `path` is copied there.
+    path: the file, local or remote.
+    folder: folder for the scratch file, by default that of a local `path`, and a temporary one for
+      a remote `path`.
     shared: whether other processes may write the same file at the same time.
     parents: whether to create the file's folder; otherwise it must exist.
 
@@ -119,25 +165,36 @@ def replacing(
     OSError: the file cannot be written.
   """
   path = os.fspath(path)
-  scratch = _scratch(os.path.join(folder, os.path.basename(path)) if folder else path, shared)
+  with contextlib.ExitStack() as stack:
+    if folder is None and is_remote(path):
+      folder = stack.enter_context(tempfile.TemporaryDirectory())
+    place = os.path.join(folder, os.path.basename(path)) if folder else path
+    yield stack.enter_context(_replacing(path, _scratch(place, shared), shared, parents))
+
+
+@contextlib.contextmanager
+def _replacing(path, scratch, shared, parents):
+  """Yields `scratch`; the file there, local or beside a remote `path`, replaces `path`."""
+  system, uploaded = file_systems.of(path), _scratch(path, shared)
   try:
     if parents and os.path.dirname(path):
-      _system(path).makedirs(os.path.dirname(path))
+      system.makedirs(os.path.dirname(path))
     yield scratch
-    if not is_remote(scratch):
-      sync(scratch)
-    if is_remote(path) and not is_remote(scratch):
-      # In object storage a file appears only when it is complete.
-      _system(path).copy(scratch, path, overwrite=True)
+    if is_remote(path):
+      if scratch != uploaded:
+        system.copy(scratch, uploaded, overwrite=True)
     else:
-      _system(path).rename(scratch, path, overwrite=True)
-      sync(os.path.dirname(path) or '.')
-  except _system_errors() as error:
+      uploaded = scratch
+      sync(scratch)
+    system.rename(uploaded, path, overwrite=True)
+    sync(os.path.dirname(path) or '.')
+  except file_systems.errors() as error:
     if isinstance(error, OSError) and not error.strerror:
       raise  # From the body, with a message of its own.
     raise OSError(f'{path} cannot be written: {_reason(error, scratch)}') from error
   finally:
-    _remove_file(scratch)
+    for leftover in {scratch, uploaded}:
+      _remove_file(leftover)
 
 
 def remove(path: str) -> None:
@@ -147,9 +204,9 @@ def remove(path: str) -> None:
     OSError: it cannot be removed.
   """
   try:
-    if _system(path).exists(path):
-      _system(path).remove(path)
-  except _system_errors() as error:
+    if file_systems.of(path).exists(path):
+      file_systems.of(path).remove(path)
+  except file_systems.errors() as error:
     raise OSError(f'{path} cannot be removed: {_reason(error, path)}') from error
 
 
@@ -177,18 +234,20 @@ def sync(path: str) -> None:
 
 
 def write_bytes(
-  path: str, content: bytes, *, shared: bool = False, parents: bool = False
+  path: str | os.PathLike[str], content: bytes, *, shared: bool = False, parents: bool = False
 ) -> None:
   """Writes a file whole or not at all; see `replacing` for `shared` and `parents`.
 
   Raises:
     OSError: the file cannot be written.
   """
-  with replacing(path, shared=shared, parents=parents) as scratch, _open(scratch, 'wb') as file:
+  path = os.fspath(path)
+  scratch = _scratch(path, shared)  # Needs no local folder even for a remote file.
+  with _replacing(path, scratch, shared, parents), _open(scratch, 'wb') as file:
     file.write(content)
 
 
-def write_text(path: str, text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str) -> None:
   """Writes a text file as UTF-8, whole or not at all.
 
   Raises:
@@ -197,7 +256,7 @@ def write_text(path: str, text: str) -> None:
   write_bytes(path, text.encode('utf-8'))
 
 
-def write_json(path: str, content: object, indent: int | None = 2) -> None:
+def write_json(path: str | os.PathLike[str], content: object, indent: int | None = 2) -> None:
   """Writes a JSON file, whole or not at all.
 
   Raises:
@@ -206,19 +265,34 @@ def write_json(path: str, content: object, indent: int | None = 2) -> None:
   write_text(path, json.dumps(content, indent=indent) + '\n')
 
 
-def read_json(path: str) -> object:
-  """Reads a JSON file.
+def parse_json(text: str | bytes) -> Any:
+  """Parses JSON, with or without a byte order mark.
+
+  Raises:
+    ValueError: it is not JSON, or nested too deeply to be read.
+  """
+  try:
+    return json.loads(text.removeprefix('\ufeff') if isinstance(text, str) else text)
+  except RecursionError:
+    raise ValueError('its lists and objects are nested too deeply') from None
+
+
+def read_json(path: str) -> dict[str, Any]:
+  """Reads a JSON file that holds an object.
 
   Raises:
     OSError: the file cannot be read.
-    ValueError: the contents are not JSON.
+    ValueError: the contents are not JSON, or no object.
   """
-  with _open(path, 'rb') as file:
-    text = file.read().decode('utf-8', errors='replace')
-  try:
-    return json.loads(text)
-  except ValueError:
-    raise ValueError(f'{path}: expected JSON, found {text[:40]!r}; remove the file.') from None
+  text = read_bytes(path)
+  with contextlib.suppress(ValueError):
+    content = parse_json(text)
+    if isinstance(content, dict):
+      return content
+  raise ValueError(
+    f'{path}: expected a JSON object, found {text[:40].decode("utf-8", "replace")!r}; remove the '
+    'file.'
+  )
 
 
 def _reason(error, path):
@@ -256,7 +330,7 @@ def _whole_lines(path):
   whole = []
   for number, line in enumerate(lines, 1):
     try:
-      row = json.loads(line)
+      row = parse_json(line)
     except ValueError:
       row = None
     if isinstance(row, dict):
@@ -274,12 +348,20 @@ def _whole_lines(path):
 
 
 def replace_folder(
-  folder: str, write: Callable[[str], object], *, marker: str | None = None, shared: bool = False
+  folder: str | os.PathLike[str],
+  write: Callable[[str], object],
+  *,
+  marker: str | None = None,
+  shared: bool = False,
 ) -> None:
-  """Calls `write(scratch)` with an empty folder, which then replaces `folder`.
+  """Calls `write(scratch)` with an empty local folder, whose files then replace those in `folder`.
 
-  After an error `folder` is either the old one or the new one. If the process is killed between
-  the two renames, it is absent; the next call first restores the old one (not if `shared`).
+  After an error a local `folder` is either the old one or the new one. If the process is killed
+  between the two renames, it is absent; the next call first restores the old one (not if `shared`).
+
+  Remote folders cannot be replaced at once. The files are uploaded to a folder in it, and then
+  take the place of the old ones; meanwhile `folder` holds `UNFINISHED`, and `check_finished`
+  refuses it. After a kill the next call writes it again.
 
   Args:
     folder: local or remote folder; its parents are created.
@@ -292,49 +374,96 @@ def replace_folder(
     OSError: the files cannot be written.
   """
   folder = os.fspath(folder).rstrip('/')
-  system, scratch = _system(folder), _scratch(folder, shared)
-  previous = f'{scratch.removesuffix(".writing")}.previous'
+  remote = is_remote(folder)
+  scratch = _scratch(f'{folder}/' if remote else folder, shared)
   try:
-    _put_back(previous, folder)
-    if marker:
-      _check_replaceable(folder, marker)
-    with scratch_folder(scratch):
-      write(scratch)
-      _remove_folder(previous)
-      if system.exists(folder):
-        system.rename(folder, previous)
-      system.rename(scratch, folder)
-    _remove_folder(previous)
-  except _system_errors() as error:
+    (_replace_remote_folder if remote else _replace_local_folder)(folder, scratch, write, marker)
+  except file_systems.errors() as error:
     raise OSError(
       f'{folder} cannot be written ({_reason(error, scratch)}); free space, or choose a folder '
       'that you may write to.'
     ) from error
+
+
+def _replace_local_folder(folder, scratch, write, marker):
+  previous = f'{scratch.removesuffix(".writing")}.previous'
+  try:
+    _put_back(previous, folder)
+    if marker:
+      check_replaceable(folder, marker)
+    with scratch_folder(scratch):
+      write(scratch)
+      _remove_folder(previous)
+      if os.path.exists(folder):
+        os.replace(folder, previous)
+      os.replace(scratch, folder)
+    _remove_folder(previous)
   finally:
     _put_back(previous, folder)
+
+
+def _replace_remote_folder(folder, uploads, write, marker):
+  if marker:
+    check_replaceable(folder, marker)
+  system = file_systems.of(folder)
+  with tempfile.TemporaryDirectory() as scratch:
+    write(scratch)
+    names = sorted(_files_in(scratch), key=lambda name: name == marker)  # The marker last.
+    with scratch_folder(uploads):
+      for name in names:
+        system.makedirs(os.path.dirname(os.path.join(uploads, name)))
+        system.copy(os.path.join(scratch, name), os.path.join(uploads, name), overwrite=True)
+      system.makedirs(folder)
+      write_text(os.path.join(folder, UNFINISHED), 'This folder is being replaced.\n')
+      _empty(folder, marker, keep=(UNFINISHED, os.path.basename(uploads)))
+      for name in names:
+        system.makedirs(os.path.dirname(os.path.join(folder, name)))
+        system.rename(os.path.join(uploads, name), os.path.join(folder, name), overwrite=True)
+      system.remove(os.path.join(folder, UNFINISHED))
+
+
+def _files_in(folder):
+  """Returns the paths of all files below a local folder, relative to it."""
+  places = [(place, names) for place, _, names in os.walk(folder)]
+  return [os.path.relpath(os.path.join(place, n), folder) for place, names in places for n in names]
+
+
+def _empty(folder, marker, keep):
+  """Removes everything in a remote folder but some names, its marker first."""
+  system = file_systems.of(folder)
+  paths = [path for path in paths_in(folder) if os.path.basename(path) not in keep]
+  for path in sorted(paths, key=lambda path: os.path.basename(path) != marker):
+    (system.rmtree if system.isdir(path) else system.remove)(path)
 
 
 @contextlib.contextmanager
 def scratch_folder(folder: str) -> Iterator[str]:
   """Creates an empty folder, replacing an existing one, and deletes it after the body."""
   _remove_folder(folder)
-  _system(folder).makedirs(folder)
+  file_systems.of(folder).makedirs(folder)
   try:
     yield folder
   finally:
     _remove_folder(folder)
 
 
-def _check_replaceable(folder, marker):
-  system = _system(folder)
-  if not system.exists(folder):
+def check_replaceable(folder: str | os.PathLike[str], marker: str) -> None:
+  """Checks that `replace_folder` may replace a folder, local or remote.
+
+  Raises:
+    ValueError: `folder` is a file, or holds files but not `marker`.
+    OSError: the remote file system does not answer.
+  """
+  folder = os.fspath(folder)
+  if not exists(folder):
     return
-  if not system.isdir(folder):
+  if not is_folder(folder):
     raise ValueError(
       f'{folder}: expected a folder or nothing there, found a file; choose another folder.'
     )
-  names = system.listdir(folder)
-  if names and marker not in names:
+  listed = [os.path.basename(path) for path in paths_in(folder)]
+  names = [name for name in listed if not name.endswith('.writing')]
+  if names and marker not in names and UNFINISHED not in listed:
     raise ValueError(
       f'{folder}: expected nothing there, an empty folder or one with {marker}, to replace it; '
       f'the folder holds {names[0]!r} and no {marker}; choose another folder.'
@@ -364,21 +493,20 @@ def _remove_abandoned(path, start):
 
 
 def _put_back(previous, folder):
-  system = _system(folder)
-  if system.exists(previous) and not system.exists(folder):
-    system.rename(previous, folder)
+  if os.path.exists(previous) and not os.path.exists(folder):
+    os.replace(previous, folder)
 
 
 def _remove_folder(folder):
-  if _system(folder).exists(folder):
-    _system(folder).rmtree(folder)
+  if file_systems.of(folder).exists(folder):
+    file_systems.of(folder).rmtree(folder)
 
 
 def _remove_file(path):
   # An unreachable folder was reported already.
-  with contextlib.suppress(*_system_errors()):
-    if _system(path).exists(path):
-      _system(path).remove(path)
+  with contextlib.suppress(*file_systems.errors()):
+    if file_systems.of(path).exists(path):
+      file_systems.of(path).remove(path)
 
 
 # ---- Processes and versions

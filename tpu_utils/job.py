@@ -1,17 +1,21 @@
 """The job that every training script runs: builds devices, input, model, trainer; runs a mode."""
 import dataclasses
+import functools
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
-from tpu_utils import curves, distribute
+from tpu_utils import curves, distribute, export, file_systems, files
+from tpu_utils.command_line.settings import as_flags
 from tpu_utils.config import HardwareConfig, JobConfig
 from tpu_utils.errors import one_line
 from tpu_utils.runner import Input, Runner
 from tpu_utils.trainer import Trainer
+
+_MOST_EPOCHS, _FITTING_EPOCHS = 1000, 100  # Refused unless asked for; suggested instead.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Job:
     identity: JSON-able {flag: value} that define the network; a model_dir with other values is
       refused.
     run_info: JSON-able dict for run.json.
+    run_files: {name: JSON-able content} of further files to keep in model_dir, for readers of its
+      checkpoints.
     unit: plural noun for examples, for messages and summaries ('images').
     objective: metric that selects the best checkpoint; larger is better.
     open_input: function() -> `Input`.
@@ -55,6 +61,10 @@ class Job:
     divergence_hint: a sentence that advises the user when the loss is not finite.
     curves: metrics to draw into curves.png after training, one sequence per panel.
     predicts: whether the trainer's task has `predict`; otherwise --mode=predict is refused.
+    initial_weights: checkpoint that `build_model` loads completely; it is evaluated or predicted
+      with if model_dir holds no checkpoint. None: that is an error.
+    records: function(input, {name: [rows, ...]}) -> JSON-able dicts to write as predictions, one
+      for each row; None writes the columns of the rows.
   """
 
   settings: JobConfig
@@ -69,9 +79,12 @@ class Job:
   make_trainer: Callable[[tf.distribute.Strategy, keras.Model, Input], Trainer]
   export: Callable[[keras.Model, str], None]
   evaluators: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
+  run_files: Mapping[str, object] = dataclasses.field(default_factory=dict)
   divergence_hint: str = ''
   curves: Sequence[Sequence[str]] = ()
   predicts: bool = True
+  initial_weights: str | None = None
+  records: Callable | None = None
 
   @property
   def trains(self) -> bool:
@@ -96,6 +109,8 @@ def run(job: Job) -> None:
     )
   strategy = create_strategy(job.hardware, training=job.trains)
   check_batches(strategy.num_replicas_in_sync, job.batches, job.unit)
+  if settings.export_dir and distribute.is_chief(strategy):
+    check_export_dir(settings.export_dir)
   source = job.open_input()
   keras.utils.set_random_seed(settings.seed)
   with strategy.scope():
@@ -114,6 +129,7 @@ def run(job: Job) -> None:
     divergence_hint=job.divergence_hint,
     evaluators=job.evaluators,
     run_info={'strategy': distribute.describe(strategy), **job.run_info},
+    run_files=job.run_files,
   )
   mode(job, runner, source)
   if settings.export_dir and distribute.is_chief(strategy):
@@ -131,16 +147,27 @@ def _train_and_eval(job, runner, source):
 
 
 def _eval(job, runner, source):
-  del job
-  runner.follow(source)
+  if job.initial_weights and not _has_checkpoint(runner):
+    print(f'Weights of {job.initial_weights}, as --model_dir holds no checkpoint.')
+    runner.evaluate(source)
+  else:
+    runner.follow(source)
 
 
 def _predict(job, runner, source):
   """Writes predictions of the best checkpoint, or of the newest if none is archived."""
-  name = runner.restore_best()
+  if job.initial_weights and not _has_checkpoint(runner):
+    name = job.initial_weights
+  else:
+    name = runner.restore_best()
   path = job.settings.predict_file or os.path.join(job.settings.model_dir, 'predict.jsonl')
-  count = runner.predict(source, path)
+  records = job.records and functools.partial(job.records, source)
+  count = runner.predict(source, path, records)
   print(f'Predictions of {name} for {count} {job.unit}: {path}')
+
+
+def _has_checkpoint(runner):
+  return bool(runner.checkpoints.steps()) or runner.checkpoints.best() is not None
 
 
 def _export(job, runner, source):
@@ -177,6 +204,29 @@ def _export_best(job, runner):
   print(f'Exported {name} to {job.settings.export_dir}.')
 
 
+def check_export_dir(folder: str) -> None:
+  """Checks that a model can be exported to a folder, before time is spent on training.
+
+  Raises:
+    ValueError: the folder holds something else.
+    OSError: it cannot be written.
+  """
+  files.check_replaceable(folder, export.EXPORT_INFO_FILE)
+  if file_systems.is_remote(folder):
+    probe = os.path.join(folder, '.probe.writing')
+    try:
+      files.write_bytes(probe, b'', parents=True)
+      files.remove(probe)
+    except OSError as e:
+      raise OSError(f'--export_dir={folder}: {one_line(e)}') from e
+    return
+  place = folder
+  while not files.exists(place):
+    place = os.path.dirname(place.rstrip('/')) or '.'
+  if not files.is_folder(place) or not os.access(place, os.W_OK):
+    raise OSError(f'--export_dir={folder}: {place} is no folder that you may write to.')
+
+
 def create_strategy(hardware: HardwareConfig, *, training: bool) -> tf.distribute.Strategy:
   """Creates the distribution strategy of the settings and prints it.
 
@@ -200,6 +250,50 @@ def create_strategy(hardware: HardwareConfig, *, training: bool) -> tf.distribut
   )
   print(distribute.describe(strategy))
   return strategy
+
+
+def check_length(
+  name: str,
+  examples: int,
+  batch_size: int,
+  train_steps: int,
+  *,
+  given: Collection[str],
+  unit: str = 'training examples',
+) -> None:
+  """Checks that the batch and the number of steps suit the training set, unless the user gave them.
+
+  Recipes and defaults are made for large data sets.
+
+  Args:
+    name: of the data set, for the message.
+    examples: its size.
+    batch_size: --train_batch_size.
+    train_steps: --train_steps.
+    given: names of the flags that the user gave.
+    unit: plural noun for the examples, for the message.
+
+  Raises:
+    ValueError: the batch is larger than the training set, or training takes over 1000 epochs.
+  """
+  wrong = {}
+  fitting_batch = batch_size
+  if batch_size > examples and 'train_batch_size' not in given:
+    wrong['train_batch_size'] = batch_size
+    fitting_batch = 2 ** (max(1, examples // 4).bit_length() - 1)  # At least 4 steps per epoch.
+  epochs = train_steps * batch_size / examples
+  if epochs > _MOST_EPOCHS and 'train_steps' not in given:
+    wrong['train_steps'] = train_steps
+  if not wrong:
+    return
+  fitting = {'train_batch_size': fitting_batch} if 'train_batch_size' in wrong else {}
+  if 'train_steps' not in given:
+    fitting['train_steps'] = -(-_FITTING_EPOCHS * examples // fitting_batch)
+  raise ValueError(
+    f'{name} has {examples} {unit}, and {as_flags(wrong)}, not given by you, would train for '
+    f'{epochs:,.0f} epochs in batches of {batch_size}. Give numbers that fit, such as '
+    f'{as_flags(fitting)}, or these ones if you mean them.'
+  )
 
 
 def check_batches(replicas: int, batches: Batches, unit: str = 'images') -> None:

@@ -6,7 +6,9 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
+from tpu_utils import files
 from tpu_utils.errors import first_line
 
 _MAX_REASON = 200
@@ -14,6 +16,7 @@ _MAX_REASON = 200
 # hardly compress; only a file that is made to exhaust memory exceeds both.
 _ALWAYS_BYTES = 64 * 2**20
 _MAX_RATIO = 20
+_MAX_JSON = 2**22  # Bytes of a JSON file beside weights; its values take up to 30 times as many.
 
 # Errors that damaged contents cause in code that parses them: senseless numbers, undecodable text,
 # truncated data. RuntimeError covers endless nesting, encryption and unknown compression methods.
@@ -68,6 +71,24 @@ def check_unpacked(what: str, size: int, stored: int) -> None:
       f'{what} would take {size:,} bytes of memory from {stored:,} in the file; expected at most '
       f'{_MAX_RATIO} times as many, as files of weights need'
     )
+
+
+def read_json(path: str | os.PathLike[str], kind: str) -> Any:
+  """Reads a small JSON file.
+
+  Args:
+    path: the file.
+    kind: its format for messages, such as 'JSON'.
+
+  Raises:
+    ValueError: it is not JSON, or has over 4 MiB.
+    OSError: it cannot be read.
+  """
+  with reading(path, kind), files.open_text(path) as file:
+    text = file.read(_MAX_JSON + 1)
+    if len(text) > _MAX_JSON:
+      raise ValueError(f'over {_MAX_JSON:,} characters')
+    return files.parse_json(text)
 
 
 def _is_named(error, path):

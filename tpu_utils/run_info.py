@@ -1,6 +1,5 @@
 """The file `run.json` of a model_dir: time, command line, versions and settings of each start."""
 import datetime
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ import tensorflow as tf
 
 from tpu_utils import files
 
-_DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_DAMAGED = (ValueError, TypeError, KeyError, AttributeError)
 
 
 def write(model_dir: str, run_info: Mapping) -> None:
@@ -74,4 +73,4 @@ def _path(model_dir):
 
 def _starts(text):
   """Returns the starts in the file's text, which is None if there is no file."""
-  return [] if text is None else [*json.loads(text)['starts']]
+  return [] if text is None else [*files.parse_json(text)['starts']]

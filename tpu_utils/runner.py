@@ -64,6 +64,7 @@ class Runner:
     divergence_hint: advice to the user when the loss is not finite.
     evaluators: see `job.Job`.
     run_info: JSON-able dict for run.json; None writes no such file.
+    run_files: {name: JSON-able content} of further files for model_dir, written with run.json.
   """
 
   def __init__(
@@ -79,6 +80,7 @@ class Runner:
     divergence_hint: str = '',
     evaluators: Mapping[str, Callable] | None = None,
     run_info: Mapping | None = None,
+    run_files: Mapping[str, object] | None = None,
   ):
     self.trainer = trainer
     self.config = config
@@ -90,6 +92,7 @@ class Runner:
     self._divergence_hint = divergence_hint
     self._evaluators = evaluators or {}
     self._run_info = run_info
+    self._run_files = run_files or {}
     self._workers = distribute.Workers(trainer.strategy)
     self._claim: claims.Claim | None = None
     self._stop = interruption.Interruption()  # The running one, in `train` and `follow`.
@@ -137,6 +140,8 @@ class Runner:
       # Not earlier: a job that `resume` refuses did not run here.
       start = {'step': self.trainer.step, 'examples': self._position.examples}
       run_info.write(self.config.model_dir, {**self._run_info, 'start': start})
+      for name, content in self._run_files.items():
+        files.write_json(os.path.join(self.config.model_dir, name), content)
     with interruption.Interruption() as self._stop:
       self._train_to_end(train_input, eval_input)
 
@@ -383,12 +388,13 @@ class Runner:
       )
     return results[self._objective]
 
-  def predict(self, eval_input: Input, path: str) -> int:
+  def predict(self, eval_input: Input, path: str, records: Callable | None = None) -> int:
     """Writes predictions for the evaluation split as JSON lines; leaves no partial file.
 
     Args:
       eval_input: needs `eval_dataset` and `explain` only.
       path: the file to write, with an object per example in the order of the data set.
+      records: function({name: [rows, ...]}) -> the objects; None for one with the names as keys.
 
     Returns:
       The number of examples.
@@ -400,10 +406,11 @@ class Runner:
     bar = Progress(getattr(eval_input, 'num_eval_batches', None), 'predict', unit='batch')
     with _explained(eval_input), bar:
       rows = self.trainer.predict(eval_input.eval_dataset, bar.update)
-    lines = [
-      json.dumps(dict(zip(rows, row, strict=True)), default=_plain)
-      for row in zip(*rows.values(), strict=True)
-    ]
+    if records is None:
+      objects = [dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)]
+    else:
+      objects = records(rows)
+    lines = [json.dumps(each, default=_plain) for each in objects]
     if self._workers.is_chief:
       files.write_text(path, ''.join(f'{line}\n' for line in lines))
     return len(lines)

@@ -213,7 +213,7 @@ class Trainer:
     """
     context = tf.distribute.get_replica_context()
     gradients, logs = self._accumulate(self.task.prepare(batch), step, context)
-    gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+    gradients = _all_reduced(context, gradients)
     if self._clip_norm:
       gradients, norm = optimizers.clip_by_global_norm(gradients, self._clip_norm)
     else:
@@ -236,10 +236,10 @@ class Trainer:
       own = {name: value[i] for name, value in batch.items()}
       part, part_logs = self._gradients(own, step, context)
       if gradients is not None:
-        part = [total + new for total, new in zip(gradients, part, strict=True)]
+        part = [_sum(total, new) for total, new in zip(gradients, part, strict=True)]
       gradients = part
       logs += part_logs
-    return [g / parts for g in gradients], logs
+    return [None if g is None else g / parts for g in gradients], logs
 
   def _gradients(self, batch, step, context):
     """Returns this replica's share of the global loss gradient, and its logs (replica context)."""
@@ -256,8 +256,11 @@ class Trainer:
       loss = tf.add_n(shares)
       if self.task.regularization is not None:
         loss += self.task.regularization() / replicas
-    gradients = tape.gradient(loss, self._trainable, unconnected_gradients='zero')
-    gradients = [tf.convert_to_tensor(g) for g in gradients]  # Embeddings give IndexedSlices.
+    # None for variables that the loss does not depend on, which an update then leaves as they are:
+    # with zeros they would decay.
+    gradients = tape.gradient(loss, self._trainable)
+    # Embeddings give IndexedSlices.
+    gradients = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
     followed = [self.task.metrics[name](outputs, batch, step) for name in self.task.train_metrics]
     return gradients, _stack([(loss, 1 / replicas), *terms, *followed])
 
@@ -461,6 +464,19 @@ class Trainer:
   def _local_tensors(self, batch):
     values = tf.nest.flatten(batch)
     return tf.nest.flatten([self.strategy.experimental_local_results(value) for value in values])
+
+
+def _all_reduced(context, gradients):
+  """Returns the gradients summed over replicas; None stays None, the same on each replica."""
+  own = [gradient for gradient in gradients if gradient is not None]
+  if not own:
+    return gradients  # The optimizer reports it.
+  summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, own))
+  return [None if gradient is None else next(summed) for gradient in gradients]
+
+
+def _sum(total, gradient):
+  return None if gradient is None else total + gradient
 
 
 def seed_states(model: keras.Model) -> dict[str, keras.Variable]:

@@ -19,9 +19,14 @@ NAME_MAP = NameMap(
       keras_applications.rules,
       buffers=keras_applications.BUFFERS,
       normalization=keras_applications.normalization,
+      notice=keras_applications.notice,
+      network=keras_applications.NETWORK,
     ),
     'torch': Source(
-      torch_dialects.rules, check=torch_dialects.check, normalization=hugging_face.normalization
+      torch_dialects.rules,
+      check=torch_dialects.check,
+      normalization=hugging_face.normalization,
+      network=torch_dialects.NETWORK,
     ),
   },
   classifier=official.CLASSIFIER,

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
   import keras
 
 CLASSIFIERS = ('classifier.', '_fc.')  # Prefixes of the classifier's names.
+# Prefixes of all names in the dialects' networks.
+NETWORK = (
+  'conv_stem.', 'bn1.', 'blocks.', 'conv_head.', 'bn2.', '_conv_stem.', '_bn0.', '_blocks.',
+  '_conv_head.', '_bn1.', 'features.', *CLASSIFIERS,
+)  # fmt: skip
 
 _VARIABLES = {
   'kernel': 'weight',

@@ -9,8 +9,10 @@ the official files one image at a time, and records keep the order of these file
 `use_beam=True` the workers of an Apache Beam pipeline read the images.
 """
 
+import contextlib
 import dataclasses
 import functools
+import logging
 import os
 import shutil
 from collections.abc import Iterable
@@ -30,7 +32,7 @@ from oscar.datasets import (
   records,
   vqa,
 )
-from tpu_utils import files
+from tpu_utils import file_systems, files
 from tpu_utils.names import check_name
 from tpu_utils.reading import reading
 
@@ -452,6 +454,18 @@ BUILDERS = {
 }  # fmt: skip
 
 
+@contextlib.contextmanager
+def _without_warnings():
+  logger = logging.getLogger('absl')  # TFDS warns of folders that it will fill.
+  level = logger.level
+  logger.setLevel(logging.ERROR)
+  try:
+    yield
+  finally:
+    logger.setLevel(level)
+
+
+@_without_warnings()
 def prepare(
   name: str, manual_dir: str | os.PathLike[str] | None, data_dir: str | os.PathLike[str],
   part: str = 'regions', region_dim: int = features.REGION_DIM, use_beam: bool = False,
@@ -474,10 +488,13 @@ def prepare(
     The builder, ready for `as_dataset`.
 
   Raises:
-    FileNotFoundError: a missing folder or file.
+    FileNotFoundError: a missing folder, file or shard.
     ValueError: an unknown name or part, another selection, or an error of the reader, with file and
       row; no partial data set is left.
   """
+  file_systems.check_tfds_folder(data_dir, 'data_dir')
+  if manual_dir is not None:
+    records.check_local('manual_dir', manual_dir)
   check_name('data set', name, BUILDERS)
   check_name('part', part, ('regions', 'documents') if name == 'pretrain' else ('regions',))
   config = _region_config(region_dim)
@@ -503,4 +520,17 @@ def prepare(
     for scratch in files.paths_in(os.path.dirname(builder.data_dir), 'incomplete.'):
       shutil.rmtree(scratch)  # Of a preparation that was killed; TFDS leaves it there.
     builder.download_and_prepare(download_config=download_config)
+  _check_shards(builder)
   return builder
+
+
+def _check_shards(builder):
+  """Checks that no shard is missing, as after an interrupted copy or renaming on remote storage."""
+  existing = set(files.paths_in(os.fspath(builder.data_path)))
+  shards = [os.fspath(path) for s in builder.info.splits.values() for path in s.filepaths]
+  missing = [path for path in shards if path not in existing]
+  if missing:
+    raise FileNotFoundError(
+      f'{missing[0]} is missing ({len(missing)} of {len(shards)} shards are); copy or prepare '
+      f'{builder.info.full_name} again.'
+    )

@@ -3,7 +3,7 @@
     train.yaml          feature, label, caption: paths, relative to its folder
     *.feature.tsv       key, JSON {num_boxes, features}
     *.label.tsv         key, JSON [{class, conf, rect}]
-    *_caption.json      [{image_id, id, caption}]
+    *_caption.json      [{image_id, id, caption}]; where an id is missing, the row's number counts
 
 Row i of the features and row i of the labels are the same image.
 
@@ -91,7 +91,9 @@ class CocoCaption:
           f'{where}: a caption of image {image_id!r}, which is not in {self.files["feature"]}.'
         )
       caption = records.field(row, 'caption', str, where)
-      yield Caption(image_id, records.field(row, 'id', int, where), caption)
+      # The official code does not read it.
+      caption_id = records.field(row, 'id', int, where) if 'id' in row else number
+      yield Caption(image_id, caption_id, caption)
 
 
 def _paths(yaml_file):

@@ -194,7 +194,7 @@ def _read_lists(path: str) -> dict[str, list[Any]]:
 def _subset(captions, path):
   """Returns the captions of the images listed in a file of keys, in its order."""
   records.require_file(path)
-  with open(path, encoding='utf-8') as file:
+  with open(path, encoding='utf-8-sig') as file:
     keys = [line.strip() for line in file]
   missing = [key for key in keys if key not in captions]
   if missing:

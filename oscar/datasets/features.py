@@ -13,16 +13,20 @@ order of the last two) and the official data, whose order is width, height.
 """
 
 import binascii
+import contextlib
+import itertools
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 APPEARANCE_DIM = 2048
 GEOMETRY = ('x1', 'y1', 'x2', 'y2', 'width', 'height')
+CONVERT = 'python -m oscar.region_features --convert=FILE --output=FOLDER'
 REGION_DIM = APPEARANCE_DIM + len(GEOMETRY)
 
 # Detectors round boxes to pixels of a resized image, so official boxes may slightly exceed theirs.
 BOX_TOLERANCE = 0.01
+_LARGEST = 6e4  # Of a plausible feature; float16 ends at 65,504.
 
 
 def join(
@@ -89,11 +93,12 @@ def check(
   if dim is not None and regions.shape[1] != dim:
     raise ValueError(
       f'{where}: regions are {regions.shape[1]} numbers wide, expected {dim} '
-      f'({dim - len(GEOMETRY)} of appearance, then {", ".join(GEOMETRY)}); '
-      'oscar.datasets.features.join appends the geometry to bare features.'
+      f'({dim - len(GEOMETRY)} of appearance, then {", ".join(GEOMETRY)}){_advice(regions, dim)}.'
     )
   if regions.dtype != np.float32:
-    raise ValueError(f'{where}: regions are {regions.dtype}, expected float32.')
+    raise ValueError(
+      f'{where}: regions are {regions.dtype}, expected float32. Convert them: {CONVERT}'
+    )
   if not np.isfinite(regions).all():
     row, column = np.argwhere(~np.isfinite(regions))[0]
     raise ValueError(
@@ -102,6 +107,11 @@ def check(
     )
   if check_boxes:
     _check_geometry(regions[:, -len(GEOMETRY) :], where)
+
+
+def _advice(regions, dim):
+  is_bare = regions.shape[1] == dim - len(GEOMETRY)
+  return '; oscar.datasets.features.join appends the geometry to bare features' if is_bare else ''
 
 
 def _check_geometry(geometry, where):
@@ -153,29 +163,110 @@ def decode(
     float32 [num_boxes, dim], read-only.
 
   Raises:
-    ValueError: damaged base64, cut-off rows, or regions that `check` refuses.
+    ValueError: damaged base64, cut-off rows, numbers of another type, or regions that `check`
+      refuses.
   """
-  try:
-    count = int(num_boxes)
-  except (TypeError, ValueError):
-    count = -1
-  if count < 0:
-    raise ValueError(f'{where}: {num_boxes!r} is not a number of boxes; expected 0 or more.')
-  if not isinstance(text, (bytes, str)):
-    raise ValueError(f'{where}: the features are {text!r:.80}; expected base64 text.')
-  try:
-    data = binascii.a2b_base64(text, strict_mode=True)
-  except ValueError as error:
-    raise ValueError(
-      f'{where}: the features are damaged base64 ({error}); expected base64 of '
-      f'{count} regions of float32. Get the file again.'
-    ) from None
+  count = read_count(num_boxes, where)
+  data = read_base64(text, where)
   width = dim
   if width is None or len(data) != count * width * 4:
+    found = _other_type(data, count, dim, check_boxes)
+    if found is not None:
+      advice = f'convert them: {CONVERT}'
+      if found.shape[1] != dim:
+        advice = 'store them as float32, with the geometry (oscar.datasets.features.join)'
+      raise ValueError(
+        f'{where}: the features are {found.dtype}, {found.shape[1]} numbers a region; expected '
+        f'float32, {dim} a region; {advice}'
+      )
     width = _width(len(data), count, dim, where)
   regions = np.frombuffer(data, '<f4').reshape(count, width)
   check(regions, where, dim, check_boxes)
   return regions
+
+
+def decode_any_type(
+  text: bytes | str, num_boxes: int | str, where: str, dim: int = REGION_DIM
+) -> np.ndarray:
+  """Decodes the base64 text of regions that are float32, float16 or float64, and checks them.
+
+  Args:
+    text: as for `decode`.
+    num_boxes: as for `decode`.
+    where: as for `decode`.
+    dim: numbers a region.
+
+  Returns:
+    float32 [num_boxes, dim].
+
+  Raises:
+    ValueError: as for `decode`.
+  """
+  count = read_count(num_boxes, where)
+  found = _other_type(read_base64(text, where), count, dim, check_boxes=True)
+  if found is None or found.shape[1] != dim:
+    return decode(text, count, where, dim)
+  regions = found.astype(np.float32)
+  check(regions, where, dim)
+  return regions
+
+
+def read_count(num_boxes: int | str, where: str) -> int:
+  """Returns a number of boxes that a file states as a number or as text.
+
+  Raises:
+    ValueError: it is not a whole number of at least 0.
+  """
+  try:
+    count = int(num_boxes)
+  except (TypeError, ValueError, OverflowError):
+    count = -1
+  if count < 0:
+    raise ValueError(f'{where}: {num_boxes!r} is not a number of boxes; expected 0 or more.')
+  return count
+
+
+def read_base64(text: bytes | str, where: str) -> bytes:
+  """Returns the bytes that a base64 text stands for.
+
+  Raises:
+    ValueError: it is damaged, or no text.
+  """
+  if not isinstance(text, (bytes, str)):
+    raise ValueError(f'{where}: the features are {text!r:.80}; expected base64 text.')
+  try:
+    return binascii.a2b_base64(text, strict_mode=True)
+  except ValueError as error:
+    raise ValueError(
+      f'{where}: the features are damaged base64 ({error}); expected base64 of regions of '
+      'float32. Get the file again.'
+    ) from None
+
+
+def _other_type(data, count, dim, check_boxes):
+  """Returns float16 or float64 regions, with or without geometry, if `data` are such; else None."""
+  if not count or dim is None:
+    return None
+  for kind, width in itertools.product(('<f2', '<f8'), (dim, dim - len(GEOMETRY))):
+    if len(data) != count * width * np.dtype(kind).itemsize:
+      continue
+    numbers = np.frombuffer(data, kind).reshape(count, width)
+    if not _is_plausible(numbers) or (
+      # A file of float32 with a wrong number of boxes can have the same size.
+      kind == '<f8' and _is_plausible(np.frombuffer(data, '<f4'))
+    ):
+      continue
+    with contextlib.suppress(ValueError):
+      if width == dim and check_boxes:
+        _check_geometry(numbers[:, -len(GEOMETRY) :], '')
+      return numbers
+  return None
+
+
+def _is_plausible(numbers):
+  """Returns whether numbers may be features: bits of another type give senseless ones."""
+  with np.errstate(invalid='ignore'):
+    return bool((np.abs(numbers) < _LARGEST).all())  # False for NaN.
 
 
 def _width(num_bytes, count, dim, where):

@@ -8,6 +8,7 @@ Source: microsoft/Oscar, oscar/run_nlvr.py and oscar/utils/task_utils.py.
 
 import dataclasses
 import os
+from collections.abc import Iterator
 
 from oscar.datasets import features, records, region_files
 from tpu_utils.names import check_name
@@ -63,11 +64,17 @@ class Nlvr2:
     self, data_dir: str | os.PathLike[str], split: str, dim: int | None = features.REGION_DIM
   ) -> None:
     check_name('NLVR2 split', split, SPLITS)
-    self.statements = list(_read(os.path.join(data_dir, SPLITS[split])))
+    self.statements = list(read_statements(os.path.join(data_dir, SPLITS[split])))
     self.regions = region_files.open_regions(os.path.join(data_dir, REGIONS), dim)
 
 
-def _read(path):
+def read_statements(path: str | os.PathLike[str]) -> Iterator[Statement]:
+  """Yields the statements of an official file.
+
+  Raises:
+    FileNotFoundError: the file does not exist.
+    ValueError: a row lacks a field or has another type of it; names file and row.
+  """
   for number, row in enumerate(records.read_json_list(path)):
     where = f'{path} row {number}'
     images = records.field(row, 'img_id', dict, where)

@@ -7,9 +7,11 @@ Texts are held in memory, region features are not. Data sets already prepared ar
 """
 
 import dataclasses
-import logging
+import os
 from typing import Any
 
+from oscar.datasets import records
+from tpu_utils import claims
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -62,11 +64,22 @@ class PrepareConfig(settings.Checked):
     return {}
 
 
+def check(resolved: settings.Resolved) -> None:
+  """Checks that the official files are local, without TensorFlow.
+
+  Raises:
+    ValueError: they are remote.
+  """
+  (config,) = resolved
+  records.check_local('manual_dir', config.manual_dir)
+
+
 def run(resolved: settings.Resolved) -> None:
   """Prepares the data set and prints the number of records and shards.
 
   Raises:
-    ValueError: a folder is missing, or the files are not as expected.
+    ValueError: a folder is missing, the files are not as expected, or another process prepares
+      the same data set there.
   """
   (config,) = resolved
   for name in ('manual_dir', 'data_dir'):
@@ -76,9 +89,23 @@ def run(resolved: settings.Resolved) -> None:
   selection = config.selection()
 
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
+  import tensorflow as tf
+
+  made_here = not tf.io.gfile.exists(config.data_dir)
+  tf.io.gfile.makedirs(config.data_dir)
+  folder = os.path.join(config.data_dir, f'oscar_{config.dataset}')
+  try:
+    # Beside the folder, in which TFDS expects its own files alone.
+    with claims.claimed('data_dir', folder, beside=True):
+      _prepare(config, selection)
+  finally:
+    if made_here and not tf.io.gfile.listdir(config.data_dir):
+      tf.io.gfile.rmtree(config.data_dir)
+
+
+def _prepare(config, selection):
   from oscar.datasets import builders
 
-  logging.getLogger('absl').setLevel(logging.ERROR)  # TFDS warns of folders that it will fill.
   for part in ('documents', 'regions') if config.dataset == 'pretrain' else ('regions',):
     builder = builders.prepare(
       config.dataset,
@@ -95,7 +122,7 @@ def run(resolved: settings.Resolved) -> None:
       )
 
 
-SCRIPT = Script(__doc__, (PrepareConfig,), run)
+SCRIPT = Script(__doc__, (PrepareConfig,), run, check=check)
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from tpu_utils import files
 from tpu_utils.reading import reading
 from tpu_utils.weights import safe_pickle, torch_tensors
 
@@ -23,7 +24,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     ValueError: the file is not valid JSON.
   """
   require_file(path)
-  with reading(path, 'JSON'), open(path, encoding='utf-8') as file:
+  with reading(path, 'JSON'), files.open_text(path) as file:
     return json.load(file)
 
 
@@ -48,7 +49,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     ValueError: the file is not YAML, names a Python object, or is not a mapping.
   """
   require_file(path)
-  with reading(path, 'YAML of plain values', foreign=True), open(path, encoding='utf-8') as file:
+  with reading(path, 'YAML of plain values', foreign=True), open(path, 'rb') as file:
     value = yaml.safe_load(file)
   if not isinstance(value, dict):
     raise ValueError(f'{path}: expected lines of `name: value`, found {type(value).__name__}.')
@@ -79,13 +80,23 @@ def read_plain(path: str | os.PathLike[str]) -> Any:
   return readers[kind](path)
 
 
+def check_local(flag: str, path: str | os.PathLike[str] | None) -> None:
+  """Checks that the path of official files, which are read by byte offsets, is local.
+
+  Raises:
+    ValueError: it is remote.
+  """
+  remedy = 'copy the official files to a local folder; the prepared data sets may be remote'
+  files.check_local(flag, path, remedy)
+
+
 def require_file(path: str | os.PathLike[str]) -> None:
   """Checks that a file exists.
 
   Raises:
     FileNotFoundError: the file does not exist.
   """
-  if not os.path.isfile(path):
+  if not files.is_file(path):
     raise FileNotFoundError(f'{path} does not exist; is its folder in the official layout?')
 
 

@@ -10,6 +10,7 @@ The folder that `write` fills holds, as the official retrieval files do:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -21,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from oscar.datasets import features, tsv
+from tpu_utils import files
 
 _BATCH_SIZE = 64  # Crops per call of the model.
 _IMAGES_AT_ONCE = 100  # Images with crops held in memory.
@@ -40,8 +42,8 @@ class Regions:
   features: np.ndarray
   tags: tuple[str, ...]
   scores: np.ndarray
-  width: int
-  height: int
+  width: float
+  height: float
 
   def objects(self) -> list[dict[str, Any]]:
     """Returns [{class, conf, rect}] as in the official label files."""
@@ -141,9 +143,13 @@ def extract(
     ValueError: a box outside the image, features that are not finite, or a number of labels that
       differs from the number of classes.
   """
-  items = iter(items)
-  while group := list(itertools.islice(items, _IMAGES_AT_ONCE)):
-    crops = [crop(image, boxes, model.image_size, where) for where, image, boxes in group]
+  # Of an image only the crops and the size are kept.
+  cropped = (
+    (where, image.shape[:2], boxes, crop(image, boxes, model.image_size, where))
+    for where, image, boxes in items
+  )
+  while group := list(itertools.islice(cropped, _IMAGES_AT_ONCE)):
+    crops = [item[-1] for item in group]
     appearance, probabilities = _apply(model, np.concatenate(crops).astype(np.float32))
     if probabilities.shape[1] != len(labels):
       raise ValueError(
@@ -152,8 +158,7 @@ def extract(
       )
     ends = np.cumsum([len(c) for c in crops])[:-1]
     parts = zip(group, np.split(appearance, ends), np.split(probabilities, ends), strict=True)
-    for (where, image, boxes), appearance, probabilities in parts:
-      height, width = image.shape[:2]
+    for (where, (height, width), boxes, _), appearance, probabilities in parts:
       yield Regions(
         features=features.join(appearance, boxes, width, height, where),
         tags=tuple(labels[i] for i in probabilities.argmax(axis=1)),
@@ -233,12 +238,15 @@ class RegionNetwork:
     return tuple(output.numpy() for output in self._model(images, training=False))
 
 
-def write(folder: str | os.PathLike[str], images: Iterable[tuple[str, Regions]]) -> dict[str, int]:
+def write(
+  folder: str | os.PathLike[str], images: Iterable[tuple[str, Regions]], tags: bool = True
+) -> dict[str, int]:
   """Writes features and tags in the official layout; see the top of this file.
 
   Args:
     folder: created if absent; files of the same names are replaced.
     images: (key, `Regions`) of each image.
+    tags: whether the regions have tags; if not, `predictions.tsv` is not written.
 
   Returns:
     {key: row}
@@ -248,17 +256,18 @@ def write(folder: str | os.PathLike[str], images: Iterable[tuple[str, Regions]])
   """
   os.makedirs(folder, exist_ok=True)
   rows: dict[str, int] = {}
+  labels_file = os.path.join(folder, 'predictions.tsv')
   with (
     tsv.TsvWriter(os.path.join(folder, 'features.tsv')) as regions,
-    tsv.TsvWriter(os.path.join(folder, 'predictions.tsv')) as labels,
+    tsv.TsvWriter(labels_file) if tags else contextlib.nullcontext() as labels,
   ):
     for key, image in images:
       if key in rows:
         raise ValueError(f'{folder}: image {key!r} comes twice; images are named by their files.')
       rows[key] = len(rows)
-      regions.write(key, len(image.tags), features.encode(image.features))
-      size = {'image_h': image.height, 'image_w': image.width, 'num_boxes': len(image.tags)}
-      labels.write(key, json.dumps({**size, 'objects': image.objects()}))
-  with open(os.path.join(folder, 'imageid2idx.json'), 'w', encoding='utf-8') as file:
-    json.dump(rows, file)
+      regions.write(key, len(image.features), features.encode(image.features))
+      if labels is not None:
+        size = {'image_h': image.height, 'image_w': image.width, 'num_boxes': len(image.features)}
+        labels.write(key, json.dumps({**size, 'objects': image.objects()}))
+  files.write_json(os.path.join(folder, 'imageid2idx.json'), rows, indent=None)
   return rows

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from oscar.datasets import features, records, tsv
+from oscar.datasets import detector_files, features, records, tsv
 from tpu_utils.weights import torch_tensors
 
 
@@ -112,6 +112,8 @@ class RegionTsv(RegionFile):
         f'{self._tsv.where(row)} holds image {stored!r}, but its index says {key!r}; the index '
         'belongs to another file.'
       )
+    if len(columns) != 3:  # The usual number.
+      detector_files.check_kind(columns, detector_files.REGIONS, self.where(key))
     if len(columns) < 3:
       raise ValueError(
         f'{self.where(key)}: {len(columns)} columns, expected key, number of boxes, features; '
@@ -133,8 +135,12 @@ class CaptionRegionTsv(RegionFile):
     super().__init__(path, row_of_key(self._tsv), dim, check_boxes)
 
   def _read(self, key, row):
+    columns = self._tsv[row]
+    if len(columns) != 2:
+      detector_files.check_kind(columns, detector_files.CAPTION, self.where(key))
     record = self._tsv.json(row)
     if not isinstance(record, dict) or not {'num_boxes', 'features'} <= set(record):
+      detector_files.check_kind(columns, detector_files.CAPTION, self.where(key))
       raise ValueError(
         f'{self.where(key)}: expected JSON with num_boxes and features, found '
         f'{sorted(record) if isinstance(record, dict) else type(record).__name__}.'
@@ -181,6 +187,16 @@ def open_regions(stem: str, dim: int | None = features.REGION_DIM) -> RegionFile
     return RegionTensors(stem + '.pt', dim=dim)
   offsets = stem + '_offset_map.json'
   return RegionTsv(stem + '.tsv', offsets=offsets if os.path.exists(offsets) else None, dim=dim)
+
+
+def is_caption_file(path: str) -> bool:
+  """Returns whether a TSV file is of the kind of `CaptionRegionTsv`, by its first row.
+
+  Raises:
+    FileNotFoundError: the file does not exist.
+  """
+  file = tsv.TsvFile(path)
+  return len(file) > 0 and detector_files.kind_of(file[0]) == detector_files.CAPTION
 
 
 def row_of_key(file: tsv.TsvFile) -> dict[str, int]:

@@ -6,10 +6,12 @@ an offset of another file's `.lineidx` misses raises.
     python -m oscar.datasets.tsv FILE.tsv ...     # (re)writes FILE.lineidx
 """
 
+import codecs
 import contextlib
 import json
 import os
 import sys
+import weakref
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -43,15 +45,13 @@ class TsvFile:
     if not os.path.isfile(self.path):
       raise FileNotFoundError(f'{self.path} does not exist; expected a TSV file.')
     self._file = os.open(self.path, os.O_RDONLY)
+    # Unlike __del__, also works while the interpreter exits and modules are gone.
+    weakref.finalize(self, os.close, self._file)
     self._size = os.fstat(self._file).st_size
     if offsets is None:
       index = lineidx_path(self.path)
       offsets = read_lineidx(index, self._size) if os.path.exists(index) else find_rows(self.path)
     self._bounds = np.append(offsets, self._size)
-
-  def __del__(self):
-    if hasattr(self, '_file'):
-      os.close(self._file)
 
   def __reduce__(self):
     return TsvFile, (self.path, self._bounds[:-1])  # File descriptors do not pickle: open again.
@@ -78,7 +78,7 @@ class TsvFile:
         f'belongs to another file. Write {lineidx_path(self.path)} again: '
         f'python -m oscar.datasets.tsv {self.path}'
       )
-    return [column.strip() for column in data[lead:].split(b'\t')]
+    return [column.strip() for column in _without_mark(data[lead:], start).split(b'\t')]
 
   def __iter__(self) -> Iterator[list[bytes]]:
     return (self[row] for row in range(len(self)))
@@ -86,7 +86,7 @@ class TsvFile:
   def key(self, row: int) -> str:
     """Returns the first column; reads the whole row only if the column exceeds 256 bytes."""
     start, end = self._span(row)
-    data = os.pread(self._file, min(end - start, _KEY_BYTES), start)
+    data = _without_mark(os.pread(self._file, min(end - start, _KEY_BYTES), start), start)
     column = data.split(b'\t', 1)[0] if b'\t' in data else self[row][0]
     return self._decode(column, row)
 
@@ -180,6 +180,11 @@ class TsvWriter:
       _write_offsets(self._offsets, lineidx_path(self.path))
 
 
+def _without_mark(data, start):
+  """Removes the byte order mark that some editors put at the start of a file."""
+  return data.removeprefix(codecs.BOM_UTF8) if start == 0 else data
+
+
 def lineidx_path(path: str | os.PathLike[str]) -> str:
   """Returns the path of a TSV file's `.lineidx`."""
   return os.path.splitext(path)[0] + '.lineidx'
@@ -204,7 +209,7 @@ def read_lineidx(path: str | os.PathLike[str], size: int) -> np.ndarray:
     ValueError: the offsets do not ascend from 0 to below `size`.
   """
   with open(path, 'rb') as file:
-    words = file.read().split()
+    words = file.read().removeprefix(codecs.BOM_UTF8).split()
   remedy = 'Write it again: python -m oscar.datasets.tsv FILE.tsv'
   try:
     offsets = np.array(words, 'S20').astype(np.int64)

@@ -9,7 +9,7 @@ Source: microsoft/Oscar, oscar/run_vqa.py and oscar/utils/task_utils.py.
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from oscar.datasets import features, records, region_files
@@ -112,7 +112,18 @@ def read_questions(
     FileNotFoundError: the file does not exist.
     ValueError: a row lacks a field, or has an unknown answer id or another number of scores.
   """
-  for number, row in enumerate(records.read_json_list(path)):
+  yield from parse_questions(records.read_json_list(path), path, label_of, answered, scored)
+
+
+def parse_questions(
+  rows: Iterable[Mapping[str, Any]],
+  path: str | os.PathLike[str],
+  label_of: Mapping[Any, int],
+  answered: bool,
+  scored: bool,
+) -> Iterator[Question]:
+  """Yields the questions of rows that were read from `path`; see `read_questions`."""
+  for number, row in enumerate(rows):
     where = f'{path} row {number}'
     ids = records.numbers(row, 'an', where) if answered else []
     if answered and not ids:

@@ -16,7 +16,7 @@ _RANKS = {
   'img_feats': (3,),
   'masked_positions': (2,),
 }
-_OTHERS = ('head_mask', 'encoder_history_states')
+_OTHERS = ('head_mask', 'encoder_history_states', 'dropout_rate')
 # Inputs with one row for each example; other inputs may have one row for all.
 _OF_EXAMPLES = ('img_feats', 'masked_positions')
 

@@ -28,6 +28,7 @@ import tensorflow as tf
 
 from oscar.datasets import features
 from oscar.input import batching, masking
+from oscar.input.official_records import OfficialRecords
 from oscar.input.regions import decode_regions
 from tpu_utils.images import tfrecords
 from tpu_utils.order import ShuffledOrder
@@ -141,7 +142,7 @@ class Split:
     num_draws: random numbers that `make_batch` takes for an example.
   """
 
-  records: RegionRecords
+  records: RegionRecords | OfficialRecords
   counts: np.ndarray
   make_batch: Callable[[Rows], dict[str, tf.Tensor]]
   num_draws: int = 0

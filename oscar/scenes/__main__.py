@@ -1,15 +1,19 @@
-"""Builds the embedded data set of scenes, and draws some of them.
+"""Builds the embedded data set of scenes, counts its questions, and draws some scenes.
 
   python -m oscar.scenes
       Writes the data set to runs/scenes, and runs/scenes.png: some scenes with their boxes, tags,
-      captions and questions.
+      captions and questions. Prints how often each kind of question occurs, with which answers.
+
+  python -m oscar.scenes --num_train=20000 --output_dir=runs/many-scenes
+      Writes more scenes to learn from. The 300 of the split val are the same ones.
 
 A complete data set is kept. oscar/scenes/README.md describes the folder.
 """
 
 import dataclasses
-import logging
+import os
 
+from tpu_utils import claims, files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -22,7 +26,10 @@ class SceneConfig(settings.Checked):
   output_dir: str = setting('runs/scenes', 'Folder of the data set.')
   seed: int = setting(0, 'Seed of scenes and texts.')
   num_train: int = setting(1500, 'Scenes of training digits.', at_least=2)
-  num_val: int = setting(300, 'Scenes of held-out digits.', at_least=2)
+  num_val: int = setting(300, 'Scenes of held-out digits.', at_least=2, below=800_001)
+  num_questions: int = setting(
+    4, 'Questions per scene of VQA, and as many of GQA.', at_least=1, below=21
+  )
   detector_steps: int = setting(200, 'Training steps of the detector.', at_least=1)
 
 
@@ -36,25 +43,41 @@ class PictureConfig(settings.Checked):
 
 
 def run(resolved: settings.Resolved) -> None:
-  """Builds the data set and draws some scenes."""
+  """Builds the data set, counts its texts and draws some scenes."""
   config, shown = resolved
 
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
-  from oscar.scenes import gallery, world
+  from oscar.scenes import gallery, kinds, world
 
-  logging.getLogger('absl').setLevel(logging.ERROR)  # TFDS warns of folders that it will fill.
-  made = world.build(
-    config.output_dir, config.seed, config.num_train, config.num_val, config.detector_steps, print
-  )
+  os.makedirs(os.path.dirname(config.output_dir) or '.', exist_ok=True)
+  # Beside the folder, which is replaced whole.
+  with claims.claimed('output_dir', config.output_dir, beside=True):
+    made = world.build(
+      config.output_dir, config.seed, config.num_train, config.num_val, config.detector_steps,
+      print, config.num_questions,
+    )  # fmt: skip
   for split, numbers in made.statistics.items():
     statistics = (f'{name.replace("_", " ")} {value}' for name, value in numbers.items())
     print(f'{split}: ' + ', '.join(statistics))
+  for split in made.statistics:
+    print(f'\nTexts of {split} by kind\n{kinds.table(made.count_kinds(split))}')
   if shown.picture:
     gallery.draw(made, shown.split, shown.picture, shown.num_shown)
     print(f'{shown.picture}: {shown.num_shown} scenes of {shown.split}')
 
 
-SCRIPT = Script(__doc__, (SceneConfig, PictureConfig), run)
+def check(resolved: settings.Resolved) -> None:
+  """Checks that the data set and the picture are local.
+
+  Raises:
+    ValueError: one is remote.
+  """
+  config, shown = resolved
+  for flag, path in (('output_dir', config.output_dir), ('picture', shown.picture)):
+    files.check_local(flag, path, 'build the scenes in a local folder and copy them')
+
+
+SCRIPT = Script(__doc__, (SceneConfig, PictureConfig), run, check=check)
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 """Paints scenes: real handwritten digits, coloured, on a dark canvas."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,8 +18,11 @@ _RECORD = {
 }
 
 
-def read_inks(split: str) -> dict[str, list[np.ndarray]]:
+@functools.cache
+def read_inks(split: str) -> Mapping[str, Sequence[np.ndarray]]:
   """Reads the embedded handwritten digits of a split, each cropped to its ink.
+
+  The digits are read once in a process; the result is shared.
 
   Args:
     split: 'train' or 'val'; they share no digit.
@@ -38,13 +42,24 @@ def read_inks(split: str) -> dict[str, list[np.ndarray]]:
 
 def paint(scene: graph.Scene, inks: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
   """Paints a scene with the digits of `read_inks`; returns uint8 [HEIGHT, WIDTH, 3]."""
-  canvas = np.empty((graph.HEIGHT, graph.WIDTH, 3), np.float32)
-  canvas[:] = scene.background
-  for thing in scene.things:
+  return compose(scene, [paint_thing(thing, inks) for thing in scene.things])
+
+
+def paint_thing(thing: graph.Thing, inks: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
+  """Paints the box of a thing; returns uint8 [height, width, 3], equal for equal stamps."""
+  x1, y1, x2, y2 = thing.box
+  stored = Image.fromarray(inks[thing.digit][thing.sample])
+  resized = stored.resize((x2 - x1, y2 - y1), Image.Resampling.BICUBIC)
+  opacity = (np.asarray(resized, np.float32) / 240)[..., None].clip(0, 1)
+  ink, paper = (np.array(c, np.float32) for c in (graph.look(thing.stamp).rgb, graph.BACKGROUND))
+  return (opacity * ink + (1 - opacity) * paper).round().astype(np.uint8)
+
+
+def compose(scene: graph.Scene, patches: Sequence[np.ndarray]) -> np.ndarray:
+  """Pastes the patches of a scene's things, as `paint_thing` returns them, onto the canvas."""
+  canvas = np.empty((graph.HEIGHT, graph.WIDTH, 3), np.uint8)
+  canvas[:] = graph.BACKGROUND
+  for thing, patch in zip(scene.things, patches, strict=True):
     x1, y1, x2, y2 = thing.box
-    stored = Image.fromarray(inks[thing.digit][thing.sample])
-    resized = stored.resize((x2 - x1, y2 - y1), Image.Resampling.BICUBIC)
-    opacity = (np.asarray(resized, np.float32) / 240)[..., None].clip(0, 1)
-    patch = canvas[y1:y2, x1:x2]
-    canvas[y1:y2, x1:x2] = opacity * np.array(thing.rgb, np.float32) + (1 - opacity) * patch
-  return canvas.round().astype(np.uint8)
+    canvas[y1:y2, x1:x2] = patch
+  return canvas

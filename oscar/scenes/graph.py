@@ -5,13 +5,15 @@ A scene is sampled at random; its picture (`canvas`) and all texts about it (`ca
 """
 
 import dataclasses
+import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tpu_utils.images.digits import NAMES as DIGITS
 
 WIDTH, HEIGHT = 160, 120
+BACKGROUND = (30, 30, 30)  # RGB of the canvas.
 COLOURS = {
   'red': (215, 40, 40),
   'orange': (235, 130, 30),
@@ -38,17 +40,46 @@ _FEW = 0.25  # Probability that a scene uses two colours only, or two digits, so
 _TRIES = 200  # Positions tried for a thing.
 
 
-@dataclasses.dataclass(frozen=True)
-class Thing:
-  """A digit in a scene.
+class Stamp(NamedTuple):
+  """The look of a thing: one handwritten digit in one colour and size.
+
+  Things with equal stamps look alike to the pixel, so their features need computing only once.
 
   Attributes:
     digit: one of `DIGITS`, 'zero' to 'nine'.
     colour: one of `COLOURS`.
     size: one of `SIZES`.
-    box: (x1, y1, x2, y2) in whole pixels, x2 and y2 exclusive.
     sample: index among the handwritten samples of the digit.
-    rgb: the exact colour that it is painted in, each channel 0 to 255.
+  """
+
+  digit: str
+  colour: str
+  size: str
+  sample: int
+
+
+class Look(NamedTuple):
+  """The exact look of a stamp: its height in pixels, and its RGB colour, 0 to 255 each."""
+
+  height: int
+  rgb: tuple[int, ...]
+
+
+@functools.cache
+def look(stamp: Stamp) -> Look:
+  """Returns the look of a stamp: it varies from one stamp to another, but not between scenes."""
+  rng = random.Random(' '.join(map(str, stamp)))
+  rgb = tuple(min(max(round(rng.gauss(v, _JITTER)), 0), 255) for v in COLOURS[stamp.colour])
+  return Look(rng.randint(*SIZES[stamp.size]), rgb)
+
+
+@dataclasses.dataclass(frozen=True)
+class Thing:
+  """A digit in a scene.
+
+  Attributes:
+    digit, colour, size, sample: as in `Stamp`.
+    box: (x1, y1, x2, y2) in whole pixels, x2 and y2 exclusive.
   """
 
   digit: str
@@ -56,12 +87,16 @@ class Thing:
   size: str
   box: tuple[int, ...]
   sample: int = 0
-  rgb: tuple[int, ...] = ()
 
   @property
   def centre(self) -> tuple[float, float]:
     """The centre of the box, (x, y) in pixels."""
     return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
+
+  @property
+  def stamp(self) -> Stamp:
+    """The look of the thing."""
+    return Stamp(self.digit, self.colour, self.size, self.sample)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +106,10 @@ class Scene:
   Attributes:
     key: name of the image.
     things: 2 to 5 things, in no particular order.
-    background: RGB colour of the canvas.
   """
 
   key: str
   things: tuple[Thing, ...]
-  background: tuple[int, ...] = (30, 30, 30)
 
 
 def sample(rng: random.Random, key: str, inks: Mapping[str, Sequence[Any]]) -> Scene:
@@ -94,7 +127,7 @@ def sample(rng: random.Random, key: str, inks: Mapping[str, Sequence[Any]]) -> S
   while len(things) < count:
     thing = _place(rng, things, rng.choice(digits), rng.choice(colours), inks)
     things = [*things, thing] if thing else []  # No room left: start over.
-  return Scene(key, tuple(things), tuple(rng.randrange(10, 50) for _ in range(3)))
+  return Scene(key, tuple(things))
 
 
 def _few(rng, names):
@@ -104,14 +137,12 @@ def _few(rng, names):
 def _place(rng, others, digit, colour, inks):
   """Returns a `Thing` apart from the others; None if no tried position is free."""
   size = rng.choice(list(SIZES))
-  number = rng.randrange(len(inks[digit]))
-  ink = inks[digit][number]
-  height = rng.randint(*SIZES[size])
+  stamp = Stamp(digit, colour, size, rng.randrange(len(inks[digit])))
+  height, ink = look(stamp).height, inks[digit][stamp.sample]
   width = max(8, round(height * ink.shape[1] / ink.shape[0]))
-  rgb = tuple(min(max(round(rng.gauss(v, _JITTER)), 0), 255) for v in COLOURS[colour])
   for _ in range(_TRIES):
     x, y = rng.randint(0, WIDTH - width), rng.randint(0, HEIGHT - height)
-    thing = Thing(digit, colour, size, (x, y, x + width, y + height), number, rgb)
+    thing = Thing(digit, colour, size, (x, y, x + width, y + height), stamp.sample)
     if all(_are_apart(thing, other) for other in others):
       return thing
   return None

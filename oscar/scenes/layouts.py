@@ -1,52 +1,38 @@
 """Writes scenes in the official layouts, for the readers of `oscar.datasets`.
 
 All tasks link to one file of region features. Two formats differ from the official ones: a TSV file
-of the same name replaces a torch file of features, and retrieval captions are JSON.
+of the same name replaces a torch file of features, and retrieval captions are JSON. Rows of VQA,
+GQA and NLVR2 have the text's `kind` as an additional field.
 """
 
 import collections
-import dataclasses
 import json
 import os
 import pickle
 from collections.abc import Mapping, Sequence
 
 from oscar.datasets import features, region_extraction, tsv
-from oscar.scenes import words
-from oscar.scenes.graph import DIGITS, Scene
-from oscar.scenes.questions import Question
+from oscar.scenes import constraints
+from oscar.scenes.corpus import Image
 from oscar.scenes.statements import Statement
 
-# Digits that no caption of the split 'seen' mentions, like the novel objects of NoCaps. Captions
-# count up to five things, so they would mention smaller digits anyway.
-NOVEL = ('six', 'nine')
+# Official names of the files of a split: questions of VQA, of GQA, statements.
+QUESTION_FILES = {
+  split: {
+    'vqa': f'vqa/{split}2014_qla_mrcnn.json',
+    'gqa': f'gqa/gqa_bal_qla_{split}.json',
+    'nlvr2': f'nlvr2/nlvr2_{name}.json',
+  }
+  for split, name in (('train', 'train'), ('val', 'dev'))
+}
+# Files of {answer: number}.
+LABEL_FILES = {
+  'vqa': 'vqa/cache/trainval_ans2label.pkl',
+  'gqa': 'gqa/trainval_testdev_all_ans2label.pkl',
+}
 
+_IDS_PER_IMAGE = 1000  # Question ids are the image's number times this, and up, as in VQA.
 _FEATURES = 'features'  # Folder of all images' features.
-
-
-@dataclasses.dataclass(frozen=True)
-class Image:
-  """A scene with its detections and texts.
-
-  Attributes:
-    scene: the scene graph.
-    regions: the detector's predictions.
-    captions: five captions.
-    detailed: five captions for retrieval, which distinguish the scene from others.
-    vqa, gqa: the questions of these data sets.
-  """
-
-  scene: Scene
-  regions: region_extraction.Regions
-  captions: list[str]
-  detailed: list[str]
-  vqa: list[Question]
-  gqa: list[Question]
-
-  @property
-  def key(self) -> str:
-    """The image's name."""
-    return self.scene.key
 
 
 def write(
@@ -119,10 +105,12 @@ def _write_captions(folder, splits):
       tsv.TsvWriter(f'{stem}.label.tsv') as labels,
     ):
       for image in images:
-        encoded = features.encode(image.regions.features).decode('ascii')
-        content = {'num_boxes': len(image.regions.tags), 'features': encoded}
-        regions.write(image.key, json.dumps(content))
-        labels.write(image.key, json.dumps(image.regions.objects()))
+        detected = image.regions
+        encoded = features.encode(detected.features).decode('ascii')
+        regions.write(
+          image.key, json.dumps({'num_boxes': len(detected.tags), 'features': encoded})
+        )
+        labels.write(image.key, json.dumps(detected.objects()))
     annotations = [(image.key, caption) for image in images for caption in image.captions]
     rows = [
       {'image_id': key, 'id': number, 'caption': caption}
@@ -143,33 +131,32 @@ def _write_captions(folder, splits):
 
 def _without_novel(images):
   return [
-    image for image in images if not any(thing.digit in NOVEL for thing in image.scene.things)
+    image for image in images if constraints.domain(image.scene) == 'in-domain'
   ]
 
 
 def _write_nocaps(root, images):
-  """Writes the validation images again, with detections of novel digits as constraints."""
+  """Writes the validation images again, with detections that may become constraints."""
   folder = os.path.join(root, 'nocaps')
   names = ('val.feature.tsv', 'val.feature.lineidx', 'val.label.tsv', 'val.label.lineidx')
   for name in (*names, 'val_caption.json', 'val_caption_coco_format.json'):
     _link(os.path.join(folder, name), f'../coco_caption/{name}')
   with tsv.TsvWriter(os.path.join(folder, 'val.cbs_box.tsv')) as boxes:
     for image in images:
-      novel = [
-        {**item, 'class': item['class'].title()}
-        for item in image.regions.objects()
-        if item['class'] in NOVEL
-      ]
-      boxes.write(image.key, json.dumps(novel))
-  for name in ('cbs_constraint2tokens', 'cbs_tokenforms'):
-    with tsv.TsvWriter(os.path.join(folder, f'{name}.tsv')) as file:
-      for digit in DIGITS:
-        forms = digit if name == 'cbs_constraint2tokens' else f'{digit},{words.plural_of(digit)}'
-        file.write(digit, forms)
-  leaves = [{'LabelName': digit.title()} for digit in DIGITS]
-  parent = {'LabelName': 'Digit', 'Subcategory': leaves}
-  hierarchy = {'LabelName': 'Entity', 'Subcategory': [parent]}
-  _write_json(os.path.join(folder, 'cbs_hierarchy.json'), hierarchy)
+      boxes.write(image.key, json.dumps(constraints.detections(image.scene, image.regions)))
+  forms = constraints.word_forms()
+  with tsv.TsvWriter(os.path.join(folder, 'cbs_constraint2tokens.tsv')) as file:
+    for word in forms:
+      file.write(word, word)
+  with tsv.TsvWriter(os.path.join(folder, 'cbs_tokenforms.tsv')) as file:
+    for word, accepted in forms.items():
+      file.write(word, ','.join(accepted))
+  _write_json(os.path.join(folder, 'cbs_hierarchy.json'), constraints.hierarchy())
+  rows = [
+    {'id': number, 'open_images_id': image.key, 'domain': constraints.domain(image.scene)}
+    for number, image in enumerate(images)
+  ]
+  _write_json(os.path.join(folder, 'nocaps_val_image_info.json'), {'images': rows})
   with open(os.path.join(folder, 'val.yaml'), 'w', encoding='utf-8') as file:
     file.write('feature: val.feature.tsv\nlabel: val.label.tsv\ncaption: val_caption.json\n')
     file.write('cbs_box: val.cbs_box.tsv\ncbs_constraint: cbs_constraint2tokens.tsv\n')
@@ -190,14 +177,44 @@ def _write_retrieval(folder, splits):
 def _write_vqa(folder, splits):
   os.makedirs(os.path.join(folder, 'cache'))
   label_of = _write_answers(
-    os.path.join(folder, 'cache', 'trainval'), [i.vqa for images in splits.values() for i in images]
+    os.path.join(folder, 'cache', 'trainval'),
+    [image.vqa for images in splits.values() for image in images],
   )
   for split, images in splits.items():
     _link_features(folder, f'{split}_img_frcnn_feats')
     rows = _question_rows(images, 'vqa', label_of)
     for row, question in rows:
       row['s'] = list(question.answers.values())
-    _write_json(os.path.join(folder, f'{split}2014_qla_mrcnn.json'), [row for row, _ in rows])
+    _write_annotations(folder, split, rows)
+    _write_json(_question_file(folder, split, 'vqa'), [row for row, _ in rows])
+
+
+def _write_annotations(folder, split, rows):
+  """Writes the raw files of VQA: questions, and the answers of ten annotators to each."""
+  asked, answered = [], []
+  for row, question in rows:
+    ids = {'image_id': int(row['img_id']), 'question_id': row['q_id']}
+    asked.append({**ids, 'question': question.text})
+    answers = question.annotations()
+    most_frequent = max(answers, key=answers.count)
+    answered.append({
+      **ids,
+      'question_type': question.kind,
+      'answer_type': _answer_type(most_frequent),
+      'multiple_choice_answer': most_frequent,
+      'answers': [{'answer': a, 'answer_id': number} for number, a in enumerate(answers, 1)],
+    })
+  path = os.path.join(folder, f'v2_OpenEnded_mscoco_{split}2014_questions.json')
+  _write_json(path, {'questions': asked})
+  path = os.path.join(folder, f'v2_mscoco_{split}2014_annotations.json')
+  _write_json(path, {'annotations': answered})
+
+
+def _answer_type(answer):
+  """Returns VQA's type of an answer."""
+  if answer in ('yes', 'no'):
+    return 'yes/no'
+  return 'number' if answer.isdecimal() else 'other'
 
 
 def _write_gqa(folder, splits):
@@ -208,22 +225,26 @@ def _write_gqa(folder, splits):
   )
   for split, images in splits.items():
     rows = [row for row, _ in _question_rows(images, 'gqa', label_of)]
-    _write_json(os.path.join(folder, f'gqa_bal_qla_{split}.json'), rows)
+    _write_json(_question_file(folder, split, 'gqa'), rows)
+
+
+def _question_file(folder, split, task):
+  return os.path.join(os.path.dirname(folder), QUESTION_FILES[split][task])
 
 
 def _question_rows(images, task, label_of):
-  """Returns [(official row without scores, `Question`)]; ids count from 0 within the split."""
-  asked = [(image, question) for image in images for question in getattr(image, task)]
-  return [
-    (
-      {
-        'q': question.text, 'o': ';'.join(image.regions.tags), 'img_id': image.key, 'q_id': number,
-        'an': [label_of[answer] for answer in question.answers],
-      },
-      question,
-    )
-    for number, (image, question) in enumerate(asked)
-  ]  # fmt: skip
+  """Returns [(official row without scores, `Question`)]; ids differ between splits, too."""
+  rows = []
+  for image in images:
+    tags = ';'.join(image.tags)
+    for number, question in enumerate(getattr(image, task)):
+      row = {
+        'q': question.text, 'o': tags, 'img_id': image.key,
+        'q_id': int(image.key) * _IDS_PER_IMAGE + number,
+        'an': [label_of[answer] for answer in question.answers], 'kind': question.kind,
+      }  # fmt: skip
+      rows.append((row, question))
+  return rows
 
 
 def _write_answers(stem, asked):
@@ -242,17 +263,19 @@ def _write_answers(stem, asked):
 def _write_nlvr2(folder, splits, statements):
   _link_features(folder, 'nlvr2_img_frcnn_feats')
   for split, name in (('train', 'train'), ('val', 'dev')):
-    tags = {image.key: ' '.join(image.regions.tags) for image in splits[split]}
+    tags = {image.key: ' '.join(image.tags) for image in splits[split]}
     rows = [
       {
         'q': s.text,
         'o': {'left': tags[s.keys[0]], 'right': tags[s.keys[1]]},
         'img_id': {'left': s.keys[0], 'right': s.keys[1]},
         'label': s.label,
+        'identifier': s.identifier(name),
+        'kind': s.kind,
       }
       for s in statements[split]
     ]
-    _write_json(os.path.join(folder, f'nlvr2_{name}.json'), rows)
+    _write_json(_question_file(folder, split, 'nlvr2'), rows)
 
 
 def _write_json(path, value):

@@ -1,20 +1,27 @@
 """Questions about scenes with their answers: simple ones as in VQA, compositional ones as in GQA.
 
-The wording does not give the answer away: each yes/no question is asked about two scenes, with the
-answer yes for one and no for the other.
+Half of them are yes/no questions. Kinds take turns: the kind is drawn first, and scenes are then
+searched for a question of that kind, so rare kinds are as frequent as others. The wording does not
+give the answer away: each yes/no question is asked about two scenes, with the answer yes for one
+and no for the other, and the answers to the open questions of a kind are kept balanced.
 """
 
 import collections
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from oscar.scenes import graph, words
 from oscar.scenes.words import Phrase, a, pick
 
-_TRIES = 100  # Attempts to find a question with the answers yes and no for a pair of scenes.
-_ANNOTATORS = 10  # Simulated annotators of a question with several right answers, as in VQA.
-_FULL_SCORE = 3  # Annotators that must agree for VQA's score of 1.
+_T = TypeVar('_T')
+
+_TRIES = 100  # Attempts to make a question of a given kind.
+_CANDIDATES = 25  # Scenes searched for one to answer a yes/no question with no.
+_PROPOSALS = 8  # Open questions made, to ask the one with the rarest answer.
+ANNOTATORS = 10  # Simulated annotators of a question, as in VQA.
+_AGREEING = 3  # Annotators that must agree for VQA's score of 1.
 
 # A yes/no question: its text, and a function from another scene to True (yes), False (no) or None
 # (the question makes no sense there). For the scene that it was made from the answer is yes.
@@ -29,11 +36,18 @@ class Question:
     text: the question.
     answers: {answer: score in (0, 1]}; more than one only for `name_one`.
     kind: name of the function that made it.
+    votes: {answer: how many of ten annotators gave it}; empty if all gave the only answer.
   """
 
   text: str
   answers: dict[str, float]
   kind: str
+  votes: dict[str, int] = dataclasses.field(default_factory=dict)
+
+  def annotations(self) -> list[str]:
+    """Returns the answers of the ten annotators."""
+    votes = self.votes or dict.fromkeys(self.answers, ANNOTATORS)
+    return [answer for answer, count in votes.items() for _ in range(count)]
 
 
 def vqa(
@@ -62,28 +76,83 @@ def gqa(
 def _ask(open_kinds, closed_kinds, scenes, rng, count):
   asked = {scene.key: {} for scene in scenes}  # {key: {text: Question}}
   for _ in range(count // 2):
-    order = rng.sample(scenes, len(scenes))
-    for pair in zip(order[::2], order[1::2], strict=False):
-      _ask_both(closed_kinds, pair, asked, rng)
-  for scene in scenes:
-    of_scene = asked[scene.key]
-    while len(of_scene) < count:
-      question = pick(rng, open_kinds)(scene, rng)
-      if question is not None:
-        of_scene[question.text] = question
+    _ask_closed(closed_kinds, scenes, asked, rng)
+  _ask_open(open_kinds, scenes, asked, count, rng)
   return [rng.sample(list(asked[scene.key].values()), count) for scene in scenes]
 
 
-def _ask_both(kinds, pair, asked, rng):
-  """Asks both scenes one yes/no question with different answers, if `_TRIES` attempts find one."""
+def turns(kinds: Sequence[_T], count: int, rng: random.Random) -> list[_T]:
+  """Returns `count` kinds, each equally often up to one, in the order of `kinds`."""
+  extra = rng.sample(range(len(kinds)), count % len(kinds))
+  return [
+    kind
+    for number, kind in enumerate(kinds)
+    for _ in range(count // len(kinds) + (number in extra))
+  ]
+
+
+def _ask_closed(kinds, scenes, asked, rng):
+  """Asks each scene one yes/no question, two scenes the same one; a few may go without."""
+  waiting = list(scenes)
+  for kind in turns(kinds, len(scenes) // 2, rng):
+    # An easier kind takes the place of one that no two of the waiting scenes allow.
+    for chosen in (kind, *reversed(kinds)):
+      if _ask_both(chosen, waiting, asked, rng):
+        break
+
+
+def _ask_both(kind, waiting, asked, rng):
+  """Asks two waiting scenes, one with the answer yes, one no; returns whether any allow it."""
   for _ in range(_TRIES):
-    kind, (true, false) = pick(rng, kinds), rng.sample(pair, 2)
+    if len(waiting) < 2:
+      return False
+    true = pick(rng, waiting)
     text, test = kind(true, rng) or (None, None)
-    known = text in asked[true.key] or text in asked[false.key]
-    if text is not None and not known and test(false) is False:
-      asked[true.key][text] = Question(text, {'yes': 1.0}, kind.__name__)
-      asked[false.key][text] = Question(text, {'no': 1.0}, kind.__name__)
-      return
+    if text is None or text in asked[true.key]:
+      continue
+    for false in rng.sample(waiting, min(len(waiting), _CANDIDATES)):
+      # The answer is yes for `true` itself.
+      if text not in asked[false.key] and test(false) is False:
+        asked[true.key][text] = Question(text, {'yes': 1.0}, kind.__name__)
+        asked[false.key][text] = Question(text, {'no': 1.0}, kind.__name__)
+        waiting.remove(true)
+        waiting.remove(false)
+        return True
+  return False
+
+
+def _ask_open(kinds, scenes, asked, count, rng):
+  """Asks open questions until each scene has `count` questions in all."""
+  waiting = [scene for scene in scenes if len(asked[scene.key]) < count]
+  total = sum(count - len(asked[scene.key]) for scene in waiting)
+  answered = {kind: collections.Counter() for kind in kinds}  # {kind: {answer: questions}}
+  for kind in turns(kinds, total, rng):
+    found = None
+    while found is None:
+      found = _propose(kind, waiting, asked, answered[kind], rng)
+      kind = kind if found else pick(rng, kinds)
+    scene, question = found
+    asked[scene.key][question.text] = question
+    answered[kind].update(question.answers)
+    if len(asked[scene.key]) == count:
+      waiting.remove(scene)
+
+
+def _propose(kind, waiting, asked, answered, rng):
+  """Returns (scene, `Question`) with the rarest answer of several; None if no attempt succeeds."""
+  best, proposals = None, 0
+  for _ in range(_TRIES):
+    scene = pick(rng, waiting)
+    question = kind(scene, rng)
+    if question is None or question.text in asked[scene.key]:
+      continue
+    times = max(answered[answer] for answer in question.answers)
+    if best is None or times < best[0]:
+      best = times, scene, question
+    proposals += 1
+    if proposals == _PROPOSALS or not times:
+      break
+  return best[1:] if best else None
 
 
 # Open questions: (scene, rng) -> `Question`, or None if the random choices allow none.
@@ -134,15 +203,30 @@ def how_many(scene: graph.Scene, rng: random.Random) -> Question:
 
 
 def name_one(scene: graph.Scene, rng: random.Random) -> Question:
-  """Asks for any digit or colour; ten simulated annotators answer, scored as in VQA."""
+  """Asks for any digit or colour; ten simulated annotators answer, scored as in VQA.
+
+  Their answers score 0.3, 0.6, 0.9 or 1, as `vqa_score` says.
+  """
   name = pick(rng, ('digit', 'colour'))
   named = collections.Counter(
-    getattr(pick(rng, scene.things), name) for _ in range(_ANNOTATORS)
+    getattr(pick(rng, scene.things), name) for _ in range(ANNOTATORS)
   )
-  answers = {answer: min(1.0, count / _FULL_SCORE) for answer, count in sorted(named.items())}
+  votes = dict(sorted(named.items()))
+  answers = {answer: vqa_score(count) for answer, count in votes.items()}
   noun = {'digit': pick(rng, words.NOUNS), 'colour': 'color'}[name]
   text = pick(rng, ('name one {} in the picture.', 'what is one {} that you can see?')).format(noun)
-  return Question(text, answers, 'name_one')
+  return Question(text, answers, 'name_one', votes)
+
+
+def vqa_score(count: int) -> float:
+  """Returns VQA's score of an answer that `count` of ten annotators gave.
+
+  The rule compares an answer with those of nine annotators, min(1, those who agree / 3), and
+  averages over the ten choices of nine: 0.3, 0.6, 0.9, and 1 from four annotators on.
+  """
+  with_all = (ANNOTATORS - count) * min(_AGREEING, count)  # One who disagrees is left out.
+  with_one_less = count * min(_AGREEING, count - 1)
+  return (with_all + with_one_less) / (ANNOTATORS * _AGREEING)
 
 
 def related(scene: graph.Scene, rng: random.Random) -> Question | None:
@@ -306,7 +390,8 @@ def _question(rng, forms, parts, answer, kind):
   return Question(pick(rng, forms).format(*parts), {answer: 1.0}, kind)
 
 
+# The kinds that fit the fewest scenes come first, while there are most scenes to choose from.
 _SIMPLE_OPEN = (colour_of, digit_of, size_of, how_many, name_one)
-_SIMPLE_CLOSED = (exists, has_colour)
-_COMPOSED_OPEN = (related, related, which_side, extreme, choose)
-_COMPOSED_CLOSED = (has_relation, exists_related, same, both)
+_SIMPLE_CLOSED = (has_colour, exists)
+_COMPOSED_OPEN = (related, which_side, choose, extreme)
+_COMPOSED_CLOSED = (same, has_relation, exists_related, both)

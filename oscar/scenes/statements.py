@@ -1,17 +1,18 @@
 """True and false statements about two pictures, as in NLVR2.
 
-Every text occurs twice, with a pair for which it is true and with a pair for which it is false. So
-the words alone tell nothing, as in the balanced parts of NLVR2.
+Kinds take turns. Every text occurs twice, with a pair for which it is true and with a pair for
+which it is false. So the words alone tell nothing, as in the balanced parts of NLVR2.
 """
 
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
 
-from oscar.scenes import graph, words
+from oscar.scenes import graph, questions, words
 from oscar.scenes.words import Phrase, a, pick
 
-_TRIES = 60  # Pairs tried to find one for which a statement is false.
+_TRIES = 100  # Pairs tried to find one for which a kind of statement is true.
+_FALSE_TRIES = 60  # Pairs tried to find one for which a statement is false.
 _SIDES = ('left', 'right')
 
 # A text, and a function (left, right) -> whether it is true for that pair of scenes.
@@ -27,16 +28,25 @@ class Statement:
     keys: (left, right) names of the images.
     label: 1 if it is true, else 0.
     kind: name of the function that made it.
+    group: number of the text; NLVR2's consistency counts the groups that are answered right
+      throughout.
+    pair: number of the pair of images within its group.
   """
 
   text: str
   keys: tuple[str, str]
   label: int
   kind: str
+  group: int
+  pair: int
+
+  def identifier(self, split: str) -> str:
+    """Returns an official identifier, 'SPLIT-SET-PAIR-SENTENCE'; the set is the group."""
+    return f'{split}-{self.group}-{self.pair}-0'
 
 
 def statements(
-  scenes: Sequence[graph.Scene], rng: random.Random, count: int
+  scenes: Sequence[graph.Scene], rng: random.Random, count: int, first_group: int = 0
 ) -> list[Statement]:
   """Makes statements about random pairs of scenes.
 
@@ -44,32 +54,41 @@ def statements(
     scenes: the scenes, two or more.
     rng: source of all random choices.
     count: number of texts.
+    first_group: group of the first text.
 
   Returns:
     2 * count statements: each text once true and once false, adjacent in random order.
   """
+  kinds = questions.turns(_KINDS, count, rng)
   made: list[Statement] = []
-  while len(made) < 2 * count:
-    kind = pick(rng, _KINDS)
-    true_pair = rng.sample(scenes, 2)
-    testable = kind(*true_pair, rng)
-    if testable is None:
-      continue
-    text, test = testable
-    false_pair = _false_pair(test, scenes, rng)
-    if false_pair is None:
-      continue
-    two = [
-      Statement(text, (left.key, right.key), label, kind.__name__)
-      for label, (left, right) in ((1, true_pair), (0, false_pair))
+  for group, kind in enumerate(rng.sample(kinds, count), first_group):
+    found = None
+    while found is None:
+      found = _find(kind, scenes, rng)
+      kind = kind if found else pick(rng, _KINDS)
+    text, *pairs = found
+    labelled = rng.sample(list(zip((1, 0), pairs, strict=True)), 2)
+    made += [
+      Statement(text, (left.key, right.key), label, kind.__name__, group, number)
+      for number, (label, (left, right)) in enumerate(labelled)
     ]
-    made += two if rng.random() < 0.5 else two[::-1]
   return made
 
 
+def _find(kind, scenes, rng):
+  """Returns (text, pair for which it is true, pair for which it is false), or None."""
+  for _ in range(_TRIES):
+    true_pair = rng.sample(scenes, 2)
+    text, test = kind(*true_pair, rng) or (None, None)
+    false_pair = _false_pair(test, scenes, rng) if text else None
+    if false_pair is not None:
+      return text, true_pair, false_pair
+  return None
+
+
 def _false_pair(test, scenes, rng):
-  """Returns a random pair for which the test is false; None if `_TRIES` pairs have none."""
-  pairs = (rng.sample(scenes, 2) for _ in range(_TRIES))
+  """Returns a random pair for which the test is false; None if `_FALSE_TRIES` pairs have none."""
+  pairs = (rng.sample(scenes, 2) for _ in range(_FALSE_TRIES))
   return next((pair for pair in pairs if not test(*pair)), None)
 
 

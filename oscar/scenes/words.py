@@ -1,6 +1,7 @@
 """Noun phrases: partial descriptions of things, their wording, and the things they fit."""
 
 import dataclasses
+import functools
 import random
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -38,8 +39,11 @@ class Phrase:
 
   def fits(self, thing: graph.Thing) -> bool:
     """Returns whether the description holds for a thing."""
-    return all(
-      value is None or value == getattr(thing, name) for name, value in vars(self).items()
+    # Spelled out, as searches for questions spend most of their time here.
+    return (
+      (self.size is None or self.size == thing.size)
+      and (self.colour is None or self.colour == thing.colour)
+      and (self.digit is None or self.digit == thing.digit)
     )
 
   def select(self, scene: graph.Scene) -> list[graph.Thing]:
@@ -59,14 +63,19 @@ def pick(rng: random.Random, items: Sequence[_T]) -> _T:
   return rng.choice(items)
 
 
-def phrases(thing: graph.Thing, *, without: str | None = None) -> list[Phrase]:
+def phrases(thing: graph.Thing, *, without: str | None = None) -> tuple[Phrase, ...]:
   """Returns each non-empty `Phrase` that fits a thing and leaves the attribute `without` open."""
-  names = [name for name in ('size', 'colour', 'digit') if name != without]
-  chosen = [
-    {name: getattr(thing, name) for bit, name in enumerate(names) if number >> bit & 1}
+  return _phrases(thing.size, thing.colour, thing.digit, without)
+
+
+@functools.cache
+def _phrases(size, colour, digit, without):
+  values = {'size': size, 'colour': colour, 'digit': digit}
+  names = [name for name in values if name != without]
+  return tuple(
+    Phrase(**{name: values[name] for bit, name in enumerate(names) if number >> bit & 1})
     for number in range(1, 2 ** len(names))
-  ]
-  return [Phrase(**attributes) for attributes in chosen]
+  )
 
 
 def some_phrase(rng: random.Random, thing: graph.Thing) -> Phrase:

@@ -5,9 +5,9 @@ import dataclasses
 import hashlib
 import io
 import json
+import logging
 import os
 import pathlib
-import random
 import re
 import string
 from collections.abc import Callable
@@ -16,19 +16,19 @@ from typing import Any
 import tensorflow_datasets as tfds
 from PIL import Image as Picture
 
-from oscar.datasets import builders, features, region_extraction
-from oscar.scenes import canvas, captions, detector, graph, layouts, questions, statements
+from oscar.datasets import builders
+from oscar.scenes import canvas, constraints, corpus, detector, graph, kinds, layouts, looks
 from oscar.tokenization import SPECIAL_TOKENS
 from tpu_utils import files
 
 NUM_TRAIN, NUM_VAL = 1500, 300
 DETECTOR_STEPS = 200
+MAX_QUESTIONS = 20  # Per scene: so many different ones can be asked of any scene.
 
 _DONE = 'world.json'  # Settings and statistics; marks a complete world, as it is written last.
 _CONTENTS = {
   'images', 'detector.weights.h5', 'scenes.json', 'official', 'vocab.txt', 'prepared', _DONE,
 }  # fmt: skip
-_FIRST_KEY = {'train': 100_000, 'val': 200_000}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +38,12 @@ class World:
   Attributes:
     directory: its folder.
     statistics: {split: {name: number}}: scenes, regions, texts, the detector's accuracy.
+    settings: {argument of `build`: value}.
   """
 
   directory: str
   statistics: dict[str, dict[str, float]]
+  settings: dict[str, Any]
 
   @property
   def vocab_file(self) -> str:
@@ -77,6 +79,19 @@ class World:
       rows = json.load(file)[split]
     return [_scene_from(row) for row in rows]
 
+  def maker(self, split: str = 'train') -> corpus.Corpus:
+    """Returns the maker of a split's scenes and texts, with the world's detector.
+
+    It makes the stored scenes again, and any number of others, in memory.
+    """
+    trained = detector.Detector()
+    trained.load(self.detector_weights)
+    return _corpus(split, self.settings, trained)
+
+  def count_kinds(self, split: str) -> list[kinds.Kind]:
+    """Returns how often each kind of question and statement occurs in a split."""
+    return kinds.count(os.path.join(self.directory, 'official'), split)
+
 
 def build(
   directory: str | os.PathLike[str],
@@ -85,6 +100,7 @@ def build(
   num_val: int = NUM_VAL,
   detector_steps: int = DETECTOR_STEPS,
   log: Callable[[str], object] | None = None,
+  num_questions: int = corpus.QUESTIONS,
 ) -> World:
   """Builds a world unless the folder holds one with the same settings and code.
 
@@ -94,32 +110,49 @@ def build(
     directory: the folder; a world with other settings in it is replaced.
     seed: decides scenes, texts and the detector's training.
     num_train: scenes of the split 'train', with training digits only.
-    num_val: scenes of the split 'val', with held-out digits only.
+    num_val: scenes of the split 'val', with held-out digits only, at most 800,000.
     detector_steps: training steps of the detector.
     log: called with a message before each stage; None for silence.
+    num_questions: questions per scene of VQA, and as many of GQA, at most 20.
 
   Raises:
-    ValueError: the folder holds other files, or a split has fewer than two scenes.
+    ValueError: the folder holds other files, or a number is out of range.
   """
   for name, number in (('num_train', num_train), ('num_val', num_val)):
     if number < 2:
       raise ValueError(f'{name}={number}: statements about pairs of scenes need at least 2.')
+  if num_val > corpus.MAX_VAL:
+    raise ValueError(f'num_val={num_val}: expected at most {corpus.MAX_VAL}.')
+  if not 1 <= num_questions <= MAX_QUESTIONS:
+    raise ValueError(f'num_questions={num_questions}: expected 1 to {MAX_QUESTIONS} per scene.')
   settings = {
     'seed': seed, 'num_train': num_train, 'num_val': num_val, 'detector_steps': detector_steps,
-    'code': _code_version(),
+    'num_questions': num_questions, 'code': _code_version(),
   }  # fmt: skip
   directory = os.path.abspath(directory)
   previous = _read_done(directory)
   if previous and previous['settings'] == settings:
-    return World(directory, previous['statistics'])
+    return World(directory, previous['statistics'], settings)
+  log = log or (lambda message: None)
+  if previous:
+    log(f'{directory} has another world and is replaced: {_differences(previous, settings)}')
   done: dict[str, Any] = {'settings': settings}
 
   def write(place):
-    done['statistics'] = _write(place, settings, log or (lambda message: None))
+    done['statistics'] = _write(place, settings, log)
     files.write_json(os.path.join(place, _DONE), done)
 
   files.replace_folder(directory, write, shared=True)
-  return World(directory, done['statistics'])
+  return World(directory, done['statistics'], settings)
+
+
+def _differences(previous, settings):
+  """Returns how the settings of the world in the folder differ, as text."""
+  return ', '.join(
+    f'{name} {previous["settings"].get(name)}, asked for {value}'
+    for name, value in settings.items()
+    if previous['settings'].get(name) != value
+  )
 
 
 def _read_done(directory):
@@ -135,10 +168,10 @@ def _read_done(directory):
   if contents != _CONTENTS:
     return None
   try:
-    with open(os.path.join(directory, _DONE), encoding='utf-8') as file:
-      return json.load(file)
+    done = files.read_json(os.path.join(directory, _DONE))
   except ValueError:
     return None  # Truncated.
+  return done if isinstance(done, dict) and {'settings', 'statistics'} <= set(done) else None
 
 
 def _code_version():
@@ -150,73 +183,50 @@ def _code_version():
 def _write(place, settings, log):
   """Writes a world without world.json to the folder `place`; returns the statistics."""
   os.makedirs(os.path.join(place, 'images'))
-  seed, inks = settings['seed'], {split: canvas.read_inks(split) for split in canvas.SPLITS}
   log('training the detector on handwritten digits')
-  trained = detector.train(inks['train'], seed, settings['detector_steps'])
+  digits = canvas.read_inks('train')
+  trained = detector.train(digits, settings['seed'], settings['detector_steps'])
   trained.save(os.path.join(place, 'detector.weights.h5'))
-  splits, made_statements = {}, {}
+  splits, statements = {}, {}
   for split in canvas.SPLITS:
     count = settings[f'num_{split}']
     log(f'{split}: {count} scenes')
-    scenes = _scenes(split, count, seed, inks[split])
-    splits[split] = _images(place, split, scenes, seed, inks[split], trained)
-    made_statements[split] = statements.statements(
-      scenes, random.Random(f'{seed} {split} statements'), 2 * count
-    )
+    groups = list(_corpus(split, settings, trained).groups(count))
+    splits[split] = [image for group in groups for image in group.images]
+    statements[split] = [statement for group in groups for statement in group.statements]
+    _write_pictures(place, splits[split])
   with open(os.path.join(place, 'scenes.json'), 'w', encoding='utf-8') as file:
     rows = {s: [dataclasses.asdict(i.scene) for i in images] for s, images in splits.items()}
     json.dump(rows, file)
   log('writing the files of all tasks')
   official = os.path.join(place, 'official')
-  layouts.write(official, splits, made_statements)
-  _write_vocabulary(os.path.join(place, 'vocab.txt'), splits['train'], made_statements['train'])
+  layouts.write(official, splits, statements)
+  _write_vocabulary(os.path.join(place, 'vocab.txt'), splits['train'], statements['train'])
   for part in ('documents', 'regions'):
-    World(place, {}).prepare('pretrain', part)
-  return {s: _statistics(images, made_statements[s]) for s, images in splits.items()}
+    World(place, {}, settings).prepare('pretrain', part)
+  return {s: _statistics(images, statements[s]) for s, images in splits.items()}
 
 
-def _scenes(split, count, seed, inks):
-  keys = (str(_FIRST_KEY[split] + number) for number in range(count))
-  return [graph.sample(random.Random(f'{seed} {key}'), key, inks) for key in keys]
-
-
-def _images(place, split, scenes, seed, inks, trained):
-  """Writes the pictures, detects regions and makes texts; returns [`layouts.Image`]."""
-  pictures = [canvas.paint(scene, inks) for scene in scenes]
-  for scene, picture in zip(scenes, pictures, strict=True):
-    Picture.fromarray(picture).save(os.path.join(place, 'images', f'{scene.key}.png'))
-  items = (
-    (f'{split} scene {scene.key}', picture, [thing.box for thing in scene.things])
-    for scene, picture in zip(scenes, pictures, strict=True)
-  )
-  detected = region_extraction.extract(items, trained, trained.labels)
-  rng = random.Random(f'{seed} {split} texts')
-  asked = (make(scenes, rng) for make in (questions.vqa, questions.gqa))
-  return [
-    layouts.Image(
-      scene, _by_falling_score(regions), captions.captions(scene, rng),
-      captions.detailed(scene, rng), simple, composed,
-    )
-    for scene, regions, simple, composed in zip(scenes, detected, *asked, strict=True)
-  ]  # fmt: skip
-
-
-def _by_falling_score(regions):
-  """Sorts regions by falling score, as detectors return them."""
-  order = (-regions.scores).argsort(kind='stable')
-  return dataclasses.replace(
-    regions,
-    features=regions.features[order],
-    tags=tuple(regions.tags[i] for i in order),
-    scores=regions.scores[order],
+def _corpus(split, settings, trained):
+  inks = canvas.read_inks(split)
+  return corpus.Corpus(
+    split, settings['seed'], inks, looks.Looks(inks, trained), settings['num_questions']
   )
 
 
-def _write_vocabulary(path, images, made_statements):
-  """Writes a BERT vocabulary: special tokens, words of the training texts, letters for others."""
-  texts = [statement.text for statement in made_statements]
+def _write_pictures(place, images):
   for image in images:
-    texts += [*image.captions, *image.detailed, *image.regions.tags]
+    picture = Picture.fromarray(image.looks.picture(image.scene))
+    # Digits on a plain canvas compress well at once; more effort takes thrice as long.
+    picture.save(os.path.join(place, 'images', f'{image.key}.png'), compress_level=1)
+
+
+def _write_vocabulary(path, images, statements):
+  """Writes a BERT vocabulary: special tokens, words of the training texts, letters for others."""
+  texts = [statement.text for statement in statements]
+  texts += [form for forms in constraints.word_forms().values() for form in forms]
+  for image in images:
+    texts += [*image.captions, *image.detailed, *image.tags]
     for question in image.vqa + image.gqa:
       texts += [question.text, *question.answers]
   words = {word for text in texts for word in re.findall(r'\w+|[^\w\s]', text)}
@@ -228,24 +238,25 @@ def _write_vocabulary(path, images, made_statements):
 
 @contextlib.contextmanager
 def _quiet_tfds():
-  """Hides the progress messages of TFDS."""
+  """Hides the progress messages of TFDS, and its warnings of folders that it will fill."""
+  absl_log = logging.getLogger('absl')
+  level = absl_log.level
   tfds.display_progress_bar(False)
+  absl_log.setLevel(logging.ERROR)
   try:
     with contextlib.redirect_stdout(io.StringIO()):
       yield
   finally:
+    absl_log.setLevel(level)
     tfds.display_progress_bar(True)
 
 
-def _statistics(images, made_statements):
+def _statistics(images, statements):
   right = total = 0
   for image in images:
-    width, height = image.regions.width, image.regions.height
-    boxes = features.boxes(image.regions.features, width, height)
-    digit_at = {thing.box: thing.digit for thing in image.scene.things}
-    for tag, box in zip(image.regions.tags, boxes, strict=True):
-      right += digit_at[tuple(int(round(float(v))) for v in box)] == tag
-      total += 1
+    found = image.looks.tag_of
+    right += sum(found(thing) == thing.digit for thing in image.scene.things)
+    total += len(image.scene.things)
   return {
     'scenes': len(images),
     'regions': total,
@@ -253,13 +264,10 @@ def _statistics(images, made_statements):
     'captions': sum(len(image.captions) for image in images),
     'vqa_questions': sum(len(image.vqa) for image in images),
     'gqa_questions': sum(len(image.gqa) for image in images),
-    'nlvr2_statements': len(made_statements),
+    'nlvr2_statements': len(statements),
   }
 
 
 def _scene_from(row):
-  things = tuple(
-    graph.Thing(**{**thing, 'box': tuple(thing['box']), 'rgb': tuple(thing['rgb'])})
-    for thing in row['things']
-  )
-  return graph.Scene(row['key'], things, tuple(row['background']))
+  things = tuple(graph.Thing(**{**thing, 'box': tuple(thing['box'])}) for thing in row['things'])
+  return graph.Scene(row['key'], things)

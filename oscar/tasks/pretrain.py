@@ -3,7 +3,7 @@
 Source: paper arXiv 2004.06165, section 3; microsoft/Oscar, `BertImgForPreTraining`.
 """
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -26,6 +26,7 @@ def run(
   hardware: job_config.HardwareConfig,
   *,
   run_info: Mapping[str, Any],
+  given: Collection[str] | None = None,
 ) -> None:
   """Trains, evaluates or exports, as `job.mode` says.
 
@@ -36,9 +37,12 @@ def run(
     job: mode, length and folders.
     hardware: devices and precision.
     run_info: JSON-able dict for run.json.
+    given: see `oscar.job.make_job`.
   """
   jobs.run(
-    oscar_job.make_job(TASK, model_settings, data, optimization, job, hardware, run_info=run_info)
+    oscar_job.make_job(
+      TASK, model_settings, data, optimization, job, hardware, run_info=run_info, given=given
+    )
   )
 
 

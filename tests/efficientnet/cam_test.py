@@ -1,4 +1,7 @@
 """Class activation maps: their mean is the logit; pictures from checkpoints; error messages."""
+import json
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -67,6 +70,17 @@ def test_class_index(lite_job_dir, photographs):
     cam.maps_of(None, str(lite_job_dir), photographs, config)
 
 
+def test_the_class_is_called_as_in_the_job(lite_job_dir, photographs, tmp_path, capsys):
+  shutil.copytree(lite_job_dir, tmp_path / 'job')
+  names = ['cat, black', 'line\nbreak', *map(str, range(8))]
+  (tmp_path / 'job' / 'classes.json').write_text(json.dumps({'class_names': names}))
+  for number, title in enumerate(('cat, black', 'line break')):
+    config = cam.CamConfig(class_index=number)
+    shown = cam.maps_of(None, str(tmp_path / 'job'), photographs, config)
+    assert f'\n{title} (' in shown[0].title
+    assert f'efficientnet-lite0: {title} (' in capsys.readouterr().out
+
+
 def test_model_of_another_name(lite_job_dir, photographs):
   message = '--model_name=efficientnet-b0, but .* contains efficientnet-lite0'
   with pytest.raises(ValueError, match=message):
@@ -82,7 +96,7 @@ def test_error_names_a_file_that_is_no_image(lite_job_dir, tmp_path):
 @pytest.mark.parametrize('arguments, message', [
   (['a.png'], '--model_name and --ckpt_dir are missing'),
   (['--model_name=efficientnet-b0'], 'No images'),
-  (['--ckpt_dir=no/such', 'a.png'], 'no/such is not a --model_dir of a job'),
+  (['--ckpt_dir=no/such', 'a.png'], 'no/such: no checkpoint there'),
   (
     ['--model_name=efficientnet-b0,efficientnet-b1', '--ckpt_dir=x', 'a.png'],
     '2 models and --ckpt_dir 1',

@@ -105,6 +105,12 @@ def test_missing_data_are_found_before_tensorflow_is_imported():
     export_model.SCRIPT.check(resolved)
 
 
+def test_a_missing_checkpoint_is_found_before_tensorflow_is_imported():
+  resolved = export_model.SCRIPT.resolve({'ckpt_dir': 'no/such', 'output_tflite': 'y'})
+  with pytest.raises(FileNotFoundError, match='--ckpt_dir=no/such: no checkpoint there'):
+    export_model.SCRIPT.check(resolved)
+
+
 def test_help_is_quick_and_an_error_is_one_line():
   code, out, seconds = script_jobs.user_seconds('-m', 'efficientnet.export_model', '--help')
   assert code == 0 and '--output_tflite' in out and '--num_steps=2000' in out

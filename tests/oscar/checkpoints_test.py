@@ -1,5 +1,6 @@
 """Loading of official, Hugging Face and saved checkpoints, and saving."""
 import importlib.util
+import json
 import pathlib
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 import oscar
 from oscar import checkpoint_names as names
 from oscar import checkpoints
+from tests import bert_folder
 from tests.oscar import golden_models
 from tests.oscar.golden_models import GOLDENS
 from tpu_utils import weights
@@ -133,6 +135,28 @@ def test_real_bert_starts_pretraining(minilm, tmp_path):
   report = checkpoints.initialize(model, minilm)
   assert len(report.loaded) == 103
   assert report.kept[:2] == ('bert/img_embedding/kernel', 'bert/img_embedding/bias')
+
+
+@pytest.mark.parametrize('parts', [1, 2])
+def test_a_folder_of_today_with_weights_of_16_bits(tmp_path, parts):
+  """As transformers 5 saves it: tokenizer.json alone, several files of weights with an index."""
+  model = golden_models.build('pretrain')
+  tensors = {name: np.float16(value) for name, value in names.torch_state_dict(model).items()}
+  model.config.to_json(tmp_path / 'config.json')
+  bert_folder.write_tokenizer(tmp_path)
+  places = {name: f'model-{1 + i % parts}.safetensors' for i, name in enumerate(tensors)}
+  for part in sorted(set(places.values())):
+    file_name = part if parts > 1 else 'model.safetensors'
+    torch_files.write(tmp_path / file_name, {n: tensors[n] for n in tensors if places[n] == part})
+  if parts > 1:
+    index = {'metadata': {}, 'weight_map': places}
+    (tmp_path / 'model.safetensors.index.json').write_text(json.dumps(index))
+  loaded = oscar.build_model(str(tmp_path), 'pretrain')
+  assert not checkpoints.initialize(loaded, str(tmp_path)).kept
+  for one, other in zip(model.weights, loaded.weights, strict=True):
+    assert other.dtype == one.dtype
+    np.testing.assert_array_equal(np.float16(one), other, one.path)
+  assert len(oscar.Tokenizer.from_folder(tmp_path)) == loaded.config.vocab_size
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import tensorflow as tf
 import oscar
 from oscar import checkpoint_names as names
 from oscar import checkpoints, job, losses, script_settings
+from tests import bert_folder
 from tests.oscar import golden_models
 from tests.oscar.golden_models import GOLDENS
 from tpu_utils.trainer import Task
@@ -113,8 +114,18 @@ def test_the_vocabulary_comes_from_the_checkpoint_or_the_data(checkpoint, tmp_pa
   assert job.open_tokenizer(lower, '').do_lower_case
   with_data = job.open_tokenizer(script_settings.ModelConfig(), str(GOLDENS / 'vocab'))
   assert with_data.do_lower_case and len(with_data) == 400
-  with pytest.raises(ValueError, match='No vocabulary: .* has no vocab.txt; .*--vocab_file'):
+  no_file = 'No vocabulary: .* has no tokenizer.json or vocab.txt; .*--vocab_file'
+  with pytest.raises(ValueError, match=no_file):
     job.open_tokenizer(script_settings.ModelConfig(), str(tmp_path))
+
+
+def test_the_vocabulary_of_a_folder_of_today(tmp_path):
+  bert_folder.write_tokenizer(tmp_path, lowercase=False)
+  for place in (tmp_path, tmp_path / 'tokenizer.json'):
+    found = job.open_tokenizer(script_settings.ModelConfig(vocab_file=str(place)), '')
+    assert len(found) == 400 and not found.do_lower_case
+  found = job.open_tokenizer(script_settings.ModelConfig(init_checkpoint=str(tmp_path)), '')
+  assert not found.do_lower_case
 
 
 def test_build_config_follows_the_flags(checkpoint):
@@ -146,5 +157,5 @@ def test_two_contrast_classes_load_into_three_only_with_the_flag(checkpoint, cap
   config = job.build_config(settings, oscar.Tokenizer(VOCAB), num_contrast_classes=3)
   with pytest.raises(ValueError, match='cls.seq_relationship.weight'):
     job.build_model(config, 'pretrain', settings)
-  job.build_model(config, 'pretrain', dataclasses.replace(settings, fresh_contrast_head=True))
+  job.build_model(config, 'pretrain', dataclasses.replace(settings, fresh_head=True))
   assert 'cls_seq_relationship/kernel' in capsys.readouterr().out

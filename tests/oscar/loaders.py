@@ -37,6 +37,6 @@ def check_regions(made, expected):
 
 def edit(path, change):
   """Changes the contents of a JSON file in place."""
-  value = json.loads(path.read_text())
+  value = json.loads(path.read_bytes())
   change(value)
   path.write_text(json.dumps(value))

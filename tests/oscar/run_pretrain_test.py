@@ -205,3 +205,18 @@ def test_divergence_names_the_flags_of_this_script(folder, tmp_path):
   with pytest.raises(ValueError, match='not finite in step .* Lower --learning_rate'):
     flags = ('--learning_rate=1e30', '--warmup_steps=0', '--max_grad_norm=0')
     in_process(folder, tmp_path / 'model', *flags)
+
+
+def test_the_sizes_of_a_recipe_for_large_data_are_refused(folder, tmp_path):
+  shared = [
+    f'--data_dir={folder}', f'--config={folder}/config.json', f'--model_dir={tmp_path}/run',
+    '--train_split=pretrain', '--eval_split=pretrain', '--max_seq_length=18',
+    '--max_img_seq_length=3',
+  ]  # fmt: skip
+  fit = '--train_batch_size=2 --train_steps=650'
+  message = f'has 13 training examples, and --train_batch_size=1024 .* such as {fit}, or'
+  with pytest.raises(ValueError, match=message) as error:
+    script_jobs.in_process(run_pretrain.SCRIPT, *shared)
+  assert '\n' not in str(error.value) and not (tmp_path / 'run').exists()
+  with pytest.raises(ValueError, match='not given by you, .* such as --train_steps=325, or'):
+    script_jobs.in_process(run_pretrain.SCRIPT, *shared, '--train_batch_size=4')

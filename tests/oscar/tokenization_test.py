@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import oscar
+from tests import bert_folder
 from tests.oscar.golden_models import GOLDENS, load
 
 VOCAB = str(GOLDENS / 'vocab' / 'vocab.txt')
@@ -136,6 +137,143 @@ def test_folder_of_a_checkpoint(tmp_path, tokenizer):
   assert found.encode('<region><tag>') == [400, 401]
   assert oscar.Tokenizer.from_folder(tmp_path, do_lower_case=True).tokenize('Dog') == ['dog']
   assert oscar.Tokenizer.from_folder(GOLDENS / 'checkpoint_captioning').vocab == tokenizer.vocab
+
+
+def test_added_tokens_and_accents_survive_saving(tmp_path):
+  (tmp_path / 'from').mkdir()
+  (tmp_path / 'to').mkdir()
+  bert_folder.write_tokenizer(tmp_path / 'from', strip_accents=False, added=['<tag>'])
+  first = oscar.Tokenizer.from_folder(tmp_path / 'from')
+  first.save_vocabulary(tmp_path / 'to')
+  assert (tmp_path / 'to' / 'vocab.txt').read_text() == pathlib.Path(VOCAB).read_text()
+  again = oscar.Tokenizer.from_folder(tmp_path / 'to')
+  for text in ('A<tag> dog', 'caf\u00e9 A\u0301', '<TAG>'):
+    assert again.encode(text) == first.encode(text)
+  assert again.vocab == first.vocab and again.encode('<tag>') == [400]
+
+
+@pytest.mark.parametrize('case', CASES['uncased'], ids=lambda c: c['text'][:20])
+def test_a_folder_with_tokenizer_json_alone(tmp_path, case, tokenizer):
+  bert_folder.write_tokenizer(tmp_path)
+  found = oscar.Tokenizer.from_folder(tmp_path)
+  assert found.encode(case['text']) == case['ids']
+  assert found.vocab == tokenizer.vocab and found.do_lower_case and found.strip_accents
+  assert oscar.Tokenizer(tmp_path).vocab == tokenizer.vocab
+
+
+def test_settings_of_tokenizer_json(tmp_path):
+  text = 'Dog caf\u00e9<tag>'
+  bert_folder.write_tokenizer(tmp_path, lowercase=False, added=['<tag>'], config={})
+  cased = oscar.Tokenizer.from_folder(tmp_path)
+  assert not cased.do_lower_case and not cased.strip_accents
+  assert cased.encode(text)[-1] == 400 and cased.tokenize('Dog') == ['[UNK]']
+  assert oscar.Tokenizer.from_folder(tmp_path, do_lower_case=True).tokenize('Dog') == ['dog']
+  bert_folder.write_tokenizer(tmp_path, lowercase=False, config={'do_lower_case': True})
+  assert oscar.Tokenizer.from_folder(tmp_path).tokenize('Dog') == ['dog']
+  bert_folder.write_tokenizer(tmp_path, strip_accents=False, config={})
+  accents = oscar.Tokenizer.from_folder(tmp_path)
+  assert accents.do_lower_case and not accents.strip_accents
+  assert accents.tokenize('\u00e1') == ['[UNK]']
+  (tmp_path / 'tokenizer_config.json').write_text('{"strip_accents": null}')
+  assert oscar.Tokenizer.from_folder(tmp_path).tokenize('\u00e1') == ['a']
+
+
+def _part(name, **changes):
+  return lambda content: content[name].update(changes)
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    (_part('model', type='BPE'), "tokenizer.json: model: type='BPE' is not supported, only 'WordP"),
+    (_part('model', unk_token='<unk>'), "unk_token='<unk>' is not supported"),
+    (_part('model', continuing_subword_prefix='@@'), "continuing_subword_prefix='@@'"),
+    (_part('model', max_input_chars_per_word=20), 'max_input_chars_per_word=20 is not supported'),
+    (_part('model', vocab={'[PAD]': 0, 'a': 0}), 'ids from 0, each once'),
+    (_part('model', vocab=['a']), 'ids from 0, each once'),
+    (_part('model', vocab={'<s>': 0}), r'not a vocabulary of BERT: \[PAD\], .* missing among 1'),
+    (_part('normalizer', type='Lowercase'), "normalizer: type='Lowercase' is not supported"),
+    (_part('normalizer', handle_chinese_chars=False), 'handle_chinese_chars=False is not'),
+    (_part('normalizer', lowercase='yes'), "lowercase='yes', .* expected true or false"),
+    (lambda c: c.update(normalizer=None), 'normalizer is None; expected BertNormalizer'),
+    (_part('pre_tokenizer', type='Whitespace'), "pre_tokenizer: type='Whitespace' is not"),
+    (lambda c: c.pop('model'), 'model is None; expected WordPiece'),
+    (lambda c: c['added_tokens'][4].update(lstrip=True), r"token '\[MASK\]' has lstrip=true"),
+    (lambda c: c.update(added_tokens=[{'content': '<x>', 'id': 7}]), "'<x>' has id 7; expected"),
+    (lambda c: c.update(added_tokens=[{'content': '<x>'}]), "'<x>' has no number as its id"),
+    (lambda c: c.update(added_tokens=3), 'added_tokens is 3; expected'),
+  ],
+)
+def test_another_tokenizer_json_is_refused(tmp_path, change, message):
+  bert_folder.write_tokenizer(tmp_path)
+  bert_folder.edit_tokenizer(tmp_path, change)
+  with pytest.raises(ValueError, match=f'tokenizer.json.*{message}|{message}') as error:
+    oscar.Tokenizer.from_folder(tmp_path)
+  assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ('config', 'message'),
+  [
+    ({'cls_token': '<s>'}, "cls_token='<s>' is not supported, only '.CLS.' is"),
+    ({'mask_token': {'content': '<mask>'}}, "mask_token='<mask>' is not supported"),
+    ({'tokenize_chinese_chars': False}, 'tokenize_chinese_chars=False is not supported'),
+    ({'do_lower_case': 'false'}, "do_lower_case='false'; expected true or false"),
+    ([1], 'holds a list; expected a JSON object'),
+  ],
+)
+@pytest.mark.parametrize('new', [True, False])
+def test_another_tokenizer_config_is_refused(tmp_path, config, message, new):
+  bert_folder.write_tokenizer(tmp_path, config=config)
+  if not new:
+    (tmp_path / 'tokenizer.json').unlink()
+    (tmp_path / 'vocab.txt').write_text(pathlib.Path(VOCAB).read_text())
+  with pytest.raises(ValueError, match=f'tokenizer_config.json.*{message}'):
+    oscar.Tokenizer.from_folder(tmp_path)
+
+
+def test_both_files_must_hold_the_same_vocabulary(tmp_path, tokenizer):
+  bert_folder.write_tokenizer(tmp_path, lowercase=False, added=['<tag>'], config={})
+  text = pathlib.Path(VOCAB).read_text()
+  for both in (text, text + '<tag>\n'):
+    (tmp_path / 'vocab.txt').write_text(both)
+    found = oscar.Tokenizer.from_folder(tmp_path)
+    assert len(found) == 401 and not found.do_lower_case
+  (tmp_path / 'vocab.txt').write_text(text + 'more\n')
+  with pytest.raises(ValueError, match='vocab.txt has 401 pieces, .* not the 400 of .*remove the'):
+    oscar.Tokenizer.from_folder(tmp_path)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path, tokenizer):
+  def write(name, text):
+    (tmp_path / name).write_text('\ufeff' + text, encoding='utf-8')
+
+  write('vocab.txt', pathlib.Path(VOCAB).read_text())
+  write('tokenizer_config.json', '{"do_lower_case": false}')
+  write('added_tokens.json', '{"<tag>": 400}')
+  found = oscar.Tokenizer.from_folder(tmp_path)
+  assert found.vocab == {**tokenizer.vocab, '<tag>': 400} and not found.do_lower_case
+  for name in ('vocab.txt', 'added_tokens.json'):
+    (tmp_path / name).unlink()
+  bert_folder.write_tokenizer(tmp_path)
+  write('tokenizer.json', (tmp_path / 'tokenizer.json').read_text(encoding='utf-8'))
+  assert oscar.Tokenizer.from_folder(tmp_path).vocab == tokenizer.vocab
+
+
+@pytest.mark.parametrize('name', ['tokenizer.json', 'tokenizer_config.json', 'added_tokens.json'])
+def test_deeply_nested_files_are_refused(tmp_path, name):
+  (tmp_path / 'vocab.txt').write_text(pathlib.Path(VOCAB).read_text())
+  (tmp_path / name).write_text('{"model": ' * 5000)
+  with pytest.raises(ValueError, match=f'{name} cannot be read as JSON'):
+    oscar.Tokenizer.from_folder(tmp_path)
+
+
+def test_a_folder_without_vocabulary_is_refused(tmp_path):
+  message = f'^{tmp_path} has neither tokenizer.json nor vocab.txt; expected the folder of a BERT'
+  with pytest.raises(FileNotFoundError, match=message):
+    oscar.Tokenizer.from_folder(tmp_path)
+  with pytest.raises(FileNotFoundError, match='none is no folder; expected the folder of a BERT'):
+    oscar.Tokenizer.from_folder(tmp_path / 'none')
 
 
 def test_bad_files(tmp_path):

@@ -120,3 +120,5 @@ def test_help_is_quick():
 def test_mistakes_are_found_before_tensorflow_is_imported():
   with pytest.raises(ValueError, match='--mode=eval: an experiment trains and evaluates'):
     cardinality.SCRIPT.check(cardinality.SCRIPT.resolve({'mode': 'eval'}))
+  with pytest.raises(ValueError, match="Unknown model 'resnot-50'"):
+    cardinality.SCRIPT.check(cardinality.SCRIPT.resolve({'model_name': 'resnot-50'}))

@@ -1,13 +1,15 @@
 """Recipes against the script's settings, the paper's tables and the official code."""
+import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from resnext import main, network_params
 from resnext.recipes import AUGMENTATIONS, RECIPES
 from tests import recipe_checks
 from tpu_utils import config, schedules
-from tpu_utils.images.spec import Augmentation
+from tpu_utils.images.spec import Augmentation, with_advprop
 
 GROUPS = (
   main.ModelConfig,
@@ -135,3 +137,31 @@ def test_costs_follow_from_the_seconds_that_the_paper_states():
 
 def test_every_recipe_is_in_the_readme():
   assert recipe_checks.readme_names('resnext') == list(RECIPES)
+
+
+def test_cifar_100_is_normalised_with_its_own_statistics():
+  """Official code, datasets/cifar10.lua and cifar100.lua."""
+
+  def spec(**given):
+    model = main.SCRIPT.resolve({'data_dir': 'x', **given}).get(main.ModelConfig)
+    return main.resolve_model(model).spec
+
+  assert spec(recipe='cifar').mean_rgb == (125.3, 123.0, 113.9)
+  assert spec(recipe='cifar').stddev_rgb == (63.0, 62.1, 66.7)
+  assert spec(recipe='cifar100').mean_rgb == (129.3, 124.1, 112.4)
+  assert spec(recipe='cifar100').stddev_rgb == (68.2, 65.4, 70.4)
+
+
+def test_normalization_reaches_the_model():
+  model = main.SCRIPT.resolve({'data_dir': 'x', 'recipe': 'cifar100'}).get(main.ModelConfig)
+  resolved = main.resolve_model(model)
+  small = dataclasses.replace(model, model_name='resnext-11-2x8d', width=8, stem_width=8)
+  network = resolved.build(small, resolved.spec, 100, advprop=False)
+  layer = network.get_layer('normalization')
+  np.testing.assert_allclose(np.ravel(layer.scale), 1 / np.array([68.2, 65.4, 70.4]), rtol=1e-6)
+  # AdvProp's scaling replaces it.
+  spec = with_advprop(resolved.spec)
+  advprop = resolved.build(small, spec, 100, advprop=True)
+  np.testing.assert_allclose(np.ravel(advprop.get_layer('normalization').scale), [2 / 255] * 3)
+  with pytest.raises(ValueError, match='normalization.*did you mean cifar10'):
+    main.SCRIPT.resolve({'normalization': 'cifar'})

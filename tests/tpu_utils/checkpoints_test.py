@@ -171,6 +171,24 @@ def test_a_damaged_best_objective_is_restored_from_the_results(tmp_path, capsys,
   assert manager.best_objective() == 0.4
 
 
+def test_deeply_nested_results_of_the_best_checkpoint_are_damage(tmp_path, capsys):
+  manager = _manager(tmp_path, objective='accuracy')
+  manager.save(1, _variables())
+  manager.archive(1, 0.5, {'accuracy': 0.5})
+  for path in (tmp_path / 'best_objective.txt', tmp_path / 'archive' / 'best_eval.txt'):
+    path.write_text('[' * 5000)
+  assert manager.best_objective() == float('-inf')
+  assert 'the next evaluation counts as the best' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('metadata', [b'[' * 5000, b'[]', b'{', 3], ids=['deep', '[]', 'cut', '3'])
+def test_damaged_metadata_are_an_error_of_the_checkpoint(tmp_path, metadata):
+  prefix = str(tmp_path / 'model.ckpt-1')
+  checkpoints.write_tensors(prefix, {'a': np.zeros(2), checkpoints.METADATA: metadata})
+  with pytest.raises(checkpoints.CheckpointError, match='ckpt-1: not a whole checkpoint: its meta'):
+    checkpoints.read(prefix)
+
+
 def test_a_damaged_name_of_the_best_checkpoint_is_an_error(tmp_path):
   manager = _manager(tmp_path)
   manager.save(1, _variables())

@@ -39,6 +39,15 @@ def test_a_claimed_folder_is_refused_and_given_back(folder):
     pass
 
 
+def test_a_claim_beside_a_folder_needs_no_folder(folder):
+  made = f'{folder}/made'
+  with claims.claimed('output_dir', made, beside=True):
+    assert [os.path.basename(path) for path in files.paths_in(folder)] == ['made.in_use.json']
+    with pytest.raises(ValueError, match=f'--output_dir=.*/made/ is in use by .* {os.getpid()}'):
+      claims.Claim('output_dir', f'{made}/', beside=True).take()
+  assert not files.paths_in(folder)
+
+
 def test_a_killed_owner_is_told_from_a_live_one(tmp_path):
   process = script_jobs.start('-c', _OWNER, str(tmp_path))
   assert process.stdout.readline() == 'claimed\n'
@@ -67,7 +76,9 @@ def test_an_owner_on_another_machine_is_alive_while_it_renews(folder, monkeypatc
   renewal.join()
 
 
-@pytest.mark.parametrize('damage', [None, '', '[]', '{"pid": "x"}'])
+@pytest.mark.parametrize(
+  'damage', [None, '', '[]', '{"pid": "x"}', '[' * 5000], ids=lambda text: str(text)[:9]
+)
 def test_an_owner_that_renews_nothing_is_gone(folder, monkeypatch, capsys, damage):
   monkeypatch.setattr(claims, '_PATIENCE_SECONDS', 0.1)
   path = _of_another_host(folder)

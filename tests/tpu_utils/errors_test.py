@@ -2,7 +2,7 @@
 import pytest
 import tensorflow as tf
 
-from tpu_utils.errors import first_line, one_line
+from tpu_utils.errors import first_line, one_line, printable
 
 GRAPH_ERROR = tf.errors.AbortedError(
   None, None,
@@ -17,6 +17,8 @@ GRAPH_ERROR = tf.errors.AbortedError(
   (OSError('disk is full'), 'disk is full'),
   (tf.errors.NotFoundError(None, None, 'a.index:\nnot found'), 'a.index: not found'),
   (ValueError(), ''),
+  (ValueError('caf\udce9.jpg'), r'caf\xe9.jpg'),
+  (FileNotFoundError(2, 'No such file', '/caf\udce9.jpg'), r'/caf\xe9.jpg: No such file'),
 ])
 def test_one_line_joins_the_message(error, text):
   assert one_line(error) == text
@@ -40,3 +42,12 @@ def test_first_line_of_no_message():
 def test_first_line_prefers_a_marked_line():
   assert first_line(GRAPH_ERROR, marked='aborted by') == 'all_reduce aborted by task 1'
   assert first_line(GRAPH_ERROR, marked='timed out') == 'Graph execution error:'
+
+
+@pytest.mark.parametrize('text, shown', [
+  ('caf\u00e9 \u4e16.jpg', 'caf\u00e9 \u4e16.jpg'),
+  ('caf\udce9.jpg', r'caf\xe9.jpg'),
+  ('half \ud83d', r'half \ud83d'),
+])
+def test_printable_text_can_be_encoded(text, shown):
+  assert printable(text) == shown

@@ -10,13 +10,14 @@ import sys
 import pytest
 import tensorflow as tf
 
+from tests import remote
 from tpu_utils import files
 
 
 @pytest.fixture(params=['local', 'remote'])
 def folder(request, tmp_path):
-  # TensorFlow's ram:// cannot rename folders.
-  return str(tmp_path) if request.param == 'local' else f'file://{tmp_path}'
+  """A local folder, or one on TensorFlow's in-memory file system, which stands for gs://."""
+  return str(tmp_path) if request.param == 'local' else remote.new_folder()
 
 
 def tree(folder):
@@ -127,7 +128,11 @@ def test_json_lines(folder):
   ]
 
 
-@pytest.mark.parametrize('damage', ['\0\0\0\0}', '{"step": 1]}', '7}', '\ufffd'])
+@pytest.mark.parametrize(
+  'damage',
+  ['\0\0\0\0}', '{"step": 1]}', '7}', '\ufffd', '{"a":' * 5000],
+  ids=lambda text: ascii(text[:9]),
+)
 def test_damaged_json_lines_are_reported_and_left_out(folder, damage, capsys):
   path = f'{folder}/results.jsonl'
   files.write_text(path, f'{{"step": 1}}\n{damage}\n{{"step": 2}}\n')
@@ -137,10 +142,23 @@ def test_damaged_json_lines_are_reported_and_left_out(folder, damage, capsys):
   assert len(tree(folder)['results.jsonl'].splitlines()) == 3
 
 
-def test_json_that_is_damaged_names_its_file(folder):
-  files.write_text(f'{folder}/run.json', '')
-  with pytest.raises(ValueError, match=r"run\.json: expected JSON, found ''"):
+@pytest.mark.parametrize(
+  'damage',
+  ['', '[1]', '[' * 5000, '{"a": ' * 5000, '\ud83d'],
+  ids=lambda text: ascii(text[:9]),
+)
+def test_json_that_is_damaged_names_its_file(folder, damage):
+  files.write_bytes(f'{folder}/run.json', damage.encode('utf-8', 'surrogatepass'))
+  with pytest.raises(ValueError, match=r"run\.json: expected a JSON object, found '") as error:
     files.read_json(f'{folder}/run.json')
+  assert len(str(error.value).removeprefix(folder)) < 150
+
+
+def test_a_byte_order_mark_is_passed_over(folder):
+  files.write_bytes(f'{folder}/a', '\ufeff{"x": "\u00e9"}\n'.encode())
+  assert files.read_json(f'{folder}/a') == {'x': '\u00e9'}
+  assert files.read_json_lines(f'{folder}/a') == [{'x': '\u00e9'}]
+  assert files.read_text(f'{folder}/a') == '{"x": "\u00e9"}\n'
 
 
 def test_files_are_on_the_disk_before_they_are_renamed(tmp_path, monkeypatch):
@@ -188,7 +206,7 @@ def test_a_failure_leaves_the_old_folder(folder, before):
 
   def write(scratch):
     fill('new')(scratch)
-    assert scratch == f'{folder}/out.writing' and tf.io.gfile.exists(f'{folder}/out') == before
+    assert os.path.isdir(scratch) and tf.io.gfile.exists(f'{folder}/out') == before
     raise KeyError
 
   with pytest.raises(KeyError):
@@ -241,22 +259,93 @@ def test_folders_that_do_not_exist(tmp_path):
   (tmp_path / 'file').write_text('x')
   files.check_folder('data_dir', str(tmp_path))
   files.check_folder('data_dir', '')
-  files.check_folder('data_dir', 'gs://bucket/unknown')  # Checked when it is read.
   message = '--data_dir=.*/none does not exist; give an existing folder'
   with pytest.raises(ValueError, match=message):
     files.check_folder('data_dir', str(tmp_path / 'none'))
   with pytest.raises(ValueError, match='--data_dir=.*/file is not a folder'):
     files.check_folder('data_dir', str(tmp_path / 'file'))
+  with pytest.raises(ValueError, match='--data_dir=ram://none does not exist'):
+    files.check_folder('data_dir', 'ram://none')
 
 
-def test_reading_local_and_remote_text(tmp_path):
-  (tmp_path / 'file').write_text('local')
-  with tf.io.gfile.GFile('ram://files_test_text/file', 'w') as file:
-    file.write('remote')
-  for folder, content in ((str(tmp_path), 'local'), ('ram://files_test_text', 'remote')):
-    assert files.read_text(f'{folder}/file') == content
-    assert files.read_text(f'{folder}/none') is None
-    assert files.is_folder(folder) and not files.is_folder(f'{folder}/file')
+def test_reading_local_and_remote_files(folder):
+  files.write_bytes(f'{folder}/file', b'\xef\xbb\xbfone\r\ntwo\xff')
+  assert files.read_text(f'{folder}/none') is None
+  assert files.read_text(f'{folder}/file').endswith('one\ntwo\ufffd')
+  assert files.read_bytes(f'{folder}/file').endswith(b'one\r\ntwo\xff')
+  assert files.is_folder(folder) and not files.is_folder(f'{folder}/file')
+  assert files.is_file(f'{folder}/file') and not files.is_file(folder)
+  assert not files.exists(f'{folder}/none') and not files.is_file(f'{folder}/none')
+  with pytest.raises(UnicodeDecodeError), files.open_text(f'{folder}/file') as file:
+    file.read()
+  files.write_bytes(f'{folder}/file', b'\xef\xbb\xbfone\r\ntwo')
+  with files.open_text(f'{folder}/file') as file:
+    assert list(file) == ['one\n', 'two']
+  for read in (files.read_bytes, files.open_text, files.read_json):
+    with pytest.raises(FileNotFoundError) as error:
+      read(f'{folder}/none')
+    assert error.value.filename == f'{folder}/none'
+
+
+def test_local_files_only():
+  files.check_local('output', 'out', 'copy it')
+  files.check_local('output', None, 'copy it')
+  with pytest.raises(ValueError, match='^--output=gs://b/x is remote, and must be local; cop'):
+    files.check_local('output', 'gs://b/x', 'copy it')
+
+
+# ---- Remote folders
+
+
+def events_of(monkeypatch, folder):
+  """Returns a list that records the changes in a remote folder, by its file system."""
+  events = []
+  for name in ('rename', 'remove', 'rmtree'):
+    original = getattr(tf.io.gfile, name)
+
+    def call(*args, name=name, original=original, **kwargs):
+      path = args[1] if name == 'rename' else args[0]
+      if path.startswith(f'{folder}/'):
+        events.append(f'{name} {path.removeprefix(folder + "/")}')
+      return original(*args, **kwargs)
+
+    monkeypatch.setattr(tf.io.gfile, name, call)
+  return events
+
+
+def test_the_mark_of_a_remote_folder_is_there_until_it_is_complete(monkeypatch):
+  folder = f'{remote.new_folder()}/out'
+  files.replace_folder(folder, fill('old'), marker='mark')
+  events = events_of(monkeypatch, folder)
+  files.replace_folder(folder, fill('new'), marker='mark')
+  assert events == [
+    f'rename {files.UNFINISHED}', 'remove mark', 'rmtree sub', 'rename sub/new', 'rename mark',
+    f'remove {files.UNFINISHED}', 'rmtree .writing',
+  ]  # fmt: skip
+
+
+@pytest.mark.parametrize('fails', ['remove mark', 'rename sub/new', 'rename mark'])
+def test_an_interrupted_remote_folder_is_refused_and_can_be_written_again(monkeypatch, fails):
+  folder = f'{remote.new_folder()}/out'
+  files.replace_folder(folder, fill('old'), marker='mark')
+  files.check_finished(folder)
+  with monkeypatch.context() as patch:
+    name, _, file = fails.partition(' ')
+    original = getattr(tf.io.gfile, name)
+
+    def call(*args, **kwargs):
+      if args[-1 if name == 'rename' else 0] == f'{folder}/{file}':
+        raise tf.errors.UnavailableError(None, None, 'no network')
+      return original(*args, **kwargs)
+
+    patch.setattr(tf.io.gfile, name, call)
+    with pytest.raises(OSError, match=f'{folder} cannot be written .no network'):
+      files.replace_folder(folder, fill('new'), marker='mark')
+  with pytest.raises(ValueError, match=f'{folder} is incomplete: it holds {files.UNFINISHED}'):
+    files.check_finished(folder)
+  files.replace_folder(folder, fill('new'), marker='mark')
+  files.check_finished(folder)
+  assert tree(folder) == {'mark': b'new', 'sub/new': b'new'}
 
 
 @pytest.mark.parametrize('folder', ['lr[0.1]', 'what?', 'all*'])

@@ -23,6 +23,15 @@ def test_each_start_is_appended(tmp_path):
   assert starts[0]['versions']['tensorflow'] == tf.__version__
 
 
+@pytest.mark.parametrize('damage', ['[' * 5000, '\ufffd'], ids=['deep', 'no text'])
+def test_a_damaged_file_is_kept_beside_a_new_one(tmp_path, capsys, damage):
+  (tmp_path / 'run.json').write_text(damage, encoding='utf-8')
+  _record(tmp_path, {'flags': {'seed': 1}})
+  assert len(json.loads((tmp_path / 'run.json').read_text())['starts']) == 1
+  assert (tmp_path / 'run.json.damaged').read_text(encoding='utf-8') == damage
+  assert 'run.json: expected the starts of the job, found' in capsys.readouterr().err
+
+
 def test_an_earlier_version_read_on_at_step_times_batch_size(tmp_path):
   _record(tmp_path, _flags(32), _flags(8))
   examples, batch_size, source = run_info.examples_before(str(tmp_path), 6)

@@ -154,6 +154,47 @@ def test_accumulation_on_two_replicas(two_replicas):
   _assert_equal(_values(one), _values(two), tolerance=5e-6)
 
 
+class _Unused(keras.Model):
+  """A model with a layer that its output does not depend on."""
+
+  def __init__(self):
+    super().__init__(name='unused')
+    self.used = keras.layers.Dense(CLASSES, name='used')
+    self.spare = keras.layers.Dense(CLASSES, name='spare')
+    for layer in (self.used, self.spare):
+      layer.build((None, 4))
+    self.built = True
+
+  @property
+  def inputs(self):
+    return [keras.KerasTensor((None, 4), name='images')]
+
+  def call(self, images, training=None):
+    return self.used(images)
+
+
+@pytest.mark.parametrize('parts', [1, 2])
+def test_a_variable_without_gradient_does_not_decay(two_replicas, parts):
+  """As in torch, which skips it: with a zero gradient it would decay."""
+  with two_replicas.scope():
+    model = _Unused()
+  trainer = Trainer(
+    two_replicas,
+    model,
+    Task({'loss': lambda outputs, batch, step: (tf.reduce_sum(outputs**2), len(outputs))}),
+    build_optimizer('adamw', weight_decay=0.5),
+    lambda step: 0.1,
+    clip_norm=1.0,
+    accumulation_steps=parts,
+  )
+  before = _values(trainer)
+  trainer.train(trainer.train_iterator(_dataset_fn(8)), 2)
+  after = _values(trainer)
+  for name in ('kernel', 'bias'):
+    np.testing.assert_array_equal(after[f'model/spare/{name}'], before[f'model/spare/{name}'])
+    assert not np.array_equal(after[f'model/used/{name}'], before[f'model/used/{name}'])
+
+
 def test_indivisible_accumulation_names_the_flag():
   trainer = _trainer(_one_device(), norm=False, accumulation_steps=3)
   with pytest.raises(ValueError, match='--gradient_accumulation_steps=3'):

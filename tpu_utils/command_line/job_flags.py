@@ -1,6 +1,5 @@
 """Reads a job's flags from its `--model_dir`, for scripts that read its checkpoints."""
 import dataclasses
-import json
 import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -23,19 +22,35 @@ def of_checkpoint(path: str) -> dict[str, Any] | None:
   Raises:
     ValueError: run.json is damaged.
   """
+  text = file_of_job(path, _RECORD)
+  return _flags(*text) if text else None
+
+
+def file_of_job(path: str, name: str) -> tuple[str, str] | None:
+  """Reads a text file in the `--model_dir` of the job that wrote a checkpoint.
+
+  Args:
+    path: as for `of_checkpoint`.
+    name: of the file.
+
+  Returns:
+    (path, text) of the file; None if there is no such file, or no run.json beside it.
+  """
   folder = path if files.is_folder(path) else os.path.dirname(path)
   # The best checkpoint lies in a sub-folder of model_dir.
   for place in (folder, os.path.dirname(folder.rstrip('/'))):
-    content = files.read_text(os.path.join(place, _RECORD))
-    if content is not None:
-      return _flags(os.path.join(place, _RECORD), content)
+    record = files.read_text(os.path.join(place, _RECORD))
+    if record is not None:
+      file_name = os.path.join(place, name)
+      text = record if name == _RECORD else files.read_text(file_name)
+      return None if text is None else (file_name, text)
   return None
 
 
 def _flags(path, content):
   try:
-    return dict(json.loads(content)['starts'][-1]['flags'])
-  except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+    return dict(files.parse_json(content)['starts'][-1]['flags'])
+  except (ValueError, KeyError, IndexError, TypeError):
     raise ValueError(
       f'{path}: expected the record of a job, found something else; use a copy of the checkpoint '
       'without this file, and give the flags of the model.'

@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import app, flags
 
+from tpu_utils import file_systems
 from tpu_utils.command_line import cli, recipes, settings
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.errors import one_line
@@ -251,13 +252,20 @@ class Script:
     return unknown_name('flag', name, [*self._flag_names(), *aliases, *others])
 
   def _execute(self, given, words):
-    resolved = self.resolve(given)
-    self.check(resolved)
-    if resolved.origin and not self.default_recipe:  # Else `run` announces it, with its checks.
-      print(resolved.preset_text())
-    if self.uses_tensorflow:
-      cli.import_tensorflow()
-    return self.run(resolved, words) if self.words else self.run(resolved)
+    remote = _remote_paths(given, words)
+    try:
+      resolved = self.resolve(given)
+      self.check(resolved)
+      if resolved.origin and not self.default_recipe:  # Else `run` announces it, with its checks.
+        print(resolved.preset_text())
+      if self.uses_tensorflow:
+        cli.import_tensorflow()
+      return self.run(resolved, words) if self.words else self.run(resolved)
+    except file_systems.errors() as error:
+      cause = file_systems.access_error(error, remote)
+      if cause is None:
+        raise
+      raise cause from error
 
   def _parse_guarded(self, argv):
     """Parses the process's flags; exits on a mistake and after `--help`."""
@@ -289,6 +297,21 @@ class Script:
         raise
       return _complain(e)
     return 0
+
+
+def _remote_paths(given, words):
+  """Returns the remote paths among the user's values; ValueError without a file system for one."""
+  texts = [(name, value) for name, value in given.items() if isinstance(value, str)]
+  texts += [('', word) for word in words]
+  paths = [(name, path) for name, text in texts for path in text.split(',')]
+  for name, path in paths:
+    file_systems.check_known(path, name)
+  remote = [(name, path) for name, path in paths if file_systems.is_remote(path)]
+  if remote:
+    cli.import_tensorflow()  # Quietly, before a file system does.
+  for name, path in remote:
+    file_systems.check_scheme(path, name)
+  return [path for _, path in remote]
 
 
 def _wrong_value(error, flag_values):

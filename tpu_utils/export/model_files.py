@@ -1,6 +1,6 @@
 """Writes a model in several formats and measures the accuracy of each on the same images."""
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tpu_utils import files
 from tpu_utils.command_line.progress import Progress
-from tpu_utils.export import saved_model, tflite
-from tpu_utils.images import digits, preprocessing
+from tpu_utils.export import saved_model, tflite, tflite_metadata
+from tpu_utils.images import preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import interface, open_dataset
 from tpu_utils.images.spec import PreprocessSpec
@@ -29,15 +29,14 @@ class Images:
       models.
 
   Attributes:
-    is_digits: whether they are the embedded digits.
     has_known_classes: whether the classes are the model's.
+    class_names: names of their classes, without the background; None if the data name none.
 
   Raises:
     ValueError, OSError: the data cannot be opened.
   """
 
   def __init__(self, data: Any, spec: PreprocessSpec, num_classes: int):
-    self.is_digits = not data.data_dir and not data.dataset
     self._data = open_dataset(
       data.data_dir,
       data.dataset,
@@ -45,9 +44,13 @@ class Images:
       data.eval_split,
       holdout_fraction=data.holdout_fraction,
     )
-    # 1001 classes are those of the data and the background.
-    self.has_known_classes = self._data.num_classes in (None, num_classes - (num_classes == 1001))
-    self._settings: dict[str, Any] = {'spec': spec, 'num_label_classes': num_classes}
+    # 1001 classes are those of the data and the background, unless the data have as many.
+    background = num_classes == 1001 and self._data.num_classes != 1001
+    self.has_known_classes = self._data.num_classes in (None, num_classes - background)
+    self.class_names = self._data.class_names
+    self._settings: dict[str, Any] = {
+      'spec': spec, 'num_label_classes': num_classes, 'include_background_label': background,
+    }  # fmt: skip
 
   def training(self, count: int) -> Iterator[np.ndarray]:
     """Yields up to `count` training images, float32 [height, width, 3]."""
@@ -92,7 +95,13 @@ class _Split(interface.DataSet):
     return self._data.open(self._split)
 
 
-def write(model: keras.Model, spec: PreprocessSpec, images: Images | None, config: Any) -> None:
+def write(
+  model: keras.Model,
+  spec: PreprocessSpec,
+  images: Images | None,
+  config: Any,
+  class_names: Sequence[str] | None = None,
+) -> None:
   """Writes the files that the settings name, and prints a table of their accuracy.
 
   Args:
@@ -100,6 +109,7 @@ def write(model: keras.Model, spec: PreprocessSpec, images: Images | None, confi
     spec: its preprocessing.
     images: None for no accuracies; int8 is then impossible.
     config: `image_jobs.export.ExportConfig`.
+    class_names: names of the classes in the order of the logits; None if they are unknown.
 
   Raises:
     ValueError: int8 has no images, or an image cannot be read; nothing is written then.
@@ -111,16 +121,16 @@ def write(model: keras.Model, spec: PreprocessSpec, images: Images | None, confi
     representative = None
     if variant == 'int8' and images:
       representative = images.training(config.num_steps)
-    contents[variant] = tflite.convert(model, variant, representative, config.batch_size)
+    content = tflite.convert(model, variant, representative, config.batch_size)
+    contents[variant] = tflite_metadata.add(content, class_names) if class_names else content
   results = measure(model, contents, images, config.num_eval_images) if images else None
   if config.output_saved_model_dir:
-    names = digits.NAMES if images and images.is_digits else None
     saved_model.export(
       model,
       config.output_saved_model_dir,
       preprocessing.eval_function(spec),
       dataclasses.asdict(spec),
-      names if names and len(names) == model.output_shape[-1] else None,
+      class_names,
       to_tpu=config.export_to_tpu,
     )
     print(f'{config.output_saved_model_dir}: SavedModel and {saved_model.KERAS_FILE}')

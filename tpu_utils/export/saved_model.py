@@ -5,13 +5,24 @@ An export is one directory:
     saved_model.pb, variables/ ...   SavedModel with the signatures below, its batch norm folded
     tpu/                             optional SavedModel for TensorFlow Serving on TPUs (`tpu.py`)
     model.keras                      the Keras model, for `keras.models.load_model`
-    export.json                      model name, preprocessing, classes, versions
+    export.json                      model name, preprocessing, classes, precision, versions
 
 Signatures, each with the outputs `classes` (int64 [batch]), `probabilities` and `logits`
-(float32 [batch, classes]), for any batch size:
+(float32 [batch, classes]), for any batch size, 0 too:
 
     serving_default, image_bytes     image_bytes: string [batch], contents of image files
     serve, images                    images: float32 [batch, height, width, 3] in [0, 255]
+
+With known names of classes there is another signature, `class_names`, without inputs: its output
+`class_names`, string [classes], has the name of each class in the order of the logits:
+
+    tf.saved_model.load(directory).signatures['class_names']()['class_names']
+
+`model.keras` has the same names in its `metadata.json` (`keras_metadata`).
+
+Files are read by the rule of `images/decoding.py`: a batch with one that is not (cut off, another
+format, too large) fails with a message that names its place, `image_bytes[2]`; of a GIF animation
+the first picture is classified.
 
 The directory is written under a temporary name and renamed, so no partial export is ever visible.
 """
@@ -23,7 +34,7 @@ import keras
 import tensorflow as tf
 
 from tpu_utils import files
-from tpu_utils.export import serving, tpu
+from tpu_utils.export import keras_metadata, serving, tpu
 from tpu_utils.export.folding import fold_batch_norm
 
 KERAS_FILE = 'model.keras'
@@ -49,7 +60,7 @@ def export(
     preprocess: evaluation's function from one image file's bytes (string scalar) to the model's
       input, float32 [height, width, 3] in [0, 255].
     preprocessing: JSON-able description of `preprocess`, for export.json.
-    class_names: names of the classes in the order of the logits, for export.json.
+    class_names: names of the classes in the order of the logits; None if they are unknown.
     to_tpu: whether to write `tpu/`, too.
 
   Raises:
@@ -68,15 +79,19 @@ def export(
     'preprocessing': dict(preprocessing),
     'num_classes': num_classes,
     'class_names': None if class_names is None else list(class_names),
+    'precision': _precision(model),
     'versions': files.versions(),
   }
 
   def write(staged):
     folded = fold_batch_norm(model)
-    _write_saved_model(folded, preprocess, staged)
+    _write_saved_model(folded, preprocess, staged, class_names)
     if to_tpu:
-      tpu.write(folded, preprocess, os.path.join(staged, TPU_DIRECTORY))
-    with_builtin_layers(model).save(os.path.join(staged, KERAS_FILE))
+      tpu.write(folded, preprocess, os.path.join(staged, TPU_DIRECTORY), class_names)
+    keras_file = os.path.join(staged, KERAS_FILE)
+    with_builtin_layers(model).save(keras_file)
+    if class_names is not None:
+      keras_metadata.add(keras_file, class_names)
     files.write_json(os.path.join(staged, EXPORT_INFO_FILE), export_info)
 
   files.replace_folder(os.fspath(directory), write, marker=EXPORT_INFO_FILE)
@@ -115,28 +130,49 @@ def _check_classifier(model):
   return shapes[0][1:], shapes[1][1]
 
 
+def _precision(model):
+  """Returns the dtype in which most of a model computes: 'bfloat16' or 'float32'."""
+  dtypes = {layer.compute_dtype for layer in model.layers}
+  return 'bfloat16' if 'bfloat16' in dtypes else 'float32'
+
+
 class _Servable(tf.Module):
   """The signatures' functions, with raw variables, so that loading needs no Keras."""
 
-  def __init__(self, model, preprocess):
+  def __init__(self, model, preprocess, class_names):
     super().__init__()
     self._weights = [variable.value for variable in model.variables]
     shape = model.inputs[0].shape[1:]
     decode = serving.decoder(preprocess, shape)
 
+    def infer(images):
+      return serving.predictions(model, images)
+
     @tf.function(input_signature=[serving.images_spec(shape)])
     def serve_images(images):
-      return serving.predictions(model, images)
+      return serving.for_any_batch(infer, images)
 
     @tf.function(input_signature=[serving.IMAGE_BYTES_SPEC])
     def serve_image_bytes(image_bytes):
-      return serving.predictions(model, decode(image_bytes))
+      return serving.for_any_batch(infer, decode(image_bytes))
 
     self.images = serve_images
     self.image_bytes = serve_image_bytes
+    self.class_names = None if class_names is None else _naming_function(class_names)
 
 
-def _write_saved_model(model, preprocess, directory):
-  servable = _Servable(model, preprocess)
+def _naming_function(class_names):
+  @tf.function(input_signature=[])
+  def name_classes():
+    return {serving.CLASS_NAMES: tf.constant(list(class_names), tf.string)}
+
+  return name_classes
+
+
+def _write_saved_model(model, preprocess, directory, class_names):
+  servable = _Servable(model, preprocess, class_names)
   functions = {'images': servable.images, 'image_bytes': servable.image_bytes}
-  tf.saved_model.save(servable, directory, serving.signatures(functions))
+  signatures = serving.signatures(functions)
+  if class_names is not None:
+    signatures[serving.CLASS_NAMES] = servable.class_names
+  tf.saved_model.save(servable, directory, signatures)

@@ -111,8 +111,10 @@ class Classifier:
     """Returns probabilities, float32 [n, classes].
 
     Args:
-      images: [n, height, width, 3] in [0, 255].
+      images: [n, height, width, 3] in [0, 255]; n may be 0.
     """
+    if not len(images):
+      return np.zeros((0, self._output['shape'][-1]), np.float32)
     batch_size = self._input['shape'][0]
     missing = -len(images) % batch_size
     padded = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])

@@ -9,7 +9,8 @@ running the second graph does.
 Source: tensorflow/tpu, models/official/efficientnet/main.py (`--export_to_tpu`);
 tensorflow/estimator, python/estimator/tpu/tpu_estimator.py (`inference_on_tpu`).
 """
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -21,7 +22,10 @@ _OUTPUTS = ('classes', 'probabilities', 'logits')
 
 
 def write(
-  model: keras.Model, preprocess: Callable[[tf.Tensor], tf.Tensor], directory: str
+  model: keras.Model,
+  preprocess: Callable[[tf.Tensor], tf.Tensor],
+  directory: str,
+  class_names: Sequence[str] | None = None,
 ) -> None:
   """Writes the SavedModel to `directory`, which must not exist.
 
@@ -29,17 +33,19 @@ def write(
     model: model from images to logits.
     preprocess: function from one image file's contents, a string scalar, to the model's input.
     directory: folder to create.
+    class_names: names of the classes for the signature `class_names`; None for no such signature.
   """
   with quiet():
-    _write(model, preprocess, directory)
+    _write(model, preprocess, directory, class_names)
 
 
-def _write(model, preprocess, directory):
+def _write(model, preprocess, directory, class_names):
   values = [variable.numpy() for variable in model.variables]
   builder = tf.compat.v1.saved_model.Builder(directory)
   with tf.Graph().as_default(), tf.compat.v1.Session() as session:
     variables = _variables(model)
     signatures = _signatures(model, preprocess, variables, lambda infer, images: infer(images))
+    signatures |= _naming_signature(class_names)
     initial = [variable.initializer.inputs[1] for variable in variables]
     session.run([v.initializer for v in variables], dict(zip(initial, values, strict=True)))
     builder.add_meta_graph_and_variables(
@@ -47,6 +53,7 @@ def _write(model, preprocess, directory):
     )
   with tf.Graph().as_default():
     signatures = _signatures(model, preprocess, _variables(model), _on_tpu)
+    signatures |= _naming_signature(class_names)
     builder.add_meta_graph(
       [tf.saved_model.SERVING, tf.saved_model.TPU],
       signature_def_map=signatures,
@@ -80,11 +87,25 @@ def _signatures(model, preprocess, variables, run):
   for spec in (serving.images_spec(shape), serving.IMAGE_BYTES_SPEC):
     inputs = tf.compat.v1.placeholder(spec.dtype, spec.shape, spec.name)
     images = decode(inputs) if spec.dtype == tf.string else inputs
-    outputs = dict(zip(_OUTPUTS, run(infer, images), strict=True))
+    answers = serving.for_any_batch(functools.partial(run, infer), images)
+    outputs = dict(zip(_OUTPUTS, answers, strict=True))
     served[spec.name] = tf.compat.v1.saved_model.predict_signature_def(
       {spec.name: inputs}, outputs
     )
   return serving.signatures(served)
+
+
+def _naming_signature(class_names):
+  """Returns {name: SignatureDef} of the signature that names the classes; {} without names."""
+  if class_names is None:
+    return {}
+  names = tf.constant(list(class_names), tf.string, name=serving.CLASS_NAMES)
+  # Not `predict_signature_def`, which insists on inputs.
+  output = tf.compat.v1.saved_model.build_tensor_info(names)
+  signature = tf.compat.v1.saved_model.build_signature_def(
+    {}, {serving.CLASS_NAMES: output}, tf.saved_model.PREDICT_METHOD_NAME
+  )
+  return {serving.CLASS_NAMES: signature}
 
 
 def _on_tpu(infer, images):

@@ -3,6 +3,7 @@ import dataclasses
 from typing import Any
 
 from tpu_utils import config
+from tpu_utils import job as jobs
 from tpu_utils.command_line import settings
 from tpu_utils.images import digits
 from tpu_utils.images.fake_input import FakeInput
@@ -14,7 +15,6 @@ _SPLITS_READ = {
   'train': ['train'], 'eval': ['validation'], 'train_and_eval': ['train', 'validation'],
   'predict': ['validation'], 'export': [],
 }  # fmt: skip
-_MOST_EPOCHS, _FITTING_EPOCHS = 1000, 100  # Refused unless asked for; suggested instead.
 _COUNTS = {'train': 'num_train_images', 'validation': 'num_eval_images'}
 
 
@@ -94,24 +94,14 @@ def check_length(resolved: settings.Resolved, name: str) -> None:
   Raises:
     ValueError: the batch is larger than the training set, or training takes over 1000 epochs.
   """
-  data, steps = resolved.get(config.DataConfig), resolved.get(config.JobConfig).train_steps
-  images, batch = data.num_train_images, data.train_batch_size
-  wrong = {}
-  if batch > images and 'train_batch_size' not in resolved.flags:
-    wrong['train_batch_size'] = batch
-    batch = 2 ** (max(1, images // 4).bit_length() - 1)  # At least 4 steps per epoch.
-  epochs = steps * data.train_batch_size / images
-  if epochs > _MOST_EPOCHS and 'train_steps' not in resolved.flags:
-    wrong['train_steps'] = steps
-  if not wrong:
-    return
-  fitting = {name: batch if name == 'train_batch_size' else steps for name in wrong}
-  if 'train_steps' not in resolved.flags:
-    fitting['train_steps'] = -(-_FITTING_EPOCHS * images // batch)
-  raise ValueError(
-    f'{name} has {images} training images, and {settings.as_flags(wrong)}, not given by you, '
-    f'would train for {epochs:,.0f} epochs in batches of {data.train_batch_size}. Give numbers '
-    f'that fit, such as {settings.as_flags(fitting)}, or these ones if you mean them.'
+  data, job = resolved.get(config.DataConfig), resolved.get(config.JobConfig)
+  jobs.check_length(
+    name,
+    data.num_train_images,
+    data.train_batch_size,
+    job.train_steps,
+    given=resolved.flags,
+    unit='training images',
   )
 
 
@@ -147,6 +137,8 @@ def make_input(
   return ImageNetInput(
     dataset,
     spec,
+    # 1001 classes of the data themselves leave no room for a background.
+    include_background_label=data.num_label_classes == 1001 and dataset.num_classes != 1001,
     augmentation=_with_policies(augmentation or default, data),
     seed=seed,
     use_cache=data.use_cache,

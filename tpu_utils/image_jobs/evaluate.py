@@ -5,22 +5,21 @@ Source of the flags: tensorflow/tpu, models/official/efficientnet/eval_ckpt_main
 """
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tpu_utils import files
-from tpu_utils.command_line import job_flags, settings
+from tpu_utils.command_line import cli, job_flags, settings
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs import script
+from tpu_utils.image_jobs import classes, script
 from tpu_utils.image_jobs.script import PRETRAINED
-from tpu_utils.images import class_names, spec
+from tpu_utils.images import spec
 from tpu_utils.weights import READERS
-
-if TYPE_CHECKING:
-  from tpu_utils.image_jobs.loading import Classifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +48,11 @@ class EvalConfig(settings.Checked):
   )
   batch_size: int = setting(16, 'Images at a time.', at_least=1)
   output_json: str = setting(None, 'File for the results, as JSON.', type=str)
+  output_csv: str = setting(
+    None,
+    'File for the guesses, as CSV: a row for each, with image, rank, class, label and probability.',
+    type=str,
+  )
   export_ckpt: str = setting(
     None, 'Prefix to write the evaluated weights to, as an official TF1 checkpoint.', type=str
   )
@@ -60,9 +64,11 @@ class ExamplesConfig(settings.Checked):
 
   example_img: str = setting(None, 'An image; the same as naming it after the flags.', type=str)
   labels_map_file: str = setting(
-    None, 'JSON file of {"0": "name of the first class", ...}; by default ImageNet\'s names.',
+    None,
+    'JSON file of {"0": "name of the first class", ...}; by default the names in the exported '
+    "file, those that the job of the checkpoint kept, or ImageNet's.",
     type=str,
-  )  # fmt: skip
+  )
   picture: str = setting(
     None, 'Picture to draw: each photograph with its five likeliest classes.', type=str
   )
@@ -145,6 +151,7 @@ class Evaluation:
       words=True,
       module=module,
       recipes=recipes,
+      uses_tensorflow=False,  # `evaluate` imports it when it has looked at the files.
     )
 
   def evaluate(
@@ -170,30 +177,47 @@ class Evaluation:
       raise ValueError(
         f'--ckpt_dir is missing: there are no pretrained weights of {model.model_name}.'
       )
+    if files.is_remote(checkpoint):
+      cli.import_tensorflow()  # Reads remote files; quietly, as below.
     job = None if checkpoint == PRETRAINED else job_flags.of_checkpoint(checkpoint)
     resolved, taken_over = _like_job(resolved, job)
     is_digits = job_flags.learnt_digits(job)
     *_, data = resolved
     mode = config.runmode or ('imagenet' if data.has_images and not photographs else 'examples')
     _check_images(mode, photographs, data, is_digits)
+    if config.output_csv and mode != 'examples':
+      raise ValueError('--output_csv holds guesses for images; accuracies go to --output_json.')
     script.check_data_folder(data)
+    script.check_checkpoint('ckpt_dir', checkpoint)
+    script.check_photographs(photographs)
     if taken_over:
       print(f'As the job of {checkpoint}, with\n  {taken_over}')
 
+    cli.import_tensorflow()
     from tpu_utils.image_jobs import predictions
 
     classifier = self._classifier(resolved, checkpoint, is_digits)
+    names = classes.known(
+      classifier.num_classes,
+      labels_map_file=examples.labels_map_file,
+      background=data.include_background_label,
+      own=classifier.class_names,
+      checkpoint=None if checkpoint == PRETRAINED else checkpoint,
+      is_digits=is_digits,
+    )
     background = data.include_background_label
     if background is None:
-      background = classifier.num_classes == 1001
+      background = classes.has_background(classifier.num_classes, names)
     results: dict[str, Any] = {
       'model_name': resolved[2].model_name, 'ckpt_dir': checkpoint, 'enable_ema': config.enable_ema,
     }  # fmt: skip
     if mode == 'examples':
-      names = names_of_classes(examples.labels_map_file, classifier, background, is_digits)
+      labels = classes.labels(names, classifier.num_classes, background)
       results['examples'] = predictions.classify_photographs(
-        classifier, photographs, names, background, config.batch_size, examples.picture
+        classifier, photographs, labels, background, config.batch_size, examples.picture
       )
+      if config.output_csv:
+        _write_csv(config.output_csv, results['examples'])
     else:
       results |= predictions.measure_accuracy(classifier, data, background, config.batch_size)
     if config.output_json:
@@ -206,7 +230,7 @@ class Evaluation:
 
     config, _, model_config, data = resolved
     model_spec = self.training.resolve_model(model_config)
-    own = script.published_spec(model_spec.spec, checkpoint)
+    own = script.published_spec(model_spec.spec, checkpoint, model_config, data)
     wanted = script.fitted_spec(own, model_config, data, is_digits)
     if checkpoint != PRETRAINED and loading.is_program(checkpoint):
       return loading.from_file(checkpoint, wanted)
@@ -255,29 +279,13 @@ def _check_images(mode, photographs, data, is_digits):
     )
 
 
-def names_of_classes(
-  labels_map_file: str | None, classifier: Classifier, background: bool, is_digits: bool
-) -> list[str]:
-  """Returns the names of the classes without the background.
-
-  Args:
-    labels_map_file: path, or None.
-    classifier: the classifier.
-    background: whether its class 0 is the background.
-    is_digits: whether it learnt the embedded digits.
-
-  Raises:
-    ValueError, OSError: see `class_names.read`.
-  """
-  count = classifier.num_classes - background
-  if labels_map_file:
-    return class_names.read(labels_map_file, count)
-  if classifier.class_names:
-    return classifier.class_names[background:]
-  if is_digits:
-    from tpu_utils.images import digits
-
-    return list(digits.NAMES)
-  if count == 1000:
-    return class_names.imagenet()
-  return [f'class {number}' for number in range(count)]
+def _write_csv(path, examples):
+  """Writes the guesses {image: list of guesses}; names with commas and line breaks are quoted."""
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator='\n')
+  writer.writerow(['image', 'rank', 'class', 'label', 'probability'])
+  for image, guesses in examples.items():
+    for rank, guess in enumerate(guesses, 1):
+      writer.writerow([image, rank, guess['class'], guess['label'], guess['probability']])
+  # `surrogateescape`: names of files need not be UTF-8.
+  files.write_bytes(path, text.getvalue().encode('utf-8', 'surrogateescape'))

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import io
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tpu_utils import config, files
+from tpu_utils import config, figures, files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.settings import setting
@@ -138,19 +137,20 @@ class Experiment:
 
   Args:
     resolved: the settings of the script, an `ExperimentConfig` among them.
-    train: function(Resolved) that runs one job.
+    training: resolves the model and runs each job.
 
   Attributes:
     config: that `ExperimentConfig`.
     resolved: the settings with the sizes of the data.
 
   Raises:
-    ValueError: the mode is not train_and_eval, an export or several workers are asked for, or the
-      data are missing.
+    ValueError: the mode is not train_and_eval, an export or several workers are asked for, the
+      model is unknown, or the data are missing.
   """
 
-  def __init__(self, resolved: settings.Resolved, train: Callable[[settings.Resolved], None]):
+  def __init__(self, resolved: settings.Resolved, training: script.Training):
     check(resolved)
+    training.resolve_model(resolved.get(script.ModelConfig))  # Reports unknown names first.
     if resolved.origin:
       print(resolved.preset_text())
 
@@ -159,7 +159,7 @@ class Experiment:
     self.config = resolved.get(ExperimentConfig)
     self._job = resolved.get(config.JobConfig)
     _, self.resolved = with_data(resolved, self._job.mode)
-    self._train_job = train
+    self._train_job = training.run_job
 
   def scores(self, trials: Sequence[Trial]) -> dict[str, Score]:
     """Trains the networks that have no result yet.
@@ -273,6 +273,4 @@ def count(number: int) -> str:
 
 def save_figure(figure: Figure, path: str) -> None:
   """Writes a matplotlib figure as PNG; an interrupted write leaves no partial file."""
-  png = io.BytesIO()
-  figure.savefig(png, format='png', dpi=150, bbox_inches='tight')
-  files.write_bytes(path, png.getvalue())
+  figures.save(figure, path, dpi=150, bbox_inches='tight')

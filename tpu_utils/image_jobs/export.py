@@ -12,7 +12,7 @@ from tpu_utils.command_line import job_flags, settings
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs import script
+from tpu_utils.image_jobs import classes, script
 from tpu_utils.image_jobs.script import PRETRAINED
 from tpu_utils.names import check_name
 
@@ -54,6 +54,12 @@ class ExportConfig(settings.Checked):
     1000, 'Evaluation images to measure the accuracy of each file on; all if there are fewer.',
     at_least=1,
   )  # fmt: skip
+  labels_map_file: str = setting(
+    None,
+    'JSON file of {"0": "name of the first class", ...}; by default the names that the job of the '
+    "checkpoint kept, those in the data, or ImageNet's.",
+    type=str,
+  )
 
   def __post_init__(self):
     super().__post_init__()
@@ -111,7 +117,7 @@ class Export:
     """Makes the script; see `Script` for the arguments."""
     return Script(
       doc=doc,
-      groups=(ExportConfig, self.training.model_groups[0], DataConfig),
+      groups=(ExportConfig, self.training.model_groups[0], DataConfig, config.ExportConfig),
       run=self.export,
       check=_check,
       module=module,
@@ -125,15 +131,15 @@ class Export:
       ValueError, OSError: a setting, the checkpoint or an image is missing or wrong.
     """
     _check(resolved)
-    config = resolved[0]
-    job = None if config.ckpt_dir == PRETRAINED else job_flags.of_checkpoint(config.ckpt_dir)
+    options = resolved[0]
+    job = None if options.ckpt_dir == PRETRAINED else job_flags.of_checkpoint(options.ckpt_dir)
     resolved, taken_over = _like_job(resolved, job)
-    if config.image_size:
-      resolved = resolved.with_flags({'input_image_size': config.image_size})
-    _, model_config, data = resolved
+    if options.image_size:
+      resolved = resolved.with_flags({'input_image_size': options.image_size})
+    _, model_config, data, precision = resolved
     has_images = bool(data.data_dir or data.dataset)
     is_digits = job_flags.learnt_digits(job) and not has_images
-    if 'int8' in config.variants() and not (has_images or is_digits):
+    if 'int8' in options.variants() and not (has_images or is_digits):
       raise ValueError(
         'An int8 file needs images to measure the ranges of its numbers on: give --data_dir or '
         '--dataset; or --noquantize for a float32 file.'
@@ -146,34 +152,50 @@ class Export:
     from tpu_utils.image_jobs import loading
 
     model_spec = self.training.resolve_model(model_config)
-    own = script.published_spec(model_spec.spec, config.ckpt_dir)
+    own = script.published_spec(model_spec.spec, options.ckpt_dir, model_config, data)
     spec = script.fitted_spec(own, model_config, data, is_digits)
     model = loading.load_model(
       model_spec,
       model_config,
       spec,
-      config.ckpt_dir,
+      options.ckpt_dir,
       num_classes=data.num_label_classes,
       advprop=data.advprop,
-      use_ema=config.enable_ema,
+      use_ema=options.enable_ema,
+      dtype_policy=precision.dtype_policy,
     )
+    num_classes = model.output_shape[-1]
     images = None
     if has_images or is_digits:
-      images = model_files.Images(data, spec, model.output_shape[-1])
-    model_files.write(model, spec, images, config)
+      images = model_files.Images(data, spec, num_classes)
+    names = classes.known(
+      num_classes,
+      labels_map_file=options.labels_map_file,
+      checkpoint=None if options.ckpt_dir == PRETRAINED else options.ckpt_dir,
+      data_names=images.class_names if images and images.has_known_classes else None,
+      is_digits=is_digits,
+      log=print,
+    )
+    model_files.write(model, spec, images, options, names)
 
 
 def _check(resolved):
   """Checks the settings as far as possible without TensorFlow and the job's run.json."""
-  config, _, data = resolved
+  options, _, data, precision = resolved
   script.check_data_folder(data)
-  if config.ckpt_dir is None:
+  if options.ckpt_dir is None:
     raise ValueError(
       '--ckpt_dir is missing: the checkpoint to export, for example --ckpt_dir=runs/NAME of a job '
       'of main.py.'
     )
-  if not config.output_saved_model_dir and not config.output_tflite:
+  if not options.output_saved_model_dir and not options.output_tflite:
     raise ValueError('Nothing to write: give --output_saved_model_dir, --output_tflite or both.')
+  if options.output_tflite and precision.dtype_policy:
+    raise ValueError(
+      f'--export_precision={precision.export_precision} is for the SavedModel and the .keras file; '
+      'TFLite files have --tflite_variants. Leave out --output_tflite or this flag.'
+    )
+  script.check_checkpoint('ckpt_dir', options.ckpt_dir)
 
 
 def _like_job(resolved, job):
@@ -184,5 +206,5 @@ def _like_job(resolved, job):
   if job is None:
     return resolved, ''
   others = resolved.flags.keys() & {'data_dir', 'dataset'}
-  facts = job_flags.facts(job, resolved.groups[1:], job_flags.DATA_NAMES if others else ())
+  facts = job_flags.facts(job, resolved.groups[1:3], job_flags.DATA_NAMES if others else ())
   return resolved.with_facts(facts), settings.as_flags(resolved.changes(facts))

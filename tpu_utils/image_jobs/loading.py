@@ -15,9 +15,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import checkpoints, weights
+from tpu_utils import checkpoints, files, local_copies, weights
 from tpu_utils.errors import first_line
-from tpu_utils.image_jobs import saved_model_ops, script
+from tpu_utils.export import keras_metadata, serving
+from tpu_utils.image_jobs import classes, saved_model_ops, script
 from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.names import unknown_name
 from tpu_utils.reading import reading
@@ -36,7 +37,7 @@ class Classifier:
       [n, classes].
     num_classes: number of classes.
     spec: `PreprocessSpec` of the images.
-    class_names: list, or None if the file does not name them.
+    class_names: list of one name for each class, or None if the file does not name them.
     model: the `keras.Model`; None for a SavedModel.
   """
 
@@ -57,6 +58,7 @@ def load_model(
   advprop: bool = False,
   source: str = 'auto',
   use_ema: bool = True,
+  dtype_policy: str | None = None,
 ) -> keras.Model:
   """Builds a network, loads its weights and prints a report of them.
 
@@ -70,6 +72,7 @@ def load_model(
     advprop: whether the images are scaled as for AdvProp, by `spec`.
     source: see `weights.load`.
     use_ema: whether to load the moving averages if the checkpoint has them.
+    dtype_policy: Keras dtype policy of the network; None is float32.
 
   Returns:
     `keras.Model` from images to logits.
@@ -78,7 +81,9 @@ def load_model(
     ValueError, OSError: the checkpoint cannot be read or does not fit.
   """
   package = script.PRETRAINED if checkpoint == script.PRETRAINED else None
-  model = model_spec.build(model_config, spec, num_classes, advprop, weights=package)
+  model = model_spec.build(
+    model_config, spec, num_classes, advprop, weights=package, dtype_policy=dtype_policy
+  )
   if checkpoint != script.PRETRAINED:
     print(weights.load(model, checkpoints.best_of(checkpoint), source, use_ema))
   return model
@@ -107,11 +112,12 @@ def from_file(path: str, spec: PreprocessSpec) -> Classifier:
     ValueError: the file cannot be read or does not map square images to classes.
     OSError: there is no such file.
   """
+  files.check_finished(os.path.dirname(path) if path.endswith('.keras') else path)
   if path.endswith('.keras'):
-    model = _read_keras_file(path)
+    model, own_names = _read_keras_file(path)
     images, outputs = model.input_shape, model.output_shape
   else:
-    model, (images, outputs, function) = None, _read_saved_model(path)
+    model, (images, outputs, function, own_names) = None, _read_saved_model(path)
   if len(images) != 4 or images[-1] != 3 or len(outputs) != 2 or None in (*images[1:], outputs[1]):
     raise ValueError(
       f'{path} maps {list(images)} to {list(outputs)}; expected images of a fixed size, [batch, '
@@ -123,9 +129,15 @@ def from_file(path: str, spec: PreprocessSpec) -> Classifier:
     )
   export_info = _read_export_info(path)
   spec = dataclasses.replace(_exported_spec(export_info, spec, path), image_size=images[1])
+  names = export_info.get('class_names')
+  source = f'{path}: class_names in {_EXPORT_INFO}'
+  if names is None:
+    names, source = own_names, f'{path}: class_names'
+  if names is not None:
+    names = classes.checked(names, outputs[1], source)
   if model is not None:
-    return dataclasses.replace(from_model(model, spec), class_names=export_info.get('class_names'))
-  return _classifier(function, outputs[1], spec, export_info.get('class_names'))
+    return dataclasses.replace(from_model(model, spec), class_names=names)
+  return _classifier(function, outputs[1], spec, names)
 
 
 def probabilities(outputs: np.ndarray) -> np.ndarray:
@@ -151,17 +163,23 @@ def _classifier(function, num_classes, spec, class_names=None, model=None):
 
 
 def _read_keras_file(path):
-  if not os.path.isfile(path):
+  """Returns (model, names of its classes or None)."""
+  if not files.is_file(path):
     raise FileNotFoundError(f'{path}: no such file.')
-  if not zipfile.is_zipfile(path):  # Keras would report that there is no file.
-    raise ValueError(f'{path} is not a complete .keras file; copy it again.')
-  keras_files.check(path)
-  with reading(path, 'a .keras file', foreign=True):
-    return keras.models.load_model(path, compile=False)
+  with local_copies.local_copy(path) as copy:
+    if not zipfile.is_zipfile(copy):  # Keras would report that there is no file.
+      raise ValueError(f'{copy} is not a complete .keras file; copy it again.')
+    keras_files.check(copy)
+    with reading(copy, 'a .keras file', foreign=True):
+      model = keras.models.load_model(copy, compile=False)
+      return model, keras_metadata.class_names(copy)
 
 
 def _read_saved_model(path):
-  """Returns (input shape, output shape, function) of the first signature that takes images."""
+  """Returns (input shape, output shape, function, names of the classes or None).
+
+  The function is the first signature that takes images.
+  """
   saved_model_ops.check(path)
   with reading(path, 'a SavedModel', foreign=True):
     loaded = tf.saved_model.load(path)
@@ -183,11 +201,21 @@ def _read_saved_model(path):
       del loaded  # The default keeps its variables alive.
       return signature(**{argument: images})[output]
 
-    return tuple(tensor.shape), tuple(outputs[output].shape), run
+    return tuple(tensor.shape), tuple(outputs[output].shape), run, _names_in(loaded, path)
   raise ValueError(
     f'{path} has no signature that takes images, float32 [batch, height, width, 3]; it has '
     f'{", ".join(others) or "none"}. Export the model with one.'
   )
+
+
+def _names_in(loaded, path):
+  """Returns the names that the signature `class_names` of our SavedModels returns."""
+  signature = loaded.signatures.get(serving.CLASS_NAMES)
+  if signature is None or signature.structured_input_signature[1]:
+    return None
+  with reading(path, 'a SavedModel', foreign=True):
+    names = signature()[serving.CLASS_NAMES].numpy()
+    return [name.decode('utf-8') for name in names.tolist()]
 
 
 def _takes_images(tensor):
@@ -200,7 +228,7 @@ def _read_export_info(path) -> Mapping[str, Any]:
   file_name = os.path.join(folder, _EXPORT_INFO)
   if not tf.io.gfile.exists(file_name):
     return {}
-  with reading(file_name, 'JSON'), tf.io.gfile.GFile(file_name) as file:
+  with reading(file_name, 'JSON'), tf.io.gfile.GFile(file_name, 'rb') as file:
     content = json.loads(file.read())
   return content if isinstance(content, dict) else {}
 

@@ -1,5 +1,6 @@
 """Predictions of an image classifier: guesses for photographs, and accuracy on labelled images."""
 import dataclasses
+import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -7,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import metrics
+from tpu_utils import figures, files, metrics
 from tpu_utils.command_line.progress import Progress
-from tpu_utils.images import decoding, preprocessing
+from tpu_utils.errors import printable
+from tpu_utils.images import class_names, decoding, headers, preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
-from tpu_utils.images.sources import interface, open_dataset
+from tpu_utils.images.sources import interface, open_dataset, picture_files
 from tpu_utils.images.sources.image_folder import ImageFiles
 from tpu_utils.images.spec import PreprocessSpec
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
   from tpu_utils.image_jobs.loading import Classifier
 
 TOP = 5
+_DRAWN_PIXELS = 2000  # Longest side of a photograph in a picture.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,39 +89,41 @@ def read_images(paths: Sequence[str], spec: PreprocessSpec) -> np.ndarray:
   preprocess = preprocessing.eval_function(spec)
   images = []
   for path in paths:
-    with open(path, 'rb') as file:
-      content = file.read()
+    content = picture_files.read(path)
+    if headers.has_several_pictures(content):
+      print(f'{printable(path)} holds several pictures; the first is read.')
     try:
       images.append(preprocess(tf.constant(content)).numpy())
     except tf.errors.InvalidArgumentError:
-      raise ValueError(f'{path}: {decoding.flaw(content)}.') from None
+      raise ValueError(f'{printable(path)}: {decoding.flaw(content)}.') from None
   return np.stack(images)
 
 
 def top_guesses(
-  probabilities: np.ndarray, class_names: Sequence[str], background: bool = False
+  probabilities: np.ndarray, names: Sequence[str], background: bool = False
 ) -> list[Guess]:
   """Returns up to five guesses, the likeliest first.
 
   Args:
     probabilities: [classes], of one image.
-    class_names: names of the classes without the background.
+    names: of the classes without the background.
     background: whether class 0 is the background; it is then number -1, and the others count from
       0, as in the official code.
   """
   guesses = []
   for index in np.argsort(-probabilities, kind='stable')[:TOP]:
     number = int(index) - background
-    label = class_names[number] if number >= 0 else 'background'
+    label = names[number] if number >= 0 else 'background'
     guesses.append(Guess(number, label, float(probabilities[index])))
   return guesses
 
 
 def guesses_text(path: str, guesses: Sequence[Guess]) -> str:
   """Formats the guesses for an image as the official program does."""
-  lines = [f'predicted class for image {path}: ']
+  lines = [f'predicted class for image {printable(path)}: ']
   for rank, guess in enumerate(guesses):
-    lines.append(f'  -> top_{rank} ({100 * guess.probability:4.2f}%): {guess.label}')
+    label = class_names.on_one_line(guess.label)
+    lines.append(f'  -> top_{rank} ({100 * guess.probability:4.2f}%): {label}')
   return '\n'.join(lines)
 
 
@@ -144,11 +149,12 @@ def draw(
   backend_agg.FigureCanvasAgg(figure)
   axes = figure.subplots(rows, 2, squeeze=False, width_ratios=(1, 1.4))
   for (left, right), photograph, guesses in zip(axes, photographs, all_guesses, strict=True):
-    content = tf.io.read_file(photograph)
-    left.imshow(decoding.decode(content).numpy())
+    pixels = decoding.decode(picture_files.read(photograph)).numpy()
+    step = max(pixels.shape) // _DRAWN_PIXELS + 1  # matplotlib would convert all to floats.
+    left.imshow(pixels[::step, ::step])
     left.set_axis_off()
     _draw_bars(right, guesses)
-  figure.savefig(path, dpi=120)
+  figures.save(figure, path, dpi=120)
 
 
 def _draw_bars(axes, guesses):
@@ -156,8 +162,7 @@ def _draw_bars(axes, guesses):
   percent = [100 * guess.probability for guess in guesses]
   bars = axes.barh(places, percent, color='#4c78a8')
   axes.bar_label(bars, [f'{value:.1f} %' for value in percent], padding=3)
-  # The first of WordNet's synonyms is enough for a label.
-  axes.set_yticks(places, [guess.label.split(',')[0] for guess in guesses])
+  axes.set_yticks(places, [class_names.for_picture(guess.label) for guess in guesses])
   axes.invert_yaxis()
   axes.set_xlim(0, 112)
   axes.set_xticks([])
@@ -249,16 +254,19 @@ class LabelledFiles(interface.DataSet):
   """Image files matching a pattern, in order of name, with classes from a text file, one per line.
 
   Raises:
-    ValueError: no file matches, a line is not a whole number, or there are not as many lines as
-      files.
+    ValueError: no file matches, a match is a folder, a line is not a whole number, or there are not
+      as many lines as files.
     OSError: the text file cannot be read.
   """
 
   def __init__(self, pattern: str, label_file: str):
     self.name = pattern
-    self._paths = sorted(tf.io.gfile.glob(pattern))
+    # TensorFlow's glob takes only names that are text.
+    remote = files.is_remote(pattern)
+    self._paths = sorted(tf.io.gfile.glob(pattern) if remote else glob.glob(pattern))
     if not self._paths:
       raise ValueError(f'--imagenet_eval_glob={pattern} fits no file.')
+    picture_files.check(self._paths)
     self._labels = list(_read_labels(label_file))
     if len(self._labels) != len(self._paths):
       raise ValueError(
@@ -272,7 +280,7 @@ class LabelledFiles(interface.DataSet):
 
 
 def _read_labels(path) -> Iterator[int]:
-  with open(path, encoding='utf-8') as file:
+  with files.open_text(path) as file:
     for number, line in enumerate(file, start=1):
       try:
         yield int(line)

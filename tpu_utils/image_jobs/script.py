@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tpu_utils import config, files
@@ -16,6 +16,7 @@ from tpu_utils.command_line import job_flags, settings
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.script import Choice, Script, named_origin
 from tpu_utils.command_line.settings import setting
+from tpu_utils.image_jobs import classes
 from tpu_utils.images.spec import Augmentation, PreprocessSpec, fitted
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _SHARED_GROUPS = (
   config.OptimizationConfig,
   config.FineTuningConfig,
   config.JobConfig,
+  config.ExportConfig,
   config.HardwareConfig,
 )
 # Settings that a reader of a job's checkpoints takes from the job, besides the model's own groups.
@@ -41,6 +43,11 @@ _OF_JOB = (
   'train_steps',  # The checkpoint at which --mode=eval ends.
 )  # fmt: skip
 _READING_MODES = ('eval', 'export', 'predict')
+_TRAINING_MODES = ('train', 'train_and_eval')
+# {field of a `PreprocessSpec`: its flag}, of those that Hugging Face's config.json can set.
+_FLAGS = {'image_size': 'input_image_size', 'crop': 'crop_rule', 'interpolation': 'interpolation'}
+_INSTEAD = {'image_size': '224', 'crop': '0.875', 'interpolation': 'bicubic'}
+_ADVPROP_RGB = (127.5,) * 3  # Mean and standard deviation with --advprop.
 _BIGTABLE = 'TensorFlow 2 has no Bigtable client; write the table to TFRecord shards for --data_dir'
 # {flag of the official script that this one lacks: what to do instead}.
 ELSEWHERE = {
@@ -115,8 +122,7 @@ class ModelSpec:
       num_classes=num_classes,
       image_size=spec.image_size,
       **settings,
-      **config.overrides(),
-      **scaling,
+      **{**config.overrides(), **scaling},
     )
 
 
@@ -194,6 +200,9 @@ class Training:
     model_spec = self.resolve_model(model)  # A wrong name is reported before anything is opened.
     if announce and resolved.origin:
       print(resolved.preset_text())
+    if job.mode in _TRAINING_MODES:
+      resolved = like_initial_weights(resolved)
+      model = resolved[0]
 
     from tpu_utils.image_jobs import train
     from tpu_utils.image_jobs.data import check_length, with_data
@@ -201,9 +210,10 @@ class Training:
     dataset = None
     if needs_data:
       dataset, resolved = with_data(resolved, job.mode)
-    if dataset is not None and job.mode in ('train', 'train_and_eval'):
+    if dataset is not None and job.mode in _TRAINING_MODES:
       check_length(resolved, dataset.name)
     data = resolved.get(config.DataConfig)
+    class_names = _names_to_learn(data, dataset, job)
     spec = fitted_spec(model_spec.spec, model, data, data.is_digits)
 
     def build_model(dtype_policy):
@@ -221,6 +231,8 @@ class Training:
       dataset=dataset,
       optimization=resolved.get(config.OptimizationConfig),
       job=job,
+      exports=resolved.get(config.ExportConfig),
+      class_names=class_names,
       tuning=_resolve_tuning(resolved.get(config.FineTuningConfig), model_spec, model),
       augmentation=self.augmentation(resolved),
       run_info={'flags': flags, **model_spec.run_info},
@@ -293,6 +305,9 @@ def check(resolved: settings.Resolved) -> None:
     )
   if not _knows_classes(resolved):
     check_data_folder(resolved.get(config.DataConfig))
+  start = resolved.get(config.FineTuningConfig).init_checkpoint
+  if start and job.mode in _TRAINING_MODES and not _may_resume(job.model_dir):
+    check_checkpoint('init_checkpoint', start)
   if not job.model_dir:
     raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
 
@@ -301,6 +316,53 @@ def _knows_classes(resolved):
   """Returns whether the job is an export with a known number of classes, so needs no data."""
   known = {*resolved.flags, *resolved.facts}
   return resolved.get(config.JobConfig).mode == 'export' and 'num_label_classes' in known
+
+
+def _may_resume(model_dir):
+  """Returns whether a job may resume from `model_dir`, so that it needs no initial weights."""
+  return bool(model_dir and files.paths_in(model_dir, 'model.ckpt-'))
+
+
+def _names_to_learn(data, dataset, job):
+  """Returns the names of the model's outputs, from --labels_map_file or the data, or None.
+
+  Raises:
+    ValueError: a job to resume learnt other classes; see also `classes.of_labels_map`.
+  """
+  num_outputs = data.num_label_classes
+  if data.labels_map_file:
+    names = classes.of_labels_map(data.labels_map_file, num_outputs)
+  else:
+    names = classes.of_data(dataset.class_names if dataset else None, num_outputs)
+  if names and job.mode in _TRAINING_MODES:
+    classes.check_same(job.model_dir, names)
+  return names
+
+
+def check_checkpoint(flag: str, path: str | None) -> None:
+  """Checks that there is something at the path of a checkpoint; reads nothing.
+
+  Raises:
+    FileNotFoundError: there is neither a file, a folder nor a prefix of files.
+  """
+  if not path or path == PRETRAINED or files.exists(path):
+    return
+  folder, name = os.path.split(path)
+  if not name or not files.paths_in(folder or '.', f'{name}.'):
+    raise FileNotFoundError(
+      f'--{flag}={path}: no checkpoint there, neither a file, a folder nor a TF1 prefix.'
+    )
+
+
+def check_photographs(paths: Iterable[str]) -> None:
+  """Checks that images exist; reads nothing.
+
+  Raises:
+    FileNotFoundError: one does not exist.
+  """
+  for path in paths:
+    if not files.exists(path):
+      raise FileNotFoundError(f'{path}: no such image.')
 
 
 def check_data_folder(data: Any) -> None:
@@ -337,7 +399,9 @@ def fitted_spec(
   )
 
 
-def published_spec(spec: PreprocessSpec, checkpoint: str) -> PreprocessSpec:
+def published_spec(
+  spec: PreprocessSpec, checkpoint: str, model_config: ModelConfig, data: Any
+) -> PreprocessSpec:
   """Returns a network's `PreprocessSpec` with the values in Hugging Face's `config.json`, if any.
 
   Prints the values.
@@ -345,17 +409,91 @@ def published_spec(spec: PreprocessSpec, checkpoint: str) -> PreprocessSpec:
   Args:
     spec: the network's own.
     checkpoint: the folder or file of weights.
+    model_config: the network's settings, which override those values.
+    data: settings with `crop_rule` and `interpolation`, which do so, too.
 
   Raises:
-    ValueError: that file is not JSON.
+    ValueError: that file is not JSON, or has a value without counterpart here that no setting
+      overrides.
   """
-  from tpu_utils.weights import hugging_face
-
-  fields = hugging_face.preprocessing(checkpoint)
+  fields = _published_fields(
+    checkpoint,
+    {
+      'image_size': model_config.input_image_size,
+      'crop': data.crop_rule,
+      'interpolation': data.interpolation,
+    },
+  )
   if fields:
     values = '; '.join(f'{name} {value}' for name, value in fields.items())
     print(f'Images are prepared as config.json of {checkpoint} says, unless flags differ: {values}')
   return dataclasses.replace(spec, **fields)
+
+
+def _published_fields(checkpoint, given):
+  """Returns the fields of a `PreprocessSpec` in `config.json`; `given` has those of the user."""
+  from tpu_utils.weights import hugging_face
+
+  fields, others = hugging_face.preprocessing(checkpoint)
+  for field, flag in _FLAGS.items():
+    if field in others and not given[field]:
+      raise ValueError(
+        f'config.json of {checkpoint} has {others[field]}, which has no counterpart here: other '
+        f'pixels would reach the network. To use it all the same, give --{flag}, such as '
+        f'--{flag}={_INSTEAD[field]}.'
+      )
+  return fields
+
+
+def like_initial_weights(resolved: settings.Resolved) -> settings.Resolved:
+  """Returns the settings of a training with images prepared as for the weights that it starts from.
+
+  These are the size, interpolation, central crop and scaling in Hugging Face's `config.json`. Flags
+  and recipes come first. The values become settings of the job, so that run.json, evaluation and
+  export have them; a job that resumes takes them from run.json. Prints them.
+
+  Raises:
+    ValueError: that file is not JSON, or has a value without counterpart here that no setting
+      overrides.
+  """
+  data, job = resolved.get(config.DataConfig), resolved.get(config.JobConfig)
+  checkpoint = resolved.get(config.FineTuningConfig).init_checkpoint
+  if not checkpoint or checkpoint == PRETRAINED:
+    return resolved
+  names = [*_FLAGS.values(), 'advprop']
+  now = resolved.as_dict()
+  own = _flags_of_started_job(job.model_dir)
+  if own is not None:
+    facts, origin = {name: own[name] for name in names if own.get(name)}, 'the job that resumes'
+  else:
+    fields = _published_fields(checkpoint, {field: now[flag] for field, flag in _FLAGS.items()})
+    facts = {_FLAGS[field]: value for field, value in fields.items() if field in _FLAGS}
+    if fields.get('mean_rgb') == fields.get('stddev_rgb') == _ADVPROP_RGB:
+      facts['advprop'] = True
+    origin = f'config.json of {checkpoint}'
+    if data.is_digits:  # They are too small for another network's crop.
+      facts.pop('crop_rule', None)
+  facts = {
+    name: value for name, value in facts.items() if name not in resolved.flags and not now[name]
+  }
+  if facts:
+    print(
+      f'Images are prepared in training, evaluation and export as {origin} says: '
+      f'{settings.as_flags(facts)}'
+    )
+  return resolved.with_facts(facts)
+
+
+def _flags_of_started_job(model_dir):
+  """Returns the flags of the job in `model_dir` if it has checkpoints, else None."""
+  from tpu_utils import checkpoints
+
+  if not checkpoints.CheckpointManager(model_dir).steps():
+    return None
+  try:
+    return job_flags.of_checkpoint(model_dir) or {}
+  except ValueError:  # A damaged run.json is reported by the job and does not stop it.
+    return {}
 
 
 def _resolve_tuning(tuning, model_spec, model):

@@ -4,7 +4,7 @@
 official recipe; `classification_task` has its losses and metrics.
 """
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -22,7 +22,7 @@ from tpu_utils import (
 )
 from tpu_utils import job as jobs
 from tpu_utils.ema import ExponentialMovingAverage
-from tpu_utils.image_jobs import fine_tuning
+from tpu_utils.image_jobs import classes, fine_tuning
 from tpu_utils.image_jobs.data import make_input
 from tpu_utils.images import preprocessing
 from tpu_utils.images.spec import Augmentation, PreprocessSpec
@@ -53,6 +53,8 @@ def make_job(
   optimization: config.OptimizationConfig,
   job: config.JobConfig,
   run_info: Mapping[str, Any],
+  exports: config.ExportConfig | None = None,
+  class_names: Sequence[str] | None = None,
   tuning: config.FineTuningConfig | None = None,
   augmentation: Augmentation | None = None,
 ) -> jobs.Job:
@@ -68,11 +70,14 @@ def make_job(
     optimization: settings of the recipe.
     job: mode, folders and steps.
     run_info: JSON-able dict for run.json.
+    exports: settings of the exported model; None for the defaults.
+    class_names: names of the model's outputs (see `classes`), kept in model_dir; None if the data
+      do not name their classes.
     tuning: weights to start from (`init_checkpoint` is a path); None to start from random ones.
     augmentation: augmentation of training; None for the default of `make_input`.
   """
   data = hold_out(data, job.eval_name)
-  tuning = tuning or config.FineTuningConfig()
+  tuning, exports = tuning or config.FineTuningConfig(), exports or config.ExportConfig()
   training = job.mode in ('train', 'train_and_eval')
 
   def build(dtype_policy):
@@ -90,8 +95,19 @@ def make_job(
     return make_trainer(strategy, model, data, optimization, job.train_steps, factors)
 
   def export_model(model, folder):
+    names = classes.known(
+      model.output_shape[-1],
+      labels_map_file=data.labels_map_file,
+      checkpoint=job.model_dir,
+      data_names=class_names,
+      is_digits=data.is_digits,
+      log=print,
+    )
+    if exports.dtype_policy != ('mixed_bfloat16' if hardware.use_bfloat16 else None):
+      model = _with_weights_of(model, build_model(exports.dtype_policy))
     preprocess = preprocessing.eval_function(spec)
-    export.export(model, folder, preprocess, dataclasses.asdict(spec), to_tpu=job.export_to_tpu)
+    described = dataclasses.asdict(spec)
+    export.export(model, folder, preprocess, described, names, to_tpu=job.export_to_tpu)
 
   return jobs.Job(
     settings=job,
@@ -104,6 +120,7 @@ def make_job(
     ),
     identity=identity,
     run_info=run_info,
+    run_files={classes.FILE: classes.content(class_names)} if class_names else {},
     unit='images',
     objective=OBJECTIVE,
     open_input=open_input,
@@ -114,6 +131,14 @@ def make_job(
     curves=_CURVES,
     predicts=False,
   )
+
+
+def _with_weights_of(source, model):
+  """Copies the weights of `source` to a model of the same network, and returns that."""
+  values = {variable.path: variable for variable in source.weights}
+  for variable in model.weights:
+    variable.assign(values[variable.path].numpy())
+  return model
 
 
 def hold_out(data: config.DataConfig, eval_name: str | None = None) -> config.DataConfig:

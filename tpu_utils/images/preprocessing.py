@@ -269,7 +269,8 @@ def decode_and_crop(
 
   def jpeg(image_bytes, *inputs):
     shape = tf.io.extract_jpeg_shape(image_bytes)[:2]
-    return tf.io.decode_and_crop_jpeg(image_bytes, window(shape, *inputs), channels=3)
+    with tf.control_dependencies([decoding.assert_fits(shape[1], shape[0])]):
+      return tf.io.decode_and_crop_jpeg(image_bytes, window(shape, *inputs), channels=3)
 
   def other(image_bytes, *inputs):
     return decoded(decode(image_bytes), *inputs)

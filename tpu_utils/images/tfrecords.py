@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpu_utils import files
-from tpu_utils.errors import first_line
+from tpu_utils.errors import first_line, printable
 from tpu_utils.images import record_index
 
 _MAX_BUFFER_BYTES = 16 * 2**20
@@ -44,10 +44,10 @@ def find_shards(data_dir: str, split: str) -> list[str]:
 
 def describe_folder(folder: str) -> str:
   """Says what a folder contains, for an error message: 'it holds a, b, ...' or 'it is empty'."""
-  names = sorted(tf.io.gfile.listdir(folder))
+  names = [os.path.basename(path) for path in files.paths_in(folder)]
   if not names:
     return 'it is empty'
-  return f'it holds {", ".join(names[:5])}{", ..." if len(names) > 5 else ""}'
+  return f'it holds {printable(", ".join(names[:5]))}{", ..." if len(names) > 5 else ""}'
 
 
 def _check_none_missing(paths):

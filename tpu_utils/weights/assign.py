@@ -11,6 +11,7 @@ import numpy as np
 
 from tpu_utils import assignment
 from tpu_utils.text_table import text_table
+from tpu_utils.weights import stored
 from tpu_utils.weights.name_map import Rule
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Report:
 def assign(
   model: keras.Model,
   rules: Mapping[str, Rule],
-  tensors: Mapping[str, np.ndarray],
+  tensors: Mapping[str, np.ndarray | stored.StoredArray],
   path: str,
   keep_initial: Iterable[str] = (),
   allow_missing: Iterable[str] = (),
@@ -63,6 +64,8 @@ def assign(
   reinit_on_mismatch: Iterable[str] = (),
 ) -> Report:
   """Assigns tensors to the variables of a model.
+
+  Values are read only once all names and shapes fit, and only those that the model takes.
 
   Args:
     model: a built `keras.Model`.
@@ -83,25 +86,34 @@ def assign(
   mismatched = _mismatched(model, rules, tensors, tuple(reinit_on_mismatch))
   kept += [path for path in mismatched if path not in kept]
   variables = {v.path: v for v in model.weights if v.path not in kept}
-  values, shapes = {}, {}
-  for key in variables:
-    if rules[key].name in tensors:
-      array = np.asarray(tensors[rules[key].name])
-      _check_copies(path, rules[key], array, tensors)
-      values[key], shapes[key] = _value(rules[key], array), array.shape
-  _check_finite(path, rules, values)
+  found = {key: rules[key] for key in variables if rules[key].name in tensors}
   ruled = {name for rule in rules.values() for name in (rule.name, *rule.copies)}
   left = [name for name in tensors if name not in ruled]
-  assignment.assign(
+  mismatch = assignment.compare(
     variables,
-    values,
-    lambda mismatch: _error(model, path, mismatch),
+    {key: _shape(rule, tensors) for key, rule in found.items()},
     names={key: rules[key].name for key in variables},
-    shapes=shapes,
+    shapes={key: tensors[rule.name].shape for key, rule in found.items()},
     unexpected=[name for name in left if not name.startswith(tuple(allow_unused))],
   )
+  if mismatch:
+    raise _error(model, path, mismatch)
+  values = _read(path, found, tensors)
+  for key, variable in variables.items():
+    variable.assign(values[key])
   left += [rules[p].name for p in kept if rules[p].name in tensors]
   return Report(path, tuple(values), tuple(kept), tuple(left))
+
+
+def _read(path, rules, tensors):
+  """Returns {key: value}; reads each array once, as several rules may take slices of one."""
+  names = dict.fromkeys(rule.name for rule in rules.values())
+  arrays = {name: np.asarray(tensors[name]) for name in names}
+  for rule in rules.values():
+    _check_copies(path, rule, arrays[rule.name], tensors)
+  values = {key: _value(rule, arrays[rule.name]) for key, rule in rules.items()}
+  _check_finite(path, rules, values)
+  return values
 
 
 def _check_rules(model, rules):
@@ -141,7 +153,7 @@ def _mismatched(model, rules, tensors, prefixes):
 def _shape(rule, tensors):
   if rule.name not in tensors:
     return None
-  return tuple(_value(rule, np.asarray(tensors[rule.name])).shape)
+  return tuple(_value(rule, stored.without_values(tensors[rule.name])).shape)
 
 
 def _value(rule, array):
@@ -150,7 +162,9 @@ def _value(rule, array):
 
 def _check_copies(path, rule, value, tensors):
   for name in rule.copies:
-    if name in tensors and not np.array_equal(tensors[name], value):
+    if name not in tensors:
+      continue
+    if tensors[name].shape != value.shape or not np.array_equal(tensors[name], value):
       raise ValueError(
         f'{path}: {name} differs from {rule.name}, and they are one variable of this model; '
         'nothing was loaded. Build the model with the two untied.'

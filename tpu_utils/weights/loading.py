@@ -9,14 +9,16 @@ and a model's `NameMap` has the names of its variables in the files of each prog
 """
 from __future__ import annotations
 
-import collections
 import dataclasses
+import functools
 import importlib
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tpu_utils import files
 from tpu_utils.names import check_name
+from tpu_utils.weights import copies, locate
 from tpu_utils.weights.assign import Report, assign
 from tpu_utils.weights.name_map import Rule, name_map_of
 
@@ -31,7 +33,8 @@ READERS = {
   'torch': 'tpu_utils.weights.torch_files',
   't7': 'tpu_utils.weights.t7',
 }
-_MAX_PREFIX = 3  # Greatest number of parts in a prefix, such as 'student.model.backbone.'.
+# Between the parts of names, in formats whose files often hold more than the network.
+_SEPARATORS = {'torch': '.', 'keras': '/'}
 # The formats of our own programs: files with our own variable paths fit any model.
 _OWN_FORMATS = ('checkpoint', 'keras')
 
@@ -48,8 +51,12 @@ def load(
 ) -> Report:
   """Loads a checkpoint of this or another program into a model.
 
-  Without the last four arguments, the file and the model must have the same variables, with one
-  exception: a model that was built without a classifier ignores the file's.
+  Without the last four arguments, the file and the model must have the same variables, with these
+  exceptions: a model that was built without a classifier ignores the file's; and torch's and Keras'
+  files may hold the network inside another one, with other tensors beside it, and with a classifier
+  of any name if that is the only other layer. The report lists what was left out.
+
+  Arrays are read only after all shapes have been compared with the model's.
 
   Args:
     model: a built `keras.Model`; its name selects the `NameMap`.
@@ -76,6 +83,17 @@ def load(
       message lists what is missing, unexpected and wrong-shaped. The model is then unchanged.
   """
   path = os.fspath(path)
+  with copies.readable(path) as file:
+    report = _load(
+      model, file, source, use_ema, keep_initial, allow_missing, allow_unused, reinit_on_mismatch
+    )
+  return dataclasses.replace(report, path=path)
+
+
+def _load(
+  model, path, source, use_ema, keep_initial, allow_missing, allow_unused, reinit_on_mismatch
+):
+  """Loads from a path at which the readers find the weights; see `load`."""
   name_map = name_map_of(model)
   formats = _formats(name_map)
   if source == 'auto':
@@ -85,14 +103,27 @@ def load(
   content = reader.read(path, use_ema=use_ema and name_map.moving_averages)
   names = name_map.sources.get(source)
   tensors = _weights_in(content, names)
-  if names and formats[source] == 'torch':
-    tensors, beside = _without_prefix(model, names, tensors, path)
+  rules_of = functools.partial(_rules, model, source, names, path)
+  if formats[source] in _SEPARATORS:
+    optional = (*keep_initial, *allow_missing, *reinit_on_mismatch)
+    tensors, rules, beside = locate.locate(
+      model,
+      tensors,
+      _file_names(model, name_map, names, rules_of, _SEPARATORS[formats[source]]),
+      path,
+      optional,
+      tuple(allow_unused),
+    )
     allow_unused = (*allow_unused, *beside)
+  else:
+    rules = rules_of(list(tensors))
   if names and names.check:
     names.check(model, path, list(tensors))
+  scaling = names.normalization(content, path) if names and names.normalization else None
+  notice = names.notice(content, path) if names and names.notice else ''
   report = assign(
     model,
-    _rules(model, source, names, tensors, path),
+    rules,
     tensors,
     path,
     keep_initial,
@@ -100,10 +131,8 @@ def load(
     (*allow_unused, *_names_of_omitted_classifier(model, name_map)),
     reinit_on_mismatch,
   )
-  scaling = names.normalization(content, path) if names and names.normalization else None
-  if scaling is None:
-    return report
-  return dataclasses.replace(report, remark=_normalise(model, scaling))
+  remarks = [_normalise(model, scaling)] if scaling else []
+  return dataclasses.replace(report, remark=' '.join([*remarks, *filter(None, [notice])]))
 
 
 def classifier_of(model: keras.Model) -> str:
@@ -128,7 +157,7 @@ def _recognise(path, formats):
   for source, file_format in formats.items():
     if importlib.import_module(READERS[file_format]).matches(path):
       return source
-  if not os.path.exists(path):
+  if not files.exists(path):
     raise FileNotFoundError(
       f'{path}: no checkpoint there, neither a file, a folder nor a TF1 prefix.'
     )
@@ -145,51 +174,28 @@ def _weights_in(content, names):
   return names.prepare(content) if names and names.prepare else content
 
 
-def _without_prefix(model, names, tensors, path):
-  """Returns (tensors without a prefix before the network's names, names of the other tensors).
-
-  Training programs save networks as parts of others, with losses and second networks beside them.
-  The names of the other tensors are returned only if the whole model has been found.
-  """
-
-  def fit(prefix):
-    found = [name.removeprefix(prefix) for name in tensors if name.startswith(prefix)]
-    return sum(rule.name in set(found) for rule in names.rules(model, found).values())
-
-  counts = collections.Counter(
-    ''.join(f'{part}.' for part in parts[:depth])
-    for parts in (name.split('.') for name in tensors)
-    for depth in range(1, min(len(parts), _MAX_PREFIX + 1))
+def _file_names(model, name_map, names, rules_of, separator):
+  """Returns the `locate.Names` of a file."""
+  return locate.Names(
+    rules_of,
+    separator,
+    network=names.network if names else (),
+    classifier=name_map.classifier,
+    classifier_names=name_map.classifier_names(model) if name_map.classifier_names else (),
   )
-  candidates = [prefix for prefix, count in counts.items() if 2 * count >= len(model.weights)]
-  fits = {prefix: fit(prefix) for prefix in ('', *candidates)}
-  best = max(fits.values())
-  if fits[''] == best:
-    return tensors, ()
-  prefixes = [prefix for prefix in candidates if fits[prefix] == best]
-  if len(prefixes) > 1:
-    raise ValueError(
-      f'{path} holds several networks that fit {model.name}, under {", ".join(prefixes)}; nothing '
-      'was loaded. Save one of them without its prefix.'
-    )
-  (prefix,) = prefixes
-  beside = tuple(name for name in tensors if not name.startswith(prefix))
-  renamed = {name.removeprefix(prefix): value for name, value in tensors.items()}
-  if len(renamed) < len(tensors):  # The same name with and without the prefix.
-    return tensors, ()
-  return renamed, beside if best == len(model.weights) else ()
 
 
-def _rules(model, source, names, tensors, path):
+def _rules(model, source, names, path, found):
+  """Returns the rules for a file with the names `found`: our own names, or the source's."""
   paths = [variable.path for variable in model.weights]
-  if source in _OWN_FORMATS and any(p in tensors for p in paths):
+  if source in _OWN_FORMATS and any(p in found for p in paths):
     return {p: Rule(p) for p in paths}
   if names is None:
     raise ValueError(
       f'{path} does not fit {model.name}: it has none of the {len(paths)} variables, nothing was '
       f'loaded; they are called like {paths[0]}. Build the model that the file was saved from.'
     )
-  return names.rules(model, list(tensors))
+  return names.rules(model, found)
 
 
 def _names_of_omitted_classifier(model, name_map):

@@ -50,7 +50,12 @@ class Source:
     check: (model, path, names in the file); raises ValueError for a file of another network that
       has the same names.
     normalization: (tensors of the file, path) -> (mean_rgb, stddev_rgb) with which the file's
-      network scales images in [0, 255], or None if the file has no scaling.
+      network scales images in [0, 255], or None if the file has no scaling; raises ValueError for
+      a scaling that cannot be.
+    notice: (tensors of the file, path) -> a sentence on layers of the file's network that change
+      its results and that no model here has, or '' if there are none.
+    network: prefixes of all names in networks of this family, however large; other names are of
+      layers beside the network. Empty if every name belongs to the network.
   """
 
   rules: Callable[[keras.Model, Collection[str]], dict[str, Rule]]
@@ -59,6 +64,8 @@ class Source:
   buffers: tuple[str, ...] = ()
   check: Callable[[keras.Model, str, Collection[str]], None] | None = None
   normalization: Callable[[Arrays, str], tuple[Color, Color] | None] | None = None
+  notice: Callable[[Arrays, str], str] | None = None
+  network: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

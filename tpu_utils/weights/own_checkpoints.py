@@ -1,12 +1,12 @@
 """Reads the weights in the checkpoints of this project's own jobs (`tpu_utils.checkpoints`)."""
 from collections.abc import Mapping
 
-import numpy as np
 import tensorflow as tf
 
 from tpu_utils import checkpoints
 from tpu_utils.reading import reading
 from tpu_utils.weights import tf1
+from tpu_utils.weights.stored import StoredArray
 
 _WEIGHTS, _AVERAGES = 'model/', 'ema/'
 
@@ -20,12 +20,12 @@ def matches(path: str) -> bool:
       reading(path, 'a checkpoint', foreign=True),
       checkpoints.literal(tf1.prefix_of(path)) as readable,
     ):
-      return tf.train.load_checkpoint(readable).has_tensor(checkpoints.METADATA)
+      return tf.compat.v1.train.NewCheckpointReader(readable).has_tensor(checkpoints.METADATA)
   except (ValueError, OSError):  # The TF1 reader, next in line, reports the error.
     return False
 
 
-def read(path: str, use_ema: bool = True) -> Mapping[str, np.ndarray]:
+def read(path: str, use_ema: bool = True) -> Mapping[str, StoredArray]:
   """Reads the weights of a checkpoint.
 
   Args:
@@ -37,10 +37,9 @@ def read(path: str, use_ema: bool = True) -> Mapping[str, np.ndarray]:
 
   Raises:
     FileNotFoundError: there is no checkpoint.
-    ValueError: the checkpoint is cut off or damaged.
+    ValueError: the checkpoint is cut off or damaged; a cut in the values shows when they are read.
   """
-  prefix = tf1.prefix_of(path)
-  values, _ = checkpoints.read(prefix, lambda name: name.startswith((_WEIGHTS, _AVERAGES)))
+  values = tf1.stored_tensors(tf1.prefix_of(path), 'a checkpoint')
   weights = _under(_WEIGHTS, values)
   # Variables without an average, such as integers, keep their value.
   return {**weights, **_under(_AVERAGES, values)} if use_ema else weights

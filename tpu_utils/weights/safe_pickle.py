@@ -9,10 +9,11 @@ import collections
 import os
 import pickle
 import pickletools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
-from tpu_utils.reading import reading
+from tpu_utils.reading import check_unpacked, reading
+from tpu_utils.weights import inert
 
 # By their names in Python 2 and Python 3. All of them only hold values.
 _ADMITTED = {
@@ -24,8 +25,37 @@ _ADMITTED = {
     for kind in (dict, list, set, frozenset, int, float, complex, bool)
   },
 }
+_ALWAYS_ELEMENTS = 1000  # May be copied in any pickle.
+# Opcodes of one byte that make a container, and the bytes that it takes.
+_CONTAINERS = ('EMPTY_LIST', 'EMPTY_DICT', 'EMPTY_SET', 'LIST', 'DICT', 'TUPLE', 'FROZENSET')
+_CONTAINER_BYTES = 64
+_NUMBERS = (int, float, complex, bool)
+_MAX_SHOWN = 80  # Characters of a name in a message.
 # Opcodes with the index of a value in the unpickler's memo, of those that can hold a large index.
 _MEMO_OPCODES = ('PUT', 'LONG_BINPUT')
+
+
+class _Counted:
+  """A function or class that a pickle can call, with as many elements as the pickle has bytes.
+
+  A pickle stores each element that it passes; only one that is made to exhaust memory has the same
+  list copied again and again.
+  """
+
+  __slots__ = ('_function', '_spend')
+  _function: Callable[..., Any]
+  _spend: Callable[[int], None]
+
+  def __init__(self, function, spend):
+    object.__setattr__(self, '_function', function)
+    object.__setattr__(self, '_spend', spend)
+
+  def __setattr__(self, name, value):
+    raise TypeError(f'a change of {name!r:.40}')
+
+  def __call__(self, *args):
+    self._spend(sum(len(arg) for arg in args if hasattr(arg, '__len__')))
+    return self._function(*args)
 
 
 class PlainUnpickler(pickle.Unpickler):
@@ -44,6 +74,7 @@ class PlainUnpickler(pickle.Unpickler):
     self._file = file
     self._path = path
     self._admitted = {**_ADMITTED, **(admitted or {})}
+    self._elements_left = 0
 
   def find_class(self, module: str, name: str) -> Any:
     """Returns the class or function that a pickle names, if it is admitted.
@@ -53,25 +84,39 @@ class PlainUnpickler(pickle.Unpickler):
     """
     if (module, name) not in self._admitted:
       raise UnsafePickleError(
-        f'{self._path} asks for {module}.{name}, which may run code; only dictionaries, lists, '
-        'text and numbers are read. Convert it to JSON on a machine without valuable data.'
+        f'{self._path} asks for {f"{module}.{name}":.{_MAX_SHOWN}}, which may run code; only '
+        'dictionaries, lists, text and numbers are read. Convert it to JSON on a machine without '
+        'valuable data.'
       )
-    return self._admitted[module, name]
+    value = self._admitted[module, name]
+    if not callable(value) or value in _NUMBERS or value is inert.Namespace:
+      return value  # A pickle makes a Namespace without calling it.
+    return _Counted(value, self._spend)
 
-  def check_memo(self) -> None:
-    """Refuses pickles that would make the unpickler allocate gigabytes for its memo.
+  def _spend(self, elements):
+    self._elements_left -= elements
+    if self._elements_left < 0:
+      raise ValueError('it copies more elements than it holds')
 
-    Python's unpickler makes room for any index up to 2**32. Picklers count from 0 or 1, so no index
-    exceeds the number of opcodes before it.
+  def prepare(self) -> None:
+    """Refuses pickles that would make the unpickler allocate gigabytes.
+
+    Python's unpickler makes room in its memo for any index up to 2**32. Picklers count from 0 or 1,
+    so no index exceeds the number of opcodes before it. Empty containers take one byte each.
 
     Raises:
-      ValueError: an index is too large.
+      ValueError: an index is too large, or there are too many containers for the pickle's size.
     """
-    start = self._file.tell()
+    start, containers = self._file.tell(), 0
+    size = self._file.seek(0, os.SEEK_END) - start
+    self._elements_left = size + _ALWAYS_ELEMENTS
+    self._file.seek(start)
     file: Any = _Forward(self._file)
     for count, (opcode, index, _) in enumerate(pickletools.genops(file)):
       if opcode.name in _MEMO_OPCODES and index not in range(count + 2):
         raise ValueError(f'value {index} after {count} opcodes')
+      containers += opcode.name in _CONTAINERS
+    check_unpacked('its containers', containers * _CONTAINER_BYTES, size)
     self._file.seek(start)
 
 
@@ -109,5 +154,5 @@ def load_from(unpickler: PlainUnpickler, path: str) -> Any:
     ValueError: the file is damaged; the message names `path`.
   """
   with reading(path, 'a pickle', foreign=True):
-    unpickler.check_memo()
+    unpickler.prepare()
     return unpickler.load()

@@ -4,6 +4,7 @@ The format holds a graph of numbers, strings, tables and objects of named classe
 read as data; Lua functions in a file are skipped. Source: torch7, File.lua and generic/Tensor.c,
 Storage.c.
 """
+import functools
 import math
 import os
 import struct
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tpu_utils.reading import reading
+from tpu_utils.reading import check_unpacked, reading
 
 # Element types of torch's tensor and storage classes, on the CPU and (`Cuda...`) on the GPU.
 _ELEMENTS = {
@@ -26,6 +27,8 @@ _NIL, _NUMBER, _STRING, _TABLE, _TORCH, _BOOLEAN, _FUNCTION, _OLD_RECURSIVE, _RE
 _PARAMETERS = ('weight', 'bias', 'running_mean', 'running_var')
 _MAX_DIMENSIONS = 16
 _MAX_REPEATED = 2**24  # Greatest number of elements of a view that repeats some.
+# In a network: a container can stand in many places, itself included.
+_MAX_MODULES, _MAX_DEPTH = 100_000, 100
 _FORMAT = 'a binary Torch7 file'
 
 
@@ -56,8 +59,12 @@ def read(path: str | os.PathLike[str], use_ema: bool = True) -> Mapping[str, np.
   if not os.path.isfile(path):
     raise FileNotFoundError(f'{path}: no such file.')
   root = load(path)
+  parameters, size = {}, 0
   with reading(path, _FORMAT):
-    parameters = dict(_parameters(root, ()))
+    for name, array, transform in _parameters(root):
+      size += array.nbytes
+      check_unpacked('its network', size, os.path.getsize(path))
+      parameters[name] = transform(array)
   if not parameters:
     raise ValueError(f'{path} holds no network with parameters, but {_describe(root)}.')
   return parameters
@@ -91,23 +98,38 @@ def _describe(value):
   return f'a {value.class_name}' if isinstance(value, TorchObject) else f'a {type(value).__name__}'
 
 
-def _parameters(module, position):
-  """Yields (name, array) of a module and the modules in it."""
-  if not isinstance(module, TorchObject):
-    return
-  fields = module.fields
-  prefix = '.'.join(map(str, position))
-  for field in _PARAMETERS:
-    value = fields.get(field)
-    if isinstance(value, np.ndarray) and value.size:
-      yield f'{prefix}.{field}', _in_four_dimensions(value, fields) if field == 'weight' else value
-  running_std = fields.get('running_std')
-  if isinstance(running_std, np.ndarray) and fields.get('running_var') is None:
-    yield f'{prefix}.running_var', running_std ** -2.0 - _number(fields, 'eps', 1e-5)
-  children = fields.get('modules')
-  if isinstance(children, dict):
-    for key in sorted(k for k in children if isinstance(k, float)):
-      yield from _parameters(children[key], (*position, int(key)))
+def _parameters(root):
+  """Yields (name, array, function to apply to it) of a module and the modules in it."""
+  modules, count = [((), root)], 0
+  while modules:
+    position, module = modules.pop()
+    if not isinstance(module, TorchObject):
+      continue
+    count += 1
+    if count > _MAX_MODULES or len(position) > _MAX_DEPTH:
+      raise ValueError(f'over {_MAX_MODULES:,} modules, or nested over {_MAX_DEPTH} deep')
+    fields, prefix = module.fields, '.'.join(map(str, position))
+    for field in _PARAMETERS:
+      value = fields.get(field)
+      if isinstance(value, np.ndarray) and value.size:
+        change = _in_four_dimensions if field == 'weight' else _unchanged
+        yield f'{prefix}.{field}', value, functools.partial(change, fields=fields)
+    running_std = fields.get('running_std')
+    if isinstance(running_std, np.ndarray) and fields.get('running_var') is None:
+      yield f'{prefix}.running_var', running_std, functools.partial(_variance, fields=fields)
+    children = fields.get('modules')
+    if isinstance(children, dict):
+      keys = sorted((key for key in children if isinstance(key, float)), reverse=True)
+      modules += [((*position, int(key)), children[key]) for key in keys]
+
+
+def _unchanged(value, fields):
+  del fields
+  return value
+
+
+def _variance(running_std, fields):
+  return running_std ** -2.0 - _number(fields, 'eps', 1e-5)
 
 
 def _in_four_dimensions(weight, fields):

@@ -1,4 +1,5 @@
 """Reads and writes TF1 checkpoints (`model.ckpt-N.index` and `.data-*`), without a TF1 session."""
+import functools
 import os
 import re
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from tpu_utils import checkpoints, files
 from tpu_utils.reading import reading
+from tpu_utils.weights.stored import StoredArray
 
 _SHADOW = '/ExponentialMovingAverage'
 _OBJECT_GRAPH = '_CHECKPOINTABLE_OBJECT_GRAPH'
@@ -17,12 +19,17 @@ _PART = re.compile(r'\.(index|data-\d{5}-of-\d{5})$')
 
 def matches(path: str) -> bool:
   """Returns whether `path` is a folder with a `checkpoint` file, a prefix, or a file of one."""
-  if tf.io.gfile.isdir(path):
+  if _is_folder(path):
     return tf.io.gfile.exists(os.path.join(path, 'checkpoint'))
   return bool(_PART.search(path)) or tf.io.gfile.exists(path + '.index')
 
 
-def read(path: str, use_ema: bool = True) -> Mapping[str, np.ndarray]:
+def _is_folder(path):
+  """Returns whether a path is a folder; prefixes are none, although some file systems say so."""
+  return tf.io.gfile.isdir(path) and not tf.io.gfile.exists(f'{path}.index')
+
+
+def read(path: str, use_ema: bool = True) -> Mapping[str, StoredArray]:
   """Reads the model variables of a checkpoint.
 
   Training state is left out: `global_step`, optimizer slots (their name is a variable's name and
@@ -33,7 +40,7 @@ def read(path: str, use_ema: bool = True) -> Mapping[str, np.ndarray]:
     use_ema: whether to read each variable's moving average under the variable's own name.
 
   Returns:
-    {variable name: array}; an array is read when it is accessed.
+    {variable name: array}.
 
   Raises:
     FileNotFoundError: there is no checkpoint.
@@ -41,16 +48,45 @@ def read(path: str, use_ema: bool = True) -> Mapping[str, np.ndarray]:
       moving averages that `use_ema` asks for.
   """
   prefix = prefix_of(path)
-  with reading(prefix, 'a TF1 checkpoint', foreign=True):
-    opened = checkpoints.literal(prefix)
-    reader = tf.train.load_checkpoint(opened.__enter__())
-    names = list(reader.get_variable_to_shape_map())
-  if _OBJECT_GRAPH in names:
+  tensors = stored_tensors(prefix, 'a TF1 checkpoint')
+  if _OBJECT_GRAPH in tensors:
     raise ValueError(
       f'{prefix} is an object-based TF2 checkpoint; expected variables by name, as TF1 wrote them. '
       'Restore it with tf.train.Checkpoint.'
     )
-  return _Tensors(reader, opened, prefix, _source_names(names, prefix, use_ema))
+  source_names = _source_names(list(tensors), prefix, use_ema)
+  return {name: tensors[source_name] for name, source_name in source_names.items()}
+
+
+def stored_tensors(prefix: str, kind: str) -> dict[str, StoredArray]:
+  """Returns {name: array} of all tensors of a checkpoint.
+
+  Args:
+    prefix: of the files.
+    kind: the format for messages, such as 'a TF1 checkpoint'.
+
+  Raises:
+    ValueError: the checkpoint cannot be read.
+  """
+  with reading(prefix, kind, foreign=True):
+    opened = checkpoints.literal(prefix)
+    reader = tf.compat.v1.train.NewCheckpointReader(opened.__enter__())
+    dtypes = reader.get_variable_to_dtype_map()
+    shapes = reader.get_variable_to_shape_map()
+
+  def read_one(name, kept):
+    del kept  # The reader opens data files late; with `opened` their copy would go.
+    with reading(prefix, kind, foreign=True):
+      return reader.get_tensor(name)
+
+  return {
+    name: StoredArray(
+      tuple(shape),
+      np.dtype(dtypes[name].as_numpy_dtype),
+      functools.partial(read_one, name, opened),
+    )
+    for name, shape in shapes.items()
+  }
 
 
 def write(prefix: str, tensors: Mapping[str, np.ndarray], step: int) -> None:
@@ -109,7 +145,7 @@ def prefix_of(path: str) -> str:
     FileNotFoundError: there is no checkpoint.
     ValueError: the `checkpoint` file is damaged.
   """
-  if tf.io.gfile.isdir(path):
+  if _is_folder(path):
     # tf.train.latest_checkpoint would log an error if the named checkpoint is missing.
     with reading(os.path.join(path, 'checkpoint'), 'text', foreign=True):
       state = tf.train.get_checkpoint_state(path)
@@ -126,27 +162,3 @@ def prefix_of(path: str) -> str:
       f'{prefix}.index: not found; a TF1 checkpoint needs it and its .data files.'
     )
   return prefix
-
-
-class _Tensors(Mapping):
-  """Selected tensors of a checkpoint, each read when it is accessed."""
-
-  def __init__(self, reader, opened, prefix, source_names):
-    self._reader = reader
-    self._opened = opened  # The reader opens data files late; with this object their copy goes.
-    self._prefix = prefix
-    self._source_names = source_names
-
-  def __getitem__(self, name):
-    source_name = self._source_names[name]
-    with reading(self._prefix, 'a TF1 checkpoint', foreign=True):
-      return self._reader.get_tensor(source_name)
-
-  def __contains__(self, name):
-    return name in self._source_names
-
-  def __iter__(self):
-    return iter(self._source_names)
-
-  def __len__(self):
-    return len(self._source_names)

@@ -3,8 +3,11 @@
 No code in a file is run: `torch_tensors` builds only tensors and plain containers. Reading torch's
 own format needs no torch; writing it does.
 """
+import functools
 import json
+import math
 import os
+import struct
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,8 +15,9 @@ import safetensors
 import safetensors.numpy
 
 from tpu_utils import files
-from tpu_utils.reading import check_unpacked, reading
+from tpu_utils.reading import check_unpacked, read_json, reading
 from tpu_utils.weights import safe_pickle, torch_tensors
+from tpu_utils.weights.stored import StoredArray
 
 _SUFFIXES = ('.pth', '.pt', '.bin', '.tar', '.ckpt', '.safetensors')
 _SAFETENSORS = '.safetensors'
@@ -21,6 +25,8 @@ _SAFETENSORS_DTYPES = {
   'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'I64': '<i8', 'I32': '<i4', 'I16': '<i2', 'I8': 'i1',
   'U8': 'u1', 'BOOL': '?',
 }  # fmt: skip
+_BF16 = 'BF16'  # Unknown to numpy: the upper half of a float32.
+_MAX_HEADER = 2**22  # Bytes; a tensor takes about 100 of them.
 # Keys of the weights in the checkpoints of training programs.
 _RAW_KEYS = ('state_dict', 'model_state_dict', 'model')
 _EMA_KEYS = ('state_dict_ema', 'model_ema')
@@ -42,15 +48,22 @@ def matches(path: str) -> bool:
 
 def _file(path):
   """Returns the file of weights in a folder, or `path` itself."""
-  candidates = [os.path.join(path, name) for name in (*_IN_FOLDERS, *_indices())]
+  candidates = [os.path.join(path, name) for name in file_names()]
   return next((file for file in candidates if os.path.isfile(file)), path)
+
+
+def file_names() -> tuple[str, ...]:
+  """Returns the names of the file of weights in a folder, the first to be read first."""
+  return (*_IN_FOLDERS, *_indices())
 
 
 def _indices():
   return tuple(name + _INDEX for name in _IN_FOLDERS)
 
 
-def read(path: str | os.PathLike[str], use_ema: bool = True) -> Mapping[str, np.ndarray]:
+def read(
+  path: str | os.PathLike[str], use_ema: bool = True
+) -> Mapping[str, np.ndarray | StoredArray]:
   """Reads the tensors of a state dict.
 
   The state dict may be inside a training checkpoint, under one of the usual keys. Prefixes that a
@@ -85,8 +98,7 @@ def _read_file(path, use_ema):
 
 def _read_parts(path, use_ema):
   """Reads the tensors of all files that an index lists."""
-  with reading(path, 'an index of weights'), open(path, encoding='utf-8') as file:
-    content = json.load(file)
+  content = read_json(path, 'an index of weights')
   places = content.get('weight_map') if isinstance(content, dict) else None
   if not isinstance(places, dict) or not all(isinstance(part, str) for part in places.values()):
     raise ValueError(f'{path}: expected an index of weights, {{"weight_map": {{name: file}}}}.')
@@ -156,22 +168,46 @@ def _import_torch(path):
 
 
 def _read_safetensors(path):
-  with reading(path, 'a safetensors file', foreign=True), open(path, 'rb') as f:
-    entries = safetensors.deserialize(f.read())
-  with reading(path, 'a safetensors file'):
-    return {name: _array(path, name, **entry) for name, entry in entries}
+  with reading(path, 'a safetensors file'), open(path, 'rb') as file:
+    size = file.read(8)
+    length = struct.unpack('<Q', size)[0]
+    if length > _MAX_HEADER:
+      raise ValueError(f'a header of {length:,} bytes; expected at most {_MAX_HEADER:,}')
+    header = file.read(length)
+  # The library checks the header: ranges of bytes without gaps that fit the shapes.
+  with (
+    reading(path, 'a safetensors file', foreign=True),
+    safetensors.safe_open(path, framework='numpy'),
+  ):
+    entries = json.loads(header)
+  entries.pop('__metadata__', None)
+  return {
+    name: _stored(path, name, 8 + length, entry['dtype'], entry['shape'], entry['data_offsets'])
+    for name, entry in entries.items()
+  }
 
 
-def _array(path, name, dtype, shape, data):
-  if dtype == 'BF16':  # Unknown to numpy: the upper half of a float32.
-    bits = np.frombuffer(data, '<u2').astype(np.uint32) << 16
-    return bits.view(np.float32).reshape(shape)
-  if dtype not in _SAFETENSORS_DTYPES:
+def _stored(path, name, start, dtype, shape, offsets):
+  if dtype != _BF16 and dtype not in _SAFETENSORS_DTYPES:
     raise ValueError(
-      f'{path}: {name} is {dtype}; expected one of BF16, {", ".join(_SAFETENSORS_DTYPES)}. '
+      f'{path}: {name} is {dtype}; expected one of {_BF16}, {", ".join(_SAFETENSORS_DTYPES)}. '
       'Save it as F32.'
     )
-  return np.frombuffer(data, _SAFETENSORS_DTYPES[dtype]).reshape(shape)
+  found = np.dtype('<f4' if dtype == _BF16 else _SAFETENSORS_DTYPES[dtype])
+  read_one = functools.partial(_read_values, path, start + offsets[0], dtype, tuple(shape))
+  return StoredArray(tuple(shape), found, read_one)
+
+
+def _read_values(path, start, dtype, shape):
+  stored = np.dtype('<u2' if dtype == _BF16 else _SAFETENSORS_DTYPES[dtype])
+  size = math.prod(shape) * stored.itemsize
+  with reading(path, 'a safetensors file'), open(path, 'rb') as file:
+    file.seek(start)
+    data = file.read(size)
+    if len(data) != size:
+      raise ValueError(f'{len(data)} of {size} bytes at byte {start}')
+  values = np.frombuffer(data, stored).reshape(shape)
+  return (values.astype(np.uint32) << 16).view(np.float32) if dtype == _BF16 else values
 
 
 def _read_torch(path, use_ema):
@@ -185,13 +221,21 @@ def _read_torch(path, use_ema):
       'weights_only=False)["state_dict"], new_path), or .state_dict() of a whole model.'
     ) from error
   state_dict = _state_dict(path, content, use_ema)
-  arrays = {str(name): value for name, value in state_dict.items() if _is_array(value)}
+  arrays = {str(name): value for name, value in _plain(state_dict) if _is_array(value)}
   with reading(path, 'a file of torch.save'):
     size = sum(value.nbytes for value in arrays.values())
     check_unpacked('its tensors', size, os.path.getsize(path))
   return {
-    name: value if isinstance(value, np.ndarray) else value.read() for name, value in arrays.items()
+    name: value
+    if isinstance(value, np.ndarray)
+    else StoredArray(value.shape, value.numpy_dtype, value.read)
+    for name, value in arrays.items()
   }
+
+
+def _plain(content):
+  """Returns [(name, value)] with the names that are text or numbers."""
+  return [(name, value) for name, value in content.items() if isinstance(name, str | int)]
 
 
 def _is_array(value):
@@ -213,7 +257,7 @@ def _state_dict(path, content, use_ema):
       return content[key]
   if any(map(_is_array, content.values())):
     return content
+  names = ', '.join(str(name) for name, _ in _plain(content)[:8])
   raise ValueError(
-    f'{path} holds {", ".join(map(str, list(content)[:8]))}; expected a state dict, or one under '
-    f'{", ".join(keys)}.'
+    f'{path} holds {names}; expected a state dict, or one under {", ".join(keys)}.'
   )

@@ -59,9 +59,14 @@ class StoredTensor:
   strides: tuple
 
   @property
+  def numpy_dtype(self) -> np.dtype:
+    """Dtype of the values that `read` returns."""
+    return np.dtype('<f4' if self.dtype == _BFLOAT16 else self.dtype)
+
+  @property
   def nbytes(self) -> int:
     """Bytes that the values take in memory."""
-    return math.prod(self.shape) * (4 if self.dtype == _BFLOAT16 else np.dtype(self.dtype).itemsize)
+    return math.prod(self.shape) * self.numpy_dtype.itemsize
 
   def read(self) -> np.ndarray:
     """Reads the values, an array of `shape`.
@@ -84,14 +89,17 @@ class StoredTensor:
         f'{self.path}: a tensor of shape {self.shape} and strides {self.strides} from element '
         f'{self.skip} on leaves its storage of {self.elements} elements; the file is damaged.'
       )
-    with reading(self.path, 'a file of torch.save'), open(self.path, 'rb') as file:
-      file.seek(self.offset + self.skip * dtype.itemsize)
-      data = file.read(span * dtype.itemsize)
-    if len(data) != span * dtype.itemsize:
+    start = self.offset + self.skip * dtype.itemsize
+    if start + span * dtype.itemsize > os.path.getsize(self.path):
       raise ValueError(f'{self.path} ends inside a tensor of shape {self.shape}; it is cut off.')
-    flat = np.frombuffer(data, dtype)
+    with reading(self.path, 'a file of torch.save'):
+      if span > count:  # A few elements of a large storage: their pages alone are read.
+        flat = np.memmap(self.path, dtype, 'r', start, (span,))
+      else:
+        flat = np.fromfile(self.path, dtype, span, offset=start)
     strides = [stride * dtype.itemsize for stride in self.strides]
-    return np.lib.stride_tricks.as_strided(flat, self.shape, strides).copy(order='C')
+    view = np.lib.stride_tricks.as_strided(flat, self.shape, strides)
+    return np.array(view, order='C', subok=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +133,7 @@ def _rebuild_tensor(storage, skip, shape, strides, *unused):
   shape, strides = tuple(shape), tuple(strides)
   numbers = (skip, *shape, *strides)
   if not all(isinstance(number, int) and number >= 0 for number in numbers):
-    raise ValueError(f'a tensor of shape {shape} and strides {strides} from element {skip} on')
+    raise ValueError('a tensor of a shape or strides that are no whole numbers from 0 on')
   if len(shape) != len(strides) or len(shape) > _MAX_DIMENSIONS:
     raise ValueError(f'a tensor of {len(shape)} dimensions with {len(strides)} strides')
   return _Tensor(storage, skip, shape, strides)
@@ -153,9 +161,11 @@ class _TorchUnpickler(safe_pickle.PlainUnpickler):
   def persistent_load(self, pid):
     kind, storage_type, key, _, elements, *view = pid
     if kind != 'storage' or not isinstance(storage_type, _StorageType) or any(view):
-      raise TypeError(f'a stored object of kind {kind!r}')
+      raise TypeError(f'a stored object of kind {inert.shown(kind)}')
     if not isinstance(elements, int) or elements < 0:
-      raise ValueError(f'a storage of {elements!r} elements')
+      raise ValueError(f'a storage of {inert.shown(elements)} elements')
+    if not isinstance(key, str | int):
+      raise TypeError(f'a storage called {inert.shown(key)}')
     storage = _Storage(str(key), _DTYPES[storage_type.name], elements)
     return self.storages.setdefault(storage.key, storage)
 
@@ -235,15 +245,17 @@ def _load_old(path):
       raise ValueError(f'{path} is a pickle, but no file of torch.save.')
     protocol = safe_pickle.load_from(safe_pickle.PlainUnpickler(file, path), path)
     machine = safe_pickle.load_from(safe_pickle.PlainUnpickler(file, path), path)
-    little = isinstance(machine, dict) and machine.get('little_endian', False)
+    little = isinstance(machine, dict) and machine.get('little_endian') is True
     if protocol != 1001 or not little:
-      raise ValueError(f'{path}: protocol {protocol} of {machine}; expected 1001, little-endian.')
+      raise ValueError(
+        f'{path}: protocol {inert.shown(protocol)}, little-endian {little}; expected 1001, True.'
+      )
     unpickler = _TorchUnpickler(file, path)
     value = safe_pickle.load_from(unpickler, path)
     keys = safe_pickle.load_from(safe_pickle.PlainUnpickler(file, path), path)
     offsets, size = {}, os.path.getsize(path)
-    if not isinstance(keys, list):
-      raise ValueError(f'{path}: expected the list of its storages, found a {type(keys).__name__}.')
+    if not isinstance(keys, list) or not all(isinstance(key, str | int) for key in keys):
+      raise ValueError(f'{path}: expected the list of its storages, found {inert.shown(keys)}.')
     for key in map(str, keys):
       storage, header = unpickler.storages.get(key), file.read(8)
       if storage is None or header != struct.pack('<q', storage.elements):

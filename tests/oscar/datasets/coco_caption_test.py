@@ -37,6 +37,20 @@ def test_a_caption_without_an_image_raises(data):
     coco_caption.CocoCaption(data / 'coco_caption' / 'train.yaml')
 
 
+def test_captions_may_lack_ids(data):
+  """The official code does not read them."""
+  path = data / 'coco_caption/train_caption.json'
+  loaders.edit(path, lambda rows: [row.pop('id') for row in rows])
+  path.write_text('\ufeff' + path.read_text(), encoding='utf-8')
+  yaml = data / 'coco_caption' / 'train.yaml'
+  yaml.write_text('\ufeff' + yaml.read_text(), encoding='utf-8')
+  captions = coco_caption.CocoCaption(yaml).captions
+  assert [caption.caption_id for caption in captions] == list(range(len(captions)))
+  loaders.edit(path, lambda rows: rows[2].update(id='x'))
+  with pytest.raises(ValueError, match="train_caption.json row 2: 'id' is 'x', expected a whole"):
+    coco_caption.CocoCaption(yaml)
+
+
 def test_features_and_labels_of_different_images_raise(data):
   path = data / 'coco_caption' / 'train.label.tsv'
   rows = path.read_bytes().splitlines(keepends=True)

@@ -68,6 +68,39 @@ def test_rows_that_are_cut_off_are_noticed():
     features.decode(text, 1, 'f.tsv')
 
 
+@pytest.mark.parametrize('dtype', [np.float16, np.float64])
+def test_other_types_of_numbers_are_named(dtype):
+  def text(rows):
+    return base64.b64encode(rows.astype(dtype).tobytes())
+
+  name = np.dtype(dtype).name
+  for seed in range(5):
+    rows = regions(3, seed=seed)
+    with pytest.raises(ValueError, match=f'f.tsv: .* are {name}, 2054 .* expected float32, 2054'):
+      features.decode(text(rows), 3, 'f.tsv')
+    with pytest.raises(ValueError, match=f'are {name}, 2048 .* with the geometry'):
+      features.decode(text(rows[:, :2048]), 3, 'f.tsv')
+
+
+@pytest.mark.parametrize('count', [1, 2, 4, 8])
+def test_a_wrong_number_of_boxes_is_not_taken_for_another_type(count):
+  for seed in range(5):
+    text = features.encode(regions(4, seed=seed))
+    if count == 4:
+      assert features.decode(text, count, 'f.tsv').shape == (4, 2054)
+      continue
+    with pytest.raises(ValueError, match=f'{4 * 2054 // count} numbers wide, expected 2054'):
+      features.decode(text, count, 'f.tsv')
+
+
+def test_the_advice_to_append_geometry_is_for_bare_features():
+  for width in (1030, 2060):
+    with pytest.raises(ValueError, match=r'expected 2054 \([^)]*\)\.$'):
+      features.check(np.zeros((2, width), np.float32), 'f.tsv')
+  with pytest.raises(ValueError, match='join appends the geometry to bare features'):
+    features.check(np.zeros((2, 2048), np.float32), 'f.tsv')
+
+
 @given(place=st.integers(0, 200), byte=st.integers(0, 255))
 def test_damaged_text_never_passes_unless_it_still_is_a_valid_record(place, byte):
   text = bytearray(features.encode(regions(1, 40)))

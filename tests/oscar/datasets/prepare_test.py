@@ -1,5 +1,6 @@
 """The command that prepares a data set."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tensorflow as tf
 from oscar.datasets import builders, prepare
 from tests import script_jobs
 from tests.oscar import loaders
+from tpu_utils import claims
 
 
 def run(*arguments):
@@ -22,7 +24,8 @@ def test_every_data_set_can_be_chosen():
 
 
 def test_readers_need_no_tensorflow():
-  modules = 'coco_caption, coco_retrieval, gqa, nlvr2, nocaps, pretrain_corpus, prepare, vqa'
+  modules = 'coco_caption, coco_retrieval, gqa, nlvr2, nocaps, pretrain_corpus, prepare, vqa, '
+  modules += 'region_conversion'
   code = f"from oscar.datasets import {modules}; import sys; assert 'tensorflow' not in sys.modules"
   subprocess.run([sys.executable, '-c', code], check=True)
 
@@ -101,6 +104,26 @@ def test_chunks_and_tags_of_the_corpus_are_chosen_by_the_official_flags():
     prepare.PrepareConfig(chunk_start_id=3, chunk_end_id=3).selection()
   with pytest.raises(ValueError, match='need --dataset=pretrain, not --dataset=vqa'):
     prepare.PrepareConfig(dataset='vqa', use_gtlabels=0).selection()
+
+
+def test_a_second_preparation_of_the_same_data_set_is_refused(tmp_path):
+  arguments = [f'--manual_dir={loaders.DATA}/gqa', f'--data_dir={tmp_path}/new', '--dataset=gqa']
+  (tmp_path / 'new').mkdir()
+  folder = f'{tmp_path}/new/oscar_gqa'
+  with claims.claimed('data_dir', folder, beside=True):
+    message = f'--data_dir={folder} is in use by process {os.getpid()} on .* started .* ago'
+    with pytest.raises(ValueError, match=message):
+      prepare.SCRIPT.call(arguments)
+    assert os.listdir(tmp_path / 'new') == ['oscar_gqa.in_use.json']
+  prepare.SCRIPT.call(arguments)
+  assert sorted(os.listdir(tmp_path / 'new')) == ['downloads', 'oscar_gqa']  # TFDS's own.
+
+
+def test_a_failed_preparation_leaves_no_new_folder(tmp_path):
+  arguments = [f'--manual_dir={tmp_path}/no', f'--data_dir={tmp_path}/new', '--dataset=gqa']
+  with pytest.raises(FileNotFoundError, match='no does not exist'):
+    prepare.SCRIPT.call(arguments)
+  assert not os.listdir(tmp_path)
 
 
 def test_mistakes_take_one_line(tmp_path):

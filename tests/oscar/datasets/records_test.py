@@ -50,3 +50,12 @@ def test_fields():
 def test_tags_keep_order_and_repeats():
   objects = [{'class': 'dog'}, {'class': 'fire hydrant'}, {'class': 'dog'}]
   assert records.tags(objects, 'here') == 'dog fire hydrant dog'
+
+
+@pytest.mark.parametrize('name', ['a.json', 'a.yaml'])
+def test_deeply_nested_files_are_refused(tmp_path, name):
+  (tmp_path / name).write_text('[' * 700)
+  read = records.read_json if name == 'a.json' else records.read_yaml
+  with pytest.raises(ValueError, match=f'{name} cannot be read as') as error:
+    read(tmp_path / name)
+  assert '\n' not in str(error.value)

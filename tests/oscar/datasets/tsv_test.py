@@ -148,3 +148,34 @@ def test_memory_stays_small(tmp_path):
 def test_offsets_can_be_given(tmp_path):
   written(tmp_path / 'some.tsv', [['a', '1'], ['b', '2']])
   assert tsv.TsvFile(tmp_path / 'some.tsv', np.array([0, 4]))[1] == [b'b', b'2']
+
+
+@pytest.mark.parametrize('indexed', [False, True])
+def test_a_byte_order_mark_is_passed_over(tmp_path, indexed):
+  path = tmp_path / 'some.tsv'
+  path.write_text('\ufeffkey\t{"a": 1}\nother\t{"b": 2}\n', encoding='utf-8')
+  if indexed:
+    tsv.write_lineidx(path)
+    offsets = (tmp_path / 'some.lineidx').read_text()
+    (tmp_path / 'some.lineidx').write_text('\ufeff' + offsets, encoding='utf-8')
+  file = tsv.TsvFile(path)
+  assert [file.key(row) for row in range(2)] == ['key', 'other']
+  assert file[0] == [b'key', b'{"a": 1}'] and file.json(0) == {'a': 1}
+
+
+def test_a_file_is_closed_even_when_modules_are_gone(tmp_path, monkeypatch):
+  """As at the end of a program, where a reader may outlive them."""
+  (tmp_path / 'some.tsv').write_text('a\n')
+  file = tsv.TsvFile(tmp_path / 'some.tsv')
+  handle = file._file
+  monkeypatch.setattr(tsv, 'os', None)
+  del file
+  with pytest.raises(OSError, match='Bad file descriptor'):
+    os.fstat(handle)
+
+
+def test_deeply_nested_json_names_its_place(tmp_path):
+  (tmp_path / 'some.tsv').write_text('key\t' + '[' * 5000)
+  message = "some.tsv row 0, key 'key': column 1 cannot be read as JSON"
+  with pytest.raises(ValueError, match=message):
+    tsv.TsvFile(tmp_path / 'some.tsv').json(0)

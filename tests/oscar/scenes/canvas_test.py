@@ -32,7 +32,7 @@ def test_paint_colours_the_boxes_and_nothing_else(inks):
     x1, y1, x2, y2 = thing.box
     outside[y1:y2, x1:x2] = False
     patch = picture[y1:y2, x1:x2].reshape(-1, 3).astype(int)
-    nearest = np.abs(patch - thing.rgb).sum(axis=1).min()
+    nearest = np.abs(patch - graph.look(thing.stamp).rgb).sum(axis=1).min()
     assert nearest < 30  # Somewhere the digit is as bright as its colour.
-    assert (np.abs(patch - scene.background).sum(axis=1) < 60).any()
-  assert (picture[outside] == scene.background).all()
+    assert (np.abs(patch - graph.BACKGROUND).sum(axis=1) < 60).any()
+  assert (picture[outside] == graph.BACKGROUND).all()

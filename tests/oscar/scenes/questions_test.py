@@ -1,6 +1,8 @@
 """Questions have right and balanced answers, which their words do not give away."""
 
 import collections
+import fractions
+import itertools
 import random
 
 import pytest
@@ -66,11 +68,51 @@ def test_every_kind_is_asked(corpus):
   assert kinds == {kind.__name__ for kind in known}
 
 
+@pytest.mark.parametrize('task', ['vqa', 'gqa'])
+def test_kinds_take_turns(corpus, task):
+  counts = collections.Counter(question.kind for question in corpus[task])
+  closed = {'vqa': questions._SIMPLE_CLOSED, 'gqa': questions._COMPOSED_CLOSED}[task]
+  closed = [counts.pop(kind.__name__) for kind in closed]
+  assert min(closed) > 0.9 * max(closed)
+  assert min(counts.values()) > 0.9 * max(counts.values())
+  assert sum(closed) == pytest.approx(sum(counts.values()), rel=0.05)
+
+
+@pytest.mark.parametrize('task', ['vqa', 'gqa'])
+def test_answers_within_a_kind_are_balanced(corpus, task):
+  answers = collections.defaultdict(collections.Counter)
+  for question in corpus[task]:
+    answers[question.kind].update(question.answers)
+  sizes = {
+    'colour_of': 6, 'digit_of': 10, 'size_of': 2, 'how_many': 6, 'name_one': 16, 'related': 16,
+    'which_side': 4, 'choose': 6, 'extreme': 16,
+  }  # fmt: skip
+  for kind, counts in answers.items():
+    assert len(counts) == sizes.get(kind, 2), kind
+    assert max(counts.values()) < 1.25 * sum(counts.values()) / len(counts), (kind, counts)
+
+
+def test_turns_are_equally_long(blocks):
+  rng = random.Random(0)
+  assert questions.turns('abc', 6, rng) == list('aabbcc')
+  longest = {max('abc', key=questions.turns('abc', 4, rng).count) for _ in range(50)}
+  assert longest == {'a', 'b', 'c'}
+  assert questions.turns('abc', 0, rng) == []
+
+
 def test_soft_scores_are_those_of_ten_annotators(blocks):
   rng = random.Random(0)
   scene = graph.sample(rng, 'key', blocks)
-  scores = {s for _ in range(50) for s in questions.name_one(scene, rng).answers.values()}
-  assert scores <= {1 / 3, 2 / 3, 1.0} and 1.0 in scores
+  scores = {s for _ in range(200) for s in questions.name_one(scene, rng).answers.values()}
+  assert scores == {0.3, 0.6, 0.9, 1.0}
+
+
+@pytest.mark.parametrize('count', range(1, 11))
+def test_the_vqa_score_averages_over_ten_choices_of_nine_annotators(count):
+  named = [1] * count + [0] * (10 - count)
+  chosen = itertools.combinations(named, 9)
+  scores = [min(fractions.Fraction(1), fractions.Fraction(sum(nine), 3)) for nine in chosen]
+  assert questions.vqa_score(count) == float(sum(scores) / 10)
 
 
 A = graph.Thing('one', 'red', 'small', (0, 0, 8, 16))

@@ -31,8 +31,21 @@ def test_every_text_is_as_often_true_as_false(blocks):
     balance[statement.text] += 1 if statement.label else -1
   assert len(balance) > 200 and not any(balance.values())
   assert {statement.kind for statement in made} == {kind.__name__ for kind in statements._KINDS}
+  counts = collections.Counter(statement.kind for statement in made)
+  assert min(counts.values()) > 0.9 * max(counts.values())
   first = [statement.label for statement in made[::2]]
   assert sum(first) / len(first) == pytest.approx(0.5, abs=0.1)  # In no fixed order.
+
+
+def test_the_two_statements_of_a_text_are_a_group(blocks):
+  rng = random.Random(2)
+  scenes = [graph.sample(rng, str(number), blocks) for number in range(20)]
+  made = statements.statements(scenes, rng, 30, first_group=7)
+  assert [statement.group for statement in made] == [n for n in range(7, 37) for _ in range(2)]
+  for one, two in zip(made[::2], made[1::2], strict=True):
+    assert one.text == two.text and {one.label, two.label} == {0, 1}
+  assert [s.identifier('dev') for s in made[:3]] == ['dev-7-0-0', 'dev-7-1-0', 'dev-8-0-0']
+  assert len({statement.identifier('dev') for statement in made}) == 60
 
 
 A = graph.Thing('one', 'red', 'small', (0, 0, 8, 16))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import random
 
 import numpy as np
@@ -22,27 +23,14 @@ from oscar.datasets import (
   vqa,
 )  # fmt: skip
 from oscar.input import pretrain, pretrain_batch
-from oscar.scenes import canvas, detector, gallery, graph, layouts, world
+from oscar.scenes import __main__ as command
+from oscar.scenes import canvas, constraints, detector, gallery, graph, layouts, world
 from tests.oscar.scenes import reader
+from tests.oscar.scenes.plain_detector import PlainDetector
+from tpu_utils import claims
 
 SMALL = {'num_train': 12, 'num_val': 6, 'detector_steps': 40}
 TASKS = {'train': 12, 'val': 6}
-
-
-class PlainDetector:
-  """A stand-in for the trained detector: instant, its tags arbitrary."""
-
-  image_size = 4
-  labels = graph.DIGITS
-
-  def __call__(self, images):
-    probabilities = np.zeros((len(images), 10), np.float32)
-    likeliest = np.asarray(images).sum(axis=(1, 2, 3)).astype(int) % 10
-    probabilities[np.arange(len(images)), likeliest] = 0.9
-    return np.tile(images.mean(axis=(1, 2, 3))[:, None], (1, 2048)) / 255, probabilities
-
-  def save(self, path):
-    open(path, 'wb').close()
 
 
 @pytest.fixture(scope='module')
@@ -68,7 +56,9 @@ def no_training(monkeypatch):
   return asked
 
 
-def test_every_task_can_be_prepared(small):
+def test_every_task_can_be_prepared_without_messages(small, caplog, capfd):
+  capfd.readouterr()
+  caplog.clear()
   for name in builders.BUILDERS:
     builder = small.prepare(name)
     splits = dict(TASKS)
@@ -80,6 +70,7 @@ def test_every_task_can_be_prepared(small):
     if name == 'nlvr2':  # A record is a pair.
       splits = {split: builder.info.splits[split].num_examples for split in TASKS}
     assert {s: info.num_examples for s, info in builder.info.splits.items()} == splits, name
+  assert not caplog.messages and capfd.readouterr().out == ''
 
 
 def test_regions_are_in_the_official_order(small):
@@ -124,6 +115,7 @@ def test_the_readers_agree(small):
 def test_texts_in_the_official_files_are_true(small):
   """The independent reader judges the texts as the official readers return them."""
   scenes = {scene.key: scene for split in TASKS for scene in small.scenes(split)}
+  tokenizer = oscar.Tokenizer(small.vocab_file)
   for split in TASKS:
     for name, kind in (('vqa', vqa.Vqa), ('gqa', gqa.Gqa)):
       task = kind(small.manual_dir(name), split)
@@ -139,6 +131,9 @@ def test_texts_in_the_official_files_are_true(small):
     )
     documents = list(corpus.documents())
     assert len(documents) == 13 * TASKS[split]
+    if split == 'train':
+      words = [text for document in documents for text in (document.text_a, document.text_b)]
+      assert not any(tokenizer.unk_id in tokenizer.encode(text) for text in words)
     for document in documents:
       scene = scenes[document.image_id.split('_')[-1]]
       if not document.is_question:
@@ -148,13 +143,78 @@ def test_texts_in_the_official_files_are_true(small):
         assert set(document.text_b.split()) <= reader.right_answers(document.text_a, scene)
 
 
+def test_raw_annotations_belong_to_the_questions(small):
+  folder = pathlib.Path(small.manual_dir('vqa'))
+  ids = []
+  for split, name in (('train', vqa.SPLITS['train'][0]), ('val', vqa.SPLITS['val'][0])):
+    rows = json.loads((folder / name).read_text())
+    questions = json.loads(
+      (folder / f'v2_OpenEnded_mscoco_{split}2014_questions.json').read_text()
+    )['questions']
+    annotations = json.loads((folder / f'v2_mscoco_{split}2014_annotations.json').read_text())
+    for row, asked, answered in zip(rows, questions, annotations['annotations'], strict=True):
+      assert row['q'] == asked['question']
+      assert row['q_id'] == asked['question_id'] == answered['question_id']
+      assert int(row['img_id']) == asked['image_id'] == answered['image_id']
+      given = [answer['answer'] for answer in answered['answers']]
+      assert len(given) == 10 and len(set(given)) == len(row['an'])
+      scores = {min(10, 3 * given.count(answer)) / 10 for answer in set(given)}
+      assert scores == set(row['s'])
+      assert given.count(answered['multiple_choice_answer']) == max(map(given.count, given))
+      ids.append(row['q_id'])
+  assert len(set(ids)) == len(ids)
+
+
 def test_the_split_seen_never_mentions_novel_digits(small):
   folder = small.manual_dir('coco_caption')
   seen = coco_caption.CocoCaption(os.path.join(folder, 'seen.yaml'))
-  assert not {w for c in seen.captions for w in c.caption.split()} & set(layouts.NOVEL)
+  assert not {w for c in seen.captions for w in c.caption.split()} & set(constraints.NOVEL)
+
+
+def test_the_constraint_files_fit_one_another(small):
   images = nocaps.NoCaps(os.path.join(small.manual_dir('nocaps'), 'val.yaml'))
   found = {name for key in images.image_ids for name in images.constraint_boxes(key).class_names}
-  assert found <= set(layouts.NOVEL)
+  lines = open(images.files['cbs_constraint'], encoding='utf-8').read().split('\n')  # noqa: SIM115
+  pieces = dict(line.split('\t') for line in lines if line)
+  assert {word for name in found - {'wheel'} for word in name.split()} <= set(pieces)
+  tokenizer = oscar.Tokenizer(small.vocab_file)
+  forms = [line.split('\t')[1].split(',') for line in open(  # noqa: SIM115
+    images.files['cbs_tokenforms'], encoding='utf-8'
+  )]  # fmt: skip
+  for form in [form.strip() for accepted in forms for form in accepted]:
+    assert len(tokenizer.encode(form)) == 1 and tokenizer.encode(form) != [tokenizer.unk_id]
+  info = json.loads(
+    (pathlib.Path(small.manual_dir('nocaps')) / 'nocaps_val_image_info.json').read_text()
+  )
+  assert [row['open_images_id'] for row in info['images']] == images.image_ids
+  scenes = {scene.key: scene for scene in small.scenes('val')}
+  for row in info['images']:
+    assert row['domain'] == constraints.domain(scenes[row['open_images_id']])
+
+
+def test_rows_have_their_kind_and_statements_a_group(small):
+  for split, names in layouts.QUESTION_FILES.items():
+    for task, name in names.items():
+      path = pathlib.Path(small.manual_dir(task)).parent / name
+      rows = json.loads(path.read_text())
+      assert all(row['kind'].isidentifier() for row in rows)
+      if task == 'nlvr2':
+        groups = [row['identifier'].split('-')[1] for row in rows]
+        assert groups == [str(number // 2) for number in range(4 * TASKS[split])]
+  counted = small.count_kinds('val')
+  assert sum(kind.count for kind in counted if kind.task == 'vqa') == 4 * TASKS['val']
+
+
+def test_the_maker_makes_the_stored_scenes_again_and_more(small):
+  maker = small.maker('val')
+  [group] = maker.groups(TASKS['val'])
+  assert [image.scene for image in group.images] == small.scenes('val')
+  images = coco_caption.CocoCaption(os.path.join(small.manual_dir('coco_caption'), 'val.yaml'))
+  for image in group.images:
+    np.testing.assert_allclose(image.regions.features, images.regions[image.key], atol=1e-4)
+  assert [c for i in group.images for c in i.captions] == [c.caption for c in images.captions]
+  fresh = maker.group(1, size=2)
+  assert not {image.key for image in fresh.images} & set(images.image_ids)
 
 
 def test_the_vocabulary_has_all_words_of_the_captions(small):
@@ -179,7 +239,6 @@ def test_pretraining_reads_a_world(small):
   batch = next(source.train_dataset().as_numpy_iterator())
   assert batch['img_feats'].shape == (64, 6, 2054)
   assert set(batch['next_sentence_label']) == {0, 1, 2}
-  assert tokenizer.unk_id not in batch['input_ids']
   evaluated = list(source.eval_dataset().as_numpy_iterator())
   assert sum(part['weights'].sum() for part in evaluated) == 13 * 6
 
@@ -229,26 +288,41 @@ def test_a_world_is_built_once(tmp_path, no_training):
 
 def test_other_settings_or_code_rebuild_the_world(tmp_path, no_training, monkeypatch):
   tiny(tmp_path / 'world')
-  other = tiny(tmp_path / 'world', seed=1)
+  said = []
+  other = tiny(tmp_path / 'world', seed=1, log=said.append)
+  assert said[0].endswith('has another world and is replaced: seed 0, asked for 1')
   assert [seed for seed, _ in no_training] == [0, 1]
   assert json.loads((tmp_path / 'world' / 'world.json').read_text())['settings']['seed'] == 1
-  assert other.scenes('train')[0].key == '100000'
+  assert other.scenes('train')[0].key == '1000000'
   monkeypatch.setattr(world, '_code_version', lambda: 'other')
   tiny(tmp_path / 'world', seed=1)
   assert len(no_training) == 3
   assert os.listdir(tmp_path) == ['world']
 
 
-@pytest.mark.parametrize('damage', ['cut off', 'half deleted'])
+@pytest.mark.parametrize('damage', ['cut off', 'garbled', 'half deleted'])
 def test_a_damaged_world_is_rebuilt(tmp_path, no_training, damage):
   tiny(tmp_path / 'world')
   if damage == 'cut off':
     os.truncate(tmp_path / 'world' / 'world.json', 20)
+  elif damage == 'garbled':
+    (tmp_path / 'world' / 'world.json').write_text('[]')
   else:
     (tmp_path / 'world' / 'vocab.txt').unlink()
   tiny(tmp_path / 'world')
   assert len(no_training) == 2
   assert (tmp_path / 'world' / 'vocab.txt').exists()
+
+
+def test_a_second_command_for_the_same_folder_is_refused(tmp_path, no_training):
+  arguments = [f'--output_dir={tmp_path}/new/world', '--num_train=3', '--num_val=2', '--picture=']
+  (tmp_path / 'new').mkdir()
+  with claims.claimed('output_dir', f'{tmp_path}/new/world', beside=True):
+    message = f'--output_dir=.*/world is in use by process {os.getpid()} on .* started .* ago'
+    with pytest.raises(ValueError, match=message):
+      command.SCRIPT.call(arguments)
+  command.SCRIPT.call(arguments)
+  assert os.listdir(tmp_path / 'new') == ['world']
 
 
 def test_a_failed_build_leaves_no_folder(tmp_path, no_training, monkeypatch):
@@ -265,7 +339,31 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path, no_training):
     tiny(tmp_path)
   with pytest.raises(ValueError, match='num_val=1: statements about pairs'):
     tiny(tmp_path / 'world', num_val=1)
+  with pytest.raises(ValueError, match='num_val=800001: expected at most 800000'):
+    tiny(tmp_path / 'world', num_val=800_001)
+  with pytest.raises(ValueError, match='num_questions=21: expected 1 to 20'):
+    tiny(tmp_path / 'world', num_questions=21)
   assert os.listdir(tmp_path) == ['thesis.txt'] and not no_training
+
+
+def test_a_split_does_not_depend_on_the_size_of_the_other(tmp_path, no_training):
+  small, large = (tiny(tmp_path / str(count), num_train=count) for count in (3, 5))
+  for name in ('vqa/val2014_qla_mrcnn.json', 'nlvr2/nlvr2_dev.json', 'nocaps/val.cbs_box.tsv'):
+    contents = [
+      (pathlib.Path(made.directory) / 'official' / name).read_text() for made in (small, large)
+    ]
+    assert contents[0] == contents[1] or name.startswith('vqa')
+  asked = [[row['q'] for row in json.loads(
+    (pathlib.Path(made.manual_dir('vqa')) / 'val2014_qla_mrcnn.json').read_text()
+  )] for made in (small, large)]  # fmt: skip
+  assert asked[0] == asked[1]  # Labels count the answers of both splits.
+
+
+def test_the_number_of_questions_is_an_option(tmp_path, no_training):
+  made = tiny(tmp_path / 'world', num_questions=6)
+  train = made.statistics['train']
+  assert train['vqa_questions'] == train['gqa_questions'] == 18
+  assert made.settings['num_questions'] == 6
 
 
 def test_a_seed_gives_the_same_texts(tmp_path, no_training):

@@ -247,3 +247,47 @@ def test_the_list_has_the_recipes_of_the_script():
   assert listing.index('plain') < listing.index('feast') and 'bread' not in listing
   for part in ('a cook book', 'a good cake', 'an hour', 'python -m bakery.main --recipe=feast'):
     assert part in listing
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderConfig(settings.Checked):
+  """A folder."""
+
+  folder: str = settings.setting('', 'The folder.')
+
+
+def test_schemes_are_checked_before_anything_else():
+  calls = []
+  script = Script('Doc.', (FolderConfig,), lambda *args: calls.append(args), words=True)
+  for arguments, message in (
+    (['--folder=gss://b/x'], "^Unknown file system in --folder=gss://b/x: 'gss': did you mean gs"),
+    (['photo.jpg', 'gcs://b/x.jpg'], "^Unknown file system in gcs://b/x.jpg: 'gcs'"),
+    (['--folder=a,gs:/b'], '^--folder=gs:/b: expected gs://'),
+    (['--folder=s3://b/x'], '^--folder=s3://b/x: s3:// needs the package tensorflow-io'),
+  ):
+    with pytest.raises(ValueError, match=message):
+      script.call(arguments)
+  assert not calls
+  script.call(['--folder=grpc://10.0.0.2:8470', 'gs://b/x.jpg'])
+  assert len(calls) == 1
+
+
+def test_a_misspelt_scheme_is_reported_in_one_line():
+  result = _run('--task=gss://b/x')
+  assert (result.returncode, result.stdout) == (1, '')
+  assert result.stderr.startswith('Error: Unknown file system in --task=gss://b/x')
+  assert result.stderr.count('\n') == 1
+
+
+def test_errors_of_access_are_errors_of_the_user():
+  import tensorflow as tf
+
+  def run(resolved):
+    (config,) = resolved
+    raise tf.errors.PermissionDeniedError(None, None, f'code 403 when reading {config.folder}/y')
+
+  script = Script('Doc.', (FolderConfig,), run)
+  with pytest.raises(OSError, match='^gs://b/x cannot be accessed: code 403 when'):
+    script.call(['--folder=gs://b/x'])
+  with pytest.raises(tf.errors.PermissionDeniedError):
+    script.call(['--folder=x'])

@@ -13,7 +13,10 @@ import tensorflow as tf
 
 from tests.tpu_utils.export import tiny
 from tests.tpu_utils.export.tiny import IMAGE_SIZE, PREPROCESSING, build_model, preprocess
+from tests.tpu_utils.images import bombs
+from tests.tpu_utils.images.preparation.published import encoded
 from tpu_utils import export
+from tpu_utils.image_jobs import saved_model_ops
 from tpu_utils.images import preprocessing, spec
 
 
@@ -32,7 +35,7 @@ def exported(request, tmp_path_factory):
   model = build_model(request.param)
   directory = str(tmp_path_factory.mktemp('export') / request.param)
   export.export(model, directory, preprocess, PREPROCESSING, class_names=list('abcde'))
-  return model, directory
+  return model, directory, tf.saved_model.load(directory)
 
 
 def assert_close(model, actual, expected):
@@ -51,7 +54,7 @@ def expected_outputs(model, images):
 @pytest.mark.parametrize('signature', ['images', 'serve', 'image_bytes', 'serving_default'])
 @pytest.mark.parametrize('batch', [1, 3])
 def test_saved_model_gives_the_models_outputs(exported, images, files, signature, batch):
-  model, directory = exported
+  model, directory, _ = exported
   serve = tf.saved_model.load(directory).signatures[signature]
   if signature in ('images', 'serve'):
     outputs = serve(images=tf.constant(images[:batch], tf.float32))
@@ -66,7 +69,7 @@ def test_saved_model_gives_the_models_outputs(exported, images, files, signature
 
 
 def test_image_of_another_size_goes_through_preprocess(exported):
-  model, directory = exported
+  model, directory, _ = exported
   photograph = np.random.default_rng(2).integers(0, 256, (31, 17, 3), np.uint8)
   contents = tf.io.encode_jpeg(photograph)
   outputs = tf.saved_model.load(directory).signatures['image_bytes'](image_bytes=[contents])
@@ -92,7 +95,7 @@ def test_export_with_the_evaluations_preprocessing(tmp_path, interpolation, crop
 
 @pytest.mark.parametrize('endpoint', ['serve', 'images', 'serving_default', 'image_bytes'])
 def test_tfsm_layer(exported, images, files, endpoint):
-  model, directory = exported
+  model, directory, _ = exported
   layer = keras.layers.TFSMLayer(directory, call_endpoint=endpoint)
   inputs = images.astype('float32') if endpoint in ('serve', 'images') else files
   logits = expected_outputs(model, images)[0]
@@ -100,7 +103,7 @@ def test_tfsm_layer(exported, images, files, endpoint):
 
 
 def test_keras_file_gives_the_same_model(exported, images):
-  model, directory = exported
+  model, directory, _ = exported
   loaded = keras.models.load_model(os.path.join(directory, export.KERAS_FILE))
   assert loaded.name == model.name
   assert [layer.dtype_policy.name for layer in loaded.layers] == [
@@ -109,7 +112,7 @@ def test_keras_file_gives_the_same_model(exported, images):
 
 
 def test_keras_file_loads_without_this_package(exported):
-  _, directory = exported
+  _, directory, _ = exported
   code = (
     'import sys, keras\n'
     'model = keras.models.load_model(sys.argv[1])\n'
@@ -124,7 +127,7 @@ def test_keras_file_loads_without_this_package(exported):
 
 @pytest.mark.parametrize('exported', ['mixed_bfloat16'], indirect=True)
 def test_saved_model_needs_none_of_our_code(exported, images, tmp_path):
-  model, directory = exported
+  model, directory, _ = exported
   np.save(tmp_path / 'images.npy', images.astype('float32'))
   script = (
     'import sys, numpy as np, tensorflow as tf\n'
@@ -140,25 +143,84 @@ def test_saved_model_needs_none_of_our_code(exported, images, tmp_path):
 
 
 def test_export_json_names_the_model_and_its_preprocessing(exported):
-  model, directory = exported
+  model, directory, _ = exported
   with open(os.path.join(directory, export.EXPORT_INFO_FILE), encoding='utf-8') as record_file:
     export_info = json.load(record_file)
   assert export_info['model_name'] == model.name
   assert export_info['preprocessing'] == PREPROCESSING
   assert export_info['class_names'] == list('abcde') and export_info['num_classes'] == 5
+  dtype = model.get_layer('conv2d').compute_dtype
+  assert export_info['precision'] == dtype
   assert export_info['image_shape'] == [IMAGE_SIZE, IMAGE_SIZE, 3]
   assert export_info['versions']['tensorflow'] == tf.__version__
 
 
+CUT = {kind: encoded(1, (40, 30), kind=kind)[:-60] for kind in ('JPEG', 'PNG', 'GIF', 'BMP')}
+ODD = ['cat, black', 'tab\there', 'line\nbreak', 'naïve 猫', 'x']
+
+
+@pytest.fixture(scope='module')
+def odd(tmp_path_factory):
+  directory = str(tmp_path_factory.mktemp('odd') / 'export')
+  export.export(build_model(), directory, preprocess, PREPROCESSING, ODD)
+  return directory
+
+
+def test_names_are_read_without_this_package(odd, tmp_path):
+  script = (
+    'import json, sys, zipfile, keras, tensorflow as tf\n'
+    "names = tf.saved_model.load(sys.argv[1]).signatures['class_names']()['class_names']\n"
+    "keras_file = sys.argv[1] + '/model.keras'\n"
+    "metadata = json.loads(zipfile.ZipFile(keras_file).read('metadata.json'))\n"
+    'keras.models.load_model(keras_file)\n'
+    "assert not any(m.startswith('tpu_utils') for m in sys.modules)\n"
+    "print(json.dumps([[n.decode() for n in names.numpy()], metadata['class_names']]))\n"
+  )
+  result = subprocess.run(
+    [sys.executable, '-c', script, odd], capture_output=True, text=True, check=False, cwd=tmp_path)
+  assert result.returncode == 0, result.stderr
+  assert json.loads(result.stdout) == [ODD, ODD]
+
+
+def test_an_unnamed_model_has_no_signature_of_names(earlier):
+  directory, _ = earlier
+  assert 'class_names' not in tf.saved_model.load(str(directory)).signatures
+
+
 @pytest.mark.parametrize('contents, message', [
-  (b'photos/cat.jpg', r'image_bytes\[1\] is no image.* 14 bytes'),
-  (b'', r'image_bytes\[1\] is no image.* 0 bytes'),
-  (b'\xff\xd8\xff\xe0 cut off', 'JPEG'),
+  (b'photos/cat.jpg', 'is no image.* 14 bytes'),
+  (b'', 'is no image.* 0 bytes'),
+  (b'\xff\xd8\xff\xe0 cut off', 'is no image that can be decoded.* 12 bytes.*cut off'),
+  *((CUT[kind], f'is no image that can be decoded.* {len(CUT[kind])} bytes.*cut off')
+    for kind in CUT),
+  (encoded(1, kind='WebP'), 'is no image that.*Images of other formats: convert with'),
+  *((bombs.ALL[kind], 'has 13000 x 13000 pixels, more than the 134,217,728 that are read')
+    for kind in bombs.READ_BY_TENSORFLOW),
+], ids=[
+  'a path', 'nothing', 'a JPEG cut in its header', *(f'a {kind} cut off' for kind in CUT),
+  'WebP', *(f'a large {kind}' for kind in bombs.READ_BY_TENSORFLOW),
 ])
-def test_undecodable_image_is_named(exported, files, contents, message):
-  serve = tf.saved_model.load(exported[1]).signatures['image_bytes']
-  with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-    serve(image_bytes=tf.stack([files[0], contents]))
+@pytest.mark.parametrize('place', [0, 2])
+def test_undecodable_image_is_named(exported, files, contents, message, place):
+  serve = exported[2].signatures['image_bytes']
+  batch = [files[0], files[1], contents] if place else [contents, files[0], contents]
+  with pytest.raises(tf.errors.InvalidArgumentError, match=rf'image_bytes\[{place}\] {message}'):
+    serve(image_bytes=tf.stack(batch))
+
+
+@pytest.mark.parametrize('signature', ['images', 'serve', 'image_bytes', 'serving_default'])
+def test_an_empty_batch_has_an_empty_answer(exported, signature):
+  empty = {
+    'images': tf.zeros([0, IMAGE_SIZE, IMAGE_SIZE, 3]), 'image_bytes': tf.zeros([0], tf.string),
+  }  # fmt: skip
+  name = 'images' if signature in ('images', 'serve') else 'image_bytes'
+  outputs = exported[2].signatures[signature](**{name: empty[name]})
+  shapes = {key: tuple(value.shape) for key, value in outputs.items()}
+  assert shapes == {'logits': (0, 5), 'probabilities': (0, 5), 'classes': (0,)}
+
+
+def test_evaluation_takes_the_export_for_harmless(exported):
+  saved_model_ops.check(exported[1])
 
 
 def read_tree(directory):

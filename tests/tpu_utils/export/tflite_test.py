@@ -24,6 +24,7 @@ def check(model, variant, batch_size=1):
   content = export.tflite.convert(model, variant, list(images), batch_size)
   got = export.tflite.Classifier(content).predict(images)
   np.testing.assert_allclose(got, expected(model, images), rtol=0, atol=TOLERANCES[variant])
+  assert export.tflite.Classifier(content).predict(images[:0]).shape == (0, got.shape[1])
   return content
 
 

@@ -11,12 +11,14 @@ from tests.tpu_utils.export import tiny
 from tpu_utils import export
 from tpu_utils.export import tpu
 
+NAMES = ['cat, black', 'tab\there', 'line\nbreak', 'naïve 猫', 'x']
+
 
 @pytest.fixture(scope='module')
 def written(tmp_path_factory):
   model = tiny.build_model()
   directory = tmp_path_factory.mktemp('export') / 'tpu'
-  tpu.write(model, tiny.preprocess, str(directory))
+  tpu.write(model, tiny.preprocess, str(directory), NAMES)
   return model, directory
 
 
@@ -27,7 +29,7 @@ def load(meta_graph, directory, tags, values):
     signature = (meta_graph or loaded).signature_def
     outputs = {}
     for name, key, value in values:
-      inputs = {signature[name].inputs[key].name: value}
+      inputs = {signature[name].inputs[key].name: value} if key else {}
       names = {k: tensor.name for k, tensor in signature[name].outputs.items()}
       outputs[name] = session.run(names, inputs)
     return outputs
@@ -40,11 +42,14 @@ def requests(images):
     ('serve', 'images', images.astype(np.float32)),
     ('image_bytes', 'image_bytes', files),
     ('serving_default', 'image_bytes', files),
+    ('class_names', None, None),
   ]
 
 
 def check(model, images, outputs):
   expected = model(images.astype(np.float32), training=False).numpy()
+  names = outputs.pop('class_names')['class_names']
+  assert [name.decode() for name in names] == NAMES
   assert set(outputs) == {'images', 'serve', 'image_bytes', 'serving_default'}
   for got in outputs.values():
     atol = 1e-5 * np.abs(expected).max()
@@ -57,6 +62,10 @@ def test_serve_graph_gives_the_models_outputs(written):
   model, directory = written
   images = tiny.images(3)
   check(model, images, load(None, directory, ['serve'], requests(images)))
+  check_empty(directory, ['serve'])
+  files = requests(images)[2][2]
+  with pytest.raises(tf.errors.InvalidArgumentError, match=r'image_bytes\[1\] is no image'):
+    load(None, directory, ['serve'], [('image_bytes', 'image_bytes', [files[0], files[1][:-30]])])
 
 
 def test_tpu_graph_computes_the_same(written, tmp_path):
@@ -73,6 +82,16 @@ def test_tpu_graph_computes_the_same(written, tmp_path):
   (copy / 'saved_model.pb').write_bytes(proto.SerializeToString())
   images = tiny.images(3)
   check(model, images, load(None, copy, ['serve', 'tpu'], requests(images)))
+  check_empty(copy, ['serve', 'tpu'])
+
+
+def check_empty(directory, tags):
+  requested = requests(tiny.images(1))
+  empty = [(name, key, values[:0]) for name, key, values in requested if key]
+  for got in load(None, directory, tags, empty).values():
+    assert {k: v.shape for k, v in got.items()} == {
+      'logits': (0, 5), 'probabilities': (0, 5), 'classes': (0,),
+    }  # fmt: skip
 
 
 def test_network_is_on_the_tpu_and_decoding_on_the_host(written):

@@ -5,8 +5,9 @@ from tests.tpu_utils.images import small_sets
 from tpu_utils import config
 from tpu_utils.command_line import settings
 from tpu_utils.image_jobs import data as image_data
-from tpu_utils.images import digits
+from tpu_utils.images import digits, prepare
 from tpu_utils.images.fake_input import FakeInput
+from tpu_utils.images.sources import interface
 from tpu_utils.images.spec import PreprocessSpec
 
 
@@ -121,6 +122,30 @@ def test_settings_that_the_data_service_refuses(flag, value, off):
 def test_fractions_are_fractions():
   with pytest.raises(ValueError, match='--holdout_fraction=1.0 must lie between 0 and 1'):
     given(holdout_fraction=1.0)
+
+
+def test_every_kind_of_data_names_its_classes(folder, tmp_path, capsys):
+  shards = tmp_path / 'shards'
+  prepare.SCRIPT.call([f'--input_dir={folder}', f'--output_dir={shards}', '--num_processes=1'])
+  sets = small_sets.tfds_set(tmp_path / 'tfds')
+  flags = [{'data_dir': folder}, {'data_dir': str(shards)}]
+  flags.append({'dataset': 'trees', 'tfds_data_dir': sets})
+  for given_flags in flags:
+    dataset, sizes = image_data.open_data(given(**given_flags)[0], 'train')
+    assert tuple(dataset.class_names) == small_sets.CLASS_NAMES and sizes['num_label_classes'] == 3
+  assert image_data.open_data(given()[0], 'train')[0].class_names == digits.NAMES
+  plain = small_sets.shards(tmp_path / 'plain')
+  assert image_data.open_data(given(data_dir=plain)[0], 'train')[0].class_names is None
+
+
+def test_data_of_1001_classes_have_no_background():
+  class Many(interface.DataSet):
+    num_classes = 1001
+
+  data = config.DataConfig(data_dir='x', num_label_classes=1001)
+  assert not image_data.make_input(PreprocessSpec(8), data, Many()).include_background_label
+  Many.num_classes = 1000
+  assert image_data.make_input(PreprocessSpec(8), data, Many()).include_background_label
 
 
 def check_length(images, batch, steps, **flags):

@@ -188,7 +188,8 @@ def test_advprop_scaling_changes_the_answer(checkpoint):
     (('--ckpt_dir=x', '--imagenet_eval_glob=a'), [], 'go together'),
     (('--ckpt_dir=x', '--runmode=imagnet'), [COFFEE], 'did you mean imagenet'),
     (('--ckpt_dir=/nowhere/x', *SMALL), [COFFEE], '/nowhere/x: no checkpoint there'),
-    (('--ckpt_dir=/nowhere/x.keras',), [COFFEE], '/nowhere/x.keras: no such file'),
+    (('--ckpt_dir=/nowhere/x.keras',), [COFFEE], '/nowhere/x.keras: no checkpoint there'),
+    (('--runmode=imagenet', '--data_dir=d', '--ckpt_dir=x', '--output_csv=y'), [], 'holds guesses'),
   ],
 )
 def test_mistakes_end_in_one_line(arguments, photographs, message):
@@ -219,3 +220,25 @@ def test_damaged_images_and_labels_are_refused(checkpoint, labelled, tmp_path):
   with pytest.raises(ValueError, match='m.keras is not a complete .keras file') as error:
     run(f'--ckpt_dir={tmp_path}/m.keras', photographs=[COFFEE])
   assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('module', ['efficientnet.eval_ckpt_main', 'efficientnet.cam'])
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
+    (['--ckpt_dir=no/such', COFFEE], 'no/such: no checkpoint there'),
+    ([f'--ckpt_dir={PHOTOGRAPHS}', 'none.jpg'], 'none.jpg: no such image'),
+  ],
+  ids=['checkpoint', 'photograph'],
+)
+def test_missing_files_are_reported_before_tensorflow_is_imported(module, arguments, message):
+  code = (
+    'import importlib, sys\n'
+    'script = importlib.import_module(sys.argv[1]).SCRIPT\n'
+    'try:\n  script.call(sys.argv[2:])\nexcept OSError as error:\n  print(error)\n'
+    "assert 'tensorflow' not in sys.modules\n"
+  )
+  process = script_jobs.start('-c', code, module, *arguments)
+  returned, out, err = script_jobs.finish(process)
+  assert returned == 0, err
+  assert message in out

@@ -49,7 +49,7 @@ TRIALS = [Trial(name, {'model_name': name}, 1930, 1920) for name in ('first', 's
 
 def opened(*arguments):
   given, _ = SCRIPT.parse(arguments)
-  return Experiment(SCRIPT.resolve(given), TRAINING.run_job)
+  return Experiment(SCRIPT.resolve(given), TRAINING)
 
 
 def lines(folder):
@@ -138,3 +138,13 @@ def test_recipes_of_a_training_script_for_an_experiment():
 def test_counts():
   counts = [25_028_904, 4_230_479_872, 999, 1000, 15_460_000]
   assert [experiment.count(n) for n in counts] == ['25.0M', '4.23G', '999', '1.00k', '15.5M']
+
+
+def test_an_unknown_model_is_reported_before_the_settings_are_printed(capsys):
+  def resolve_unknown(model):
+    raise ValueError(f'Unknown model {model.model_name!r}')
+
+  training = script.Training((script.ModelConfig, ExperimentConfig), resolve_unknown)
+  with pytest.raises(ValueError, match="Unknown model 'base'"):
+    Experiment(SCRIPT.resolve({'model_name': 'base'}), training)
+  assert not capsys.readouterr().out

@@ -82,6 +82,7 @@ def test_a_keras_file_with_links_to_other_files_is_refused(tmp_path):
     ({'stddev_rgb': [1, 2]}, 'stddev_rgb in export.json is .1, 2.; expected 3 numbers'),
     ({'image_size': 1.5}, 'export.json: image_size=1.5 must be a positive whole number'),
     ({'crop': ['whole']}, 'export.json: .*'),
+    ({'image_size': [1]}, 'export.json: image_size=.1. must be a positive whole number'),
   ],
 )
 def test_preprocessing_that_is_none_is_refused(tmp_path, preprocessing, message):

@@ -6,7 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from tpu_utils import config
+from tests import remote
+from tests.tpu_utils.images import small_sets
+from tpu_utils import checkpoints, config
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.image_jobs import script, train
 from tpu_utils.images.spec import PreprocessSpec
@@ -95,6 +97,73 @@ def test_advprop_scales_in_the_spec_and_in_the_model(run):
   assert spec.stddev_rgb == SPEC.stddev_rgb
   np.testing.assert_allclose(plain(None)(images)[:, 0], [-2, 18, 49], rtol=1e-4)
   assert identity != other  # So a model_dir of one is refused for the other.
+
+
+PUBLISHED = {
+  'input_size': [3, 288, 288], 'mean': [0.5] * 3, 'std': [0.5] * 3, 'crop_pct': 0.95,
+  'interpolation': 'bicubic',
+}  # fmt: skip
+
+
+def published(folder, **changes):
+  """Writes a config.json as Hugging Face's folders have it; returns the flag for a training."""
+  config = {'pretrained_cfg': PUBLISHED | changes}
+  (folder / 'config.json').write_text(json.dumps(config))
+  return f'--init_checkpoint={folder}'
+
+
+def test_a_training_prepares_images_as_for_the_weights_that_it_starts_from(job, tmp_path, capsys):
+  (_, spec, identity), others = job('--data_dir=fake', published(tmp_path))
+  assert spec == PreprocessSpec(288, (127.5,) * 3, (127.5,) * 3, 'bicubic', '0.95')
+  flags = others['run_info']['flags']
+  assert [flags[n] for n in ('input_image_size', 'crop_rule', 'advprop')] == [288, '0.95', True]
+  assert (others['data'].crop_rule, identity['advprop']) == ('0.95', True)
+  assert (
+    f'in training, evaluation and export as config.json of {tmp_path} says: --input_image_size=288 '
+    '--interpolation=bicubic --crop_rule=0.95 --advprop=True'
+  ) in capsys.readouterr().out
+
+
+def test_flags_override_the_preprocessing_of_the_weights(run, tmp_path, capsys):
+  given = ('--input_image_size=64', '--crop_rule=whole', '--interpolation=bilinear', '--noadvprop')
+  spec = run('--data_dir=fake', published(tmp_path), *given)[1]
+  assert spec == dataclasses.replace(SPEC, image_size=64, crop='whole')
+  assert 'config.json' not in capsys.readouterr().out
+  assert run('--train_batch_size=64', published(tmp_path))[1].crop == 'whole'  # The digits.
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message', 'flag'),
+  [
+    ({'interpolation': 'lanczos'}, 'interpolation lanczos', '--interpolation=bicubic'),
+    ({'crop_mode': 'squash'}, 'crop_mode squash', '--crop_rule=0.875'),
+    ({'crop_mode': 'border'}, 'crop_mode border', '--crop_rule=0.875'),
+    ({'input_size': [3, 224, 192]}, r'input_size \[3, 224, 192\]', '--input_image_size=224'),
+  ],
+)
+def test_a_preprocessing_without_counterpart_is_refused(run, tmp_path, changes, message, flag):
+  start = published(tmp_path, **changes)
+  with pytest.raises(ValueError, match=f'has {message}, which has no counterpart.* such as {flag}'):
+    run('--data_dir=fake', start)
+  run('--data_dir=fake', start, flag)
+  model, data = script.ModelConfig(), config.DataConfig()
+  with pytest.raises(ValueError, match=message):
+    script.published_spec(SPEC, str(tmp_path), model, data)
+
+
+def test_a_job_that_resumes_keeps_its_preprocessing(run, tmp_path, capsys):
+  """The folder of the weights may be gone or changed."""
+  folder = tmp_path / 'job'
+  checkpoints.write(str(folder / 'model.ckpt-3'), {'a': np.zeros(1)}, {'step': 3})
+  starts = [{'flags': {'crop_rule': '0.9', 'input_image_size': 64, 'advprop': False}}]
+  (folder / 'run.json').write_text(json.dumps({'starts': starts}))
+  start = published(tmp_path)
+  for checkpoint in (start, '--init_checkpoint=/gone'):
+    spec = run('--data_dir=fake', f'--model_dir={folder}', checkpoint)[1]
+    assert spec == dataclasses.replace(SPEC, image_size=64, crop='0.9')
+  assert 'as the job that resumes says: --input_image_size=64' in capsys.readouterr().out
+  (folder / 'run.json').write_text('{')
+  assert run('--data_dir=fake', f'--model_dir={folder}', start)[1] == SPEC
 
 
 @pytest.mark.parametrize(
@@ -220,3 +289,51 @@ def test_mistakes_are_found_before_tensorflow_is_imported(given, message):
 def test_training_takes_nothing_from_an_older_job(tmp_path):
   write_job(tmp_path, model_name='other')
   assert SCRIPT.resolve({'model_dir': str(tmp_path)})[0].model_name == 'mean'
+
+
+def test_a_missing_initial_checkpoint_is_found_before_tensorflow_is_imported(tmp_path):
+  given = {'data_dir': 'fake', 'model_dir': 'there', 'init_checkpoint': 'no/such'}
+  with pytest.raises(FileNotFoundError, match='--init_checkpoint=no/such: no checkpoint there'):
+    SCRIPT.check(SCRIPT.resolve(given))
+  SCRIPT.check(SCRIPT.resolve({**given, 'mode': 'eval'}))
+  (tmp_path / 'model.ckpt-3.index').write_bytes(b'')  # A job that resumes needs none.
+  SCRIPT.check(SCRIPT.resolve({**given, 'model_dir': str(tmp_path)}))
+
+
+@pytest.mark.parametrize('name', ['a.pth', 'model.ckpt-3.index', 'lr[0.1].data-00000-of-00001'])
+def test_existing_checkpoints_are_files_folders_and_prefixes(tmp_path, name):
+  (tmp_path / name).write_bytes(b'')
+  stem = name.split('.index')[0].split('.data')[0]
+  for path in (tmp_path, tmp_path / name, tmp_path / stem):
+    script.check_checkpoint('ckpt_dir', str(path))
+  script.check_checkpoint('ckpt_dir', remote.upload(tmp_path, remote.new_folder()))
+  script.check_checkpoint('ckpt_dir', script.PRETRAINED)
+  for folder in (tmp_path, 'ram://none'):
+    with pytest.raises(FileNotFoundError):
+      script.check_checkpoint('ckpt_dir', f'{folder}/b')
+
+
+@pytest.mark.parametrize('kind', ['folder', 'shards', 'tfds'])
+def test_the_sizes_of_a_recipe_for_large_data_are_refused_for_every_kind_of_data(tmp_path, kind):
+  if kind == 'tfds':
+    data = ['--dataset=trees', f'--tfds_data_dir={small_sets.tfds_set(tmp_path / "data")}']
+  else:
+    make = {'folder': small_sets.image_folder, 'shards': small_sets.shards}[kind]
+    data = [f'--data_dir={make(tmp_path / "data")}']
+  for more, fit in (
+    ([], '--train_batch_size=8 --train_steps=463'),
+    (['--recipe=long', '--train_batch_size=4'], '--train_steps=925'),
+    (['--recipe=transfer', '--train_batch_size=2048'], '--train_steps=2'),
+  ):
+    message = f'has 37 training images, and .* not given by you, .* such as {fit}, or'
+    with pytest.raises(ValueError, match=message) as error:
+      SCRIPT.call([*data, f'--model_dir={tmp_path}/run', *more])
+    assert '\n' not in str(error.value)
+  assert not (tmp_path / 'run').exists()
+
+
+def test_the_sizes_of_a_recipe_for_large_data_are_refused_for_the_digits(job):
+  fit = '--train_batch_size=256 --train_steps=564'
+  with pytest.raises(ValueError, match=f'has 1442 training images, .* such as {fit}, or'):
+    job('--recipe=digits')
+  job('--recipe=digits', '--train_batch_size=2048')

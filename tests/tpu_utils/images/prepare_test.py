@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tpu_utils.images import bombs
+from tests.tpu_utils.images.animations import ANIMATED
 from tests.tpu_utils.images.preparation import published
 from tpu_utils import claims
 from tpu_utils.images import prepare, record_index
@@ -481,6 +483,10 @@ def test_the_result_of_a_shard_is_stored_as_json(tmp_path, photos):
   result = shard.write(task)
   assert json.loads(pathlib.Path(task.note_path).read_text())['offsets'] == list(result.offsets)
   assert shard.read_note(task.note_path).record == result.record
+  text_offset = pathlib.Path(task.note_path).read_text().replace('[0,', '["0",')
+  for damage in ('[' * 5000, '[1]', text_offset):
+    pathlib.Path(task.note_path).write_text(damage)
+    assert shard.read_note(task.note_path) is None
 
 
 def test_deep_pixels_are_refused_unless_the_user_chooses(tmp_path):
@@ -496,3 +502,47 @@ def test_deep_pixels_are_refused_unless_the_user_chooses(tmp_path):
   )
   assert len(records(tmp_path / 'out', 'train')) == 3
   assert made.source['deep_pixels'] == 'file_range'
+
+
+def two_classes(folder):
+  """Writes an image for each of two classes."""
+  for label in ('a', 'b'):
+    (folder / label).mkdir(parents=True)
+    (folder / label / 'x.jpg').write_bytes(published.encoded(1))
+  return folder
+
+
+def test_names_that_are_no_text(tmp_path, capsys):
+  folder = two_classes(tmp_path / 'in')
+  (folder / 'a' / os.fsdecode(b'caf\xe9.jpg')).write_bytes(published.encoded(2))
+  (folder / 'b' / os.fsdecode(b'th\xe9.jpg')).write_bytes(b'<html>')
+  made = prepared(tmp_path / 'out', input_dir=str(folder), max_bad_images=1)
+  names = [f['image/filename'].bytes_list.value[0] for f in records(tmp_path / 'out', 'train')]
+  assert sorted(names) == [b'caf\xe9.jpg', b'x.jpg', b'x.jpg']
+  (line,) = manifest.load(str(tmp_path / 'out')).left_out
+  assert line == made.left_out[0]
+  assert line == rf'{folder}/b/th\xe9.jpg: its 6 bytes are no image of a known format'
+  assert f'Unusable: {line}' in capsys.readouterr().err
+
+
+def test_of_animations_and_pages_the_first_is_stored_and_their_number_printed(tmp_path, capsys):
+  folder = two_classes(tmp_path / 'in')
+  for kind, data in ANIMATED.items():
+    (folder / 'a' / f'{kind}.{kind.split()[0].lower()}').write_bytes(data)
+  prepared(tmp_path / 'out', input_dir=str(folder))
+  out = capsys.readouterr().out
+  assert 'Of 5 files with several pictures (animations, pages) the first was taken.' in out
+  for features in records(tmp_path / 'out', 'train'):
+    if b'x.jpg' not in features['image/filename'].bytes_list.value:
+      pixels = tf.io.decode_jpeg(features['image/encoded'].bytes_list.value[0]).numpy()
+      assert abs(pixels.astype(int) - [255, 0, 0]).max() <= 4
+
+
+def test_pictures_of_too_many_pixels_are_counted_as_unusable(tmp_path):
+  folder = two_classes(tmp_path / 'in')
+  for kind, data in bombs.ALL.items():
+    (folder / 'a' / f'bomb.{kind.lower()}').write_bytes(data)
+  made = prepared(tmp_path / 'out', input_dir=str(folder), max_bad_images=len(bombs.ALL))
+  assert len(made.left_out) == len(bombs.ALL)
+  for line in made.left_out:
+    assert '13,000 x 13,000 pixels, more than the 134,217,728 that are read; scale it down' in line

@@ -22,38 +22,58 @@ def write(folder, **changes):
 
 def test_all_fields_of_a_folder_and_of_its_file(tmp_path):
   write(tmp_path)
-  assert hugging_face.preprocessing(str(tmp_path)) == FIELDS
-  assert hugging_face.preprocessing(str(tmp_path / 'model.safetensors')) == FIELDS
-  assert hugging_face.preprocessing(str(tmp_path / 'other.pth')) == {}
+  for path in (tmp_path, tmp_path / 'model.safetensors'):
+    assert hugging_face.preprocessing(str(path)) == (FIELDS, {})
+  assert hugging_face.preprocessing(str(tmp_path / 'other.pth')) == ({}, {})
   assert hugging_face.normalization({}, str(tmp_path)) == ((127.5,) * 3, (127.5, 63.75, 127.5))
 
 
 @pytest.mark.parametrize(
-  ('changes', 'without'),
+  ('changes', 'field', 'text'),
   [
-    ({'input_size': [3, 224, 192]}, 'image_size'),
-    ({'input_size': None}, 'image_size'),
-    ({'interpolation': 'lanczos'}, 'interpolation'),
-    ({'crop_pct': 1.5}, 'crop'),
-    ({'crop_pct': '0.95'}, 'crop'),
-    ({'crop_mode': 'squash'}, 'crop'),
+    ({'input_size': [3, 224, 192]}, 'image_size', 'input_size [3, 224, 192]'),
+    ({'input_size': [3, 224.5, 224.5]}, 'image_size', 'input_size [3, 224.5, 224.5]'),
+    ({'input_size': [3, float('inf'), float('inf')]}, 'image_size', 'input_size [3, inf, inf]'),
+    ({'interpolation': 'lanczos'}, 'interpolation', 'interpolation lanczos'),
+    ({'crop_pct': 1.5}, 'crop', 'crop_pct 1.5'),
+    ({'crop_pct': '0.95'}, 'crop', "crop_pct '0.95'"),
+    ({'crop_mode': 'squash'}, 'crop', 'crop_mode squash'),
+    ({'crop_mode': 'border', 'crop_pct': 1.0}, 'crop', 'crop_mode border'),
   ],
 )
-def test_values_without_counterpart_are_left_out(tmp_path, changes, without):
+def test_values_without_counterpart_are_named(tmp_path, changes, field, text):
   write(tmp_path, **changes)
-  left = {name: value for name, value in FIELDS.items() if name != without}
-  assert hugging_face.preprocessing(str(tmp_path)) == left
+  left = {name: value for name, value in FIELDS.items() if name != field}
+  assert hugging_face.preprocessing(str(tmp_path)) == (left, {field: text})
 
 
-def test_unusable_scaling_is_left_out(tmp_path):
-  write(tmp_path, std=[0.5, 0.0, 0.5])
+@pytest.mark.parametrize(
+  ('name', 'field'),
+  [('input_size', 'image_size'), ('interpolation', 'interpolation'), ('crop_pct', 'crop')],
+)
+def test_absent_values_are_left_out(tmp_path, name, field):
+  write(tmp_path, **{name: None})
+  left = {name: value for name, value in FIELDS.items() if name != field}
+  assert hugging_face.preprocessing(str(tmp_path)) == (left, {})
+
+
+@pytest.mark.parametrize(
+  'std',
+  [[0.5, 0.0, 0.5], [0.5, float('nan'), 0.5], [0.5, float('inf'), 0.5], [0.5], 'imagenet', None],
+)
+def test_unusable_scaling_is_refused(tmp_path, std):
+  write(tmp_path, std=std)
+  with pytest.raises(ValueError, match='config.json has mean .* and std .*, expected three'):
+    hugging_face.normalization({}, str(tmp_path))
+  (tmp_path / 'config.json').write_text('{"pretrained_cfg": {"crop_pct": 0.9}}')
   assert hugging_face.normalization({}, str(tmp_path)) is None
 
 
 def test_damaged_or_missing_files(tmp_path):
-  assert hugging_face.preprocessing(str(tmp_path)) == {}
-  (tmp_path / 'config.json').write_text('[1]')
-  assert hugging_face.preprocessing(str(tmp_path)) == {}
-  (tmp_path / 'config.json').write_text('{"pretrained_cfg": ')
-  with pytest.raises(ValueError, match='config.json cannot be read as JSON'):
-    hugging_face.preprocessing(str(tmp_path))
+  assert hugging_face.preprocessing(str(tmp_path)) == ({}, {})
+  (tmp_path / 'config.json').write_text('\ufeff[1]', encoding='utf-8')
+  assert hugging_face.preprocessing(str(tmp_path)) == ({}, {})
+  for damage in ('{"pretrained_cfg": ', '[' * 5000):
+    (tmp_path / 'config.json').write_text(damage)
+    with pytest.raises(ValueError, match='config.json cannot be read as JSON'):
+      hugging_face.preprocessing(str(tmp_path))

@@ -47,6 +47,17 @@ def test_paths_devices_and_dtypes(tmp_path):
   assert isinstance(options, argparse.Namespace) and options.lr == 0.1
 
 
+@pytest.mark.parametrize('protocol', range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_arrays_in_every_protocol(tmp_path, protocol):
+  array = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+  values = {'a': array, 'b': np.zeros((0, 2)), 'c': np.int8(3)}
+  content = pickle.dumps({'state_dict': values, 'dtype': np.float32}, protocol)
+  got = torch_tensors.load(stored(tmp_path / 'm.pt', content))
+  for name, value in values.items():
+    np.testing.assert_array_equal(got['state_dict'][name], value)
+  assert got['dtype'] == 'numpy.float32'
+
+
 def test_numpy_arrays_are_weights(tmp_path):
   content = {'a': np.ones((2, 2), np.float32), 'b': np.zeros(2), 'epoch': np.float64(3)}
   assert list(torch_files.read(stored(tmp_path / 'm.pt', content))) == ['a', 'b']

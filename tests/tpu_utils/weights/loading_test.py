@@ -18,7 +18,8 @@ FOLDER = pathlib.Path(tpu_utils.weights.__file__).parent
 PAPERS = ('efficientnet', 'resnext', 'resnet', 'oscar')
 MODULES = sorted(FOLDER.glob('*.py'))
 LIBRARIES_BELOW = (
-  'assignment', 'checkpoints', 'errors', 'files', 'lazy', 'names', 'reading', 'text_table',
+  'assignment', 'checkpoints', 'errors', 'file_systems', 'files', 'lazy', 'local_copies', 'names',
+  'reading', 'text_table',
 )  # fmt: skip
 
 

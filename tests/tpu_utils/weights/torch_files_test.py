@@ -54,6 +54,13 @@ def test_tensors_in_several_files(tmp_path):
     check(torch_files.read(path))
 
 
+def test_an_index_with_a_byte_order_mark(tmp_path):
+  torch_files.write(tmp_path / 'model-1.safetensors', {'a': np.ones(2, np.float16)})
+  index = '\ufeff{"weight_map": {"a": "model-1.safetensors"}}'
+  (tmp_path / 'model.safetensors.index.json').write_text(index, encoding='utf-8')
+  np.testing.assert_array_equal(torch_files.read(tmp_path)['a'], np.ones(2))
+
+
 def test_damaged_sets_of_files(tmp_path):
   index = write_parts(tmp_path)
   second = tmp_path / 'model-00002-of-00002.safetensors'
@@ -166,7 +173,7 @@ def test_write(tmp_path, torch):
   torch_files.write(tmp_path / 'model.pth', TENSORS)
   loaded = torch.load(tmp_path / 'model.pth', weights_only=True)
   check({name: value.numpy() for name, value in loaded.items()})
-  with pytest.raises(FileNotFoundError):
+  with pytest.raises(OSError, match=r'none/model\.pth cannot be written'):
     torch_files.write(tmp_path / 'none' / 'model.pth', TENSORS)
 
 

@@ -5,6 +5,7 @@
 - a tar file that contains a tar file for each class: ILSVRC2012_img_train.tar
 - a flat folder or tar file, with the labels in a file (`labels.py`): ILSVRC2012_img_val.tar
 """
+import contextlib
 import dataclasses
 import os
 import posixpath
@@ -16,8 +17,11 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tpu_utils.command_line.progress import Progress
+from tpu_utils.errors import printable
+from tpu_utils.files import is_folder, is_remote
 from tpu_utils.images.preparation import labels
-from tpu_utils.images.sources import image_folder
+from tpu_utils.images.sources import image_folder, picture_files
+from tpu_utils.images.sources.picture_files import some
 
 # Extensions of the formats that training reads, and of those that Pillow converts.
 READABLE = (*image_folder.READABLE, *image_folder.CONVERTIBLE)
@@ -47,6 +51,11 @@ class Image:
   label: int
 
   def __str__(self):
+    return printable(self.key)
+
+  @property
+  def key(self) -> str:
+    """Path, and for a tar file also the name in it; differs for all images."""
     return self.path if self.size is None else f'{self.path}: {self.name}'
 
   def read(self) -> bytes:
@@ -55,14 +64,11 @@ class Image:
     Raises:
       OSError: the file cannot be read.
     """
-    try:
-      with tf.io.gfile.GFile(self.path, 'rb') as file:
-        if self.size is None:
-          return file.read()
-        file.seek(self.offset)
-        return file.read(self.size)
-    except tf.errors.OpError as e:
-      raise OSError(e.message) from None
+    if self.size is None:
+      return picture_files.read(self.path)
+    with _open(self.path) as file:
+      file.seek(self.offset)
+      return file.read(self.size)
 
 
 def collect(
@@ -81,13 +87,14 @@ def collect(
   Raises:
     ValueError: there are no images, or the classes are not `class_names`; one line.
   """
+  picture_files.check_text(path, 'The images')
   if not tf.io.gfile.exists(path):
     raise ValueError(f'{path} does not exist; expected a folder or a tar file of images.')
   files: dict[str, tuple[str, int, int | None]]  # {name: (path, offset, size)}.
-  if not tf.io.gfile.isdir(path):
+  if not is_folder(path):
     files = _tar(path)
   elif labels_path:
-    names = [name for name in tf.io.gfile.listdir(path) if not image_folder.is_clutter(name)]
+    names = picture_files.names_in(path)
     files = {name: (os.path.join(path, name), 0, None) for name in names}
   else:
     return _class_folders(path, class_names)
@@ -104,6 +111,16 @@ def collect(
   return class_names, [
     Image(os.path.basename(name), *files[name], label_of[classes[name]]) for name in sorted(files)
   ]
+
+
+@contextlib.contextmanager
+def _open(path):
+  """Opens a local or remote file to read bytes; all its errors are OSErrors."""
+  try:
+    with tf.io.gfile.GFile(path, 'rb') if is_remote(path) else open(path, 'rb') as file:
+      yield file
+  except tf.errors.OpError as e:
+    raise OSError(f'{path}: {e.message}') from None
 
 
 def mislabelled(image: Image, class_names: Sequence[str]) -> str | None:
@@ -133,7 +150,7 @@ def _check_names(path, files):
   others = sorted(name for name in files if not name.lower().endswith(READABLE))
   if others:
     raise ValueError(
-      f'{path} holds {image_folder.some(others)}: not images by name ({", ".join(READABLE)}); '
+      f'{path} holds {some(others)}: not images by name ({", ".join(READABLE)}); '
       'take them out.'
     )
 
@@ -142,8 +159,8 @@ def _folder_name(path, name):
   parts = name.split('/')
   if len(parts) < 2:
     raise ValueError(
-      f'{path}: {name} lies in no class folder; a flat tar needs the file of its labels, '
-      '--validation_labels.'
+      f'{path}: {printable(name)} lies in no class folder; a flat tar needs the file of its '
+      'labels, --validation_labels.'
     )
   return parts[-2]
 
@@ -157,6 +174,8 @@ def _check_classes(path, expected, classes):
     classes: {image name: class name}.
   """
   actual = sorted(set(classes.values()))
+  for name in actual:
+    picture_files.check_text(name, f'{path}, folder of a class')
   if expected is None:
     if len(actual) < 2:
       raise ValueError(
@@ -167,13 +186,13 @@ def _check_classes(path, expected, classes):
   if unknown:
     example = next(name for name in sorted(classes) if classes[name] == unknown[0])
     raise ValueError(
-      f'{path}: {example} is labelled {unknown[0]}, which is not a class of the training images '
-      f'({image_folder.some(expected)}); {len(unknown)} such labels.'
+      f'{path}: {printable(example)} is labelled {unknown[0]}, which is not a class of the '
+      f'training images ({some(expected)}); {len(unknown)} such labels.'
     )
   missing = sorted(set(expected) - set(actual))
   if missing:
     raise ValueError(
-      f'{path} has no images of {image_folder.some(missing)}, which the training images have.'
+      f'{path} has no images of {some(missing)}, which the training images have.'
     )
   return list(expected)
 
@@ -198,11 +217,12 @@ def _tar(path):
     ) from None
   for name, (_, offset, length) in files.items():
     if offset + length > size:
+      name = printable(name)
       raise ValueError(f'{path} is cut off within {name}, at byte {size}; copy it again.')
   if others:
     print(
       f'{path}: {len(others)} entries are left out, links that lead out of the tar file or '
-      f'entries without data: {image_folder.some(others)}.',
+      f'entries without data: {some(others)}.',
       file=sys.stderr,
     )
   return files
@@ -230,7 +250,7 @@ def _files_in(tar, others):
   members = {posixpath.normpath(member.name): member for member in tar}
   files = {}
   for member in tar:
-    if member.isdir() or image_folder.is_clutter(os.path.basename(member.name)):
+    if member.isdir() or picture_files.is_clutter(os.path.basename(member.name)):
       continue
     target = _target(member, members)
     if target is None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 REFUSE = 'refuse'
 CHOICES = (REFUSE, 'type_range', 'file_range')
+_BLOCK = 2**20  # Levels to convert at a time.
 
 # TIFF tags.
 _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 259, 262, 284, 339
@@ -58,16 +59,22 @@ class Levels:
         f'{name}, which 8 bits cannot hold; choose how to scale them with '
         '--deep_pixels=type_range or file_range, or convert the file'
       )
-    values = self.values.astype(np.float64)
-    if not np.isfinite(values).all():
+    if not np.isfinite(self.values).all():
       raise ValueError(f'{name} that are NaN or infinite; convert the file')
-    low, high = self._file_range(values) if choice == 'file_range' else self._type_range()
-    if self.kind == 'float' and (values.min() < low or values.max() > high):
+    least, greatest = float(self.values.min()), float(self.values.max())
+    low, high = self._type_range()
+    if choice == 'file_range':
+      low, high = least, greatest if greatest > least else least + 1
+    if self.kind == 'float' and (least < low or greatest > high):
       raise ValueError(
-        f'{name} from {values.min():g} to {values.max():g}, expected {low:g} to {high:g} for '
+        f'{name} from {least:g} to {greatest:g}, expected {low:g} to {high:g} for '
         '--deep_pixels=type_range; choose file_range, or convert the file'
       )
-    grey = np.minimum((values - low) / (high - low) * 256, 255).astype(np.uint8)
+    grey = np.empty(self.values.shape, np.uint8)
+    rows = max(_BLOCK // max(self.values.shape[1], 1), 1)
+    for start in range(0, len(grey), rows):  # In blocks: 64 bits a number take much memory.
+      values = self.values[start : start + rows].astype(np.float64)
+      grey[start : start + rows] = np.minimum((values - low) / (high - low) * 256, 255)
     if self.white_is_zero:
       grey = 255 - grey
     return np.repeat(grey[..., np.newaxis], 3, axis=-1), f' of {name} ({choice})'
@@ -77,10 +84,6 @@ class Levels:
       return 0.0, 1.0
     low = -(2.0 ** (self.bits - 1)) if self.kind == 'signed' else 0.0
     return low, low + 2.0**self.bits
-
-  def _file_range(self, values):
-    low, high = values.min(), values.max()
-    return low, high if high > low else low + 1
 
 
 def levels_of(image: Image.Image) -> Levels | None:

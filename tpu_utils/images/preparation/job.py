@@ -11,7 +11,8 @@ from tpu_utils import claims, files
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.images import record_index, tfrecords
 from tpu_utils.images.preparation import collect, processes, shard
-from tpu_utils.images.sources import image_folder, manifest
+from tpu_utils.images.sources import image_folder, manifest, picture_files
+from tpu_utils.images.sources.picture_files import some
 
 # {split: (most shards, fewest images in a shard)}; ImageNet gets the official 1024 and 128 shards.
 _DEFAULT_SHARDS = {'train': (1024, 512), 'validation': (128, 256)}
@@ -37,13 +38,14 @@ def prepare(config: Any, num_processes: int) -> manifest.Manifest:
       writes there. Finished shards stay.
     OSError: a file cannot be read or written.
   """
+  picture_files.check_text(config.output_dir, '--output_dir')
   made_here = not files.is_folder(config.output_dir)
   tf.io.gfile.makedirs(config.output_dir)
   try:
     with claims.claimed('output_dir', config.output_dir):
       return _prepare(config, num_processes)
   finally:
-    if made_here and not tf.io.gfile.listdir(config.output_dir):
+    if made_here and not files.paths_in(config.output_dir):
       tf.io.gfile.rmtree(config.output_dir)
 
 
@@ -113,7 +115,7 @@ def _images(config, existing):
 
 def _hold_out(images, fraction):
   """Returns {split: images}, split as when training on the image folder (`ImageFolder`)."""
-  by_key = {(str(image), image.label): image for image in images}
+  by_key = {(image.key, image.label): image for image in images}
   divided = image_folder.hold_out(list(by_key), fraction)
   return {split: [by_key[key] for key in keys] for split, keys in divided.items()}
 
@@ -154,7 +156,7 @@ def _already_done(output_dir, tasks, existing):
   Raises:
     ValueError: the folder holds other shards.
   """
-  names = set(tf.io.gfile.listdir(output_dir)) if tf.io.gfile.isdir(output_dir) else set()
+  names = {os.path.basename(path) for path in files.paths_in(output_dir)}
   done, foreign = {}, set()
   for split, split_tasks in tasks.items():
     split_names = {name for name in names if name.startswith(f'{split}-')}
@@ -174,7 +176,7 @@ def _already_done(output_dir, tasks, existing):
         foreign.add(task.name)
   if foreign:
     raise ValueError(
-      f'{output_dir} holds {image_folder.some(sorted(foreign))}, which were not made from these '
+      f'{output_dir} holds {some(sorted(foreign))}, which were not made from these '
       'images with these flags; give another --output_dir, or empty this one.'
     )
   return done
@@ -208,6 +210,9 @@ def _write(tasks, done, num_processes):
       for line in result.left_out:
         bar.say(f'Unusable: {line}')
       bar.update(count)
+  several = sum(result.several for result in results.values())
+  if several:
+    print(f'Of {several} files with several pictures (animations, pages) the first was taken.')
   if converted:
     kinds = ', '.join(f'{n} {kind}' for kind, n in sorted(converted.items()))
     print(f'Converted to JPEG: {kinds}')
@@ -238,7 +243,7 @@ def _manifest(config, class_names, tasks, results, existing, left_out):
     if list(existing.class_names) != list(class_names):
       raise ValueError(
         f'{config.output_dir} holds shards of other classes '
-        f'({image_folder.some(existing.class_names)}); prepare all splits together, or give '
+        f'({some(existing.class_names)}); prepare all splits together, or give '
         'another --output_dir.'
       )
     splits = existing.splits | splits

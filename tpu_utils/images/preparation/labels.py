@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tpu_utils.errors import printable
+from tpu_utils.images.sources import picture_files
+
 
 def read(path: str, folder: str, names: Sequence[str]) -> dict[str, str]:
   """Reads the class of each image.
@@ -24,9 +27,11 @@ def read(path: str, folder: str, names: Sequence[str]) -> dict[str, str]:
   Raises:
     ValueError: the file does not fit the images; one line that names both.
   """
+  picture_files.check_text(path, '--validation_labels')
   try:
     with tf.io.gfile.GFile(path) as file:
-      lines = [line.replace(',', ' ').split() for line in file.read().splitlines() if line.strip()]
+      text = file.read().removeprefix('\ufeff')
+      lines = [line.replace(',', ' ').split() for line in text.splitlines() if line.strip()]
   except tf.errors.OpError as e:
     raise ValueError(f'--validation_labels={path} cannot be read ({e.message}).') from None
   except UnicodeDecodeError:
@@ -58,13 +63,13 @@ def _by_name(path, folder, names, lines):
   missing = [name for name in sorted(names) if _stem(name) not in by_stem]
   if missing:
     raise ValueError(
-      f'--validation_labels={path} has no label for {missing[0]} and {len(missing) - 1} more of '
-      f'the images of {folder}.'
+      f'--validation_labels={path} has no label for {printable(missing[0])} and {len(missing) - 1} '
+      f'more of the images of {folder}.'
     )
   unused = sorted(set(by_stem) - {_stem(name) for name in names})
   if unused:
     raise ValueError(
-      f'{folder} lacks {unused[0]} and {len(unused) - 1} more of the images that '
+      f'{folder} lacks {printable(unused[0])} and {len(unused) - 1} more of the images that '
       f'--validation_labels={path} lists.'
     )
   return {name: by_stem[_stem(name)] for name in names}

@@ -4,13 +4,14 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 
 import tensorflow as tf
 
 from tpu_utils import files
 from tpu_utils.errors import one_line
+from tpu_utils.images import headers
 from tpu_utils.images.preparation import collect, deep_pixels, encoding
+from tpu_utils.images.sources import picture_files
 from tpu_utils.images.sources.manifest import ShardRecord
 
 _CHUNK_BYTES = 2**20
@@ -48,7 +49,7 @@ class ShardTask:
 
   def fingerprint(self) -> str:
     """Returns a checksum of the list of images: equal if two shards have the same inputs."""
-    inputs = [(str(i), i.offset, i.size, self.class_names[i.label - 1]) for i in self.images]
+    inputs = [(i.key, i.offset, i.size, self.class_names[i.label - 1]) for i in self.images]
     # Shards that were prepared before there was a choice were all made as if refusing.
     choice = [] if self.deep_pixels == deep_pixels.REFUSE else [self.deep_pixels]
     return hashlib.sha256(json.dumps([self.keep_png, inputs, *choice]).encode()).hexdigest()
@@ -63,12 +64,14 @@ class ShardResult:
     offsets: byte offsets of the records; see `record_index.record_offsets`.
     left_out: one line for each image that was left out, with the cause.
     converted: {original format: number of converted images}.
+    several: number of files with more pictures than the first, which alone is stored.
   """
 
   record: ShardRecord
   offsets: tuple
   left_out: tuple
   converted: dict
+  several: int = 0
 
 
 def notes_folder(output_dir: str) -> str:
@@ -82,16 +85,16 @@ def write(task: ShardTask) -> ShardResult:
   Raises:
     OSError: it cannot be written; names the file.
   """
-  # The temporary file is local, because it is read again for its checksum.
-  remote = files.is_remote(task.output_dir)
-  folder = tempfile.gettempdir() if remote else notes_folder(task.output_dir)
+  # The scratch file is local in any case: it is read again for its checksum.
+  folder = None if files.is_remote(task.output_dir) else notes_folder(task.output_dir)
   with files.replacing(task.path, folder=folder, shared=True) as scratch:
-    records, counts, left_out, converted = _write_records(task, scratch)
+    records, counts, left_out, converted, several = _write_records(task, scratch)
     result = ShardResult(
       ShardRecord(task.name, *size_and_checksum(scratch), counts, task.fingerprint()),
       records,
       tuple(left_out),
       dict(converted),
+      several,
     )
     # The note is written first: a shard without one comes from another job.
     files.write_json(task.note_path, dataclasses.asdict(result), indent=None)
@@ -103,38 +106,41 @@ def read_note(path: str) -> ShardResult | None:
   if not tf.io.gfile.exists(path):
     return None
   try:
-    with tf.io.gfile.GFile(path) as file:
-      fields = json.loads(file.read())
-    return ShardResult(**{**fields, 'record': ShardRecord(**fields['record'])})
+    with tf.io.gfile.GFile(path, 'rb') as file:
+      fields = files.parse_json(file.read())
+    result = ShardResult(**{**fields, 'record': ShardRecord(**fields['record'])})
+    return result if all(type(offset) is int for offset in result.offsets) else None
   except (ValueError, TypeError, KeyError):
     return None
 
 
 def _write_records(task, path):
-  """Writes the records; returns (offsets, images per class, left-out images, converted)."""
-  offsets, left_out = [0], []
+  """Writes the records; returns offsets and the last fields of a `ShardResult`."""
+  offsets, left_out, several = [0], [], 0
   counts, converted = collections.Counter(), collections.Counter()
   with tf.io.TFRecordWriter(path) as writer:
     for image in task.images:
       try:
-        record, kind = _record(image, task)
+        data = image.read()
+        record, kind = _record(image, data, task)
       except (encoding.UnusableImageError, OSError) as e:
         left_out.append(f'{image}: {one_line(e)}')
         continue
       writer.write(record)
       offsets.append(offsets[-1] + len(record) + 16)  # Length, data and two checksums.
       counts[task.class_names[image.label - 1]] += 1
+      several += headers.has_several_pictures(data)
       if kind:
         converted[kind] += 1
-  return offsets, dict(counts), left_out, converted
+  return offsets, dict(counts), left_out, converted, several
 
 
-def _record(image, task):
+def _record(image, data, task):
   """Returns (tf.train.Example with the official features, original format if converted)."""
   wrong = collect.mislabelled(image, task.class_names)
   if wrong:
     raise encoding.UnusableImageError(wrong)
-  encoded, height, width, kind = encoding.official(image.read(), task.keep_png, task.deep_pixels)
+  encoded, height, width, kind = encoding.official(data, task.keep_png, task.deep_pixels)
   is_png = encoded.startswith(b'\x89PNG')
   features = {
     'image/encoded': _bytes(encoded),
@@ -145,7 +151,7 @@ def _record(image, task):
     'image/channels': _integer(3),
     'image/class/label': _integer(image.label),
     'image/class/synset': _bytes(task.class_names[image.label - 1].encode()),
-    'image/filename': _bytes(image.name.encode()),
+    'image/filename': _bytes(*picture_files.as_bytes([image.name])),
   }
   example = tf.train.Example(features=tf.train.Features(feature=features))
   return example.SerializeToString(deterministic=True), kind

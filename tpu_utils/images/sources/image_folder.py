@@ -9,18 +9,22 @@ import functools
 import hashlib
 import os
 import random
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tpu_utils import files
+from tpu_utils.errors import printable
 from tpu_utils.images import decoding
+from tpu_utils.images.sources import picture_files
 from tpu_utils.images.sources.interface import DataSet
+from tpu_utils.images.sources.picture_files import some
 
 READABLE = ('.jpg', '.jpeg', '.png', '.bmp', '.gif')
 CONVERTIBLE = ('.webp', '.tif', '.tiff')  # Read by `tpu_utils.images.prepare` alone.
 _FOLDERS = {'train': ('train',), 'validation': ('validation', 'val')}
 _LISTING_THREADS = 16
-_CLUTTER = ('thumbs.db', 'desktop.ini')
 
 
 class ImageFolder(DataSet):
@@ -46,6 +50,12 @@ class ImageFolder(DataSet):
 
   def _open(self, split):
     files = self._files(split)
+    gifs = sum(path.lower().endswith('.gif') for path, _ in files)
+    if gifs:
+      print(
+        f'{self.data_dir}, {split}: {gifs} GIF files; of an animation the first picture is read.',
+        file=sys.stderr,
+      )
     if split == 'train':
       # Mixes the classes; the shuffling of `order` reaches only as far as its window.
       random.Random(0).shuffle(files)
@@ -84,7 +94,8 @@ class ImageFiles:
   @functools.cached_property
   def _tensors(self):
     with tf.init_scope(), tf.device('/CPU:0'):  # As in `RecordFiles`.
-      return tf.constant(self._paths), tf.constant(self._labels, tf.int64)
+      paths = tf.constant(picture_files.as_bytes(self._paths))
+      return paths, tf.constant(self._labels, tf.int64)
 
   def __len__(self):
     return len(self._paths)
@@ -103,13 +114,13 @@ class ImageFiles:
   def read_one(self, number: int) -> bytes:
     """Reads the data of an example; see `Source`."""
     try:
-      return tf.io.read_file(self._paths[number]).numpy()
-    except tf.errors.OpError as e:
-      raise ValueError(f'{self._paths[number]}: cannot be read ({e.message}).') from None
+      return picture_files.read(self._paths[number])
+    except OSError as e:
+      raise ValueError(f'{self.where(number)}: cannot be read ({e.strerror or e}).') from None
 
   def where(self, number: int) -> str:
     """Returns the name of an example for messages; see `Source`."""
-    return self._paths[number]
+    return printable(self._paths[number])
 
 
 def split_folders(data_dir: str) -> dict[str, str]:
@@ -121,15 +132,15 @@ def split_folders(data_dir: str) -> dict[str, str]:
   Raises:
     ValueError: the folder does not exist, or has two for evaluation.
   """
-  if not tf.io.gfile.isdir(data_dir):
+  if not files.is_folder(data_dir):
     raise ValueError(
       f'{data_dir} is not a folder; give one that holds a folder of images for each class.'
     )
-  existing = {name.rstrip('/') for name in tf.io.gfile.listdir(data_dir)}
+  existing = set(files.paths_in(data_dir))
   roots = {}
   for split, names in _FOLDERS.items():
-    paths = [os.path.join(data_dir, name) for name in names if name in existing]
-    folders = [path for path in paths if tf.io.gfile.isdir(path)]
+    paths = [os.path.join(data_dir, name) for name in names]
+    folders = [path for path in paths if path in existing and files.is_folder(path)]
     if len(folders) > 1:
       raise ValueError(f'{" and ".join(folders)} are both there; keep the one to evaluate on.')
     if folders:
@@ -143,8 +154,9 @@ def class_folders(root: str) -> list[str]:
   Raises:
     ValueError: there are fewer than two.
   """
-  names = sorted(name.rstrip('/') for name in tf.io.gfile.listdir(root) if not name.startswith('.'))
-  classes = [name for name in names if tf.io.gfile.isdir(os.path.join(root, name))]
+  paths = [path for path in files.paths_in(root) if not os.path.basename(path).startswith('.')]
+  names = [os.path.basename(path) for path in paths]
+  classes = [os.path.basename(path) for path in paths if files.is_folder(path)]
   if len(classes) < 2:
     contents = f'it holds {some(names)}' if names else 'it is empty'
     raise ValueError(
@@ -167,9 +179,12 @@ def list_images(
     (path, class index) of each image, sorted by class and path.
 
   Raises:
-    ValueError: a class folder is missing, unknown or empty, or contains other files.
+    ValueError: a class folder is missing, unknown or empty, contains other files, or has a name
+      that is not UTF-8.
   """
   existing = set(class_folders(root))
+  for name in sorted(existing):
+    picture_files.check_text(os.path.join(root, name), 'Folder of a class')
   unknown = sorted(existing - set(class_names))
   missing = sorted(set(class_names) - existing)
   if missing:
@@ -188,7 +203,7 @@ def list_images(
 
 
 def _images_in(folder, readable):
-  names = [name for name in sorted(tf.io.gfile.listdir(folder)) if not is_clutter(name)]
+  names = picture_files.names_in(folder)
   others = [name for name in names if not name.lower().endswith(readable)]
   if others:
     is_convertible = others[0].lower().endswith(CONVERTIBLE)
@@ -199,11 +214,6 @@ def _images_in(folder, readable):
   if not names:
     raise ValueError(f'{folder} holds no images; add some, or remove the folder from every split.')
   return [os.path.join(folder, name) for name in names]
-
-
-def is_clutter(name: str) -> bool:
-  """Returns whether a file is hidden or made by an operating system, so that it can be ignored."""
-  return name.startswith('.') or name.lower() in _CLUTTER
 
 
 def hold_out(
@@ -228,7 +238,7 @@ def hold_out(
   for label, paths in by_class.items():
     if len(paths) < 2:
       raise ValueError(
-        f'{paths[0]} is the only image of its class: it cannot be in both splits.'
+        f'{printable(paths[0])} is the only image of its class: it cannot be in both splits.'
       )
     count = min(max(round(fraction * len(paths)), 1), len(paths) - 1)
     # Chosen by checksum of the name, so that adding images changes the split of few others.
@@ -242,10 +252,4 @@ def hold_out(
 
 def _name(path):
   """Returns CLASS/FILE of a path, which does not change when the tree is moved."""
-  return '/'.join(path.replace(os.sep, '/').split('/')[-2:]).encode()
-
-
-def some(names: Iterable[str]) -> str:
-  """Returns the first five names and the number of the others, for messages of one line."""
-  names = list(names)
-  return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')
+  return '/'.join(path.replace(os.sep, '/').split('/')[-2:]).encode('utf-8', 'surrogateescape')

@@ -76,10 +76,12 @@ class DataSet:
   Attributes:
     name: name of the data set in messages.
     num_classes: number of classes (without background), or None if it is not known.
+    class_names: their names in order, or None if they are not known.
   """
 
   name: str
   num_classes: int | None = None
+  class_names: Sequence[str] | None = None
 
   def open(self, split: str) -> Source:
     """Returns the source of a split.

@@ -77,7 +77,7 @@ def load(data_dir: str | os.PathLike) -> Manifest | None:
   # `foreign`: a missing key (KeyError) is damage of the file, not a bug here.
   with (
     reading(path, 'a manifest of prepared shards', foreign=True),
-    tf.io.gfile.GFile(path) as file,
+    tf.io.gfile.GFile(path, 'rb') as file,
   ):
     content = json.loads(file.read())
     splits = {

@@ -1,9 +1,9 @@
 """Selection of the data set by the values of the data flags."""
 import os
 
-import tensorflow as tf
-
+from tpu_utils import files
 from tpu_utils.images import digits, tfrecords
+from tpu_utils.images.sources import picture_files
 from tpu_utils.images.sources.image_folder import ImageFolder
 from tpu_utils.images.sources.interface import DataSet
 from tpu_utils.images.sources.shards import Shards
@@ -47,7 +47,7 @@ def open_dataset(
   _refuse('--eval_split', eval_split, '--dataset', 'name the data set, too')
   if not data_dir:
     _refuse('--holdout_fraction', holdout_fraction, *_REFUSED_FRACTION)
-    return Shards(digits.DATA_DIR, holdout_shards, digits.NUM_CLASSES)
+    return Shards(digits.DATA_DIR, holdout_shards, digits.NAMES)
   if _has_shards(data_dir):
     _refuse('--holdout_fraction', holdout_fraction, *_REFUSED_FRACTION)
     return Shards(data_dir, holdout_shards)
@@ -57,16 +57,17 @@ def open_dataset(
 
 def _has_shards(data_dir):
   """Returns whether a folder contains shards; ValueError if it has neither shards nor folders."""
-  if not tf.io.gfile.isdir(data_dir):
+  picture_files.check_text(data_dir, '--data_dir')
+  if not files.is_folder(data_dir):
     raise ValueError(
       f'--data_dir={data_dir} is not a folder; give one of TFRecord shards (train-*, validation-*) '
       'or of images.'
     )
-  names = sorted(tf.io.gfile.listdir(data_dir))
-  shards = [name for name in names if name.startswith(('train-', 'validation-'))]
-  if shards and not tf.io.gfile.isdir(os.path.join(data_dir, shards[0])):
+  paths = files.paths_in(data_dir)
+  shards = [p for p in paths if os.path.basename(p).startswith(('train-', 'validation-'))]
+  if shards and not files.is_folder(shards[0]):
     return True
-  if not any(tf.io.gfile.isdir(os.path.join(data_dir, name)) for name in names):
+  if not any(map(files.is_folder, paths)):
     raise ValueError(
       f'--data_dir={data_dir} has neither TFRecord shards named train-* or validation-* nor '
       f'folders of images ({tfrecords.describe_folder(data_dir)}); write shards with '

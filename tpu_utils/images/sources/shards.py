@@ -3,6 +3,8 @@
 Format from tensorflow/tpu, tools/datasets/imagenet_to_gcs.py: features `image/encoded` and
 `image/class/label`, labels from 1.
 """
+from collections.abc import Sequence
+
 from tpu_utils.images import record_index, tfrecords
 from tpu_utils.images.sources import manifest
 from tpu_utils.images.sources.interface import DataSet, ExampleFormat, ExampleRecords
@@ -17,22 +19,26 @@ class Shards(DataSet):
     data_dir: the folder, local or remote.
     holdout_shards: number of training shards, the first ones, to evaluate on ("minival"); the
       others are for training.
-    num_classes: number of classes; by default that of the folder's manifest, if it has one.
+    class_names: names of the classes; by default those of the folder's manifest, if it has one.
 
   Raises:
     ValueError: the manifest is damaged. `open` raises it for missing or damaged shards.
   """
 
   def __init__(
-    self, data_dir: str, holdout_shards: int | None = None, num_classes: int | None = None
+    self,
+    data_dir: str,
+    holdout_shards: int | None = None,
+    class_names: Sequence[str] | None = None,
   ):
     self.name = data_dir
     self.data_dir = data_dir
     self.holdout_shards = holdout_shards
     self._manifest = manifest.load(data_dir)
-    if num_classes is None and self._manifest:
-      num_classes = len(self._manifest.class_names)
-    self.num_classes = num_classes
+    if class_names is None and self._manifest:
+      class_names = self._manifest.class_names
+    self.class_names = class_names
+    self.num_classes = len(class_names) if class_names else None
 
   def _open(self, split):
     stored_split = 'train' if self.holdout_shards else split

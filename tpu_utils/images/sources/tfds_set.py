@@ -10,7 +10,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder, registered
 
-from tpu_utils.errors import one_line
+from tpu_utils import file_systems, files
+from tpu_utils.errors import one_line, printable
 from tpu_utils.images import record_index
 from tpu_utils.images.sources.interface import DataSet, ExampleFormat, ExampleRecords
 from tpu_utils.images.sources.slices import Slice
@@ -44,14 +45,15 @@ class TfdsSet(DataSet):
     self.name = name
     self._data_dir = os.path.expanduser(data_dir or os.path.join('~', 'tensorflow_datasets'))
     self._builder = _find(name, self._data_dir)
-    self._format, self.num_classes = self._image_and_label()
+    self._format, label = self._image_and_label()
+    self.num_classes, self.class_names = label.num_classes, label.names
     self._holdout_fraction = holdout_fraction
     self._splits = {'train': 'train', 'validation': self._eval_split(eval_split)}
     if holdout_fraction:
       self._splits['validation'] = 'train'
 
   def _image_and_label(self):
-    """Returns (`ExampleFormat`, number of classes)."""
+    """Returns (`ExampleFormat`, the feature of the label)."""
     features = self._builder.info.features
     keys = {
       kind: [key for key, feature in features.items() if type(feature) is kind]
@@ -69,7 +71,7 @@ class TfdsSet(DataSet):
     if features[image].np_dtype != np.uint8:
       dtype = np.dtype(features[image].np_dtype).name
       raise ValueError(f'--dataset={self.name} has images of {dtype}; only uint8 is supported.')
-    return ExampleFormat(image, label, lowest_label=0), features[label].num_classes
+    return ExampleFormat(image, label, lowest_label=0), features[label]
 
   def _eval_split(self, wanted):
     available = self._builder.info.splits
@@ -194,6 +196,7 @@ class ArrayRecords:
 
 def _find(name, data_dir):
   """Returns the builder of a prepared set; ValueError naming the existing sets if there is none."""
+  file_systems.check_tfds_folder(data_dir, 'tfds_data_dir')
   if not tf.io.gfile.isdir(data_dir):
     raise ValueError(
       f'--tfds_data_dir={data_dir} is not a folder; give the one that `tfds build --data_dir` '
@@ -203,15 +206,12 @@ def _find(name, data_dir):
     return read_only_builder.builder_from_files(name, data_dir=data_dir)
   except registered.DatasetNotFoundError:
     pass
-  prepared = sorted(
-    entry.rstrip('/')
-    for entry in tf.io.gfile.listdir(data_dir)
-    if entry.rstrip('/') != 'downloads' and tf.io.gfile.isdir(os.path.join(data_dir, entry))
-  )
+  folders = [os.path.basename(path) for path in files.paths_in(data_dir) if files.is_folder(path)]
+  prepared = [printable(name) for name in folders if name != 'downloads']
   plain = name.split('/')[0].split(':')[0]
   if plain in prepared:
     folder = os.path.join(data_dir, plain)
-    versions = sorted(entry.rstrip('/') for entry in tf.io.gfile.listdir(folder))
+    versions = [printable(os.path.basename(path)) for path in files.paths_in(folder)]
     raise ValueError(
       f'--dataset={name}: {folder} has no such version or configuration; it holds '
       f'{", ".join(versions) or "nothing"}.'

@@ -181,6 +181,37 @@ class TestMistakes:
       image.read()
 
 
+def test_names_that_are_no_text(tmp_path):
+  """Images may have them, classes not."""
+  name = os.fsdecode(b'caf\xe9.jpg')
+  for label in 'ab':
+    (tmp_path / 'x' / label).mkdir(parents=True)
+    (tmp_path / 'x' / label / name).write_bytes(label.encode())
+  with tarfile.open(tmp_path / 'x.tar', 'w') as tar:
+    tar.add(tmp_path / 'x', '.')
+  for path in ('x', 'x.tar'):
+    classes, images = collect(str(tmp_path / path))
+    assert [image.read() for image in images] == [b'a', b'b']
+    assert str(images[0]).endswith(r'caf\xe9.jpg') and images[0].name == name
+  (tmp_path / 'x' / 'a').rename(tmp_path / 'x' / os.fsdecode(b'\xe9'))
+  with tarfile.open(tmp_path / 'x.tar', 'w') as tar:
+    tar.add(tmp_path / 'x', '.')
+  for path in ('x', 'x.tar'):
+    line = one_line(str(tmp_path / path))
+    assert '--validation_labels' not in line
+    assert r'\xe9 has bytes that are not UTF-8; rename it.' in line and path in line
+
+
+def test_a_flat_folder_with_other_things(tmp_path):
+  tar, labels = published.validation_tar(tmp_path / 'val.tar', tmp_path / 'labels.txt')
+  with tarfile.open(tar) as file:
+    file.extractall(tmp_path / 'val', filter='data')
+  (tmp_path / 'val' / 'x.jpg').mkdir()
+  (tmp_path / 'val' / 'y.jpg').symlink_to('/nowhere')
+  line = one_line(str(tmp_path / 'val'), CLASSES, labels)
+  assert 'val holds x.jpg (a folder), y.jpg (a link to nothing); expected only image files' in line
+
+
 @pytest.mark.parametrize(
   'name, label, expected',
   [

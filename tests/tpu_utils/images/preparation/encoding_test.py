@@ -1,5 +1,6 @@
 """Tests that images become RGB JPEGs, and that undecodable ones are refused with a cause."""
 import io
+import struct
 
 import hypothesis
 import numpy as np
@@ -8,7 +9,10 @@ import tensorflow as tf
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.tpu_utils.images import bombs
+from tests.tpu_utils.images.animations import ANIMATED
 from tests.tpu_utils.images.preparation.published import encoded
+from tpu_utils.images.preparation import encoding
 from tpu_utils.images.preparation.encoding import UnusableImageError, official
 
 
@@ -77,6 +81,52 @@ def test_unusable(data, message):
   with pytest.raises(UnusableImageError) as error:
     official(data)
   assert str(error.value).startswith(message) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('kind', bombs.ALL)
+def test_pictures_of_too_many_pixels_are_refused(kind):
+  for function in (official, encoding.size):
+    with pytest.raises(UnusableImageError, match=f'{kind} that .*it has {bombs.MESSAGE}'):
+      function(bombs.ALL[kind])
+
+
+@pytest.mark.parametrize('kind', ['GIF', 'BMP'])
+def test_so_are_those_that_only_pillow_reads(kind):
+  data = bombs.ALL[kind]
+  if kind == 'GIF':  # A canvas larger than its picture.
+    data = data[:6] + b'\xff\xff\xff\xff' + data[10:]
+  else:  # Compressed, and above Pillow's own limit.
+    data = data[:18] + struct.pack('<ii', 60_000, -60_000) + data[26:30] + b'\3' + data[31:]
+  with pytest.raises(UnusableImageError, match=r'6\d,\d+ x 6\d,\d+ pixels, more than'):
+    official(data)
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'GIF', 'WebP', 'TIFF'])
+def test_of_several_pictures_the_first_is_taken(kind):
+  converted, height, width, what = official(ANIMATED[kind])
+  assert (height, width, what) == (10, 12, kind)
+  assert abs(pixels(converted) - [255, 0, 0]).max() <= 4
+
+
+SIZED = {
+  **{f'{kind} {mode}': encoded(1, (9, 7), kind=kind, mode=mode) for kind, mode in (
+    ('JPEG', 'RGB'), ('JPEG', 'CMYK'), ('PNG', 'P'), ('GIF', 'P'), ('BMP', 'RGB'), ('BMP', 'P'),
+    ('WebP', 'RGB'), ('TIFF', 'RGB'),
+  )},
+  'turned TIFF': encoded(1, (9, 7), kind='TIFF', tiffinfo={274: 6}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', SIZED)
+def test_the_size_is_that_of_the_decoded_picture(name):
+  assert encoding.size(SIZED[name]) == (9, 7)
+  assert encoding.decode(SIZED[name])[0].shape == (7, 9, 3)
+
+
+@pytest.mark.parametrize('data', [b'', b'<html>', encoded(1)[:30], b'II*\0' + bytes(40)])
+def test_damaged_files_have_no_size(data):
+  with pytest.raises(UnusableImageError):
+    encoding.size(data)
 
 
 SEEDS = [

@@ -20,6 +20,7 @@ def read(tmp_path, text):
     'x\r\ny\r\nx\r\n\r\n',
     'c_3.JPEG x\na_1.JPEG x\nb_2.JPEG y\n',
     'b_2 y\nc_3\tx\na_1 x',
+    '\ufeffb_2 y\nc_3\tx\na_1 x',
     'ImageId,PredictionString\nc_3,x 85 1 499 272\na_1,x 1 2 3 4 x 5 6 7 8\nb_2,y 0 0 9 9\n',
   ],
 )

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.tpu_utils.images import small_sets
+from tpu_utils.images import sources
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import image_folder
 from tpu_utils.images.sources.image_folder import ImageFolder, hold_out
@@ -155,3 +156,68 @@ def test_several_images_of_many_formats(tmp_path):
   batch = next(iter(images.train_dataset()))
   assert abs(batch['images'].numpy() - 90).max() < 2
   assert set(image_folder.READABLE) >= {'.jpg', '.jpeg', '.png', '.bmp', '.gif'}
+
+
+NOT_TEXT = os.fsdecode(b'caf\xe9.png')
+
+
+def test_names_that_are_no_text_are_read(folder):
+  """Their bytes are not UTF-8: TensorFlow's functions do not take what Python makes of them."""
+  ash = folder / 'train' / 'ash'
+  (ash / '000.png').rename(ash / NOT_TEXT)
+  settings = {'train_batch_size': 37, 'num_label_classes': 3}
+  images = ImageNetInput(str(folder), PreprocessSpec(4, crop='whole'), **settings)
+  assert next(iter(images.train_dataset()))['images'].shape == (37, 4, 4, 3)
+  held = ImageFolder(str(folder), holdout_fraction=0.9)
+  assert len(held.open('train')) + len(held.open('validation')) == 37
+  (ash / NOT_TEXT).write_bytes(b'GIF8 no more')
+  images = ImageNetInput(str(folder), PreprocessSpec(4, crop='whole'), **settings)
+  with pytest.raises((tf.errors.InvalidArgumentError, ValueError)) as error:
+    next(iter(images.train_dataset()))
+  cause = images.explain(error.value) if isinstance(error.value, tf.errors.OpError) else error.value
+  assert str(cause).startswith(rf'{ash}/caf\xe9.png: its 12 bytes are no image')
+
+
+def test_folders_and_broken_links_are_named(folder):
+  ash = folder / 'train' / 'ash'
+  (ash / 'folder.jpg').mkdir()
+  (ash / 'gone.jpg').symlink_to('/nowhere')
+  (ash / os.fsdecode(b'\xe9.jpg')).symlink_to('nothing')
+  (ash / 'good.png').symlink_to(next((folder / 'train' / 'birch').iterdir()))
+  os.mkfifo(ash / 'pipe.png')
+  assert one_line(folder) == (
+    f'{ash} holds folder.jpg (a folder), gone.jpg (a link to nothing), pipe.png (no regular file), '
+    r'\xe9.jpg (a link to nothing); expected only image files. Move these elsewhere.'
+  )
+  for name in ('folder.jpg', 'gone.jpg', os.fsdecode(b'\xe9.jpg'), 'pipe.png'):
+    (ash / name).rename(folder / name)  # Beside the splits they are in nobody's way.
+  assert len(ImageFolder(str(folder)).open('train')) == 38
+
+
+def test_a_file_that_cannot_be_read_is_named_without_tensorflows_words(folder):
+  source = ImageFolder(str(folder)).open('train')
+  path = source.where(3)
+  os.remove(path)
+  os.mkdir(path)
+  with pytest.raises(ValueError) as error:
+    source.read_one(3)
+  assert str(error.value) == f'{path}: cannot be read (Is a directory).'
+
+
+def test_names_of_folders_must_be_text(folder):
+  name = os.fsdecode(b'ch\xeane')
+  (folder / 'train' / 'ash').rename(folder / 'train' / name)
+  assert one_line(folder) == (
+    rf'Folder of a class: {folder}/train/ch\xeane has bytes that are not UTF-8; rename it.'
+  )
+  folder.rename(folder.parent / name)
+  with pytest.raises(ValueError, match=r'--data_dir: .*ch\\xeane has bytes that are not UTF-8'):
+    sources.open_dataset(str(folder.parent / name))
+
+
+def test_animations_are_announced(folder, capsys):
+  (folder / 'train' / 'ash' / '000.png').rename(folder / 'train' / 'ash' / '000.GIF')
+  ImageFolder(str(folder)).open('train')
+  assert '1 GIF files; of an animation the first picture is read' in capsys.readouterr().err
+  ImageFolder(str(folder)).open('validation')
+  assert not capsys.readouterr().err

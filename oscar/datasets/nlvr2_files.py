@@ -1,0 +1,151 @@
+"""The official NLVR2 files under the official flags that select them.
+
+    nlvr2_train.json
+    nlvr2_balanced_dev.json, nlvr2_unbalanced_dev.json, nlvr2_dev.json      --eval_data_type
+    nlvr2_balanced_test1.json, nlvr2_unbalanced_test1.json, nlvr2_test1.json
+    nlvr2_img_frcnn_feats.pt (or .tsv)     {image key: regions}
+    dev.json, test1.json                   NLVR2's own: a line of JSON with identifier and sentence
+
+Source: microsoft/Oscar, `_load_dataset` of oscar/run_nlvr.py.
+"""
+
+import dataclasses
+import os
+
+from oscar.datasets import features, nlvr2, records, region_files
+from tpu_utils import files
+from tpu_utils.names import check_name
+from tpu_utils.reading import reading
+
+SPLITS = ('train', 'val', 'test1', 'val+test1')
+
+
+@dataclasses.dataclass(frozen=True)
+class Nlvr2Split:
+  """The statements of a split.
+
+  Attributes:
+    path: their file.
+    statements: the statements, in file order.
+    right_first: for each whether its row names the right image first.
+    identifiers: NLVR2's identifier of each; empty if they are not known.
+    kinds: the kind of each; empty if the file names none.
+  """
+
+  path: str
+  statements: list[nlvr2.Statement]
+  right_first: list[bool]
+  identifiers: list[str]
+  kinds: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Nlvr2Files:
+  """The places of the official files, under the names of the official flags.
+
+  Attributes:
+    data_dir: the folder.
+    data_label_type: 'bal' or 'all', statements of test1.
+    eval_data_type: 'bal', 'unbal' or 'all', statements of val; 'unbal' also selects those of test1
+      if `data_label_type` is 'all'.
+    sentences_file: NLVR2's own file of a split, for identifiers; empty for none.
+    region_dim: numbers per region, 2048 for features without boxes.
+  """
+
+  data_dir: str
+  data_label_type: str = 'bal'
+  eval_data_type: str = 'bal'
+  sentences_file: str = ''
+  region_dim: int = features.REGION_DIM
+
+  def statement_file(self, split: str) -> str:
+    """Returns the path of the statements of a split.
+
+    Raises:
+      ValueError: there is no such split.
+    """
+    check_name('NLVR2 split', split, SPLITS)
+    kind = self.eval_data_type
+    if split == 'test1':
+      # As officially, the other flag decides between the unbalanced part and the whole only.
+      kind = 'bal' if self.data_label_type == 'bal' else 'unbal' if kind == 'unbal' else 'all'
+    part = {'bal': 'balanced', 'unbal': 'unbalanced'}.get(kind)
+    name = split
+    if split != 'train' and part is not None:
+      # As officially, the balanced and unbalanced parts of val+test1 are those of val.
+      name = f'{"val" if split == "val+test1" else split}-{part}'
+    return os.path.join(self.data_dir, nlvr2.SPLITS[name])
+
+  def open_regions(self, split: str) -> region_files.RegionFile:
+    """Opens the features, one file for all splits.
+
+    Raises:
+      FileNotFoundError: the file is missing.
+      ValueError: the file is damaged.
+    """
+    del split
+    stem = os.path.join(self.data_dir, nlvr2.REGIONS)
+    if self.region_dim == features.APPEARANCE_DIM:
+      return region_files.RegionTensors(f'{stem}.pt', dim=self.region_dim, check_boxes=False)
+    return region_files.open_regions(stem, self.region_dim)
+
+  def open(self, split: str) -> Nlvr2Split:
+    """Reads the statements of a split.
+
+    Raises:
+      FileNotFoundError: a file is missing.
+      ValueError: no such split, or a damaged file.
+    """
+    path = self.statement_file(split)
+    statements = list(nlvr2.read_statements(path))
+    if not statements:
+      raise ValueError(f'{path} has no statement; is it the right file?')
+    rows = records.read_json_list(path)
+    identifiers = [str(row['identifier']) for row in rows if 'identifier' in row]
+    if self.sentences_file and split != 'train':
+      identifiers = read_identifiers(self.sentences_file, [s.statement for s in statements])
+    if len(identifiers) not in (0, len(rows)):
+      lacking = len(rows) - len(identifiers)
+      raise ValueError(f"{path}: 'identifier' is missing in {lacking} of {len(rows)} rows.")
+    kinds = [str(row['kind']) for row in rows if 'kind' in row]
+    return Nlvr2Split(
+      path,
+      statements,
+      [next(iter(row['img_id'])) == 'right' for row in rows],
+      identifiers,
+      kinds if len(kinds) == len(rows) else [],
+    )
+
+
+def read_identifiers(path: str, sentences: list[str]) -> list[str]:
+  """Returns the identifiers in NLVR2's own file, a line of JSON for each statement.
+
+  Args:
+    path: the file.
+    sentences: the statements, which must be those of the file in its order.
+
+  Raises:
+    FileNotFoundError: the file does not exist.
+    ValueError: the file is not of that kind, or has other statements.
+  """
+  records.require_file(path)
+  with reading(path, 'lines of JSON'), files.open_text(path) as file:
+    rows = [files.parse_json(line) for line in file if line.strip()]
+  identifiers = []
+  for number, row in enumerate(rows):
+    where = f'{path} line {number + 1}'
+    if not isinstance(row, dict):
+      raise ValueError(f'{where}: expected an object, found {row!r:.60}.')
+    sentence = records.field(row, 'sentence', str, where)
+    if number < len(sentences) and sentence.strip() != sentences[number].strip():
+      raise ValueError(
+        f'{where}: the sentence is {sentence!r:.60}, but statement {number} of the evaluated split '
+        f'is {sentences[number]!r:.60}; give the file that belongs to this split.'
+      )
+    identifiers.append(records.field(row, 'identifier', str, where))
+  if len(identifiers) != len(sentences):
+    raise ValueError(
+      f'{path} has {len(identifiers)} statements, the evaluated split {len(sentences)}; give the '
+      'file that belongs to this split.'
+    )
+  return identifiers

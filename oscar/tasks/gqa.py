@@ -1,0 +1,198 @@
+"""GQA: the answer to a compositional question about an image, out of a fixed list.
+
+Source: paper arXiv 2004.06165, section 4 and appendix A; microsoft/Oscar, oscar/run_gqa.py.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from oscar import job as oscar_job
+from oscar import losses, task_settings
+from oscar.datasets import gqa_files
+from oscar.input.questions import QuestionInput, prediction_records
+from oscar.metrics import gqa as metrics
+from oscar.task_settings import GqaData
+from tpu_utils import files
+from tpu_utils.trainer import Task
+
+OBJECTIVE = 'accuracy'
+
+
+def files_of(data: GqaData, region_dim: int = 2054) -> gqa_files.GqaFiles:
+  """Returns the official files that the flags select."""
+  return gqa_files.GqaFiles(
+    data.data_dir,
+    data.label_file,
+    data.label2ans_file,
+    data.train_data_type,
+    data.eval_data_type,
+    data.data_label_type,
+    data.questions_file,
+    data.choices_file,
+    region_dim,
+  )
+
+
+@functools.lru_cache(maxsize=4)  # The number of steps, the input and the results need the texts.
+def _open(opened: gqa_files.GqaFiles, split: str) -> gqa_files.GqaSplit:
+  return opened.open(split)
+
+
+def count(data: GqaData, split: str) -> int:
+  """Returns the number of a split's questions that have a known answer."""
+  return len(_open(files_of(data), split).questions)
+
+
+def gqa_task(data: GqaData, source: QuestionInput | None = None) -> Task:
+  """Returns the `Task`: cross-entropy, accuracy, predictions, and metrics over all of them.
+
+  Batches are those of `QuestionInput`.
+
+  Args:
+    data: the flags. With one answer a question --loss_type=kl is the cross-entropy, too.
+    source: the input, for metrics over a whole split; None for none.
+  """
+
+  def loss(outputs, batch, step):
+    del step
+    return losses.classification(
+      outputs['logits'], batch['labels'], data.loss_type, batch.get('weights')
+    )
+
+  def predict(outputs, batch):
+    probabilities = tf.nn.softmax(tf.cast(outputs['logits'], tf.float32))
+    return {
+      'row': batch['row'],
+      'label': tf.argmax(probabilities, axis=-1, output_type=tf.int32),
+      'probability': tf.reduce_max(probabilities, axis=-1),
+    }
+
+  def summarize(rows):
+    loaded = source.questions(source.eval_split)
+    return _metrics(
+      loaded, dict(zip(rows['row'].tolist(), rows['label'].tolist(), strict=True)), data
+    )
+
+  return Task(
+    losses={'answer_loss': loss},
+    metrics={OBJECTIVE: accuracy},
+    train_metrics=(OBJECTIVE,),
+    predict=predict,
+    summarize=None if source is None else summarize,
+  )
+
+
+def accuracy(outputs: Mapping, batch: Mapping, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  """Returns (number of right answers, questions): the accuracy that the official script prints."""
+  del step
+  best = tf.argmax(outputs['logits'], axis=-1, output_type=tf.int32)
+  right = tf.cast(best == batch['labels'], tf.float32)
+  weights = batch.get('weights')
+  weights = tf.ones_like(right) if weights is None else tf.cast(weights, tf.float32)
+  return tf.reduce_sum(right * weights), tf.reduce_sum(weights)
+
+
+def _metrics(loaded, label_of_row, data):
+  """Returns metrics over a split besides the accuracy: by kind of question, and the official ones.
+
+  Args:
+    loaded: the `GqaSplit`.
+    label_of_row: {place of the question in the split: predicted label}.
+    data: the flags, for the name of the file in an error.
+  """
+  found = {}
+  if loaded.kinds:
+    right = {
+      loaded.questions[row].question_id: label == loaded.questions[row].answers[0]
+      for row, label in label_of_row.items()
+    }
+    found |= metrics.by_kind(right, loaded.kinds)
+  if loaded.details:
+    predictions = {
+      loaded.questions[row].question_id: loaded.answers[label]
+      for row, label in label_of_row.items()
+    }
+    found |= metrics.evaluate(predictions, loaded.details, loaded.choices, data.questions_file)
+  return found
+
+
+def write_results(
+  data: GqaData, made: Sequence[Mapping[str, Any]], path: str
+) -> dict[str, float]:
+  """Writes the submission file, checked, and returns the metrics of a split with answers.
+
+  Args:
+    data: the flags, with the predicted split.
+    made: predictions of all its questions.
+    path: the file.
+
+  Raises:
+    ValueError: the predictions and the questions of the split do not fit.
+    OSError: the file cannot be written.
+  """
+  loaded = _open(files_of(data), data.eval_split)
+  ids = [question.question_id for question in loaded.questions]
+  files.write_json(path, metrics.results(made, ids, loaded.path), indent=None)
+  if not loaded.answered:
+    return {}
+  label_of = {answer: label for label, answer in enumerate(loaded.answers)}
+  by_id = {row['question_id']: label_of[row['answer']] for row in made}
+  label_of_row = {number: by_id[question_id] for number, question_id in enumerate(ids)}
+  right = [label_of_row[row] == q.answers[0] for row, q in enumerate(loaded.questions)]
+  return {OBJECTIVE: sum(right) / len(right), **_metrics(loaded, label_of_row, data)}
+
+
+def records(
+  data: GqaData, source: QuestionInput, rows: Mapping[str, np.ndarray]
+) -> list[dict[str, Any]]:
+  """Returns the predictions in the order of the file; see `prediction_records`."""
+  return prediction_records(source.questions(data.eval_split), rows)
+
+
+def _open_input(data, tokenizer, config, seed):
+  return QuestionInput(
+    functools.partial(_open, files_of(data)),
+    files_of(data, config.img_feature_dim).open_regions,
+    tokenizer,
+    max_seq_length=data.max_seq_length,
+    trim=data.trim_padding,
+    region_dim=config.img_feature_dim,
+    train_batch_size=data.train_batch_size,
+    eval_batch_size=data.eval_batch_size,
+    train_split=data.train_split,
+    eval_split=data.eval_split,
+    max_img_seq_length=data.max_img_seq_length,
+    seed=seed,
+  )
+
+
+def _config(data):
+  answers, _ = files_of(data).labels()
+  return {
+    'num_labels': len(answers),
+    'loss_type': data.loss_type,
+    'classifier': data.classifier,
+    'cls_hidden_scale': data.cls_hidden_scale,
+  }
+
+
+def _info(data):
+  answers, _ = files_of(data).labels()
+  return task_settings.info(data, answers=answers)
+
+
+TASK = oscar_job.OscarTask(
+  name='gqa',
+  objective=OBJECTIVE,
+  open_input=_open_input,
+  learn=lambda data, source, model: gqa_task(data, source),
+  config=_config,
+  identity=('num_labels', 'classifier', 'cls_hidden_scale'),
+  curves=(('answer_loss',), (OBJECTIVE,)),
+  info=_info,
+  records=records,
+)

@@ -1,0 +1,82 @@
+"""`python -m oscar.run_gqa` on official files: train, test-dev with all metrics, submission."""
+
+import json
+
+import numpy as np
+import pytest
+
+from oscar import losses, run_gqa, task_settings
+from oscar.tasks import gqa
+from tests import script_jobs
+from tests.oscar import golden_models, loaders
+
+DATA = loaders.DATA / 'gqa'
+
+
+def test_loss_and_logits_are_the_official_ones():
+  z = golden_models.load('task_heads.npz')
+  names = ('input_ids', 'token_type_ids', 'attention_mask', 'img_feats')
+  batch = golden_models.inputs(z, *names, prefix='vqa/')
+  outputs = golden_models.build('gqa', num_labels=9)(batch)
+  np.testing.assert_allclose(outputs['logits'], z['gqa/logits'], atol=1e-4)
+  batch['labels'] = z['gqa/labels'].ravel()
+  for loss_type in ('xe', 'kl'):
+    task = gqa.gqa_task(task_settings.GqaData(loss_type=loss_type))
+    loss = losses.mean(task.losses['answer_loss'](outputs, batch, 0))
+    np.testing.assert_allclose(loss, z['gqa/xe_loss'], rtol=1e-5)
+  right, count = gqa.accuracy(outputs, batch, 0)
+  assert (right, count) == ((z['gqa/logits'].argmax(1) == batch['labels']).sum(), 6)
+
+
+def call(tiny, model_dir, *more, data=DATA):
+  script_jobs.in_process(
+    run_gqa.SCRIPT,
+    f'--data_dir={data}', f'--config={tiny}/config.json', f'--vocab_file={tiny}',
+    f'--output_dir={model_dir}', '--max_seq_length=20', '--max_img_seq_length=3',
+    '--per_gpu_train_batch_size=2', '--strategy=one_device', *more,
+  )  # fmt: skip
+
+
+def test_the_submission_of_the_test_split(tmp_path):
+  flags = task_settings.GqaData(data_dir=str(DATA), eval_split='test')
+  made = [{'question_id': i, 'answer': 'yes'} for i in (900, 901)]
+  assert gqa.write_results(flags, made, str(tmp_path / 'r.json')) == {}
+  assert json.loads((tmp_path / 'r.json').read_text())[0] == {
+    'questionId': '900', 'prediction': 'yes'
+  }  # fmt: skip
+
+
+def test_train_and_test_dev(tiny, tmp_path, capsys):
+  answers = {900: 'no', 901: 'red'}
+  details = {
+    str(i): {
+      'answer': answer, 'isBalanced': True, 'entailed': [],
+      'types': {'structural': 'query', 'semantic': 'attr', 'detailed': 'attr'},
+    }
+    for i, answer in answers.items()
+  }  # fmt: skip
+  (tmp_path / 'details.json').write_text(json.dumps(details))
+  more = ('--do_train', '--num_train_epochs=1', '--do_test_dev', '--loss_type=xe',
+          f'--questions_file={tmp_path}/details.json')  # fmt: skip
+  call(tiny, tmp_path / 'gqa', *more)
+  (line,) = (tmp_path / 'gqa' / 'eval' / 'results.jsonl').read_text().splitlines()
+  assert json.loads(line)['step'] == 2 and {'accuracy', 'gqa_open'} <= set(json.loads(line))
+  assert 'Predictions for test-dev: accuracy ' in capsys.readouterr().out
+  rows = json.loads((tmp_path / 'gqa' / 'test-dev_results.json').read_text())
+  assert [row['questionId'] for row in rows] == ['900', '901']
+
+
+@pytest.mark.parametrize(
+  'more, message',
+  [
+    (['--eval_data_type=all'], 'gqa_all_qla_val.json does not exist'),
+    (['--loss_type=bce'], 'Choose one of kl, xe'),
+    (['--spatial_dim=6'], '--spatial_dim is a flag of the official script only'),
+    (['--questions_file=/nowhere.json'], '/nowhere.json does not exist'),
+    (['--eval_split=test'], '--eval_split=test has no answers'),
+  ],
+)
+def test_bad_input_is_one_clear_line(tiny, tmp_path, more, message):
+  with pytest.raises((ValueError, OSError)) as error:
+    call(tiny, tmp_path / 'model', *more)
+  assert message in str(error.value) and '\n' not in str(error.value)
