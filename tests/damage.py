@@ -199,7 +199,8 @@ def _read_lists(folder):
 def _read_own_checkpoint(folder):
   path = str(folder / 'model.ckpt-3')
   own_checkpoints.matches(path)
-  own_checkpoints.read(path)
+  for value in own_checkpoints.read(path).values():
+    np.array(value)
 
 
 READERS = {

@@ -205,6 +205,33 @@ def test_save_torch_round_trip(tmp_path, form):
     np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize(
+  ('network', 'head', 'beside'),
+  [
+    ('', 'fc.1.', ()),
+    ('backbone.', 'head.', ('loss.class_weights',)),
+    ('', 'fc.', ('criterion.pos_weight',)),
+    ('model.', 'model.classifier.2.', ('criterion.pos_weight',)),
+  ],
+)
+def test_heads_of_other_names_and_tensors_beside_the_network(tmp_path, network, head, beside):
+  path = tmp_path / 'm.safetensors'
+  model = resnext.build_model('resnext-11-4x8d')
+  tensors = {
+    name.replace('fc.', head) if name.startswith('fc.') else network + name: value
+    for name, value in names.torch_state_dict(model).items()
+  }
+  torch_files.write(path, tensors | {name: np.ones(10) for name in beside})
+  again = resnext.build_model('resnext-11-4x8d')
+  assert weights.load(again, path).unused == beside
+  assert all(map(np.array_equal, again.get_weights(), model.get_weights()))
+  hidden = {f'{head}norm.weight': np.ones(10)}  # The network's results would be others.
+  torch_files.write(path, tensors | hidden)
+  if head != 'fc.':
+    with pytest.raises(ValueError, match='nothing was loaded. 2 missing: fc.weight, fc.bias'):
+      weights.load(again, path)
+
+
 def test_saved_names_and_shapes_are_those_of_torchvision():
   model = resnext.build_model('resnext-50-32x4d', image_size=32)
   want = golden.read_json('tv_resnext50_32x4d_shapes.json')['shapes']

@@ -305,8 +305,9 @@ def check(resolved: settings.Resolved) -> None:
     )
   if not _knows_classes(resolved):
     check_data_folder(resolved.get(config.DataConfig))
-  if job.mode in _TRAINING_MODES and not _may_resume(job.model_dir):
-    check_checkpoint('init_checkpoint', resolved.get(config.FineTuningConfig).init_checkpoint)
+  start = resolved.get(config.FineTuningConfig).init_checkpoint
+  if start and job.mode in _TRAINING_MODES and not _may_resume(job.model_dir):
+    check_checkpoint('init_checkpoint', start)
   if not job.model_dir:
     raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
 
@@ -319,10 +320,7 @@ def _knows_classes(resolved):
 
 def _may_resume(model_dir):
   """Returns whether a job may resume from `model_dir`, so that it needs no initial weights."""
-  if not model_dir:
-    return False
-  # Looking into remote folders would import TensorFlow.
-  return files.is_remote(model_dir) or bool(files.paths_in(model_dir, 'model.ckpt-'))
+  return bool(model_dir and files.paths_in(model_dir, 'model.ckpt-'))
 
 
 def _names_to_learn(data, dataset, job):

@@ -94,7 +94,7 @@ class StoredTensor:
       raise ValueError(f'{self.path} ends inside a tensor of shape {self.shape}; it is cut off.')
     with reading(self.path, 'a file of torch.save'):
       if span > count:  # A few elements of a large storage: their pages alone are read.
-        flat: np.ndarray = np.memmap(self.path, dtype, 'r', start, (span,))
+        flat = np.memmap(self.path, dtype, 'r', start, (span,))
       else:
         flat = np.fromfile(self.path, dtype, span, offset=start)
     strides = [stride * dtype.itemsize for stride in self.strides]

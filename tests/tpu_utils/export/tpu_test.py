@@ -86,7 +86,8 @@ def test_tpu_graph_computes_the_same(written, tmp_path):
 
 
 def check_empty(directory, tags):
-  empty = [(name, key, values[:0]) for name, key, values in requests(tiny.images(1))]
+  requested = requests(tiny.images(1))
+  empty = [(name, key, values[:0]) for name, key, values in requested if key]
   for got in load(None, directory, tags, empty).values():
     assert {k: v.shape for k, v in got.items()} == {
       'logits': (0, 5), 'probabilities': (0, 5), 'classes': (0,),

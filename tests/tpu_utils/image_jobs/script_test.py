@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests import remote
 from tests.tpu_utils.images import small_sets
 from tpu_utils import checkpoints, config
 from tpu_utils.command_line.recipes import Recipe
@@ -305,10 +306,11 @@ def test_existing_checkpoints_are_files_folders_and_prefixes(tmp_path, name):
   stem = name.split('.index')[0].split('.data')[0]
   for path in (tmp_path, tmp_path / name, tmp_path / stem):
     script.check_checkpoint('ckpt_dir', str(path))
-  script.check_checkpoint('ckpt_dir', 'gs://bucket/x')
+  script.check_checkpoint('ckpt_dir', remote.upload(tmp_path, remote.new_folder()))
   script.check_checkpoint('ckpt_dir', script.PRETRAINED)
-  with pytest.raises(FileNotFoundError):
-    script.check_checkpoint('ckpt_dir', str(tmp_path / 'b'))
+  for folder in (tmp_path, 'ram://none'):
+    with pytest.raises(FileNotFoundError):
+      script.check_checkpoint('ckpt_dir', f'{folder}/b')
 
 
 @pytest.mark.parametrize('kind', ['folder', 'shards', 'tfds'])
