@@ -92,6 +92,7 @@ class StoredTensor:
     start = self.offset + self.skip * dtype.itemsize
     if start + span * dtype.itemsize > os.path.getsize(self.path):
       raise ValueError(f'{self.path} ends inside a tensor of shape {self.shape}; it is cut off.')
+    flat: np.ndarray
     with reading(self.path, 'a file of torch.save'):
       if span > count:  # A few elements of a large storage: their pages alone are read.
         flat = np.memmap(self.path, dtype, 'r', start, (span,))
