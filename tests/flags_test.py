@@ -76,9 +76,10 @@ def _imported(path):
   ]
 
 
-# Modules that make scripts for several papers.
+# Modules that make scripts: for several papers, or for several tasks.
 _SCRIPT_MAKERS = {
-  f'tpu_utils/image_jobs/{name}.py' for name in ('script', 'evaluate', 'export')
+  'oscar/fine_tuning.py',
+  *(f'tpu_utils/image_jobs/{name}.py' for name in ('script', 'evaluate', 'export')),
 }
 
 
