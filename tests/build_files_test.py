@@ -29,6 +29,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.slow
 def test_build_files_match_the_imports():
   wrong = build_files.problems()
   assert not wrong, '\n'.join(['', *wrong, '`python -m tests.build_files --write` fixes this.'])
@@ -59,6 +60,7 @@ def test_the_papers_do_not_import_one_another():
       assert not others or own == 'oscar' and others <= {'efficientnet', 'resnext'}, path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which('bazel'), reason='Bazel is not installed')
 def test_bazel_loads_the_targets(tmp_path):
   query = subprocess.run(
@@ -186,6 +188,7 @@ def test_source_that_does_not_parse_is_named(checkout):
     build_files.problems(checkout)
 
 
+@pytest.mark.slow
 def test_command_line_succeeds():
   run = subprocess.run([sys.executable, '-m', 'tests.build_files'], cwd=build_files.ROOT,
                        capture_output=True, text=True, check=False)

@@ -45,6 +45,7 @@ def oscar_data(folder):
   return [f'--data_dir={folder}', f'--config={folder}/config.json']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['efficientnet', 'oscar'])
 def test_an_old_checkpoint_resumes_to_the_recorded_numbers(tmp_path, kind):
   recorded, model_dir = CHECKPOINTS / kind, tmp_path / 'model'

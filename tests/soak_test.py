@@ -6,6 +6,8 @@ import pytest
 
 from tests import script_jobs
 
+pytestmark = pytest.mark.slow
+
 EVERY = 60
 CHECKPOINTS = 10
 LAST = EVERY * (CHECKPOINTS + 2)
@@ -14,9 +16,10 @@ FLAGS = (
   '--strategy=one_device', '--export_dir=', f'--train_steps={LAST}', f'--steps_per_eval={EVERY}',
   f'--save_checkpoints_steps={EVERY}', f'--keep_checkpoint_max={CHECKPOINTS + 2}',
 )  # fmt: skip
-# A training batch takes 0.2 MB, the data set of an evaluation 5 MB: they would add up to 120 and 50
-# MB. Buffers and the allocator make single readings differ by a few megabytes.
-LIMIT_MB = 12
+# A training batch takes 0.2 MB, the data set of an evaluation 5 MB: between the halves of the
+# readings they would add up to 60 and 25 MB. Buffers and the allocator make readings differ by up
+# to 16 MB.
+LIMIT_MB = 20
 
 
 def start(model_dir, mode):
@@ -53,12 +56,12 @@ def trained(tmp_path_factory):
   return model_dir, readings
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_600_steps_and_ten_evaluations_take_no_more_memory(trained):
   assert growth(trained[1]) < LIMIT_MB, trained[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_following_ten_checkpoints_takes_no_more_memory(trained, tmp_path):
   process = start(tmp_path, '--mode=eval')
   readings = []

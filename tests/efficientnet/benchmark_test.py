@@ -3,8 +3,9 @@ import pytest
 
 from efficientnet import benchmark
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_times_both_contestants():
   got = benchmark.benchmark(benchmark.BenchmarkConfig(image_size=32, batch_size=1, rounds=1))
   assert set(got) == {'training step', 'inference'}
@@ -13,7 +14,7 @@ def test_times_both_contestants():
     assert min(seconds.values()) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_times_the_trainer_for_both_models():
   config = benchmark.BenchmarkConfig(image_size=32, batch_size=2, rounds=1, compare='trainer')
   got = benchmark.trainer_benchmark(config)
@@ -23,7 +24,6 @@ def test_times_the_trainer_for_both_models():
     assert all(seconds and min(seconds) > 0 for seconds in times.values())
 
 
-@pytest.mark.slow
 def test_times_inference_of_all_contestants():
   config = benchmark.BenchmarkConfig(
     model_name='efficientnet-lite0',

@@ -79,6 +79,7 @@ def test_rows_are_sorted_by_error_then_cross_entropy():
   assert [row.trial.name for row in ranked] == ['c', 'b', 'a']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('base', 'baseline', 'width'),
   # Table 3's multiply-adds of MobileNets; at w = 2, B0's and ResNet-50's differ from the paper's.
@@ -104,6 +105,7 @@ def test_a_dry_run_prints_the_papers_numbers_next_to_ours(capsys, base, baseline
   assert found['compound', '2'][12] == str(compound_scaling.PAPER[base]['compound', 2][1])
 
 
+@pytest.mark.slow
 def test_the_papers_accuracy_is_printed_only_for_its_networks(capsys):
   run('--data_dir=fake', '--dry_run', '--alpha=1.4', '--beta=1.1', '--gamma=1.1')
   found = rows(capsys.readouterr().out)
@@ -113,6 +115,7 @@ def test_the_papers_accuracy_is_printed_only_for_its_networks(capsys):
   assert {row[12] for row in rows(capsys.readouterr().out).values()} == {'-'}
 
 
+@pytest.mark.slow
 def test_a_small_search(tmp_path, capsys):
   search = ('--grid_step=0.4', '--phis=1', '--nosingle_dimensions')
   arguments = (f'--model_dir={tmp_path}', *QUICK, *search)

@@ -19,6 +19,7 @@ TOLERANCE = 2e-4  # Of the standard deviation; see tests/goldens/efficientnet/RE
 BLOCKS = golden.read_json('blocks.json')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', golden.names('variables'))
 def test_variables_are_the_official_ones_in_order(name):
   model = efficientnet.build_model(name)

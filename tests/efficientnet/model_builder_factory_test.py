@@ -16,6 +16,8 @@ from tests import traced
 from tests.efficientnet import golden
 from tpu_utils import export, profile
 
+pytestmark = pytest.mark.slow
+
 COUNTS = golden.read_json('counts.json')
 
 # Stages with the features that are special to each family.

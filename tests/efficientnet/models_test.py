@@ -64,6 +64,7 @@ def test_unknown_model():
     models.rows('efficientnet-lit0')
 
 
+@pytest.mark.slow
 def test_prints_a_table():
   done = run('--model_name=efficientnet-l2')
   assert done.returncode == 0, done.stderr[-2000:]

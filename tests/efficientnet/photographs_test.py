@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from tests import script_jobs
 
+pytestmark = pytest.mark.slow
+
 SIDE = 64
 CROPS = 60
 
@@ -46,7 +48,7 @@ def run(*arguments):
   return out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_model_learns_to_classify_a_folder_of_photographs(folder, tmp_path):
   shards, model_dir = tmp_path / 'shards', tmp_path / 'model'
   out = run(

@@ -14,6 +14,8 @@ from efficientnet import cam, eval_ckpt_main, export_model, main
 from tests import remote
 from tpu_utils.images import digits
 
+pytestmark = pytest.mark.slow
+
 NETWORK = (
   '--model_name=efficientnet-lite0', '--width_coefficient=0.25', '--depth_coefficient=0.25',
   '--input_image_size=32', '--num_label_classes=10', '--crop_rule=whole',

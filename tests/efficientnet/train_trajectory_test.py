@@ -89,6 +89,7 @@ def trained(case):
   return check_training(trajectory.Recording(case), tf.distribute.get_strategy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', trajectory.CASES)
 def test_repeats_the_official_training(case):
   trained(case)

@@ -74,6 +74,7 @@ def _check_training(case, strategy):
     recording.check_state(step, trainer.model, _state(trainer))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', trajectory.CASES)
 def test_the_trainer_repeats_the_official_training(case):
   _check_training(case, tf.distribute.OneDeviceStrategy('CPU:0'))

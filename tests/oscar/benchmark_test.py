@@ -30,6 +30,7 @@ def test_the_batch_fits_the_pretraining_model():
     assert len(set(positions)) == 2 and positions.max() < 10
 
 
+@pytest.mark.slow
 def test_the_trainer_takes_steps_on_the_batch():
   config = oscar.OscarConfig.from_name('tiny')
   work = benchmark.our_contestants(config, benchmark.random_batch(config, OPTIONS))

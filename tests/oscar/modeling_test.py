@@ -225,6 +225,7 @@ def test_variables_are_the_official_ones(variant, norm):
   assert count(model.trainable_variables) == entry['n_trainable']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', ['base', pytest.param('large', marks=pytest.mark.slow)])
 def test_parameter_counts(size):
   entries = golden_models.load('state_dict_names.json')['variants']
@@ -254,6 +255,7 @@ def test_mixed_precision_keeps_float32_variables_and_logits(pretraining):
   assert keras.config.dtype_policy().name == 'float32'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('policy', 'tolerance'), [('float32', 1e-4), ('mixed_bfloat16', 0.3)])
 def test_compiles_under_xla_forward_and_backward(pretraining, policy, tolerance):
   z = pretraining
@@ -304,6 +306,7 @@ def train_steps(strategy, steps=3, **dropout):
   return logs, {name: np.array(v) for name, v in held.variables().items()}
 
 
+@pytest.mark.slow
 def test_two_replicas_train_the_weights_of_one(two_replicas):
   """Masked words are spread unevenly over the replicas: the loss is a mean over all of them."""
   still = {'hidden_dropout_prob': 0.0, 'attention_probs_dropout_prob': 0.0}

@@ -118,6 +118,7 @@ def run(*arguments):
   return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_command_extracts_and_checks(checkpoint, tmp_path):
   Image.fromarray(PICTURE).save(tmp_path / 'cat.png')
   Image.fromarray(PICTURE[:30, :40]).convert('L').save(tmp_path / 'dog.png')
@@ -143,6 +144,7 @@ def test_the_command_extracts_and_checks(checkpoint, tmp_path):
   assert '2 images, 10 regions, nothing wrong' in done.stdout
 
 
+@pytest.mark.slow
 def test_mistakes_take_one_line(tmp_path):
   (tmp_path / 'no.png').write_text('no picture')
   for arguments, message in (

@@ -35,6 +35,7 @@ def run(data_dir, model_dir, *more):
   run_pretrain.SCRIPT.call([*run_pretrain_test.arguments(data_dir, model_dir, *short, *more)])
 
 
+@pytest.mark.slow
 def test_training_evaluation_export_and_a_second_stage(data_dir, capsys):
   model_dir, second = (f'{remote.new_folder()}/run' for _ in range(2))
   run(data_dir, model_dir, f'--export_dir={model_dir}/export')

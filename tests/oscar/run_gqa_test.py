@@ -46,6 +46,7 @@ def test_the_submission_of_the_test_split(tmp_path):
   }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_train_and_test_dev(tiny, tmp_path, capsys):
   answers = {900: 'no', 901: 'red'}
   details = {

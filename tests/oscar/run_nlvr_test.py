@@ -52,6 +52,7 @@ def call(tiny, model_dir, *more, data=DATA):
   )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('more', [('--use_pair', '--classifier=mlp'), ('--use_label_seq',)])
 def test_train_and_test(tiny, tmp_path, more, capsys, data):
   path = data / 'nlvr2' / 'nlvr2_test1.json'

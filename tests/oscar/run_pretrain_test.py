@@ -13,6 +13,8 @@ from tests import script_jobs
 from tests.oscar import loaders
 from tests.oscar.golden_models import GOLDENS
 
+pytestmark = pytest.mark.slow
+
 SIZES = {
   'vocab_size': 400, 'hidden_size': 16, 'num_hidden_layers': 1, 'num_attention_heads': 2,
   'intermediate_size': 32, 'max_position_embeddings': 32,
@@ -94,7 +96,7 @@ def test_the_export_initialises_another_stage(finished, folder, tmp_path):
   assert np.abs(first - values[words]).max() < 2e-3  # Two small steps away from it.
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stopped_job_ends_with_the_same_bits(finished, folder, tmp_path):
   stops = ((4, signal.SIGKILL), (8, signal.SIGTERM), (12, signal.SIGKILL))
   script_jobs.stop_and_resume(lambda: start(folder, tmp_path), tmp_path, stops, STEPS)

@@ -33,6 +33,7 @@ def finished(tiny, tmp_path_factory):
   return model_dir
 
 
+@pytest.mark.slow
 def test_training_takes_the_official_number_of_steps_and_evaluates_each_epoch(finished):
   results = [json.loads(r) for r in (finished / 'eval' / 'results.jsonl').read_text().splitlines()]
   assert [r['step'] for r in results] == [4, 8]  # Seven questions in batches of two.

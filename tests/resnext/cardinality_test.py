@@ -5,6 +5,8 @@ from resnext import cardinality
 from tests import script_jobs
 from tests.resnext import golden
 
+pytestmark = pytest.mark.slow
+
 # Takes seconds: networks with one block in each stage, a few steps each.
 QUICK = (
   '--model_name=resnet-11', '--width=16', '--stem_width=8', '--train_batch_size=16',

@@ -15,6 +15,8 @@ from tests.resnext import golden
 from tpu_utils import weights
 from tpu_utils.weights import torch_files
 
+pytestmark = pytest.mark.slow
+
 
 def state_dict(file):
   """Returns the reference state dict as in a file, including batch norm's counters."""
@@ -286,7 +288,6 @@ def test_images_are_normalised_as_hugging_faces_config_says(tmp_path):
   np.testing.assert_allclose(model(images), written(images), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
   ('library', 'peer', 'name'),
   [

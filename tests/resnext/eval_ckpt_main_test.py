@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import resnext
@@ -28,6 +29,7 @@ def test_classifies_a_photograph(tmp_path):
   assert guesses[0]['label'] == f'class {row.argmax()}'
 
 
+@pytest.mark.slow
 def test_preprocessing_of_hugging_faces_config(tmp_path, capsys):
   folder = tmp_path / 'hub'
   folder.mkdir()

@@ -18,6 +18,7 @@ from tpu_utils.images.spec import PreprocessSpec
 SETTINGS = {'width': 8, 'stem_width': 8}
 
 
+@pytest.mark.slow
 def test_exports_of_a_state_dict_compute_the_same(tmp_path):
   model = resnext.build_model('resnext-20-2x32d', num_classes=10, image_size=16, **SETTINGS)
   with_random_statistics(model)
@@ -36,6 +37,7 @@ def test_exports_of_a_state_dict_compute_the_same(tmp_path):
   np.testing.assert_allclose(probabilities, tf.nn.softmax(expected), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_export_prepares_images_as_hugging_faces_config_says(tmp_path):
   half = {'mean_rgb': (127.5,) * 3, 'stddev_rgb': (127.5,) * 3}
   model = resnext.build_model('resnext-20-2x32d', 10, image_size=16, **SETTINGS, **half)

@@ -219,6 +219,7 @@ def test_unsupported_arguments_are_refused():
     resnext.GroupedConv2D(16, 3, 4, data_format='channels_first')
 
 
+@pytest.mark.slow
 def test_runs_without_onednn():
   """There TensorFlow has no grouped convolution that is fused with bias, batch norm or ReLU."""
   code = (

@@ -10,6 +10,8 @@ from resnext import main
 from tests import script_jobs
 from tpu_utils.images import digits
 
+pytestmark = pytest.mark.slow
+
 # Takes seconds: the digits recipe with a smaller network.
 QUICK = (
   '--model_name=resnext-11-4x8d', '--width=8', '--stem_width=8', '--train_batch_size=16',
@@ -58,7 +60,7 @@ def test_the_checkpoint_holds_velocities_and_no_averages(finished):
   assert kinds == {'model', 'optimizer'}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stopped_job_ends_with_the_same_bits(tmp_path):
   """Also if it is killed at an evaluation, for which its checkpoint is written."""
   flags = ('--train_steps=24', '--steps_per_eval=8', '--save_checkpoints_steps=2')
@@ -152,7 +154,6 @@ def test_each_recipe_trains_on_shards(tmp_path, recipe):
 
 
 @pytest.mark.parametrize('block_form', ['a', 'b'])
-@pytest.mark.slow
 def test_the_other_block_forms_train_too(tmp_path, block_form):
   _in_process(f'--model_dir={tmp_path}', f'--block_form={block_form}')
   assert script_jobs.values_at(tmp_path, 6)

@@ -2,10 +2,13 @@
 import subprocess
 import sys
 
+import pytest
+
 from resnext import models, network_params
 from tests.resnext import golden
 
 
+@pytest.mark.slow
 def test_every_network_with_its_counts(capsys):
   _, *lines = models.table(network_params.model_names()).splitlines()
   assert f'{len(lines)}/{len(lines)}' in capsys.readouterr().err  # Progress.
@@ -22,6 +25,7 @@ def test_published_errors_are_of_listed_networks():
   assert set(models.PAPER_ERRORS) <= set(network_params.model_names())
 
 
+@pytest.mark.slow
 def test_command():
   def run(*args):
     command = [sys.executable, '-m', 'resnext.models', *args]

@@ -2,6 +2,7 @@
 import json
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from resnext import eval_ckpt_main, main
@@ -16,6 +17,7 @@ QUICK = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_training_export_and_evaluation():
   data_dir = remote.upload(digits.DATA_DIR, remote.new_folder())
   run, out = f'{remote.new_folder()}/run', remote.new_folder()

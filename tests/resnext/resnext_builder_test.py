@@ -158,6 +158,7 @@ def test_printed_totals(name, printed):
   assert billions is None or round(counts_of(name).multiply_adds / 1e9, 1) == billions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('baseline', 'names', 'times'),
   [

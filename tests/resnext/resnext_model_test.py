@@ -71,6 +71,7 @@ def test_normalisation_is_part_of_the_model():
   assert golden.relative_error(model(images), bare(normalised.astype(np.float32))) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('nesterov', [True, False])
 def test_training_steps_agree(nesterov):
   """Compares losses, first gradients, final variables and logits of six steps in float64."""

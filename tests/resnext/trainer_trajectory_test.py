@@ -51,6 +51,7 @@ def _train(*arguments):
   return [trainer.train(iterator, 1) for _ in range(STEPS)], squares
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'file, arguments',
   [

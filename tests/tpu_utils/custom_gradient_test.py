@@ -43,6 +43,7 @@ def traced():
   return weakref.ref(variable.handle), weakref.ref(function.get_concrete_function().graph)
 
 
+@pytest.mark.slow
 def test_a_traced_graph_and_its_variables_are_freed():
   references = traced()
   gc.collect()

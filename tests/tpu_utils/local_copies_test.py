@@ -73,6 +73,7 @@ def test_large_copies_are_announced_and_bounded(monkeypatch, capsys):
   assert f'Copying {path} (3 MiB) to' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('end', ['', 'raise ValueError', 'sys.exit(1)'])
 def test_copies_are_removed_when_the_process_ends(tmp_path, end):
   code = f"""

@@ -10,6 +10,8 @@ from tests import local_cluster
 from tests.tpu_utils import multi_worker_job as job
 from tpu_utils import checkpoints
 
+pytestmark = pytest.mark.slow
+
 WORKERS = 2
 TRAIN_STEPS = 12
 
@@ -123,7 +125,6 @@ def test_evaluation_counts_each_example_once(folder, finished, alone):
     assert right == pytest.approx(round(right), abs=1e-5)
 
 
-@pytest.mark.slow
 def test_sigterm_to_one_worker_stops_both_and_the_job_resumes(folder, finished):
   """Also checks the error of workers without a common folder, to save a start."""
   first, second = finished['stopped']
@@ -145,7 +146,6 @@ def test_sigterm_to_one_worker_stops_both_and_the_job_resumes(folder, finished):
   _assert_same_bits(resumed, expected)
 
 
-@pytest.mark.slow
 def test_a_killed_worker_is_an_error_of_the_other(folder):
   examples = {'signal_at': 8, 'signalled': 1, 'signal_name': 'SIGKILL'}
   own = {'model_dir': str(folder / 'killed'), 'train_steps': 10**6, 'examples': examples}

@@ -144,6 +144,7 @@ def test_a_subclassed_model_is_counted():
     profile.count(Gram)
 
 
+@pytest.mark.slow
 def test_counting_takes_no_memory_for_weights():
   code = (
     'import keras, resource\n'

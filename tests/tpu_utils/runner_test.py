@@ -134,6 +134,7 @@ def _history(model_dir, folder='eval'):
   return [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow
 def test_a_resumed_job_ends_with_the_same_bits(tmp_path):
   whole = _runner(tmp_path / 'whole')
   whole.train(_Input(), _Input())
@@ -193,6 +194,7 @@ def test_an_evaluation_between_two_checkpoints_archives_a_checkpoint(tmp_path):
   assert checkpoints.read(work.checkpoints.best())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'number, name', [(signal.SIGTERM, 'SIGTERM'), (signal.SIGINT, 'Ctrl-C')]
 )
@@ -209,6 +211,7 @@ def test_a_signal_saves_and_resuming_gives_the_same_bits(tmp_path, number, name)
   assert signal.getsignal(number) == handler
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('step', [6, 12])
 def test_a_signal_during_an_evaluation_ends_the_job_there(tmp_path, step):
   whole = _runner(tmp_path / 'whole')
@@ -240,6 +243,7 @@ def test_a_diverged_job_stops_and_keeps_its_checkpoints(tmp_path):
   assert work.resume() == 6
 
 
+@pytest.mark.slow
 def test_a_diverged_job_goes_back_to_a_good_checkpoint_once(tmp_path, capsys, monkeypatch):
   whole = _runner(tmp_path / 'whole')
   whole.train(_Input(), _Input())
@@ -355,6 +359,7 @@ def test_a_signal_ends_an_evaluator_that_waits(tmp_path, monkeypatch):
     _runner(tmp_path, mode='eval').follow(_Input())
 
 
+@pytest.mark.slow
 def test_going_back_forgets_the_results_of_every_evaluation(tmp_path):
   _runner(tmp_path).train(_Input(), _Input())
   _runner(tmp_path, mode='eval', eval_name='test').follow(_Input())
@@ -399,6 +404,7 @@ def test_a_full_disk_in_a_summary_is_reported_once_and_costs_no_step(
   assert [line.partition(':')[0] for line in lines] == [f'{tmp_path}/', f'{tmp_path}/eval']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('damage', ['', '\0\0', '[]', '{"starts": 3}'])
 def test_small_damaged_files_do_not_stop_a_job(tmp_path, capsys, damage):
   _runner(tmp_path, train_steps=6).train(_Input(), _Input())

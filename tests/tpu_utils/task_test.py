@@ -9,6 +9,8 @@ from tests import local_cluster
 from tests.tpu_utils import toy_tasks
 from tpu_utils.trainer import Task
 
+pytestmark = pytest.mark.slow
+
 KINDS = ('one', 'two', 'chief', 'other')
 
 

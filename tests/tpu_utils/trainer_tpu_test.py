@@ -132,6 +132,7 @@ def not_run(monkeypatch):
   monkeypatch.setattr(Trainer, '_spread_seeds', lambda self: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'build_model, optimization, update',
   [
@@ -223,6 +224,7 @@ def test_variables_on_a_tpu_can_be_read_and_assigned(tpu_strategy, not_run):
 # ---- compiled by XLA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'build_model, optimizer',
   [

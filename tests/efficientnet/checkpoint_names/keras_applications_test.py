@@ -13,6 +13,8 @@ from tpu_utils import weights
 from tpu_utils.image_jobs import fine_tuning
 from tpu_utils.weights import keras_files
 
+pytestmark = pytest.mark.slow
+
 IMAGENET_MEAN, IMAGENET_STDDEV = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

@@ -30,6 +30,7 @@ def test_readers_need_no_tensorflow():
   subprocess.run([sys.executable, '-c', code], check=True)
 
 
+@pytest.mark.slow
 def test_both_parts_of_the_corpus_are_written(tmp_path):
   done = run(f'--manual_dir={loaders.DATA}/pretrain', f'--data_dir={tmp_path}')
   assert done.returncode == 0, done.stderr
@@ -126,6 +127,7 @@ def test_a_failed_preparation_leaves_no_new_folder(tmp_path):
   assert not os.listdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_mistakes_take_one_line(tmp_path):
   for arguments, message in (
     (['--dataset=vqa'], 'Error: --manual_dir is missing.'),

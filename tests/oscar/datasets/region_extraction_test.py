@@ -138,6 +138,7 @@ def checkpoint(tmp_path_factory):
   return path, model
 
 
+@pytest.mark.slow
 def test_a_network_returns_pooled_features_and_class_probabilities(checkpoint):
   path, model = checkpoint
   network = region_extraction.RegionNetwork('resnext-50-2x4d', path, 5, image_size=32)

@@ -100,6 +100,7 @@ def test_images_belong_to_their_texts(data_dir, tokenizer, nothing_drawn):
     assert image_of[tuple(ids)] == regions.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('window', [1, 64])
 def test_a_stopped_job_resumes_with_the_next_batch(data_dir, tokenizer, window):
   made = build(data_dir, tokenizer, window=window)
@@ -136,6 +137,7 @@ def context(pipelines, pipeline, replicas):
   return tf.distribute.InputContext(pipelines, pipeline, replicas)
 
 
+@pytest.mark.slow
 def test_hosts_share_the_documents(data_dir, tokenizer, nothing_drawn):
   whole = rows(list(build(data_dir, tokenizer).eval_dataset().as_numpy_iterator()))
   parts = [

@@ -29,6 +29,8 @@ from tests.oscar.scenes import reader
 from tests.oscar.scenes.plain_detector import PlainDetector
 from tpu_utils import claims
 
+pytestmark = pytest.mark.slow
+
 SMALL = {'num_train': 12, 'num_val': 6, 'detector_steps': 40}
 TASKS = {'train': 12, 'val': 6}
 

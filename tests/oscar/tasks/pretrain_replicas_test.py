@@ -50,6 +50,7 @@ def one(source):
   return train(source, tf.distribute.OneDeviceStrategy('CPU:0'))
 
 
+@pytest.mark.slow
 def test_two_replicas_give_the_numbers_of_one(source, one, two_replicas):
   expected, logs = one
   found, other_logs = train(source, two_replicas)
@@ -66,6 +67,7 @@ def test_two_replicas_give_the_numbers_of_one(source, one, two_replicas):
     np.testing.assert_allclose(others[name], result, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_accumulation_equals_the_official_micro_batches(source, one):
   """Each part's loss is the mean over its own words; the parts' means are averaged."""
   parts, logs = train(
@@ -86,6 +88,7 @@ def test_accumulation_equals_the_official_micro_batches(source, one):
   np.testing.assert_allclose(logs['loss'], np.sum(np.mean(terms, axis=0)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_learns_about_the_same(source, one):
   _, logs = one
   trainer, other = train(

@@ -56,6 +56,7 @@ def test_accuracies_ignore_positions_without_label_or_weight():
   np.testing.assert_allclose(found['contrast_accuracy'], right.mean(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_batch_without_masked_words_learns_from_the_contrast_alone():
   """The official code returns NaN."""
   _, batch = golden_batch(2)

@@ -48,6 +48,7 @@ def results(folder):
   return [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow
 def test_it_learns_and_the_best_checkpoint_is_best_in_its_own_metric(run):
   first, last = results(run.folder)
   assert (first['step'], last['step']) == (200, 400)

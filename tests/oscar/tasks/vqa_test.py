@@ -109,6 +109,7 @@ def test_the_dropout_rate_of_a_batch_replaces_the_embeddings_only():
   assert list(model.input)[-1] == 'dropout_rate'
 
 
+@pytest.mark.slow
 def test_six_steps_of_the_script_are_the_official_ones():
   """Flags of the script, its task and its optimizer."""
   mode = 'warmup2_official'  # job_test.py has the others.
@@ -213,6 +214,7 @@ def test_no_result_file_for_predictions_of_another_split(data, tmp_path):
   assert not path.exists()
 
 
+@pytest.mark.slow
 def test_two_replicas_predict_what_one_does(two_replicas, tokenizer, tiny):
   """Trimmed batches of the replicas may have different lengths."""
   data = flags_of(loaders.DATA / 'vqa', max_seq_length=30, train_batch_size=2, eval_batch_size=2)

@@ -1,5 +1,6 @@
 """The order of the runs, medians and ratios, and the timed steps."""
 import numpy as np
+import pytest
 
 import resnext
 from tpu_utils.benchmarking import timing
@@ -27,6 +28,7 @@ def test_the_ratio_compares_runs_of_the_same_round():
   assert timing.medians(times) == {'slow': 9, 'fast': 3}
 
 
+@pytest.mark.slow
 def test_training_step_trains_and_inference_does_not():
   model = resnext.build_model('resnext-11-2x8d')
   images, labels = np.zeros((2, 32, 32, 3), np.float32), np.eye(2, 10, dtype=np.float32)

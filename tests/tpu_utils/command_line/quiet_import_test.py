@@ -36,6 +36,7 @@ def test_an_import_that_fails_shows_its_error(tmp_path):
   assert found.stderr.startswith('E0000 broken\nTraceback') and 'no such symbol' in found.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('module', ['tensorflow', 'keras'])
 def test_importing_tensorflow_writes_nothing(module):
   code = (

@@ -48,6 +48,7 @@ def _run(*arguments):
   return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'argument, code, out, text',
   [
@@ -63,11 +64,13 @@ def test_a_users_mistake_prints_one_line(argument, code, out, text):
   assert (result.returncode, result.stdout, result.stderr) == (code, out, text)
 
 
+@pytest.mark.slow
 def test_success_prints_no_error():
   result = _run('--task=nothing')
   assert (result.returncode, result.stdout, result.stderr) == (0, 'working\n', '')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('arguments', [['--task=defect'], ['--task=value', '--traceback']])
 def test_defects_keep_their_traceback(arguments):
   result = _run(*arguments)
@@ -85,6 +88,7 @@ def test_help_explains_and_succeeds():
     assert (same.returncode, same.stdout) == (0, result.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('argument, code', [('--help', 0), ('--task=talk', 141)])
 def test_a_reader_that_stops_reading_ends_the_script_quietly(argument, code):
   """The reader does as `... | head -1`."""

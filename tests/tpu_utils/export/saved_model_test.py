@@ -19,6 +19,8 @@ from tpu_utils import export
 from tpu_utils.image_jobs import saved_model_ops
 from tpu_utils.images import preprocessing, spec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def images():

@@ -89,6 +89,7 @@ def test_photographs(model, checkpoint, tmp_path, capsys):
   assert first['label'] in ('tea', 'coffee', 'milk')
 
 
+@pytest.mark.slow
 def test_exported_files_are_evaluated(model, tmp_path):
   spec = PreprocessSpec(32)
   export.export(
@@ -134,6 +135,7 @@ def test_accuracy_from_tfrecords(checkpoint, labelled, tmp_path):
   assert (results['images'], results['top_1_accuracy']) == (5, 0.8)
 
 
+@pytest.mark.slow
 def test_a_job_of_ours_needs_no_flags(tmp_path, capsys):
   script_jobs.in_process(
     main.SCRIPT, f'--model_dir={tmp_path}', '--export_dir=', '--train_steps=2', '--mode=train',

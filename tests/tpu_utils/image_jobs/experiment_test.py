@@ -56,6 +56,7 @@ def lines(folder):
   return [json.loads(line) for line in (folder / 'results.jsonl').read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_networks_are_trained_once_and_averaged_over_runs(tmp_path, capsys):
   scores = opened(f'--model_dir={tmp_path}', '--runs=2', '--seed=7').scores(TRIALS[:1])
   results = lines(tmp_path)
@@ -77,6 +78,7 @@ def test_networks_are_trained_once_and_averaged_over_runs(tmp_path, capsys):
   assert '\n' not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_killed_experiment_resumes(tmp_path, monkeypatch):
   with monkeypatch.context() as patch:
     # Killed while the second network trains, after its first checkpoint.

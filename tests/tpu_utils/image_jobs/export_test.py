@@ -64,6 +64,7 @@ def image(tmp_path_factory):
   return str(path)
 
 
+@pytest.mark.slow
 def test_the_job_keeps_the_names(job):
   assert json.loads((job / 'classes.json').read_text()) == {'class_names': NAMES}
 

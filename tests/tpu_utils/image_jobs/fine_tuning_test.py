@@ -63,6 +63,7 @@ def weights_at(folder, step):
   return {k.removeprefix(start): v for k, v in values.items() if k.startswith(start)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('num_classes', 'new'), [(10, []), (7, ['head_dense/kernel', 'head_dense/bias'])]
 )
@@ -91,6 +92,7 @@ def test_weights_of_another_network_are_refused(job):
     fine_tuning.load(model, str(job))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('part', ['none', 'bn', 'backbone'])
 def test_frozen_variables_keep_every_bit(job, fine_tuned, part):
   folder, out = fine_tuned(part)
@@ -109,6 +111,7 @@ def test_frozen_variables_keep_every_bit(job, fine_tuned, part):
     assert 'blocks_0_depthwise_conv2d/kernel' in moved
 
 
+@pytest.mark.slow
 def test_a_job_that_resumes_keeps_its_own_weights(fine_tuned, capsys):
   folder, out = fine_tuned('none')
   assert 'Weights of' in out
@@ -117,6 +120,7 @@ def test_a_job_that_resumes_keeps_its_own_weights(fine_tuned, capsys):
   assert (folder / 'model.ckpt-2.index').exists()
 
 
+@pytest.mark.slow
 def test_a_resnext_from_a_torch_file(tmp_path, capsys):
   """A new classifier of 10 classes replaces that of 100."""
   source = resnext.build_model('resnext-11-2x4d', num_classes=100, image_size=16)
@@ -139,6 +143,7 @@ def test_freezing_needs_weights():
     config.FineTuningConfig(freeze='bn')
 
 
+@pytest.mark.slow
 def test_weights_with_another_image_scaling_are_refused(tmp_path):
   """Almost equal scaling is accepted, and the model keeps its own."""
   peer = keras.applications.EfficientNetB0(weights=None, classes=10, input_shape=(32, 32, 3))

@@ -9,6 +9,7 @@ from tpu_utils.benchmarking import timing
 from tpu_utils.image_jobs import trainer_benchmark
 
 
+@pytest.mark.slow
 def test_the_trainer_costs_little_more_than_a_bare_step():
   """In processor time, as tests share the machine; `efficientnet.benchmark` measures real time."""
 

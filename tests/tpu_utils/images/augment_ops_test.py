@@ -131,6 +131,7 @@ any_image = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', OPS)
 @hypothesis.given(
   image=any_image, level=st.floats(0, 30), sign=st.sampled_from([1, -1]), data=st.data()

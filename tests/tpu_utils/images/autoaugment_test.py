@@ -88,11 +88,13 @@ def assert_drawn_with(counter, probabilities):
     assert abs(counter[outcome] - total * p) <= 4.5 * max(np.sqrt(total * p * (1 - p)), 1), outcome
 
 
+@pytest.mark.slow
 def test_autoaugment_draws_with_the_probabilities_of_the_policy(applied):
   counter = outcomes(applied, autoaugment.distort_image_with_autoaugment, 900)
   assert_drawn_with(counter, probabilities_of_v0())
 
 
+@pytest.mark.slow
 def test_randaugment_draws_all_operations_equally_often(applied):
   def distort(image, seed):
     return autoaugment.distort_image_with_randaugment(image, 2, 17, seed=seed)

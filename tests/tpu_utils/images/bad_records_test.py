@@ -51,6 +51,7 @@ def colours(batches):
   return [int(round(float(i[0, 0, 0]))) for b in batches for i in b['images']]
 
 
+@pytest.mark.slow
 def test_the_next_example_replaces_a_bad_one_and_others_keep_their_places(folder, tmp_path_factory):
   good = tmp_path_factory.mktemp('good')
   small_sets.write_shards(good, 'train', [[example(png(n), n + 1) for n in range(COUNT)]])
@@ -75,6 +76,7 @@ def test_in_evaluation_bad_records_have_weight_0(folder):
   assert good == [n for n in range(COUNT) if n not in BAD]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_exactly(folder):
   whole = run(make_input(folder, 4), 'train')
   for start in (1, 2, 4, 9):
@@ -117,6 +119,7 @@ def test_a_set_of_only_bad_records_fails_early(tmp_path, limit, count):
     make_input(str(tmp_path), limit).train_dataset()
 
 
+@pytest.mark.slow
 def test_counting():
   seen = []
   bad = BadRecords(2, lambda *record: seen.append(record) or ValueError('broken'))

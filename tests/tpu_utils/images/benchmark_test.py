@@ -39,6 +39,7 @@ def settings(**changes):
   } | changes  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'contestant, augmentation',
   [('ours', name) for name in tensorflow_input.OURS]
@@ -128,6 +129,7 @@ def test_a_contestant_that_dies_is_one_line(folder):
   assert '\n' not in str(error.value)
 
 
+@pytest.mark.slow
 def test_time_that_passes_between_turns_is_not_counted():
   """Between turns the process is stopped, even one that works in the background."""
   with process.Contestant('tests.tpu_utils.images.busy_contestant', {}) as contestant:

@@ -11,6 +11,8 @@ from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import open_dataset
 from tpu_utils.images.spec import Augmentation, PreprocessSpec
 
+pytestmark = pytest.mark.slow
+
 COUNT = 12
 SIZE = 60 * 80 * 3  # Bytes of a decoded image.
 

@@ -12,6 +12,8 @@ from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import open_dataset
 from tpu_utils.images.spec import Augmentation, PreprocessSpec
 
+pytestmark = pytest.mark.slow
+
 SPEC = PreprocessSpec(image_size=8, crop='whole')
 PLAIN = Augmentation(flip=False, area_range=(0.5, 1.0))
 

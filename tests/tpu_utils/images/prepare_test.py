@@ -22,6 +22,8 @@ from tpu_utils.images.preparation import job, shard, verify
 from tpu_utils.images.sources import manifest
 from tpu_utils.images.spec import PreprocessSpec
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[3]
 
 

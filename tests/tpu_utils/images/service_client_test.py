@@ -18,6 +18,8 @@ from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.service_client import DataService
 from tpu_utils.images.spec import PreprocessSpec
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[3]
 COUNTS = {'train': 50, 'validation': 23}
 
@@ -178,7 +180,6 @@ def test_a_source_that_only_this_process_can_read(tmp_path, folder, service):
       make_input(data, service.url, **settings).train_dataset()
 
 
-@pytest.mark.slow
 def test_a_worker_that_was_restarted_stops_the_job(folder, service):
   """It would begin with its first batch again. The restart leaves `service` complete for others."""
   images = make_input(folder, service.url, train_batch_size=1)

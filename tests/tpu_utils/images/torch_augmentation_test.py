@@ -136,6 +136,7 @@ def test_pads_the_whole_image_after_the_resize():
   assert min(distances) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'augmentation',
   [

@@ -31,6 +31,7 @@ def test_a_model_of_no_family_is_reported():
   assert '\n' not in str(error.value)
 
 
+@pytest.mark.slow
 def test_loaded_and_cloned_models_keep_their_names(tmp_path):
   model = efficientnet.build_model(
     'efficientnet-lite0', num_classes=3, image_size=32, width_coefficient=0.1, depth_coefficient=0.1

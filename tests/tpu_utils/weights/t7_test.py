@@ -133,6 +133,7 @@ def test_endless_nesting_is_refused(tmp_path):
     t7.load(tmp_path / 'deep.t7')
 
 
+@pytest.mark.slow
 def test_damaged_files_end_in_one_line(tmp_path):
   """A cut-off file is refused; one with a changed byte is read or refused."""
   whole = (golden.FOLDER / 'tiny_resnext_nn.t7').read_bytes()

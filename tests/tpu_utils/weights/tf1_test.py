@@ -131,6 +131,7 @@ def test_lars_names(model, tmp_path):
     np.testing.assert_array_equal(ours, value(name, shape))
 
 
+@pytest.mark.slow
 def test_build_model_loads_a_path(trained):
   features = efficientnet.feature_extractor(NAME, image_size=64, weights=trained)
   want = golden.read_npz(f'logits_{NAME}_S64.npz')

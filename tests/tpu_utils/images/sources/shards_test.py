@@ -75,6 +75,7 @@ def test_any_bytes_are_parsed_or_refused(data, keep):
   assert isinstance(image, bytes) and -(2**63) <= label < 2**63
 
 
+@pytest.mark.slow
 @hypothesis.given(st.binary(max_size=100), st.integers(-(2**63), 2**63 - 1))
 def test_what_was_written_is_read(encoded, label):
   assert parse(small_sets.example(encoded, label)) == (encoded, label)

@@ -12,6 +12,8 @@ from tpu_utils.images.sources import open_dataset
 from tpu_utils.images.sources.shards import Shards
 from tpu_utils.images.spec import Augmentation, PreprocessSpec
 
+pytestmark = pytest.mark.slow
+
 SPEC = PreprocessSpec(image_size=4, crop='whole')
 TRAIN, EVAL = small_sets.COUNTS['train'], small_sets.COUNTS['validation']
 KINDS = ('shards', 'image_folder', 'tfds_tfrecord', 'tfds_array_record')
