@@ -25,6 +25,7 @@ class Position:
     self._per_epoch = examples_per_epoch
     self._unit = unit
     self._hosts: int | None = None  # Each reads a share of the examples.
+    self._is_resized = False  # Whether the checkpoint's batches were of another size.
 
   @property
   def epoch(self) -> float:
@@ -63,6 +64,7 @@ class Position:
       )
     self._hosts = metadata.get('hosts')
     if batch_size not in (None, self._batch_size):
+      self._is_resized = True
       print(
         f'Batches of {self._batch_size} {self._unit}, before of {batch_size}: training continues '
         f'with the next one after {self.examples:,} (epoch {self.epoch:.2f}). Evaluations, '
@@ -70,8 +72,16 @@ class Position:
         f'{self._per_epoch / self._batch_size:.1f} of them now.'
       )
 
-  def read_by(self, hosts: int) -> None:
-    """Takes the number of hosts that share the examples; prints a line if it has changed."""
+  def read_by(self, hosts: int, resizing_note: str = '') -> None:
+    """Takes the number of hosts that share the examples; prints a line if it has changed.
+
+    Args:
+      hosts: their number.
+      resizing_note: what the input does to the order if the batch size changes; printed if it has.
+    """
+    if self._is_resized and resizing_note:
+      print(resizing_note)
+    self._is_resized = False
     if self._hosts not in (None, hosts):
       print(
         f'Hosts that read {self._unit}: {hosts}, before {self._hosts}. Each reads a share of its '

@@ -29,6 +29,8 @@ class Input(Protocol):
 
   Attributes:
     num_train_examples: examples per training epoch, over all hosts; `job.Batches` may override it.
+    resizing_note: what a job repeats or leaves out if it resumes with another batch size; an input
+      without this attribute reads on exactly.
   """
 
   num_train_examples: int
@@ -185,7 +187,9 @@ class Runner:
 
   def _open_training(self, train_input, context):
     """Opens the training data of one host where the job resumes."""
-    self._position.read_by(context.num_input_pipelines)
+    self._position.read_by(
+      context.num_input_pipelines, getattr(train_input, 'resizing_note', '')
+    )
     return train_input.train_dataset(context, self._position.examples)
 
   def _train_loop(self, iterator, loop, progress):

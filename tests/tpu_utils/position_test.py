@@ -33,6 +33,15 @@ def test_another_batch_size_is_one_line(tmp_path, capsys):
   )
 
 
+def test_an_input_that_cannot_go_on_exactly_says_so_once(tmp_path, capsys):
+  for batch_size, lines in ((8, 2), (4, 0)):
+    resumed = _position(tmp_path, batch_size)
+    resumed.restore(6, _after(tmp_path, 4, 6))
+    for _ in range(2):
+      resumed.read_by(1, 'Up to one batch is repeated.')
+    assert len(capsys.readouterr().out.splitlines()) == lines
+
+
 def test_another_number_of_hosts_is_one_line(tmp_path, capsys):
   resumed = _position(tmp_path, 4)
   resumed.restore(6, _after(tmp_path, 4, 6, hosts=2))

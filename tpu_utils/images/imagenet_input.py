@@ -93,6 +93,16 @@ class ImageNetInput:
     self._decoded_cache: DecodedCache | None = None
 
   @property
+  def resizing_note(self) -> str:
+    """What the order loses if the batch size changes; see `runner.Input`. Empty for nothing."""
+    if self.service is None or self.service.is_local:
+      return ''
+    return (
+      'The tf.data service: if it has several workers, up to one batch of each is repeated or left '
+      'out after the change.'
+    )
+
+  @property
   def num_train_images(self) -> int:
     """Number of images in a training epoch, over all hosts."""
     return len(self._source('train'))

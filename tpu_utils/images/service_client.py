@@ -43,6 +43,11 @@ class DataService:
       raise ValueError(f'--tf_data_service={address} must be grpc://host:port, or `local`.')
     self.address = address
 
+  @property
+  def is_local(self) -> bool:
+    """Whether this process prepares the batches itself."""
+    return self.address == _LOCAL
+
   def check_portable(self, source: Any, name: str) -> None:
     """Checks that the workers can read a source.
 
@@ -94,7 +99,7 @@ class DataService:
       ValueError: no dispatcher or worker answers, or the dispatcher was started without the
         addresses of its workers.
     """
-    if self.address == _LOCAL:
+    if self.is_local:
       return 1
     self._connect()
     numbers = tf.data.Dataset.range(_FOREVER)
@@ -127,7 +132,7 @@ class DataService:
 
   def _run_on(self, worker, dataset):
     """Returns a dataset that one worker computes; the other workers contribute nothing."""
-    if self.address == _LOCAL:
+    if self.is_local:
       return dataset
     # Each worker's first number is its own index; only the given worker passes the filter.
     mine = _sharded(tf.data.Dataset.range(_FOREVER)).take(1).filter(lambda number: number == worker)

@@ -140,6 +140,11 @@ def test_batches_of_another_size_repeat_at_most_one_batch_of_each_worker(folder,
   assert len(again & before) <= 2 * 4
 
 
+def test_only_a_service_of_other_processes_notes_a_change_of_the_batch_size(folder):
+  assert 'up to one batch of each' in make_input(folder, 'grpc://localhost:1').resizing_note
+  assert make_input(folder, 'local').resizing_note == make_input(folder, None).resizing_note == ''
+
+
 def test_two_replicas(folder, service, whole):
   where = tf.distribute.InputContext(1, 0, 2)
   resumed = make_input(folder, service.url, train_batch_size=10).train_dataset(where, 3 * 10)
