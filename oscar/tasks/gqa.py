@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from oscar import job as oscar_job
-from oscar import losses, task_settings
+from oscar import task_settings
 from oscar.datasets import gqa_files
 from oscar.input.questions import QuestionInput, prediction_records
 from oscar.metrics import gqa as metrics
 from oscar.task_settings import GqaData
+from oscar.tasks import classification
 from tpu_utils import files
 from tpu_utils.trainer import Task
 
@@ -57,43 +57,16 @@ def gqa_task(data: GqaData, source: QuestionInput | None = None) -> Task:
     source: the input, for metrics over a whole split; None for none.
   """
 
-  def loss(outputs, batch, step):
-    del step
-    return losses.classification(
-      outputs['logits'], batch['labels'], data.loss_type, batch.get('weights')
-    )
+  def summarize(label_of_row):
+    return _metrics(source.questions(source.eval_split), label_of_row, data)
 
-  def predict(outputs, batch):
-    probabilities = tf.nn.softmax(tf.cast(outputs['logits'], tf.float32))
-    return {
-      'row': batch['row'],
-      'label': tf.argmax(probabilities, axis=-1, output_type=tf.int32),
-      'probability': tf.reduce_max(probabilities, axis=-1),
-    }
-
-  def summarize(rows):
-    loaded = source.questions(source.eval_split)
-    return _metrics(
-      loaded, dict(zip(rows['row'].tolist(), rows['label'].tolist(), strict=True)), data
-    )
-
-  return Task(
-    losses={'answer_loss': loss},
-    metrics={OBJECTIVE: accuracy},
-    train_metrics=(OBJECTIVE,),
-    predict=predict,
-    summarize=None if source is None else summarize,
+  return classification.make_task(
+    'answer_loss',
+    classification.loss_of_labels(data.loss_type),
+    OBJECTIVE,
+    classification.accuracy,
+    None if source is None else summarize,
   )
-
-
-def accuracy(outputs: Mapping, batch: Mapping, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-  """Returns (number of right answers, questions): the accuracy that the official script prints."""
-  del step
-  best = tf.argmax(outputs['logits'], axis=-1, output_type=tf.int32)
-  right = tf.cast(best == batch['labels'], tf.float32)
-  weights = batch.get('weights')
-  weights = tf.ones_like(right) if weights is None else tf.cast(weights, tf.float32)
-  return tf.reduce_sum(right * weights), tf.reduce_sum(weights)
 
 
 def _metrics(loaded, label_of_row, data):

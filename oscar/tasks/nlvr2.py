@@ -8,16 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from oscar import job as oscar_job
-from oscar import losses, task_settings
+from oscar import task_settings
 from oscar.datasets import nlvr2_files
 from oscar.input.statements import StatementInput, prediction_records
 from oscar.metrics import kinds
 from oscar.metrics import nlvr2 as metrics
 from oscar.task_settings import Nlvr2Data
-from oscar.tasks.gqa import accuracy
+from oscar.tasks import classification
 from tpu_utils import files
 from tpu_utils.trainer import Task
 
@@ -51,30 +50,15 @@ def nlvr2_task(data: Nlvr2Data, source: StatementInput | None = None) -> Task:
     source: the input, for metrics over a whole split; None for none.
   """
 
-  def loss(outputs, batch, step):
-    del step
-    return losses.classification(
-      outputs['logits'], batch['labels'], data.loss_type, batch.get('weights')
-    )
+  def summarize(label_of_row):
+    return _metrics(source.statements(source.eval_split), label_of_row)
 
-  def predict(outputs, batch):
-    probabilities = tf.nn.softmax(tf.cast(outputs['logits'], tf.float32))
-    return {
-      'row': batch['row'],
-      'label': tf.argmax(probabilities, axis=-1, output_type=tf.int32),
-      'probability': tf.reduce_max(probabilities, axis=-1),
-    }
-
-  def summarize(rows):
-    loaded = source.statements(source.eval_split)
-    return _metrics(loaded, dict(zip(rows['row'].tolist(), rows['label'].tolist(), strict=True)))
-
-  return Task(
-    losses={'statement_loss': loss},
-    metrics={OBJECTIVE: accuracy},
-    train_metrics=(OBJECTIVE,),
-    predict=predict,
-    summarize=None if source is None else summarize,
+  return classification.make_task(
+    'statement_loss',
+    classification.loss_of_labels(data.loss_type),
+    OBJECTIVE,
+    classification.accuracy,
+    None if source is None else summarize,
   )
 
 

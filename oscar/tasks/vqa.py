@@ -17,6 +17,7 @@ from oscar.input.questions import QuestionInput, prediction_records
 from oscar.metrics import kinds
 from oscar.metrics import vqa as metrics
 from oscar.task_settings import VqaData
+from oscar.tasks import classification
 from tpu_utils import files
 from tpu_utils.trainer import Task
 
@@ -74,26 +75,16 @@ def vqa_task(data: VqaData, source: QuestionInput | None = None) -> Task:
     adjusted = step >= data.adjust_loss_epoch * data.steps_per_epoch
     return tf.where(adjusted, of_type('bce')[0], total), weight
 
-  def predict(outputs, batch):
-    logits = tf.cast(outputs['logits'], tf.float32)
-    only_sigmoid = data.loss_type == 'bce' or data.adjust_loss
-    probabilities = tf.sigmoid(logits) if only_sigmoid else tf.nn.softmax(logits)
-    return {
-      'row': batch['row'],
-      'label': tf.argmax(logits, axis=-1, output_type=tf.int32),
-      'probability': tf.reduce_max(probabilities, axis=-1),
-    }
+  def summarize(label_of_row):
+    return _metrics(source.questions(source.eval_split), label_of_row)
 
-  def summarize(rows):
-    loaded = source.questions(source.eval_split)
-    return _metrics(loaded, dict(zip(rows['row'].tolist(), rows['label'].tolist(), strict=True)))
-
-  return Task(
-    losses={'answer_loss': loss},
-    metrics={OBJECTIVE: score},
-    train_metrics=(OBJECTIVE,),
-    predict=predict,
-    summarize=None if source is None else summarize,
+  return classification.make_task(
+    'answer_loss',
+    loss,
+    OBJECTIVE,
+    score,
+    None if source is None else summarize,
+    only_sigmoid=data.loss_type == 'bce' or data.adjust_loss,
   )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oscar import losses, run_gqa, task_settings
-from oscar.tasks import gqa
+from oscar.tasks import classification, gqa
 from tests import script_jobs
 from tests.oscar import golden_models, loaders
 
@@ -24,7 +24,7 @@ def test_loss_and_logits_are_the_official_ones():
     task = gqa.gqa_task(task_settings.GqaData(loss_type=loss_type))
     loss = losses.mean(task.losses['answer_loss'](outputs, batch, 0))
     np.testing.assert_allclose(loss, z['gqa/xe_loss'], rtol=1e-5)
-  right, count = gqa.accuracy(outputs, batch, 0)
+  right, count = classification.accuracy(outputs, batch, 0)
   assert (right, count) == ((z['gqa/logits'].argmax(1) == batch['labels']).sum(), 6)
 
 

@@ -1,0 +1,69 @@
+"""What the tasks that choose one of several labels share: predictions, accuracy, the `Task`."""
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from oscar import losses
+from tpu_utils.trainer import Task
+
+
+def make_task(
+  loss_name: str,
+  loss: Callable,
+  objective: str,
+  metric: Callable,
+  summarize: Callable | None,
+  only_sigmoid: bool = False,
+) -> Task:
+  """Returns the `Task` with predictions for each row.
+
+  Args:
+    loss_name: name of the loss.
+    loss: function(outputs, batch, step) -> (sum, weight).
+    objective: name of the metric.
+    metric: function(outputs, batch, step) -> (sum, weight).
+    summarize: function({row: predicted label}) -> metrics over a whole split; None for none.
+    only_sigmoid: whether the probabilities of the labels are independent of each other.
+  """
+
+  def predict(outputs, batch):
+    logits = tf.cast(outputs['logits'], tf.float32)
+    probabilities = tf.sigmoid(logits) if only_sigmoid else tf.nn.softmax(logits)
+    return {
+      'row': batch['row'],
+      'label': tf.argmax(logits, axis=-1, output_type=tf.int32),
+      'probability': tf.reduce_max(probabilities, axis=-1),
+    }
+
+  def summarize_rows(rows):
+    return summarize(dict(zip(rows['row'].tolist(), rows['label'].tolist(), strict=True)))
+
+  return Task(
+    losses={loss_name: loss},
+    metrics={objective: metric},
+    train_metrics=(objective,),
+    predict=predict,
+    summarize=None if summarize is None else summarize_rows,
+  )
+
+
+def loss_of_labels(loss_type: str) -> Callable:
+  """Returns function(outputs, batch, step) -> (sum, weight): the loss of one label an example."""
+
+  def loss(outputs, batch, step):
+    del step
+    return losses.classification(
+      outputs['logits'], batch['labels'], loss_type, batch.get('weights')
+    )
+
+  return loss
+
+
+def accuracy(outputs: Mapping, batch: Mapping, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  """Returns (number of right labels, examples): the accuracy that the official scripts print."""
+  del step
+  best = tf.argmax(outputs['logits'], axis=-1, output_type=tf.int32)
+  right = tf.cast(best == batch['labels'], tf.float32)
+  weights = batch.get('weights')
+  weights = tf.ones_like(right) if weights is None else tf.cast(weights, tf.float32)
+  return tf.reduce_sum(right * weights), tf.reduce_sum(weights)
