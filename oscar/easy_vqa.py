@@ -212,7 +212,7 @@ def convert(
   }
 
   def write(place):
-    tags: dict[str, str] = {}
+    tags = {}
     region_extraction.write(
       os.path.join(place, 'features'), _regions(splits, model, tags, log), tags=False
     )
