@@ -294,6 +294,7 @@ def make_trainer(
     ),
     clip_norm=max(0.0, settings.max_grad_norm),
     accumulation_steps=settings.gradient_accumulation_steps,
+    clip_each_part=settings.clip_each_part,
     seed=seed,
   )
 

@@ -192,6 +192,7 @@ _Optimization = subset(
   [field.name for field in dataclasses.fields(script_settings.OptimizationConfig)],
   'The optimizer.',
   schedule_order='scheduler_first',
+  clip_each_part=True,
   weight_decay=0.0,
   max_grad_norm=1.0,
 )
