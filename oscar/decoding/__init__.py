@@ -8,6 +8,7 @@ one pass, `constrained` writes captions that contain given words. All are functi
 work eagerly, in a `tf.function` and under XLA.
 """
 from oscar.decoding.config import GenerationConfig
+from oscar.decoding.scoring import score_captions
 from oscar.decoding.search import generate
 
-__all__ = ['GenerationConfig', 'generate']
+__all__ = ['GenerationConfig', 'generate', 'score_captions']

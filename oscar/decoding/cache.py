@@ -67,12 +67,10 @@ def start(
   Raises:
     ValueError: another model, an input is missing, or shapes do not fit.
   """
-  _check_batch(model, batch, config)
+  check_batch(model, batch, config)
   length = config.max_gen_length
   img_feats = ops.convert_to_tensor(batch['img_feats'])
-  mask = ops.convert_to_tensor(batch['attention_mask'], 'int32')
-  # A mask may have one row for all images.
-  mask = ops.broadcast_to(mask, (ops.shape(img_feats)[0], *mask.shape[1:]))
+  mask = attention_mask(batch)
   words = _first_tokens(batch, config)
   # MASK comes first, so that the other positions are one slice. The order matters to no number.
   hidden = model.bert.embed(
@@ -162,8 +160,18 @@ def step(
   return model.word_scores(hidden), tuple(written)
 
 
-def _check_batch(model, batch, config):
-  """Checks model and inputs as `start` says."""
+def attention_mask(batch: Mapping[str, Any]) -> Any:
+  """Returns the mask of a batch as int32 [B, n, n]; it may have one row for all images."""
+  mask = ops.convert_to_tensor(batch['attention_mask'], 'int32')
+  return ops.broadcast_to(mask, (ops.shape(batch['img_feats'])[0], *mask.shape[1:]))
+
+
+def check_batch(model: OscarModel, batch: Mapping[str, Any], config: GenerationConfig) -> None:
+  """Checks that a model writes captions and that the inputs fit it, as `start` says.
+
+  Raises:
+    ValueError: they do not.
+  """
   if model.task != 'captioning':
     raise ValueError(f'A model of the task {model.task!r} writes no captions, only captioning does.')
   for name in ('input_ids', 'attention_mask', 'img_feats'):

@@ -13,8 +13,7 @@ def golden(case):
   """Returns (found, expected ids, expected log-probabilities) of a case of the goldens."""
   key = case['key']
   variant, tags, _ = key.split('/')
-  run = tf.function(decoding.generate, autograph=False)
-  found = run(
+  found = decoding.generate(
     captions.model(variant, tags), captions.inputs(tags), captions.config(**case['args'])
   )
   return found, captions.ARRAYS[f'{key}/ids'], captions.ARRAYS[f'{key}/logprobs']
