@@ -45,11 +45,7 @@ def generate(
   """
   if config.do_sample and seed is None:
     raise ValueError('do_sample needs a seed; give generate(..., seed=) two integers.')
-  if 2 * config.num_beams > model.config.vocab_size:
-    raise ValueError(
-      f'num_beams={config.num_beams}: expected at most half of the {model.config.vocab_size} words '
-      'of the vocabulary.'
-    )
+  check_beams(model, config)
   # Officially a result of several sequences has a row for each, which the caller then takes for a
   # row for each image. Here each image has a row with all of its captions.
   repeats = config.num_return_sequences
@@ -60,6 +56,19 @@ def generate(
   if not config.do_sample and repeats > 1:  # All runs would find the same.
     found = {k: tf.tile(v, [1, repeats] + [1] * (v.shape.rank - 2)) for k, v in found.items()}
   return found
+
+
+def check_beams(model: OscarModel, config: GenerationConfig) -> None:
+  """Checks that the vocabulary has enough words for the beams.
+
+  Raises:
+    ValueError: it has not.
+  """
+  if 2 * config.num_beams > model.config.vocab_size:
+    raise ValueError(
+      f'num_beams={config.num_beams}: expected at most half of the {model.config.vocab_size} words '
+      'of the vocabulary.'
+    )
 
 
 class _Captions(NamedTuple):
@@ -77,7 +86,7 @@ def _single_search(model, batch, config, seed, rows):
   context, scores = cache.start(model, batch, config)
   images = tf.shape(scores)[0]
   ids = tf.fill([images, rows, length], config.pad_token_id)
-  ids = _write(ids, 0, tf.fill([images, rows], config.bos_token_id))
+  ids = write(ids, 0, tf.fill([images, rows], config.bos_token_id))
   zeros = tf.zeros([images, rows])
   captions = _Captions(ids, zeros, zeros, zeros > 0)
   captions = _add_words(captions, tf.repeat(scores[:, None], rows, axis=1), 1, config, seed)
@@ -87,7 +96,7 @@ def _single_search(model, batch, config, seed, rows):
     return (position < length) & ~tf.reduce_all(captions.finished)
 
   def advance(position, captions, written):
-    last = _at(captions.ids, position - 1)
+    last = at(captions.ids, position - 1)
     scores, written = cache.step(
       model, context, written, last, ancestors, position - 1, config
     )
@@ -97,7 +106,7 @@ def _single_search(model, batch, config, seed, rows):
   _, captions, _ = tf.while_loop(go_on, advance, (tf.constant(2), captions, written))
   last = tf.where(captions.finished, captions.ids[..., -1], config.eos_token_id)
   return {
-    'ids': _write(captions.ids, length - 1, last),
+    'ids': write(captions.ids, length - 1, last),
     'logprobs': captions.total / captions.steps,
     'drawn_ids': captions.ids,
   }
@@ -114,7 +123,7 @@ def _add_words(captions, scores, position, config, seed):
   words = tf.where(captions.finished, config.pad_token_id, words)
   log_probs = tf.where(captions.finished, 0.0, log_probs)
   return _Captions(
-    _write(captions.ids, position, words),
+    write(captions.ids, position, words),
     captions.total + log_probs,
     captions.steps + tf.where(captions.finished, 0.0, 1.0),
     captions.finished | (words == config.eos_token_id),
@@ -137,7 +146,7 @@ def _beam_search(model, batch, config):
   context, scores = cache.start(model, batch, config)
   images = tf.shape(scores)[0]
   ids = tf.fill([images, rows, length], config.pad_token_id)
-  ids = _write(ids, 0, tf.fill([images, rows], config.bos_token_id))
+  ids = write(ids, 0, tf.fill([images, rows], config.bos_token_id))
   best = hypotheses.empty(images, config.num_keep_best, length, config.pad_token_id)
   own = cache.own_rows(images, rows, length)
   # All beams would be equal in the first step, so there is one.
@@ -150,7 +159,7 @@ def _beam_search(model, batch, config):
     return (position < length) & ~tf.reduce_all(beams.done)
 
   def advance(position, beams, written):
-    last = _at(beams.ids, position - 1)
+    last = at(beams.ids, position - 1)
     scores, written = cache.step(
       model, context, written, last, beams.ancestors, position - 1, config
     )
@@ -180,7 +189,7 @@ def _next_beams(beams, scores, position, config):
   penalty = tf.cast(position, tf.float32) ** config.length_penalty
   best = hypotheses.add(
     beams.best,
-    _write(ids, position, tf.fill(tf.shape(words), config.eos_token_id)),
+    write(ids, position, tf.fill(tf.shape(words), config.eos_token_id)),
     tf.where(ends & ~done[:, None], totals / penalty, hypotheses.NONE),
   )
   kept = tf.argsort(goes_on, axis=1, direction='DESCENDING', stable=True)[:, :rows]
@@ -188,7 +197,7 @@ def _next_beams(beams, scores, position, config):
     tf.gather(x, kept, batch_dims=1) for x in (totals, parents, words, ids)
   )
   ancestors = reorder_ancestors(beams.ancestors, parents, position)
-  return _Beams(_write(ids, position, words), totals, ancestors, best, done)
+  return _Beams(write(ids, position, words), totals, ancestors, best, done)
 
 
 def best_continuations(
@@ -224,11 +233,11 @@ def reorder_ancestors(ancestors: tf.Tensor, parents: tf.Tensor, position: Any) -
   return tf.where(tf.range(slots) < position - 1, inherited, own)
 
 
-def _write(ids, position, words):
+def write(ids: tf.Tensor, position: Any, words: tf.Tensor) -> tf.Tensor:
   """Sets `ids` [B, N, T] at a position to `words` [B, N]."""
   return tf.where(tf.range(ids.shape[-1]) == position, words[..., None], ids)
 
 
-def _at(ids, position):
-  """Returns [B, N] of `ids` [B, N, T] at a position."""
+def at(ids: tf.Tensor, position: Any) -> tf.Tensor:
+  """Returns `ids` [B, N, T] at a position, [B, N]."""
   return tf.gather(ids, position, axis=2)
