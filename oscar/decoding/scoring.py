@@ -1,9 +1,9 @@
 """Log-probabilities of given captions, all steps in one pass.
 
-Self-critical training needs them with gradients for captions that were sampled without. One sequence
-holds what the steps of the decoder see: [words, MASKs, tags, regions], a MASK at the position of each
-word to predict. It attends to the words before, itself, tags and regions, so that its score is the
-step's, at a fraction of the arithmetic of a pass for each step.
+Self-critical training needs them with gradients for captions that were sampled without. One
+sequence holds the input of all steps of the decoder: [words, MASKs, tags, regions], with a MASK at
+the position of each word to predict. A MASK attends to the words before it, itself, tags and
+regions, so that its score is the step's, with a fraction of the arithmetic of a pass per step.
 """
 from collections.abc import Mapping
 from typing import Any

@@ -4,6 +4,6 @@
     machines = machine.stack([machine.build([words.pieces(name) for name in names]), ...])
     found = search.generate(model, batch, machines, config)
 
-`filter` chooses the classes, `machine` follows which of them a caption mentions, `search` writes the
-captions.
+`filter` chooses the classes, `machine` follows which of them a caption mentions, `search` writes
+the captions.
 """

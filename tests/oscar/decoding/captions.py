@@ -4,6 +4,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+import oscar
 from oscar import decoding
 from oscar.decoding import cache
 from tests.oscar import golden_models
@@ -78,3 +79,31 @@ def cached_scores(model, batch, config, ids):
     scores, written = cache.step(model, context, written, words, ancestors, position, config)
     found.append(scores)
   return tf.stack(found, axis=2)
+
+
+@functools.cache
+def small_model():
+  """Returns a random model of one layer, quick to compile; its scores differ much."""
+  return oscar.build_model(
+    oscar.OscarConfig(
+      vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+      intermediate_size=32, max_position_embeddings=40, img_feature_dim=26, initializer_range=0.8,
+    ),
+    'captioning',
+  )  # fmt: skip
+
+
+def small_inputs(images=3):
+  """Returns the golden inputs with tags that `small_model` knows."""
+  batch = inputs(rows=slice(images))
+  return {**batch, 'input_ids': batch['input_ids'] % 30}
+
+
+def shortened(batch, length):
+  """Returns inputs with tags of captions of `length` tokens, from those of `LENGTH`."""
+  text, whole = batch['input_ids'].shape[1], batch['attention_mask'].shape[1]
+  kept = [*range(length), *range(LENGTH, text)]
+  places = [*kept, *range(text, whole)]
+  mask = tf.gather(tf.gather(batch['attention_mask'], places, axis=1), places, axis=2)
+  texts = {k: tf.gather(batch[k], kept, axis=1) for k in ('input_ids', 'token_type_ids')}
+  return {**batch, **texts, 'attention_mask': mask}
