@@ -173,7 +173,7 @@ def check_batch(model: OscarModel, batch: Mapping[str, Any], config: GenerationC
     ValueError: they do not.
   """
   if model.task != 'captioning':
-    raise ValueError(f'A model of the task {model.task!r} writes no captions; give a captioning one.')
+    raise ValueError(f'A model of the task {model.task!r} writes no captions; take captioning.')
   for name in ('input_ids', 'attention_mask', 'img_feats'):
     if batch.get(name) is None:
       raise ValueError(f'{name} is missing; captions are generated from {", ".join(_INPUTS)}.')

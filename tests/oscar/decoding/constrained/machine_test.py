@@ -102,7 +102,7 @@ def test_words_of_the_files_and_others(words, tokenizer):
   assert pieces('dog') == [['dog', 'cat']]
   assert pieces('skateboards') == [['skate'], ['##board'], ['##s']]
   assert pieces('truck') == [['truck']]  # Not in the file: the tokenizer's.
-  assert words.pieces('qqqq') == ((),)  # Not in the vocabulary: can't be met.
+  assert words.pieces('龍') == ((),)  # Not in the vocabulary: can't be met.
   # More than four pieces are cut, as officially.
   assert pieces('dog pizza cake table fire') == [
     ['dog', 'cat'], ['pizza', 'sandwich'], ['cake'], ['table']
