@@ -7,8 +7,10 @@
 in one pass, `constrained` writes captions that contain given words. All are functions of tensors
 that work eagerly, in a `tf.function` and under XLA.
 """
-from oscar.decoding.config import GenerationConfig
-from oscar.decoding.scoring import score_captions
-from oscar.decoding.search import generate
+from tpu_utils import lazy
 
 __all__ = ['GenerationConfig', 'generate', 'score_captions']
+
+__getattr__, __dir__ = lazy.attach(
+  __name__, {'GenerationConfig': 'config', 'generate': 'search', 'score_captions': 'scoring'}
+)
