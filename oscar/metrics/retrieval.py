@@ -38,16 +38,19 @@ def ranks(scores: Iterable[np.ndarray], matches: Iterable[np.ndarray]) -> list[i
   return [rank(*query) for query in zip(scores, matches, strict=True)]
 
 
-def cross_ranks(scores: np.ndarray, owner: np.ndarray) -> tuple[list[int], list[int]]:
+def cross_ranks(
+  rows: Iterable[np.ndarray], columns: Iterable[np.ndarray], owner: np.ndarray
+) -> tuple[list[int], list[int]]:
   """Returns the ranks (i2t, t2i) of all images with all captions.
 
   Args:
-    scores: [images, captions].
+    rows: scores [captions] of one image after the other.
+    columns: scores [images] of one caption after the other.
     owner: int [captions], the image that each caption belongs to.
   """
-  images = np.arange(len(scores))
-  i2t = ranks(scores, (owner == image for image in images))
-  t2i = ranks(scores.T, (images == own for own in owner))
+  images = np.arange(owner.max() + 1)
+  i2t = ranks(rows, (owner == image for image in images))
+  t2i = ranks(columns, (images == own for own in owner))
   return i2t, t2i
 
 
