@@ -4,13 +4,12 @@ Source: microsoft/Oscar, `RetrievalDataset` of oscar/run_retrieval.py.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from oscar.datasets import features, region_files
+from oscar.datasets import features
 from oscar.datasets.coco_retrieval import CocoRetrieval
 from oscar.input import layouts, negatives, official_records, record_input, texts, trimming
 

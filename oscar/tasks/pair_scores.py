@@ -1,5 +1,6 @@
 """Scores of many pairs of image and text, in batches of few sizes, on any strategy."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from oscar.input import layouts, negatives, texts
 from oscar.modeling import OscarModel
 from tpu_utils.rows import replica_rows
 
-_TEXT_SIZES, _REGION_SIZES = 6, 2  # Numbers of lengths, evenly spaced: each is compiled.
+_TEXT_SIZES, _REGION_SIZES = 5, 2  # Numbers of lengths, evenly spaced: each is compiled.
 
 
 class Images(NamedTuple):
@@ -66,8 +67,7 @@ class PairScorer:
     self._special = texts.special_ids(tokenizer)
     self._max_seq_length, self._max_img_seq_length = max_seq_length, max_img_seq_length
     self._attention, self._per_replica = attention, batch_size // replicas
-    # The sizes are Python numbers: each pair of them is another signature.
-    self._step = tf.function(self._replicas, reduce_retracing=False)
+    self._steps: dict[tuple[int, int], Callable] = {}  # By length of texts and number of regions.
 
   def matrix(
     self,
@@ -151,6 +151,9 @@ class PairScorer:
     return _rounded(length, limit, _TEXT_SIZES)
 
   def _on_devices(self, value):
+    # A power of two of images, so that the last chunk is mostly no other signature.
+    rest = (1 << (len(value) - 1).bit_length()) - len(value)
+    value = np.pad(value, [(0, rest)] + [(0, 0)] * (value.ndim - 1))
     return self._strategy.experimental_distribute_values_from_function(
       lambda context: tf.constant(value)
     )
@@ -164,13 +167,15 @@ class PairScorer:
       return tuple(tf.constant(row[start : start + each]) for row in rows)
 
     parts = self._strategy.experimental_distribute_values_from_function(own)
-    result = self._step(images, parts, *sizes)
+    if sizes not in self._steps:
+      self._steps[sizes] = tf.function(functools.partial(self._replicas, *sizes))
+    result = self._steps[sizes](images, parts)
     local = self._strategy.experimental_local_results(result)
     # Across processes each replica has the scores of all.
     scores = [part.numpy() for part in local]
     return scores[0] if len(scores[0]) > each else np.concatenate(scores)
 
-  def _replicas(self, images, rows, text_size, region_size):
+  def _replicas(self, text_size, region_size, images, rows):
     return self._strategy.run(
       lambda images, rows: self._score(images, rows, text_size, region_size), (images, rows)
     )

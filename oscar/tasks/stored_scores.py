@@ -78,9 +78,9 @@ class StoredScores:
     }  # fmt: skip
     path = os.path.join(folder, _INFO)
     if files.is_file(path):
-      # The size of the chunks stays, whatever it is now.
-      info['images_per_chunk'] = files.read_json(path).get('images_per_chunk')
-      _check_same(path, files.read_json(path), info)
+      there = files.read_json(path)
+      info['images_per_chunk'] = there.get('images_per_chunk')  # It stays, whatever it is now.
+      _check_same(path, there, info)
     else:
       files.write_bytes(path, json.dumps(info, indent=2).encode(), parents=True)
     self._size = info['images_per_chunk']

@@ -168,8 +168,8 @@ def test_one_image_in_the_window_gets_wrong_captions():
 
 
 def test_the_input_says_where_wrong_images_come_from(tokenizer):
-  for held, text in ((MEMORY, 'Regions of 4 images in memory'),
-                     (WINDOW, 'more than --region_memory=0: wrong images come from the 4')):  # fmt: skip
+  few = 'more than --region_memory=0: wrong images come from the 4'
+  for held, text in ((MEMORY, 'Regions of 4 images in memory'), (WINDOW, few)):
     lines = []
     build(tokenizer, log=lines.append, **held).train_dataset()
     assert len(lines) == 1 and text in lines[0]
