@@ -168,7 +168,8 @@ class PairScorer:
 
     parts = self._strategy.experimental_distribute_values_from_function(own)
     if sizes not in self._steps:
-      self._steps[sizes] = tf.function(functools.partial(self._replicas, *sizes))
+      # No control flow over tensors, for which AutoGraph would search.
+      self._steps[sizes] = tf.function(functools.partial(self._replicas, *sizes), autograph=False)
     result = self._steps[sizes](images, parts)
     local = self._strategy.experimental_local_results(result)
     # Across processes each replica has the scores of all.
