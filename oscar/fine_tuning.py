@@ -24,6 +24,9 @@ _READING_MODES = ('eval', 'predict', 'export')  # They only read checkpoints.
 _OF_THE_RUN = (
   'data_dir', 'txt_data_dir', 'img_feat_dir', 'train_split', 'eval_split', 'mode', 'do_train',
   'do_train_val', 'do_eval', 'do_test', 'do_test_dev', 'model_dir', 'export_dir', 'test_split',
+)  # fmt: skip
+# Flags that belong to the split, and so are restored to evaluate but not to test.
+_OF_THE_SPLIT = (
   'eval_img_keys_file', 'eval_caption_index_file', 'cross_image_eval', 'num_captions_per_img_val',
   'num_eval_images', 'eval_folds',
 )  # fmt: skip
@@ -140,10 +143,12 @@ def choose(given: Mapping[str, Any], recipe: Recipe | None, spec: FineTuning) ->
 
 
 def _facts(given, model_dir, spec):
-  if modes_of(given, spec)[0] not in _READING_MODES:
+  mode = modes_of(given, spec)[0]
+  if mode not in _READING_MODES:
     return {}
   without = ('data_dir', 'txt_data_dir', 'img_feat_dir') if given.get('data_dir') else ()
   kept = [name for name in _OF_THE_RUN if name not in ('data_dir', 'txt_data_dir', 'img_feat_dir')]
+  kept += [] if mode == 'eval' else _OF_THE_SPLIT
   job = job_flags.of_checkpoint(model_dir) if model_dir else None
   if job is not None:
     return job_flags.facts(job, groups(spec), (*without, *kept))

@@ -93,12 +93,7 @@ class RetrievalInput(record_input.RecordInput):
     ]
     tags = [reader.tags(key) for key in keys] if self._with_tags else None
     make_batch = self._batch_maker(captions, tags, keys, count, held, reader.path)
-    partner = None
-    if trains and held is None:
-
-      def partner(draws, slot, images):
-        return negatives.other_than(slot, draws[:, 0], images)
-
+    partner = _other_in_window if trains and held is None else None
     return record_input.Split(records, counts, make_batch, negatives.DRAWS, partner)
 
   def _held(self, regions, keys):
@@ -178,6 +173,11 @@ class RetrievalInput(record_input.RecordInput):
   def explain(self, error: Exception) -> ValueError | None:
     """Finds the damaged image that caused an error of a dataset; see `RecordInput`."""
     return official_records.failure(self._splits.values()) or super().explain(error)
+
+
+def _other_in_window(draws, slot, images):
+  """Chooses the wrong image of each example; see `record_input.Split.partner`."""
+  return negatives.other_than(slot, draws[:, 0], images)
 
 
 def _alternating(first, second):
