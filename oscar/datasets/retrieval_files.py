@@ -100,7 +100,9 @@ class RetrievalFiles:
       return self._crossed(reader)
     pairs = reader.candidate_pairs(self.eval_caption_index_file, self.num_captions_per_img_val)
     image_of = {image_id: place for place, image_id in enumerate(reader.image_ids)}
-    texts, owner, place_of = [], [], {}
+    texts: list[str] = []
+    owner: list[int] = []
+    place_of: dict[str, int] = {}
     for image_id, own in reader.captions.items():
       place_of[image_id] = len(texts)
       texts += own

@@ -61,7 +61,7 @@ def recalls(i2t: Sequence[int], t2i: Sequence[int] = ()) -> dict[str, float]:
     i2t: ranks of the images' best captions.
     t2i: ranks of the captions' images; empty where candidates are re-ranked.
   """
-  found = {}
+  found: dict[str, float] = {}
   for direction, values in (('i2t', i2t), ('t2i', t2i)):
     if len(values):
       found |= {f'{direction}_R@{k}': float(np.mean(np.asarray(values) < k)) for k in KS}

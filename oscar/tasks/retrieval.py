@@ -100,6 +100,7 @@ class Ranking:
     self._data, self._files, self._tokenizer = data, opened, tokenizer
     self._scorer: PairScorer | None = None
     self._trainer: Trainer | None = None
+    self._captions: list[list[int]] | None = None
 
   @property
   def reader(self) -> CocoRetrieval:
@@ -110,10 +111,6 @@ class Ranking:
   def candidates(self) -> retrieval_files.Candidates:
     """The pairs; reading them raises ValueError or OSError for bad files."""
     return self._files.candidates(self.reader)
-
-  @functools.cached_property
-  def _captions(self):
-    return self._scorer.encode(self.candidates.captions)
 
   def rows(
     self,
@@ -136,24 +133,32 @@ class Ranking:
     Raises:
       ValueError: an image is damaged, or has no tags.
     """
-    self._make_scorer(trainer)
+    scorer = self._scorer_of(trainer)
+    captions = self._encoded(scorer)
     parts, done = [], 0
     for start in range(first, last, _CHUNK_IMAGES):
       stop = min(start + _CHUNK_IMAGES, last)
       keys = self.candidates.image_ids[start:stop]
       tags = [self.reader.tags(key) for key in keys] if self._data.add_od_labels else None
-      images = self._scorer.images([self.reader.regions[key] for key in keys], tags)
-      captions = self.candidates.of_image[start:stop]
-      image = np.repeat(np.arange(stop - start), captions.shape[1])
+      images = scorer.images([self.reader.regions[key] for key in keys], tags)
+      chosen = self.candidates.of_image[start:stop]
+      image = np.repeat(np.arange(stop - start), chosen.shape[1])
       report = None if progress is None else _shifted(progress, done)
-      scores = self._scorer.score(images, self._captions, image, captions.ravel(), report)
-      parts.append(scores.reshape(captions.shape))
-      done += captions.size
+      scores = scorer.score(images, captions, image, chosen.ravel(), report)
+      parts.append(scores.reshape(chosen.shape))
+      done += chosen.size
     return np.concatenate(parts)
 
-  def _make_scorer(self, trainer):
-    if self._trainer is trainer:
-      return
+  def _encoded(self, scorer):
+    """Returns the token ids of all captions, made once."""
+    if self._captions is None:
+      self._captions = scorer.encode(self.candidates.captions)
+    return self._captions
+
+  def _scorer_of(self, trainer):
+    """Returns the scorer of a trainer, which keeps its compiled functions."""
+    if self._scorer is not None and self._trainer is trainer:
+      return self._scorer
     self._trainer, data = trainer, self._data
     self._scorer = PairScorer(
       trainer.model,
@@ -164,6 +169,7 @@ class Ranking:
       batch_size=data.eval_batch_size,
       strategy=trainer.strategy,
     )
+    return self._scorer
 
   def evaluate(self, trainer: Trainer) -> dict[str, float]:
     """Scores all pairs and returns the recall; see `stored_scores.results`.

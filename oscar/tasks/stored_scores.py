@@ -195,8 +195,10 @@ def results(scores: Scores, candidates: Candidates) -> tuple[dict[str, dict], di
     recalls = [metrics.recalls(*fold) for fold in folds]
     found |= {f'mean_of_{parts}_folds': metrics.mean(recalls), 'first_fold': recalls[0]}
     if not ranks:
-      i2t, t2i = zip(*folds, strict=True)
-      ranks = {'i2t': sum(i2t, []), 't2i': sum(t2i, [])}
+      ranks = {
+        name: [rank for fold in folds for rank in fold[column]]
+        for column, name in enumerate(('i2t', 't2i'))
+      }
   return found, ranks
 
 
