@@ -183,7 +183,7 @@ RETRIEVAL_SCENES = Recipe(
   settings={
     **_SCENES_TASK,
     'model_dir': 'runs/retrieval-scenes',
-    'max_seq_length': 50,
+    'max_seq_length': 40,
     'add_od_labels': True,
     'eval_split': 'val',
     'cross_image_eval': True,

@@ -133,7 +133,7 @@ def test_evaluation_alone_follows_the_record_of_the_job(finished):
     ([*CROSSED, '--img_feat_file=/does/not/exist.tsv'], '/does/not/exist.tsv does not exist'),
     ([*RANKED, '--num_captions_per_img_val=9'], 'candidates, expected at least 9'),
     (['--output_mode=regression'], 'no official code reads it; use --num_labels'),
-    (['--att_mask_type=CRL'], 'did you mean CLR'),
+    (['--att_mask_type=CRL'], 'did you mean CR or CL or CLR'),
     (['--num_labels=3'], '--num_labels'),
     (['--recipe=vqa_base'], 'another script'),
   ],
