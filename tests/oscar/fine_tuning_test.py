@@ -14,6 +14,7 @@ from oscar import (
   run_gqa,
   run_nlvr,
   run_pretrain,
+  run_retrieval,
   run_vqa,
   task_settings,
 )
@@ -23,11 +24,13 @@ from tests.oscar.golden_models import GOLDENS
 from tpu_utils.command_line.recipes import for_script
 
 OFFICIAL = json.loads((GOLDENS / 'script_defaults.json').read_text())
-SCRIPTS = {'run_vqa': run_vqa, 'run_gqa': run_gqa, 'run_nlvr': run_nlvr}
+SCRIPTS = {
+  'run_vqa': run_vqa, 'run_gqa': run_gqa, 'run_nlvr': run_nlvr, 'run_retrieval': run_retrieval,
+}  # fmt: skip
 # Here the default is "as the checkpoint says"; it is the official one for official checkpoints.
 AS_THE_CHECKPOINT = (
   'config_name', 'tokenizer_name', 'model_name_or_path', 'do_lower_case', 'img_feature_dim',
-  'output_dir',
+  'output_dir', 'eval_model_dir',
 )  # fmt: skip
 NONE_IS_EMPTY = ('txt_data_dir', 'data_dir', 'img_feat_dir', 'label_file', 'label2ans_file')
 
@@ -51,9 +54,13 @@ def test_every_official_flag_is_known_with_its_default(name):
     assert flag in fields, flag
     if flag == 'task_name':
       continue
+    if flag == 'data_dir' and name == 'run_retrieval':
+      continue  # Officially datasets/coco_ir; here, the scenes.
     value = defaults[fields[flag].name] if fields[flag].name != 'data_dir' else ''
     if flag in AS_THE_CHECKPOINT:
       assert value is None, flag
+    elif flag == 'img_feat_file':
+      assert (value, official['default']) == ('', 'datasets/coco_ir/features.tsv')
     elif flag in NONE_IS_EMPTY:
       assert (value, official['default']) == ('', None), flag
     else:
