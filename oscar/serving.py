@@ -79,7 +79,7 @@ class _Servable(tf.Module):
     sigmoid = uses_sigmoid(model.task, settings)
     names = None if not answers else tf.constant(list(answers), tf.string)
 
-    @tf.function(input_signature=[_specs(model, settings)])
+    @tf.function(input_signature=[_specs(model, settings)], autograph=False)
     def serve(inputs):
       return _outputs(model, model(inputs, training=False), sigmoid, names)
 

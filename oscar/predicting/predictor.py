@@ -237,14 +237,14 @@ class Predictor:
       names = ('logits', 'attentions') if attention else ('logits',)
       return {name: outputs[name] for name in names}
 
-    pair = (None,) if self.model.pairs else ()
+    pair = (self.model.config.num_choice,) if self.model.pairs else ()
     ids = tf.TensorSpec([None, *pair, None], tf.int32)
     mask = ids if self.settings.attention == 'CLR' else tf.TensorSpec([None, None, None], tf.int32)
     feats = tf.TensorSpec([None, *pair, None, self.model.config.img_feature_dim], tf.float32)
     signature = {
       'input_ids': ids, 'token_type_ids': ids, 'attention_mask': mask, 'img_feats': feats,
     }  # fmt: skip
-    self._functions[attention] = tf.function(apply, input_signature=[signature])
+    self._functions[attention] = tf.function(apply, input_signature=[signature], autograph=False)
     return self._functions[attention]
 
   def _attention(self, encoded, attentions, i):
