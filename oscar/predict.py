@@ -143,8 +143,10 @@ def check(resolved: settings.Resolved) -> None:
     if config.output is None:
       raise ValueError('--output is missing: the file for the results of --input.')
     files.check_local('output', config.output, 'write a local file and copy it')
-    if os.path.exists(config.output) and os.path.samefile(config.input, config.output):
+    if os.path.realpath(config.output) == os.path.realpath(config.input):
       raise ValueError(f'--output={config.output} is the input; give another file.')
+    if not files.is_file(config.input):
+      raise ValueError(f'--input={config.input} is no file; expected JSON lines.')
   elif config.output is not None:
     raise ValueError('--output needs --input, a file of JSON lines; results of one are printed.')
   if model.settings is not None:

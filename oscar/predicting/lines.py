@@ -20,6 +20,7 @@ from tpu_utils import claims, files, local_copies
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.errors import one_line
 from tpu_utils.names import check_name
+from tpu_utils.reading import reading
 
 _SHOWN = 20  # Bad lines that are reported; the output has all.
 _REMEMBERED = 64  # Pictures whose regions are kept for the next lines.
@@ -123,7 +124,7 @@ def _lines(path) -> Iterator[tuple[int, bytes]]:
 def _fingerprint(predictor):
   """Returns a hash of all that the export makes of an input."""
   digest = hashlib.sha256()
-  for variable in predictor.model.variables:
+  for variable in predictor.model.weights:  # Without the seeds of dropout.
     digest.update(variable.path.encode())
     digest.update(variable.numpy().tobytes())
   settings = dataclasses.asdict(predictor.settings)
@@ -160,7 +161,7 @@ def _resume(output, identity, total, batch_size):
     whole = sum(line.endswith(b'\n') for line in file)
   # Predictions are rounded alike only in the same batches.
   kept = whole if whole == total else whole // batch_size * batch_size
-  with open(output, 'rb+') as file:
+  with reading(output, 'lines of JSON'), open(output, 'rb+') as file:
     bad = sum('error' in files.parse_json(line) for line in itertools.islice(file, kept))
     file.seek(0)
     file.truncate(sum(len(line) for line in itertools.islice(file, kept)))
