@@ -3,7 +3,7 @@
 import numpy as np
 
 LOSSLESS, COMPRESSED = 1, 24  # Levels (of 255) by which a pixel of the background may differ.
-_PLAIN = 0.9  # Share of the picture's edge that must be background.
+_PLAIN = 0.7  # Share of the picture's edge that must be background.
 _GAP = 1  # Pixels of background inside a thing, such as between the strokes of a digit.
 _LEAST = 3  # Sides in pixels below which a part is noise.
 _MOST_PARTS = 1000

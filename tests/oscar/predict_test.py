@@ -41,17 +41,18 @@ def test_one_question_about_a_picture(place, capsys):
   question = 'what colour is the dog?'
   shared = (f'--detector={place}/scenes', f'--image={place}/a.png', f'--question={question}')
   call(place, 'vqa', *shared, '--top_k=2')
-  first, second, origin = capsys.readouterr().out.splitlines()[-3:]
+  first, second, origin, *notes = capsys.readouterr().out.splitlines()
   predictor = oscar.load(place / 'vqa', detector=f'{place}/scenes')
   expected = predictor.answer(f'{place}/a.png', question)
   assert first.split() == [*expected.answer.split(), f'{expected.probability:.4f}']
   assert second.startswith(expected.top[1][0])
   assert origin == 'Regions of image: connected parts on a plain background'
+  assert notes == [f'Note: {note}' for note in expected.notes]
   (place / 'boxes.json').write_text('[[0, 0, 80, 60]]')
   call(place, 'vqa', *shared, f'--boxes={place}/boxes.json', '--attention')
-  *_, origin, attention = capsys.readouterr().out.splitlines()
-  assert origin == 'Regions of image: boxes given'
-  attention = json.loads(attention)
+  out = capsys.readouterr().out.splitlines()
+  assert 'Regions of image: boxes given' in out
+  attention = json.loads(out[-1])
   assert attention['tokens'][0] == '[CLS]' and len(attention['weights'][0]) == 1
 
 
@@ -60,7 +61,7 @@ def test_one_statement_about_images_by_id(place, capsys):
     place, 'nlvr2', f'--features={loaders.DATA}/coco_ir', '--left=398288', '--right=398288',
     '--statement=both are red',
   )  # fmt: skip
-  verdict, left, right = capsys.readouterr().out.splitlines()[-3:]
+  verdict, left, right, *_ = capsys.readouterr().out.splitlines()
   assert verdict.split()[0] in ('true', 'false')
   assert "features.tsv, image '398288'" in left and right.startswith('Regions of right: ')
 
