@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from oscar.datasets import region_extraction
+from oscar.datasets import features, region_extraction, tsv
 from oscar.predicting import parts
 from tpu_utils import files
+from tpu_utils.errors import printable
 from tpu_utils.reading import reading
 
 # Files of a folder of scenes, see `oscar.scenes.world`.
 _WORLD, _WEIGHTS = 'world.json', 'detector.weights.h5'
+_FEATURES = 'official/features/features.tsv'
 _GRID = 3  # Parts per side of a picture without boxes, for networks for photographs.
 
 
@@ -123,6 +125,29 @@ def open_detector(
   return Detector(name, network, labels, grid=_GRID, by_score=False)
 
 
+def read_picture(path: str) -> tuple[np.ndarray, str, str]:
+  """Reads a picture as `oscar.region_features` does.
+
+  Returns:
+    (uint8 [height, width, 3], format, remark in words or '').
+
+  Raises:
+    ValueError: it is no image, or cannot be decoded.
+    OSError: it cannot be read.
+  """
+  from tpu_utils.images import headers
+  from tpu_utils.images.preparation import encoding
+  from tpu_utils.images.sources import picture_files
+
+  data = picture_files.read(path)
+  try:
+    pixels, kind = encoding.decode(data)
+  except encoding.UnusableImageError as e:
+    raise ValueError(f'{printable(path)}: {e}.') from None
+  several = headers.has_several_pictures(data)
+  return pixels, kind, ', in the first of several pictures' if several else ''
+
+
 def _of_scenes(folder):
   from oscar.scenes import detector
 
@@ -132,4 +157,25 @@ def _of_scenes(folder):
   network = detector.Detector()
   with reading(path, "weights of the scenes' detector", foreign=True):
     network.load(path)
-  return Detector(f'the detector of {folder}', network, network.labels)
+  opened = Detector(f'the detector of {folder}', network, network.labels)
+  _check_features(folder, opened)
+  return opened
+
+
+def _check_features(folder, opened):
+  """Checks that the detector gives the features in the folder's files, on which models learnt."""
+  path = os.path.join(folder, _FEATURES)
+  if not files.is_file(path):
+    return
+  key, count, content = tsv.TsvFile(path)[0]
+  where = f'{path}, image {key.decode()!r}'
+  stored = features.decode(content, count.decode(), where)
+  picture = os.path.join(folder, 'images', f'{key.decode()}.png')
+  pixels, *_ = read_picture(picture)
+  boxes = features.boxes(stored, pixels.shape[1], pixels.shape[0]).round()
+  (found,) = region_extraction.extract([(picture, pixels, boxes)], opened.model, opened.labels)
+  if not np.allclose(found.features, stored, rtol=0.01, atol=0.01):
+    raise ValueError(
+      f'{where}: the features are not those that the detector gives for {picture}: another version '
+      'of the code built the scenes. Build them again (python -m oscar.scenes), and train on them.'
+    )

@@ -23,7 +23,7 @@ import numpy as np
 
 from oscar.datasets import features, records, region_extraction, region_files, tsv
 from oscar.predicting import parts
-from oscar.predicting.detectors import Detector
+from oscar.predicting.detectors import Detector, read_picture
 from tpu_utils import files
 from tpu_utils.errors import printable
 from tpu_utils.names import check_name
@@ -236,29 +236,6 @@ class ImageReader:
         f'{where}: a picture needs a detector, for its features and tags; give detector= '
         '(--detector), such as the folder of the scenes, or give features.'
       )
-
-
-def read_picture(path: str) -> tuple[np.ndarray, str, str]:
-  """Reads a picture as `oscar.region_features` does.
-
-  Returns:
-    (uint8 [height, width, 3], format, remark in words or '').
-
-  Raises:
-    ValueError: it is no image, or cannot be decoded.
-    OSError: it cannot be read.
-  """
-  from tpu_utils.images import headers
-  from tpu_utils.images.preparation import encoding
-  from tpu_utils.images.sources import picture_files
-
-  data = picture_files.read(path)
-  try:
-    pixels, kind = encoding.decode(data)
-  except encoding.UnusableImageError as e:
-    raise ValueError(f'{printable(path)}: {e}.') from None
-  several = headers.has_several_pictures(data)
-  return pixels, kind, ', in the first of several pictures' if several else ''
 
 
 def _has_boxes(dim):

@@ -176,9 +176,12 @@ def _rows(path):
 # ---- Lines to examples
 
 
-def _predict(reader, part, options):
+def _predict(
+  reader: '_Reader', part: list[tuple[int, bytes]], options: dict[str, Any]
+) -> list[dict[str, Any]]:
   """Returns a row for each of the lines; bad ones have an error."""
-  rows, examples, places = [], [], []
+  rows: list[dict[str, Any]] = []
+  examples, places = [], []
   for number, content in part:
     row: dict[str, Any] = {'line': number}
     rows.append(row)

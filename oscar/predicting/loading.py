@@ -1,7 +1,7 @@
 """Opens an export or an official checkpoint as the predictor of its task."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oscar import checkpoint_tasks, checkpoints, modeling, serving
@@ -165,7 +165,7 @@ def _typed(stored, name, kind, folder):
   value = stored.get(name)
   if value is None:
     return None
-  admitted: Collection[type] = {bool: (bool, int), float: (float, int)}.get(kind, (kind,))
+  admitted = {bool: (bool, int), float: (float, int)}.get(kind, (kind,))
   if type(value) not in admitted or (kind is int and value < 1):
     raise ValueError(
       f'{folder}: {name} is {value!r:.40} in the settings of its training, expected '

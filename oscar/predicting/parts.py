@@ -56,7 +56,7 @@ def _differs(pixels, background, tolerance):
   return (np.abs(pixels.astype(np.int16) - background) > tolerance).any(axis=-1)
 
 
-def _boxes_of_parts(mask):
+def _boxes_of_parts(mask: np.ndarray) -> list[tuple[int, int, int, int]]:
   """Returns [(x1, y1, x2, y2)] of the 8-connected parts of a bool [height, width] mask."""
   parent: list[int] = []
   boxes: list[tuple[int, int, int, int]] = []
@@ -70,7 +70,7 @@ def _boxes_of_parts(mask):
   above: list[tuple[int, int, int]] = []
   for y in np.flatnonzero(mask.any(axis=1)).tolist():
     above = [run for run in above if boxes[run[2]][3] == y]  # Only those of the row before.
-    runs = []
+    runs: list[tuple[int, int, int]] = []
     first = 0
     for start, end in _runs(mask[y]):
       number = len(parent)

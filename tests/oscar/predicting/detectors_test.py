@@ -1,13 +1,15 @@
 """Pictures to regions: boxes given, a grid or connected parts, with the scenes' detector."""
 
+import dataclasses
 import random
+import shutil
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from oscar.datasets import features
+from oscar.datasets import features, region_extraction
 from oscar.predicting import detectors, images
 from oscar.scenes import canvas, detector, graph, looks
 
@@ -44,6 +46,22 @@ def test_a_scene_gives_the_regions_of_the_data_set(scenes, reader):
   np.testing.assert_allclose(given.features, expected.features, atol=1e-4)
   pixels = np.asarray(Image.open(folder / 'scene.png'))
   np.testing.assert_array_equal(reader.read(pixels).features, found.features)
+
+
+def test_scenes_of_another_version_are_refused(scenes, tmp_path):
+  """Its detector gives other features than those on which models were trained."""
+  folder, scene, regions = scenes
+  shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+  (tmp_path / 'images').mkdir()
+  shutil.copy(folder / 'scene.png', tmp_path / 'images' / f'{scene.key}.png')
+  place = tmp_path / 'official' / 'features'
+  region_extraction.write(place, [(scene.key, regions)])
+  detectors.open_detector(str(tmp_path))
+  content = regions.features.copy()
+  content[:, :-6] *= 10
+  region_extraction.write(place, [(scene.key, dataclasses.replace(regions, features=content))])
+  with pytest.raises(ValueError, match="features.tsv, image '200000': the features are not those"):
+    detectors.open_detector(str(tmp_path))
 
 
 def test_a_grid_has_the_whole_picture_and_its_parts(scenes, reader):
