@@ -148,7 +148,12 @@ def make_job(
     ),
     make_trainer=trainer,
     export=lambda model, folder: checkpoints.save(
-      model, tokenizer, folder, job.export_file, task.info(data)
+      model,
+      tokenizer,
+      folder,
+      job.export_file,
+      task.info(data),
+      job.mode == 'export' if job.saved_model is None else job.saved_model,
     ),
     evaluators=task.evaluators,
     divergence_hint='Lower --learning_rate, raise --warmup_steps or set --max_grad_norm.',

@@ -160,6 +160,11 @@ class JobConfig(config.JobConfig):
     'Format of the exported weights; pytorch_model.bin needs torch.',
     choices=('model.safetensors', 'pytorch_model.bin'),
   )
+  saved_model: bool = setting(
+    None,
+    'Export a SavedModel, too, to saved_model/ in --export_dir; by default only in mode=export.',
+    type=bool,
+  )
   seed: int = setting(
     42, 'Seed of the initial weights, the order of the data and all randomness.', at_least=0
   )
