@@ -5,10 +5,14 @@
 
 `cache` runs the model step by step, `search` writes the captions, `scoring` scores given captions
 in one pass, `constrained` writes captions that contain given words. All are functions of tensors
-that work eagerly, in a `tf.function` and under XLA.
+that work eagerly, in a `tf.function` and under XLA. Importing the package is cheap: the first use
+of a function imports TensorFlow.
 """
-from oscar.decoding.config import GenerationConfig
-from oscar.decoding.scoring import score_captions
-from oscar.decoding.search import generate
+from tpu_utils import lazy
 
 __all__ = ['GenerationConfig', 'generate', 'score_captions']
+
+__getattr__, __dir__ = lazy.attach(
+  __name__,
+  {'GenerationConfig': 'config', 'generate': 'search', 'score_captions': 'scoring'},
+)

@@ -3,10 +3,13 @@
 Source: microsoft/Oscar, `generate` of oscar/modeling/modeling_bert.py; the flags of
 oscar/run_captioning.py, whose defaults these are.
 """
-import dataclasses
-from typing import Any
+from __future__ import annotations
 
-from oscar.input.texts import Tokenizer
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # Imports TensorFlow, which takes seconds.
+  from oscar.input.texts import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +86,7 @@ class GenerationConfig:
       )
 
   @classmethod
-  def for_tokenizer(cls, tokenizer: Tokenizer, **settings: Any) -> 'GenerationConfig':
+  def for_tokenizer(cls, tokenizer: Tokenizer, **settings: Any) -> GenerationConfig:
     """Returns a configuration with the special tokens of `tokenizer`."""
     return cls(
       bos_token_id=tokenizer.cls_id,
@@ -93,7 +96,7 @@ class GenerationConfig:
       **settings,
     )
 
-  def replace(self, **settings: Any) -> 'GenerationConfig':
+  def replace(self, **settings: Any) -> GenerationConfig:
     """Returns a copy with some settings changed."""
     return dataclasses.replace(self, **settings)
 

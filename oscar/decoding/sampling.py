@@ -71,14 +71,18 @@ def draw(scores: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
   Args:
     scores: float32 [..., V]; -inf for words that are never drawn.
-    seed: int32 [2], as for `tf.random.stateless_uniform`.
+    seed: int32 [2]; equal seeds give equal draws, with XLA as without.
 
   Returns:
     int32 [...].
   """
+  # TensorFlow's uniform floats differ between XLA and its own kernels, its bits do not.
+  bits = tf.random.stateless_uniform(
+    tf.shape(scores), seed, minval=None, maxval=None, dtype=tf.uint32, alg='philox'
+  )
+  bits = tf.cast(tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32)), tf.int32)
+  uniform = (tf.cast(bits, tf.float32) + 0.5) * 2.0**-23  # In (0, 1), without the ends.
   # The largest of scores with Gumbel noise is a draw from their softmax.
-  tiny = tf.constant(1e-37)
-  uniform = tf.random.stateless_uniform(tf.shape(scores), seed, minval=tiny, maxval=1.0)
   noise = -tf.math.log(-tf.math.log(uniform))
   return tf.argmax(scores + noise, axis=-1, output_type=tf.int32)
 

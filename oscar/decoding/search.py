@@ -118,7 +118,8 @@ def _add_words(captions, scores, position, config, seed):
     scores, captions.ids, position, config.repetition_penalty
   )
   if config.do_sample:
-    seed = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int32), position)
+    seed = tf.cast(seed, tf.int32)
+    seed = tf.random.experimental.stateless_fold_in(seed, position, alg='philox')
   words, log_probs = sampling.choose(scores, config, seed)
   words = tf.where(captions.finished, config.pad_token_id, words)
   log_probs = tf.where(captions.finished, 0.0, log_probs)

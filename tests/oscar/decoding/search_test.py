@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from oscar import decoding
+from oscar.decoding import cache
 from tests.oscar.decoding import captions
 
 CASES = [case for case in captions.CASES['cases'] if 'args' in case]
@@ -65,8 +66,8 @@ def test_the_search_ends_when_all_captions_have(beams, monkeypatch):
   model, batch = captions.small_model(), captions.small_inputs()
   bias, kept = model.cls_predictions.bias, model.cls_predictions.bias.numpy()
   steps = []
-  step = decoding.cache.step
-  monkeypatch.setattr(decoding.cache, 'step', lambda *args: steps.append(1) or step(*args))
+  step = cache.step
+  monkeypatch.setattr(cache, 'step', lambda *args: steps.append(1) or step(*args))
   ended = np.zeros_like(kept)
   ended[3] = 100  # [SEP]
   bias.assign(ended)
@@ -102,7 +103,7 @@ def test_words_are_drawn_with_their_probabilities():
   )
   batch = captions.shortened(batch, 2)
   found = decoding.generate(model, batch, config, seed=[3, 4])
-  _, scores = decoding.cache.start(model, batch, config)
+  _, scores = cache.start(model, batch, config)
   for image in range(2):
     scaled = scores[image].numpy() / 3
     expected = np.where(scaled >= np.sort(scaled)[-4], np.exp(scaled), 0)
