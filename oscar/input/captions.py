@@ -21,7 +21,8 @@ class CaptionInput:
   'masked_positions' int32 [batch, max_masked_tokens], the places of the masked words, padded with
   0; and 'masked_ids', the same shape, the words there, padded with [PAD]. Evaluation batches have
   an example for each image, whether it has captions or not, with [MASK]s in place of a caption;
-  'row' int64 [batch], the place of the image in its file; and 'weights' float32 [batch].
+  'row' int64 [batch], the place of the image in its file; 'weights' float32 [batch]; and
+  'masked_positions' int32 [batch, 1], zeros, since words are predicted by generation alone.
 
   Args:
     open_captions: function(split) -> `CocoCaption`.
@@ -177,7 +178,8 @@ class _Images(_FromFiles):
         tags(rows.example, self._length), self._max_gen_length, self._length, self._special
       )
       batch = layouts.model_inputs(layout, *rows.regions['regions'], 'caption')
-      return batch | {'row': rows.example}
+      nowhere = tf.zeros_like(rows.example, tf.int32)[:, None]
+      return batch | {'row': rows.example, 'masked_positions': nowhere}
 
     records = self._records(split, [(image_id,) for image_id in split.image_ids])
     return record_input.Split(records, np.ones(len(records), np.int64), make_batch)

@@ -98,7 +98,7 @@ def _checked(content, path):
 
 
 def _is_number(value):
-  return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+  return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
 def with_end(caption: str) -> str:

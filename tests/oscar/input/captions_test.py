@@ -51,7 +51,7 @@ def test_images_for_generation_equal_the_official_ones(with_tags, tokenizer):
   for row, item in enumerate(expected):
     np.testing.assert_array_equal(made['input_ids'][row], item['out'][0])
     check(made, row, item['out'])
-  assert 'masked_ids' not in made
+  assert 'masked_ids' not in made and not made['masked_positions'].any()
 
 
 @pytest.mark.parametrize('with_tags', [True, False], ids=['tags', 'no_tags'])
