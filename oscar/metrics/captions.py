@@ -8,7 +8,7 @@ import dataclasses
 import importlib.util
 import os
 import shutil
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,8 @@ class CaptionScores:
 
 
 def evaluate(
-  candidates: Mapping[Hashable, str],
-  references: Mapping[Hashable, Sequence[str]],
+  candidates: Mapping[Any, str],
+  references: Mapping[Any, Sequence[str]],
   where: str,
   java: bool = True,
 ) -> CaptionScores:
