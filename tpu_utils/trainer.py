@@ -295,8 +295,8 @@ class Trainer:
 
     Returns:
       {name: mean} of the losses, metrics and regularization (if any); 'loss' is the sum of the
-      losses and the regularization. The chief adds the results of `task.summarize`. A task with a
-      rollout has neither losses, which need a reward, nor `train_metrics` in evaluation.
+      losses and the regularization. The chief adds the results of `task.summarize`. Without
+      `task.losses_in_evaluation` there are neither losses nor `train_metrics`.
 
     Raises:
       ValueError: the data set is empty, or `summarize` returns a name that is taken.
@@ -318,7 +318,7 @@ class Trainer:
     if not done or (names and not totals[:, 1].any()):
       raise ValueError('the evaluation set is empty.')
     means = _means(names, totals)
-    if self.task.rollout is None:
+    if self.task.losses_in_evaluation:
       means = {'loss': sum(means[name] for name in [*self.task.losses, *penalties]), **means}
     if self.task.summarize is None or not distribute.is_chief(self.strategy):
       return means
@@ -327,7 +327,7 @@ class Trainer:
   def _evaluated(self):
     """Returns {name: function} of the losses and metrics that evaluation averages."""
     task = self.task
-    if task.rollout is None:
+    if task.losses_in_evaluation:
       return {**task.losses, **task.metrics}
     return {name: f for name, f in task.metrics.items() if name not in task.train_metrics}
 
