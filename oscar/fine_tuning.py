@@ -219,7 +219,6 @@ def check(resolved: settings.Resolved, spec: FineTuning) -> None:
   values = resolved.as_dict()
   modes = modes_of(values, spec)
   for name in ('data_dir', 'txt_data_dir', 'img_feat_dir', 'annotations_dir'):
-    files.check_local(name, values.get(name), 'copy the official files to a local folder')
     files.check_folder(name, values.get(name) or '')
   if not values['model_dir']:
     raise ValueError('--model_dir is missing: the folder for checkpoints and predictions.')

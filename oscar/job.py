@@ -148,7 +148,12 @@ def make_job(
     ),
     make_trainer=trainer,
     export=lambda model, folder: checkpoints.save(
-      model, tokenizer, folder, job.export_file, task.info(data)
+      model,
+      tokenizer,
+      folder,
+      job.export_file,
+      task.info(data),
+      job.mode == 'export' if job.saved_model is None else job.saved_model,
     ),
     evaluators=task.evaluators,
     divergence_hint='Lower --learning_rate, raise --warmup_steps or set --max_grad_norm.',
@@ -297,6 +302,7 @@ def make_trainer(
     ),
     clip_norm=max(0.0, settings.max_grad_norm),
     accumulation_steps=settings.gradient_accumulation_steps,
+    clip_each_part=settings.clip_each_part,
     seed=seed,
   )
 

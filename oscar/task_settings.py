@@ -265,6 +265,7 @@ _Optimization = subset(
   [field.name for field in dataclasses.fields(script_settings.OptimizationConfig)],
   'The optimizer.',
   schedule_order='scheduler_first',
+  clip_each_part=True,
   weight_decay=0.0,
   max_grad_norm=1.0,
 )
@@ -324,6 +325,11 @@ class JobConfig(Checked):
     'model.safetensors',
     'Format of the exported weights; pytorch_model.bin needs torch.',
     choices=('model.safetensors', 'pytorch_model.bin'),
+  )
+  saved_model: bool = setting(
+    None,
+    'Export a SavedModel, too, to saved_model/ in --export_dir; by default only in mode=export.',
+    type=bool,
   )
   predict_file: str = setting(
     None,
@@ -467,8 +473,8 @@ VQA_ELSEWHERE = {
 OF_THE_MODEL = (
   'do_lower_case', 'img_feature_dim', 'img_feature_type', 'use_img_layernorm', 'img_layer_norm_eps',
   'max_seq_length', 'max_img_seq_length', 'task_name', 'loss_type', 'classifier',
-  'cls_hidden_scale', 'use_pair', 'use_label_seq', 'num_choice', 'add_od_labels', 'od_label_type',
-  'att_mask_type', 'num_labels',
+  'cls_hidden_scale', 'use_pair', 'use_label_seq', 'num_choice', 'adjust_loss', 'add_od_labels',
+  'od_label_type', 'att_mask_type', 'num_labels',
 )  # fmt: skip
 
 

@@ -3,19 +3,23 @@
 import dataclasses
 import json
 import pickle
+from unittest import mock
 
 import pytest
 
 from oscar import (
   checkpoint_tasks,
   fine_tuning,
+  job,
   run_gqa,
   run_nlvr,
+  run_pretrain,
   run_retrieval,
   run_vqa,
   task_settings,
 )
 from oscar.recipes import RECIPES
+from tests.oscar import golden_models
 from tests.oscar.golden_models import GOLDENS
 from tpu_utils.command_line.recipes import for_script
 
@@ -69,8 +73,8 @@ def test_every_recipe_of_a_script_resolves(name):
   script = SCRIPTS[name].SCRIPT
   for recipe in for_script(RECIPES, script.module).values():
     given = {'recipe': recipe.name}
-    if 'model_dir' not in recipe.settings:
-      given |= {'data_dir': 'x', 'model_dir': 'y'}
+    if not recipe.name.endswith('_scenes'):
+      given |= {'data_dir': 'x'}
     values = script.resolve(given).as_dict()
     for flag, value in recipe.settings.items():
       assert flag in script.elsewhere or values[flag] == value, (recipe.name, flag)
@@ -81,6 +85,21 @@ def test_dead_official_flags_are_answered():
     run_vqa.SCRIPT.call(['--fp16'])
   with pytest.raises(ValueError, match='--save_epoch is .* the best is kept in archive/'):
     run_vqa.SCRIPT.call(['--save_epoch=1'])
+
+
+def test_fine_tuning_clips_each_part_and_pre_training_once():
+  """As the official scripts do with --gradient_accumulation_steps."""
+  for script in (*SCRIPTS.values(), run_pretrain):
+    expected = script is not run_pretrain
+    for given in ({}, {'clip_each_part': not expected}):
+      values = script.SCRIPT.resolve({'data_dir': 'x', **given}).as_dict()
+      assert values['clip_each_part'] is (expected if not given else not expected)
+  model = golden_models.build('vqa', num_labels=7)
+  for each in (True, False):
+    settings = task_settings.OptimizationConfig(gradient_accumulation_steps=2, clip_each_part=each)
+    with mock.patch.object(job, 'Trainer') as trainer:
+      job.make_trainer(None, model, None, settings, 10)
+    assert trainer.call_args.kwargs['clip_each_part'] is each
 
 
 # ---- length and modes
