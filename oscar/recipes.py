@@ -238,7 +238,7 @@ RECIPES = by_name((
   VQA_SCENES,
   GQA_SCENES,
   NLVR2_SCENES,
-  EASY_VQA,
   RETRIEVAL_SCENES,
+  EASY_VQA,
   *task_recipes.RECIPES.values(),
 ))
