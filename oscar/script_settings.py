@@ -101,6 +101,11 @@ class OptimizationConfig(Checked):
   gradient_accumulation_steps: int = setting(
     1, "Split each replica's batch into this many parts and average their gradients.", at_least=1
   )
+  clip_each_part: bool = setting(
+    False,
+    'With several parts: clip the gradient summed so far after each, as the official fine-tuning, '
+    'not once for all, as the official pre-training.',
+  )
 
 
 @dataclasses.dataclass(frozen=True)
