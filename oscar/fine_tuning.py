@@ -26,6 +26,8 @@ _OF_THE_RUN = (
   'do_train_val', 'do_eval', 'do_test', 'do_test_dev', 'model_dir', 'export_dir',
 )  # fmt: skip
 
+MASKED = 'masked_regions'  # In the names of results with --mask_regions.
+
 
 @dataclasses.dataclass(frozen=True)
 class FineTuning:
@@ -266,7 +268,9 @@ def _run(mode, model, data, resolved, spec):
   )
   steps, per_epoch = _length(implementation, data, optimization, training)
   object.__setattr__(data, 'steps_per_epoch', per_epoch)  # As `given`: no flag of its own.
-  lines = job.predict_file or os.path.join(job.model_dir, f'{data.eval_split}_predictions.jsonl')
+  name = results_name(data)
+  lines = job.predict_file or os.path.join(job.model_dir, f'{name}_predictions.jsonl')
+  job = _set_apart(job, mode, data.mask_regions, resolved.facts)
   runtime = script_settings.JobConfig(
     mode=mode,
     predict_file=lines,
@@ -304,7 +308,7 @@ def _run(mode, model, data, resolved, spec):
     prepare_model_dir(job.model_dir)
   jobs.run(made)
   if mode == 'predict':
-    results = os.path.join(job.model_dir, f'{data.eval_split}{spec.results}')
+    results = os.path.join(job.model_dir, f'{name}{spec.results}')
     files.remove(results)  # Of an earlier run: without identifiers NLVR2 writes none.
     metrics = implementation.write_results(data, files.read_json_lines(lines), results)
     if metrics:
@@ -312,6 +316,23 @@ def _run(mode, model, data, resolved, spec):
       print(f'Predictions for {data.eval_split}: {text}')
     if files.exists(results):
       print(f'Results for the test server: {results}')
+
+
+def results_name(data: task_settings.TaskData) -> str:
+  """Returns the start of the names of a split's predictions and results."""
+  return f'{data.eval_split}_{MASKED}' if data.mask_regions else data.eval_split
+
+
+def _set_apart(job, mode, mask_regions, facts):
+  """Returns the settings of an evaluation with other regions than those of the training.
+
+  Its results are no results of the job: they go to a folder of their own, and the best checkpoint
+  stays.
+  """
+  if mode != 'eval' or mask_regions == bool(facts.get('mask_regions')):
+    return job
+  name = job.eval_name or (MASKED if mask_regions else 'shown_regions')
+  return dataclasses.replace(job, eval_name=name, archive_ckpt=False)
 
 
 def _opening_splits(open_input, mode):
