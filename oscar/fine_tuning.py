@@ -225,7 +225,7 @@ def run(resolved: settings.Resolved, spec: FineTuning) -> None:
   values = resolved.as_dict()
   model, data, *_ = resolved
   if not data.data_dir:
-    model, data = _scenes(model, data, spec)
+    model, data = with_scenes(model, data, spec)
   modes = modes_of(values)
   tests = [spec.splits[name] for name in ('do_test_dev', 'do_test') if values[name]]
   for mode in modes:
@@ -236,7 +236,10 @@ def run(resolved: settings.Resolved, spec: FineTuning) -> None:
     _run(mode, model, settings_of_mode, resolved, spec)
 
 
-def _scenes(model, data, spec):
+def with_scenes(
+  model: task_settings.ModelConfig, data: task_settings.TaskData, spec: FineTuning
+) -> tuple[task_settings.ModelConfig, task_settings.TaskData]:
+  """Returns the settings with the folders and the vocabulary of the scenes, generated once."""
   from oscar import scenes
 
   world = scenes.build(run_pretrain.SCENES_DIR, log=print)
