@@ -22,6 +22,9 @@ IMAGE_SIZE = 16
 _BATCH = 64
 _MAX_SCENES = 2500  # Training scenes; none of them is in the corpus.
 _LEARNING_RATE = 0.05
+# Unscaled, the appearance varies thirty times as much as the six numbers of the box beside it, and
+# nothing learns where a digit is or how large.
+_APPEARANCE_SCALE = 0.1
 _CLASSES = {'digit': graph.DIGITS, 'colour': tuple(graph.COLOURS)}  # {head: its classes}.
 
 
@@ -48,7 +51,8 @@ class Detector:
       name: keras.layers.Dense(len(classes), name=name)(body.output)
       for name, classes in _CLASSES.items()
     }
-    outputs = {'appearance': body.output, **heads}
+    appearance = keras.layers.Rescaling(_APPEARANCE_SCALE, name='appearance')(body.output)
+    outputs = {'appearance': appearance, **heads}
     self.model = keras.Model(body.input, outputs, name='resnext-scenes')
     self._apply = tf.function(
       lambda images: self.model(images, training=False), reduce_retracing=True
