@@ -20,7 +20,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oscar import fine_tuning, run_gqa, run_nlvr, run_pretrain, run_vqa
 from oscar.recipes import RECIPES
@@ -29,6 +29,9 @@ from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.names import check_name
+
+if TYPE_CHECKING:
+  from oscar.quality import report
 
 _RESULTS, _SETTINGS = 'results.jsonl', 'settings.json'
 
@@ -268,7 +271,7 @@ def _call(script, flags):
 
 def report_rows(
   task: str, lines: Sequence[Mapping[str, Any]], found: Mapping[str, Mapping[str, float]]
-) -> list:
+) -> 'list[report.Row]':
   """Returns the `report.Row` of each metric of a task.
 
   Args:
