@@ -34,6 +34,11 @@ if TYPE_CHECKING:
   from oscar.quality import report
 
 _RESULTS, _SETTINGS = 'results.jsonl', 'settings.json'
+# Arguments of `scenes.build`, and flags of each script, with --quick.
+QUICK_SCENES = {'num_train': 12, 'num_val': 6, 'detector_steps': 1, 'num_questions': 2}
+_QUICK: dict[str, Any] = {
+  'train_batch_size': 4, 'eval_batch_size': 4, 'steps_per_eval': 2, 'warmup_steps': 0,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,9 +135,7 @@ class Experiment:
     if config.quick:
       from oscar import scenes
 
-      self._world = scenes.build(
-        self.path('scenes'), num_train=12, num_val=6, detector_steps=1, log=print, num_questions=2
-      )
+      self._world = scenes.build(self.path('scenes'), log=print, **QUICK_SCENES)
     self._check_settings()
 
   def path(self, *names: str) -> str:
@@ -189,6 +192,7 @@ class Experiment:
     flags = {**self._flags(task), 'model_dir': model_dir, 'seed': seed}
     start = time.monotonic()
     _call(script, {**flags, 'mode': 'train_and_eval'})
+    flags.pop('init_checkpoint', None)  # For an evaluation, it names the weights to evaluate.
     _call(script, {**flags, 'mode': 'eval', 'mask_regions': True})
     *_, shown = self.history(task, seed)
     folder = f'eval_{fine_tuning.MASKED}'
@@ -252,12 +256,6 @@ class Experiment:
             f'{old.get(name)}, not {made.get(name)} as now: give another folder.'
           )
     files.write_json(path, before)
-
-
-# A few steps of a model, to try the command.
-_QUICK: dict[str, Any] = {
-  'train_batch_size': 4, 'eval_batch_size': 4, 'steps_per_eval': 1, 'warmup_steps': 0,
-}  # fmt: skip
 
 
 def _call(script, flags):

@@ -5,7 +5,8 @@ import pathlib
 
 import pytest
 
-from oscar import scenes_quality
+import oscar
+from oscar import checkpoints, scenes, scenes_quality
 from tests import script_jobs
 from tpu_utils import files
 
@@ -16,8 +17,17 @@ def call(folder, *more):
 
 @pytest.mark.slow
 def test_a_quick_experiment_from_beginning_to_end(tmp_path, capsys):
-  """Generates scenes, pre-trains, trains and evaluates: each for a few steps."""
+  """Generates scenes, trains and evaluates for a few steps from a given model."""
   folder = tmp_path / 'quality'
+  folder.mkdir()
+  world = scenes.build(folder / 'scenes', **scenes_quality.QUICK_SCENES)
+  tokenizer = oscar.Tokenizer(world.vocab_file)
+  config = oscar.OscarConfig(
+    vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+    intermediate_size=32,
+  )  # fmt: skip
+  start = oscar.build_model(config, 'pretrain')
+  checkpoints.save(start, tokenizer, str(folder / 'pretrain' / 'export'))
   quick = ('--quick', '--tasks=vqa', '--seeds=7')
   call(folder, *quick)
   out = capsys.readouterr().out
@@ -48,11 +58,13 @@ class Trainings:
     self.fails_at = None
 
   def __call__(self, script, flags):
-    if not flags:
+    script.resolve(dict(flags))  # Raises ValueError for unknown flags.
+    if 'mode' not in flags:
       self.calls.append('pretrain')
       return
     if flags['mode'] == self.fails_at:
       raise KeyboardInterrupt
+    assert ('init_checkpoint' in flags) <= (flags['mode'] == 'train_and_eval')
     kind = 'eval_masked_regions' if flags.get('mask_regions') else 'eval'
     name = pathlib.Path(flags['model_dir']).name
     self.calls.append(f'{name} {kind}')
@@ -107,6 +119,17 @@ def test_a_stopped_experiment_trains_what_is_missing(trainings, capsys):
   call('q', '--tasks=gqa', '--seeds=1')
   assert trainings.calls == []
   assert 'gqa   accuracy   0.500        -  0.500        0.510   0.410' in capsys.readouterr().out
+
+
+def test_quick_trainings_start_from_their_own_pre_training(trainings, monkeypatch, tmp_path):
+  world = scenes.World(str(tmp_path), {}, {})
+  monkeypatch.setattr(scenes, 'build', lambda folder, log, **sizes: world, raising=False)
+  call('q', '--quick', '--seeds=1')
+  names = [f'{task}-seed1 {kind}' for task in scenes_quality.TASKS
+           for kind in ('eval', 'eval_masked_regions')]  # fmt: skip
+  assert trainings.calls == ['pretrain', *names]
+  with pytest.raises(ValueError, match='holds results of vqa with --'):
+    call('q', '--seeds=1')  # The folder is no place for real results.
 
 
 def test_results_of_other_recipes_are_refused(trainings):
