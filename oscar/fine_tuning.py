@@ -237,9 +237,15 @@ def run(resolved: settings.Resolved, spec: FineTuning) -> None:
 
 
 def with_scenes(
-  model: task_settings.ModelConfig, data: task_settings.TaskData, spec: FineTuning
-) -> tuple[task_settings.ModelConfig, task_settings.TaskData]:
-  """Returns the settings with the folders and the vocabulary of the scenes, generated once."""
+  model: task_settings.ModelConfig, data: Any, spec: FineTuning
+) -> tuple[task_settings.ModelConfig, Any]:
+  """Returns the settings with the folders and the vocabulary of the scenes, generated once.
+
+  Args:
+    model: the flags of the network.
+    data: the task's flags, an instance of `spec.data`.
+    spec: the task.
+  """
   from oscar import scenes
 
   world = scenes.build(run_pretrain.SCENES_DIR, log=print)

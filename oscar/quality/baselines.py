@@ -131,7 +131,7 @@ def _of_statements(split):
 
 def _majority(examples):
   """Returns the label with the largest sum of scores; of equal ones the smallest."""
-  totals: collections.Counter = collections.Counter()
+  totals = collections.Counter()
   for example in examples:
     totals.update(example.scores)
   return min(totals, key=lambda label: (-totals[label], label))

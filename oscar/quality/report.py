@@ -110,7 +110,7 @@ def draw(tasks: Sequence[Curves], path: str) -> None:
     lines = {COLUMNS[name]: row.baselines[name] for name in COLUMNS if name in row.baselines}
     lines['regions masked'] = statistics.mean(row.masked)
     for number, (label, height) in enumerate(lines.items()):
-      axes.axhline(height, color=f'C{number + 4}', linestyle='--', linewidth=1, label=label)
+      axes.axhline(height, color=f'C{number + 5}', linestyle='--', linewidth=1.5, label=label)
     if row.goal is not None:
       axes.axhline(row.goal, color='black', linewidth=1, label='goal')
     axes.set(title=row.task, xlabel='step', ylabel=row.metric)
