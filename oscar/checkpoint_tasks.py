@@ -124,6 +124,18 @@ def settings_of(checkpoint: str) -> dict[str, Any]:
   return dict(options)
 
 
+def entries_of(checkpoint: str) -> dict[str, Any]:
+  """Returns all entries of `task.json`, such as the texts of the answers; {} without that file.
+
+  Args:
+    checkpoint: folder, file or prefix of TF1.
+
+  Raises:
+    ValueError: the file is damaged.
+  """
+  return _read_object(os.path.join(folder_of(checkpoint) or '.', TASK_FILE))
+
+
 def write_settings(folder: str, task: str, settings: Mapping[str, Any], **more: Any) -> None:
   """Writes `task.json`, from which `settings_of` reads.
 

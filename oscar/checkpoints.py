@@ -3,7 +3,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from oscar import checkpoint_tasks
+from oscar import checkpoint_tasks, serving
 from oscar.modeling import OscarModel
 from oscar.tokenization import Tokenizer
 from tpu_utils import export, files, weights
@@ -76,6 +76,7 @@ def save(
   folder: str,
   weights_file: str = 'model.safetensors',
   task_info: Mapping[str, Any] | None = None,
+  saved_model: bool = False,
 ) -> None:
   """Saves a model so that `initialize`, Hugging Face's and the official programs can read it.
 
@@ -90,6 +91,8 @@ def save(
     weights_file: 'model.safetensors', or 'pytorch_model.bin', which needs torch.
     task_info: arguments of `checkpoint_tasks.write_settings` for `task.json`: the flags to restore
       at test time, and the answers; None writes no such file.
+    saved_model: whether to write `saved_model/`, too, which loads without this package (see
+      `oscar/serving.py`).
 
   Raises:
     ValueError: `folder` holds something else, or a package is missing.
@@ -104,5 +107,7 @@ def save(
     files.write_json(os.path.join(staged, export.EXPORT_INFO_FILE), export_info)
     if task_info is not None:
       checkpoint_tasks.write_settings(staged, model.task, **task_info)
+    if saved_model:
+      serving.save(model, staged, task_info)
 
   files.replace_folder(folder, write, marker=export.EXPORT_INFO_FILE)

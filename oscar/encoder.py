@@ -191,11 +191,54 @@ class EncoderLayer(OscarLayerMixin, layers.Layer):
     context, attention = self._attend(
       self.query(hidden), self.key(attended), self.value(attended), score_bias, head_mask, training
     )
+    return self._after_attention(hidden, context, training), attention
+
+  def keys_and_values(self, hidden: Any) -> tuple[Any, Any]:
+    """Returns what other positions need to attend to `hidden` [B, K, hidden].
+
+    Returns:
+      (keys, values), [B, heads, K, size] each.
+    """
+    return self._by_head(self.key(hidden)), self._by_head(self.value(hidden))
+
+  def attend_to(self, hidden: Any, sources: Sequence, score_bias: Any) -> Any:
+    """Applies the layer, without dropout, to positions that attend to known keys and values.
+
+    Args:
+      hidden: [B, Q, hidden].
+      sources: pairs as `keys_and_values` returns them; K is the sum of their positions.
+      score_bias: [B, 1, 1 or Q, K], added to the attention's scores.
+
+    Returns:
+      Hidden states [B, Q, hidden].
+    """
+    size = self.config.hidden_size // self.config.num_attention_heads
+    query = self._by_head(self.query(hidden) * size**-0.5)
+    scores = [ops.matmul(query, ops.transpose(keys, (0, 1, 3, 2))) for keys, _ in sources]
+    scores = ops.cast(ops.concatenate(scores, axis=-1), 'float32')
+    attention = ops.cast(ops.softmax(scores + score_bias), self.compute_dtype)
+    parts, start = [], 0
+    for _, values in sources:  # The sources are not joined: they are larger than their scores.
+      length = ops.shape(values)[2]
+      parts.append(ops.matmul(attention[..., start : start + length], values))
+      start += length
+    context = ops.transpose(sum(parts[1:], parts[0]), (0, 2, 1, 3))
+    context = ops.reshape(context, (-1, ops.shape(context)[1], self.config.hidden_size))
+    return self._after_attention(hidden, context, training=False)
+
+  def _by_head(self, x):
+    """Reshapes [B, S, heads * size] to [B, heads, S, size]."""
+    heads = self.config.num_attention_heads
+    size = self.config.hidden_size // heads
+    return ops.transpose(ops.reshape(x, (-1, ops.shape(x)[1], heads, size)), (0, 2, 1, 3))
+
+  def _after_attention(self, hidden, context, training):
+    """Applies the rest of the layer to the values attended to by `hidden`, both [B, Q, hidden]."""
     rate = self.config.hidden_dropout_prob
     context = self.dropout(self.attention_output(context), rate, training)
     hidden = self.attention_norm(context + hidden)
     change = self.dropout(self.output_dense(self.intermediate(hidden)), rate, training)
-    return self.output_norm(change + hidden), attention
+    return self.output_norm(change + hidden)
 
   def _attend(self, query, key, value, score_bias, head_mask, training):
     heads = self.config.num_attention_heads
@@ -283,13 +326,10 @@ class OscarEncoder(OscarLayerMixin, layers.Layer):
       A dict of `sequence_output` [B, S + R, hidden], `pooled_output` [B, hidden], and the tuples
       `hidden_states` (the embeddings, then each layer's output) and `attentions` [B, heads, Q, K].
     """
-    hidden = self.embeddings(
-      input_ids, token_type_ids, position_ids, dropout_rate, training=training
+    hidden = self.embed(
+      input_ids, token_type_ids, position_ids, img_feats, dropout_rate, training=training
     )
-    if img_feats is not None:
-      regions = self._embed_regions(img_feats, dropout_rate, training)
-      hidden = ops.concatenate([hidden, regions], axis=1)
-    score_bias = self._score_bias(attention_mask)
+    score_bias = self.score_bias(attention_mask)
     head_masks = self._head_masks(head_mask)
     histories = encoder_history_states
     if histories is None:
@@ -306,13 +346,32 @@ class OscarEncoder(OscarLayerMixin, layers.Layer):
       'attentions': tuple(attentions),
     }
 
+  def embed(
+    self,
+    input_ids: Any,
+    token_type_ids: Any = None,
+    position_ids: Any = None,
+    img_feats: Any = None,
+    dropout_rate: Any = None,
+    training: bool | None = None,
+  ) -> Any:
+    """Returns the input [B, S + R, hidden] of the first layer; arguments as for `call`."""
+    hidden = self.embeddings(
+      input_ids, token_type_ids, position_ids, dropout_rate, training=training
+    )
+    if img_feats is None:
+      return hidden
+    regions = self._embed_regions(img_feats, dropout_rate, training)
+    return ops.concatenate([hidden, regions], axis=1)
+
   def _embed_regions(self, img_feats, dropout_rate, training):
     regions = self.img_embedding(img_feats)
     if self.img_norm is not None:
       regions = self.img_norm(regions)
     return self.dropout(regions, self.hidden_dropout(dropout_rate), training)
 
-  def _score_bias(self, attention_mask):
+  def score_bias(self, attention_mask: Any) -> Any:
+    """Returns what `attention_mask` (see `call`) adds to scores: float32 [B, 1, 1 or Q, K]."""
     if attention_mask is None:
       return ops.zeros((1, 1, 1, 1))
     mask = ops.cast(attention_mask, 'float32')

@@ -4,13 +4,13 @@ The official scripts train `num_train_epochs` passes of len(loader) // accumulat
 the loader's last batch may be smaller; the learning rate falls over exactly these updates. Batches
 here are all full, so an update sees as many examples, but a pass may end within a batch.
 
-Source: microsoft/Oscar, `train` of oscar/run_vqa.py, oscar/run_gqa.py and oscar/run_nlvr.py.
+Source: microsoft/Oscar, `train` of oscar/run_vqa.py, run_gqa.py, run_nlvr.py, run_retrieval.py.
 """
 
 import dataclasses
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from oscar import checkpoint_tasks, recipes, run_pretrain, script_settings, task_settings
@@ -23,9 +23,14 @@ _READING_MODES = ('eval', 'predict', 'export')  # They only read checkpoints.
 # Flags that a record of a job or a checkpoint does not restore.
 _OF_THE_RUN = (
   'data_dir', 'txt_data_dir', 'img_feat_dir', 'train_split', 'eval_split', 'mode', 'do_train',
-  'do_train_val', 'do_eval', 'do_test', 'do_test_dev', 'model_dir', 'export_dir',
+  'do_train_val', 'do_eval', 'do_test', 'do_test_dev', 'model_dir', 'export_dir', 'test_split',
 )  # fmt: skip
-
+# Flags that belong to the split, and so are restored to evaluate but not to test.
+_OF_THE_SPLIT = (
+  'eval_img_keys_file', 'eval_caption_index_file', 'cross_image_eval', 'num_captions_per_img_val',
+  'num_eval_images', 'eval_folds',
+)  # fmt: skip
+_OF_THE_CONFIG = ('use_img_layernorm', 'img_layer_norm_eps')
 MASKED = 'masked_regions'  # In the names of results with --mask_regions.
 
 
@@ -38,8 +43,9 @@ class FineTuning:
     module: the script's name for `python -m`.
     data: class of the task's flags, derived from `task_settings.TaskData`.
     implementation: module with `TASK`, an `oscar.job.OscarTask`; `count(data, split)`, the number
-      of a split's examples; and `write_results(data, records, path)`, which writes the test
-      server's file and returns the metrics of the predictions, {} in splits without answers.
+      of a split's examples; and, unless the task has a `predictor`, `write_results(data, records,
+      path)`, which writes the test server's file and returns the metrics of the predictions, {} in
+      splits without answers.
     scenes: name of the recipe without --data_dir.
     scenes_data: folder of the scenes with the task's official files, as for `World.manual_dir`.
     splits: {do_test or do_test_dev: split that it predicts}.
@@ -47,6 +53,13 @@ class FineTuning:
     train_and_val: whether there is a split train+val.
     elsewhere: official flags without counterpart, see `Script`.
     results: suffix of the result file of a split.
+    model: class of the flags of the network.
+    job: class of the flags of the job, with names as in `task_settings.JobConfig`.
+    evaluates_tests: whether --do_eval without training predicts the test split, as --do_test does.
+    can_evaluate: function({flag: value}) -> whether there is something to evaluate with; without,
+      --do_train only trains.
+    check: function({flag: value}, modes) that raises ValueError for flags that contradict each
+      other.
   """
 
   task: str
@@ -60,6 +73,11 @@ class FineTuning:
   train_and_val: bool
   elsewhere: Mapping[str, str]
   results: str = '_results.json'
+  model: type = task_settings.ModelConfig
+  job: type = task_settings.JobConfig
+  evaluates_tests: bool = False
+  can_evaluate: Callable[[Mapping[str, Any]], bool] = lambda values: True
+  check: Callable[[Mapping[str, Any], Sequence[str]], None] = lambda values, modes: None
 
 
 def script(doc: str, spec: FineTuning, default_recipe: str) -> Script:
@@ -92,10 +110,10 @@ def script(doc: str, spec: FineTuning, default_recipe: str) -> Script:
 def groups(spec: FineTuning) -> tuple[type, ...]:
   """Returns the settings classes of a task's script."""
   return (
-    task_settings.ModelConfig,
+    spec.model,
     spec.data,
     task_settings.OptimizationConfig,
-    task_settings.JobConfig,
+    spec.job,
     config.HardwareConfig,
   )
 
@@ -112,7 +130,7 @@ def choose(given: Mapping[str, Any], recipe: Recipe | None, spec: FineTuning) ->
   model_dir = given.get('model_dir')
   if model_dir is None and not given.get('data_dir'):
     model_dir = scenes.settings['model_dir']
-  facts = _facts(given, model_dir, spec)
+  facts = _facts({**(recipe.settings if recipe else {}), **given}, model_dir, spec)
   origin = named_origin(recipe) if recipe else ''
   if not given.get('data_dir', facts.get('data_dir')):
     if recipe is not None and recipe.name != spec.scenes:
@@ -121,14 +139,17 @@ def choose(given: Mapping[str, Any], recipe: Recipe | None, spec: FineTuning) ->
       )
     if recipe is None:
       recipe, origin = scenes, 'No --data_dir: scenes of handwritten digits'
+    facts = {**dict.fromkeys(_OF_THE_CONFIG), **facts}  # As pre-trained.
   return Choice(recipe, origin=origin, facts=facts)
 
 
 def _facts(given, model_dir, spec):
-  if modes_of(given)[0] not in _READING_MODES:
+  mode = modes_of(given, spec)[0]
+  if mode not in _READING_MODES:
     return {}
   without = ('data_dir', 'txt_data_dir', 'img_feat_dir') if given.get('data_dir') else ()
   kept = [name for name in _OF_THE_RUN if name not in ('data_dir', 'txt_data_dir', 'img_feat_dir')]
+  kept += [] if mode == 'eval' else _OF_THE_SPLIT
   job = job_flags.of_checkpoint(model_dir) if model_dir else None
   if job is not None:
     return job_flags.facts(job, groups(spec), (*without, *kept))
@@ -137,7 +158,16 @@ def _facts(given, model_dir, spec):
   stored = checkpoint_tasks.settings_of(given['init_checkpoint'])
   names = task_settings.OF_THE_MODEL
   stored = {name: stored[name] for name in names if stored.get(name) is not None}
-  return _typed(job_flags.facts(stored, groups(spec)), groups(spec), given['init_checkpoint'])
+  found = _typed(job_flags.facts(stored, groups(spec)), groups(spec), given['init_checkpoint'])
+  # Without flags of its training its config.json decides, not the default of training.
+  found = {**dict.fromkeys(_OF_THE_CONFIG), **found}
+  if spec.evaluates_tests and model_dir is None:
+    if job_flags.of_checkpoint(given['init_checkpoint']) is not None:
+      raise ValueError(
+        f'{given["init_checkpoint"]} is the folder of a job: give it as --output_dir.'
+      )
+    found['model_dir'] = checkpoint_tasks.folder_of(given['init_checkpoint'])  # As officially.
+  return found
 
 
 def _typed(values, classes, source):
@@ -159,21 +189,26 @@ def _typed(values, classes, source):
   return values
 
 
-def modes_of(values: Mapping[str, Any]) -> list[str]:
+def modes_of(values: Mapping[str, Any], spec: FineTuning | None = None) -> list[str]:
   """Returns the modes to run one after another.
 
   Args:
     values: {flag: value} with `mode` and the official --do flags, which may be missing.
+    spec: the task; None for one whose --do_eval evaluates and that always can.
   """
   if values.get('mode'):
     return [values['mode']]
-  modes = []
-  if values.get('do_train') or values.get('do_train_val'):
-    modes.append('train_and_eval')
-  elif values.get('do_eval'):
-    modes.append('eval')
-  modes += ['predict' for name in ('do_test_dev', 'do_test') if values.get(name)]
-  return modes or ['train_and_eval']
+  trains = values.get('do_train') or values.get('do_train_val')
+  modes = ['train_and_eval'] if trains else []
+  if spec is not None and spec.evaluates_tests:
+    modes += ['predict'] if values.get('do_test') or values.get('do_eval') else []
+  else:
+    modes += ['eval'] if values.get('do_eval') and not trains else []
+    modes += ['predict' for name in ('do_test_dev', 'do_test') if values.get(name)]
+  modes = modes or ['train_and_eval']
+  if spec and not spec.can_evaluate(values):
+    modes = ['train' if mode == 'train_and_eval' else mode for mode in modes]
+  return modes
 
 
 def check(resolved: settings.Resolved, spec: FineTuning) -> None:
@@ -183,31 +218,32 @@ def check(resolved: settings.Resolved, spec: FineTuning) -> None:
     ValueError: a folder is missing, or flags contradict each other.
   """
   values = resolved.as_dict()
+  modes = modes_of(values, spec)
   for name in ('data_dir', 'txt_data_dir', 'img_feat_dir', 'annotations_dir'):
-    files.check_local(name, values.get(name), 'copy the official files to a local folder')
     files.check_folder(name, values.get(name) or '')
   if not values['model_dir']:
     raise ValueError('--model_dir is missing: the folder for checkpoints and predictions.')
-  start = resolved.get(task_settings.ModelConfig).init_checkpoint
+  start = values['init_checkpoint']
   if not values['data_dir'] and start == _scenes_start(spec) and not files.is_folder(start):
     raise ValueError(
       f'--init_checkpoint={start} does not exist: run `python -m oscar.run_pretrain`, or give '
       '--init_checkpoint= --config=tiny to start without pre-training.'
     )
-  if values['do_train'] and values['do_train_val']:
+  if values['do_train'] and values.get('do_train_val'):
     raise ValueError('--do_train and --do_train_val: choose the one whose split is to be trained.')
   if values['mode'] == 'export' and not values['export_dir']:
     raise ValueError('--mode=export needs --export_dir, the folder to write to.')
   if values.get('label_source') == 'annotations' and not values['annotations_dir']:
     raise ValueError('--label_source=annotations needs --annotations_dir, their folder.')
-  if values['do_train_val'] and not spec.train_and_val:
+  if values.get('do_train_val') and not spec.train_and_val:
     raise ValueError(
       f'--do_train_val: {spec.task} has no split train+val; train on train with --do_train.'
     )
   for name in ('do_test', 'do_test_dev'):
-    if values[name] and name not in spec.splits:
+    if values.get(name) and name not in spec.splits:
       raise ValueError(f'--{name}: {spec.task} has no such split; leave it out.')
-  if values['eval_split'] in spec.unanswered and {'eval', 'train_and_eval'} & {*modes_of(values)}:
+  spec.check(values, modes)
+  if values['eval_split'] in spec.unanswered and {'eval', 'train_and_eval'} & {*modes}:
     raise ValueError(
       f'--eval_split={values["eval_split"]} has no answers to evaluate; use --mode=predict, which '
       'writes the file for the test server.'
@@ -226,12 +262,12 @@ def run(resolved: settings.Resolved, spec: FineTuning) -> None:
   model, data, *_ = resolved
   if not data.data_dir:
     model, data = with_scenes(model, data, spec)
-  modes = modes_of(values)
-  tests = [spec.splits[name] for name in ('do_test_dev', 'do_test') if values[name]]
+  modes = modes_of(values, spec)
+  tests = [spec.splits[name] for name in ('do_test_dev', 'do_test') if values.get(name)]
   for mode in modes:
     split = data.eval_split
     if mode == 'predict' and not values['mode']:
-      split = tests.pop(0)
+      split = values.get('test_split') or tests.pop(0)
     settings_of_mode = dataclasses.replace(data, eval_split=split or 'val')
     _run(mode, model, settings_of_mode, resolved, spec)
 
@@ -265,10 +301,10 @@ def _run(mode, model, data, resolved, spec):
   from tpu_utils.runner import prepare_model_dir
 
   implementation = importlib.import_module(spec.implementation)
-  optimization, job = resolved[2], resolved.get(task_settings.JobConfig)
+  optimization, job = resolved[2], resolved.get(spec.job)
   hardware = resolved.get(config.HardwareConfig)
   training = mode in ('train', 'train_and_eval')
-  split = data.train_split or ('train+val' if job.do_train_val else 'train')
+  split = data.train_split or ('train+val' if getattr(job, 'do_train_val', False) else 'train')
   data = dataclasses.replace(
     data,
     train_split=split,
@@ -278,7 +314,9 @@ def _run(mode, model, data, resolved, spec):
   steps, per_epoch = _length(implementation, data, optimization, training)
   object.__setattr__(data, 'steps_per_epoch', per_epoch)  # As `given`: no flag of its own.
   name = results_name(data)
-  lines = job.predict_file or os.path.join(job.model_dir, f'{name}_predictions.jsonl')
+  lines = getattr(job, 'predict_file', None) or os.path.join(
+    job.model_dir, f'{name}_predictions.jsonl'
+  )
   job = _set_apart(job, mode, data.mask_regions, resolved.facts)
   runtime = script_settings.JobConfig(
     mode=mode,
@@ -316,7 +354,7 @@ def _run(mode, model, data, resolved, spec):
   if mode == 'predict':
     prepare_model_dir(job.model_dir)
   jobs.run(made)
-  if mode == 'predict':
+  if mode == 'predict' and task.predictor is None:
     results = os.path.join(job.model_dir, f'{name}{spec.results}')
     files.remove(results)  # Of an earlier run: without identifiers NLVR2 writes none.
     metrics = implementation.write_results(data, files.read_json_lines(lines), results)
@@ -425,6 +463,8 @@ def steps_per_epoch(examples: int, batch_size: int, accumulation_steps: int = 1)
 def _steps_per_eval(job, per_epoch):
   if job.steps_per_eval is not None:
     return job.steps_per_eval
-  if job.evaluate_during_training and 0 < job.logging_steps < per_epoch:
-    return job.logging_steps
-  return per_epoch
+  if not job.evaluate_during_training:
+    return per_epoch
+  if hasattr(job, 'save_steps'):  # Retrieval evaluates where the official script saves.
+    return job.save_steps if job.save_steps > 0 else per_epoch
+  return job.logging_steps if 0 < job.logging_steps < per_epoch else per_epoch

@@ -54,6 +54,7 @@ class OscarTask:
     info: function(data) -> arguments of `checkpoint_tasks.write_settings` for an export's
       `task.json`, or None for no such file.
     records: see `tpu_utils.job.Job`; called with data and input, too.
+    predictor: see `tpu_utils.job.Job`; called with data and the job's settings first.
   """
 
   name: str
@@ -67,6 +68,7 @@ class OscarTask:
   predicts: bool = True
   info: Callable = lambda data: None
   records: Callable | None = None
+  predictor: Callable | None = None
 
 
 def make_job(
@@ -146,7 +148,12 @@ def make_job(
     ),
     make_trainer=trainer,
     export=lambda model, folder: checkpoints.save(
-      model, tokenizer, folder, job.export_file, task.info(data)
+      model,
+      tokenizer,
+      folder,
+      job.export_file,
+      task.info(data),
+      job.mode == 'export' if job.saved_model is None else job.saved_model,
     ),
     evaluators=task.evaluators,
     divergence_hint='Lower --learning_rate, raise --warmup_steps or set --max_grad_norm.',
@@ -154,6 +161,7 @@ def make_job(
     predicts=task.predicts,
     initial_weights=model_settings.init_checkpoint if as_it_is else None,
     records=None if task.records is None else functools.partial(task.records, data),
+    predictor=None if task.predictor is None else functools.partial(task.predictor, data, job),
   )
 
 
@@ -294,6 +302,7 @@ def make_trainer(
     ),
     clip_norm=max(0.0, settings.max_grad_norm),
     accumulation_steps=settings.gradient_accumulation_steps,
+    clip_each_part=settings.clip_each_part,
     seed=seed,
   )
 

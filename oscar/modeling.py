@@ -168,14 +168,20 @@ class OscarModel(OscarLayerMixin, keras.Model):
       hidden = hidden[:, :text]
     else:
       hidden = gather_positions(hidden, masked_positions)
-    word_embeddings = self.bert.embeddings.word_embeddings.embeddings
-    outputs['prediction_scores'] = self.cls_predictions(hidden, word_embeddings)
+    outputs['prediction_scores'] = self.word_scores(hidden)
     if self.task == 'pretrain':
       scores = self.cls_seq_relationship(outputs['pooled_output'])
       outputs['seq_relationship_score'] = ops.cast(scores, 'float32')
     else:
       outputs['logits'] = outputs['prediction_scores']
     return outputs
+
+  def word_scores(self, hidden: Any) -> Any:
+    """Maps hidden states [B, N, hidden] to float32 scores [B, N, vocabulary] of words.
+
+    Only models of pre-training and captioning have this head.
+    """
+    return self.cls_predictions(hidden, self.bert.embeddings.word_embeddings.embeddings)
 
   def _classify(self, outputs, dropout_rate, training):
     x = self.dropout(outputs['pooled_output'], self.hidden_dropout(dropout_rate), training)

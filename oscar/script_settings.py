@@ -101,6 +101,11 @@ class OptimizationConfig(Checked):
   gradient_accumulation_steps: int = setting(
     1, "Split each replica's batch into this many parts and average their gradients.", at_least=1
   )
+  clip_each_part: bool = setting(
+    False,
+    'With several parts: clip the gradient summed so far after each, as the official fine-tuning, '
+    'not once for all, as the official pre-training.',
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +159,11 @@ class JobConfig(config.JobConfig):
     'model.safetensors',
     'Format of the exported weights; pytorch_model.bin needs torch.',
     choices=('model.safetensors', 'pytorch_model.bin'),
+  )
+  saved_model: bool = setting(
+    None,
+    'Export a SavedModel, too, to saved_model/ in --export_dir; by default only in mode=export.',
+    type=bool,
   )
   seed: int = setting(
     42, 'Seed of the initial weights, the order of the data and all randomness.', at_least=0

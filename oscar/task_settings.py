@@ -1,7 +1,7 @@
 """Flags of the fine-tuning scripts, as frozen dataclasses without TensorFlow.
 
 Names, defaults and meanings are those of the official scripts (microsoft/Oscar, `run_vqa.py`,
-`run_gqa.py`, `run_nlvr.py`) unless the help says otherwise.
+`run_gqa.py`, `run_nlvr.py`, `run_retrieval.py`) unless the help says otherwise.
 """
 
 import dataclasses
@@ -192,11 +192,85 @@ class Nlvr2Data(TaskData):
   optim: str = setting('AdamW', 'The optimizer.', choices=('AdamW',))
 
 
+@dataclasses.dataclass(frozen=True)
+class RetrievalData(TaskData):
+  """The images and captions, wrong pairs, the pairs to rank, and the loss."""
+
+  img_feat_file: str = setting(
+    '',
+    'The features, with imageid2idx.json and predictions.tsv (tags) in the same folder; by default '
+    'features.tsv in --data_dir.',
+  )
+  max_seq_length: int = setting(
+    70, 'Maximum word pieces of a caption and its tags, with special ones.', at_least=4
+  )
+  max_img_seq_length: int = setting(50, 'Maximum regions of an image.', at_least=1)
+  img_feature_type: str = setting(
+    'frcnn', 'No effect, as officially: there is one file of features.',
+    choices=('frcnn', 'faster_r-cnn', 'mask_r-cnn'),
+  )
+  per_gpu_train_batch_size: int = setting(
+    32, 'Captions per device and forward pass, each with its image and a wrong pair.', at_least=1
+  )
+  per_gpu_eval_batch_size: int = setting(64, 'Pairs per device in evaluation.', at_least=1)
+  eval_split: str = setting('minival', 'Split to evaluate while training.')
+  test_split: str = setting('test', 'Split of --do_test and --do_eval.')
+  num_captions_per_img_train: int = setting(
+    5, 'Captions of a training image; all have at least as many.', at_least=1
+  )
+  num_captions_per_img_val: int = setting(
+    5, 'Captions of an evaluated image, or its candidates of --eval_caption_index_file.', at_least=1
+  )
+  eval_img_keys_file: str = setting(
+    '', 'Name of a file in --data_dir: the images to evaluate, a number a line; by default all.'
+  )
+  eval_caption_index_file: str = setting(
+    '',
+    'Name of a file in --data_dir with the captions to rank for each image '
+    '(minival_caption_indexs_top20.pt).',
+  )
+  cross_image_eval: bool = setting(False, 'Rank all captions for each image, and all images.')
+  num_eval_images: int = setting(
+    0, 'Evaluate only the first so many images; 0: all.', at_least=0
+  )
+  eval_folds: int = setting(
+    1,
+    'With --cross_image_eval: so many equal parts of the images, ranked each on its own, as the '
+    'five folds of 1K. (Ranking 5K gives these, too, from five times the pairs.)',
+    at_least=1,
+  )
+  add_od_labels: bool = setting(False, 'Give the model the tags.')
+  od_label_type: str = setting(
+    'vg', 'Source of the tags, for the names of result files.', choices=('vg', 'gt', 'oid')
+  )
+  att_mask_type: str = setting(
+    'CLR',
+    'Of caption (C), tags (L) and regions (R), those that attend to each other.',
+    choices=('CLR', 'CL', 'CR', 'LR'),
+  )
+  num_labels: int = setting(
+    2, '2: the probability of a match; 1: a number near 1 for a match (squared error).',
+    choices=(1, 2),
+  )
+  loss_type: str = setting(
+    'sfmx',
+    'Cross-entropy under either name; the official script fails with kl.',
+    choices=('sfmx', 'kl'),
+  )
+  region_memory: float = setting(
+    4.0,
+    'GiB that the training regions may take in memory. If they fit, wrong images come from all '
+    'images, otherwise from those read together.',
+    at_least=0,
+  )
+
+
 _Optimization = subset(
   script_settings.OptimizationConfig,
   [field.name for field in dataclasses.fields(script_settings.OptimizationConfig)],
   'The optimizer.',
   schedule_order='scheduler_first',
+  clip_each_part=True,
   weight_decay=0.0,
   max_grad_norm=1.0,
 )
@@ -257,6 +331,11 @@ class JobConfig(Checked):
     'Format of the exported weights; pytorch_model.bin needs torch.',
     choices=('model.safetensors', 'pytorch_model.bin'),
   )
+  saved_model: bool = setting(
+    None,
+    'Export a SavedModel, too, to saved_model/ in --export_dir; by default only in mode=export.',
+    type=bool,
+  )
   predict_file: str = setting(
     None,
     'mode=predict: file for the JSON lines; by default SPLIT_predictions.jsonl in --model_dir.',
@@ -289,6 +368,56 @@ class JobConfig(Checked):
   archive_ckpt: bool = setting(True, 'Keep the best checkpoint in archive/.')
   seed: int = setting(
     42, 'Seed of the initial weights, the order of the data and all randomness.', at_least=0
+  )
+
+
+_RetrievalJob = subset(
+  JobConfig,
+  [
+    field.name
+    for field in dataclasses.fields(JobConfig)
+    if field.name not in ('do_train_val', 'do_test_dev', 'logging_steps', 'predict_file')
+  ],
+  'The mode and folders of the job.',
+  seed=88,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrievalJob(_RetrievalJob):  # type: ignore[misc, valid-type]  # Made by `subset`.
+  """The mode and folders of the job."""
+
+  mode: str = setting(
+    None,
+    'train; eval (follows the checkpoints of --model_dir); train_and_eval; predict (scores and '
+    'ranks the pairs of --eval_split); export. By default as the --do flags say, without them '
+    'train_and_eval. eval and predict take --init_checkpoint if --model_dir has no checkpoint.',
+    choices=('train_and_eval', 'train', 'eval', 'predict', 'export'),
+    type=str,
+  )
+  do_train: bool = setting(False, 'Train, and evaluate if there are pairs to rank.')
+  do_test: bool = setting(False, 'Score and rank the pairs of --test_split.')
+  do_eval: bool = setting(False, 'The same.')
+  evaluate_during_training: bool = setting(False, 'Evaluate every --save_steps.')
+  save_steps: int = setting(-1, 'See --evaluate_during_training; -1: each epoch.')
+  log_step_count_steps: int = setting(
+    20,
+    'Minimum number of steps between two log lines outside a terminal.',
+    at_least=1,
+    aliases=('logging_steps',),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrievalModel(ModelConfig):
+  """The network and its initial weights."""
+
+  init_checkpoint: str = setting(
+    None,
+    'Weights to start from, or (--eval_model_dir) to test: an official checkpoint, a BERT, or an '
+    'export of this project. Heads that it lacks are initialised for training.',
+    type=str,
+    aliases=('model_name_or_path', 'eval_model_dir'),
   )
 
 
@@ -334,6 +463,11 @@ NLVR2_ELSEWHERE = {
   'task_name': 'leave it out; the script has one task',
   'use_layernorm': 'leave it out, it has no effect officially; use --use_img_layernorm',
 }
+RETRIEVAL_ELSEWHERE = {
+  'no_cuda': _DEVICES,
+  'num_workers': 'leave it out; the input uses all cores',
+  'output_mode': 'leave it out, no official code reads it; use --num_labels',
+}
 VQA_ELSEWHERE = {
   **ELSEWHERE,
   'load_fast': _LOAD_FAST,
@@ -344,7 +478,8 @@ VQA_ELSEWHERE = {
 OF_THE_MODEL = (
   'do_lower_case', 'img_feature_dim', 'img_feature_type', 'use_img_layernorm', 'img_layer_norm_eps',
   'max_seq_length', 'max_img_seq_length', 'task_name', 'loss_type', 'classifier',
-  'cls_hidden_scale', 'use_pair', 'use_label_seq', 'num_choice', 'mask_regions',
+  'cls_hidden_scale', 'use_pair', 'use_label_seq', 'num_choice', 'adjust_loss', 'add_od_labels',
+  'od_label_type', 'att_mask_type', 'num_labels', 'mask_regions',
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import re
+import string
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -263,6 +264,13 @@ class Tokenizer:
         )
       self._tokenizer.add_tokens([tokenizers.AddedToken(token, normalized=False)])
       self.vocab[token] = i
+
+
+def vocabulary_of(texts: Iterable[str]) -> list[str]:
+  """Returns a vocabulary for few texts: special tokens, their words, letters for other words."""
+  words = {word for text in texts for word in re.findall(r'\w+|[^\w\s]', text.lower())}
+  signs = string.ascii_lowercase + string.digits
+  return [*SPECIAL_TOKENS, *sorted(words | set(signs)), *(f'##{sign}' for sign in signs)]
 
 
 @dataclasses.dataclass(frozen=True)

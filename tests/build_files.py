@@ -3,10 +3,11 @@
     python -m tests.build_files            # prints the differences as a diff
     python -m tests.build_files --write    # rewrites the files
 
-Each folder has one target, named after it. It depends on the folders of all modules that its
-sources import anywhere in a file, pass to `lazy.attach`, or name in a string that is exactly a
-dotted module name (`python -m` in a subprocess, a registry). Packages from PyPI have no targets:
-Bazel runs in an environment that has them.
+Each folder has one target, named after it (in `py_tests` that name and all files are defaults). It
+depends on the folders of all modules that its sources import anywhere in a file, pass to
+`lazy.attach`, or name in a string that is exactly a dotted module name (`python -m` in a
+subprocess, a registry). Packages from PyPI have no targets: Bazel runs in an environment that has
+them.
 
 Folders may not import one another in a circle, with one exception: a folder may have modules that
 its subfolders import (`tpu_utils/files.py`) and modules that import the subfolders
@@ -24,9 +25,10 @@ import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NO_DATA_SUFFIXES = ('.py', '.pyc', '.md', '.bzl')
-HEADER = '# One target a folder; `python -m tests.build_files --write` brings it up to date.\n'
-TOP_HEADER = HEADER + """\
-# Packages from PyPI are not targets: run Bazel in an environment that has them (see setup.py).
+TOP_HEADER = """\
+# `python -m tests.build_files --write` writes all BUILD files: one target a folder, which every
+# other sees (.bazelrc). Packages from PyPI are not targets: run Bazel in an environment that has
+# them (see setup.py).
 """
 
 
@@ -209,36 +211,44 @@ class Tree:
     """Returns the text of a package's BUILD file."""
     is_test = package == 'tests' or package.startswith('tests/')
     blocks = ['load("//tests:py_test.bzl", "py_tests")\n'] if is_test else []
-    blocks.append('package(default_visibility = ["//visibility:public"])\n')
     if package == 'tests':
       blocks.append('exports_files(["run_pytest.py"])  # Main of every py_tests.\n')
     if package in self.data:
-      folders = [f'{entry}/**' if (self.root / package / entry).is_dir() else entry
-                 for entry in sorted(self.data[package])]
-      blocks.append(f'filegroup(\n    name = "data",\n    srcs = glob({_list(folders)}),\n)\n')
-    rule = 'py_tests' if is_test else 'py_library'
-    lower = self.layers.get(package, [])[:-1]
-    for level, paths in enumerate(lower):
-      name = _layer_name(package, level, len(lower) + 1)
-      files = [pathlib.PurePath(path).name for path in paths]
-      blocks.append(f'{name.upper()} = {_list(files, indent="")}\n')
-      blocks.append(self._target(package, f'//{package}:{name}', rule, name.upper()))
-    label = f'//{package}:{_name_of(package)}'
-    if label in self.targets:
-      names = [_layer_name(package, level, len(lower) + 1) for level in range(len(lower))]
-      excluded = ' + '.join(names).upper()
-      srcs = f'glob(["*.py"], exclude = {excluded})' if lower else 'glob(["*.py"])'
-      blocks.append(self._target(package, label, rule, srcs))
-    return (HEADER if package else TOP_HEADER) + '\n'.join(blocks)
+      patterns = [f'{entry}/**' if (self.root / package / entry).is_dir() else entry
+                  for entry in sorted(self.data[package])]
+      srcs = f'glob({_list("    srcs = glob()", patterns)})'
+      blocks.append(_call('filegroup', {'name': '"data"', 'srcs': srcs}))
+    blocks += self._targets(package, 'py_tests' if is_test else 'py_library')
+    return (TOP_HEADER if not package else '') + '\n'.join(blocks)
+
+  def _targets(self, package, rule):
+    """Returns the blocks of a package's targets; the largest needs no list of its files."""
+    own = [path for path in self.sources if _folder(path) == package]
+    layers = self.layers.get(package, [own] if own else [])
+    names = [_layer_name(package, level, len(layers)) for level in range(len(layers))]
+    largest = max(layers, key=len, default=None)
+    lists = {
+      name.upper(): [pathlib.PurePath(path).name for path in paths]
+      for name, paths in zip(names, layers, strict=True) if paths is not largest
+    }
+    exclude = f', exclude = {" + ".join(lists)}' if lists else ''
+    blocks = [''.join(f'{name} = {_list(f"{name} = ", files)}\n' for name, files in lists.items())]
+    for name in names:
+      srcs = name.upper() if name.upper() in lists else f'glob(["*.py"]{exclude})'
+      blocks.append(self._target(package, f'//{package}:{name}', rule, srcs))
+    return [block for block in blocks if block]
 
   def _target(self, package, label, rule, srcs):
-    lines = [f'{rule}(', f'    name = "{label.rpartition(":")[2]}",', f'    srcs = {srcs},']
+    """Returns the call of a rule, on one line if it fits."""
+    attributes = {'name': f'"{label.rpartition(":")[2]}"', 'srcs': srcs}
+    if rule == 'py_tests' and package not in self.layers:
+      attributes = {}  # The macro's defaults.
     data = {_shown(f'//{owner}:data', package) for owner in self._data_packages(label)}
     deps = {_shown(dep, package) for dep in self.deps[label]}
-    for attribute, labels in (('data', data), ('deps', deps)):
+    for name, labels in (('data', data), ('deps', deps)):
       if labels:
-        lines.append(f'    {attribute} = {_list(sorted(labels, key=_buildifier_order))},')
-    return '\n'.join([*lines, ')', ''])
+        attributes[name] = _list(f'    {name} = ', sorted(labels, key=_buildifier_order))
+    return _call(rule, attributes)
 
   def _data_packages(self, label):
     """Yields the packages with data that a target reads, judged by string literals in its sources.
@@ -304,15 +314,24 @@ def _buildifier_order(label):
   return label.startswith('//'), label.replace(':', '!')
 
 
-def _list(values, indent='    '):
-  """Formats a list on one line, or on several of up to 100 columns."""
+def _call(rule, attributes):
+  """Returns the call of a rule, on one line if that has at most 100 columns."""
+  line = f'{rule}({", ".join(f"{name} = {value}" for name, value in attributes.items())})'
+  if len(line) <= 100 and '\n' not in line:
+    return f'{line}\n'
+  lines = [f'    {name} = {value},' for name, value in attributes.items()]
+  return '\n'.join([f'{rule}(', *lines, ')', ''])
+
+
+def _list(start, values):
+  """Formats a list that follows `start`, on one line or filling several of up to 100 columns."""
   items = [f'"{value}",' for value in values]
-  line = ' '.join(items).removesuffix(',')
-  if len(line) <= 100 - 20 - len(indent) or len(items) == 1:
-    return f'[{line}]'
-  inner = f'{indent}    '
+  line = f'[{" ".join(items).removesuffix(",")}]'
+  if len(start) + len(line) < 100 or len(items) == 1:  # A comma or bracket follows.
+    return line
+  indent = start[:len(start) - len(start.lstrip())]
   lines = textwrap.wrap(
-    ' '.join(items), 100, initial_indent=inner, subsequent_indent=inner,
+    ' '.join(items), 100, initial_indent=f'{indent}    ', subsequent_indent=f'{indent}    ',
     break_long_words=False, break_on_hyphens=False,
   )  # fmt: skip
   return '\n'.join(['[', *lines, f'{indent}]'])

@@ -39,13 +39,24 @@ def test_every_source_is_in_exactly_one_target():
   """Reads the files on disk and their globs; does not trust the generator."""
   for package in PACKAGES:
     for folder in {path.parent for path in (build_files.ROOT / package).rglob('*.py')}:
-      text = (folder / 'BUILD').read_text()
-      layers = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(text).body
-                if isinstance(node, ast.Assign)}
-      assert text.count('glob(["*.py"]') == 1, folder
-      for name, sources in layers.items():
-        assert f'srcs = {name},' in text and name in text.partition('exclude = ')[2], folder
-        assert all((folder / source).exists() for source in sources), folder
+      assert sorted(sources(folder)) == sorted(path.name for path in folder.glob('*.py')), folder
+
+
+def sources(folder):
+  """Returns the sources of all targets in a folder's BUILD file."""
+  everything = [path.name for path in folder.glob('*.py')]
+  names = {'glob': lambda patterns, exclude=(): [n for n in everything if n not in exclude]}
+  listed = []
+  for node in ast.parse((folder / 'BUILD').read_text()).body:
+    if isinstance(node, ast.Assign):
+      names[node.targets[0].id] = ast.literal_eval(node.value)
+    elif node.value.func.id in ('py_library', 'py_tests'):
+      srcs = next((a.value for a in node.value.keywords if a.arg == 'srcs'), None)
+      assert srcs or node.value.func.id == 'py_tests', folder  # All files by default.
+      code = ast.unparse(srcs) if srcs else "glob(['*.py'])"
+      assert code in names or code.startswith("glob(['*.py']"), folder
+      listed += eval(code, {}, names)
+  return listed
 
 
 def test_the_papers_do_not_import_one_another():
@@ -64,7 +75,8 @@ def test_the_papers_do_not_import_one_another():
 @pytest.mark.skipif(not shutil.which('bazel'), reason='Bazel is not installed')
 def test_bazel_loads_the_targets(tmp_path):
   query = subprocess.run(
-    ['bazel', '--batch', f'--output_user_root={tmp_path}', 'query', 'kind(py_library, //...)'],
+    ['bazel', '--batch', f'--output_user_root={tmp_path}', 'query',
+     'kind(py_library, visible(//:setup, //...))'],
     cwd=build_files.ROOT, capture_output=True, text=True, check=False,
   )
   assert query.returncode == 0, query.stderr
@@ -100,7 +112,7 @@ def test_imports_become_deps(checkout):
   assert set(deps['//house:house']) == {'//tools:base', '//tools/wood:wood'}
   assert set(deps['//tests:tests']) == {'//house:house', '//tools:tools'}  # By a string.
   text = (checkout / 'tests/BUILD').read_text()
-  assert '    deps = ["//house", "//tools"],' in text
+  assert 'py_tests(data = ["//tests/goldens:data"], deps = ["//house", "//tools"])' in text
 
 
 def test_a_folder_above_others_has_two_layers(checkout):
@@ -108,8 +120,11 @@ def test_a_folder_above_others_has_two_layers(checkout):
   lower = ['tools/__init__.py', 'tools/lazy.py']
   assert build_files.Tree(checkout).layers == {'tools': [lower, ['tools/main.py', 'tools/saw.py']]}
   text = (checkout / 'tools/BUILD').read_text()
-  assert 'BASE = ["__init__.py", "lazy.py"]' in text
-  assert 'srcs = glob(["*.py"], exclude = BASE)' in text
+  assert 'TOOLS = ["main.py", "saw.py"]' in text
+  assert 'py_library(name = "base", srcs = glob(["*.py"], exclude = TOOLS))' in text
+  put(checkout, 'tools/drill.py', 'import tools.wood.oak\n')  # The shorter list is written out.
+  text = build_files.Tree(checkout).render('tools')
+  assert 'BASE = ["__init__.py", "lazy.py"]' in text and 'exclude = BASE' in text
 
 
 def test_long_lists_fill_lines_of_100_columns(checkout):
@@ -134,7 +149,7 @@ def test_scripts_and_data(checkout):
 @pytest.mark.parametrize('old, new', [
   ('"//tools/wood"', '"//house"'),
   ('name = "tools"', 'name = "plane"'),
-  ('package(default', 'package(features'),
+  ('"main.py"', '"plane.py"'),
 ])
 def test_a_wrong_file_is_shown_as_a_diff(checkout, old, new):
   edit(checkout, 'tools/BUILD', old, new)

@@ -20,6 +20,7 @@ import tensorflow as tf
 from oscar import tokenization
 from oscar.config import OscarConfig
 from oscar.datasets import coco_retrieval, records, region_conversion, tsv
+from oscar.metrics import cider
 from tests import bert_folder
 from tpu_utils import checkpoints
 from tpu_utils.image_jobs import loading
@@ -220,6 +221,9 @@ READERS = {
   'pickle': Reader(
     _copied(OSCAR / 'dataset' / 'gqa' / 'trainval_testdev_all_ans2label.pkl'),
     lambda f: safe_pickle.load(_one(f)),
+  ),
+  'document_frequencies': Reader(
+    _copied(OSCAR / 'cider_cached_tokens.p'), lambda f: cider.read(_one(f))
   ),
   't7': Reader(
     _copied(GOLDENS / 'resnext' / 'tiny_resnext_nn.t7'), _arrays(lambda f: t7.read(_one(f)))

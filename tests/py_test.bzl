@@ -1,14 +1,16 @@
 """py_tests: the tests of a folder, which pytest runs."""
 
-def py_tests(name, srcs, deps = [], data = []):
+def py_tests(name = None, srcs = None, deps = [], data = []):
     """A folder of tests, as a library that other tests may import and as a test that pytest runs.
 
     Args:
-      name: the folder's name; the test is called `<name>_pytest`.
-      srcs: the folder's Python files.
+      name: the folder's name by default; the test is called `<name>_pytest`.
+      srcs: the folder's Python files; by default all.
       deps: what they import.
       data: files that they read.
     """
+    name = name or native.package_name().split("/")[-1]
+    srcs = srcs or native.glob(["*.py"])
     native.py_library(name = name, srcs = srcs, deps = deps, data = data, testonly = True)
     tests = [src for src in srcs if src.endswith("_test.py")]
     if tests:

@@ -65,6 +65,8 @@ class Job:
       with if model_dir holds no checkpoint. None: that is an error.
     records: function(input, {name: [rows, ...]}) -> JSON-able dicts to write as predictions, one
       for each row; None writes the columns of the rows.
+    predictor: function(trainer, input, name of the checkpoint) to call with mode=predict in place
+      of writing rows, for predictions that do not fit into memory; None for rows.
   """
 
   settings: JobConfig
@@ -85,6 +87,7 @@ class Job:
   predicts: bool = True
   initial_weights: str | None = None
   records: Callable | None = None
+  predictor: Callable | None = None
 
   @property
   def trains(self) -> bool:
@@ -160,6 +163,9 @@ def _predict(job, runner, source):
     name = job.initial_weights
   else:
     name = runner.restore_best()
+  if job.predictor is not None:
+    job.predictor(runner.trainer, source, name)
+    return
   path = job.settings.predict_file or os.path.join(job.settings.model_dir, 'predict.jsonl')
   records = job.records and functools.partial(job.records, source)
   count = runner.predict(source, path, records)

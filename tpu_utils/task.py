@@ -23,11 +23,12 @@ class Task:
       means.
     rollout: function(model, batch, seed) -> {name: [batch, ...]}: samples from the model, without
       gradient. `seed` (int32 [2], for `tf.random.stateless_*`) depends on step and replica. The
-      result joins the batch that the losses get. None: no rollout. With a rollout, evaluation has
-      neither losses nor `train_metrics`, since it samples nothing.
+      result joins the batch that the losses get. None: no rollout. Evaluation samples nothing.
     reward: function({name: [rows, ...]}) -> {name: [rows, ...]}, called in Python on the host with
       the results of `rollout` for this host's replicas, as numpy arrays. Its result joins the
       batch, too. Required with `rollout`.
+    losses_in_evaluation: whether evaluation batches have what losses and `train_metrics` need.
+      False where evaluation only predicts; always False with a rollout.
 
   Raises:
     ValueError: a function that another one needs is missing.
@@ -42,9 +43,12 @@ class Task:
   summarize: Callable | None = None
   rollout: Callable | None = None
   reward: Callable | None = None
+  losses_in_evaluation: bool = True
 
   def __post_init__(self):
     if self.summarize is not None and self.predict is None:
       raise ValueError('Task: summarize needs predict, which returns its rows.')
     if (self.rollout is None) != (self.reward is None):
       raise ValueError('Task: rollout and reward need each other.')
+    if self.rollout is not None:
+      object.__setattr__(self, 'losses_in_evaluation', False)

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import distribute, metrics, optimizers
+from tpu_utils import accumulation, distribute, metrics, optimizers
 from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.rollout import with_rewards
 from tpu_utils.rows import RowCollector, replica_rows
@@ -49,6 +49,7 @@ class Trainer:
     ema: moving averages of the weights, not yet built; None for no averages.
     clip_norm: clip the summed gradient to this global norm; 0 disables clipping.
     accumulation_steps: process each replica's batch in this many parts, one after another.
+    clip_each_part: clip the gradient summed so far after each part, not only the sum of all.
     seed: seed of the samples that `task.rollout` draws.
   """
 
@@ -63,6 +64,7 @@ class Trainer:
     ema: ExponentialMovingAverage | None = None,
     clip_norm: float = 0.0,
     accumulation_steps: int = 1,
+    clip_each_part: bool = False,
     seed: int = 0,
   ):
     self.strategy = strategy
@@ -74,6 +76,7 @@ class Trainer:
     self._learning_rate = learning_rate
     self._clip_norm = clip_norm
     self._accumulation_steps = accumulation_steps
+    self._clip_each_part = clip_each_part
     self._seed = seed
     self._averaged = False  # Whether the model holds its moving averages now.
     self._trainable = [v.value for v in model.trainable_variables]
@@ -212,34 +215,17 @@ class Trainer:
     Returns [names, 2] float32: sum and weight of each of `log_names`.
     """
     context = tf.distribute.get_replica_context()
-    gradients, logs = self._accumulate(self.task.prepare(batch), step, context)
-    gradients = _all_reduced(context, gradients)
-    if self._clip_norm:
-      gradients, norm = optimizers.clip_by_global_norm(gradients, self._clip_norm)
-    else:
-      norm = tf.linalg.global_norm(gradients)
+    gradients, norm, logs = accumulation.accumulate(
+      accumulation.split(self.task.prepare(batch), self._accumulation_steps),
+      lambda part: self._gradients(part, step, context),
+      self._clip_norm,
+      self._clip_each_part,
+    )
     self._optimizer.apply(gradients, self._learning_rate(step))
     if self.ema is not None:
       self.ema.apply(step + 1)
     share = 1 / context.num_replicas_in_sync  # The norm is the same on each replica.
     return tf.concat([logs[:1], _stack([(norm * share, share)]), logs[1:]], axis=0)
-
-  def _accumulate(self, batch, step, context):
-    """Returns gradients and logs of the batch, in `accumulation_steps` parts (replica context)."""
-    parts = self._accumulation_steps
-    if parts == 1:
-      return self._gradients(batch, step, context)
-    batch = {name: _split(name, value, parts) for name, value in batch.items()}
-    gradients, logs = None, 0.0
-    # Unrolled: a strategy cannot reduce loss weights and batch statistics inside a graph loop.
-    for i in range(parts):
-      own = {name: value[i] for name, value in batch.items()}
-      part, part_logs = self._gradients(own, step, context)
-      if gradients is not None:
-        part = [_sum(total, new) for total, new in zip(gradients, part, strict=True)]
-      gradients = part
-      logs += part_logs
-    return [None if g is None else g / parts for g in gradients], logs
 
   def _gradients(self, batch, step, context):
     """Returns this replica's share of the global loss gradient, and its logs (replica context)."""
@@ -309,8 +295,8 @@ class Trainer:
 
     Returns:
       {name: mean} of the losses, metrics and regularization (if any); 'loss' is the sum of the
-      losses and the regularization. The chief adds the results of `task.summarize`. A task with a
-      rollout has neither losses, which need a reward, nor `train_metrics` in evaluation.
+      losses and the regularization. The chief adds the results of `task.summarize`. Without
+      `task.losses_in_evaluation` there are neither losses nor `train_metrics`.
 
     Raises:
       ValueError: the data set is empty, or `summarize` returns a name that is taken.
@@ -332,7 +318,7 @@ class Trainer:
     if not done or (names and not totals[:, 1].any()):
       raise ValueError('the evaluation set is empty.')
     means = _means(names, totals)
-    if self.task.rollout is None:
+    if self.task.losses_in_evaluation:
       means = {'loss': sum(means[name] for name in [*self.task.losses, *penalties]), **means}
     if self.task.summarize is None or not distribute.is_chief(self.strategy):
       return means
@@ -341,7 +327,7 @@ class Trainer:
   def _evaluated(self):
     """Returns {name: function} of the losses and metrics that evaluation averages."""
     task = self.task
-    if task.rollout is None:
+    if task.losses_in_evaluation:
       return {**task.losses, **task.metrics}
     return {name: f for name, f in task.metrics.items() if name not in task.train_metrics}
 
@@ -466,19 +452,6 @@ class Trainer:
     return tf.nest.flatten([self.strategy.experimental_local_results(value) for value in values])
 
 
-def _all_reduced(context, gradients):
-  """Returns the gradients summed over replicas; None stays None, the same on each replica."""
-  own = [gradient for gradient in gradients if gradient is not None]
-  if not own:
-    return gradients  # The optimizer reports it.
-  summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, own))
-  return [None if gradient is None else next(summed) for gradient in gradients]
-
-
-def _sum(total, gradient):
-  return None if gradient is None else total + gradient
-
-
 def seed_states(model: keras.Model) -> dict[str, keras.Variable]:
   """Returns {layer name: variable} of the random seeds of `model`'s layers, such as dropout."""
   generators = {
@@ -497,12 +470,3 @@ def _stack(pairs):
 
 def _means(names, totals):
   return {name: float(total / weight) for name, (total, weight) in zip(names, totals, strict=True)}
-
-
-def _split(name, value, parts):
-  if value.shape[0] % parts:
-    raise ValueError(
-      f'--gradient_accumulation_steps={parts} does not divide the {value.shape[0]} examples of '
-      f"each replica's batch ({name})."
-    )
-  return tf.reshape(value, [parts, value.shape[0] // parts, *value.shape[1:]])

@@ -1,7 +1,7 @@
 """Reader of COCO image-text retrieval in the official layout: one folder.
 
-    features.tsv, imageid2idx.json     key, number of boxes, base64; {key: row}
-    predictions.tsv                    key, JSON [object] or {image_h, image_w, objects}
+    features.tsv, imageid2idx.json     key, number of boxes, base64; {key: row}, may be missing
+    predictions.tsv                    key, JSON [object] or {image_h, image_w, objects}: tags
     train_captions.pt ...              {image number: [caption]}, or the JSON text of the list
     test_img_keys.tsv                  one image number per line: the images of an evaluation
     minival_caption_indexs_top20.pt    {image number: [[image number, caption index]]}: candidates
@@ -10,6 +10,7 @@ Source: microsoft/Oscar, oscar/run_retrieval.py, RetrievalDataset.
 """
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -45,8 +46,12 @@ class CocoRetrieval:
     image_keys: name of a file of image numbers, to keep only these images, in its order; None
       keeps all.
     dim: numbers per region; None admits any width.
+    features_file: path of features.tsv, with the other files of features and tags in its folder;
+      None for the one in `data_dir`.
+    num_images: how many of the images to keep; 0 keeps all. Captions of the others stay.
 
   Attributes:
+    path: file of the captions.
     image_ids: keys of the images, in official order.
     captions: {image key: [caption]}.
     regions: {image key: float32 [regions, dim]}.
@@ -63,23 +68,36 @@ class CocoRetrieval:
     split: str,
     image_keys: str | None = None,
     dim: int | None = features.REGION_DIM,
+    features_file: str | os.PathLike[str] | None = None,
+    num_images: int = 0,
   ) -> None:
     self._data_dir = data_dir
-    self.captions = _read_captions(os.path.join(data_dir, f'{split}_captions.pt'))
+    self.path = os.path.join(data_dir, f'{split}_captions.pt')
+    self.captions = _read_captions(self.path)
     if image_keys is not None:
       self.captions = _subset(self.captions, os.path.join(data_dir, image_keys))
-    self.image_ids = list(self.captions)
+    self.image_ids = list(self.captions)[: num_images or None]
+    features_file = features_file or os.path.join(data_dir, 'features.tsv')
+    self._folder = os.path.dirname(features_file)
+    index = os.path.join(self._folder, 'imageid2idx.json')
     self.regions = region_files.RegionTsv(
-      os.path.join(data_dir, 'features.tsv'), os.path.join(data_dir, 'imageid2idx.json'), dim=dim
+      features_file,
+      index if os.path.exists(index) else None,
+      dim=dim,
+      check_boxes=dim != features.APPEARANCE_DIM,
     )
     missing = [key for key in self.image_ids if key not in self.regions]
     if missing:
       raise region_files.UnknownImageError(
-        f'{data_dir}/{split}_captions.pt has captions of {len(missing)} images without features, '
+        f'{self.path} has captions of {len(missing)} images without features, '
         f'first {missing[0]!r}; {self.regions.path} has {len(self.regions)} images.'
       )
-    self._labels = tsv.TsvFile(os.path.join(data_dir, 'predictions.tsv'))
-    self._label_rows = region_files.row_of_key(self._labels)
+
+  @functools.cached_property
+  def _labels(self):
+    """The file of tags and {image key: row}, opened where tags are used."""
+    file = tsv.TsvFile(os.path.join(self._folder, 'predictions.tsv'))
+    return file, region_files.row_of_key(file)
 
   def tags(self, image_id: str) -> str:
     """Returns the text of an image's object tags.
@@ -88,13 +106,12 @@ class CocoRetrieval:
       UnknownImageError: the file has no tags for the image.
       ValueError: the image's row is damaged.
     """
-    if image_id not in self._label_rows:
-      raise region_files.UnknownImageError(
-        f'{self._labels.path} has no tags for image {image_id!r}.'
-      )
-    row = self._label_rows[image_id]
-    where = f'{self._labels.where(row)}, key {image_id!r}'
-    value = self._labels.json(row)
+    labels, rows = self._labels
+    if image_id not in rows:
+      raise region_files.UnknownImageError(f'{labels.path} has no tags for image {image_id!r}.')
+    row = rows[image_id]
+    where = f'{labels.where(row)}, key {image_id!r}'
+    value = labels.json(row)
     objects = records.field(value, 'objects', list, where) if isinstance(value, dict) else value
     return records.tags(objects, where)
 
@@ -160,8 +177,8 @@ class CocoRetrieval:
   def _check_count(self, image_id, count):
     if len(self.captions[image_id]) < count:
       raise ValueError(
-        f'image {image_id!r} has {len(self.captions[image_id])} captions, expected {count}; lower '
-        'the number of captions per image.'
+        f'{self.path}: image {image_id!r} has {len(self.captions[image_id])} captions, expected '
+        f'{count}; lower the number of captions per image.'
       )
     return count
 
@@ -195,7 +212,7 @@ def _subset(captions, path):
   """Returns the captions of the images listed in a file of keys, in its order."""
   records.require_file(path)
   with open(path, encoding='utf-8-sig') as file:
-    keys = [line.strip() for line in file]
+    keys = [line.strip() for line in file if line.strip()]
   missing = [key for key in keys if key not in captions]
   if missing:
     raise ValueError(f'{path}: image {missing[0]!r} has no captions in this split.')

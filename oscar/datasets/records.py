@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from tpu_utils import files
+from tpu_utils.local_copies import local_copy
 from tpu_utils.reading import reading
 from tpu_utils.weights import safe_pickle, torch_tensors
 
@@ -67,7 +68,7 @@ def read_plain(path: str | os.PathLike[str]) -> Any:
   """
   path = os.fspath(path)
   stem, kind = os.path.splitext(path)
-  if not os.path.exists(path) and os.path.exists(stem + '.json'):
+  if not files.exists(path) and files.exists(stem + '.json'):
     return read_json(stem + '.json')
   readers = {
     '.json': read_json,
@@ -77,7 +78,9 @@ def read_plain(path: str | os.PathLike[str]) -> Any:
   }
   if kind not in readers:
     raise ValueError(f'{path}: expected a file that ends in one of {", ".join(sorted(readers))}.')
-  return readers[kind](path)
+  require_file(path)
+  with local_copy(path) as place:
+    return readers[kind](place)
 
 
 def check_local(flag: str, path: str | os.PathLike[str] | None) -> None:

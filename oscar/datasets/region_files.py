@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from oscar.datasets import detector_files, features, records, tsv
+from tpu_utils import files
+from tpu_utils.local_copies import local_copy
 from tpu_utils.weights import torch_tensors
 
 
@@ -157,7 +159,9 @@ class RegionTensors(RegionFile):
     dim: int | None = features.REGION_DIM,
     check_boxes: bool = True,
   ) -> None:
-    tensors = torch_tensors.load(path)
+    records.require_file(path)
+    with local_copy(path) as place:
+      tensors = torch_tensors.load(place)
     if not isinstance(tensors, dict):
       raise ValueError(
         f'{path} holds a {type(tensors).__name__}; expected a dictionary {{image key: tensor}}.'
@@ -183,10 +187,10 @@ def open_regions(stem: str, dim: int | None = features.REGION_DIM) -> RegionFile
     FileNotFoundError: neither file exists.
     ValueError: damaged offsets, keys or torch file.
   """
-  if not os.path.exists(stem + '.tsv'):
+  if not files.exists(stem + '.tsv'):
     return RegionTensors(stem + '.pt', dim=dim)
   offsets = stem + '_offset_map.json'
-  return RegionTsv(stem + '.tsv', offsets=offsets if os.path.exists(offsets) else None, dim=dim)
+  return RegionTsv(stem + '.tsv', offsets=offsets if files.exists(offsets) else None, dim=dim)
 
 
 def is_caption_file(path: str) -> bool:

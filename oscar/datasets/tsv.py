@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tpu_utils import files
+from tpu_utils.local_copies import local_copy
 from tpu_utils.reading import reading
 
 _CHUNK = 1 << 20
@@ -31,7 +32,7 @@ class TsvFile:
   Reading does not move a file position, so threads can share one object.
 
   Args:
-    path: the `.tsv` file.
+    path: the `.tsv` file; a remote one is copied, see `local_copy`.
     offsets: int64 [rows], first byte of each row; None reads the `.lineidx`, or without one
       searches the whole file once.
 
@@ -42,15 +43,18 @@ class TsvFile:
 
   def __init__(self, path: str | os.PathLike[str], offsets: np.ndarray | None = None) -> None:
     self.path = os.fspath(path)
-    if not os.path.isfile(self.path):
+    if not files.is_file(self.path):
       raise FileNotFoundError(f'{self.path} does not exist; expected a TSV file.')
-    self._file = os.open(self.path, os.O_RDONLY)
+    with local_copy(self.path) as place:
+      self._file = os.open(place, os.O_RDONLY)
     # Unlike __del__, also works while the interpreter exits and modules are gone.
     weakref.finalize(self, os.close, self._file)
     self._size = os.fstat(self._file).st_size
     if offsets is None:
       index = lineidx_path(self.path)
-      offsets = read_lineidx(index, self._size) if os.path.exists(index) else find_rows(self.path)
+      with local_copy(index if files.exists(index) else self.path) as place:
+        is_index = place.endswith('.lineidx')
+        offsets = read_lineidx(place, self._size) if is_index else find_rows(place)
     self._bounds = np.append(offsets, self._size)
 
   def __reduce__(self):

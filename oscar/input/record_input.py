@@ -48,13 +48,16 @@ class Rows(NamedTuple):
   Attributes:
     example: int64 [batch], number of each example, counted over the records of the split.
     regions: {field of the records: (float32 [batch, max_img_seq_length, dim], padded; int32
-      [batch], how many regions are real)}.
+      [batch], how many regions are real)}; with a partner also those of its record, under
+      'other_FIELD'.
     draws: float64 [batch, num_draws] in [0, 1), random numbers of each example.
+    partner: int64 [batch], number of the record that `Split.partner` chose; None without.
   """
 
   example: tf.Tensor
   regions: dict[str, tuple[tf.Tensor, tf.Tensor]]
   draws: tf.Tensor
+  partner: tf.Tensor | None = None
 
 
 class RegionRecords:
@@ -140,12 +143,16 @@ class Split:
     make_batch: called with `Rows`, inside a dataset; returns the model's inputs and labels,
       {name: tensor [batch, ...]}. Rows that only fill up a batch have example number 0.
     num_draws: random numbers that `make_batch` takes for an example.
+    partner: function(draws [n, num_draws], slot [n], records) -> int64 [n]: for each example, with
+      its place among the records in memory and their number, the place of another record that a
+      training batch gets, too. None for none.
   """
 
   records: RegionRecords | OfficialRecords
   counts: np.ndarray
   make_batch: Callable[[Rows], dict[str, tf.Tensor]]
   num_draws: int = 0
+  partner: Callable | None = None
 
 
 class RecordInput:
@@ -225,12 +232,15 @@ class RecordInput:
     batch_size = context.get_per_replica_batch_size(self.train_batch_size)
     start = start_example // context.num_input_pipelines
     number, skipped = order.window_at(start)
+    host = context.input_pipeline_id
 
     def read(number):
       window = order.window(number)
       blocks = tf.data.Dataset.from_tensor_slices((window.first, window.last))
-      regions = split.records.read(blocks, tf.reduce_sum(window.last - window.first))
-      return regions.map(lambda *regions: (window.example, window.slot, regions))
+      count = tf.reduce_sum(window.last - window.first)
+      examples, slots = self._with_partners(split, window, count, host)
+      regions = split.records.read(blocks, count)
+      return regions.map(lambda *regions: (examples, slots, regions))
 
     # While one window is consumed the next is read.
     windows = tf.data.Dataset.counter(number).flat_map(read).prefetch(1)
@@ -300,12 +310,32 @@ class RecordInput:
       self._splits[name] = self.open_split(name)
     return self._splits[name]
 
+  def _with_partners(self, split, window, count, host):
+    """Returns (examples, slots) of a window of `count` records, with those of the partners.
+
+    The partner's record is a second column of both.
+    """
+    if split.partner is None:
+      return window.example, window.slot
+    n = tf.size(window.example, tf.int64)
+    draws = masking.uniform(self.seed, host, window.position, n, split.num_draws)
+    other = split.partner(draws, window.slot, count)
+    records = tf.ragged.range(window.first, window.last).flat_values
+    examples = tf.stack([window.example, tf.gather(records, other)], axis=1)
+    return examples, tf.stack([window.slot, other], axis=1)
+
   def _finish(self, dataset, split, start, batch_size, context, weighted=False):
     """Turns batches of (example, encoded regions of each field) into the task's batches."""
-    host, width = context.input_pipeline_id, split.num_draws
+    host, width, fields = context.input_pipeline_id, split.num_draws, split.records.fields
+    paired = split.partner is not None and not weighted
+    if paired:
+      fields = (*fields, *(f'other_{field}' for field in fields))
 
     def finish(number, rows):
       example, *data = rows
+      partner = None
+      if paired:
+        example, partner = tf.unstack(example, axis=1)
       position = start + number * batch_size
       if width:
         draws = masking.uniform(self.seed, host, position, batch_size, width)
@@ -315,8 +345,8 @@ class RecordInput:
       decoded = (
         decode_regions(x, self.max_img_seq_length, split.records.region_dim) for x in data
       )
-      regions = dict(zip(split.records.fields, decoded, strict=True))
-      batch = split.make_batch(Rows(tf.maximum(example, 0), regions, draws))
+      regions = dict(zip(fields, decoded, strict=True))
+      batch = split.make_batch(Rows(tf.maximum(example, 0), regions, draws, partner))
       return weights | (hide_regions(batch) if self.mask_regions else batch)
 
     dataset = dataset.enumerate().map(finish, tf.data.AUTOTUNE, deterministic=True)

@@ -19,7 +19,11 @@ class Tokenizer(Protocol):
   cls_id: int
   sep_id: int
   mask_id: int
-  vocab_size: int
+
+  @property
+  def vocab_size(self) -> int:
+    """Returns the number of ids."""
+    ...
 
   def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
     """Returns the token ids of each text."""

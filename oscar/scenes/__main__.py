@@ -25,10 +25,10 @@ class SceneConfig(settings.Checked):
 
   output_dir: str = setting('runs/scenes', 'Folder of the data set.')
   seed: int = setting(0, 'Seed of scenes and texts.')
-  num_train: int = setting(1500, 'Scenes of training digits.', at_least=2)
+  num_train: int = setting(12_000, 'Scenes of training digits.', at_least=2)
   num_val: int = setting(300, 'Scenes of held-out digits.', at_least=2, below=800_001)
   num_questions: int = setting(
-    4, 'Questions per scene of VQA, and as many of GQA.', at_least=1, below=21
+    8, 'Questions per scene of VQA, and as many of GQA.', at_least=1, below=21
   )
   detector_steps: int = setting(200, 'Training steps of the detector.', at_least=1)
 

@@ -22,7 +22,7 @@ from oscar.scenes.questions import Question
 from oscar.scenes.statements import Statement
 
 GROUP = 100  # Scenes in a group.
-QUESTIONS = 4  # Questions per scene of VQA, and as many of GQA.
+QUESTIONS = 8  # Questions per scene of VQA, and as many of GQA.
 _STATEMENTS = 2  # Texts for NLVR2 per scene; each is stated of two pairs.
 _FIRST_KEY = {'val': 200_000, 'train': 1_000_000}
 MAX_VAL = _FIRST_KEY['train'] - _FIRST_KEY['val']  # More would take names of training images.

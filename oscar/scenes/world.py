@@ -21,7 +21,7 @@ from oscar.scenes import canvas, constraints, corpus, detector, graph, kinds, la
 from oscar.tokenization import SPECIAL_TOKENS
 from tpu_utils import files
 
-NUM_TRAIN, NUM_VAL = 1500, 300
+NUM_TRAIN, NUM_VAL = 12_000, 300
 DETECTOR_STEPS = 200
 MAX_QUESTIONS = 20  # Per scene: so many different ones can be asked of any scene.
 

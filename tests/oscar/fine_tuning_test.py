@@ -3,20 +3,34 @@
 import dataclasses
 import json
 import pickle
+from unittest import mock
 
 import pytest
 
-from oscar import checkpoint_tasks, fine_tuning, run_gqa, run_nlvr, run_vqa, task_settings
+from oscar import (
+  checkpoint_tasks,
+  fine_tuning,
+  job,
+  run_gqa,
+  run_nlvr,
+  run_pretrain,
+  run_retrieval,
+  run_vqa,
+  task_settings,
+)
 from oscar.recipes import RECIPES
+from tests.oscar import golden_models
 from tests.oscar.golden_models import GOLDENS
 from tpu_utils.command_line.recipes import for_script
 
 OFFICIAL = json.loads((GOLDENS / 'script_defaults.json').read_text())
-SCRIPTS = {'run_vqa': run_vqa, 'run_gqa': run_gqa, 'run_nlvr': run_nlvr}
+SCRIPTS = {
+  'run_vqa': run_vqa, 'run_gqa': run_gqa, 'run_nlvr': run_nlvr, 'run_retrieval': run_retrieval,
+}  # fmt: skip
 # Here the default is "as the checkpoint says"; it is the official one for official checkpoints.
 AS_THE_CHECKPOINT = (
   'config_name', 'tokenizer_name', 'model_name_or_path', 'do_lower_case', 'img_feature_dim',
-  'output_dir',
+  'output_dir', 'eval_model_dir',
 )  # fmt: skip
 NONE_IS_EMPTY = ('txt_data_dir', 'data_dir', 'img_feat_dir', 'label_file', 'label2ans_file')
 
@@ -40,9 +54,13 @@ def test_every_official_flag_is_known_with_its_default(name):
     assert flag in fields, flag
     if flag == 'task_name':
       continue
+    if flag == 'data_dir' and name == 'run_retrieval':
+      continue  # Officially datasets/coco_ir; here, the scenes.
     value = defaults[fields[flag].name] if fields[flag].name != 'data_dir' else ''
     if flag in AS_THE_CHECKPOINT:
       assert value is None, flag
+    elif flag == 'img_feat_file':
+      assert (value, official['default']) == ('', 'datasets/coco_ir/features.tsv')
     elif flag in NONE_IS_EMPTY:
       assert (value, official['default']) == ('', None), flag
     else:
@@ -55,8 +73,8 @@ def test_every_recipe_of_a_script_resolves(name):
   script = SCRIPTS[name].SCRIPT
   for recipe in for_script(RECIPES, script.module).values():
     given = {'recipe': recipe.name}
-    if 'model_dir' not in recipe.settings:
-      given |= {'data_dir': 'x', 'model_dir': 'y'}
+    if not recipe.name.endswith('_scenes'):
+      given |= {'data_dir': 'x'}
     values = script.resolve(given).as_dict()
     for flag, value in recipe.settings.items():
       assert flag in script.elsewhere or values[flag] == value, (recipe.name, flag)
@@ -67,6 +85,21 @@ def test_dead_official_flags_are_answered():
     run_vqa.SCRIPT.call(['--fp16'])
   with pytest.raises(ValueError, match='--save_epoch is .* the best is kept in archive/'):
     run_vqa.SCRIPT.call(['--save_epoch=1'])
+
+
+def test_fine_tuning_clips_each_part_and_pre_training_once():
+  """As the official scripts do with --gradient_accumulation_steps."""
+  for script in (*SCRIPTS.values(), run_pretrain):
+    expected = script is not run_pretrain
+    for given in ({}, {'clip_each_part': not expected}):
+      values = script.SCRIPT.resolve({'data_dir': 'x', **given}).as_dict()
+      assert values['clip_each_part'] is (expected if not given else not expected)
+  model = golden_models.build('vqa', num_labels=7)
+  for each in (True, False):
+    settings = task_settings.OptimizationConfig(gradient_accumulation_steps=2, clip_each_part=each)
+    with mock.patch.object(job, 'Trainer') as trainer:
+      job.make_trainer(None, model, None, settings, 10)
+    assert trainer.call_args.kwargs['clip_each_part'] is each
 
 
 # ---- length and modes

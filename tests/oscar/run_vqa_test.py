@@ -6,6 +6,7 @@ import pytest
 
 import oscar
 from oscar import checkpoint_tasks, checkpoints, run_vqa
+from oscar.datasets import vqa
 from tests import script_jobs
 from tests.oscar import loaders
 
@@ -77,6 +78,21 @@ def test_an_export_answers_like_its_job(finished, tiny, tmp_path):
   for one, other in zip(map(json.loads, first), map(json.loads, second), strict=True):
     assert one.pop('probability') == pytest.approx(other.pop('probability'), abs=1e-5)
     assert one == other
+
+
+def test_an_export_with_a_saved_model_answers_in_one_line(finished, tiny, tmp_path):
+  assert not (finished / 'export' / 'saved_model').exists()
+  call(tiny, finished, '--mode=export', f'--export_dir={tmp_path}/export')
+  assert (tmp_path / 'export' / 'saved_model' / 'saved_model.pb').exists()
+  call(tiny, finished, '--mode=predict', '--eval_split=val', f'--predict_file={tmp_path}/a.jsonl')
+  predictor, source = oscar.load(tmp_path / 'export'), vqa.Vqa(DATA, 'val')
+  lines = (tmp_path / 'a.jsonl').read_text().splitlines()
+  for line, question in zip(lines, source.questions, strict=True):
+    expected = json.loads(line)
+    given = source.regions[question.image_id], question.tags
+    found = predictor.answer(given, question.question)
+    assert found.answer == expected['answer']
+    assert found.probability == pytest.approx(expected['probability'], abs=1e-5)
 
 
 def test_evaluation_alone_follows_the_record_of_the_job(finished, capsys):
