@@ -31,7 +31,6 @@ _OF_THE_SPLIT = (
   'num_eval_images', 'eval_folds',
 )  # fmt: skip
 _OF_THE_CONFIG = ('use_img_layernorm', 'img_layer_norm_eps')
-
 MASKED = 'masked_regions'  # In the names of results with --mask_regions.
 
 

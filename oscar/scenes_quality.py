@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from oscar import fine_tuning, run_gqa, run_nlvr, run_pretrain, run_vqa
+from oscar import fine_tuning, run_gqa, run_nlvr, run_pretrain, run_retrieval, run_vqa
 from oscar.recipes import RECIPES
 from tpu_utils import claims, files
 from tpu_utils.command_line import settings
@@ -74,11 +74,23 @@ def _of_statements(implementation, data):
   return baselines.statements(*splits, implementation.OBJECTIVE)
 
 
+def _of_pairs(implementation, data):
+  from oscar.quality import ranking
+
+  reader = implementation.files_of(data).open('val', evaluated=True)
+  count = data.num_captions_per_img_val
+  captions = [reader.captions[key][:count] for key in reader.image_ids]
+  return ranking.rankings(captions, [reader.tags(key) for key in reader.image_ids])
+
+
 TASKS = {
   'vqa': Measured(run_vqa.SCRIPT, run_vqa.SPEC, {'vqa_score': 0.75}, _of_questions),
   'gqa': Measured(run_gqa.SCRIPT, run_gqa.SPEC, {'accuracy': 0.70}, _of_questions),
   'nlvr2': Measured(
     run_nlvr.SCRIPT, run_nlvr.SPEC, {'accuracy': 0.65, 'consistency': 0.40}, _of_statements
+  ),
+  'retrieval': Measured(
+    run_retrieval.SCRIPT, run_retrieval.SPEC, {'i2t_R@1': 0.85, 't2i_R@1': 0.80}, _of_pairs
   ),
 }
 

@@ -71,7 +71,8 @@ class Trainings:
     value = (0.4 if flags.get('mask_regions') else 0.6) + flags['seed'] / 100
     folder = pathlib.Path(flags['model_dir']) / kind
     folder.mkdir(parents=True, exist_ok=True)
-    row = {'vqa_score': value, 'accuracy': value, 'consistency': value / 2}
+    row = {'vqa_score': value, 'accuracy': value, 'consistency': value / 2,
+           'i2t_R@1': value, 't2i_R@1': value}  # fmt: skip
     rows = [{'step': step, **row} for step in (5, 10)]
     (folder / 'results.jsonl').write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
 
