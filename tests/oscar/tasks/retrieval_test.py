@@ -119,6 +119,7 @@ def test_names_of_scores(flags, name):
   assert retrieval.results_name(data) == name
 
 
+@pytest.mark.slow
 def test_without_tags_and_regions_all_images_score_alike(tokenizer, tiny):
   config = oscar.OscarConfig.from_json(tiny / 'config.json')
   model = oscar.build_model(config, 'retrieval', num_labels=2)
