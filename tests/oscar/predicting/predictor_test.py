@@ -221,7 +221,7 @@ def test_lists_give_the_results_of_their_items(opened):
 
 @pytest.mark.parametrize('pair', [True, False])
 def test_attention_of_words_to_regions(opened, pair):
-  predictor = opened('nlvr2', use_pair=pair)
+  predictor = opened('nlvr2', config={'num_hidden_layers': 2}, use_pair=pair)
   given = (image(2), image(3), 'both are red')
   found = predictor.compare(*given, attention=True)
   assert found.probability == pytest.approx(predictor.compare(*given).probability, abs=1e-6)
