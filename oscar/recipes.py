@@ -111,7 +111,7 @@ SCENES = Recipe(
     'masked words right 72.1 %, contrast right 82.9 %, losses 0.72 and 0.43 after 4,000 steps, on '
     'scenes of digits not trained on, seed 42'
   ),
-  cost='measured: five and a half minutes on two idle CPU cores, scenes included',
+  cost='measured: half an hour on two CPU cores beside other work; the scenes, once, 3 minutes',
 )
 
 _SCENES_TASK: dict[str, Any] = {
@@ -137,11 +137,13 @@ VQA_SCENES = Recipe(
     'img_feat_format': 'tsv',
     'max_seq_length': 35,
     'loss_type': 'bce',
-    'max_steps': 1500,
+    'max_steps': 2000,
+    'steps_per_eval': 500,
   },
   command='python -m oscar.run_vqa --recipe=vqa_scenes',
   expects='no published number; the most frequent answer of each kind of question scores 0.386',
-  cost='estimated: a few minutes on two CPU cores, after `python -m oscar.run_pretrain`',
+  measured='score 0.866 on scenes of digits not trained on, seed 42',
+  cost='measured: 7 minutes on two CPU cores, after `python -m oscar.run_pretrain`',
 )
 GQA_SCENES = Recipe(
   name='gqa_scenes',
