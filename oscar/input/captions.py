@@ -59,7 +59,7 @@ class CaptionInput:
     **settings: Any,
   ) -> None:
     _check_lengths(max_seq_length, max_seq_a_length, with_tags)
-    self.eval_split = eval_split
+    self.open_captions, self.tokenizer, self.eval_split = open_captions, tokenizer, eval_split
     parts = (open_captions, tokenizer, region_dim, with_tags)
     self._training = _Captions(
       parts, max_seq_length, max_seq_a_length, mask_prob, max_masked_tokens,
