@@ -235,8 +235,8 @@ CAPTIONING_SCENES = Recipe(
     **_SCENES_TASK,
     'model_dir': 'runs/captioning-scenes',
     'add_od_labels': True,
-    # Captions of the scenes have up to 31 words, images 5 tags; and special tokens. (20 tokens would
-    # cut a fifth of the captions.)
+    # Captions of the scenes have up to 31 words, images 5 tags; and special tokens. (20 tokens
+    # would cut a fifth of the captions.)
     'max_seq_length': 40,
     'max_seq_a_length': 33,
     'max_gen_length': 33,
