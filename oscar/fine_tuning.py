@@ -42,7 +42,7 @@ class FineTuning:
   Attributes:
     task: name of the task, as for `oscar.build_model`.
     module: the script's name for `python -m`.
-    data: class of the task's flags, derived from `task_settings.TaskData`.
+    data: class of the task's flags, with names as in `task_settings.TaskData`.
     implementation: module with `TASK`, an `oscar.job.OscarTask`; `count(data, split)`, the number
       of a split's examples; and, unless the task has a `predictor`, `write_results(data, records,
       path)`, which writes the test server's file and returns the metrics of the predictions, {} in

@@ -1,9 +1,10 @@
-r"""Predicts with a trained OSCAR: answers questions, scores texts, compares images.
+r"""Predicts with a trained OSCAR: answers questions, scores texts, compares and captions images.
 
   python -m oscar.predict --export_dir=runs/vqa/export --detector=runs/scenes \
       --image=runs/scenes/images/200000.png --question="how many red digits are there?"
       Answers one question (VQA, GQA). Retrieval takes --image and --text, NLVR2 --left, --right and
-      --statement. The task is that of the export; official checkpoints are read as well.
+      --statement, captioning --image alone. The task is that of the export; official checkpoints
+      are read as well.
 
   python -m oscar.predict --export_dir=runs/vqa/export --detector=runs/scenes \
       --input=questions.jsonl --output=answers.jsonl

@@ -1,6 +1,8 @@
 """`python -m oscar.run_captioning` on official files: train, score, write captions, export."""
 
 import json
+import random
+import re
 import shutil
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import oscar
 from oscar import caption_settings, checkpoint_tasks, run_captioning
 from oscar.datasets import coco_caption
+from oscar.scenes import canvas, captions, graph
 from tests import script_jobs
 from tests.oscar import loaders
 from tests.oscar.predicting import exports
@@ -39,8 +42,7 @@ def finished(tiny, tmp_path_factory):
 
 @pytest.mark.slow
 def test_training_takes_the_official_number_of_steps_and_scores_each_epoch(finished):
-  captions = json.loads((DATA / 'train_caption.json').read_text())
-  epoch = -(-len(captions) // 2)
+  epoch = -(-len(json.loads((DATA / 'train_caption.json').read_text())) // 2)
   results = [json.loads(r) for r in (finished / 'eval' / 'results.jsonl').read_text().splitlines()]
   assert [r['step'] for r in results] == [epoch, 2 * epoch]
   assert set(results[0]) == {'step', 'CIDEr', 'ROUGE_L', *(f'Bleu_{n}' for n in range(1, 5))}
@@ -65,16 +67,16 @@ def written(finished):
 
 def read(path):
   lines = [line.split('\t') for line in path.read_text().splitlines()]
-  return [(key, json.loads(captions)) for key, captions in lines]
+  return [(key, json.loads(made)) for key, made in lines]
 
 
 @pytest.mark.slow
 def test_captions_are_written_and_scored_as_officially(finished, written):
   keys = coco_caption.CocoCaption(DATA / 'test.yaml').image_ids
   assert [key for key, _ in written] == keys
-  for _, captions in written:
-    confidences = [caption['conf'] for caption in captions]
-    assert len(captions) == 2 and confidences == sorted(confidences, reverse=True)
+  for _, made in written:
+    confidences = [caption['conf'] for caption in made]
+    assert len(made) == 2 and confidences == sorted(confidences, reverse=True)
     assert 0 < confidences[1] <= confidences[0] <= 1
   scores = json.loads((finished / f'{NAME}.eval.json').read_text())
   assert {'CIDEr', 'ROUGE_L', 'Bleu_4'} <= set(scores)
@@ -97,21 +99,22 @@ def test_an_export_writes_the_same_captions(finished, written, tmp_path):
   )  # fmt: skip
   found = read(export / f'{NAME}.tsv')
   assert [key for key, _ in found] == [key for key, _ in written]
-  for (_, captions), (_, expected) in zip(found, written, strict=True):
-    assert [c['caption'] for c in captions] == [c['caption'] for c in expected]
+  for (_, made), (_, expected) in zip(found, written, strict=True):
+    assert [c['caption'] for c in made] == [c['caption'] for c in expected]
     np.testing.assert_allclose(
-      [c['conf'] for c in captions], [c['conf'] for c in expected], rtol=1e-4
+      [c['conf'] for c in made], [c['conf'] for c in expected], rtol=1e-4
     )
   predictor, split = oscar.load(export), coco_caption.CocoCaption(DATA / 'test.yaml')
   for key, expected in written:
     given = split.regions[key], split.tags(key)
-    captions = predictor.caption(given, num_return_sequences=2, num_beams=2).captions
-    assert [text for text, _ in captions] == [c['caption'] for c in expected]
+    made = predictor.caption(given, num_return_sequences=2, num_beams=2).captions
+    assert [text for text, _ in made] == [c['caption'] for c in expected]
     np.testing.assert_allclose(
-      [confidence for _, confidence in captions], [c['conf'] for c in expected], rtol=1e-4
+      [confidence for _, confidence in made], [c['conf'] for c in expected], rtol=1e-4
     )
 
 
+@pytest.mark.slow
 def test_evaluation_alone_follows_the_record_of_the_job(finished):
   script_jobs.in_process(
     run_captioning.SCRIPT, '--mode=eval', f'--output_dir={finished}', '--eval_name=again',
@@ -219,3 +222,11 @@ def test_scenes_hold_every_caption():
   values = resolved().as_dict()
   assert (values['test_yaml'], values['model_dir']) == ('val.yaml', 'runs/captioning-scenes')
   assert values['add_od_labels'] is True and values['num_beams'] == 1
+  inks = canvas.read_inks('val')
+  for key in range(300):
+    scene = graph.sample(random.Random(key), str(key), inks)
+    texts = captions.captions(scene, random.Random(key))
+    words = [len(re.findall(r'\w+|[^\w\s]', text)) for text in texts]
+    # Each word is in the vocabulary; tags have one.
+    assert max(words) + 2 <= values['max_gen_length'] == values['max_seq_a_length']
+    assert len(scene.things) + 1 <= values['max_seq_length'] - values['max_seq_a_length']
