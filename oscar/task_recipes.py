@@ -191,9 +191,7 @@ CAPTIONING = Recipe(
     'loss_type': 'sfmx',
     'seed': 88,
   },
-  command=(
-    f'{command("oscar.run_captioning", "captioning")} --add_od_labels'
-  ),
+  command=command('oscar.run_captioning', 'captioning'),
   expects='none; the published command is `captioning_base`',
   cost=training_work('base', 120, 40 * _CAPTIONS),
 )

@@ -194,5 +194,5 @@ def _check_lengths(max_seq_length, max_seq_a_length, with_tags):
   if not with_tags and max_seq_length != max_seq_a_length:
     raise ValueError(
       f'--max_seq_length={max_seq_length}: expected --max_seq_a_length={max_seq_a_length}, as '
-      'there are no tags (--add_od_labels=0).'
+      'there are no tags (--add_od_labels=0); give both the same number, or add --add_od_labels.'
     )
