@@ -189,4 +189,5 @@ def results_name(data: CaptioningData) -> str:
   parts = ['pred', folder, split, f'beam{data.num_beams}', f'max{data.max_gen_length}']
   parts += ['odlabels'] if data.add_od_labels else []
   parts += [f'best{data.num_keep_best}'] if data.num_keep_best != 1 else []
+  parts += ['masked_regions'] if data.mask_regions else []
   return f'{".".join(parts)}.tsv'

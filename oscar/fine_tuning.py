@@ -33,6 +33,7 @@ _OF_THE_SPLIT = (
   'length_penalty',
 )  # fmt: skip
 _OF_THE_CONFIG = ('use_img_layernorm', 'img_layer_norm_eps')
+MASKED = 'masked_regions'  # In the names of results with --mask_regions.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,7 +272,7 @@ def run(resolved: settings.Resolved, spec: FineTuning) -> None:
   values = resolved.as_dict()
   model, data, *_ = resolved
   if not data.data_dir:
-    model, data = _scenes(model, data, spec)
+    model, data = with_scenes(model, data, spec)
   modes = modes_of(values, spec)
   tests = [spec.splits[name] for name in ('do_test_dev', 'do_test') if values.get(name)]
   for mode in modes:
@@ -282,7 +283,16 @@ def run(resolved: settings.Resolved, spec: FineTuning) -> None:
     _run(mode, model, settings_of_mode, resolved, spec)
 
 
-def _scenes(model, data, spec):
+def with_scenes(
+  model: task_settings.ModelConfig, data: Any, spec: FineTuning
+) -> tuple[task_settings.ModelConfig, Any]:
+  """Returns the settings with the folders and the vocabulary of the scenes, generated once.
+
+  Args:
+    model: the flags of the network.
+    data: the task's flags, an instance of `spec.data`.
+    spec: the task.
+  """
   from oscar import scenes
 
   world = scenes.build(run_pretrain.SCENES_DIR, log=print)
@@ -316,9 +326,11 @@ def _run(mode, model, data, resolved, spec):
   # As `given`: no flags of their own.
   object.__setattr__(data, 'steps_per_epoch', per_epoch)
   object.__setattr__(data, 'forward_passes', optimization.gradient_accumulation_steps)
+  name = results_name(data)
   lines = getattr(job, 'predict_file', None) or os.path.join(
-    job.model_dir, f'{data.eval_split}_predictions.jsonl'
+    job.model_dir, f'{name}_predictions.jsonl'
   )
+  job = _set_apart(job, mode, data.mask_regions, resolved.facts)
   runtime = script_settings.JobConfig(
     mode=mode,
     predict_file=lines,
@@ -356,8 +368,8 @@ def _run(mode, model, data, resolved, spec):
     prepare_model_dir(job.model_dir)
   jobs.run(made)
   if mode == 'predict' and task.predictor is None:
-    name = spec.results_name(data) if spec.results_name else f'{data.eval_split}{spec.results}'
-    results = os.path.join(job.model_dir, name)
+    file = spec.results_name(data) if spec.results_name else f'{name}{spec.results}'
+    results = os.path.join(job.model_dir, file)
     files.remove(results)  # Of an earlier run: without identifiers NLVR2 writes none.
     metrics = implementation.write_results(data, files.read_json_lines(lines), results)
     if metrics:
@@ -365,6 +377,23 @@ def _run(mode, model, data, resolved, spec):
       print(f'Predictions for {data.eval_split}: {text}')
     if files.exists(results):
       print(f'{spec.results_are}: {results}')
+
+
+def results_name(data: task_settings.TaskData) -> str:
+  """Returns the start of the names of a split's predictions and results."""
+  return f'{data.eval_split}_{MASKED}' if data.mask_regions else data.eval_split
+
+
+def _set_apart(job, mode, mask_regions, facts):
+  """Returns the settings of an evaluation with other regions than those of the training.
+
+  Its results are no results of the job: they go to a folder of their own, and the best checkpoint
+  stays.
+  """
+  if mode != 'eval' or mask_regions == bool(facts.get('mask_regions')):
+    return job
+  name = job.eval_name or (MASKED if mask_regions else 'shown_regions')
+  return dataclasses.replace(job, eval_name=name, archive_ckpt=False)
 
 
 def _opening_splits(open_input, mode):

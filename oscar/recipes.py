@@ -90,24 +90,25 @@ SCENES = Recipe(
   settings={
     'model_dir': 'runs/oscar-scenes',
     'config': 'tiny',
+    'use_img_layernorm': 1,
     'max_seq_length': 35,
-    'max_img_seq_length': 6,
+    'max_img_seq_length': 5,
     'texta_false_prob': 0.25,
     'textb_sample_mode': 1,
-    'train_batch_size': 64,
-    'eval_batch_size': 64,
-    'train_steps': 1500,
-    'steps_per_eval': 300,
+    'train_batch_size': 128,
+    'eval_batch_size': 128,
+    'train_steps': 4000,
+    'steps_per_eval': 500,
     'iterations_per_loop': 50,
-    'log_step_count_steps': 50,
+    'log_step_count_steps': 100,
     'learning_rate': 1e-3,
-    'warmup_steps': 100,
+    'warmup_steps': 300,
     'max_grad_norm': 1.0,
   },
   command='python -m oscar.run_pretrain --recipe=scenes',
   expects='no published number; half of the examples belong to one of three contrast classes',
   measured=(
-    'masked words right 62.1 %, contrast right 65.5 %, losses 1.04 and 0.75 after 1,500 steps, on '
+    'masked words right 72.1 %, contrast right 82.9 %, losses 0.72 and 0.43 after 4,000 steps, on '
     'scenes of digits not trained on, seed 42'
   ),
   cost='measured: five and a half minutes on two idle CPU cores, scenes included',
@@ -115,14 +116,14 @@ SCENES = Recipe(
 
 _SCENES_TASK: dict[str, Any] = {
   'init_checkpoint': f'{SCENES.settings["model_dir"]}/export',
-  'max_img_seq_length': 6,
-  'train_batch_size': 64,
-  'eval_batch_size': 64,
-  'learning_rate': 3e-4,
+  'max_img_seq_length': 5,
+  'train_batch_size': 128,
+  'eval_batch_size': 128,
+  'learning_rate': 5e-4,
   'warmup_steps': 150,
   'max_grad_norm': 1.0,
   'iterations_per_loop': 50,
-  'log_step_count_steps': 50,
+  'log_step_count_steps': 100,
 }
 VQA_SCENES = Recipe(
   name='vqa_scenes',
@@ -201,7 +202,8 @@ EASY_VQA = Recipe(
   expects='no published number; the most frequent answer, "yes", scores 0.373',
   measured=(
     'score 0.745 after 1,500 steps (yes/no 0.868, shape 0.687, colour 0.116, which is chance), on '
-    'the official test split, seed 42'
+    'the official test split, seed 42, while `tiny` still had initial weights of 0.02 and dropout '
+    '0.1; not measured since'
   ),
   cost='measured: four minutes on two CPU cores, after `python -m oscar.easy_vqa`, 80 seconds',
 )
@@ -262,8 +264,8 @@ RECIPES = by_name((
   VQA_SCENES,
   GQA_SCENES,
   NLVR2_SCENES,
-  EASY_VQA,
   RETRIEVAL_SCENES,
   CAPTIONING_SCENES,
+  EASY_VQA,
   *task_recipes.RECIPES.values(),
 ))

@@ -36,6 +36,11 @@ class TaskData(Checked):
     128, 'Maximum word pieces of an example, with special ones.', at_least=4
   )
   max_img_seq_length: int = setting(30, 'Maximum regions of an image.', at_least=1)
+  mask_regions: bool = setting(
+    False,
+    'Hide the regions from the model, in training and evaluation: how much do words and tags tell? '
+    'mode=eval and predict do not replace the results and the best checkpoint with regions.',
+  )
   img_feature_type: str = setting(
     'faster_r-cnn', 'Detector of the features.', choices=('faster_r-cnn', 'mask_r-cnn')
   )
@@ -474,8 +479,8 @@ OF_THE_MODEL = (
   'do_lower_case', 'img_feature_dim', 'img_feature_type', 'use_img_layernorm', 'img_layer_norm_eps',
   'max_seq_length', 'max_img_seq_length', 'task_name', 'loss_type', 'classifier',
   'cls_hidden_scale', 'use_pair', 'use_label_seq', 'num_choice', 'adjust_loss', 'add_od_labels',
-  'od_label_type', 'att_mask_type', 'num_labels', 'max_seq_a_length', 'max_gen_length',
-  'tie_weights',
+  'od_label_type', 'att_mask_type', 'num_labels', 'mask_regions', 'max_seq_a_length',
+  'max_gen_length', 'tie_weights',
 )  # fmt: skip
 
 

@@ -39,6 +39,7 @@ LOCAL_ONLY = {
   'oscar/scenes/gallery.py': _SCENES,
   'oscar/scenes/layouts.py': _SCENES,
   'oscar/scenes/world.py': _SCENES,
+  'oscar/scenes_quality.py': 'trains on the scenes, which must be local',
   'tpu_utils/claims.py': 'reads /proc',
   'tpu_utils/command_line/script.py': 'opens /dev/null',
   'tpu_utils/export/keras_metadata.py': 'copies between archives in memory',

@@ -29,7 +29,7 @@ import tensorflow as tf
 from oscar.datasets import features
 from oscar.input import batching, masking
 from oscar.input.official_records import OfficialRecords
-from oscar.input.regions import decode_regions
+from oscar.input.regions import decode_regions, hide_regions
 from tpu_utils.images import tfrecords
 from tpu_utils.order import ShuffledOrder
 
@@ -166,6 +166,7 @@ class RecordInput:
     max_img_seq_length: regions of an image that the model gets; further ones are cut off.
     seed: determines the order of training and all random draws.
     window: blocks of `BLOCK` records that are held in memory and shuffled together.
+    mask_regions: whether the model sees no regions, in training and in evaluation.
 
   Raises (also the methods):
     ValueError: bad data; one line that names the file and, if one record is wrong, the record.
@@ -181,6 +182,7 @@ class RecordInput:
     max_img_seq_length: int = 50,
     seed: int = 0,
     window: int = WINDOW,
+    mask_regions: bool = False,
   ) -> None:
     self.train_batch_size = train_batch_size
     self.eval_batch_size = eval_batch_size
@@ -188,6 +190,7 @@ class RecordInput:
     self.eval_split = eval_split
     self.max_img_seq_length = max_img_seq_length
     self.seed = seed
+    self.mask_regions = mask_regions
     self._window = window
     self._splits: dict[str, Split] = {}
 
@@ -343,7 +346,8 @@ class RecordInput:
         decode_regions(x, self.max_img_seq_length, split.records.region_dim) for x in data
       )
       regions = dict(zip(fields, decoded, strict=True))
-      return weights | split.make_batch(Rows(tf.maximum(example, 0), regions, draws, partner))
+      batch = split.make_batch(Rows(tf.maximum(example, 0), regions, draws, partner))
+      return weights | (hide_regions(batch) if self.mask_regions else batch)
 
     dataset = dataset.enumerate().map(finish, tf.data.AUTOTUNE, deterministic=True)
     options = tf.data.Options()

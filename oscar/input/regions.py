@@ -1,5 +1,7 @@
 """Pads or truncates image regions to a fixed number."""
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 
@@ -37,3 +39,17 @@ def decode_regions(
   count = tf.minimum(tf.strings.length(data) // (dim * 4), max_img_seq_length)
   shape = [max_img_seq_length, dim]
   return tf.ensure_shape(tf.reshape(regions, [-1, *shape]), [data.shape[0], *shape]), count
+
+
+def hide_regions(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+  """Masks the regions of a batch, so that no position attends to them.
+
+  Args:
+    batch: model inputs: 'input_ids' [..., S], 'attention_mask' [..., S + R], also with a row for
+      each query, and other entries, which stay.
+  """
+  words, mask = batch['input_ids'].shape[-1], batch['attention_mask']
+  shown = mask[..., :words]
+  return {
+    **batch, 'attention_mask': tf.concat([shown, tf.zeros_like(mask[..., words:])], axis=-1)
+  }  # fmt: skip

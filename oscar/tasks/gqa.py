@@ -139,6 +139,7 @@ def _open_input(data, tokenizer, config, seed):
     train_split=data.train_split,
     eval_split=data.eval_split,
     max_img_seq_length=data.max_img_seq_length,
+    mask_regions=data.mask_regions,
     seed=seed,
   )
 

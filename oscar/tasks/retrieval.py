@@ -141,6 +141,8 @@ class Ranking:
       keys = self.candidates.image_ids[start:stop]
       tags = [self.reader.tags(key) for key in keys] if self._data.add_od_labels else None
       images = scorer.images([self.reader.regions[key] for key in keys], tags)
+      if self._data.mask_regions:
+        images = images._replace(counts=np.zeros_like(images.counts))
       chosen = self.candidates.of_image[start:stop]
       image = np.repeat(np.arange(stop - start), chosen.shape[1])
       report = None if progress is None else _shifted(progress, done)
@@ -267,6 +269,7 @@ def _fill(stored, candidates, trainer, source):
 # Flags that decide the scores, beside the weights.
 _OF_SCORES = (
   'max_seq_length', 'max_img_seq_length', 'add_od_labels', 'att_mask_type', 'num_labels',
+  'mask_regions',
 )  # fmt: skip
 
 
@@ -277,6 +280,8 @@ def results_name(data: RetrievalData) -> str:
   parts.append(data.eval_split)
   if data.add_od_labels:
     parts.append(f'wlabels{data.od_label_type}')
+  if data.mask_regions:
+    parts.append('masked_regions')
   chosen = data.eval_img_keys_file, '' if data.cross_image_eval else data.eval_caption_index_file
   parts += [os.path.splitext(os.path.basename(name))[0] for name in chosen if name]
   if data.num_eval_images:
@@ -314,6 +319,7 @@ def _open_input(data, tokenizer, config, seed):
     train_split=data.train_split,
     eval_split=data.eval_split,
     max_img_seq_length=data.max_img_seq_length,
+    mask_regions=data.mask_regions,
     seed=seed,
   )
 

@@ -1,5 +1,6 @@
 """`python -m oscar.predict`: one question, files of lines, and mistakes in flags."""
 
+import functools
 import json
 import random
 
@@ -7,7 +8,6 @@ import keras
 import pytest
 from PIL import Image
 
-import oscar
 from oscar import predict
 from oscar.scenes import canvas, detector, graph
 from tests import script_jobs
@@ -33,6 +33,14 @@ def place(tmp_path_factory):
   return folder
 
 
+@pytest.fixture(autouse=True, scope='module')
+def load_once():
+  """Opens each export with each detector once for all tests."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(predict, '_load', functools.lru_cache(predict._load))
+    yield
+
+
 def call(place, task, *flags):
   script_jobs.in_process(predict.SCRIPT, f'--export_dir={place}/{task}', *flags)
 
@@ -42,8 +50,10 @@ def test_one_question_about_a_picture(place, capsys):
   shared = (f'--detector={place}/scenes', f'--image={place}/a.png', f'--question={question}')
   call(place, 'vqa', *shared, '--top_k=2')
   first, second, origin, *notes = capsys.readouterr().out.splitlines()
-  predictor = oscar.load(place / 'vqa', detector=f'{place}/scenes')
-  expected = predictor.answer(f'{place}/a.png', question)
+  model, images, _ = predict.SCRIPT.resolve(
+    {'export_dir': f'{place}/vqa', 'detector': f'{place}/scenes'}
+  )
+  expected = predict._load(model, images).answer(f'{place}/a.png', question)
   assert first.split() == [*expected.answer.split(), f'{expected.probability:.4f}']
   assert second.startswith(expected.top[1][0])
   assert origin == 'Regions of image: connected parts on a plain background'
@@ -80,6 +90,7 @@ def test_a_file_of_lines(place, tmp_path, capsys):
   assert [row['line'] for row in made] == [1, 2, 3]
   assert made[0]['regions'] == 'connected parts on a plain background'
   assert len(made[2]['top']) == 1 and 'error' in made[1]
+  predict._load.cache_clear()  # As in another process.
   call(place, 'vqa', *flags)
   assert '3 lines, 1 of them bad, 3 of them there before' in capsys.readouterr().out
 

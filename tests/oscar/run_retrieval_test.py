@@ -37,6 +37,7 @@ def finished(tiny, tmp_path_factory):
   return model_dir
 
 
+@pytest.mark.slow
 def test_training_takes_the_official_number_of_steps_and_ranks_the_candidates(finished):
   results = [json.loads(r) for r in (finished / 'eval' / 'results.jsonl').read_text().splitlines()]
   assert [r['step'] for r in results] == [4, 8]  # Eight captions in batches of two.
@@ -70,6 +71,7 @@ def test_the_test_split_is_scored_and_ranked(ranked):
   assert found['i2t_retrieval']['R@1'] == share
 
 
+@pytest.mark.slow
 def test_an_export_scores_like_its_job_and_resumes_within(finished, ranked, tmp_path, monkeypatch):
   """Lengths and flags come from task.json; a killed process loses at most one chunk."""
   export, rows = finished / 'export', retrieval.Ranking.rows

@@ -107,6 +107,27 @@ def test_evaluation_alone_follows_the_record_of_the_job(finished, capsys):
   assert again == first
 
 
+def test_an_evaluation_without_regions_leaves_the_results_of_the_job(finished, tmp_path, capsys):
+  def kept():
+    names = ('eval/results.jsonl', 'archive/best_eval.txt', 'archive/checkpoint', 'run.json')
+    return [(finished / name).read_text() for name in names]
+
+  before = kept()
+  # A better best would be archived: it must not be this one.
+  (finished / 'best_objective.txt').write_text('-1.000000')
+  own = ('--mask_regions', f'--output_dir={finished}', '--strategy=one_device')
+  script_jobs.in_process(run_vqa.SCRIPT, '--do_eval', *own)
+  assert (finished / 'best_objective.txt').read_text() == '-1.000000' and kept() == before
+  masked, shown = (
+    json.loads((finished / name / 'results.jsonl').read_text().splitlines()[-1])
+    for name in ('eval_masked_regions', 'eval')
+  )
+  assert masked['step'] == shown['step'] and masked['loss'] != shown['loss']
+  script_jobs.in_process(run_vqa.SCRIPT, '--mode=predict', '--eval_split=val', *own)
+  assert (finished / 'val_masked_regions_predictions.jsonl').exists()
+  assert 'val_masked_regions_results.json' in capsys.readouterr().out
+
+
 def test_exports_of_other_tasks_are_refused_by_name(finished, tiny, tmp_path):
   export = str(finished / 'export')
   with pytest.raises(ValueError, match="trained for the task 'vqa', not 'gqa'"):

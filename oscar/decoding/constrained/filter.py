@@ -4,8 +4,7 @@ Source: microsoft/Oscar, `ConstraintFilter` of oscar/utils/cbs.py; nocaps, arXiv
 appendix.
 """
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -98,7 +97,7 @@ def constraints(
 
 def _suppress(order, heights, boxes, threshold):
   """Drops boxes that overlap an earlier one of a less general class; `order` goes by height."""
-  kept: list[int] = []
+  kept = []
   for i in order:
     same = (j for j in kept if _overlap(boxes[i], boxes[j]) > threshold)
     if all(heights[i] <= heights[j] for j in same):
@@ -116,17 +115,14 @@ def _overlap(a, b):
 
 def _read_nodes(path):
   """Returns [(lower-case name, height)] of a tree, parents before their children."""
-  names: list[str] = []
-  parents: list[int] = []
-  waiting: list[tuple[Any, int]] = [(records.read_json(path), -1)]
+  names, parents = [], []
+  waiting = [(records.read_json(path), -1)]  # Nodes with the number of their parent.
   while waiting:
     node, parent = waiting.pop()
     where = f'{path}, class {names[parent]!r}' if names else str(path)
     if not isinstance(node, Mapping):
       raise ValueError(f'{where}: found {node!r:.80}, expected {{LabelName, Subcategory}}.')
-    children: Sequence = ()
-    if 'Subcategory' in node:
-      children = records.field(node, 'Subcategory', list, where)
+    children = records.field(node, 'Subcategory', list, where) if 'Subcategory' in node else []
     waiting += [(child, len(names)) for child in reversed(children)]
     names.append(records.field(node, 'LabelName', str, where).lower())
     parents.append(parent)

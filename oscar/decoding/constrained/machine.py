@@ -197,7 +197,7 @@ class ConstraintWords:
     vocabulary lacks are left out: officially [UNK] counts as them, and is then left out of the
     text. A piece without forms makes a constraint that can't be met.
     """
-    pieces = []
+    pieces: list[str] = []
     for word in class_name.split():
       pieces += self._pieces.get(word) or self._tokenizer.tokenize(word)
     return tuple(self._ids(self._forms.get(piece, [piece])) for piece in pieces[:MAX_PIECES])

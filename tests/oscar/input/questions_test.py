@@ -92,6 +92,22 @@ def test_lengths_after_trimming_are_few():
   assert int(trimming._length(tf.zeros([2, 5], tf.int32))) == 1
 
 
+@pytest.mark.parametrize('trim', [False, True])
+def test_masked_regions_are_hidden_in_training_and_evaluation(tokenizer, trim):
+  shown, hidden = (build(tokenizer, trim=trim, mask_regions=mask) for mask in (False, True))
+  for name in ('train_dataset', 'eval_dataset'):
+    (seen, *_), (masked, *_) = (
+      list(getattr(s, name)().take(1).as_numpy_iterator()) for s in (shown, hidden)
+    )
+    words = seen['input_ids'].shape[1]
+    assert seen['attention_mask'][:, words:].any()
+    assert not masked['attention_mask'][:, words:].any()
+    for key in ('input_ids', 'token_type_ids', 'targets', 'row'):
+      np.testing.assert_array_equal(masked[key], seen[key])
+    expected = seen['attention_mask'][:, :words]
+    np.testing.assert_array_equal(masked['attention_mask'][:, :words], expected)
+
+
 def test_the_dropout_rate_follows_the_position(tokenizer):
   source = build(tokenizer, batch=2, dropout_rate=lambda examples: tf.cast(examples, tf.float32))
   batches = source.train_dataset().take(3).as_numpy_iterator()

@@ -82,6 +82,19 @@ def test_trimmed_pairs_keep_what_both_images_need(tokenizer):
   assert trimmed['attention_mask'].sum() == whole['attention_mask'].sum()
 
 
+@pytest.mark.parametrize('pair', [False, True])
+def test_masked_regions_are_hidden_for_both_images(tokenizer, pair):
+  shown, hidden = (
+    items(build(tokenizer, 'val', use_pair=pair, mask_regions=mask).eval_dataset())
+    for mask in (False, True)
+  )
+  words = shown['input_ids'].shape[-1]
+  assert shown['attention_mask'][..., words:].any()
+  assert not hidden['attention_mask'][..., words:].any()
+  expected = shown['attention_mask'][..., :words]
+  np.testing.assert_array_equal(hidden['attention_mask'][..., :words], expected)
+
+
 def test_an_image_without_features_is_named(tokenizer, data):
   path = data / 'nlvr2' / 'nlvr2_train.json'
   loaders.edit(path, lambda rows: rows[0]['img_id'].update(right='nowhere'))

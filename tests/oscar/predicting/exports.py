@@ -22,7 +22,7 @@ SETTINGS = {
 }
 # Weights of this size give logits that differ.
 CONFIG = {
-  'vocab_size': 400, 'hidden_size': 16, 'num_hidden_layers': 2, 'num_attention_heads': 2,
+  'vocab_size': 400, 'hidden_size': 16, 'num_hidden_layers': 1, 'num_attention_heads': 2,
   'intermediate_size': 32, 'max_position_embeddings': 64, 'initializer_range': 0.3,
 }  # fmt: skip
 
@@ -33,7 +33,7 @@ def write(folder, task, saved_model=False, config=None, **settings):
   config = {'num_labels': len(ANSWERS) if task in ('vqa', 'gqa') else 2, **(config or {})}
   config = {'use_pair': settings.get('use_pair', True), **config}
   keras.utils.set_random_seed(1)
-  model = oscar.build_model(oscar.OscarConfig(**CONFIG, **config), task)
+  model = oscar.build_model(oscar.OscarConfig(**{**CONFIG, **config}), task)
   info = {'settings': settings}
   if task in ('vqa', 'gqa'):
     info['answers'] = ANSWERS

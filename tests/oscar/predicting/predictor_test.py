@@ -216,6 +216,7 @@ def test_lists_give_the_results_of_their_items(opened):
     predictor.answer_all(pictures[:2], ['what?', ' '])
 
 
+@pytest.mark.slow
 def test_captions_are_those_of_the_search(opened):
   predictor = opened('captioning')
   given = [image(1), image(3), image(5, tags='cat ' * 40)]
@@ -263,7 +264,7 @@ def test_captions_that_cannot_be_written(opened, options, message):
 
 @pytest.mark.parametrize('pair', [True, False])
 def test_attention_of_words_to_regions(opened, pair):
-  predictor = opened('nlvr2', use_pair=pair)
+  predictor = opened('nlvr2', config={'num_hidden_layers': 2}, use_pair=pair)
   given = (image(2), image(3), 'both are red')
   found = predictor.compare(*given, attention=True)
   assert found.probability == pytest.approx(predictor.compare(*given).probability, abs=1e-6)

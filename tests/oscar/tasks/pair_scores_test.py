@@ -73,6 +73,7 @@ def test_the_matrix_has_the_scores_of_the_official_items(num_labels, tokenizer, 
   np.testing.assert_allclose(found[known], wanted[known], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_replicas_batches_and_padding_do_not_matter(two_replicas, tokenizer, tiny):
   candidates, regions, tags = split()
   found = []

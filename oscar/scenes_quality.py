@@ -1,0 +1,358 @@
+"""Measures OSCAR on held-out scenes: every task, several seeds, and baselines without a picture.
+
+  python -m oscar.scenes_quality
+      Pre-trains (unless runs/oscar-scenes is there), fine-tunes each task with three seeds by its
+      recipe for the scenes, evaluates each model with and without regions, and prints a table with
+      chance, words alone, words and tags without a network, and the goals. Writes quality.json and
+      quality.png to runs/scenes-quality.
+
+  python -m oscar.scenes_quality --tasks=vqa --seeds=42
+      Measures one task once. The table has all results that the folder holds of these tasks.
+
+Evaluations are of the last step, on the split val: scenes and digits that no training has seen. The
+same command resumes a stopped job, and trains nothing again.
+"""
+
+import dataclasses
+import gc
+import importlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from oscar import fine_tuning, run_gqa, run_nlvr, run_pretrain, run_retrieval, run_vqa
+from oscar.recipes import RECIPES
+from tpu_utils import claims, files
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.script import Script
+from tpu_utils.command_line.settings import setting
+from tpu_utils.names import check_name
+
+if TYPE_CHECKING:
+  from oscar.quality import report
+
+_RESULTS, _SETTINGS = 'results.jsonl', 'settings.json'
+# Arguments of `scenes.build`, and flags of each script, with --quick.
+QUICK_SCENES = {'num_train': 12, 'num_val': 6, 'detector_steps': 1, 'num_questions': 2}
+_QUICK: dict[str, Any] = {
+  'train_batch_size': 4, 'eval_batch_size': 4, 'steps_per_eval': 2, 'warmup_steps': 0,
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+  """A task of the table.
+
+  Attributes:
+    script: its fine-tuning script.
+    spec: the script's task.
+    goals: {metric: value to reach}, the metric that selects the best checkpoint first.
+    baselines: function(implementation, data settings) -> {baseline: {metric: value}}.
+  """
+
+  script: Script
+  spec: fine_tuning.FineTuning
+  goals: Mapping[str, float]
+  baselines: Callable
+
+
+def _of_questions(implementation, data):
+  from oscar.quality import baselines
+
+  opened = implementation.files_of(data)
+  splits = (opened.open(split) for split in ('train', 'val'))
+  return baselines.questions(*splits, implementation.OBJECTIVE)
+
+
+def _of_statements(implementation, data):
+  from oscar.quality import baselines
+
+  opened = implementation.files_of(data)
+  splits = (opened.open(split) for split in ('train', 'val'))
+  return baselines.statements(*splits, implementation.OBJECTIVE)
+
+
+def _of_pairs(implementation, data):
+  from oscar.quality import ranking
+
+  reader = implementation.files_of(data).open('val', evaluated=True)
+  count = data.num_captions_per_img_val
+  captions = [reader.captions[key][:count] for key in reader.image_ids]
+  return ranking.rankings(captions, [reader.tags(key) for key in reader.image_ids])
+
+
+TASKS = {
+  'vqa': Measured(run_vqa.SCRIPT, run_vqa.SPEC, {'vqa_score': 0.75}, _of_questions),
+  'gqa': Measured(run_gqa.SCRIPT, run_gqa.SPEC, {'accuracy': 0.70}, _of_questions),
+  'nlvr2': Measured(
+    run_nlvr.SCRIPT, run_nlvr.SPEC, {'accuracy': 0.65, 'consistency': 0.40}, _of_statements
+  ),
+  'retrieval': Measured(
+    run_retrieval.SCRIPT, run_retrieval.SPEC, {'i2t_R@1': 0.85, 't2i_R@1': 0.80}, _of_pairs
+  ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class QualityConfig(settings.Checked):
+  """The models to measure."""
+
+  tasks: str = setting(','.join(TASKS), 'Tasks, separated by commas.')
+  seeds: str = setting('42,43,44', 'Seeds of the fine-tunings, separated by commas.')
+  output_dir: str = setting(
+    'runs/scenes-quality', 'Folder of the fine-tuned models, the results and the table.'
+  )
+  quick: bool = setting(
+    False, 'Train for a few steps on a few scenes: tries the command, measures nothing.'
+  )
+
+  def task_list(self) -> list[str]:
+    """Returns the names in `tasks`.
+
+    Raises:
+      ValueError: one is unknown.
+    """
+    names = [name.strip() for name in self.tasks.split(',')]
+    for name in names:
+      check_name('task of --tasks', name, TASKS)
+    return list(dict.fromkeys(names))
+
+  def seed_list(self) -> list[int]:
+    """Returns the numbers in `seeds`.
+
+    Raises:
+      ValueError: one is not a whole number from 0.
+    """
+    texts = [text.strip() for text in self.seeds.split(',')]
+    if not all(text.isdecimal() for text in texts):
+      raise ValueError(f'--seeds={self.seeds} must be whole numbers, separated by commas.')
+    return list(dict.fromkeys(map(int, texts)))
+
+
+class Experiment:
+  """Trains and evaluates the models of a folder.
+
+  Args:
+    config: the settings.
+
+  Raises:
+    ValueError: the folder holds results of other recipes.
+  """
+
+  def __init__(self, config: QualityConfig) -> None:
+    self._config = config
+    self._world: Any = None
+    if config.quick:
+      from oscar import scenes
+
+      self._world = scenes.build(self.path('scenes'), log=print, **QUICK_SCENES)
+    self._check_settings()
+
+  def path(self, *names: str) -> str:
+    """Returns the path of a file in the folder."""
+    return os.path.join(self._config.output_dir, *names)
+
+  def train(self) -> None:
+    """Trains and evaluates the models without a result.
+
+    Raises:
+      ValueError, OSError: as the scripts.
+      cli.Interrupted: SIGTERM or Ctrl-C arrived; the state is saved.
+    """
+    done = {(line['task'], line['seed']) for line in self.results()}
+    tasks, seeds = self._config.task_list(), self._config.seed_list()
+    missing = [(task, seed) for seed in seeds for task in tasks if (task, seed) not in done]
+    if missing:
+      self._pretrain([task for task, _ in missing])
+    start = time.monotonic()
+    for number, (task, seed) in enumerate(missing):
+      left = ''
+      if number:
+        seconds = (time.monotonic() - start) / number * (len(missing) - number)
+        left = f'; about {seconds / 60:.0f} min left'
+      print(f'\n[{number + 1} of {len(missing)} models to train{left}] {task}, seed {seed}')
+      self._measure(task, seed)
+
+  def results(self) -> list[dict[str, Any]]:
+    """Returns the lines of the results of the tasks and seeds."""
+    wanted = self._config.task_list(), self._config.seed_list()
+    lines = files.read_json_lines(self.path(_RESULTS))
+    # A damaged line is no result: its model is measured again.
+    return [line for line in lines if line.get('task') in wanted[0] and line['seed'] in wanted[1]]
+
+  def baselines(self, task: str) -> dict[str, dict[str, float]]:
+    """Computes the baselines of a task on the scenes of the models."""
+    measured = TASKS[task]
+    resolved = measured.script.resolve(dict(self._flags(task)))
+    model, data = resolved[0], resolved.get(measured.spec.data)
+    if not data.data_dir:
+      model, data = fine_tuning.with_scenes(model, data, measured.spec)
+    return measured.baselines(importlib.import_module(measured.spec.implementation), data)
+
+  def history(self, task: str, seed: int) -> list[dict[str, float]]:
+    """Returns the evaluations of a training, each with its step."""
+    from tpu_utils import runner
+
+    return files.read_json_lines(runner.history_path(self._model_dir(task, seed)))
+
+  def _measure(self, task, seed):
+    from tpu_utils import runner
+
+    script, model_dir = TASKS[task].script, self._model_dir(task, seed)
+    flags = {**self._flags(task), 'model_dir': model_dir, 'seed': seed}
+    start = time.monotonic()
+    _call(script, {**flags, 'mode': 'train_and_eval'})
+    flags.pop('init_checkpoint', None)  # For an evaluation, it names the weights to evaluate.
+    _call(script, {**flags, 'mode': 'eval', 'mask_regions': True})
+    *_, shown = self.history(task, seed)
+    folder = f'eval_{fine_tuning.MASKED}'
+    *_, masked = files.read_json_lines(runner.history_path(model_dir, folder))
+    if masked['step'] != shown['step']:
+      raise ValueError(
+        f'{model_dir}: evaluated at step {shown["step"]} with regions and at {masked["step"]} '
+        'without; remove the folder, to train again.'
+      )
+    line = {
+      'task': task, 'seed': seed, 'shown': shown, 'masked': masked,
+      'seconds': round(time.monotonic() - start, 1),
+    }  # fmt: skip
+    files.append_json_line(self.path(_RESULTS), line)
+
+  def _pretrain(self, tasks):
+    """Runs the pre-training if the model that the tasks start from does not exist."""
+    if self._world is None:
+      starts = [RECIPES[TASKS[task].spec.scenes].settings['init_checkpoint'] for task in tasks]
+      if not all(map(files.is_folder, starts)):
+        print('Pre-training')
+        _call(run_pretrain.SCRIPT, {})
+    elif not files.is_folder(self.path('pretrain', 'export')):
+      _call(run_pretrain.SCRIPT, {
+        **_QUICK, 'recipe': run_pretrain.SCENES, 'train_steps': 2, 'config': 'tiny',
+        'data_dir': self._world.data_dir, 'vocab_file': self._world.vocab_file,
+        'model_dir': self.path('pretrain'),
+      })  # fmt: skip
+
+  def _flags(self, task):
+    """Returns the flags of a task's training that its recipe does not have."""
+    spec = TASKS[task].spec
+    if self._world is None:
+      return {}
+    return {
+      **_QUICK, 'recipe': spec.scenes, 'max_steps': 2,
+      'data_dir': self._world.manual_dir(spec.scenes_data),
+      'init_checkpoint': self.path('pretrain', 'export'),
+    }  # fmt: skip
+
+  def _model_dir(self, task, seed):
+    return self.path(f'{task}-seed{seed}')
+
+  def _check_settings(self):
+    """Writes the recipes of the tasks; refuses a folder with results of other ones."""
+    path = self.path(_SETTINGS)
+    before = files.read_json(path) if files.exists(path) else {}
+    for task in self._config.task_list():
+      used = {
+        'pre-training ': RECIPES[run_pretrain.SCENES].settings,
+        '': RECIPES[TASKS[task].spec.scenes].settings,
+        '--': self._flags(task),
+      }
+      made = {f'{kind}{key}': value for kind, own in used.items() for key, value in own.items()}
+      made = json.loads(json.dumps(made))  # As in the file.
+      old = before.setdefault(task, made)
+      for name in sorted({*old, *made}):
+        if old.get(name) != made.get(name):
+          raise ValueError(
+            f'--output_dir={self._config.output_dir} holds results of {task} with {name} '
+            f'{old.get(name)}, not {made.get(name)} as now: give another folder.'
+          )
+    files.write_json(path, before)
+
+
+def _call(script, flags):
+  """Runs a script in this process and frees its model."""
+  import keras
+
+  script.call([f'--{name}={value}' for name, value in flags.items()])
+  keras.utils.clear_session()  # Else the models stay in memory.
+  gc.collect()
+
+
+def report_rows(
+  task: str, lines: Sequence[Mapping[str, Any]], found: Mapping[str, Mapping[str, float]]
+) -> 'list[report.Row]':
+  """Returns the `report.Row` of each metric of a task.
+
+  Args:
+    task: name of the task.
+    lines: its results, one for each seed.
+    found: {baseline: {metric: value}}.
+  """
+  from oscar.quality import report
+
+  return [
+    report.Row(
+      task,
+      metric,
+      goal,
+      {name: values[metric] for name, values in found.items() if metric in values},
+      [line['masked'][metric] for line in lines],
+      [line['shown'][metric] for line in lines],
+    )
+    for metric, goal in TASKS[task].goals.items()
+  ]
+
+
+def run(resolved: settings.Resolved) -> None:
+  """Trains what is missing, and writes and prints the comparison."""
+  (config,) = resolved
+  os.makedirs(config.output_dir, exist_ok=True)
+  with claims.claimed('output_dir', config.output_dir):
+    experiment = Experiment(config)
+    experiment.train()
+    _report(experiment, config)
+
+
+def _report(experiment, config):
+  from oscar.quality import report
+
+  rows, curves, baselines = [], [], {}
+  results = experiment.results()
+  for task in config.task_list():
+    print(f'Baselines of {task}', flush=True)
+    baselines[task] = experiment.baselines(task)
+    lines = [line for line in results if line['task'] == task]
+    own = report_rows(task, lines, baselines[task])
+    rows += own
+    of_seed = {
+      line['seed']: {e['step']: e[own[0].metric] for e in experiment.history(task, line['seed'])}
+      for line in lines
+    }
+    curves.append(report.Curves(own[0], of_seed))
+  content = {
+    'rows': [row.as_dict() for row in rows], 'baselines': baselines, 'results': results,
+  }  # fmt: skip
+  path, picture = experiment.path('quality.json'), experiment.path('quality.png')
+  files.write_json(path, content)
+  report.draw(curves, picture)
+  print(f'\n{report.table(rows)}\n\n{path}, {picture}')
+
+
+def check(resolved: settings.Resolved) -> None:
+  """Checks tasks, seeds and the folder.
+
+  Raises:
+    ValueError: an unknown task, a seed that is no number, or a remote folder.
+  """
+  (config,) = resolved
+  config.task_list()
+  config.seed_list()
+  files.check_local('output_dir', config.output_dir, 'measure in a local folder and copy it')
+
+
+SCRIPT = Script(__doc__, (QualityConfig,), run, check=check)
+
+
+if __name__ == '__main__':
+  SCRIPT.main()
