@@ -9,7 +9,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import tensorflow as tf
@@ -189,7 +189,7 @@ def prediction_records(
 ) -> list[dict[str, Any]]:
   """Returns `records` of the predicted split."""
   split = source.open_captions(data.eval_split)
-  return records(split, source.tokenizer, rows)
+  return records(split, cast(Decoder, source.tokenizer), rows)  # It encodes and decodes.
 
 
 def write_results(
