@@ -35,6 +35,7 @@ LOCAL_ONLY = {
   'oscar/datasets/region_extraction.py': _OFFICIAL,
   'oscar/datasets/region_files.py': _OFFICIAL,
   'oscar/datasets/tsv.py': _OFFICIAL,
+  'oscar/easy_vqa.py': 'links files of its folder, which must be local',
   'oscar/scenes/__main__.py': _SCENES,
   'oscar/scenes/gallery.py': _SCENES,
   'oscar/scenes/layouts.py': _SCENES,

@@ -217,3 +217,12 @@ def test_a_single_image_is_named(tokenizer, data):
   files = retrieval_files.RetrievalFiles(str(data / 'coco_ir'))
   with pytest.raises(ValueError, match='one_captions.pt has 1 images; wrong pairs need at least'):
     build(tokenizer, files, train_split='one').train_dataset()
+
+
+def test_masked_regions_are_hidden(tokenizer):
+  for held in (MEMORY, WINDOW):
+    dataset = build(tokenizer, mask_regions=True, **held).train_dataset()
+    batch = next(dataset.as_numpy_iterator())
+    words = batch['input_ids'].shape[1]
+    assert batch['attention_mask'][:, :words].any()
+    assert not batch['attention_mask'][:, words:].any()

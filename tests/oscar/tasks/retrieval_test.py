@@ -1,14 +1,16 @@
 """Retrieval through the trainer: official logits, losses and steps; scores, ranks, resuming."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import oscar
 from oscar import job, losses, run_retrieval, script_settings, task_settings
 from oscar.tasks import pair_scores, retrieval
-from tests.oscar import golden_models
+from tests.oscar import golden_models, loaders
 from tests.oscar.tasks.vqa_test import INPUTS, NO_DROPOUT, compare
 from tpu_utils.trainer import Task
 
@@ -115,3 +117,19 @@ def test_six_steps_with_the_flags_of_the_script_are_the_official_ones():
 def test_names_of_scores(flags, name):
   data = task_settings.RetrievalData(eval_split='test', **flags)
   assert retrieval.results_name(data) == name
+
+
+@pytest.mark.slow
+def test_without_tags_and_regions_all_images_score_alike(tokenizer, tiny):
+  config = oscar.OscarConfig.from_json(tiny / 'config.json')
+  model = oscar.build_model(config, 'retrieval', num_labels=2)
+  trainer = types.SimpleNamespace(model=model, strategy=None)
+  for masked in (False, True):
+    data = task_settings.RetrievalData(
+      data_dir=str(loaders.DATA / 'coco_ir'), eval_split='minival', cross_image_eval=True,
+      num_captions_per_img_val=2, max_seq_length=20, max_img_seq_length=3, eval_batch_size=8,
+      mask_regions=masked,
+    )  # fmt: skip
+    ranking = retrieval.Ranking(data, retrieval.files_of(data), tokenizer)
+    scores = ranking.rows(trainer, 0, len(ranking.candidates.image_ids))
+    assert np.allclose(scores, scores[:1], rtol=0, atol=1e-7) == masked
