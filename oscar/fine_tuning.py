@@ -4,7 +4,8 @@ The official scripts train `num_train_epochs` passes of len(loader) // accumulat
 the loader's last batch may be smaller; the learning rate falls over exactly these updates. Batches
 here are all full, so an update sees as many examples, but a pass may end within a batch.
 
-Source: microsoft/Oscar, `train` of oscar/run_vqa.py, run_gqa.py, run_nlvr.py, run_retrieval.py.
+Source: microsoft/Oscar, `train` of oscar/run_vqa.py, run_gqa.py, run_nlvr.py, run_retrieval.py,
+run_captioning.py.
 """
 
 import dataclasses
@@ -25,10 +26,11 @@ _OF_THE_RUN = (
   'data_dir', 'txt_data_dir', 'img_feat_dir', 'train_split', 'eval_split', 'mode', 'do_train',
   'do_train_val', 'do_eval', 'do_test', 'do_test_dev', 'model_dir', 'export_dir', 'test_split',
 )  # fmt: skip
-# Flags that belong to the split, and so are restored to evaluate but not to test.
+# Flags that belong to the split or the search, and so are restored to evaluate but not to test.
 _OF_THE_SPLIT = (
   'eval_img_keys_file', 'eval_caption_index_file', 'cross_image_eval', 'num_captions_per_img_val',
-  'num_eval_images', 'eval_folds',
+  'num_eval_images', 'eval_folds', 'test_yaml', 'num_beams', 'num_keep_best', 'repetition_penalty',
+  'length_penalty',
 )  # fmt: skip
 _OF_THE_CONFIG = ('use_img_layernorm', 'img_layer_norm_eps')
 MASKED = 'masked_regions'  # In the names of results with --mask_regions.
@@ -41,7 +43,7 @@ class FineTuning:
   Attributes:
     task: name of the task, as for `oscar.build_model`.
     module: the script's name for `python -m`.
-    data: class of the task's flags, derived from `task_settings.TaskData`.
+    data: class of the task's flags, with names as in `task_settings.TaskData`.
     implementation: module with `TASK`, an `oscar.job.OscarTask`; `count(data, split)`, the number
       of a split's examples; and, unless the task has a `predictor`, `write_results(data, records,
       path)`, which writes the test server's file and returns the metrics of the predictions, {} in
@@ -53,6 +55,8 @@ class FineTuning:
     train_and_val: whether there is a split train+val.
     elsewhere: official flags without counterpart, see `Script`.
     results: suffix of the result file of a split.
+    results_name: function(data) -> the whole name of that file; None for split and suffix.
+    results_are: what is in that file, for messages.
     model: class of the flags of the network.
     job: class of the flags of the job, with names as in `task_settings.JobConfig`.
     evaluates_tests: whether --do_eval without training predicts the test split, as --do_test does.
@@ -60,6 +64,9 @@ class FineTuning:
       --do_train only trains.
     check: function({flag: value}, modes) that raises ValueError for flags that contradict each
       other.
+    as_trained: function({flag: value} of a checkpoint's training) -> the same with meanings as
+      here.
+    of_the_config: further flags that its config.json decides where the training does not say.
   """
 
   task: str
@@ -73,11 +80,15 @@ class FineTuning:
   train_and_val: bool
   elsewhere: Mapping[str, str]
   results: str = '_results.json'
+  results_name: Callable[[Any], str] | None = None
+  results_are: str = 'Results for the test server'
   model: type = task_settings.ModelConfig
   job: type = task_settings.JobConfig
   evaluates_tests: bool = False
   can_evaluate: Callable[[Mapping[str, Any]], bool] = lambda values: True
   check: Callable[[Mapping[str, Any], Sequence[str]], None] = lambda values, modes: None
+  as_trained: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda stored: stored
+  of_the_config: tuple[str, ...] = ()
 
 
 def script(doc: str, spec: FineTuning, default_recipe: str) -> Script:
@@ -155,12 +166,12 @@ def _facts(given, model_dir, spec):
     return job_flags.facts(job, groups(spec), (*without, *kept))
   if not given.get('init_checkpoint'):
     return {}
-  stored = checkpoint_tasks.settings_of(given['init_checkpoint'])
+  stored = spec.as_trained(checkpoint_tasks.settings_of(given['init_checkpoint']))
   names = task_settings.OF_THE_MODEL
   stored = {name: stored[name] for name in names if stored.get(name) is not None}
   found = _typed(job_flags.facts(stored, groups(spec)), groups(spec), given['init_checkpoint'])
   # Without flags of its training its config.json decides, not the default of training.
-  found = {**dict.fromkeys(_OF_THE_CONFIG), **found}
+  found = {**dict.fromkeys((*_OF_THE_CONFIG, *spec.of_the_config)), **found}
   if spec.evaluates_tests and model_dir is None:
     if job_flags.of_checkpoint(given['init_checkpoint']) is not None:
       raise ValueError(
@@ -267,7 +278,7 @@ def run(resolved: settings.Resolved, spec: FineTuning) -> None:
   for mode in modes:
     split = data.eval_split
     if mode == 'predict' and not values['mode']:
-      split = values.get('test_split') or tests.pop(0)
+      split = values.get('test_split') or (tests.pop(0) if tests else spec.splits['do_test'])
     settings_of_mode = dataclasses.replace(data, eval_split=split or 'val')
     _run(mode, model, settings_of_mode, resolved, spec)
 
@@ -308,11 +319,13 @@ def _run(mode, model, data, resolved, spec):
   data = dataclasses.replace(
     data,
     train_split=split,
-    trim_padding=data.trim_padding and hardware.strategy != 'tpu' and not hardware.tpu,
+    **_trimming(data, hardware),
     **_batches(data, optimization, hardware),
   )
   steps, per_epoch = _length(implementation, data, optimization, training)
-  object.__setattr__(data, 'steps_per_epoch', per_epoch)  # As `given`: no flag of its own.
+  # As `given`: no flags of their own.
+  object.__setattr__(data, 'steps_per_epoch', per_epoch)
+  object.__setattr__(data, 'forward_passes', optimization.gradient_accumulation_steps)
   name = results_name(data)
   lines = getattr(job, 'predict_file', None) or os.path.join(
     job.model_dir, f'{name}_predictions.jsonl'
@@ -355,14 +368,15 @@ def _run(mode, model, data, resolved, spec):
     prepare_model_dir(job.model_dir)
   jobs.run(made)
   if mode == 'predict' and task.predictor is None:
-    results = os.path.join(job.model_dir, f'{name}{spec.results}')
+    file = spec.results_name(data) if spec.results_name else f'{name}{spec.results}'
+    results = os.path.join(job.model_dir, file)
     files.remove(results)  # Of an earlier run: without identifiers NLVR2 writes none.
     metrics = implementation.write_results(data, files.read_json_lines(lines), results)
     if metrics:
       text = ', '.join(f'{name} {value:.4f}' for name, value in metrics.items())
       print(f'Predictions for {data.eval_split}: {text}')
     if files.exists(results):
-      print(f'Results for the test server: {results}')
+      print(f'{spec.results_are}: {results}')
 
 
 def results_name(data: task_settings.TaskData) -> str:
@@ -401,6 +415,13 @@ def _shared(runtime_class, own):
   """Returns the names of settings that a runtime class has in common with the script's."""
   names = {field.name for field in dataclasses.fields(own)}
   return [field.name for field in dataclasses.fields(runtime_class) if field.name in names]
+
+
+def _trimming(data, hardware):
+  """Returns {'trim_padding': whether to}, off on TPUs; {} for a task without it."""
+  if not hasattr(data, 'trim_padding'):
+    return {}
+  return {'trim_padding': data.trim_padding and hardware.strategy != 'tpu' and not hardware.tpu}
 
 
 def _batches(data, optimization, hardware):

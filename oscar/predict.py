@@ -1,9 +1,10 @@
-r"""Predicts with a trained OSCAR: answers questions, scores texts, compares images.
+r"""Predicts with a trained OSCAR: answers questions, scores texts, compares and captions images.
 
   python -m oscar.predict --export_dir=runs/vqa/export --detector=runs/scenes \
       --image=runs/scenes/images/200000.png --question="how many red digits are there?"
       Answers one question (VQA, GQA). Retrieval takes --image and --text, NLVR2 --left, --right and
-      --statement. The task is that of the export; official checkpoints are read as well.
+      --statement, captioning --image alone. The task is that of the export; official checkpoints
+      are read as well.
 
   python -m oscar.predict --export_dir=runs/vqa/export --detector=runs/scenes \
       --input=questions.jsonl --output=answers.jsonl
@@ -15,6 +16,7 @@ A line of the input is an object with a text, one image and, if wanted, an `id`,
     {"image": "cat.png", "question": "what is it?"}                     VQA, GQA
     {"image": "cat.png", "text": "A cat on a mat.", "id": 7}            retrieval
     {"left": "a.png", "right": "b.png", "statement": "Both are red."}   NLVR2
+    {"image": "cat.png", "id": 7}                                       captioning
 
 An image is one of
 
@@ -32,6 +34,8 @@ working directory. A line of the output has the number of the input's line and t
      "regions": "connected parts on a plain background"}
     {"line": 1, "probability": 0.97, "score": 0.97, "regions": ...}
     {"line": 1, "prediction": true, "probability": 0.9, "probability_true": 0.9, "regions": [...]}
+    {"line": 1, "caption": "a cat", "confidence": 0.8, "captions": [{"caption", "confidence"}, ...],
+     "regions": ...}
     {"line": 2, "error": "cat.png: No such file or directory"}
 
 `notes` says what was cut off, as in training. With --attention, `attention` has for each sequence
@@ -68,7 +72,7 @@ class ModelConfig(settings.Checked):
   )
   task: str = setting(
     None, 'Task of a checkpoint that does not say it.', type=str,
-    choices=('vqa', 'gqa', 'retrieval', 'nlvr2'),
+    choices=('vqa', 'gqa', 'retrieval', 'nlvr2', 'captioning'),
   )  # fmt: skip
   label2ans_file: str = setting(
     None, 'Official file of answers, for a checkpoint of VQA or GQA without task.json.', type=str
@@ -121,6 +125,8 @@ class PredictConfig(settings.Checked):
   )
   grid: int = setting(None, 'Equal parts per side of --image.', type=int, at_least=0)
   top_k: int = setting(5, 'Likely answers to give.', at_least=1)
+  num_return_sequences: int = setting(1, 'Captions to write for an image.', at_least=1)
+  num_beams: int = setting(5, 'Captions: beams of the search; 1 is greedy.', at_least=1)
   attention: bool = setting(False, 'Give the attention of words to regions, too.')
   batch_size: int = setting(32, 'Lines at a time.', at_least=1)
 
@@ -177,6 +183,10 @@ def run(resolved: settings.Resolved) -> None:
   options: dict[str, Any] = {'attention': config.attention}
   if predictor.answers:
     options['top_k'] = config.top_k
+  if predictor.task == 'captioning':
+    options |= {
+      'num_return_sequences': config.num_return_sequences, 'num_beams': config.num_beams
+    }  # fmt: skip
   if config.input is None:
     _predict_one(predictor, config, images.features is not None, options)
     return
@@ -210,7 +220,8 @@ def _load(model, images):
 
 
 def _predict_one(predictor, config, by_id, options):
-  wanted = (*predictor.image_fields, predictor.text_field)
+  texts = [predictor.text_field] if predictor.text_field else []
+  wanted = (*predictor.image_fields, *texts)
   for name in (*_IMAGES, *_TEXTS):
     given = getattr(config, name) is not None
     if given != (name in wanted):
@@ -218,9 +229,8 @@ def _predict_one(predictor, config, by_id, options):
       state = 'has no use' if given else 'is missing'
       raise ValueError(f'--{name} {state}: a model of {predictor.task} takes {flags}.')
   images = [_image(getattr(config, n), config, by_id) for n in predictor.image_fields]
-  (result,) = predictor.predict(
-    [predictor.example(getattr(config, predictor.text_field), *images)], **options
-  )
+  text = getattr(config, predictor.text_field) if texts else ''
+  (result,) = predictor.predict([predictor.example(text, *images)], **options)
   print(result.text())
   for name, origin in zip(predictor.image_fields, result.regions, strict=True):
     print(f'Regions of {name}: {origin}')

@@ -166,6 +166,35 @@ RETRIEVAL_TEST_5K = RETRIEVAL_TEST_1K.with_settings(
   cost='evaluation: estimated 125 million pairs of image and text; not timed',
 )
 
+CAPTIONING = Recipe(
+  name='captioning',
+  script='oscar.run_captioning',
+  paper='microsoft/Oscar, defaults of run_captioning.py',
+  settings={
+    **_OPTIMIZATION,
+    'add_od_labels': False,
+    'max_seq_length': 70,
+    'max_seq_a_length': 40,
+    'max_img_seq_length': 50,
+    'img_feature_type': 'frcnn',
+    'mask_prob': 0.15,
+    'max_masked_tokens': 3,
+    'max_gen_length': 20,
+    'num_beams': 1,
+    'per_gpu_train_batch_size': 64,
+    'per_gpu_eval_batch_size': 64,
+    'num_train_epochs': 40,
+    'learning_rate': 3e-5,
+    'scheduler': 'linear',
+    'weight_decay': 0.05,
+    'drop_out': 0.1,
+    'loss_type': 'sfmx',
+    'seed': 88,
+  },
+  command=command('oscar.run_captioning', 'captioning'),
+  expects='none; the published command is `captioning_base`',
+  cost=training_work('base', 120, 40 * _CAPTIONS),
+)
 CAPTIONING_BASE = Recipe(
   name='captioning_base',
   script='oscar.run_captioning',

@@ -479,7 +479,8 @@ OF_THE_MODEL = (
   'do_lower_case', 'img_feature_dim', 'img_feature_type', 'use_img_layernorm', 'img_layer_norm_eps',
   'max_seq_length', 'max_img_seq_length', 'task_name', 'loss_type', 'classifier',
   'cls_hidden_scale', 'use_pair', 'use_label_seq', 'num_choice', 'adjust_loss', 'add_od_labels',
-  'od_label_type', 'att_mask_type', 'num_labels', 'mask_regions',
+  'od_label_type', 'att_mask_type', 'num_labels', 'mask_regions', 'max_seq_a_length',
+  'max_gen_length', 'tie_weights',
 )  # fmt: skip
 
 

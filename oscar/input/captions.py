@@ -59,7 +59,7 @@ class CaptionInput:
     **settings: Any,
   ) -> None:
     _check_lengths(max_seq_length, max_seq_a_length, with_tags)
-    self.eval_split = eval_split
+    self.open_captions, self.tokenizer, self.eval_split = open_captions, tokenizer, eval_split
     parts = (open_captions, tokenizer, region_dim, with_tags)
     self._training = _Captions(
       parts, max_seq_length, max_seq_a_length, mask_prob, max_masked_tokens,
@@ -194,5 +194,5 @@ def _check_lengths(max_seq_length, max_seq_a_length, with_tags):
   if not with_tags and max_seq_length != max_seq_a_length:
     raise ValueError(
       f'--max_seq_length={max_seq_length}: expected --max_seq_a_length={max_seq_a_length}, as '
-      'there are no tags (--add_od_labels=0).'
+      'there are no tags (--add_od_labels=0); give both the same number, or add --add_od_labels.'
     )

@@ -225,17 +225,18 @@ class _Reader:
     predictor = self.predictor
     sides = predictor.image_fields
     single = len(sides) == 1
-    known = ('id', predictor.text_field, *(_OF_IMAGE if single else sides))
+    texts = [predictor.text_field] if predictor.text_field else []
+    known = ('id', *texts, *(_OF_IMAGE if single else sides))
     for name in line:
       check_name('field', name, known)
-    if predictor.text_field not in line:
+    if texts and predictor.text_field not in line:
       raise ValueError(f'no {predictor.text_field!r}; it has {", ".join(line) or "no field"}')
     if single:
       given = [{name: value for name, value in line.items() if name in _OF_IMAGE}]
     else:
       given = [_side(line, side) for side in sides]
     read = [self._image(image, side) for image, side in zip(given, sides, strict=True)]
-    return predictor.example(line[predictor.text_field], *read)
+    return predictor.example(line[predictor.text_field] if texts else '', *read)
 
   def _image(self, image, side):
     if 'image' not in image:

@@ -4,18 +4,22 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from oscar import checkpoint_tasks, checkpoints, modeling, serving
+from oscar import caption_settings, checkpoint_tasks, checkpoints, modeling, serving
 from oscar.config import TASKS, OscarConfig
 from oscar.datasets import records, vqa
 from oscar.input.layouts import ATTENDS_TO
+from oscar.predicting.captions import CaptionPredictor
 from oscar.predicting.detectors import Detector, open_detector
 from oscar.predicting.images import FeatureFolder, ImageReader
-from oscar.predicting.predictor import PREDICTORS, InputSettings, Predictor
+from oscar.predicting.predictor import PREDICTORS as _WITH_TEXT
+from oscar.predicting.predictor import InputSettings, Predictor
 from oscar.tokenization import Tokenizer
 from tpu_utils import files
 from tpu_utils.names import check_name
 from tpu_utils.weights import torch_files
 
+# {task: its predictor}.
+PREDICTORS: Mapping[str, type[Predictor]] = {**_WITH_TEXT, 'captioning': CaptionPredictor}
 # {flag of the training that changes the network: kind of its value in `OscarConfig`}.
 _OF_THE_NETWORK = {
   'img_feature_dim': int, 'use_img_layernorm': bool, 'img_layer_norm_eps': float,
@@ -54,8 +58,8 @@ def load(
     dtype_policy: as for `oscar.build_model`.
 
   Returns:
-    A predictor with `answer` (vqa, gqa), `score` (retrieval) or `compare` (nlvr2), and the same for
-    lists: `answer_all`, `score_all`, `compare_all`.
+    A predictor with `answer` (vqa, gqa), `score` (retrieval), `compare` (nlvr2) or `caption`
+    (captioning), and the same for lists: `answer_all` and so on.
 
   Raises:
     ValueError: a checkpoint of a task without answers, such as pre-training; one that does not say
@@ -69,6 +73,8 @@ def load(
   files.check_finished(place)
   task = _task(place, task)
   stored = {**checkpoint_tasks.settings_of(place), **(settings or {})}
+  if task == 'captioning':
+    stored = caption_settings.as_trained(stored)
   read = _input_settings(task, stored, place)
   config = _config(place, stored, task)
   lower_case = _typed(stored, 'do_lower_case', bool, place)
@@ -80,7 +86,7 @@ def load(
   images = ImageReader(
     config.img_feature_dim,
     read.with_tags,
-    task != 'retrieval',
+    task not in ('retrieval', 'captioning'),
     detector,
     FeatureFolder(features, config.img_feature_dim) if features else None,
   )
@@ -133,7 +139,11 @@ def _task_of_head(folder):
 
 def _input_settings(task, stored, folder):
   needed = ['max_seq_length', 'max_img_seq_length']
-  needed += {'retrieval': ['add_od_labels'], 'nlvr2': ['use_pair', 'use_label_seq']}.get(task, [])
+  needed += {
+    'retrieval': ['add_od_labels'],
+    'nlvr2': ['use_pair', 'use_label_seq'],
+    'captioning': ['add_od_labels', 'max_seq_a_length'],
+  }.get(task, [])
   missing = [name for name in needed if stored.get(name) is None]
   if missing:
     raise ValueError(
@@ -148,11 +158,16 @@ def _input_settings(task, stored, folder):
     'vqa': stored.get('task_name', 'vqa_text') != 'vqa_text_a',
     'retrieval': _typed(stored, 'add_od_labels', bool, folder),
     'nlvr2': _typed(stored, 'use_label_seq', bool, folder),
+    'captioning': _typed(stored, 'add_od_labels', bool, folder),
   }.get(task, True)
   attention = 'CLR'
   if task == 'retrieval':
     attention = stored.get('att_mask_type') or 'CLR'
     check_name(f'att_mask_type in {folder}', attention, ATTENDS_TO)
+  if task == 'captioning':
+    lengths['max_seq_a_length'] = _typed(stored, 'max_seq_a_length', int, folder)
+    given = _typed(stored, 'max_gen_length', int, folder)
+    lengths['max_gen_length'] = given or caption_settings.CaptioningData().max_gen_length
   return InputSettings(
     **lengths,
     with_tags=bool(with_tags),

@@ -39,6 +39,8 @@ class InputSettings:
     with_tags: whether it reads tags.
     attention: mask of the attention, as for `layouts.model_inputs`.
     sigmoid: whether its answers have independent probabilities.
+    max_seq_a_length: captioning: word pieces of a caption in training, where tags begin.
+    max_gen_length: captioning: word pieces of a written caption.
   """
 
   max_seq_length: int
@@ -46,6 +48,8 @@ class InputSettings:
   with_tags: bool = True
   attention: str = 'CLR'
   sigmoid: bool = False
+  max_seq_a_length: int = 0
+  max_gen_length: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Example:
   """A text and its images, checked and read.
 
   Attributes:
-    text: question, caption or statement.
+    text: question, caption or statement; '' in captioning.
     images: one, or left and right.
   """
 
@@ -80,7 +84,7 @@ class Predictor:
     model: the model.
     tokenizer: its tokenizer.
     settings: how it reads its input.
-    text_field: name of the text in `answer` and so on, and in JSON lines.
+    text_field: name of the text in `answer` and so on, and in JSON lines; '' if there is none.
     image_fields: names of the images, likewise.
   """
 
@@ -111,7 +115,7 @@ class Predictor:
     self.answers = tuple(answers)
     self._images, self._folder = images, folder
     self._special = texts.special_ids(tokenizer)
-    self._functions: dict[bool, Any] = {}
+    self._functions: dict[Any, Any] = {}
 
   def __getattr__(self, name: str) -> Any:
     if name not in _CALLS:
@@ -278,7 +282,10 @@ class Predictor:
       notes.append(
         f'{self.text_field}: {unknown} of {len(row)} word pieces are unknown to the vocabulary'
       )
-    read = self._regions_read(example)
+    return (*notes, *self._region_notes(example))
+
+  def _region_notes(self, example):
+    notes, read = [], self._regions_read(example)
     for name, image, count in zip(self.image_fields, example.images, read, strict=True):
       if count < len(image.features):
         notes.append(

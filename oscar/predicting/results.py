@@ -85,6 +85,31 @@ class Answer(Prediction):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Caption(Prediction):
+  """Captions of an image.
+
+  Attributes:
+    caption: the best caption.
+    confidence: exp of the mean log-probability of its word pieces, the official `conf`.
+    captions: (caption, confidence) of all that were asked for, best first.
+  """
+
+  caption: str
+  confidence: float
+  captions: tuple[tuple[str, float], ...]
+
+  def _values(self):
+    every = [{'caption': text, 'confidence': round(c, _DIGITS)} for text, c in self.captions]
+    return {
+      'caption': self.caption, 'confidence': round(self.confidence, _DIGITS), 'captions': every,
+    }  # fmt: skip
+
+  def text(self) -> str:
+    """Returns the captions with their confidences."""
+    return '\n'.join(f'{confidence:.4f}  {text}' for text, confidence in self.captions)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Score(Prediction):
   """How well a text fits an image.
 

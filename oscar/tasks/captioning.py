@@ -1,20 +1,25 @@
 """Captioning: a sentence about an image, learnt from captions with masked words.
 
-How captions are written is not decided here: `captioning_task` takes a function for it.
+`captioning_task` takes a function that writes captions; `TASK` gives it `oscar.decoding`.
 
 Source: paper arXiv 2004.06165, section 4 and appendix A; microsoft/Oscar, oscar/run_captioning.py.
 """
 
+import functools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import tensorflow as tf
 
-from oscar import losses
+from oscar import caption_settings, decoding, losses, task_settings
+from oscar import job as oscar_job
+from oscar.caption_settings import CaptioningData
 from oscar.datasets import coco_caption
+from oscar.input import layouts
+from oscar.input.captions import CaptionInput
 from oscar.metrics import captions as metrics
 from oscar.modeling import OscarModel
 from tpu_utils import files
@@ -164,3 +169,134 @@ def write_predictions(made: Sequence[Mapping[str, Any]], path: str | os.PathLike
   """
   lines = [f'{record["image_id"]}\t{json.dumps(record["captions"])}\n' for record in made]
   files.write_text(path, ''.join(lines))
+
+
+# ---- The task of the script
+
+
+@functools.lru_cache(maxsize=4)  # The number of steps, the input and the results need the captions.
+def _open(yaml_file: str, region_dim: int = 2054) -> coco_caption.CocoCaption:
+  return coco_caption.CocoCaption(yaml_file, region_dim)
+
+
+def count(data: CaptioningData, split: str) -> int:
+  """Returns the number of a split's captions."""
+  return len(_open(caption_settings.yaml_of(data, split)).captions)
+
+
+def prediction_records(
+  data: CaptioningData, source: CaptionInput, rows: Mapping[str, np.ndarray]
+) -> list[dict[str, Any]]:
+  """Returns `records` of the predicted split."""
+  split = source.open_captions(data.eval_split)
+  return records(split, cast(Decoder, source.tokenizer), rows)  # It encodes and decodes.
+
+
+def write_results(
+  data: CaptioningData, made: Sequence[Mapping[str, Any]], path: str
+) -> dict[str, float]:
+  """Writes the official files of a split: its captions, and their scores if there are references.
+
+  The scores are beside the captions, in NAME.eval.json.
+
+  Args:
+    data: the flags, with the predicted split.
+    made: `records` of all its images.
+    path: the file of the captions, NAME.tsv.
+
+  Returns:
+    The scores.
+
+  Raises:
+    ValueError: a Java program fails.
+    OSError: a file cannot be written.
+  """
+  split, scores_file = _open_eval(data), f'{os.path.splitext(path)[0]}.eval.json'
+  write_predictions(made, path)
+  files.remove(scores_file)  # Of an earlier run.
+  scores = evaluate(split, made, data.eval_split)
+  if scores is None:
+    return {}
+  for note in scores.notes:
+    print(f'Note: {note}')
+  files.write_json(scores_file, scores.means)
+  return scores.means
+
+
+def _open_eval(data):
+  return _open(caption_settings.yaml_of(data, data.eval_split))
+
+
+def _open_input(data, tokenizer, config, seed):
+  last = max(data.max_seq_a_length, data.max_gen_length)
+  last += data.max_seq_length - data.max_seq_a_length - 1
+  layouts.check_positions(last, config.max_position_embeddings)
+  return CaptionInput(
+    lambda split: _open(caption_settings.yaml_of(data, split), config.img_feature_dim),
+    tokenizer,
+    max_seq_length=data.max_seq_length,
+    max_seq_a_length=data.max_seq_a_length,
+    max_gen_length=data.max_gen_length,
+    with_tags=data.add_od_labels,
+    mask_prob=data.mask_prob,
+    max_masked_tokens=data.max_masked_tokens,
+    region_dim=config.img_feature_dim,
+    train_batch_size=data.train_batch_size,
+    eval_batch_size=data.eval_batch_size,
+    train_split=data.train_split,
+    eval_split=data.eval_split,
+    max_img_seq_length=data.max_img_seq_length,
+    mask_regions=data.mask_regions,
+    seed=seed,
+  )
+
+
+def _learn(data, source, model):
+  settings = {name: getattr(data, name) for name in caption_settings.OF_GENERATION}
+  config = decoding.GenerationConfig.for_tokenizer(
+    source.tokenizer, od_labels_start_posid=data.max_seq_a_length, **settings
+  )
+
+  def summarize(rows):
+    split = source.open_captions(data.eval_split)
+    # Java starts for seconds, and its scores choose no checkpoint.
+    scores = evaluate(split, records(split, source.tokenizer, rows), data.eval_split, java=False)
+    if scores is None:
+      raise ValueError(
+        f'{caption_settings.yaml_of(data, data.eval_split)}: the split has no captions to compare '
+        "with ('caption' in the YAML file); use --mode=predict, which writes captions."
+      )
+    return scores.means
+
+  return captioning_task(
+    model,
+    lambda model, batch: decoding.generate(model, batch, config),
+    label_smoothing=data.label_smoothing,
+    drop_worst_ratio=data.drop_worst_ratio,
+    drop_worst_after=data.drop_worst_after,
+    forward_passes=data.forward_passes,
+    summarize=summarize,
+  )
+
+
+_OF_THE_CONFIG = (
+  'freeze_embedding', 'label_smoothing', 'drop_worst_ratio', 'drop_worst_after', 'tie_weights',
+)  # fmt: skip
+
+
+def _config(data):
+  own = {name: getattr(data, name) for name in _OF_THE_CONFIG}
+  return {name: value for name, value in own.items() if value is not None}
+
+
+TASK = oscar_job.OscarTask(
+  name='captioning',
+  objective=OBJECTIVE,
+  open_input=_open_input,
+  learn=_learn,
+  config=_config,
+  identity=('tie_weights',),
+  curves=(('caption_loss',), ('masked_accuracy', OBJECTIVE)),
+  info=task_settings.info,
+  records=prediction_records,
+)

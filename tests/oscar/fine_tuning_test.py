@@ -11,6 +11,7 @@ from oscar import (
   checkpoint_tasks,
   fine_tuning,
   job,
+  run_captioning,
   run_gqa,
   run_nlvr,
   run_pretrain,
@@ -26,6 +27,7 @@ from tpu_utils.command_line.recipes import for_script
 OFFICIAL = json.loads((GOLDENS / 'script_defaults.json').read_text())
 SCRIPTS = {
   'run_vqa': run_vqa, 'run_gqa': run_gqa, 'run_nlvr': run_nlvr, 'run_retrieval': run_retrieval,
+  'run_captioning': run_captioning,
 }  # fmt: skip
 # Here the default is "as the checkpoint says"; it is the official one for official checkpoints.
 AS_THE_CHECKPOINT = (
@@ -54,8 +56,8 @@ def test_every_official_flag_is_known_with_its_default(name):
     assert flag in fields, flag
     if flag == 'task_name':
       continue
-    if flag == 'data_dir' and name == 'run_retrieval':
-      continue  # Officially datasets/coco_ir; here, the scenes.
+    if flag == 'data_dir' and name in ('run_retrieval', 'run_captioning'):
+      continue  # Officially datasets/coco_ir and datasets/coco_caption; here, the scenes.
     value = defaults[fields[flag].name] if fields[flag].name != 'data_dir' else ''
     if flag in AS_THE_CHECKPOINT:
       assert value is None, flag

@@ -24,10 +24,13 @@ OFFICIAL = {
 }
 PRETRAINING = recipes.for_script(RECIPES, 'oscar.run_pretrain')
 # Of this project; tests/oscar/fine_tuning_test.py checks them.
-SCENES = ('vqa_scenes', 'easy_vqa', 'gqa_scenes', 'nlvr2_scenes', 'retrieval_scenes')
+SCENES = (
+  'vqa_scenes', 'easy_vqa', 'gqa_scenes', 'nlvr2_scenes', 'retrieval_scenes', 'captioning_scenes',
+)  # fmt: skip
 TASKS = {name: r for name, r in RECIPES.items() if name not in (*PRETRAINING, *SCENES)}
 DEFAULTS = {
   'vqa': 'run_vqa', 'gqa': 'run_gqa', 'nlvr2': 'run_nlvr', 'retrieval': 'run_retrieval',
+  'captioning': 'run_captioning',
 }  # fmt: skip
 # (recipe, table, task, size) of the commands in the tables of goldens/papers.
 _ZOO = 'Fine-tuning commands (MODEL_ZOO.md)'

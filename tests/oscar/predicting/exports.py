@@ -18,7 +18,7 @@ SETTINGS = {
   'nlvr2': {'use_pair': True, 'use_label_seq': True},
   'retrieval': {'add_od_labels': True, 'att_mask_type': 'CLR'},
   'pretrain': {},
-  'captioning': {},
+  'captioning': {'add_od_labels': True, 'max_seq_a_length': 12, 'max_gen_length': 8},
 }
 # Weights of this size give logits that differ.
 CONFIG = {

@@ -72,6 +72,22 @@ def test_every_line_has_its_result(predictor, rows, tmp_path):
     assert made == expected
 
 
+def test_captions_need_no_text(rows, tmp_path):
+  exports.write(tmp_path / 'export', 'captioning')
+  predictor = oscar.load(tmp_path / 'export')
+  given = [{name: value for name, value in row.items() if name != 'question'} for row in rows[:2]]
+  given.append(rows[2])
+  lines_in = tmp_path / 'in.jsonl'
+  lines_in.write_bytes(text_of(given))
+  options = {'num_beams': 2, 'num_return_sequences': 2}
+  counts = lines.run(predictor, str(lines_in), str(tmp_path / 'out.jsonl'), 3, options, {})
+  assert counts == lines.Counts(3, 1, 0)
+  *made, bad = read(tmp_path)
+  assert [row['id'] for row in made] == ['q0', 'q1']
+  assert all(row['captions'][0]['caption'] == row['caption'] for row in made)
+  assert "Unknown field 'question'" in bad['error']
+
+
 def test_bad_lines_are_named_and_counted_and_the_others_done(predictor, rows, tmp_path, capsys):
   content = text_of(rows[:2]) + b'\n' + b''.join(f'{line}\n'.encode() for line, _ in BAD)
   content += b'\xff\xfe\n' + text_of(rows[2:3])[:-1]  # The last without its end.

@@ -1,0 +1,172 @@
+"""The predictor of captioning models: sentences about images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from oscar import decoding
+from oscar.decoding.config import GenerationConfig
+from oscar.input import layouts
+from oscar.predicting.predictor import BATCH_SIZE, Example, Predictor
+from oscar.predicting.results import Caption
+
+BEAMS = 5  # Of the published evaluations.
+
+
+class CaptionPredictor(Predictor):
+  """Writes captions of images."""
+
+  text_field, image_fields = '', ('image',)  # No text.
+
+  def caption(
+    self,
+    image: Any,
+    num_return_sequences: int = 1,
+    num_beams: int = BEAMS,
+    max_gen_length: int | None = None,
+  ) -> Caption:
+    """Writes captions of an image.
+
+    Args:
+      image: in one of the forms of `oscar/predicting/images.py`.
+      num_return_sequences: captions to write: the best ones that the search finds.
+      num_beams: beams of the search; at least as many as captions are used. 1 is greedy.
+      max_gen_length: word pieces of a caption, with special ones; None for those of the training.
+
+    Raises:
+      ValueError: an image that the model cannot take, or a number out of range.
+      OSError: a file cannot be read.
+    """
+    return self.caption_all([image], num_return_sequences, num_beams, max_gen_length)[0]
+
+  def caption_all(
+    self,
+    images: Sequence[Any],
+    num_return_sequences: int = 1,
+    num_beams: int = BEAMS,
+    max_gen_length: int | None = None,
+    batch_size: int = BATCH_SIZE,
+  ) -> list[Caption]:
+    """Writes captions of each image, in batches; arguments and errors as for `caption`."""
+    examples = []
+    for number, image in enumerate(images):
+      try:
+        examples.append(self.example('', image))
+      except ValueError as e:
+        raise ValueError(f'Example {number}: {e}') from e
+    return self.predict(
+      examples,
+      batch_size=batch_size,
+      num_return_sequences=num_return_sequences,
+      num_beams=num_beams,
+      max_gen_length=max_gen_length,
+    )
+
+  def example(self, text: str, *images: Any) -> Example:
+    """Checks and reads an image; `text` must be ''.
+
+    Raises:
+      ValueError: a text, or an image that the model cannot take.
+      OSError: a file cannot be read.
+    """
+    if text:
+      raise ValueError(f'A captioning model takes an image alone, no text ({text!r:.40}).')
+    (image,) = images
+    return Example('', (self.read_image(image),))
+
+  def predict(
+    self,
+    examples: Sequence[Example],
+    *,
+    batch_size: int = BATCH_SIZE,
+    attention: bool = False,
+    **options: Any,
+  ) -> list[Any]:
+    """Returns the `Caption` for each example.
+
+    Args:
+      examples: of `example`.
+      batch_size: examples at a time.
+      attention: must be False: a caption is written in many passes of the model.
+      **options: `num_return_sequences`, `num_beams` and `max_gen_length` of `caption`.
+
+    Raises:
+      ValueError: an option or `batch_size` is out of range.
+    """
+    if batch_size < 1:
+      raise ValueError(f'batch_size={batch_size}: expected at least 1.')
+    if attention:
+      raise ValueError('Captions have no attention to return; leave it out.')
+    config = self._config(**options)
+    results = []
+    for start in range(0, len(examples), batch_size):
+      part = examples[start : start + batch_size]
+      ids, logprobs = self._search(config)(self._inputs(part, config.max_gen_length))
+      for example, *found in zip(part, ids.numpy(), logprobs.numpy(), strict=True):
+        results.append(self._caption(example, *found))
+    return results
+
+  def _config(self, num_return_sequences=1, num_beams=BEAMS, max_gen_length=None):
+    for name, value in (
+      ('num_return_sequences', num_return_sequences), ('num_beams', num_beams),
+    ):  # fmt: skip
+      if value < 1:
+        raise ValueError(f'{name}={value}: expected at least 1.')
+    read = self.settings
+    length = read.max_gen_length if max_gen_length is None else max_gen_length
+    config = GenerationConfig.for_tokenizer(
+      self.tokenizer,
+      max_gen_length=length,
+      num_beams=max(num_beams, num_return_sequences),
+      num_keep_best=num_return_sequences,
+      od_labels_start_posid=read.max_seq_a_length,
+    )
+    last = max(length, read.max_seq_a_length) + read.max_seq_length - read.max_seq_a_length - 1
+    layouts.check_positions(last, self.model.config.max_position_embeddings)
+    return config
+
+  def _inputs(self, examples, max_gen_length):
+    tags = self._tags([example.images[0].tags or '' for example in examples])
+    read = self.settings
+    length = max_gen_length + read.max_seq_length - read.max_seq_a_length
+    layout = layouts.generation_layout(tags, max_gen_length, length, self._special)
+    feats, counts = self._pad([example.images[0].features for example in examples])
+    return layouts.model_inputs(layout, feats, counts, 'caption')
+
+  def _search(self, config):
+    """Returns function(inputs) -> (ids, log-probabilities), traced once for all batch sizes."""
+    if config not in self._functions:
+
+      def search(inputs):
+        found = decoding.generate(self.model, inputs, config)
+        return found['ids'], found['logprobs']
+
+      read = self.settings
+      words = config.max_gen_length + read.max_seq_length - read.max_seq_a_length
+      regions = read.max_img_seq_length
+      shapes = {
+        'input_ids': [None, words],
+        'token_type_ids': [None, words],
+        'attention_mask': [None, words + regions, words + regions],
+      }
+      signature = {name: tf.TensorSpec(shape, tf.int32) for name, shape in shapes.items()}
+      width = self.model.config.img_feature_dim
+      signature['img_feats'] = tf.TensorSpec([None, regions, width], tf.float32)
+      self._functions[config] = tf.function(search, input_signature=[signature], autograph=False)
+    return self._functions[config]
+
+  def _caption(self, example, ids, logprobs):
+    found = tuple(
+      (self.tokenizer.decode(row.tolist(), skip_special_tokens=True), float(np.exp(logprob)))
+      for row, logprob in zip(ids, logprobs, strict=True)
+      if row[0] == self.tokenizer.cls_id  # Padding where the search found fewer than asked for.
+    )
+    return Caption(
+      caption=found[0][0],
+      confidence=found[0][1],
+      captions=found,
+      regions=tuple(image.origin for image in example.images),
+      notes=self._region_notes(example),
+    )

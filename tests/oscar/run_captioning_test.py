@@ -1,0 +1,232 @@
+"""`python -m oscar.run_captioning` on official files: train, score, write captions, export."""
+
+import json
+import random
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+import oscar
+from oscar import caption_settings, checkpoint_tasks, run_captioning
+from oscar.datasets import coco_caption
+from oscar.scenes import canvas, captions, graph
+from tests import script_jobs
+from tests.oscar import loaders
+from tests.oscar.predicting import exports
+
+DATA = loaders.DATA / 'coco_caption'
+NAME = 'pred.coco_caption.test.beam2.max10.odlabels.best2'
+
+
+def call(tiny, model_dir, *more, data=DATA):
+  script_jobs.in_process(
+    run_captioning.SCRIPT,
+    f'--data_dir={data}', '--val_yaml=test.yaml', f'--config_name={tiny}/config.json',
+    f'--tokenizer_name={tiny}', f'--output_dir={model_dir}', '--add_od_labels',
+    '--max_seq_length=24', '--max_seq_a_length=14', '--max_gen_length=10', '--max_img_seq_length=3',
+    '--per_gpu_train_batch_size=2', '--per_gpu_eval_batch_size=4', '--strategy=one_device', *more,
+  )  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def finished(tiny, tmp_path_factory):
+  """The model_dir of two epochs of training, with an export."""
+  model_dir = tmp_path_factory.mktemp('captioning')
+  more = ('--do_train', '--num_train_epochs=2', '--learning_rate=1e-2', '--label_smoothing=0.1',
+          '--tie_weights', f'--export_dir={model_dir}/export')  # fmt: skip
+  call(tiny, model_dir, *more)
+  return model_dir
+
+
+@pytest.mark.slow
+def test_training_takes_the_official_number_of_steps_and_scores_each_epoch(finished):
+  epoch = -(-len(json.loads((DATA / 'train_caption.json').read_text())) // 2)
+  results = [json.loads(r) for r in (finished / 'eval' / 'results.jsonl').read_text().splitlines()]
+  assert [r['step'] for r in results] == [epoch, 2 * epoch]
+  assert set(results[0]) == {'step', 'CIDEr', 'ROUGE_L', *(f'Bleu_{n}' for n in range(1, 5))}
+  flags = json.loads((finished / 'run.json').read_text())['starts'][0]['flags']
+  assert flags['max_steps'] == 2 * epoch and flags['recipe'] == 'captioning'
+  best = float((finished / 'best_objective.txt').read_text())
+  assert best == pytest.approx(max(r['CIDEr'] for r in results), abs=1e-6)
+
+
+SEARCH = ('--num_beams=2', '--num_keep_best=2')
+
+
+@pytest.fixture(scope='module')
+def written(finished):
+  """[(image key, captions)] of the official file; the job's record gives lengths and flags."""
+  script_jobs.in_process(
+    run_captioning.SCRIPT, '--do_test', '--do_eval', f'--output_dir={finished}',
+    '--strategy=one_device', *SEARCH,
+  )  # fmt: skip
+  return read(finished / f'{NAME}.tsv')
+
+
+def read(path):
+  lines = [line.split('\t') for line in path.read_text().splitlines()]
+  return [(key, json.loads(made)) for key, made in lines]
+
+
+@pytest.mark.slow
+def test_captions_are_written_and_scored_as_officially(finished, written):
+  keys = coco_caption.CocoCaption(DATA / 'test.yaml').image_ids
+  assert [key for key, _ in written] == keys
+  for _, made in written:
+    confidences = [caption['conf'] for caption in made]
+    assert len(made) == 2 and confidences == sorted(confidences, reverse=True)
+    assert 0 < confidences[1] <= confidences[0] <= 1
+  scores = json.loads((finished / f'{NAME}.eval.json').read_text())
+  assert {'CIDEr', 'ROUGE_L', 'Bleu_4'} <= set(scores)
+  lines = (finished / 'test_predictions.jsonl').read_text().splitlines()
+  assert [json.loads(line)['image_id'] for line in lines] == keys
+
+
+@pytest.mark.slow
+def test_an_export_writes_the_same_captions(finished, written, tmp_path):
+  """Lengths and tags come from task.json; captions lie beside the checkpoint, as officially."""
+  export = tmp_path / 'export'
+  shutil.copytree(finished / 'export', export)
+  stored = checkpoint_tasks.settings_of(str(export))
+  assert (stored['max_gen_length'], stored['add_od_labels'], stored['tie_weights']) == (
+    10, True, True
+  )  # fmt: skip
+  script_jobs.in_process(
+    run_captioning.SCRIPT, '--do_test', f'--eval_model_dir={export}', f'--data_dir={DATA}',
+    '--strategy=one_device', *SEARCH,
+  )  # fmt: skip
+  found = read(export / f'{NAME}.tsv')
+  assert [key for key, _ in found] == [key for key, _ in written]
+  for (_, made), (_, expected) in zip(found, written, strict=True):
+    assert [c['caption'] for c in made] == [c['caption'] for c in expected]
+    np.testing.assert_allclose(
+      [c['conf'] for c in made], [c['conf'] for c in expected], rtol=1e-4
+    )
+  predictor, split = oscar.load(export), coco_caption.CocoCaption(DATA / 'test.yaml')
+  for key, expected in written:
+    given = split.regions[key], split.tags(key)
+    made = predictor.caption(given, num_return_sequences=2, num_beams=2).captions
+    assert [text for text, _ in made] == [c['caption'] for c in expected]
+    np.testing.assert_allclose(
+      [confidence for _, confidence in made], [c['conf'] for c in expected], rtol=1e-4
+    )
+
+
+@pytest.mark.slow
+def test_evaluation_alone_follows_the_record_of_the_job(finished):
+  script_jobs.in_process(
+    run_captioning.SCRIPT, '--mode=eval', f'--output_dir={finished}', '--eval_name=again',
+    '--noarchive_ckpt', '--strategy=one_device',
+  )  # fmt: skip
+  again, first = (
+    json.loads((finished / name / 'results.jsonl').read_text().splitlines()[-1])
+    for name in ('eval_again', 'eval')
+  )
+  assert again == first
+
+
+@pytest.mark.parametrize(
+  'more, message',
+  [
+    (['--val_yaml=vla.yaml'], 'vla.yaml'),
+    (['--add_od_labels=0'], '--max_seq_length=24: expected --max_seq_a_length=14'),
+    (['--max_seq_length=12'], '--max_seq_length=12: expected more than --max_seq_a_length=14'),
+    (['--max_gen_length=30'], 'Sequences reach position 39, the model embeds 32'),
+    (['--num_keep_best=2'], 'num_keep_best=2 needs beam search'),
+    (['--length_penalty=0'], 'length_penalty=0.0: expected a number above 0'),
+    (['--scst'], 'self-critical training is not built yet'),
+    (['--use_cbs'], 'constrained beam search is not built into the script yet'),
+    (['--recipe=captioning_base_scst'], '--recipe=captioning_base_scst: self-critical training'),
+    (['--recipe=nocaps_test'], '--recipe=nocaps_test: constrained beam search'),
+    (['--top_p=0.9'], 'captions are searched, not drawn'),
+    (['--num_labels=2'], 'no official code reads it'),
+    (['--recipe=vqa_base'], 'another script'),
+  ],
+)
+def test_bad_input_is_one_clear_line(tiny, tmp_path, more, message):
+  with pytest.raises((ValueError, OSError)) as error:
+    call(tiny, tmp_path / 'model', *more)
+  assert message in str(error.value) and '\n' not in str(error.value)
+  assert not list(tmp_path.glob('model/model.ckpt*'))
+
+
+def test_a_split_without_captions_is_refused_before_training(tiny, tmp_path, data):
+  path = data / 'coco_caption' / 'test.yaml'
+  path.write_text('feature: test.feature.tsv\nlabel: test.label.tsv\n')
+  with pytest.raises(ValueError, match="test.yaml: no 'caption', so that there is nothing to sco"):
+    call(tiny, tmp_path / 'model', '--do_train', data=data / 'coco_caption')
+
+
+@pytest.mark.parametrize('task', ['pretrain', 'vqa'])
+def test_checkpoints_that_never_learnt_to_caption_are_refused(tmp_path, task):
+  exports.write(tmp_path / 'export', task)
+  with pytest.raises(ValueError, match=f"was trained for the task '{task}', not 'captioning'"):
+    script_jobs.in_process(
+      run_captioning.SCRIPT, '--do_test', f'--eval_model_dir={tmp_path}/export',
+      f'--data_dir={DATA}', '--strategy=one_device',
+    )  # fmt: skip
+  assert not list(tmp_path.rglob('pred.*'))
+
+
+# ---- modes and restored flags
+
+
+def resolved(**given):
+  return run_captioning.SCRIPT.resolve(given)
+
+
+def test_modes_of_the_official_flags():
+  modes = lambda **given: run_captioning.fine_tuning.modes_of(given, run_captioning.SPEC)  # noqa: E731
+  assert modes() == modes(do_train=True) == ['train_and_eval']
+  assert modes(do_eval=True) == modes(do_test=True) == modes(do_test=True, do_eval=True)
+  assert modes(do_test=True) == ['predict']
+  assert modes(do_train=True, do_test=True) == ['train_and_eval', 'predict']
+
+
+@pytest.mark.parametrize('recipe, evaluated', [('captioning_base', 5000), ('captioning', 7)])
+def test_evaluations_come_where_the_official_script_saves(recipe, evaluated):
+  job = resolved(data_dir='x', model_dir='y', recipe=recipe).get(run_captioning.SPEC.job)
+  assert run_captioning.fine_tuning._steps_per_eval(job, 7) == evaluated
+
+
+def test_flags_of_a_training_hold_at_test_time(tmp_path):
+  settings = {
+    'max_seq_length': 60, 'max_seq_a_length': 35, 'max_img_seq_length': 7, 'add_od_labels': True
+  }  # fmt: skip
+  checkpoint_tasks.write_settings(str(tmp_path), 'captioning', settings)
+  given = {'recipe': 'captioning_test', 'data_dir': 'x', 'init_checkpoint': str(tmp_path)}
+  values = resolved(**given).as_dict()
+  assert {name: values[name] for name in settings} == settings
+  assert (values['num_beams'], values['max_gen_length']) == (5, 20)
+  assert values['tie_weights'] is None  # As its config.json says.
+  assert values['model_dir'] == str(tmp_path)
+
+
+def test_self_critical_training_stores_another_length():
+  """Officially max_gen_length + (max_seq_length - max_seq_a_length): 20 + 70 - 40."""
+  stored = {'scst': True, 'max_seq_length': 50, 'max_seq_a_length': 40, 'max_gen_length': 20}
+  assert caption_settings.as_trained(stored)['max_seq_length'] == 70
+  stored['scst'] = False
+  assert caption_settings.as_trained(stored) == stored
+
+
+def test_the_search_is_not_restored_from_the_record_of_a_job(finished):
+  values = resolved(recipe='captioning_test', model_dir=str(finished), data_dir='x').as_dict()
+  assert (values['num_beams'], values['max_gen_length']) == (5, 10)
+  assert values['add_od_labels'] is True
+
+
+def test_scenes_hold_every_caption():
+  values = resolved().as_dict()
+  assert (values['test_yaml'], values['model_dir']) == ('val.yaml', 'runs/captioning-scenes')
+  assert values['add_od_labels'] is True and values['num_beams'] == 1
+  inks = canvas.read_inks('val')
+  for key in range(300):
+    scene = graph.sample(random.Random(key), str(key), inks)
+    texts = captions.captions(scene, random.Random(key))
+    words = [len(re.findall(r'\w+|[^\w\s]', text)) for text in texts]
+    # Each word is in the vocabulary; tags have one.
+    assert max(words) + 2 <= values['max_gen_length'] == values['max_seq_a_length']
+    assert len(scene.things) + 1 <= values['max_seq_length'] - values['max_seq_a_length']
