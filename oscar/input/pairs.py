@@ -12,6 +12,7 @@ import tensorflow as tf
 from oscar.datasets import features
 from oscar.datasets.coco_retrieval import CocoRetrieval
 from oscar.input import layouts, negatives, official_records, record_input, texts, trimming
+from tpu_utils import local_copies
 
 _FIELD = 'regions'
 _GIB = 2**30
@@ -100,7 +101,8 @@ class RetrievalInput(record_input.RecordInput):
     """Returns the regions of a split in memory, or None if they may not fit; says which."""
     numbers = len(keys) * self.max_img_seq_length * self._region_dim * 4
     # The file may hold other splits, too, so this is an upper limit, as the other number is.
-    limit = min(numbers, os.path.getsize(regions.path) * _OF_TEXT)
+    with local_copies.local_copy(regions.path) as place:
+      limit = min(numbers, os.path.getsize(place) * _OF_TEXT)
     if limit > self._region_memory * _GIB:
       self._log(
         f'Regions of {len(keys):,} images take up to {limit / _GIB:.2f} GiB, more than '
