@@ -1,7 +1,7 @@
 """The embedded data set of OSCAR: scenes of real handwritten digits and the texts about them.
 
     from oscar import scenes
-    world = scenes.build('runs/scenes')       # about a minute; the second call returns at once
+    world = scenes.build('runs/scenes')       # three minutes; the second call returns at once
     oscar.Tokenizer(world.vocab_file)
     PretrainInput(world.data_dir, ...)        # splits 'train' and 'val'
     world.prepare('vqa')                      # TFDS builder; also coco_caption, nocaps, ...
