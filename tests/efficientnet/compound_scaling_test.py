@@ -116,6 +116,7 @@ def test_the_papers_accuracy_is_printed_only_for_its_networks(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_small_search(tmp_path, capsys):
   search = ('--grid_step=0.4', '--phis=1', '--nosingle_dimensions')
   arguments = (f'--model_dir={tmp_path}', *QUICK, *search)

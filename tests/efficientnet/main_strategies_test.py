@@ -76,6 +76,7 @@ def _history(folder):
   return [json.loads(line) for line in (folder / 'eval' / 'results.jsonl').read_text().splitlines()]
 
 
+@pytest.mark.long
 def test_two_replicas_of_one_process(mirrored):
   start = json.loads((mirrored / 'run.json').read_text())['starts'][0]
   assert start['strategy'] == 'MirroredStrategy, 2 replicas'

@@ -16,6 +16,7 @@ def call(folder, *more):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_quick_experiment_from_beginning_to_end(tmp_path, capsys):
   """Generates scenes, trains and evaluates for a few steps from a given model."""
   folder = tmp_path / 'quality'

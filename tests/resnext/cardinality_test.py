@@ -80,6 +80,7 @@ def test_recipes_are_those_of_resnext_main_with_plain_networks():
   assert settings()[0] == 'resnet-11'
 
 
+@pytest.mark.long
 def test_a_small_experiment(tmp_path, capsys):
   arguments = (f'--model_dir={tmp_path}', *QUICK, '--cardinalities=1,2', '--nodoubled')
   scores = run(*arguments)

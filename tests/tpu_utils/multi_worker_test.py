@@ -125,6 +125,7 @@ def test_evaluation_counts_each_example_once(folder, finished, alone):
     assert right == pytest.approx(round(right), abs=1e-5)
 
 
+@pytest.mark.long
 def test_sigterm_to_one_worker_stops_both_and_the_job_resumes(folder, finished):
   """Also checks the error of workers without a common folder, to save a start."""
   first, second = finished['stopped']

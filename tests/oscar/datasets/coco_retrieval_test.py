@@ -59,10 +59,11 @@ def test_retrieval_evaluation_pairs(name, tokenizer, special):
     if len(item[0]) > loaders.LENGTH:
       # After a caption that fills the sequence the official code still appends tags, which makes
       # the item too long for a batch; here the tags are dropped.
-      item[:3] = [
+      item = [
         item[0][: loaders.LENGTH],
         item[1][: loaders.LENGTH] + item[1][-loaders.REGIONS :],
         [0] * loaders.LENGTH,
+        *item[3:],
       ]
     loaders.check(item, made, item[1], item[3])
     assert pair.label == item[4]

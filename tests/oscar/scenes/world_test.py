@@ -31,7 +31,7 @@ from tpu_utils import claims
 
 pytestmark = pytest.mark.slow
 
-SMALL = {'num_train': 12, 'num_val': 6, 'detector_steps': 40}
+SMALL = {'num_train': 12, 'num_val': 6, 'detector_steps': 40, 'num_questions': 4}
 TASKS = {'train': 12, 'val': 6}
 
 

@@ -57,6 +57,7 @@ def lines(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_networks_are_trained_once_and_averaged_over_runs(tmp_path, capsys):
   scores = opened(f'--model_dir={tmp_path}', '--runs=2', '--seed=7').scores(TRIALS[:1])
   results = lines(tmp_path)
@@ -79,6 +80,7 @@ def test_networks_are_trained_once_and_averaged_over_runs(tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_experiment_resumes(tmp_path, monkeypatch):
   with monkeypatch.context() as patch:
     # Killed while the second network trains, after its first checkpoint.
