@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator
 
 from oscar.datasets import features, records, region_files, tsv
+from tpu_utils import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +103,8 @@ def _paths(yaml_file):
   for name, value in records.read_yaml(yaml_file).items():
     if value is None:
       continue
-    path = value if os.path.isfile(str(value)) else os.path.join(folder, str(value))
-    if not os.path.isfile(path):
+    path = value if files.is_file(str(value)) else os.path.join(folder, str(value))
+    if not files.is_file(path):
       raise FileNotFoundError(f'{yaml_file}: {name} is {path}, which does not exist.')
     paths[name] = path
   if 'feature' not in paths:

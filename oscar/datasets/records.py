@@ -50,8 +50,8 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     ValueError: the file is not YAML, names a Python object, or is not a mapping.
   """
   require_file(path)
-  with reading(path, 'YAML of plain values', foreign=True), open(path, 'rb') as file:
-    value = yaml.safe_load(file)
+  with reading(path, 'YAML of plain values', foreign=True):
+    value = yaml.safe_load(files.read_bytes(path))
   if not isinstance(value, dict):
     raise ValueError(f'{path}: expected lines of `name: value`, found {type(value).__name__}.')
   return value

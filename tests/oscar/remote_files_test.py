@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from oscar import run_vqa
-from oscar.datasets import gqa_files, nlvr2_files, region_files, tsv, vqa_files
+from oscar.datasets import (
+  coco_caption,
+  gqa_files,
+  nlvr2_files,
+  region_files,
+  retrieval_files,
+  tsv,
+  vqa_files,
+)
 from tests import remote, script_jobs
 from tests.oscar import loaders
 
@@ -34,6 +42,19 @@ def test_questions_answers_and_regions_equal_those_of_local_files(name):
   assert list(first) == list(second)
   for key in first:
     np.testing.assert_array_equal(first[key], second[key])
+
+
+@pytest.mark.parametrize('name, open_split', [
+  ('coco_ir', lambda folder: retrieval_files.RetrievalFiles(folder).open('train')),
+  ('coco_caption', lambda folder: coco_caption.CocoCaption(f'{folder}/train.yaml')),
+], ids=['retrieval', 'captioning'])  # fmt: skip
+def test_captions_tags_and_regions_equal_those_of_local_files(name, open_split):
+  here, there = (open_split(str(folder)) for folder in (loaders.DATA / name, upload(name)))
+  assert here.captions == there.captions and here.captions
+  assert here.image_ids == there.image_ids
+  for key in here.image_ids:
+    np.testing.assert_array_equal(here.regions[key], there.regions[key])
+    assert here.tags(key) == there.tags(key)
 
 
 def test_a_remote_tsv_has_the_rows_of_its_lineidx_or_of_its_lines():
