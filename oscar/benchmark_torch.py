@@ -6,6 +6,8 @@ Arguments: config.json, an .npz file with the batch, the folder of the official 
 import importlib
 import os
 import sys
+import types
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,7 +35,9 @@ def main(config_file: str, batch_file: str, official_dir: str, one_thread: str) 
   config = OscarConfig.from_json(config_file)
   batch = {name: torch.from_numpy(array) for name, array in np.load(batch_file).items()}
   if official_dir:
-    model, optimizer = _official(config, official_dir)
+    official = import_official(official_dir)
+    model = official.build('BertImgForPreTraining', config)
+    optimizer = official.optimizer(model)
   else:
     model = PlainOscar(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.01)
@@ -59,8 +63,42 @@ def main(config_file: str, batch_file: str, official_dir: str, one_thread: str) 
   peer_process.serve({'forward': forward, 'training step': step})
 
 
-def _official(config, folder):
-  """Returns (model, optimizer) of the official code, with the official decay groups."""
+class Official(NamedTuple):
+  """The modules of the official code."""
+
+  modeling: types.ModuleType
+  transformers: types.ModuleType
+
+  def build(self, name: str, config: OscarConfig, **overrides: Any) -> nn.Module:
+    """Returns the official model of the class `name`, with random weights."""
+    settings = self.transformers.BertConfig(vocab_size_or_config_json_file=config.vocab_size)
+    for key, value in {**config.to_dict(), **overrides}.items():
+      setattr(settings, key, value)
+    return getattr(self.modeling, name)(settings)
+
+  def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+    """Returns the official AdamW with the official decay groups."""
+    no_decay = ('bias', 'LayerNorm.weight')
+    parameters = list(model.named_parameters())
+    groups = [
+      {
+        'params': [p for key, p in parameters if any(part in key for part in no_decay) == exempt],
+        'weight_decay': 0.0 if exempt else 0.01,
+      }
+      for exempt in (False, True)
+    ]
+    return self.transformers.AdamW(groups, lr=5e-5, eps=1e-8)
+
+
+def import_official(folder: str) -> Official:
+  """Imports the official code.
+
+  Args:
+    folder: a clone of microsoft/Oscar with its submodule, see `oscar.benchmark`.
+
+  Raises:
+    ValueError: it is no such clone, or a package that it needs is missing.
+  """
   package = os.path.join(folder, 'oscar', '__init__.py')
   if not os.path.isfile(package):
     raise ValueError(
@@ -71,26 +109,17 @@ def _official(config, folder):
       f'--official_dir={folder}: transformers/pytorch_transformers is missing; fetch the '
       'submodule, or unpack pytorch-transformers 1.0.0 there.'
     )
-  modeling, transformers = _import_official(folder)
-  official = transformers.BertConfig(vocab_size_or_config_json_file=config.vocab_size)
-  for name, value in config.to_dict().items():
-    setattr(official, name, value)
-  model = modeling.BertImgForPreTraining(official)
-  no_decay = ('bias', 'LayerNorm.weight')
-  parameters = list(model.named_parameters())
-  groups = [
-    {
-      'params': [p for name, p in parameters if any(part in name for part in no_decay) == exempt],
-      'weight_decay': 0.0 if exempt else 0.01,
-    }
-    for exempt in (False, True)
-  ]
-  return model, transformers.AdamW(groups, lr=5e-5, eps=1e-8)
+  return Official(*_import_modules(folder))
 
 
-def _import_official(folder):
-  """Imports modeling_bert and pytorch_transformers of a clone, a package `oscar` as well."""
-  ours = _remove_oscar_modules()
+def _import_modules(folder):
+  """Imports modeling_bert and pytorch_transformers of a clone, which has a package `oscar` too."""
+  ours = _remove_modules('oscar')
+  _remove_modules('transformers')
+  # A folder without __init__.py, which a package `transformers` that is installed would precede.
+  submodule = types.ModuleType('transformers')
+  submodule.__path__ = [os.path.join(folder, 'transformers')]
+  sys.modules['transformers'] = submodule
   sys.path.insert(0, folder)
   try:
     return tuple(
@@ -103,13 +132,13 @@ def _import_official(folder):
     ) from error
   finally:
     sys.path.remove(folder)
-    _remove_oscar_modules()
+    _remove_modules('oscar')
     sys.modules.update(ours)
 
 
-def _remove_oscar_modules():
-  """Removes the package oscar from the imported modules; returns {name: module}."""
-  names = [name for name in sys.modules if name == 'oscar' or name.startswith('oscar.')]
+def _remove_modules(package):
+  """Removes a package from the imported modules; returns {name: module}."""
+  names = [name for name in sys.modules if name == package or name.startswith(f'{package}.')]
   return {name: sys.modules.pop(name) for name in names}
 
 
