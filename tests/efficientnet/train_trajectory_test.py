@@ -95,7 +95,7 @@ def test_repeats_the_official_training(case):
   trained(case)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_replicas_with_joint_batch_norm_repeat_it(two_replicas):
   training = check_training(trajectory.Recording('rmsprop_exponential'), two_replicas)
   for variable in training.model.variables:

@@ -37,8 +37,8 @@ def test_the_networks_of_table_4():
 
 def test_deeper_networks_for_cifar_have_9n_plus_2_layers():
   assert cardinality.doubled_names('resnet-29', 8)['deeper'] == 'resnet-56'
-  names = cardinality.doubled_names('resnet-101', 8, {'stem': 'cifar'})
-  assert names['deeper'] == 'resnet-200'  # 22 * 9 + 2
+  names = cardinality.doubled_names('resnet-38', 8, {'stem': 'cifar'})
+  assert names['deeper'] == 'resnet-74'  # 8 * 9 + 2
   assert cardinality.doubled_names('resnet-50', 8, {'stem': 'imagenet'})['deeper'] == 'resnet-101'
 
 
