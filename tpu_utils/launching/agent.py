@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from typing import Callable, Dict  # noqa: UP035 - Python 3.8.
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _POLL = 0.1  # Seconds between looks at the log.
@@ -90,7 +91,7 @@ def _report(task, run, state=None):
   print('@launch', host, state, _size(task), flush=True)
 
 
-def start(task, run, *command):
+def start(task: str, run: str, *command: str) -> None:
   """Starts a command in a session of its own, once per run, however often this is called."""
   lock = os.open(_path(task + '.lock'), os.O_RDWR | os.O_CREAT)
   import fcntl
@@ -120,7 +121,7 @@ def start(task, run, *command):
   _report(task, run)
 
 
-def supervise(task, ready, *command):
+def supervise(task: str, ready: str, *command: str) -> None:
   """Runs a command to its end and writes its exit code; the detached half of `start`."""
   signal.signal(signal.SIGHUP, signal.SIG_IGN)
   # `stop` signals the whole group: the command ends, and this process writes its exit code.
@@ -143,17 +144,17 @@ def supervise(task, ready, *command):
   _write(task + '.exit', str(code if code >= 0 else 128 - code))  # As shells say it.
 
 
-def follow(task, run, offset, seconds):
+def follow(task: str, run: str, offset: str, seconds: str) -> None:
   """Prints whole lines of the log, each after `+START:END `, until the task ends or time is over.
 
   START and END are its bytes in the log; a reader that sees a line twice can leave it out.
   """
-  offset, end = int(offset), time.monotonic() + float(seconds)
+  position, end = int(offset), time.monotonic() + float(seconds)
   while True:
     state = _state(task, run)
     if state == 'absent':
       break
-    offset = _print_lines(task, offset, state != 'running')
+    position = _print_lines(task, position, state != 'running')
     if state != 'running' or time.monotonic() >= end:
       break
     time.sleep(_POLL)
@@ -177,12 +178,12 @@ def _print_lines(task, offset, to_end):
   return offset
 
 
-def status(task, run):
+def status(task: str, run: str) -> None:
   """Prints the state of a run."""
   _report(task, run)
 
 
-def stop(task, run, seconds):
+def stop(task: str, run: str, seconds: str) -> None:
   """Ends a run if it still runs."""
   if _state(task, run) == 'running':
     _end(task, float(seconds))
@@ -202,7 +203,7 @@ def _end(task, seconds):
       time.sleep(_POLL)
 
 
-def tail(task, run, lines):
+def tail(task: str, run: str, lines: str) -> None:
   """Prints the last lines of the log."""
   try:
     with open(_path(task + '.log'), 'rb') as file:
@@ -217,10 +218,11 @@ def tail(task, run, lines):
 # ---- Installation and results
 
 
-def install(version, package, requirements):
+def install(version: str, package: str, requirements: str) -> None:
   """Installs the project and TensorFlow's TPU build into `venv`, unless this version is there."""
   if _read('installed') == version:
-    return print('Installed already:', version)
+    print('Installed already:', version)
+    return
   if not os.path.exists(_path('venv/bin/pip')):
     _call(_python(), '-m', 'venv', _path('venv'))
   pip = (_path('venv/bin/python'), '-m', 'pip', 'install', '--quiet')
@@ -235,7 +237,7 @@ def install(version, package, requirements):
   else:
     _call(*pip, '--no-deps', '--force-reinstall', _path(package))
   _write('installed', version)
-  return print('Installed:', version, flush=True)
+  print('Installed:', version, flush=True)
 
 
 def _call(*command):
@@ -261,7 +263,7 @@ def _is_new(name):
   return shutil.which(name) and subprocess.call([name, '-c', check], stderr=subprocess.DEVNULL) == 0
 
 
-def pack(*paths):
+def pack(*paths: str) -> None:
   """Packs files and folders, relative to `work` or absolute, into collect.tar.gz."""
   work = _path('work')
   with tarfile.open(_path('collect.tar.gz'), 'w:gz') as archive:
@@ -274,7 +276,7 @@ def pack(*paths):
   _report('job', _read('job.run'))
 
 
-_COMMANDS = {
+_COMMANDS: Dict[str, Callable[..., None]] = {
   'start': start, 'supervise': supervise, 'follow': follow, 'status': status, 'stop': stop,
   'tail': tail, 'install': install, 'pack': pack,
 }  # fmt: skip

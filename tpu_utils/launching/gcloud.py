@@ -117,7 +117,7 @@ class Gcloud:
     assert process.stdout and process.stderr
     errors: list[str] = []
     # Both pipes must be read, or a long message would stop the process.
-    reader = threading.Thread(target=lambda: errors.extend(process.stderr), daemon=True)
+    reader = threading.Thread(target=errors.extend, args=(process.stderr,), daemon=True)
     reader.start()
     timer = threading.Timer(timeout, process.kill) if timeout else None
     if timer:

@@ -338,14 +338,11 @@ class Launcher:
       found = self._machine.find()
       if found.state != machines.READY:
         raise MachineGone(f'The {self._machine.title} is {found.named}.')
-      self._collect(self._workers(found.hosts or self._machine.accelerator.hosts))
-      self._delete(collected=True)
+      collected = self._collect(self._workers(found.hosts or self._machine.accelerator.hosts))
+      self._delete(collected)
     except MachineGone as gone:
       self._say(f'{gone} Its logs, and results that are not on gs://, are lost.')
       self._remove_lost()
-    except (GcloudError, OSError, Unreachable, tarfile.TarError) as error:
-      self._say(f'The logs and results could not be copied: {error}')
-      self._delete(collected=False)
     if failed:
       raise ValueError(
         f'The job failed ({_words(failed)}); the end of its log is above, the logs are in '
@@ -357,6 +354,15 @@ class Launcher:
     return self._order.end.collect_dir or os.path.join('runs', 'launch', self._machine.name)
 
   def _collect(self, workers):
+    """Copies logs and results; returns whether that succeeded, and says so if not."""
+    try:
+      self._copy_results(workers)
+    except (OSError, Unreachable, tarfile.TarError) as error:
+      self._say(f'The logs and results could not be copied: {error}')
+      return False
+    return True
+
+  def _copy_results(self, workers):
     folder = self._collect_dir()
     os.makedirs(folder, exist_ok=True)
     for worker in range(workers.count):

@@ -110,7 +110,7 @@ def load(path: str) -> State:
 def _fits(value: Any, field: dataclasses.Field) -> bool:
   if field.type == 'list[str]':
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
-  kinds = {'bool': bool, 'float': (int, float), 'int': int, 'str': str}
+  kinds = {'bool': (bool,), 'float': (int, float), 'int': (int,), 'str': (str,)}
   return isinstance(value, kinds[str(field.type)])
 
 
