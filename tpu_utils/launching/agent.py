@@ -5,23 +5,18 @@
     python3 agent.py status TASK RUN
     python3 agent.py stop TASK RUN SECONDS         SIGTERM, and SIGKILL after some seconds
     python3 agent.py tail TASK RUN LINES
-    python3 agent.py install VERSION FILE REQUIREMENTS
+    python3 agent.py install VERSION KIND FILE REQUIREMENTS   KIND: archive (of a clone), package
     python3 agent.py pack PATH...                  packs results into collect.tar.gz
 
 A task has four files in the agent's folder: TASK.run (its run's name), TASK.pid, TASK.log and, once
 it has ended, TASK.exit. Every command ends with a line `@launch HOST STATE SIZE`, with STATE
 `running`, `exit:CODE`, `lost` (gone without an exit code) or `absent` (this run was never started);
-an answer without it was cut off. Needs Python 3.8 or newer, and only its standard library.
+an answer without it was cut off. Needs Python 3.8 or newer, and only its standard library; modules
+that take long to import are imported where they are needed.
 """
 import os
-import shutil
-import signal
-import socket
-import subprocess
 import sys
-import tarfile
 import time
-from typing import Callable, Dict  # noqa: UP035 - Python 3.8.
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _POLL = 0.1  # Seconds between looks at the log.
@@ -87,7 +82,7 @@ def _size(task):
 
 def _report(task, run, state=None):
   state = state or _state(task, run)
-  host = os.environ.get('HOSTNAME') or socket.gethostname()
+  host = os.environ.get('HOSTNAME') or os.uname().nodename
   print('@launch', host, state, _size(task), flush=True)
 
 
@@ -105,43 +100,60 @@ def start(task: str, run: str, *command: str) -> None:
         os.remove(_path(task + name))
     _write(task + '.run', run)
     reader, writer = os.pipe()
-    os.set_inheritable(writer, True)
-    subprocess.Popen(
-      [sys.executable, os.path.abspath(__file__), 'supervise', task, str(writer), *command],
-      stdin=subprocess.DEVNULL,
-      stdout=subprocess.DEVNULL,
-      stderr=subprocess.DEVNULL,
-      start_new_session=True,
-      close_fds=True,
-      pass_fds=(writer,),
-      cwd=_FOLDER,
-    )
+    if not os.fork():
+      os.close(lock)  # Else it would be held as long as the task runs.
+      _detach(task, writer, command)
     os.close(writer)
     os.read(reader, 1)  # Until the pid file is there.
   _report(task, run)
 
 
-def supervise(task: str, ready: str, *command: str) -> None:
-  """Runs a command to its end and writes its exit code; the detached half of `start`."""
+def _detach(task, ready, command):
+  """Turns this process into the supervisor of a task, which does not return."""
+  try:
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+      os.dup2(null, stream)
+    _supervise(task, ready, command)
+  finally:
+    os._exit(0)
+
+
+def _supervise(task, ready, command):
+  """Runs a command to its end and writes its exit code."""
+  import signal
+
   signal.signal(signal.SIGHUP, signal.SIG_IGN)
   # `stop` signals the whole group: the command ends, and this process writes its exit code.
   signal.signal(signal.SIGTERM, lambda number, frame: None)
-  pid = os.getpid()
-  with open(_path(task + '.log'), 'ab') as log:
-    _write(task + '.pid', f'{pid} {_started(pid)}')
-    os.write(int(ready), b'.')
-    os.close(int(ready))
-    os.makedirs(_path('work'), exist_ok=True)
-    try:
-      process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=_path('work')
-      )
-    except OSError as error:
-      log.write(f'{command[0]}: {error.strerror}\n'.encode())
-      _write(task + '.exit', '127')
-      return
-    code = process.wait()
-  _write(task + '.exit', str(code if code >= 0 else 128 - code))  # As shells say it.
+  os.makedirs(_path('work'), exist_ok=True)
+  log = os.open(_path(task + '.log'), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+  _write(task + '.pid', f'{os.getpid()} {_started(os.getpid())}')
+  os.write(ready, b'.')
+  os.close(ready)
+  child = os.fork()
+  if not child:
+    _execute(command, log)
+  _, status = os.waitpid(child, 0)
+  if os.WIFSIGNALED(status):
+    code = 128 + os.WTERMSIG(status)  # As shells say it.
+  else:
+    code = os.WEXITSTATUS(status)
+  _write(task + '.exit', str(code))
+
+
+def _execute(command, log):
+  """Replaces this process by a command, with its output in a file."""
+  try:
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.chdir(_path('work'))
+    os.execvp(command[0], command)
+  except OSError as error:
+    os.write(log, f'{command[0]}: {error.strerror}\n'.encode())
+  finally:
+    os._exit(127)
 
 
 def follow(task: str, run: str, offset: str, seconds: str) -> None:
@@ -191,6 +203,8 @@ def stop(task: str, run: str, seconds: str) -> None:
 
 
 def _end(task, seconds):
+  import signal
+
   pid = _read(task + '.pid')
   group = int(pid.split()[0])
   os.killpg(group, signal.SIGTERM)
@@ -218,8 +232,10 @@ def tail(task: str, run: str, lines: str) -> None:
 # ---- Installation and results
 
 
-def install(version: str, package: str, requirements: str) -> None:
+def install(version: str, kind: str, package: str, requirements: str) -> None:
   """Installs the project and TensorFlow's TPU build into `venv`, unless this version is there."""
+  import shutil
+
   if _read('installed') == version:
     print('Installed already:', version)
     return
@@ -227,7 +243,7 @@ def install(version: str, package: str, requirements: str) -> None:
     _call(_python(), '-m', 'venv', _path('venv'))
   pip = (_path('venv/bin/python'), '-m', 'pip', 'install', '--quiet')
   _call(*pip, '--requirement', _path(requirements))
-  if package == 'project.tar.gz':
+  if kind == 'archive':
     # A folder for each version: Python may still run from an earlier one.
     folder = _path('project-' + version)
     shutil.rmtree(folder, ignore_errors=True)
@@ -241,6 +257,8 @@ def install(version: str, package: str, requirements: str) -> None:
 
 
 def _call(*command):
+  import subprocess
+
   print('+', ' '.join(command), flush=True)
   code = subprocess.call(command, stdin=subprocess.DEVNULL)
   if code:
@@ -259,12 +277,17 @@ def _python():
 
 
 def _is_new(name):
+  import shutil
+  import subprocess
+
   check = 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'
   return shutil.which(name) and subprocess.call([name, '-c', check], stderr=subprocess.DEVNULL) == 0
 
 
 def pack(*paths: str) -> None:
   """Packs files and folders, relative to `work` or absolute, into collect.tar.gz."""
+  import tarfile
+
   work = _path('work')
   with tarfile.open(_path('collect.tar.gz'), 'w:gz') as archive:
     for path in paths:
@@ -276,10 +299,10 @@ def pack(*paths: str) -> None:
   _report('job', _read('job.run'))
 
 
-_COMMANDS: Dict[str, Callable[..., None]] = {
-  'start': start, 'supervise': supervise, 'follow': follow, 'status': status, 'stop': stop,
+_COMMANDS = {
+  'start': start, 'follow': follow, 'status': status, 'stop': stop,
   'tail': tail, 'install': install, 'pack': pack,
 }  # fmt: skip
 
 if __name__ == '__main__':
-  _COMMANDS[sys.argv[1]](*sys.argv[2:])
+  _COMMANDS[sys.argv[1]](*sys.argv[2:])  # type: ignore[operator]

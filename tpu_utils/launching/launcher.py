@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import secrets
 import shlex
 import subprocess
 import sys
@@ -245,7 +246,7 @@ class Launcher:
     command = commands.job(order, hosts)
     while True:
       if not state.run:
-        state.run, state.offset = f'run-{int(self._console.now())}-{state.restarts}', 0
+        state.run, state.offset = f'run-{secrets.token_hex(4)}', 0
         state.save()
         self._say(f'Starting on {workers.title}: {shlex.join(command)}')
       workers.start('job', state.run, command)
@@ -287,7 +288,7 @@ class Launcher:
                 'last commit.')
     self._say(f'Installing {packed.version} on {workers.title}.')
     workers.copy(packed)
-    run = f'install-{packed.version}-{int(self._console.now())}'
+    run = f'install-{secrets.token_hex(4)}'
     workers.start('install', run, workers.install_words(packed))
     statuses = self._follow(workers, 'install', run, 0)
     if any(status.code != 0 for status in statuses):

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -25,16 +26,14 @@ class Package:
   """The project as it is copied to the TPU VM.
 
   Attributes:
-    path: of the archive, wheel or sdist here.
-    remote: its name there.
-    requirements: path of the requirements here.
+    path: of the archive, wheel or sdist here; it keeps its name there.
+    requirements: path of the requirements here, likewise.
     command: the command that writes `path`; empty for a file that the user gave.
     version: names the contents: the commit, or the start of a file's SHA-256; empty before `pack`.
     changes: number of changed files that are not in the commit.
   """
 
   path: str
-  remote: str
   requirements: str
   command: tuple[str, ...] = ()
   version: str = ''
@@ -55,6 +54,10 @@ def plan(job: JobConfig, folder: str) -> Package:
     files.check_local(flag, path, 'copy the file to this machine')
     if path and not files.is_file(path):
       raise ValueError(f'--{flag}={path}: there is no such file; give an existing one.')
+    if path and not re.fullmatch(r'[\w.+-]+', os.path.basename(path), re.ASCII):
+      raise ValueError(
+        f'--{flag}={path}: expected a file name of letters, digits, dots, + and -; rename the file.'
+      )
   requirements = job.requirements or str(_ROOT / _REQUIREMENTS)
   if job.package:
     if not job.package.endswith(('.whl', '.tar.gz', '.zip')):
@@ -67,8 +70,7 @@ def plan(job: JobConfig, folder: str) -> Package:
         '--package also needs --requirements, a requirements-tpu.txt of the project, where this '
         'program does not run from a clone.'
       )
-    # 'project.tar.gz' is the name of archives of a clone.
-    return Package(job.package, f'package-{os.path.basename(job.package)}', requirements)
+    return Package(job.package, requirements)
   if not (_ROOT / '.git').exists() or not shutil.which('git'):
     raise ValueError(
       f'{_ROOT} is no git clone (or git is not installed), so there is no commit to install on the '
@@ -77,7 +79,7 @@ def plan(job: JobConfig, folder: str) -> Package:
   path = os.path.join(folder, 'project.tar.gz')
   git = ('git', '-C', str(_ROOT))
   command = (*git, 'archive', '--format=tar.gz', f'--output={path}', 'HEAD', '--', *_PARTS)
-  return Package(path, 'project.tar.gz', requirements, command)
+  return Package(path, requirements, command)
 
 
 def pack(package: Package) -> Package:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 import re
 from collections.abc import Callable, Sequence
@@ -92,18 +93,17 @@ class Workers:
 
   def copy_commands(self, package: Package) -> list[list[str]]:
     """Returns the gcloud commands that copy the agent and the project to the workers."""
-    name, target = self._machine.name, f'{self._machine.name}:{self.folder}'
+    name, target = self._machine.name, f'{self._machine.name}:{self.folder}/'
     return [
       self._cloud.ssh_command(name, self.which, ['mkdir', '-p', self.folder]),
-      self._cloud.scp_command([AGENT], f'{target}/agent.py', self.which),
-      self._cloud.scp_command([package.path], f'{target}/{package.remote}', self.which),
-      self._cloud.scp_command([package.requirements], f'{target}/requirements.txt', self.which),
+      self._cloud.scp_command([AGENT, package.path, package.requirements], target, self.which),
     ]
 
   def install_words(self, package: Package) -> list[str]:
     """Returns the command that installs the project on a worker."""
-    version = package.version or 'VERSION'
-    return ['python3', '-u', '../agent.py', 'install', version, package.remote, 'requirements.txt']
+    kind = 'archive' if package.command else 'package'
+    names = [os.path.basename(path) for path in (package.path, package.requirements)]
+    return ['python3', '-u', '../agent.py', 'install', package.version or 'VERSION', kind, *names]
 
   def fetch_command(self, worker: int, name: str, target: str) -> list[str]:
     """Returns the gcloud command that copies a file of the agent's folder from a worker."""

@@ -7,7 +7,11 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-_GCLOUD = pathlib.Path(__file__).with_name('fake_gcloud.py')
+# Imported, so that Python keeps it compiled.
+_GCLOUD = f"""#!/bin/sh
+exec {sys.executable} -IS -c 'import sys; sys.path.append("{pathlib.Path(__file__).parent}")
+import fake_gcloud; sys.exit(fake_gcloud.main(sys.argv[1:]))' "$@"
+"""
 # Python on the workers: environments and pip do nothing; a module (-m) runs the scenario's job.
 _PYTHON = """#!/bin/sh
 case "$1 $2" in
@@ -19,7 +23,7 @@ for word in "$@"; do printf '%s\\n' "$word" >> "$HOME/words"; done
 pwd >> "$HOME/words"
 life=$(cat "$HOME/life"); starts=$(($(cat "$HOME/starts" 2>/dev/null || echo 0) + 1))
 echo $starts > "$HOME/starts"
-until_file() { until [ -e "$HOME/$1" ]; do sleep 0.02; done; }
+until_file() { until [ -e "$HOME/$1" ]; do sleep 0.05; done; }
 . "$FAKE_GCLOUD/job.sh"
 """
 ZONE = '--zone=europe-west4-a'
@@ -36,9 +40,9 @@ class Cloud:
     self.folder = folder
     (folder / 'bin').mkdir(parents=True)
     (folder / 'worker-bin').mkdir()
-    self._program(folder / 'bin/gcloud', f'#!/bin/sh\nexec {sys.executable} -IS {_GCLOUD} "$@"\n')
+    self._program(folder / 'bin/gcloud', _GCLOUD)
     self._program(folder / 'worker-bin/python3.11', _PYTHON)
-    python3 = f'#!/bin/sh\nexec {sys.executable} -S "$@"\n'
+    python3 = f'#!/bin/sh\nexec {sys.executable} -IS "$@"\n'
     self._program(folder / 'worker-bin/python3', python3)
     (folder / 'x-1.whl').write_bytes(b'a wheel')
     (folder / 'requirements.txt').write_text('tensorflow-tpu==2.20.0\n')

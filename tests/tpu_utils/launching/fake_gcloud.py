@@ -7,11 +7,7 @@ source). Runs with `python -IS`, so that it starts quickly.
 """
 import json
 import os
-import shutil
-import signal
-import subprocess
 import sys
-import time
 
 # {flag: whether it takes a value}; from the reference pages of each command.
 _WIDE = {'--project': True, '--quiet': False, '--format': True, '--verbosity': True,
@@ -47,6 +43,7 @@ COMMANDS = {
   ('queued-resources', 'delete'): {**_ZONE, '--async': False, '--force': False},
   ('queued-resources', 'list'): _ZONE,
 }
+_SIGKILL = 9
 _ZONES = {'europe-west4-a': ('v3-8', 'v3-32'), 'us-west4-a': ('v5litepod-8', 'v5litepod-16')}
 
 
@@ -161,7 +158,7 @@ class World:
     """Creates a TPU VM with empty home folders."""
     self.cloud['lives'] += 1
     for worker in range(self.scenario.get('hosts', 1)):
-      shutil.rmtree(self.home(name, worker), ignore_errors=True)
+      _remove(self.home(name, worker))
       os.makedirs(self.home(name, worker))
       with open(os.path.join(self.home(name, worker), 'life'), 'w', encoding='utf-8') as file:
         file.write(str(self.cloud['lives']))
@@ -176,7 +173,7 @@ class World:
         if file_name.endswith('.pid'):
           with open(os.path.join(place, file_name), encoding='utf-8') as file:
             try:
-              os.killpg(int(file.read().split()[0]), signal.SIGKILL)
+              os.killpg(int(file.read().split()[0]), _SIGKILL)
             except (ProcessLookupError, ValueError):
               pass
 
@@ -194,6 +191,21 @@ class World:
       raise Fault(f"NOT_FOUND: Resource 'projects/p/locations/{flags['--zone']}/nodes/{name}' was "
                   'not found')
     return self.cloud['nodes'][name]
+
+
+def _remove(path):
+  if os.path.exists(path):
+    import shutil
+
+    shutil.rmtree(path)
+
+
+def _copy(source, target):
+  with open(source, 'rb') as file:
+    content = file.read()
+  target = os.path.join(target, os.path.basename(source)) if os.path.isdir(target) else target
+  with open(target, 'wb') as file:
+    file.write(content)
 
 
 def _advance(states):
@@ -279,7 +291,7 @@ def scp(world, words, flags):
       for source in sources:
         if not os.path.isfile(source):
           raise Fault(f'{source}: No such file or directory')
-        shutil.copy(source, os.path.join(world.home(name, worker), path))
+        _copy(source, os.path.join(world.home(name, worker), path))
   else:
     name, _, path = sources[0].partition(':')
     (worker,) = _workers(world, name, flags)
@@ -287,7 +299,7 @@ def scp(world, words, flags):
     if not os.path.exists(source):
       print(f'scp: {path}: No such file or directory', file=sys.stderr)
       return 1
-    shutil.copy(source, target)
+    _copy(source, target)
   return 0
 
 
@@ -296,6 +308,11 @@ def ssh(world, name, flags):
   workers = _workers(world, name, flags)
   event = _event(world, command)
   world.save()
+  sys.stdout.flush()
+  if len(workers) == 1 and not event:
+    home = world.home(name, workers[0])
+    os.chdir(home)
+    os.execve('/bin/sh', ['sh', '-c', command], _environment(world, home, workers[0]))
   for worker in workers:
     print(f'SSH: Attempting to connect to worker {worker}...', file=sys.stderr)
     codes.append(_on_worker(world, name, worker, command, event))
@@ -305,7 +322,7 @@ def ssh(world, name, flags):
 def _event(world, command):
   """Returns the event of the scenario that is due with a command: {contains, nth, do, ...}.
 
-  do: 'drop' (the connection breaks after `lines` lines), 'repeat' (it breaks, and gcloud repeats
+  do: 'drop' (the connection breaks after `lines` lines; with 0 after the command's end), 'repeat' (it breaks, and gcloud repeats
   the command itself), 'refuse' (no connection), 'preempt', 'vanish' (the TPU is deleted by somebody),
   'kill' (the processes of `worker` die), 'hang up' (the launcher gets `signal`). `touch` names a
   file to write in the worker's home folder at that moment.
@@ -340,7 +357,7 @@ def _on_worker(world, name, worker, command, event):
     world.cloud['nodes'].pop(name, None)
   elif do == 'signal':
     os.kill(os.getppid(), event['number'])
-    time.sleep(5)
+    __import__('time').sleep(5)
   if do in ('drop', 'preempt', 'vanish'):
     print('Connection to 10.0.0.1 closed by remote host.', file=sys.stderr)
     world.save()
@@ -348,21 +365,30 @@ def _on_worker(world, name, worker, command, event):
   return code
 
 
-def _shell(world, home, worker, command, lines):
-  """Runs a command as sshd does; ends it after some lines, if given. Returns its exit code."""
-  environment = {
+def _environment(world, home, worker):
+  return {
     'HOME': home, 'HOSTNAME': f't1v-w-{worker}', 'FAKE_GCLOUD': world.folder,
     'PATH': f'{world.folder}/worker-bin:/usr/bin:/bin',
   }
+
+
+def _shell(world, home, worker, command, lines):
+  """Runs a command as sshd does; ends it after some lines, if given. Returns its exit code."""
+  import subprocess
+
+  environment = _environment(world, home, worker)
   process = subprocess.Popen(
     ['sh', '-c', command], cwd=home, env=environment, stdin=subprocess.DEVNULL,
     stdout=subprocess.PIPE, text=True, start_new_session=True,
   )
+  if lines == 0:
+    process.communicate()
+    return 255
   for number, line in enumerate(process.stdout, 1):
     print(line, end='', flush=True)
     if number == lines:
       process.kill()
-      os.killpg(process.pid, signal.SIGKILL)
+      os.killpg(process.pid, _SIGKILL)
       return 255
   return process.wait()
 
