@@ -54,7 +54,8 @@ def test_a_launch_creates_installs_runs_collects_and_deletes(cloud, capsys):
 
 
 def test_flags_reach_the_script_as_they_were_given(cloud):
-  flags = ["--a=it's", '--b=two  spaces', '--c="$HOME" `id`; rm -rf *', '--d=ä\\n', '', '--tpu=mine']
+  strange = ["--a=it's", '--b=two  spaces', '--c="$HOME" `id`; rm -rf *', '--d=ä\\n', '']
+  flags = [*strange, '--tpu=mine']
   run(cloud, '--delete', 'efficientnet.main', '--', *flags, '--model_dir=gs://b')
   words = (cloud.home() / 'words').read_text().split('\n')
   assert words[:-2] == ['-m', 'efficientnet.main', *flags, '--model_dir=gs://b']
@@ -84,7 +85,7 @@ def test_an_existing_tpu_is_used_and_not_deleted(cloud, capsys):
   run(cloud, *JOB)  # Nobody is there to ask: it stays.
   printed = capsys.readouterr().out
   assert 'STILL THERE, AND IT COSTS MONEY: the TPU VM t (v3-8 in europe-west4-a)' in printed
-  assert 'Delete it with: gcloud compute tpus tpu-vm delete t --zone=europe-west4-a --quiet' in printed
+  assert f'Delete it with: gcloud compute tpus tpu-vm delete t {ZONE} --quiet' in printed
   for path in (cloud.folder / 'state').iterdir():
     path.unlink()  # As if somebody else had created it.
   run(cloud)
@@ -173,14 +174,14 @@ def test_a_suspended_queued_resource_is_replaced(cloud, capsys):
 
 
 def test_a_preempted_job_resumes_on_another_tpu(cloud, capsys):
-  cloud.scenario(events=[{'contains': 'follow job', 'do': 'preempt', 'lines': 1, 'times': 2}])
-  cloud.job('echo life $life; [ $life -lt 3 ] && until_file never; echo resumed')
+  cloud.scenario(events=[{'contains': 'follow job', 'do': 'preempt', 'lines': 1}])
+  cloud.job('echo life $life; [ $life = 1 ] && until_file never; echo resumed')
   run(cloud, '--spot', '--delete', *JOB)
   printed = capsys.readouterr().out
-  assert 'The TPU VM t is PREEMPTED. It was taken away (time 2); the job resumes' in printed
-  assert re.findall('life .', printed) == ['life 1', 'life 2', 'life 3']
+  assert 'The TPU VM t is PREEMPTED. It was taken away (time 1); the job resumes' in printed
+  assert re.findall('life .', printed) == ['life 1', 'life 2']
   verbs = [call.split()[3] for call in cloud.calls('tpu-vm')]
-  assert [verb for verb in verbs if verb in ('create', 'delete')] == ['create', 'delete'] * 3
+  assert [verb for verb in verbs if verb in ('create', 'delete')] == ['create', 'delete'] * 2
   assert cloud.exists() == []
 
 
@@ -213,7 +214,10 @@ def test_a_dropped_connection_loses_and_repeats_no_line(cloud, capsys, do):
   assert (cloud.home() / 'starts').read_text() == '1\n'
 
 
-@pytest.mark.parametrize('contains', ['mkdir', 'start install', 'follow install', 'start job'])
+@pytest.mark.parametrize('contains', [
+  'mkdir', 'start job', pytest.param('start install', marks=LONG),
+  pytest.param('follow install', marks=LONG),
+])  # fmt: skip
 def test_refused_connections_are_tried_again(cloud, contains):
   cloud.scenario(events=[{'contains': contains, 'do': 'refuse', 'times': 2}])
   run(cloud)
@@ -252,7 +256,7 @@ def test_a_job_that_saved_and_stopped_starts_again(cloud):
 
 def test_restarts_are_bounded(cloud):
   cloud.job('kill -9 $$')
-  with pytest.raises(ValueError, match=r'was killed 2 times \(t1v-w-0: exit code 137; 137 is often'):
+  with pytest.raises(ValueError, match=r'was killed 2 times \(t1v-w-0: exit code 137; 137 is'):
     run(cloud, '--max_restarts=1', *JOB)
   assert (cloud.home() / 'starts').read_text() == '2\n'
 
@@ -289,11 +293,11 @@ def test_an_installation_that_fails_is_shown(cloud, capsys):
 
 
 def test_every_host_runs_the_job(cloud, capsys):
-  cloud.scenario(hosts=4)
+  cloud.scenario(hosts=2)
   run(cloud, '--accelerator_type=v3-32', '--delete', *JOB)
   printed = capsys.readouterr().out
   assert 'v3-32 has 4 hosts; each runs the job with --tpu=local' in printed
-  for worker in range(4):
+  for worker in range(2):
     assert '--tpu=local' in (cloud.home(worker) / 'words').read_text()
     assert (cloud.folder / f'collected/worker-{worker}.log').read_text() == 'step 1\ndone\n'
   assert all('--worker=all' in call for call in cloud.calls('start'))
@@ -387,15 +391,15 @@ def test_a_zone_without_the_type_is_named(cloud, flags, expected):
   assert cloud.exists() == []
 
 
-FULL = ('{\n  "code": 8,\n  "message": "There is no more capacity in the zone \\"europe-west4-a\\"; '
-        'you can try in another zone where Cloud TPU Nodes are offered"\n}')
+FULL = ('{\n  "code": 8,\n  "message": "There is no more capacity in the zone \\"europe-west4-a\\";'
+        ' you can try in another zone where Cloud TPU Nodes are offered"\n}')
 
 
 def test_a_full_zone_is_asked_again(cloud, capsys):
-  cloud.scenario(failures=[{'verb': 'tpu-vm create', 'stderr': FULL, 'times': 2}])
+  cloud.scenario(failures=[{'verb': 'tpu-vm create', 'stderr': FULL}])
   run(cloud)
   assert 'Trying again for up to 24 hours' in capsys.readouterr().out
-  assert len(cloud.calls('tpu-vm create')) == 3 and cloud.exists() == []
+  assert len(cloud.calls('tpu-vm create')) == 2 and cloud.exists() == []
 
 
 def test_a_full_zone_ends_the_launch_in_time(cloud):
@@ -560,7 +564,7 @@ def test_the_preflight_comes_before_the_creation(cloud, monkeypatch, code):
     lambda command, check: called.append(command) or subprocess.CompletedProcess(command, code),
   )
   arguments = [flag for flag in cloud.flags() if flag != '--nopreflight']
-  flags = ['--mode=train', '--train_batch_size=1024', '--mode', 'eval', GS]
+  flags = ['--mode=train', '--train_batch_size=1024', '--mode', 'eval', '--tpu=x', GS]
   arguments += ['--delete', 'efficientnet.main', '--', *flags]
   if code:
     with pytest.raises(ValueError, match='preflight failed.*nothing was created.*--nopreflight'):
@@ -575,10 +579,10 @@ def test_the_preflight_comes_before_the_creation(cloud, monkeypatch, code):
 
 
 @pytest.mark.parametrize('further', [
-  ['--queued', '--spot', '--valid_until=2h'], ['--accelerator_type=v3-32', '--internal_ip'],
-  pytest.param([], marks=LONG),
+  ['--queued', '--spot', '--valid_until=2h'], pytest.param([], marks=LONG),
+  pytest.param(['--accelerator_type=v3-32', '--internal_ip'], marks=LONG),
   pytest.param(['--accelerator_type=v3-32', '--processes=first', '--project=p'], marks=LONG),
-], ids=['queued', 'pod', 'vm', 'first'])  # fmt: skip
+], ids=['queued', 'vm', 'pod', 'first'])  # fmt: skip
 def test_a_dry_run_prints_commands_that_a_shell_runs(cloud, capsys, monkeypatch, tmp_path, further):
   arguments = [flag for flag in cloud.flags() if not flag.startswith(('--package', '--req'))]
   flags = ["--model_dir=a b's", '--x=$HOME "y"']

@@ -136,10 +136,8 @@ def _supervise(task, ready, command):
   if not child:
     _execute(command, log)
   _, status = os.waitpid(child, 0)
-  if os.WIFSIGNALED(status):
-    code = 128 + os.WTERMSIG(status)  # As shells say it.
-  else:
-    code = os.WEXITSTATUS(status)
+  # As shells say it. (Python 3.8 has no waitstatus_to_exitcode.)
+  code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
   _write(task + '.exit', str(code))
 
 

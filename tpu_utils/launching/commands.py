@@ -25,7 +25,7 @@ def preflight(order: Order, accelerator: Accelerator) -> list[str]:
       f'The topology of {accelerator.name} is not one of the standard shapes; give '
       '--preflight_topology, such as v4:4x4x6, or leave the preflight out with --nopreflight.'
     )
-  flags = _without(order.flags, 'mode')
+  flags = _without(_without(order.flags, 'mode'), 'tpu')
   return [
     sys.executable, '-m', order.script, '--mode=preflight', f'--topology={topology}', *flags
   ]  # fmt: skip

@@ -8,7 +8,6 @@ import secrets
 import shlex
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Callable
 
@@ -358,7 +357,7 @@ class Launcher:
     """Copies logs and results; returns whether that succeeded, and says so if not."""
     try:
       self._copy_results(workers)
-    except (OSError, Unreachable, tarfile.TarError) as error:
+    except (OSError, Unreachable) as error:
       self._say(f'The logs and results could not be copied: {error}')
       return False
     return True
@@ -381,8 +380,11 @@ class Launcher:
         self._say(line)
       archive = os.path.join(folder, 'collect.tar.gz')
       workers.fetch(0, 'collect.tar.gz', archive)
-      with tarfile.open(archive) as content:
-        content.extractall(folder, filter='data')
+      unpacked = subprocess.run(
+        ['tar', '-xzf', archive, '-C', folder], check=False, capture_output=True, text=True
+      )
+      if unpacked.returncode:
+        raise OSError(f'{archive} cannot be unpacked: {" ".join(unpacked.stderr.split())[:300]}')
       files.remove(archive)
 
   def _delete(self, collected):

@@ -1,4 +1,5 @@
 """The agent on this machine: tasks that outlive the process that started them."""
+import contextlib
 import os
 import pathlib
 import shutil
@@ -29,10 +30,8 @@ def _agent(tmp_path):
   run.folder = folder
   yield run
   for path in folder.glob('*.pid'):
-    try:
+    with contextlib.suppress(ProcessLookupError):
       os.killpg(int(path.read_text().split()[0]), signal.SIGKILL)
-    except ProcessLookupError:
-      pass
 
 
 def _state(lines):

@@ -1,4 +1,5 @@
 """A cloud of local folders for tests of the launcher: `fake_gcloud.py` on PATH."""
+import contextlib
 import json
 import os
 import pathlib
@@ -104,7 +105,5 @@ class Cloud:
   def close(self):
     """Ends what a test left behind."""
     for path in self.folder.glob('vms/*/*/tpu_launch/*/*.pid'):
-      try:
+      with contextlib.suppress(ProcessLookupError, PermissionError, ValueError, IndexError):
         os.killpg(int(path.read_text().split()[0]), signal.SIGKILL)
-      except (ProcessLookupError, PermissionError, ValueError, IndexError):
-        pass

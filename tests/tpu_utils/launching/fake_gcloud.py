@@ -5,6 +5,7 @@ exists), `calls.jsonl` (the commands so far), and a home folder per worker, in w
 commands. Syntax and messages are those of gcloud (cloud.google.com/sdk/gcloud/reference, and its
 source). Runs with `python -IS`, so that it starts quickly.
 """
+import contextlib
 import json
 import os
 import sys
@@ -47,7 +48,7 @@ _SIGKILL = 9
 _ZONES = {'europe-west4-a': ('v3-8', 'v3-32'), 'us-west4-a': ('v5litepod-8', 'v5litepod-16')}
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818 - what happens, not what is wrong.
   """An error as gcloud says it."""
 
   def __init__(self, message, code=1):
@@ -172,10 +173,8 @@ class World:
       for file_name in names:
         if file_name.endswith('.pid'):
           with open(os.path.join(place, file_name), encoding='utf-8') as file:
-            try:
+            with contextlib.suppress(ProcessLookupError, ValueError):
               os.killpg(int(file.read().split()[0]), _SIGKILL)
-            except (ProcessLookupError, ValueError):
-              pass
 
   def preempt(self, name):
     for worker in range(self.scenario.get('hosts', 1)):
@@ -216,7 +215,8 @@ def _advance(states):
 def _check_place(flags):
   zone = flags['--zone']
   if zone not in _ZONES:
-    raise Fault(f"PERMISSION_DENIED: Permission denied on 'locations/{zone}' (or it may not exist).")
+    raise Fault(f"PERMISSION_DENIED: Permission denied on 'locations/{zone}' (or it may not "
+                'exist).')
   kind = flags.get('--accelerator-type', 'v2-8')
   if kind not in _ZONES[zone]:
     raise Fault(f'NOT_FOUND: Accelerator type "{kind}" was not found in zone "{zone}".')
@@ -322,10 +322,10 @@ def ssh(world, name, flags):
 def _event(world, command):
   """Returns the event of the scenario that is due with a command: {contains, nth, do, ...}.
 
-  do: 'drop' (the connection breaks after `lines` lines; with 0 after the command's end), 'repeat' (it breaks, and gcloud repeats
-  the command itself), 'refuse' (no connection), 'preempt', 'vanish' (the TPU is deleted by somebody),
-  'kill' (the processes of `worker` die), 'hang up' (the launcher gets `signal`). `touch` names a
-  file to write in the worker's home folder at that moment.
+  do: 'drop' (the connection breaks after `lines` lines; with 0 after the command's end), 'repeat'
+  (it breaks, and gcloud repeats the command itself), 'refuse' (no connection), 'preempt', 'vanish'
+  (somebody deletes the TPU), 'kill' (the processes of `worker` die), 'signal' (the launcher gets
+  signal `number`). `touch` names a file to write in the worker's home folder at that moment.
   """
   for place, event in enumerate(world.scenario.get('events', [])):
     if event['contains'] in command:
@@ -343,8 +343,7 @@ def _on_worker(world, name, worker, command, event):
     return 255
   if do == 'kill':
     world.kill(name, event['worker'])
-  stop = event['lines'] if 'lines' in event else None
-  code = _shell(world, home, worker, command, stop)
+  code = _shell(world, home, worker, command, event.get('lines'))
   if 'touch' in event:
     with open(os.path.join(home, event['touch']), 'w', encoding='utf-8'):
       pass
