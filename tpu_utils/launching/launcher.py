@@ -32,6 +32,7 @@ from tpu_utils.launching.workers import (
 # code after their last checkpoint) and SIGKILL.
 _STOPPED = (143, 137)
 _LOG_LINES = 20  # Of a failed worker.
+_FULL_SECONDS = 600.0  # Longest pause before a full zone is asked again.
 _SAVE_SECONDS = 5.0  # Between notes of how much of the log was shown.
 
 
@@ -149,10 +150,9 @@ class Launcher:
 
   def _tpu(self):
     """Returns a TPU that is ready: the one that is there, or a new one."""
-    state = self._state
-    refused = self._console.now()
+    state, began, refusals = self._state, self._console.now(), 0
     while True:
-      found = self._machine.wait(self._settled, self._say, self._pause)
+      found = self._wait(_is_settled)
       if found.state == machines.READY:
         if not state.machine:
           self._say(f'The {self._machine.title} exists already and is used.')
@@ -182,10 +182,10 @@ class Launcher:
       elif state.run:  # It was there, and somebody or something deleted it.
         raise MachineGone(f'The {self._machine.title} is gone.')
       else:
-        self._create(refused)
+        refusals += not self._create(began, refusals)
 
-  def _settled(self, found: Found) -> bool:
-    return found.state != machines.WAITING
+  def _wait(self, until):
+    return self._machine.wait(until, self._say, self._pause, self._console.now)
 
   def _check_ours(self, found):
     if not self._state.ours:
@@ -194,14 +194,20 @@ class Launcher:
         f'it first: {shlex.join(self._machine.delete_command())}'
       )
 
-  def _create(self, refused):
-    """Creates the TPU; while the zone is full, waits and returns to look again."""
-    state, wait = self._state, self._order.tpu.capacity_hours * 3600
+  def _create(self, began, refusals):
+    """Creates the TPU; while the zone is full, waits and returns False, to look again.
+
+    Args:
+      began: time of the first attempt.
+      refusals: number of attempts that were refused.
+    """
+    state, hours = self._state, self._order.tpu.capacity_hours
     # Noted before it is asked for: a crash in between must not lose it.
     state.machine, state.ours, state.seen = True, True, False
     state.since = self._console.now()
     state.save()
-    self._say(f'Creating the {self._machine.title}: {shlex.join(self._machine.create_command())}')
+    if not refusals:
+      self._say(f'Creating the {self._machine.title}: {shlex.join(self._machine.create_command())}')
     try:
       if not self._machine.create():
         self._say(f'The {self._machine.title} exists already.')
@@ -209,11 +215,18 @@ class Launcher:
       if error.failure.kind != 'network':  # After which it may exist.
         with contextlib.suppress(GcloudError):  # The first error says more.
           self._remove_rest()
-      if not error.failure.retry or self._console.now() - refused >= wait:
+      waited = self._console.now() - began
+      if not error.failure.retry or waited >= hours * 3600:
         raise
-      self._say(f'{error} Trying again for up to {self._order.tpu.capacity_hours:g} hours; Ctrl-C '
-                'ends that.')
-      self._pause()
+      if not refusals:
+        self._say(f'{error} Trying again for up to {hours:g} hours; Ctrl-C ends that.')
+      else:
+        self._say(f'Still none after {waited / 60:.0f} minutes.')
+      # Longer and longer: a full zone stays full for a while.
+      pause = self._order.how.poll_seconds * 2**refusals
+      self._console.sleep(min(pause, max(_FULL_SECONDS, self._order.how.poll_seconds)))
+      return False
+    return True
 
   def _remove_rest(self):
     """Forgets a TPU whose creation was refused; deletes it if something of it is there."""
@@ -224,11 +237,11 @@ class Launcher:
 
   def _remove_lost(self):
     """Deletes what is left of a TPU that was taken away."""
-    found = self._machine.wait(self._settled, self._say, self._pause)
+    found = self._wait(_is_settled)
     if found.state == machines.LOST:
       self._check_ours(found)
       self._machine.delete()
-      self._machine.wait(lambda found: found.state == machines.ABSENT, self._say, self._pause)
+      self._wait(lambda found: found.state == machines.ABSENT)
     if found.state in (machines.LOST, machines.ABSENT):  # Else it came back meanwhile.
       self._gone()
 
@@ -397,7 +410,7 @@ class Launcher:
     if not (end.delete or (ask and ask(f'Delete the {title}, which costs money? [y/N] '))):
       return None
     self._machine.delete()
-    self._machine.wait(lambda found: found.state == machines.ABSENT, self._say, self._pause)
+    self._wait(lambda found: found.state == machines.ABSENT)
     spent = self._spent()
     self._gone()
     return self._say(f'The {title} was deleted; it took {spent}.')
@@ -437,6 +450,10 @@ def ask_on_terminal(question: str) -> bool:
 def terminal() -> Console:
   """Returns the console of a person at a terminal, or of nobody if input is no terminal."""
   return Console(ask=ask_on_terminal if sys.stdin and sys.stdin.isatty() else None)
+
+
+def _is_settled(found: Found) -> bool:
+  return found.state != machines.WAITING
 
 
 def _is_stopped(status: Status) -> bool:

@@ -24,6 +24,7 @@ _NODE = {
 # SUSPENDING, DELETING) change by themselves.
 _QUEUE = {'ACTIVE': READY, 'FAILED': FAILED, 'SUSPENDED': LOST}
 _DESCRIBE_SECONDS = 120
+_REMINDER_SECONDS = 600  # Between lines about a TPU that is waited for.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,17 +180,32 @@ class Machine:
       if error.failure.kind != 'absent':
         raise
 
-  def wait(self, until: Callable[[Found], bool], say: Callable[[str], None],
-           sleep: Callable[[], None]) -> Found:
-    """Looks at the TPU until a condition holds; says each new state."""
-    named = ''
+  def wait(
+    self,
+    until: Callable[[Found], bool],
+    say: Callable[[str], None],
+    sleep: Callable[[], None],
+    now: Callable[[], float],
+  ) -> Found:
+    """Looks at the TPU until a condition holds; says each new state, and later how long it lasts.
+
+    Args:
+      until: the condition.
+      say: shows a line.
+      sleep: waits until the next look.
+      now: returns the time, seconds.
+    """
+    named, since, said = '', now(), now()
     while True:
       found = self.find()
       if until(found):
         return found
       if found.named != named:
-        named = found.named
+        named, since, said = found.named, now(), now()
         say(f'The {self.title} is {named}{f" ({found.detail})" if found.detail else ""}.')
+      elif now() - said >= _REMINDER_SECONDS:
+        said = now()
+        say(f'The {self.title} is {named} for {(said - since) / 60:.0f} minutes.')
       sleep()
 
 

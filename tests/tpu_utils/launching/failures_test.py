@@ -59,8 +59,8 @@ def test_remedies_name_the_zone_and_the_project():
 
 
 def test_wrong_arguments_are_known_by_the_exit_code():
-  said = ('ERROR: (gcloud.x) unrecognized arguments: \n  --quota=1 \n\nTo search the help text, run:\n'
-          '  gcloud help')
+  said = ('ERROR: (gcloud.x) unrecognized arguments: \n  --quota=1 \n\nTo search the help text, '
+          'run:\n  gcloud help')
   found = failures.classify('X', 2, said, 'z', None)
   assert found.kind == 'usage'
   assert found.message.startswith('X failed: unrecognized arguments: --quota=1; this gcloud does')

@@ -173,8 +173,9 @@ class World:
       for file_name in names:
         if file_name.endswith('.pid'):
           with open(os.path.join(place, file_name), encoding='utf-8') as file:
-            with contextlib.suppress(ProcessLookupError, ValueError):
-              os.killpg(int(file.read().split()[0]), _SIGKILL)
+            pid = file.read().split()[0]
+          with contextlib.suppress(ProcessLookupError):
+            os.killpg(int(pid), _SIGKILL)
 
   def preempt(self, name):
     for worker in range(self.scenario.get('hosts', 1)):
