@@ -258,6 +258,8 @@ def test_a_full_zone_is_asked_again(cloud, capsys):
   assert len(cloud.calls('tpu-vm create')) == 2 and cloud.exists() == []
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_waiting_grows_and_is_reported(cloud, monkeypatch, capsys):
   clock = [0.0]
   sleeps = []
