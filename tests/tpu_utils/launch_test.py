@@ -163,6 +163,16 @@ def test_a_queued_resource_waits_in_line(cloud, capsys):
   assert cloud.exists() == []
 
 
+def test_a_queued_resource_whose_tpu_vm_appears_later_is_kept(cloud):
+  cloud.scenario(hidden=2)
+  run(cloud, '--queued', '--delete', *JOB)
+  assert len(cloud.calls('queued-resources create')) == 1 and cloud.exists() == []
+  cloud.scenario(hidden=999)
+  with pytest.raises(ValueError, match='The TPU was taken away 1 times'):
+    run(cloud, '--queued', '--max_preemptions=0', *JOB)
+  assert cloud.exists() == []
+
+
 def test_a_queued_resource_that_fails_is_deleted(cloud, capsys):
   cloud.scenario(queue=['WAITING_FOR_RESOURCES', 'FAILED'])
   with pytest.raises(ValueError, match='failed: not enough capacity in time; it was deleted'):

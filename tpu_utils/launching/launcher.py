@@ -33,6 +33,7 @@ from tpu_utils.launching.workers import (
 _STOPPED = (143, 137)
 _LOG_LINES = 20  # Of a failed worker.
 _FULL_SECONDS = 600.0  # Longest pause before a full zone is asked again.
+_NODE_LOOKS = 10  # At the TPU VM of a queued resource that was just granted.
 _SAVE_SECONDS = 5.0  # Between notes of how much of the log was shown.
 
 
@@ -150,7 +151,7 @@ class Launcher:
 
   def _tpu(self):
     """Returns a TPU that is ready: the one that is there, or a new one."""
-    state, began, refusals = self._state, self._console.now(), 0
+    state, began, refusals, looks = self._state, self._console.now(), 0, 0
     while True:
       found = self._wait(_is_settled)
       if found.state == machines.READY:
@@ -164,25 +165,27 @@ class Launcher:
         return found
       if found.state == machines.LOST:
         self._check_ours(found)
-        if state.run:
-          raise MachineGone(f'The {self._machine.title} is {found.named}.')
-        self._remove_lost()
-      elif found.state == machines.FAILED:
+        if found.named == machines.NODELESS and not state.seen and looks < _NODE_LOOKS:
+          looks += 1  # The request was granted a moment ago.
+          self._pause()
+          continue
+        raise MachineGone(f'The {self._machine.title} is {found.named}.')
+      if found.state == machines.FAILED:
+        self._check_ours(found)
         self._machine.delete()
         self._gone()
         raise ValueError(
           f'The {self._machine.title} failed: {found.detail or "no reason given"}; it was deleted '
           'and costs nothing. Try again later, in another --zone, or with a later --valid_until.'
         )
-      elif found.state == machines.STOPPED:
+      if found.state == machines.STOPPED:
         raise ValueError(
           f'The {self._machine.title} is stopped; start it with: '
           f'{shlex.join(self._cloud.command(gcloud.TPU_VM, "start", self._machine.name))}'
         )
-      elif state.run:  # It was there, and somebody or something deleted it.
+      if state.run:  # It was there, and somebody or something deleted it.
         raise MachineGone(f'The {self._machine.title} is gone.')
-      else:
-        refusals += not self._create(began, refusals)
+      refusals += not self._create(began, refusals)
 
   def _wait(self, until):
     return self._machine.wait(until, self._say, self._pause, self._console.now)

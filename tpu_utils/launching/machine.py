@@ -23,6 +23,7 @@ _NODE = {
 # States of a queued resource; others (ACCEPTED, WAITING_FOR_RESOURCES, CREATING, PROVISIONING,
 # SUSPENDING, DELETING) change by themselves.
 _QUEUE = {'ACTIVE': READY, 'FAILED': FAILED, 'SUSPENDED': LOST}
+NODELESS = 'without its TPU VM'
 _DESCRIBE_SECONDS = 120
 _REMINDER_SECONDS = 600  # Between lines about a TPU that is waited for.
 
@@ -118,7 +119,7 @@ class Machine:
     node = self._describe(self.describe_command())
     if node is None:
       # The node of an active request was deleted: the request has to go, too.
-      return Found(LOST, 'deleted') if self._config.queued else Found(ABSENT, 'absent')
+      return Found(LOST, NODELESS) if self._config.queued else Found(ABSENT, 'absent')
     self._check_type(node)
     named = str(node.get('state', 'UNKNOWN'))
     return Found(

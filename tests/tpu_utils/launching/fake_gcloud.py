@@ -208,6 +208,11 @@ def _copy(source, target):
     file.write(content)
 
 
+def _hidden(world, name):
+  """Returns whether a node is not visible yet; `hidden` counts the looks until it is."""
+  return world.count(f'look {name}') <= world.scenario.get('hidden', 0)
+
+
 def _advance(states):
   """Returns the present state and goes on to the next."""
   return states.pop(0) if len(states) > 1 else states[0]
@@ -248,7 +253,7 @@ def describe(world, group, name, flags):
     if state['state'] == 'FAILED':
       state['failedData'] = {'error': {'code': 8, 'message': 'not enough capacity in time'}}
     return print(json.dumps({'name': name, 'state': state}))
-  node = world.node(name, flags)
+  node = world.node('hidden' if _hidden(world, name) else name, flags)
   endpoints = [{'ipAddress': f'10.0.0.{n}'} for n in range(world.scenario.get('hosts', 1))]
   description = {'name': f'projects/p/locations/z/nodes/{name}', 'acceleratorType': node['type'],
                  'state': _advance(node['states']), 'networkEndpoints': endpoints}
@@ -414,6 +419,7 @@ def main(arguments):
     else:
       raise Fault(f'the stand-in has no {verb}')
   except Fault as fault:
+    world.save()
     place = '.'.join(['gcloud', *arguments[:4]])
     print(f'ERROR: ({place}) {fault}', file=sys.stderr)
     return fault.code
