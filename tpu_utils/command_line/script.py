@@ -71,6 +71,7 @@ class Script:
     groups: the script's settings classes; each field is a flag.
     run: function(Resolved) that does the work, or function(Resolved, words) with `words`.
     words: whether arguments other than flags (such as files) are allowed.
+    words_are_paths: whether those arguments may be paths, whose file systems are checked.
     elsewhere: {flag of the official script that this script lacks: advice for the user}.
     defaults: {flag: value} that replace the settings' own defaults, weaker than any recipe.
     module: the script's name for `python -m`, as in `Recipe.script`.
@@ -87,6 +88,7 @@ class Script:
   groups: tuple[type, ...]
   run: Callable
   words: bool = False
+  words_are_paths: bool = True
   elsewhere: Mapping[str, str] = dataclasses.field(default_factory=dict)
   defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   module: str = ''
@@ -252,7 +254,7 @@ class Script:
     return unknown_name('flag', name, [*self._flag_names(), *aliases, *others])
 
   def _execute(self, given, words):
-    remote = _remote_paths(given, words)
+    remote = _remote_paths(given, words if self.words_are_paths else [])
     try:
       resolved = self.resolve(given)
       self.check(resolved)
