@@ -40,8 +40,8 @@ class GroupedConv2D(keras.layers.Conv2D):
   - 'cpu': the native forward pass, and gradients composed of other kernels. TensorFlow only.
   - 'blocks': dense convolutions of blocks of groups. Any backend, any device.
   - 'auto': chosen when the layer is traced, by the devices of the current distribution strategy or,
-    without one, of the machine: 'native' on TPUs and GPUs, otherwise the fastest for the CPU. Without
-    a strategy TensorFlow itself does not use a TPU.
+    without one, of the machine: 'native' on TPUs and GPUs, otherwise the fastest for the CPU.
+    (Without a strategy TensorFlow itself does not use a TPU.)
 
   'auto' ignores `tf.device` scopes and cannot know that a graph traced here will run on another
   machine; choose the implementation in these cases (with `set_implementation` for a built model).

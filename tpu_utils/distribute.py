@@ -11,8 +11,8 @@ from tpu_utils.names import check_name
 
 STRATEGIES = ('auto', 'tpu', 'mirrored', 'multi_worker', 'one_device')
 
-# TensorFlow's TPU build has a kernel for this op on this device. A graph rewrite puts the op in place
-# of the public `ConfigureDistributedTPU`, which has a kernel in no build.
+# TensorFlow's TPU build has a kernel for this op on this device. A graph rewrite puts the op in
+# place of the public `ConfigureDistributedTPU`, which has a kernel in no build.
 _TPU_KERNEL = ('_ConfigureDistributedTPU', 'TPU_SYSTEM')
 _NO_TPU_KERNELS = (
   'this TensorFlow ({version}) has no TPU kernels. On a TPU VM install the TPU build '
@@ -190,8 +190,8 @@ def _tpu_strategy(tpu, zone, project, job_name):
     # The second is libtpu's answer where there is no TPU, or another process holds it.
     reason = one_line(e).rpartition('<stack traces unavailable> ')[2]
     raise ValueError(
-      f'--tpu={tpu}: no TPU was found, or another process uses it ({reason}); run this on a TPU VM, '
-      'one process at a time.'
+      f'--tpu={tpu}: no TPU was found, or another process uses it ({reason}); run this on a TPU '
+      'VM, one process at a time.'
     ) from e
   except (tf.errors.OpError, RuntimeError, ValueError) as e:
     raise ValueError(f'--tpu={tpu} cannot be reached: {one_line(e)}') from e

@@ -113,13 +113,15 @@ def test_the_tpu_is_connected_initialised_and_given_to_the_strategy(monkeypatch,
     def cluster_spec(self):
       return tf.train.ClusterSpec({})
 
-  experimental = tf.tpu.experimental
   monkeypatch.setattr(tf.distribute.cluster_resolver, 'TPUClusterResolver', Resolver)
-  monkeypatch.setattr(tf.config, 'experimental_connect_to_cluster', lambda r: calls.append('connect'))
-  monkeypatch.setattr(experimental, 'initialize_tpu_system', lambda r: calls.append('initialize'))
+  for module, function in (
+    (tf.config, 'experimental_connect_to_cluster'),
+    (tf.tpu.experimental, 'initialize_tpu_system'),
+  ):
+    monkeypatch.setattr(module, function, lambda resolver, name=function: calls.append(name))
   monkeypatch.setattr(tf.distribute, 'TPUStrategy', lambda resolver: resolver)
   assert isinstance(distribute.create_strategy(**settings), Resolver)
-  assert calls == [asked, 'connect', 'initialize']
+  assert calls == [asked, 'experimental_connect_to_cluster', 'initialize_tpu_system']
 
 
 # The answer of libtpu 0.0.31 on a machine without a TPU.
@@ -129,8 +131,8 @@ OFF_A_TPU = 'Graph execution error:\n\nDetected at node x:\n<stack traces unavai
 @pytest.mark.parametrize(
   'error, message',
   [
-    (tf.errors.NotFoundError(None, None, 'no\nTPU'), '--tpu=local: no TPU was found.*(no TPU)'),
-    (tf.errors.InternalError(None, None, OFF_A_TPU), '--tpu=local: no TPU was found.*(RET_CHECK a)'),
+    (tf.errors.NotFoundError(None, None, 'no\nTPU'), 'no TPU was found.*(no TPU)'),
+    (tf.errors.InternalError(None, None, OFF_A_TPU), 'no TPU was found.*(RET_CHECK a)'),
     (tf.errors.UnavailableError(None, None, 'a\nb'), '--tpu=local cannot be reached: a b$'),
   ],
 )

@@ -56,7 +56,9 @@ def test_equals_tensorflow_1_to_the_bit():
   np.testing.assert_array_equal(average.variables['v'].numpy(), theirs.numpy())
 
 
-@pytest.mark.parametrize('mode', ['eager', 'graph', pytest.param('xla', marks=pytest.mark.host_xla)])
+@pytest.mark.parametrize(
+  'mode', ['eager', 'graph', pytest.param('xla', marks=pytest.mark.host_xla)]
+)
 def test_swap_exchanges_bit_for_bit(mode):
   model = small_model()
   average = ema.ExponentialMovingAverage(0.9)
