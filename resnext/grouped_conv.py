@@ -19,6 +19,7 @@ from tpu_utils.names import unknown_name
 if keras.backend.backend() == 'tensorflow':
   import tensorflow as tf
 
+  from tpu_utils import distribute
   from tpu_utils.custom_gradient import custom_gradient
 
 IMPLEMENTATIONS = ('auto', 'native', 'cpu', 'blocks')
@@ -40,6 +41,7 @@ class GroupedConv2D(keras.layers.Conv2D):
   - 'blocks': dense convolutions of blocks of groups. Any backend, any device.
   - 'auto': chosen when the layer is traced, by the devices of the current distribution strategy or,
     without one, of the machine: 'native' on TPUs and GPUs, otherwise the fastest for the CPU.
+    (Without a strategy TensorFlow itself does not use a TPU.)
 
   'auto' ignores `tf.device` scopes and cannot know that a graph traced here will run on another
   machine; choose the implementation in these cases (with `set_implementation` for a built model).
@@ -147,10 +149,9 @@ def automatic_implementation() -> str:
 
 def _device_types():
   backend = keras.backend.backend()
-  if backend == 'tensorflow' and tf.distribute.has_strategy():
-    devices = tf.distribute.get_strategy().extended.worker_devices
-    return {tf.DeviceSpec.from_string(device).device_type.lower() for device in devices}
-  if backend in ('tensorflow', 'jax'):
+  if backend == 'tensorflow':
+    return distribute.device_types()
+  if backend == 'jax':
     return {device.split(':')[0] for device in keras.distribution.list_devices()}
   return set()
 

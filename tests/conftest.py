@@ -8,6 +8,8 @@ import hypothesis
 import pytest
 import tensorflow as tf
 
+from tpu_utils import distribute
+
 # Property tests try the same examples in every run, on every machine, however loaded it is.
 # `pytest -m hypothesis --hypothesis-profile=search` searches for new ones; for a failure it prints
 # the line that reproduces it.
@@ -26,6 +28,15 @@ def pytest_configure(config):
   gc.disable()  # Until the tests are imported; see `pytest_collection_finish`.
   cpu, = tf.config.list_physical_devices('CPU')
   tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+
+
+def pytest_collection_modifyitems(items):
+  """Skips the tests that need XLA for the CPU in TensorFlow's TPU build."""
+  if distribute.has_tpu_kernels():
+    skip = pytest.mark.skip(reason="tensorflow-tpu's XLA compiles for TPUs alone")
+    for item in items:
+      if item.get_closest_marker('host_xla'):
+        item.add_marker(skip)
 
 
 def pytest_make_parametrize_id(config, val, argname):

@@ -108,12 +108,14 @@ def test_readme_has_the_two_commands():
     assert '\n' not in command
 
 
-def test_continuous_integration_runs_the_readmes_command():
-  """Runs the part of .ci/run that extracts the test command from the README."""
+@pytest.mark.parametrize('name', ['test', 'tpu'])
+def test_continuous_integration_runs_the_readmes_commands(name):
+  """Runs the part of .ci/run that extracts the commands from the README."""
   script = (ROOT / '.ci' / 'run').read_text(encoding='utf-8')
-  extraction = script[script.index('test_command=$('):script.index('if [[ -z')]
+  end = script.index('\n', script.index('tpu_command=$('))
+  extraction = script[script.index('readme_command() {'):end]
   printed = subprocess.run(
-    ['bash', '-euc', extraction + 'printf %s "$test_command"'], cwd=ROOT,
+    ['bash', '-euc', f'{extraction}\nprintf %s "${name}_command"'], cwd=ROOT,
     check=True, capture_output=True, text=True,
   ).stdout
-  assert printed == fenced('test command')
+  assert printed == fenced(f'{name} command')

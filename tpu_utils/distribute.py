@@ -6,14 +6,14 @@ import os
 
 import tensorflow as tf
 
-from tpu_utils.errors import first_line, one_line
+from tpu_utils.errors import one_line
 from tpu_utils.names import check_name
 
 STRATEGIES = ('auto', 'tpu', 'mirrored', 'multi_worker', 'one_device')
 
-# TensorFlow's TPU build has kernels for this op, which a graph rewrite puts in place of the public
-# `ConfigureDistributedTPU`; that one has a kernel in no build.
-_TPU_OP = '_ConfigureDistributedTPU'
+# TensorFlow's TPU build has a kernel for this op on this device. A graph rewrite puts the op in
+# place of the public `ConfigureDistributedTPU`, which has a kernel in no build.
+_TPU_KERNEL = ('_ConfigureDistributedTPU', 'TPU_SYSTEM')
 _NO_TPU_KERNELS = (
   'this TensorFlow ({version}) has no TPU kernels. On a TPU VM install the TPU build '
   '(requirements-tpu.txt says how); without a TPU leave --tpu out.'
@@ -74,6 +74,28 @@ def describe(strategy: tf.distribute.Strategy) -> str:
   several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
   name = 'MultiWorkerMirroredStrategy' if several else type(strategy).__name__
   return f'{name}, {count} replica{"" if count == 1 else "s"}'
+
+
+def device_types() -> set[str]:
+  """Returns the types of the devices that compute here: 'cpu', 'gpu' or 'tpu'.
+
+  They are those of the current strategy. Without one TensorFlow uses GPUs if there are any, and
+  never a TPU.
+  """
+  if tf.distribute.has_strategy():
+    devices = tf.distribute.get_strategy().extended.worker_devices
+    return {tf.DeviceSpec.from_string(device).device_type.lower() for device in devices}
+  return {'gpu' if tf.config.list_logical_devices('GPU') else 'cpu'}
+
+
+def has_tpu_kernels() -> bool:
+  """Returns whether this is TensorFlow's TPU build, whose XLA compiles for TPUs alone."""
+  # From the kernel registry: connecting would wait for the network before it failed.
+  from tensorflow.python.framework import kernels
+
+  op, device = _TPU_KERNEL
+  registered = kernels.get_registered_kernels_for_op(op).kernel
+  return device in {kernel.device_type for kernel in registered}
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
@@ -157,25 +179,40 @@ def _tpu_strategy(tpu, zone, project, job_name):
     raise ValueError(
       '--strategy=tpu needs --tpu: `local` on a TPU VM, a TPU name, or a grpc:// address.'
     )
-  # A remote worker (grpc://) has its own kernels; on a TPU VM this process's are used.
-  if not tpu.startswith('grpc://') and not _has_tpu_kernels():
+  # A remote TPU needs them here, too: this process rewrites the functions that it sends there.
+  if not has_tpu_kernels():
     raise ValueError(f'--tpu={tpu}: {_NO_TPU_KERNELS.format(version=tf.__version__)}')
+  resolver = _look_up(tpu, zone, project, job_name)
+  try:
+    tf.config.experimental_connect_to_cluster(resolver)  # Does nothing for a local TPU.
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+  except (tf.errors.NotFoundError, tf.errors.InternalError) as e:
+    # The second is libtpu's answer where there is no TPU, or another process holds it.
+    reason = one_line(e).rpartition('<stack traces unavailable> ')[2]
+    raise ValueError(
+      f'--tpu={tpu}: no TPU was found, or another process uses it ({reason}); run this on a TPU '
+      'VM, one process at a time.'
+    ) from e
+  except (tf.errors.OpError, RuntimeError, ValueError) as e:
+    raise ValueError(f'--tpu={tpu} cannot be reached: {one_line(e)}') from e
+  # Without a device assignment each core is a replica.
+  return tf.distribute.TPUStrategy(resolver)
+
+
+def _look_up(tpu, zone, project, job_name):
+  """Returns the cluster resolver; looks a name up in Google Cloud, and nothing else."""
   arguments = {'job_name': job_name} if job_name else {}
   try:
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
       tpu, zone=zone, project=project, **arguments
     )
-    tf.config.experimental_connect_to_cluster(resolver)
-    tf.tpu.experimental.initialize_tpu_system(resolver)
-  except tf.errors.NotFoundError as e:
-    raise ValueError(f'--tpu={tpu}: no TPU was found. {first_line(e)}') from e
-  except (tf.errors.OpError, RuntimeError, ValueError) as e:
-    raise ValueError(f'--tpu={tpu} cannot be reached: {one_line(e)}') from e
-  return tf.distribute.TPUStrategy(resolver)
-
-
-def _has_tpu_kernels():
-  # From the kernel registry: connecting would wait for the network before it failed.
-  from tensorflow.python.framework import kernels
-
-  return bool(kernels.get_registered_kernels_for_op(_TPU_OP).kernel)
+    resolver.cluster_spec()
+  except OSError as e:  # Of the metadata server, which knows a VM's own project and zone.
+    raise ValueError(
+      f'--tpu={tpu} cannot be looked up: --gcp_project and --tpu_zone are not both given, and no '
+      f'metadata server names them, as on a VM of Google Cloud ({one_line(e)}); give both, or '
+      '--tpu=local on the TPU VM itself.'
+    ) from e
+  except Exception as e:  # Google's client raises errors of its own, with no common type.
+    raise ValueError(f'--tpu={tpu} cannot be looked up: {one_line(e)}') from e
+  return resolver

@@ -15,9 +15,11 @@ beams continue the words of other beams. It is not reproduced: these are the unc
 
 Source: microsoft/Oscar, `prepare_inputs_for_generation` of oscar/modeling/modeling_bert.py.
 """
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import keras
 from keras import ops
 
 from oscar.decoding.config import GenerationConfig
@@ -147,17 +149,36 @@ def step(
     ops.concatenate([words, masks], axis=1), types, places, training=False
   )
   bias = model.bert.score_bias(_attention_mask(context, ancestors, position))
+  # MASK's place is taken by the next word one step later.
+  write = functools.partial(_update_slots, first=(position - 1) * rows)
   layers, written = model.bert.layers, []
   for layer, known, (keys, values) in zip(layers, context.known, cache, strict=True):
     new_keys, new_values = layer.keys_and_values(hidden)
-    # MASK's place is taken by the next word one step later.
-    at = (0, 0, (position - 1) * rows, 0)
-    keys, values = ops.slice_update(keys, at, new_keys), ops.slice_update(values, at, new_values)
+    keys, values = write(keys, new_keys), write(values, new_values)
     written.append((keys, values))
     if layer is layers[-1]:
       hidden, bias = hidden[:, rows:], bias[:, :, rows:]
     hidden = layer.attend_to(hidden, [known, (keys, values)], bias)
   return model.word_scores(hidden), tuple(written)
+
+
+def _update_slots(array: Any, update: Any, first: Any) -> Any:
+  """Returns `array`, [B, heads, slots, size], with `update` in the slots from `first` on."""
+  if _has_xla_here():
+    return ops.slice_update(array, (0, 0, first, 0), update)
+  slots, count = ops.arange(array.shape[2], dtype='int32') - first, update.shape[2]
+  places = ops.clip(slots, 0, count - 1)
+  written = ops.expand_dims((slots >= 0) & (slots < count), 1)
+  return ops.where(written, ops.take(update, places, axis=2), array)
+
+
+def _has_xla_here():
+  """Returns whether Keras' `slice_update` runs, which TensorFlow compiles with XLA."""
+  if keras.backend.backend() != 'tensorflow':
+    return True
+  from tpu_utils import distribute
+
+  return not distribute.has_tpu_kernels() or distribute.device_types() == {'tpu'}
 
 
 def attention_mask(batch: Mapping[str, Any]) -> Any:

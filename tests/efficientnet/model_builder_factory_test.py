@@ -275,6 +275,7 @@ def test_training_pass_differs_by_drop_connect_and_dropout(name):
   np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.host_xla
 @each_family
 def test_training_step_compiled_by_xla(name):
   """XLA's gradients equal those of the plain kernels, and every variable has one.

@@ -256,6 +256,7 @@ def test_mixed_precision_keeps_float32_variables_and_logits(pretraining):
 
 
 @pytest.mark.slow
+@pytest.mark.host_xla
 @pytest.mark.parametrize(('policy', 'tolerance'), [('float32', 1e-4), ('mixed_bfloat16', 0.3)])
 def test_compiles_under_xla_forward_and_backward(pretraining, policy, tolerance):
   z = pretraining

@@ -93,6 +93,7 @@ def value_and_gradients_of_graph(inputs, kernel, strides, padding):
   return [outputs, *tape.gradient(loss, [inputs, kernel])]
 
 
+@pytest.mark.host_xla
 @pytest.mark.parametrize('implementation', ['native', 'cpu', 'blocks'])
 def test_layer_equals_keras_with_the_same_weights(implementation):
   """Includes the gradient of 'native', which only XLA has on this device."""
@@ -171,9 +172,18 @@ def test_automatic_implementation_follows_the_strategy(monkeypatch, kind):
   assert grouped_conv.automatic_implementation() == 'cpu'
 
 
-def test_automatic_implementation_follows_the_machine(monkeypatch):
-  monkeypatch.setattr(keras.distribution, 'list_devices', lambda: ['gpu:0', 'gpu:1'])
-  assert grouped_conv.automatic_implementation() == 'native'
+@pytest.mark.parametrize(
+  'kinds, expected', [(['GPU', 'GPU'], 'native'), (['TPU', 'TPU_SYSTEM'], 'cpu')]
+)
+def test_automatic_implementation_follows_the_machine(monkeypatch, kinds, expected):
+  """Without a strategy TensorFlow computes on GPUs, but on a TPU VM on the CPU."""
+  devices = [tf.config.LogicalDevice(f'/device:{kind}:0', kind) for kind in ('CPU', *kinds)]
+  monkeypatch.setattr(
+    tf.config,
+    'list_logical_devices',
+    lambda kind=None: [device for device in devices if kind in (None, device.device_type)],
+  )
+  assert grouped_conv.automatic_implementation() == expected
 
 
 def test_trains_under_a_strategy(two_replicas):

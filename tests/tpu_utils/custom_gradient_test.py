@@ -26,7 +26,9 @@ def value_and_gradients(x, y):
   return [value, *tape.gradient(value, [x, y])]
 
 
-@pytest.mark.parametrize('mode', ['eager', 'graph', 'xla'])
+@pytest.mark.parametrize(
+  'mode', ['eager', 'graph', pytest.param('xla', marks=pytest.mark.host_xla)]
+)
 def test_the_custom_gradient_is_used(mode):
   compute = value_and_gradients
   if mode != 'eager':

@@ -16,7 +16,7 @@ def small_model():
   ], name='small')
 
 
-@pytest.mark.parametrize('xla', [False, True])
+@pytest.mark.parametrize('xla', [False, pytest.param(True, marks=pytest.mark.host_xla)])
 def test_follows_weights_and_moving_statistics_with_the_ramp(xla):
   model = small_model()
   average = ema.ExponentialMovingAverage(0.5)
@@ -56,7 +56,9 @@ def test_equals_tensorflow_1_to_the_bit():
   np.testing.assert_array_equal(average.variables['v'].numpy(), theirs.numpy())
 
 
-@pytest.mark.parametrize('mode', ['eager', 'graph', 'xla'])
+@pytest.mark.parametrize(
+  'mode', ['eager', 'graph', pytest.param('xla', marks=pytest.mark.host_xla)]
+)
 def test_swap_exchanges_bit_for_bit(mode):
   model = small_model()
   average = ema.ExponentialMovingAverage(0.9)

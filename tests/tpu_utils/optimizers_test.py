@@ -57,7 +57,9 @@ def numpy_update(name, settings, value, gradient, lr, slots, skipped):
   return value - lr * ahead
 
 
-@pytest.mark.parametrize('mode', ['eager', 'graph', 'xla'])
+@pytest.mark.parametrize(
+  'mode', ['eager', 'graph', pytest.param('xla', marks=pytest.mark.host_xla)]
+)
 @pytest.mark.parametrize(
   ('name', 'settings'),
   [*SETTINGS.items(), ('momentum', {'momentum': 0.8, 'nesterov': True})],

@@ -38,6 +38,7 @@ def test_equals_the_official_graph(setting, kind):
   np.testing.assert_array_max_ulp(np.array(in_graph), expected, maxulp=2)
 
 
+@pytest.mark.host_xla
 @pytest.mark.parametrize('kind', GOLDENS['small']['lr'])
 def test_compiled_by_xla_it_is_the_same_to_rounding(kind):
   schedule, steps, expected = build('small', kind)
@@ -128,7 +129,7 @@ def test_wrong_settings_are_refused_before_training(settings, said):
   assert '\n' not in str(error.value)
 
 
-@pytest.mark.parametrize('jit_compile', [False, True])
+@pytest.mark.parametrize('jit_compile', [False, pytest.param(True, marks=pytest.mark.host_xla)])
 def test_steps_begin_with_their_epochs(jit_compile):
   schedule = schedules.build_learning_rate(
     0.1, 2.5, 'step', decay_factor=0.1, warmup_epochs=0, step_epochs=(1, 2, 3)

@@ -1,54 +1,25 @@
 """Training on TPUs, as far as it can be tested without one.
 
-`TPUStrategy` builds its graph in Python, so its real variables, replica contexts and reductions run
-here with CPUs as cores, up to the first operation that needs a TPU. XLA compiles the step for the
-CPU.
+`simulated_tpu` traces the trainer's functions under a `TPUStrategy`, and XLA compiles the step for
+the CPU. `tests/tpu_steps_test.py` traces the steps of all three papers.
 """
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.python.framework import function_def_to_graph, kernels
-from tensorflow.python.tpu import tpu_system_metadata
 
 import efficientnet
-from tests.tpu_utils import toy_tasks
+from tests.tpu_utils import simulated_tpu, toy_tasks
 from tpu_utils import batch_norm, config
 from tpu_utils.image_jobs import train
 from tpu_utils.trainer import Trainer
 
-CORES = 2
 BATCH = 8
-# Operations that XLA compiles on TPUs only, or that are removed before it compiles.
-_OF_TPUS = {'CrossReplicaSum', 'TPUReplicateMetadata', 'Placeholder'}
-_CALLS = {'PartitionedCall', 'StatefulPartitionedCall'}
-
-
-class _Resolver(tf.distribute.cluster_resolver.SimpleClusterResolver):
-  """A cluster of one host with some TPU cores."""
-
-  def get_tpu_system_metadata(self):
-    name = '/job:localhost/replica:0/task:0/device:TPU:'
-    return tpu_system_metadata.TPUSystemMetadata(
-      num_cores=CORES,
-      num_hosts=1,
-      num_of_cores_per_host=CORES,
-      topology=None,
-      devices=[tf.config.LogicalDevice(f'{name}{i}', 'TPU') for i in range(CORES)],
-    )
 
 
 @pytest.fixture(scope='module')
 def tpu_strategy():
-  """Returns a `TPUStrategy` with CPUs as cores: it traces, but doesn't run."""
-  strategy = tf.distribute.TPUStrategy(_Resolver(tf.train.ClusterSpec({})))
-  extended = strategy.extended
-  devices = [f'/job:localhost/replica:0/task:0/device:CPU:{i}' for i in range(CORES)]
-  extended._tpu_devices = np.array([[device] for device in devices], dtype=object)
-  extended._host_device = devices[0]
-  extended._device_input_worker_devices = {devices[0]: devices}
-  extended._host_input_worker_devices = {devices[0]: [devices[0]] * CORES}
-  return strategy
+  return simulated_tpu.make_strategy()
 
 
 def _small_model(dtype_policy=None, dropout=0.3):
@@ -97,35 +68,6 @@ def _dataset_fn(trainer, transposed=False):
 # ---- traced under TPUStrategy
 
 
-def _cluster(graph):
-  """Returns the operations that `graph` sends to TPU cores, including those of called functions."""
-  to_graph = function_def_to_graph.function_def_to_graph
-  functions = {
-    definition.signature.name: to_graph(definition).get_operations()
-    for definition in graph.as_graph_def().library.function
-  }
-  operations = [*graph.get_operations(), *(op for body in functions.values() for op in body)]
-  found = [op for op in operations if '_tpu_replicate' in op.node_def.attr]
-  assert found, 'nothing was sent to the TPU'
-  for op in found:  # The list grows during the loop.
-    found += functions[op.get_attr('f').name] if op.type in _CALLS else []
-  return found
-
-
-def _ancestors(op):
-  seen, pending = set(), [op]
-  while pending:
-    op = pending.pop()
-    if op not in seen:
-      seen.add(op)
-      pending += [tensor.op for tensor in op.inputs]
-  return seen
-
-
-def _trace(trainer, function, *arguments):
-  return function.__get__(trainer, Trainer).get_concrete_function(*arguments).graph
-
-
 @pytest.fixture
 def not_run(monkeypatch):
   """Disables the only part of the constructor that would run on the TPU."""
@@ -151,22 +93,19 @@ def test_the_training_loop_traces(tpu_strategy, not_run, build_model, optimizati
   trainer = _make_trainer(tpu_strategy, build_model, bfloat16=True, **optimization)
   iterator = trainer.train_iterator(_dataset_fn(trainer, transposed=True))
   number = tf.constant(3, tf.int64)
-  cluster = _cluster(_trace(trainer, Trainer._train_loop, iterator, number, number))
-  _check_compilable(cluster)
+  cluster = simulated_tpu.trace(trainer, Trainer._train_loop, iterator, number, number)
+  simulated_tpu.check_compilable(cluster)
   updates = [op for op in cluster if op.type == update]
   assert len(updates) == len(trainer.model.trainable_variables)
   for op in updates:
     gradient = op.inputs[-1] if update == 'ResourceApplyRMSProp' else op.inputs[3]
     # A gradient without both does not depend on the loss, or is not summed over the cores.
-    kinds = {ancestor.type for ancestor in _ancestors(gradient.op)}
+    kinds = {ancestor.type for ancestor in simulated_tpu.ancestors(gradient.op)}
     assert {'CrossReplicaSum', 'SoftmaxCrossEntropyWithLogits'} <= kinds, gradient
 
 
-def _check_compilable(cluster):
-  """Asserts that XLA has a kernel for every operation of the cluster."""
-  for op in cluster:
-    known = {kernel.device_type for kernel in kernels.get_registered_kernels_for_op(op.type).kernel}
-    assert 'XLA_CPU_JIT' in known or op.type in _OF_TPUS | _CALLS, op.type
+def _check(trainer, function, *arguments):
+  simulated_tpu.check_compilable(simulated_tpu.trace(trainer, function, *arguments))
 
 
 def test_evaluation_swapping_and_seeds_trace(tpu_strategy, not_run):
@@ -175,7 +114,7 @@ def test_evaluation_swapping_and_seeds_trace(tpu_strategy, not_run):
   step = tf.constant(0, tf.int64)
   functions = {Trainer._eval_batch: [batch, step], Trainer._swap: [], Trainer._add_to_seeds: []}
   for function, arguments in functions.items():
-    _check_compilable(_cluster(_trace(trainer, function, *arguments)))
+    _check(trainer, function, *arguments)
 
 
 def test_predictions_and_rollouts_trace(tpu_strategy, not_run):
@@ -184,14 +123,15 @@ def test_predictions_and_rollouts_trace(tpu_strategy, not_run):
 
   trainer = toy_tasks.make_trainer(tpu_strategy, toy_tasks.recall_task())
   batch, step = first(toy_tasks.Pairs().eval_dataset), tf.constant(0, tf.int64)
-  _check_compilable(_cluster(_trace(trainer, Trainer._predict_batch, batch)))
-  _check_compilable(_cluster(_trace(trainer, Trainer._eval_batch, batch, step)))
+  _check(trainer, Trainer._predict_batch, batch)
+  _check(trainer, Trainer._eval_batch, batch, step)
   trainer = toy_tasks.make_trainer(tpu_strategy, toy_tasks.reward_task(), units=3)
   batch = first(toy_tasks.contexts)
-  _check_compilable(_cluster(_trace(trainer, Trainer._rollout, batch, step)))
-  rolled = {name: _per_core(tpu_strategy, [32 // CORES]) for name in ('actions', 'contexts')}
-  rolled['reward'] = _per_core(tpu_strategy, [32 // CORES], tf.float32)
-  _check_compilable(_cluster(_trace(trainer, Trainer._one_step, {**batch, **rolled}, step)))
+  _check(trainer, Trainer._rollout, batch, step)
+  size = [32 // simulated_tpu.CORES]
+  rolled = {name: _per_core(tpu_strategy, size) for name in ('actions', 'contexts')}
+  rolled['reward'] = _per_core(tpu_strategy, size, tf.float32)
+  _check(trainer, Trainer._one_step, {**batch, **rolled}, step)
 
 
 def _per_core(strategy, shape, dtype=tf.int32):
@@ -201,12 +141,12 @@ def _per_core(strategy, shape, dtype=tf.int32):
 def test_statistics_are_averaged_in_spite_of_xla(tpu_strategy, not_run):
   """XLA drops sums over cores of values that depend on mirrored variables alone, as equal."""
   trainer = _make_trainer(tpu_strategy, _small_model)
-  cluster = _cluster(_trace(trainer, Trainer._synchronize))
-  _check_compilable(cluster)
+  cluster = simulated_tpu.trace(trainer, Trainer._synchronize)
+  simulated_tpu.check_compilable(cluster)
   sums = [op for op in cluster if op.type == 'CrossReplicaSum']
   assert len(sums) == 4  # Mean and variance, and their moving averages.
   for op in sums:
-    inputs = [a for a in _ancestors(op) if a.type == 'TPUReplicatedInput']
+    inputs = [a for a in simulated_tpu.ancestors(op) if a.type == 'TPUReplicatedInput']
     assert {a.get_attr('is_mirrored_variable') for a in inputs} == {True, False}
 
 
@@ -225,6 +165,7 @@ def test_variables_on_a_tpu_can_be_read_and_assigned(tpu_strategy, not_run):
 
 
 @pytest.mark.slow
+@pytest.mark.host_xla
 @pytest.mark.parametrize(
   'build_model, optimizer',
   [

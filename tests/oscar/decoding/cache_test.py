@@ -150,3 +150,16 @@ def test_another_task_raises():
   model = oscar.build_model(captions.small_model().config, 'vqa')
   with pytest.raises(ValueError, match="A model of the task 'vqa' writes no captions"):
     cache.start(model, captions.inputs(rows=slice(2)), captions.config())
+
+
+@pytest.mark.host_xla
+@pytest.mark.parametrize('first', [0, 4])
+def test_slots_are_updated_the_same_without_xla(monkeypatch, first):
+  """TensorFlow's TPU build has no XLA for the CPU, on which captions are predicted there, too."""
+  array = np.arange(2 * 3 * 6 * 2, dtype='float32').reshape(2, 3, 6, 2)
+  update = -array[:, :, :2] - 1
+  expected = cache._update_slots(array, update, tf.constant(first))
+  monkeypatch.setattr(cache, '_has_xla_here', lambda: False)
+  found = cache._update_slots(array, update, tf.constant(first))
+  np.testing.assert_array_equal(found, expected)
+  np.testing.assert_array_equal(found[:, :, first : first + 2], update)

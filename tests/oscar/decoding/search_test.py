@@ -38,6 +38,7 @@ def test_images_do_not_depend_on_their_batch(settings):
 
 
 @pytest.mark.slow
+@pytest.mark.host_xla
 @pytest.mark.parametrize(
   'settings',
   [

@@ -124,6 +124,7 @@ def test_captions_of_two_tokens():
 
 
 @pytest.mark.slow
+@pytest.mark.host_xla
 def test_xla_finds_the_same_captions():
   constraints = [((5,), (6,)), ((7, 8),)]
   expected = small(constraints)
