@@ -281,8 +281,8 @@ CAPTIONING_SCENES_SCST = CAPTIONING_SCENES.with_settings(
   command='python -m oscar.run_captioning --recipe=captioning_scenes_scst',
   expects='no published number; CIDEr and reward above those of `captioning_scenes`',
   measured=(
-    'CIDEr 1.49, reward 1.34, all captions ended after 50 steps of a run of 100 (before: 1.06, 0.94, '
-    'all ended), on scenes of digits not trained on, seed 88'
+    'CIDEr 1.49, reward 1.34, all captions ended after 50 steps of a run of 100 (before: 1.06, '
+    '0.94, all ended), on scenes of digits not trained on, seed 88'
   ),
   cost='measured: four seconds of two CPU cores a step, after `captioning_scenes`',
 )

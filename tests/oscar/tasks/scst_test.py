@@ -53,6 +53,7 @@ def batch_of(images, batch=None, **rows):
   return {**batch, 'row': tf.range(images, dtype=tf.int64), 'masked_positions': nowhere, **rows}
 
 
+@pytest.mark.slow
 def test_a_rollout_draws_captions_and_searches_the_baseline():
   model, batch = captions.small_model(), batch_of(2, captions.small_inputs(2))
   both = scst.scst_task(model, no_reward, drawing(), captions.config())
