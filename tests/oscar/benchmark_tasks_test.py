@@ -19,7 +19,7 @@ def test_inputs_are_padded_to_the_official_lengths(kind):
   text, regions = np.split(batch['attention_mask'], [words], axis=1)
   assert batch['input_ids'].shape == (4, words) and regions.shape == (4, 50)
   assert (batch['input_ids'][text == 0] == 0).all() and not batch['img_feats'][regions == 0].any()
-  assert 5 <= text.sum(axis=1).min() and text.sum(axis=1).max() < words
+  assert text.sum(axis=1).min() >= 5 and text.sum(axis=1).max() < words
   assert (np.diff(batch['attention_mask'][:, :words]) <= 0).all()  # No gap.
 
 
