@@ -11,16 +11,15 @@ from typing import Any, ClassVar
 
 from oscar import task_settings
 from tpu_utils import files
-from tpu_utils.command_line.settings import setting, subset
+from tpu_utils.command_line.settings import setting
 
-_CaptioningData = subset(
+_CACHED_TOKENS = 'coco-train-words.p'
+FREQUENCIES_FILE = 'cider_document_frequencies.json'
+
+_CaptioningData = task_settings.without(
   task_settings.TaskData,
-  [
-    field.name
-    for field in dataclasses.fields(task_settings.TaskData)
-    # No classifier; and attention masks with a row for each query are not cut.
-    if field.name not in ('classifier', 'cls_hidden_scale', 'trim_padding')
-  ],
+  # No classifier; and attention masks with a row for each query are not cut.
+  ('classifier', 'cls_hidden_scale', 'trim_padding'),
   'The images and captions.',
 )
 
@@ -85,22 +84,49 @@ class CaptioningData(_CaptioningData):  # type: ignore[misc, valid-type]  # Made
   length_penalty: float = setting(
     1.0, 'Beams are compared by log-probability over length to this power.'
   )
-
-
-_CaptioningJob = subset(
-  task_settings.JobConfig,
-  [
-    field.name
-    for field in dataclasses.fields(task_settings.JobConfig)
-    if field.name not in ('do_train_val', 'do_test_dev', 'logging_steps')
-  ],
-  'The mode and folders of the job.',
-  seed=88,
-)
+  scst: bool = setting(
+    False,
+    'Self-critical sequence training, after training with cross-entropy: draw captions and make '
+    'those more probable whose CIDEr-D is above a baseline. An epoch has each image once. The '
+    'lengths and --add_od_labels of --model_name_or_path are the defaults. Nothing is masked, '
+    'smoothed or dropped.',
+  )
+  sc_train_sample_n: int = setting(
+    5, '--scst: captions to draw for an image in each step.', at_least=1
+  )
+  sc_baseline_type: str = setting(
+    'greedy',
+    '--scst: the baseline, the score of the caption that the search finds, or the mean score of '
+    'the other drawn captions of the image.',
+    choices=('greedy', 'sample'),
+  )
+  sc_beam_size: int = setting(
+    1,
+    '--scst: beams of the search for the greedy baseline. Captions are always drawn without beams '
+    '(the official script fails with more than 1).',
+    at_least=1,
+  )
+  cider_cached_tokens: str = setting(
+    _CACHED_TOKENS,
+    '--scst: document frequencies for CIDEr-D, the official pickle or a .json of an earlier job; a '
+    'name in --data_dir. Without the file of the default name, those of the training captions, '
+    f'which {FREQUENCIES_FILE} in --model_dir keeps.',
+  )
+  temperature: float = setting(
+    1.0, '--scst: divides the scores of words before captions are drawn.'
+  )
+  top_k: int = setting(
+    0, '--scst: draw from this number of most probable words; 0: from all.', at_least=0
+  )
+  top_p: float = setting(
+    1.0,
+    '--scst: draw from the most probable words that have this probability together; 1: from all.',
+    at_least=0,
+  )
 
 
 @dataclasses.dataclass(frozen=True)
-class CaptioningJob(_CaptioningJob):  # type: ignore[misc, valid-type]  # Made by `subset`.
+class CaptioningJob(task_settings.SavingJob):
   """The mode and folders of the job."""
 
   mode: str = setting(
@@ -114,22 +140,9 @@ class CaptioningJob(_CaptioningJob):  # type: ignore[misc, valid-type]  # Made b
   )
   do_train: bool = setting(False, 'Train, and score captions of val; --mode=train only trains.')
   do_test: bool = setting(False, 'Write captions for test, and score them if it has captions.')
-  do_eval: bool = setting(False, 'The same.')
-  evaluate_during_training: bool = setting(
-    False, 'Evaluate every --save_steps, otherwise each epoch.'
-  )
-  save_steps: int = setting(-1, 'See --evaluate_during_training; -1: each epoch.')
-  log_step_count_steps: int = setting(
-    20,
-    'Minimum number of steps between two log lines outside a terminal.',
-    at_least=1,
-    aliases=('logging_steps',),
-  )
 
 
-_SCST = 'self-critical training is not built yet; leave it out to train with cross-entropy'
 _CONSTRAINED = 'constrained beam search is not built into the script yet; leave it out'
-_SAMPLED = 'leave it out, it has no effect officially: captions are searched, not drawn'
 # {official flag that has no counterpart here: advice}.
 ELSEWHERE = {
   'local_rank': '--strategy selects the devices',
@@ -142,20 +155,18 @@ ELSEWHERE = {
   'num_return_sequences': (
     'leave it out, a search finds the same captions each time; --num_keep_best writes several'
   ),
-  'temperature': _SAMPLED,
-  'top_k': _SAMPLED,
-  'top_p': _SAMPLED,
-  'scst': _SCST,
-  'sc_train_sample_n': _SCST,
-  'sc_baseline_type': _SCST,
-  'sc_beam_size': _SCST,
-  'cider_cached_tokens': _SCST,
   'use_cbs': _CONSTRAINED,
   'min_constraints_to_satisfy': _CONSTRAINED,
 }
 # Flags of `CaptioningData` that configure `decoding.GenerationConfig`, with the same names.
 OF_GENERATION = (
   'max_gen_length', 'num_beams', 'num_keep_best', 'repetition_penalty', 'length_penalty',
+)  # fmt: skip
+# Those that configure how captions are drawn, with --scst only.
+OF_DRAWING = ('temperature', 'top_k', 'top_p')
+# Flags of the cross-entropy training that self-critical training continues, as officially.
+_CONTINUED = (
+  'max_seq_length', 'max_seq_a_length', 'max_img_seq_length', 'add_od_labels', 'do_lower_case',
 )  # fmt: skip
 _SPLITS = ('train', 'val', 'test')
 
@@ -167,10 +178,46 @@ def yaml_of(data: CaptioningData, split: str) -> str:
   return name if files.is_file(name) else os.path.join(data.data_dir, name)
 
 
+def text_length(data: CaptioningData) -> int:
+  """Returns the word pieces of a caption and its tags in training, without mere padding."""
+  return data.max_seq_length if data.add_od_labels else data.max_seq_a_length
+
+
+def frequencies_file(data_dir: str, name: str) -> str | None:
+  """Returns the path of the document frequencies; None if they are those of the training captions.
+
+  Args:
+    data_dir: --data_dir.
+    name: --cider_cached_tokens.
+
+  Raises:
+    ValueError: a file of another name than the default one does not exist.
+  """
+  for path in (os.path.join(data_dir, name), name):
+    if name and files.is_file(path):
+      return path
+  if name not in ('', _CACHED_TOKENS):
+    raise ValueError(
+      f'--cider_cached_tokens={name}: there is no such file, nor in --data_dir; leave it out to '
+      'count document frequencies in the training captions.'
+    )
+  return None
+
+
+def continued(given: Mapping[str, Any]) -> tuple[str, ...]:
+  """Returns the flags that a training takes from the checkpoint that it starts from.
+
+  Args:
+    given: {flag: value}.
+  """
+  return _CONTINUED if given.get('scst') else ()
+
+
 def as_trained(stored: Mapping[str, Any]) -> dict[str, Any]:
   """Returns stored flags with `max_seq_length` counted for captions of `max_seq_a_length`.
 
   The official self-critical training stores the length with captions of `max_gen_length` instead.
+  Without tags, a length beyond the caption is padding.
 
   Args:
     stored: {flag of a training: value}.
@@ -179,6 +226,10 @@ def as_trained(stored: Mapping[str, Any]) -> dict[str, Any]:
   names = ('max_seq_length', 'max_seq_a_length', 'max_gen_length')
   if found.get('scst') is True and all(type(found.get(name)) is int for name in names):
     found['max_seq_length'] += found['max_seq_a_length'] - found['max_gen_length']
+  if 'max_seq_a_length' not in found:  # Old checkpoints; officially their length is not restored.
+    found.pop('max_seq_length', None)
+  if found.get('add_od_labels') is False and type(found.get('max_seq_a_length')) is int:
+    found['max_seq_length'] = found['max_seq_a_length']
   return found
 
 

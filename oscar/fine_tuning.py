@@ -49,6 +49,7 @@ class FineTuning:
       path)`, which writes the test server's file and returns the metrics of the predictions, {} in
       splits without answers.
     scenes: name of the recipe without --data_dir.
+    scenes_with: {flag: name of the recipe without --data_dir, but with that flag}.
     scenes_data: folder of the scenes with the task's official files, as for `World.manual_dir`.
     splits: {do_test or do_test_dev: split that it predicts}.
     unanswered: splits that can only be predicted.
@@ -67,6 +68,8 @@ class FineTuning:
     as_trained: function({flag: value} of a checkpoint's training) -> the same with meanings as
       here.
     of_the_config: further flags that its config.json decides where the training does not say.
+    continued: function({flag: value}) -> flags that a training takes from the training of its
+      initial checkpoint, unless the user gives them.
   """
 
   task: str
@@ -89,6 +92,8 @@ class FineTuning:
   check: Callable[[Mapping[str, Any], Sequence[str]], None] = lambda values, modes: None
   as_trained: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda stored: stored
   of_the_config: tuple[str, ...] = ()
+  scenes_with: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  continued: Callable[[Mapping[str, Any]], Sequence[str]] = lambda values: ()
 
 
 def script(doc: str, spec: FineTuning, default_recipe: str) -> Script:
@@ -137,21 +142,45 @@ def _with_known_flags(recipe, spec):
 
 def choose(given: Mapping[str, Any], recipe: Recipe | None, spec: FineTuning) -> Choice:
   """Chooses the recipe, and restores flags of the job or checkpoint in modes that only read one."""
-  scenes = recipes.RECIPES[spec.scenes]
+  scenes = _scenes_recipe(given, recipe, spec)
   model_dir = given.get('model_dir')
   if model_dir is None and not given.get('data_dir'):
     model_dir = scenes.settings['model_dir']
-  facts = _facts({**(recipe.settings if recipe else {}), **given}, model_dir, spec)
+  values = {**(recipe.settings if recipe else {}), **given}
+  facts = _facts(values, model_dir, spec)
   origin = named_origin(recipe) if recipe else ''
   if not given.get('data_dir', facts.get('data_dir')):
-    if recipe is not None and recipe.name != spec.scenes:
+    if recipe is not None and recipe.name != scenes.name:
       raise ValueError(
         f'--recipe={recipe.name} needs --data_dir; to train on the scenes, leave out --recipe.'
       )
     if recipe is None:
       recipe, origin = scenes, 'No --data_dir: scenes of handwritten digits'
     facts = {**dict.fromkeys(_OF_THE_CONFIG), **facts}  # As pre-trained.
+  if modes_of(values, spec)[0] in ('eval', 'predict'):
+    facts['export_dir'] = None  # A recipe's; they do not replace what the training exported.
+  else:
+    facts |= _continued({**(recipe.settings if recipe else {}), **given}, spec)
   return Choice(recipe, origin=origin, facts=facts)
+
+
+def _scenes_recipe(given, recipe, spec):
+  """Returns the recipe for the scenes that the flags choose."""
+  named = recipe.name if recipe else ''
+  if named in spec.scenes_with.values():
+    return recipes.RECIPES[named]
+  flags = (flag for flag in spec.scenes_with if given.get(flag) and not named)
+  return recipes.RECIPES[next((spec.scenes_with[flag] for flag in flags), spec.scenes)]
+
+
+def _continued(given, spec):
+  """Returns the flags that a training takes from that of its initial checkpoint."""
+  names, checkpoint = spec.continued(given), given.get('init_checkpoint')
+  if not names or not checkpoint or modes_of(given, spec)[0] in _READING_MODES:
+    return {}
+  stored = spec.as_trained(checkpoint_tasks.settings_of(checkpoint))
+  stored = {name: stored[name] for name in names if stored.get(name) is not None}
+  return _typed(stored, groups(spec), checkpoint)
 
 
 def _facts(given, model_dir, spec):

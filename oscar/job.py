@@ -55,6 +55,7 @@ class OscarTask:
       `task.json`, or None for no such file.
     records: see `tpu_utils.job.Job`; called with data and input, too.
     predictor: see `tpu_utils.job.Job`; called with data and the job's settings first.
+    run_files: function(data, tokenizer) -> `tpu_utils.job.Job.run_files`; called to train.
   """
 
   name: str
@@ -69,6 +70,7 @@ class OscarTask:
   info: Callable = lambda data: None
   records: Callable | None = None
   predictor: Callable | None = None
+  run_files: Callable = lambda data, tokenizer: {}
 
 
 def make_job(
@@ -156,6 +158,7 @@ def make_job(
       job.mode == 'export' if job.saved_model is None else job.saved_model,
     ),
     evaluators=task.evaluators,
+    run_files=task.run_files(data, tokenizer) if 'train' in job.mode else {},
     divergence_hint='Lower --learning_rate, raise --warmup_steps or set --max_grad_norm.',
     curves=task.curves,
     predicts=task.predicts,

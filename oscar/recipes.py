@@ -253,6 +253,7 @@ CAPTIONING_SCENES = Recipe(
     'test_yaml': 'val.yaml',
     'max_steps': 1500,
     'steps_per_eval': 500,
+    'export_dir': 'runs/captioning-scenes/export',
   },
   command='python -m oscar.run_captioning --recipe=captioning_scenes',
   expects=(
@@ -260,6 +261,26 @@ CAPTIONING_SCENES = Recipe(
     'the others: 0.89'
   ),
   cost=VQA_SCENES.cost,
+)
+CAPTIONING_SCENES_SCST = CAPTIONING_SCENES.with_settings(
+  'captioning_scenes_scst',
+  {
+    'init_checkpoint': CAPTIONING_SCENES.settings['export_dir'],
+    'model_dir': 'runs/captioning-scenes-scst',
+    'export_dir': 'runs/captioning-scenes-scst/export',
+    'scst': True,
+    'train_batch_size': 64,
+    'learning_rate': 1e-4,
+    'warmup_steps': 20,
+    'max_steps': 300,
+    'steps_per_eval': 100,
+    'iterations_per_loop': 20,
+    'log_step_count_steps': 20,
+  },
+  paper=VQA_SCENES.paper,
+  command='python -m oscar.run_captioning --recipe=captioning_scenes_scst',
+  expects='no published number; CIDEr and reward above those of `captioning_scenes`',
+  cost='not measured',
 )
 
 RECIPES = by_name((
@@ -273,6 +294,7 @@ RECIPES = by_name((
   NLVR2_SCENES,
   RETRIEVAL_SCENES,
   CAPTIONING_SCENES,
+  CAPTIONING_SCENES_SCST,
   EASY_VQA,
   *task_recipes.RECIPES.values(),
 ))

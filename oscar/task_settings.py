@@ -5,6 +5,7 @@ Names, defaults and meanings are those of the official scripts (microsoft/Oscar,
 """
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from oscar import script_settings
@@ -371,16 +372,38 @@ class JobConfig(Checked):
   )
 
 
-_RetrievalJob = subset(
+def without(config_class: type, names: Collection[str], doc: str, **others: Any) -> Any:
+  """Creates a class with all settings of `config_class` but some; see `subset`."""
+  fields = dataclasses.fields(config_class)
+  return subset(config_class, [f.name for f in fields if f.name not in names], doc, **others)
+
+
+_SavingJob = without(
   JobConfig,
-  [
-    field.name
-    for field in dataclasses.fields(JobConfig)
-    if field.name not in ('do_train_val', 'do_test_dev', 'logging_steps', 'predict_file')
-  ],
+  ('do_train_val', 'do_test_dev', 'logging_steps'),
   'The mode and folders of the job.',
   seed=88,
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class SavingJob(_SavingJob):  # type: ignore[misc, valid-type]  # Made by `subset`.
+  """The mode and folders of a job that is evaluated where the official script saves it."""
+
+  do_eval: bool = setting(False, 'The same as --do_test.')
+  evaluate_during_training: bool = setting(
+    False, 'Evaluate every --save_steps, otherwise each epoch.'
+  )
+  save_steps: int = setting(-1, 'See --evaluate_during_training; -1: each epoch.')
+  log_step_count_steps: int = setting(
+    20,
+    'Minimum number of steps between two log lines outside a terminal.',
+    at_least=1,
+    aliases=('logging_steps',),
+  )
+
+
+_RetrievalJob = without(SavingJob, ('predict_file',), 'The mode and folders of the job.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -397,15 +420,6 @@ class RetrievalJob(_RetrievalJob):  # type: ignore[misc, valid-type]  # Made by 
   )
   do_train: bool = setting(False, 'Train, and evaluate if there are pairs to rank.')
   do_test: bool = setting(False, 'Score and rank the pairs of --test_split.')
-  do_eval: bool = setting(False, 'The same.')
-  evaluate_during_training: bool = setting(False, 'Evaluate every --save_steps.')
-  save_steps: int = setting(-1, 'See --evaluate_during_training; -1: each epoch.')
-  log_step_count_steps: int = setting(
-    20,
-    'Minimum number of steps between two log lines outside a terminal.',
-    at_least=1,
-    aliases=('logging_steps',),
-  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -107,3 +107,25 @@ def choose(
   else:
     words = tf.argmax(scores, axis=-1, output_type=tf.int32)
   return words, tf.gather(tf.nn.log_softmax(scores), words, batch_dims=2)
+
+
+def log_probabilities(
+  scores: tf.Tensor, words: tf.Tensor, config: GenerationConfig
+) -> tf.Tensor:
+  """Computes the log-probabilities of words that `choose` chose, differentiable.
+
+  A word that rounding alone keeps from being among `top_k` or `top_p` here stays finite.
+
+  Args:
+    scores: float32 [B, rows, V], as for `choose`.
+    words: int32 [B, rows].
+    config: the settings.
+
+  Returns:
+    float32 [B, rows].
+  """
+  considered = scores
+  if config.do_sample:
+    scores = scores / config.temperature
+    considered = filter_words(scores, config.top_k, config.top_p)
+  return tf.gather(scores, words, batch_dims=2) - tf.reduce_logsumexp(considered, axis=-1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from oscar.decoding import cache
+from oscar.decoding import cache, sampling
 from oscar.decoding.config import GenerationConfig
 from oscar.modeling import OscarModel
 
@@ -24,15 +24,16 @@ def score_captions(
 ) -> dict[str, tf.Tensor]:
   """Computes the log-probability of each word of captions, given the words before it.
 
-  The words' distribution is the model's own: neither temperature nor a penalty applies. With
-  `training` there is dropout, drawn once for all steps of a caption.
+  The words' distribution is the one from which `generate` chooses them: with `repetition_penalty`
+  and, if `config.do_sample`, `temperature`, `top_k` and `top_p`. With `training` there is dropout,
+  drawn once for all steps of a caption.
 
   Args:
     model: a captioning model.
     batch: the inputs of B images, as for `generate`.
     ids: int32 [B, N, T], captions with [CLS] and, unless they have T tokens, [SEP]; N of each
       image. The 'drawn_ids' of `generate` are scored as they were drawn.
-    config: the settings: special tokens, `max_gen_length` T, `od_labels_start_posid`.
+    config: the settings; those of beams have no effect.
     training: whether dropout is on.
 
   Returns:
@@ -58,12 +59,24 @@ def score_captions(
   inputs['input_ids'] = tf.concat([flat[:, :-1], masks, tags], axis=1)
   scores = model(inputs, training=training)['prediction_scores']
   words = flat[:, 1:]
-  log_probs = tf.gather(tf.nn.log_softmax(scores), words, batch_dims=2)
+  scores = _penalize_repetition(scores, flat, config.repetition_penalty)
+  log_probs = sampling.log_probabilities(scores, words, config)
   ended = tf.cumsum(tf.cast(words == config.eos_token_id, tf.int32), axis=1, exclusive=True)
   log_probs = tf.where(ended > 0, 0.0, log_probs)
   shape = [-1, captions, length - 1]
   weights = tf.cast(ended == 0, tf.float32)
   return {'logprobs': tf.reshape(log_probs, shape), 'weights': tf.reshape(weights, shape)}
+
+
+def _penalize_repetition(scores, ids, penalty):
+  """Penalizes in the scores [N, T - 1, V] of all steps the words of `ids` [N, T] before each."""
+  if penalty == 1:
+    return scores
+  length = ids.shape[1]
+  # A step's later words are replaced by [CLS], which every step has.
+  before = tf.range(length) <= tf.range(length - 1)[:, None]
+  ids = tf.where(before, ids[:, None], ids[:, None, :1])
+  return sampling.penalize_repetition(scores, ids, length, penalty)
 
 
 def _inputs(batch, config):

@@ -22,7 +22,9 @@ class CaptionInput:
   0; and 'masked_ids', the same shape, the words there, padded with [PAD]. Evaluation batches have
   an example for each image, whether it has captions or not, with [MASK]s in place of a caption;
   'row' int64 [batch], the place of the image in its file; 'weights' float32 [batch]; and
-  'masked_positions' int32 [batch, 1], zeros, since words are predicted by generation alone.
+  'masked_positions' int32 [batch, 1], zeros, since words are predicted by generation alone. With
+  `self_critical` training batches are the same, but without 'weights', and of the images that have
+  captions.
 
   Args:
     open_captions: function(split) -> `CocoCaption`.
@@ -30,7 +32,9 @@ class CaptionInput:
     max_seq_length: tokens of caption and tags in training.
     max_seq_a_length: tokens that a caption may take in training; tags begin there.
     max_gen_length: tokens of a generated caption. Tags follow it, as many as in training.
-    with_tags: whether the model gets the tags; without, `max_seq_length` is `max_seq_a_length`.
+    with_tags: whether the model gets the tags; without, `max_seq_length` is not needed: what it has
+      beyond `max_seq_a_length` would be padding, which no token attends to.
+    self_critical: whether captions to train on are drawn from the model, not read.
     mask_prob: share of a caption's tokens that is masked.
     max_masked_tokens: upper limit of the masked tokens of a caption.
     region_dim: numbers in a region.
@@ -51,6 +55,7 @@ class CaptionInput:
     max_seq_a_length: int,
     max_gen_length: int,
     with_tags: bool = True,
+    self_critical: bool = False,
     mask_prob: float = masking.MASK_PROB,
     max_masked_tokens: int = 3,
     region_dim: int = features.REGION_DIM,
@@ -59,18 +64,27 @@ class CaptionInput:
     **settings: Any,
   ) -> None:
     _check_lengths(max_seq_length, max_seq_a_length, with_tags)
+    if not with_tags:
+      max_seq_length = max_seq_a_length
     self.open_captions, self.tokenizer, self.eval_split = open_captions, tokenizer, eval_split
     parts = (open_captions, tokenizer, region_dim, with_tags)
-    self._training = _Captions(
-      parts, max_seq_length, max_seq_a_length, mask_prob, max_masked_tokens,
-      train_split=train_split, **settings,
-    )  # fmt: skip
+    self.train_split = train_split
     length = max_gen_length + max_seq_length - max_seq_a_length
+    self._training: _FromFiles
+    if self_critical:
+      self._training = _Images(
+        parts, length, max_gen_length, captioned=True, train_split=train_split, **settings
+      )
+    else:
+      self._training = _Captions(
+        parts, max_seq_length, max_seq_a_length, mask_prob, max_masked_tokens,
+        train_split=train_split, **settings,
+      )  # fmt: skip
     self._images = _Images(parts, length, max_gen_length, eval_split=eval_split, **settings)
 
   @property
   def num_train_examples(self) -> int:
-    """Captions in an epoch of training, over all hosts."""
+    """Captions (with `self_critical` images) in an epoch of training, over all hosts."""
     return self._training.num_train_examples
 
   @property
@@ -132,9 +146,7 @@ class _Captions(_FromFiles):
 
   def open_split(self, name):
     split = self._open(name)
-    if not split.captions:
-      where = split.files.get('caption', split.files['feature'])
-      raise ValueError(f'{where}: there are no captions to train on; is it the right split?')
+    _check_captions(split)
     keys = [(caption.image_id,) for caption in split.captions]
     images, order, counts = official_records.grouped(keys, split.regions)
     lines = [split.captions[place].caption for place in order]
@@ -163,15 +175,21 @@ class _Captions(_FromFiles):
 
 
 class _Images(_FromFiles):
-  """Images in the order of their file, to write captions for."""
+  """Images in the order of their file, to write captions for; `captioned`: those with captions."""
 
-  def __init__(self, parts, length, max_gen_length, **settings):
+  def __init__(self, parts, length, max_gen_length, captioned=False, **settings):
     super().__init__(parts, **settings)
-    self._length, self._max_gen_length = length, max_gen_length
+    self._length, self._max_gen_length, self._captioned = length, max_gen_length, captioned
 
   def open_split(self, name):
     split = self._open(name)
-    tags = self._tags(split, split.image_ids)
+    places = np.arange(len(split.image_ids))
+    if self._captioned:
+      _check_captions(split)
+      captioned = {caption.image_id for caption in split.captions}
+      places = places[[image_id in captioned for image_id in split.image_ids]]
+    image_ids = [split.image_ids[place] for place in places]
+    tags = self._tags(split, image_ids)
 
     def make_batch(rows):
       layout = layouts.generation_layout(
@@ -179,10 +197,16 @@ class _Images(_FromFiles):
       )
       batch = layouts.model_inputs(layout, *rows.regions['regions'], 'caption')
       nowhere = tf.zeros_like(rows.example, tf.int32)[:, None]
-      return batch | {'row': rows.example, 'masked_positions': nowhere}
+      return batch | {'row': tf.gather(places, rows.example), 'masked_positions': nowhere}
 
-    records = self._records(split, [(image_id,) for image_id in split.image_ids])
+    records = self._records(split, [(image_id,) for image_id in image_ids])
     return record_input.Split(records, np.ones(len(records), np.int64), make_batch)
+
+
+def _check_captions(split):
+  if not split.captions:
+    where = split.files.get('caption', split.files['feature'])
+    raise ValueError(f'{where}: there are no captions to train on; is it the right split?')
 
 
 def _check_lengths(max_seq_length, max_seq_a_length, with_tags):
@@ -191,8 +215,8 @@ def _check_lengths(max_seq_length, max_seq_a_length, with_tags):
       f'--max_seq_length={max_seq_length}: expected more than --max_seq_a_length='
       f'{max_seq_a_length}, so that tags follow the caption; or give --add_od_labels=0.'
     )
-  if not with_tags and max_seq_length != max_seq_a_length:
+  if max_seq_length < max_seq_a_length:
     raise ValueError(
-      f'--max_seq_length={max_seq_length}: expected --max_seq_a_length={max_seq_a_length}, as '
-      'there are no tags (--add_od_labels=0); give both the same number, or add --add_od_labels.'
+      f'--max_seq_length={max_seq_length}: expected at least --max_seq_a_length='
+      f'{max_seq_a_length}, which captions may take.'
     )

@@ -14,6 +14,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,14 +38,13 @@ class DocumentFrequencies:
   counts: Mapping[tuple[str, ...], float]
   num_images: float
 
-  def write(self, path: str | os.PathLike[str]) -> None:
-    """Writes a JSON file for `read`: 'ref_len' and 'document_frequency' {'a red': images}.
+  def to_json(self) -> dict[str, Any]:
+    """Returns the content of a JSON file for `read`: 'ref_len', 'document_frequency'.
 
-    Raises:
-      OSError: the file cannot be written.
+    The latter is {'a red': images}: the words of an n-gram are joined by blanks.
     """
     counts = {' '.join(ngram): count for ngram, count in self.counts.items()}
-    files.write_json(path, {_NUM_IMAGES: self.num_images, _COUNTS: counts}, indent=None)
+    return {_NUM_IMAGES: self.num_images, _COUNTS: counts}
 
 
 def document_frequencies(references: Iterable[Iterable[str]]) -> DocumentFrequencies:
@@ -67,7 +67,7 @@ def document_frequencies(references: Iterable[Iterable[str]]) -> DocumentFrequen
 
 
 def read(path: str | os.PathLike[str]) -> DocumentFrequencies:
-  """Reads document frequencies: JSON of `DocumentFrequencies.write`, or an official pickle (`.p`).
+  """Reads document frequencies: JSON of `to_json` (`.json`), or an official pickle.
 
   Raises:
     OSError: the file does not exist or cannot be read.

@@ -1,6 +1,7 @@
 """Captioning: a sentence about an image, learnt from captions with masked words.
 
-`captioning_task` takes a function that writes captions; `TASK` gives it `oscar.decoding`.
+`captioning_task` takes a function that writes captions; `TASK` gives it `oscar.decoding`. With
+`scst` the training is that of `oscar.tasks.scst`.
 
 Source: paper arXiv 2004.06165, section 4 and appendix A; microsoft/Oscar, oscar/run_captioning.py.
 """
@@ -21,7 +22,9 @@ from oscar.datasets import coco_caption
 from oscar.input import layouts
 from oscar.input.captions import CaptionInput
 from oscar.metrics import captions as metrics
+from oscar.metrics import cider
 from oscar.modeling import OscarModel
+from oscar.tasks import scst
 from tpu_utils import files
 from tpu_utils.trainer import Task
 
@@ -180,8 +183,9 @@ def _open(yaml_file: str, region_dim: int = 2054) -> coco_caption.CocoCaption:
 
 
 def count(data: CaptioningData, split: str) -> int:
-  """Returns the number of a split's captions."""
-  return len(_open(caption_settings.yaml_of(data, split)).captions)
+  """Returns the number of a split's examples: its captions, or with `scst` images with captions."""
+  captions = _open(caption_settings.yaml_of(data, split)).captions
+  return len({caption.image_id for caption in captions}) if data.scst else len(captions)
 
 
 def prediction_records(
@@ -229,7 +233,7 @@ def _open_eval(data):
 
 def _open_input(data, tokenizer, config, seed):
   last = max(data.max_seq_a_length, data.max_gen_length)
-  last += data.max_seq_length - data.max_seq_a_length - 1
+  last += caption_settings.text_length(data) - data.max_seq_a_length - 1
   layouts.check_positions(last, config.max_position_embeddings)
   return CaptionInput(
     lambda split: _open(caption_settings.yaml_of(data, split), config.img_feature_dim),
@@ -238,6 +242,7 @@ def _open_input(data, tokenizer, config, seed):
     max_seq_a_length=data.max_seq_a_length,
     max_gen_length=data.max_gen_length,
     with_tags=data.add_od_labels,
+    self_critical=data.scst,
     mask_prob=data.mask_prob,
     max_masked_tokens=data.max_masked_tokens,
     region_dim=config.img_feature_dim,
@@ -257,17 +262,26 @@ def _learn(data, source, model):
     source.tokenizer, od_labels_start_posid=data.max_seq_a_length, **settings
   )
 
+  critic = _critic(data, source) if data.scst else None
+
   def summarize(rows):
     split = source.open_captions(data.eval_split)
+    made = records(split, source.tokenizer, rows)
     # Java starts for seconds, and its scores choose no checkpoint.
-    scores = evaluate(split, records(split, source.tokenizer, rows), data.eval_split, java=False)
+    scores = evaluate(split, made, data.eval_split, java=False)
     if scores is None:
       raise ValueError(
         f'{caption_settings.yaml_of(data, data.eval_split)}: the split has no captions to compare '
         "with ('caption' in the YAML file); use --mode=predict, which writes captions."
       )
-    return scores.means
+    if critic is None:
+      return scores.means
+    captions = {record['image_id']: record['captions'][0]['caption'] for record in made}
+    own = {'reward': critic.mean_reward(split, captions), 'ended': rows['ended'][:, 0].mean()}
+    return {**scores.means, **own}
 
+  if critic is not None:
+    return _self_critical_task(data, model, config, critic, summarize)
   return captioning_task(
     model,
     lambda model, batch: decoding.generate(model, batch, config),
@@ -277,6 +291,75 @@ def _learn(data, source, model):
     forward_passes=data.forward_passes,
     summarize=summarize,
   )
+
+
+def _self_critical_task(data, model, config, critic, summarize):
+  single = config.replace(num_beams=1, num_keep_best=1)
+  drawing = single.replace(
+    do_sample=True,
+    num_return_sequences=data.sc_train_sample_n,
+    **{name: getattr(data, name) for name in caption_settings.OF_DRAWING},
+  )
+  greedy = single.replace(num_beams=data.sc_beam_size)
+
+  def predict(outputs, batch):
+    del outputs
+    found = decoding.generate(model, batch, config)
+    rows = {'row': batch['row'], 'ids': found['ids'], 'logprobs': found['logprobs']}
+    return rows | {'ended': scst.ended(found, config)}
+
+  return scst.scst_task(
+    model,
+    critic.reward,
+    drawing,
+    greedy if data.sc_baseline_type == 'greedy' else None,
+    predict=predict,
+    summarize=summarize,
+  )
+
+
+def _critic(data, source):
+  tokenizer = source.tokenizer
+  return scst.Critic(
+    lambda: source.open_captions(source.train_split),
+    functools.partial(tokenizer.decode, skip_special_tokens=True),
+    lambda: _frequencies(data, tokenizer.do_lower_case),
+    tokenizer.do_lower_case,
+  )
+
+
+def _frequencies_file(data):
+  return caption_settings.frequencies_file(data.data_dir, data.cider_cached_tokens)
+
+
+def _frequencies(data, lower_case):
+  """Returns the document frequencies for the reward."""
+  train = caption_settings.yaml_of(data, data.train_split or 'train')
+  return _read_or_count(_frequencies_file(data), train, lower_case)
+
+
+@functools.lru_cache(maxsize=1)  # The record of the job and the reward need them.
+def _read_or_count(path, train_yaml, lower_case):
+  if path is not None:
+    print(f'Document frequencies for CIDEr-D: {path}')
+    return cider.read(path)
+  split = _open(train_yaml)
+  found = scst.document_frequencies(split, lower_case)
+  print(
+    f'Document frequencies for CIDEr-D: of the captions of {found.num_images} images in '
+    f'{split.files["caption"]}'
+  )
+  return found
+
+
+def _run_files(data, tokenizer):
+  """Returns the document frequencies as a file of the job, unless they come from a file."""
+  if not data.scst:
+    return {}
+  frequencies = _frequencies(data, tokenizer.do_lower_case)
+  if _frequencies_file(data) is not None:
+    return {}
+  return {caption_settings.FREQUENCIES_FILE: frequencies.to_json()}
 
 
 _OF_THE_CONFIG = (
@@ -296,7 +379,10 @@ TASK = oscar_job.OscarTask(
   learn=_learn,
   config=_config,
   identity=('tie_weights',),
-  curves=(('caption_loss',), ('masked_accuracy', OBJECTIVE)),
+  curves=(
+    ('caption_loss', 'scst_loss'), ('masked_accuracy', OBJECTIVE, 'reward', 'baseline', 'ended'),
+  ),
   info=task_settings.info,
   records=prediction_records,
+  run_files=_run_files,
 )
