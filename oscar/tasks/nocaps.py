@@ -287,6 +287,18 @@ def domain_table(scores: Mapping[str, float]) -> str:
   return text_table(['x 100', *names], rows)
 
 
+def result_lines(
+  yaml_file: str, made: Sequence[Mapping[str, Any]], server_file: str
+) -> list[str]:
+  """Writes the file for the test server and returns lines about it and the constraints.
+
+  Arguments and errors as for `write_server_file`.
+  """
+  lines = [summary(made)] if made and MET in made[0] else []
+  lines.append(write_server_file(yaml_file, made, server_file))
+  return [line for line in lines if line]
+
+
 def write_server_file(
   yaml_file: str, made: Sequence[Mapping[str, Any]], path: str
 ) -> str:
