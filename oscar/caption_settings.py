@@ -133,8 +133,8 @@ class CaptioningData(_CaptioningData):  # type: ignore[misc, valid-type]  # Made
   )
   suppress_general: bool = setting(
     False,
-    '--use_cbs: of two classes on the same thing leave out the more general one (for a dog animal), '
-    'as the paper describes. The official code means to but keeps both, and so do its results.',
+    '--use_cbs: of two classes on the same thing leave out the more general one (an animal that is '
+    'a dog), as the paper describes. The official code means to but keeps both.',
   )
 
 

@@ -295,8 +295,8 @@ NOCAPS_SCENES = CAPTIONING_SCENES.with_settings(
     'suppress_general': True,
   },
   paper=(
-    "this project's: captions of scenes without six, eight and nine, evaluated on scenes with them. "
-    'The pre-training has read of them, as training from BERT has of the novel objects of NoCaps'
+    "this project's: trained on captions without six, eight and nine, evaluated on scenes with "
+    'them. The pre-training has read of them, as BERT has of the novel objects of NoCaps'
   ),
   command='python -m oscar.run_captioning --recipe=nocaps_scenes',
   expects=(
