@@ -45,11 +45,12 @@ def test_the_peculiarities_of_files_are_said(data, tokenizer):
   split = open_split(folder)
   found = nocaps.open_constraints(split, tokenizer, 10)
   assert found.names == (('zebra', 'luggage'), (), (), ())
-  hierarchy, words, forms, boxes = found.notes
+  hierarchy, words, long, forms, boxes = found.notes
   lacking = 'detected classes are not in the tree; they count as specific'
   assert hierarchy == f"{split.files['cbs_hierarchy']}: 3 {lacking} (first: 'zebra')."
   assert words.startswith(f'{split.files["cbs_constraint"]}: 1 constraints have a word that')
   assert words.endswith("(first: 'luggage').")
+  assert 'the first 4 count, as officially' in long  # The small vocabulary has few words.
   assert "can't be met (first: 'zebra')" in forms and forms.startswith(str(folder))
   assert boxes.endswith(f'it is one constraint (first: {IMAGES[0]!r}).')
 
