@@ -89,7 +89,7 @@ class CaptioningData(_CaptioningData):  # type: ignore[misc, valid-type]  # Made
     'Self-critical sequence training, after training with cross-entropy: draw captions and make '
     'those more probable whose CIDEr-D is above a baseline. An epoch has each image once. The '
     'lengths and --add_od_labels of --model_name_or_path are the defaults. Nothing is masked, '
-    'smoothed or dropped.',
+    'smoothed or dropped, and --drop_out has no effect.',
   )
   sc_train_sample_n: int = setting(
     5, '--scst: captions to draw for an image in each step.', at_least=1

@@ -272,15 +272,19 @@ CAPTIONING_SCENES_SCST = CAPTIONING_SCENES.with_settings(
     'train_batch_size': 64,
     'learning_rate': 1e-4,
     'warmup_steps': 20,
-    'max_steps': 300,
-    'steps_per_eval': 100,
-    'iterations_per_loop': 20,
-    'log_step_count_steps': 20,
+    'max_steps': 200,
+    'steps_per_eval': 50,
+    'iterations_per_loop': 10,
+    'log_step_count_steps': 10,
   },
   paper=VQA_SCENES.paper,
   command='python -m oscar.run_captioning --recipe=captioning_scenes_scst',
   expects='no published number; CIDEr and reward above those of `captioning_scenes`',
-  cost='not measured',
+  measured=(
+    'CIDEr 1.49, reward 1.34, all captions ended after 50 steps of a run of 100 (before: 1.06, '
+    '0.94, all ended), on scenes of digits not trained on, seed 88'
+  ),
+  cost='measured: four seconds of two CPU cores a step, after `captioning_scenes`',
 )
 NOCAPS_SCENES = CAPTIONING_SCENES.with_settings(
   'nocaps_scenes',

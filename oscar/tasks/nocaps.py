@@ -246,7 +246,7 @@ def domain_scores(
   annotations = annotations_of(yaml_file)
   if annotations is None or not annotations.domains:
     return {}
-  found = {}
+  found: dict[str, float] = {}
   for domain in nocaps.DOMAINS:
     inside = {key for key, of_image in annotations.domains.items() if of_image == domain}
     part = _Part(

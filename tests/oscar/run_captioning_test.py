@@ -11,10 +11,12 @@ import pytest
 import oscar
 from oscar import caption_settings, checkpoint_tasks, run_captioning
 from oscar.datasets import coco_caption
+from oscar.metrics import cider
 from oscar.scenes import canvas, captions, graph
 from tests import script_jobs
 from tests.oscar import loaders
 from tests.oscar.predicting import exports
+from tpu_utils import curves
 
 DATA = loaders.DATA / 'coco_caption'
 NAME = 'pred.coco_caption.test.beam2.max10.odlabels.best2'
@@ -131,16 +133,24 @@ def test_evaluation_alone_follows_the_record_of_the_job(finished):
   'more, message',
   [
     (['--val_yaml=vla.yaml'], 'vla.yaml'),
-    (['--add_od_labels=0'], '--max_seq_length=24: expected --max_seq_a_length=14'),
+    (['--add_od_labels=0', '--max_seq_length=12'], 'expected at least --max_seq_a_length=14'),
     (['--max_seq_length=12'], '--max_seq_length=12: expected more than --max_seq_a_length=14'),
     (['--max_gen_length=30'], 'Sequences reach position 39, the model embeds 32'),
     (['--num_keep_best=2'], 'num_keep_best=2 needs beam search'),
     (['--length_penalty=0'], 'length_penalty=0.0: expected a number above 0'),
-    (['--scst'], 'self-critical training is not built yet'),
+    (['--scst'], '--scst needs --model_name_or_path'),
+    (['--scst', '--sc_baseline_type=sample', '--sc_train_sample_n=1'], 'expected at least 2'),
+    (['--scst', '--sc_baseline_type=sample', '--sc_beam_size=2'], 'has no effect with'),
+    (['--scst', '--temperature=0'], 'temperature=0.0: expected a number above 0'),
+    (
+      ['--scst', f'--model_name_or_path={loaders.GOLDENS}/checkpoint_captioning',
+       '--cider_cached_tokens=df.p'],
+      '--cider_cached_tokens=df.p: there is no such file',
+    ),
     (['--use_cbs', '--num_beams=2', '--num_keep_best=2'], '--num_keep_best=2 has no effect with'),
     (['--use_cbs', '--length_penalty=2'], '--length_penalty=2.0 has no effect with --use_cbs'),
-    (['--recipe=captioning_base_scst'], '--recipe=captioning_base_scst: self-critical training'),
-    (['--top_p=0.9'], 'captions are searched, not drawn'),
+    (['--recipe=captioning_base_scst'], '--scst needs --model_name_or_path'),
+    (['--top_p=0.9'], '--top_p=0.9 has no effect: captions are searched, not drawn'),
     (['--num_labels=2'], 'no official code reads it'),
     (['--recipe=vqa_base'], 'another script'),
   ],
@@ -301,6 +311,8 @@ def test_self_critical_training_stores_another_length():
   assert caption_settings.as_trained(stored)['max_seq_length'] == 70
   stored['scst'] = False
   assert caption_settings.as_trained(stored) == stored
+  assert caption_settings.as_trained({**stored, 'add_od_labels': False})['max_seq_length'] == 40
+  assert caption_settings.as_trained({'max_seq_length': 50}) == {}  # As officially.
 
 
 def test_the_search_is_not_restored_from_the_record_of_a_job(finished):
@@ -337,3 +349,116 @@ def test_scenes_hold_every_caption():
     # Each word is in the vocabulary; tags have one.
     assert max(words) + 2 <= values['max_gen_length'] == values['max_seq_a_length']
     assert len(scene.things) + 1 <= values['max_seq_length'] - values['max_seq_a_length']
+
+
+# ---- self-critical training
+
+
+@pytest.fixture(scope='module')
+def learnt(tmp_path_factory):
+  """An export of a captioner, whose flags self-critical training takes."""
+  folder = tmp_path_factory.mktemp('learnt') / 'export'
+  exports.write(
+    folder, 'captioning', max_seq_length=24, max_seq_a_length=14, max_gen_length=10,
+    max_img_seq_length=3, config={'hidden_dropout_prob': 0.1, 'img_feature_dim': 2054},
+  )  # fmt: skip
+  return folder
+
+
+def train_critically(learnt, model_dir, *more):
+  script_jobs.in_process(
+    run_captioning.SCRIPT, f'--data_dir={DATA}', '--val_yaml=test.yaml', '--scst',
+    f'--model_name_or_path={learnt}', f'--output_dir={model_dir}', '--max_gen_length=10',
+    '--per_gpu_train_batch_size=2', '--per_gpu_eval_batch_size=4', '--strategy=one_device',
+    '--sc_train_sample_n=3', '--learning_rate=1e-3', '--max_steps=4', '--steps_per_eval=2', *more,
+  )  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def critical(learnt, tmp_path_factory):
+  """The model_dir of four steps of self-critical training, with an export."""
+  model_dir = tmp_path_factory.mktemp('critical')
+  train_critically(learnt, model_dir, f'--export_dir={model_dir}/export')
+  return model_dir
+
+
+@pytest.mark.slow
+def test_self_critical_training_reports_reward_and_ended_sentences(critical, learnt):
+  lines = (critical / 'eval' / 'results.jsonl').read_text().splitlines()
+  results = [json.loads(line) for line in lines]
+  assert [result['step'] for result in results] == [2, 4]
+  for result in results:
+    assert {'CIDEr', 'ROUGE_L', 'Bleu_4', 'reward', 'ended'} <= set(result)
+    assert 0 <= result['ended'] <= 1 and result['reward'] >= 0
+  logged = curves.read(str(critical))
+  assert {'scst_loss', 'reward', 'baseline', 'ended'} <= set(logged)
+  flags = json.loads((critical / 'run.json').read_text())['starts'][0]['flags']
+  # The lengths and tags are those of the export.
+  expected = {'max_seq_length': 24, 'max_seq_a_length': 14, 'add_od_labels': True}
+  assert {name: flags[name] for name in expected} == expected
+  weights = script_jobs.values_at(critical, 4)
+  before = oscar.load(learnt).model
+  path = before.bert.layers[0].query.kernel.path
+  assert not np.array_equal(weights[f'model/{path}'], before.bert.layers[0].query.kernel)
+
+
+@pytest.mark.slow
+def test_document_frequencies_are_kept_beside_the_model_and_can_be_given(critical):
+  kept = cider.read(critical / caption_settings.FREQUENCIES_FILE)
+  captions_of = json.loads((DATA / 'train_caption.json').read_text())
+  assert kept.num_images == len({caption['image_id'] for caption in captions_of})
+  assert kept.counts[('<eos>',)] == kept.num_images
+  read = caption_settings.frequencies_file(
+    'x', f'{critical}/{caption_settings.FREQUENCIES_FILE}'
+  )
+  assert cider.read(read) == kept
+  assert caption_settings.frequencies_file(str(loaders.GOLDENS), 'cider_cached_tokens.p')
+
+
+@pytest.mark.slow
+def test_the_export_of_self_critical_training_writes_captions(critical):
+  stored = checkpoint_tasks.settings_of(str(critical / 'export'))
+  assert (stored['max_seq_length'], stored['max_gen_length']) == (24, 10)
+  split = coco_caption.CocoCaption(DATA / 'test.yaml')
+  key = split.image_ids[0]
+  made = oscar.load(critical / 'export').caption((split.regions[key], split.tags(key))).captions
+  assert isinstance(made[0][0], str)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_resumed_self_critical_training_draws_the_same_captions(critical, learnt, tmp_path):
+  resumed = tmp_path / 'resumed'
+  shutil.copytree(critical, resumed)
+  train_critically(learnt, resumed, '--resume_step=2')
+  script_jobs.assert_same_bits(critical, resumed, 4)
+
+
+@pytest.mark.slow
+def test_a_folder_holds_one_kind_of_training(critical, learnt, tmp_path):
+  with pytest.raises(ValueError, match=r'holds a job of self-critical training \(--scst\); give'):
+    script_jobs.in_process(
+      run_captioning.SCRIPT, f'--output_dir={critical}', f'--data_dir={DATA}', '--mode=train',
+    )  # fmt: skip
+  exports.write(tmp_path / 'pretrained', 'pretrain')
+  with pytest.raises(ValueError, match='has not learnt to write captions: it is of pre-training'):
+    train_critically(tmp_path / 'pretrained', tmp_path / 'model')
+
+
+def test_the_flag_chooses_the_recipe_for_the_scenes():
+  values = resolved(scst=True).as_dict()
+  first = resolved().as_dict()
+  assert values['recipe'] == 'captioning_scenes_scst'
+  assert values['init_checkpoint'] == first['export_dir']
+  assert values['model_dir'] != first['model_dir'] and values['max_gen_length'] == 33
+  assert resolved(mode='predict', scst=True).as_dict()['export_dir'] is None
+  with pytest.raises(ValueError, match='does not exist: run `python -m oscar.run_captioning` f'):
+    run_captioning.SCRIPT.call(['--scst', '--init_checkpoint=runs/captioning-scenes/export'])
+
+
+def test_published_recipes_train_self_critically():
+  given = {'data_dir': 'x', 'model_dir': 'y', 'recipe': 'vinvl_captioning_base_scst'}
+  values = resolved(**given).as_dict()
+  names = ('scst', 'sc_train_sample_n', 'sc_baseline_type', 'sc_beam_size', 'cider_cached_tokens')
+  expected = [True, 5, 'greedy', 1, 'coco-train-words.p']
+  assert [values[name] for name in names] == expected

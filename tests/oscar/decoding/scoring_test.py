@@ -39,6 +39,21 @@ def test_scores_of_greedy_captions_are_those_of_the_search():
   np.testing.assert_allclose(means, found['logprobs'], atol=1e-5, rtol=0)
 
 
+def test_scores_of_drawn_captions_are_of_the_distribution_that_they_were_drawn_from():
+  model = captions.small_model()
+  config = captions.config(
+    do_sample=True, num_return_sequences=3, temperature=0.7, top_k=20, top_p=0.9,
+    repetition_penalty=1.3,
+  )  # fmt: skip
+  batch = captions.small_inputs()
+  found = decoding.generate(model, batch, config, [1, 2])
+  scores = decoding.score_captions(model, batch, found['drawn_ids'], config)
+  means = tf.reduce_sum(scores['logprobs'], -1) / tf.reduce_sum(scores['weights'], -1)
+  np.testing.assert_allclose(means, found['logprobs'], atol=1e-5, rtol=0)
+  plain = decoding.score_captions(model, batch, found['drawn_ids'], captions.config())
+  assert np.abs(plain['logprobs'] - scores['logprobs']).max() > 0.1
+
+
 def test_the_pass_has_gradients_and_dropout():
   model, config = captions.model(), captions.config()
   batch, ids = captions.inputs(rows=slice(2)), random_captions(2, 2)

@@ -119,13 +119,42 @@ def test_one_split_serves_both(tokenizer):
   ('settings', 'message'),
   [
     ({'max_seq_length': CAPTION}, 'expected more than --max_seq_a_length=14'),
-    ({'with_tags': False, 'max_seq_length': 20}, 'expected --max_seq_a_length=14, as there are no'),
+    ({'with_tags': False, 'max_seq_length': 12}, 'expected at least --max_seq_a_length=14'),
   ],
-  ids=['no_room', 'room_for_nothing'],
+  ids=['no_room', 'too_short'],
 )
 def test_lengths_that_do_not_fit_are_refused(tokenizer, settings, message):
   with pytest.raises(ValueError, match=message):
     build(tokenizer, **settings)
+
+
+def test_without_tags_a_longer_sequence_would_be_padding(tokenizer):
+  made, longer = (
+    items(build(tokenizer, with_tags=False, max_seq_length=length).train_dataset(), 2)
+    for length in (CAPTION, 30)
+  )
+  for name, values in longer.items():
+    np.testing.assert_array_equal(values, made[name])
+
+
+@pytest.mark.parametrize('with_tags', [True, False], ids=['tags', 'no_tags'])
+def test_self_critical_training_gets_the_images_that_have_captions(with_tags, tokenizer):
+  """Each image once an epoch, as it is given to the search."""
+  split = coco_caption.CocoCaption(FOLDER / 'train.yaml')
+  bare = split.captions[0].image_id
+  split.captions = [caption for caption in split.captions if caption.image_id != bare]
+  source = build(tokenizer, with_tags, batch=1, self_critical=True, eval_split='train')
+  source._training._open = lambda name: split
+  captioned = {caption.image_id for caption in split.captions}
+  kept = [row for row, image_id in enumerate(split.image_ids) if image_id in captioned]
+  assert source.num_train_examples == len(kept)
+  made = items(source.train_dataset(), len(kept))
+  assert sorted(made['row']) == kept
+  searched = items(source.eval_dataset())
+  assert set(searched) == set(made)
+  for place, row in enumerate(made['row']):
+    for name, values in searched.items():
+      np.testing.assert_array_equal(made[name][place], values[row], err_msg=name)
 
 
 def test_missing_captions_and_tags_are_one_line(tokenizer, data):
