@@ -123,6 +123,19 @@ class CaptioningData(_CaptioningData):  # type: ignore[misc, valid-type]  # Made
     '--scst: draw from the most probable words that have this probability together; 1: from all.',
     at_least=0,
   )
+  use_cbs: bool = setting(
+    False,
+    'Constrained beam search for NoCaps: captions mention objects that a detector found. The YAML '
+    'file of the evaluated split needs cbs_box, cbs_constraint, cbs_tokenforms and cbs_hierarchy.',
+  )
+  min_constraints_to_satisfy: int = setting(
+    2, '--use_cbs: objects that a caption must mention, if as many were found.', at_least=0
+  )
+  suppress_general: bool = setting(
+    False,
+    '--use_cbs: of two classes on the same thing leave out the more general one (an animal that is '
+    'a dog), as the paper describes. The official code means to but keeps both.',
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +155,6 @@ class CaptioningJob(task_settings.SavingJob):
   do_test: bool = setting(False, 'Write captions for test, and score them if it has captions.')
 
 
-_CONSTRAINED = 'constrained beam search is not built into the script yet; leave it out'
 # {official flag that has no counterpart here: advice}.
 ELSEWHERE = {
   'local_rank': '--strategy selects the devices',
@@ -155,8 +167,6 @@ ELSEWHERE = {
   'num_return_sequences': (
     'leave it out, a search finds the same captions each time; --num_keep_best writes several'
   ),
-  'use_cbs': _CONSTRAINED,
-  'min_constraints_to_satisfy': _CONSTRAINED,
 }
 # Flags of `CaptioningData` that configure `decoding.GenerationConfig`, with the same names.
 OF_GENERATION = (
@@ -240,5 +250,7 @@ def results_name(data: CaptioningData) -> str:
   parts = ['pred', folder, split, f'beam{data.num_beams}', f'max{data.max_gen_length}']
   parts += ['odlabels'] if data.add_od_labels else []
   parts += [f'best{data.num_keep_best}'] if data.num_keep_best != 1 else []
+  parts += [f'cbs{data.min_constraints_to_satisfy}'] if data.use_cbs else []
+  parts += ['specific'] if data.use_cbs and data.suppress_general else []
   parts += ['masked_regions'] if data.mask_regions else []
   return f'{".".join(parts)}.tsv'

@@ -108,6 +108,6 @@ def save(
     if task_info is not None:
       checkpoint_tasks.write_settings(staged, model.task, **task_info)
     if saved_model:
-      serving.save(model, staged, task_info)
+      serving.save(model, staged, task_info, tokenizer)
 
   files.replace_folder(folder, write, marker=export.EXPORT_INFO_FILE)

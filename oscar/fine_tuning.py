@@ -30,7 +30,7 @@ _OF_THE_RUN = (
 _OF_THE_SPLIT = (
   'eval_img_keys_file', 'eval_caption_index_file', 'cross_image_eval', 'num_captions_per_img_val',
   'num_eval_images', 'eval_folds', 'test_yaml', 'num_beams', 'num_keep_best', 'repetition_penalty',
-  'length_penalty',
+  'length_penalty', 'use_cbs', 'min_constraints_to_satisfy', 'suppress_general',
 )  # fmt: skip
 _OF_THE_CONFIG = ('use_img_layernorm', 'img_layer_norm_eps')
 MASKED = 'masked_regions'  # In the names of results with --mask_regions.

@@ -28,10 +28,23 @@ r"""Fine-tunes OSCAR to write captions of images, and writes and scores them.
       With --eval_model_dir=FOLDER an official checkpoint or an export writes instead, with the
       lengths and flags of its training.
 
+  python -m oscar.run_captioning --recipe=nocaps_test --data_dir=datasets/nocaps \
+      --eval_model_dir=runs/captioning/export
+      NoCaps with constrained beam search: captions mention at least --min_constraints_to_satisfy of
+      the objects in cbs_box, or as many as can be. Beside the captions it writes their scores in
+      each domain (from nocaps_val_4500_captions.json in --data_dir, or the captions of val.yaml and
+      the domains of nocaps_val_image_info.json) and the test server's file, the same name with
+      .server.json. val_predictions.jsonl has the constraints of each image and how many are met.
+
+  python -m oscar.run_captioning --use_cbs
+      The same on the scenes: trains on scenes without the digits six, eight and nine, and evaluates
+      on scenes with them. Then --use_cbs --do_test writes the captions, and --recipe=nocaps_scenes
+      --do_test --use_cbs=0 those of the plain search.
+
 The same command resumes a stopped job.
 """
 from oscar import caption_settings, checkpoint_tasks, fine_tuning, task_settings
-from oscar.datasets import records
+from oscar.datasets import nocaps, records
 from oscar.decoding.config import GenerationConfig
 from oscar.recipes import RECIPES
 from tpu_utils import files
@@ -41,12 +54,11 @@ _TRAINING_MODES = ('train', 'train_and_eval')
 
 
 def _check(values, modes):
-  recipe = RECIPES.get(values.get('recipe') or '')
-  if recipe is not None and recipe.settings.get('use_cbs'):
-    raise ValueError(f'--recipe={recipe.name}: {caption_settings.ELSEWHERE["use_cbs"]}.')
   # Raises for settings of the search that contradict each other.
   GenerationConfig(0, 0, 0, 0, **{name: values[name] for name in caption_settings.OF_GENERATION})
   _check_drawing(values)
+  if values['use_cbs']:
+    _check_constrained(values)
   if {*_TRAINING_MODES} & {*modes}:
     _check_training(values)
   if values['data_dir'] and {'eval', 'train_and_eval'} & {*modes}:
@@ -75,6 +87,15 @@ def _check_drawing(values):
       f'--sc_beam_size={values["sc_beam_size"]} has no effect with --sc_baseline_type=sample, '
       'which searches no captions; leave it out.'
     )
+
+
+def _check_constrained(values):
+  for name in ('num_keep_best', 'repetition_penalty', 'length_penalty'):
+    if values[name] != 1:
+      raise ValueError(
+        f'--{name}={values[name]} has no effect with --use_cbs, which writes one caption, the most '
+        'probable one per word that meets the constraints; leave it out.'
+      )
 
 
 def _check_training(values):
@@ -112,7 +133,9 @@ def _check_references(values):
     **{name: values[name] for name in ('data_dir', 'train_yaml', 'val_yaml', 'test_yaml')}
   )
   path = caption_settings.yaml_of(data, values['eval_split'] or 'val')
-  if files.is_file(path) and not records.read_yaml(path).get('caption'):
+  if not files.is_file(path) or nocaps.annotations_path(path):
+    return
+  if not records.read_yaml(path).get('caption'):
     raise ValueError(
       f"{path}: no 'caption', so that there is nothing to score captions by; use --mode=train, or "
       '--mode=predict, which writes captions.'
@@ -126,7 +149,7 @@ SPEC = fine_tuning.FineTuning(
   data=caption_settings.CaptioningData,
   implementation='oscar.tasks.captioning',
   scenes='captioning_scenes',
-  scenes_with={'scst': 'captioning_scenes_scst'},
+  scenes_with={'scst': 'captioning_scenes_scst', 'use_cbs': 'nocaps_scenes'},
   scenes_data='coco_caption',
   splits={'do_test': 'test'},
   unanswered=(),

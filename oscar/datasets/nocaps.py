@@ -3,17 +3,28 @@
     *.yaml              also cbs_box, cbs_constraint, cbs_tokenforms, cbs_hierarchy
     *.cbs_box.tsv       key, JSON [{class, rect, conf}]: detections of an Open Images detector
 
+and NoCaps' own annotations of a split, from nocaps.org:
+
+    nocaps_val_4500_captions.json   images [{id, open_images_id, domain}], annotations [{image_id,
+                                    id, caption}]
+    nocaps_val_image_info.json      images alone; test has no domains
+
 Source: microsoft/Oscar, oscar/run_captioning.py, CaptionTSVDatasetWithConstraints, and
 oscar/utils/cbs.py, ConstraintBoxesReader.
 """
 
 import dataclasses
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
 from oscar.datasets import coco_caption, features, records, region_files, tsv
+from tpu_utils import files
+from tpu_utils.names import check_name
 
+# By the objects in an image: all in COCO, some, none.
+DOMAINS = ('in-domain', 'near-domain', 'out-domain')
 _FILES = ('cbs_box', 'cbs_constraint', 'cbs_tokenforms', 'cbs_hierarchy')
 
 
@@ -72,3 +83,78 @@ class NoCaps(coco_caption.CocoCaption):
       np.array(rectangles, np.float32).reshape(-1, 4),
       np.array([records.field(item, 'conf', float, where) for item in objects], np.float32),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotations:
+  """NoCaps' own description of a split.
+
+  Attributes:
+    path: the file.
+    ids: {image key: number by which the test server knows the image}. The key is the image's id in
+      Open Images.
+    domains: {image key: one of `DOMAINS`}; {} where the file does not say.
+    captions: the captions; () where the file has none.
+  """
+
+  path: str
+  ids: Mapping[str, int]
+  domains: Mapping[str, str]
+  captions: tuple[coco_caption.Caption, ...] = ()
+
+
+def annotations_path(yaml_file: str | os.PathLike[str]) -> str | None:
+  """Returns the path of the annotations beside a split's YAML file; None if there are none."""
+  folder, name = os.path.split(os.fspath(yaml_file))
+  split = os.path.splitext(name)[0]
+  names = (f'nocaps_{split}_4500_captions.json', f'nocaps_{split}_image_info.json')
+  paths = (os.path.join(folder, name) for name in names)
+  return next((path for path in paths if files.is_file(path)), None)
+
+
+def read_annotations(path: str) -> Annotations:
+  """Reads NoCaps' own annotations.
+
+  Args:
+    path: a JSON file in one of the two forms at the top of this module.
+
+  Raises:
+    OSError: the file cannot be read.
+    ValueError: it is damaged, describes an image twice, or has a caption of an unknown image.
+  """
+  content = records.read_json(path)
+  if not isinstance(content, Mapping):
+    raise ValueError(f'{path}: expected an object with the list of images, found another value.')
+  ids: dict[str, int] = {}
+  domains = {}
+  for number, row in enumerate(_rows(content, 'images', path)):
+    where = f'{path}, image {number}'
+    name = 'open_images_id' if 'open_images_id' in row else 'file_name'
+    key = os.path.splitext(records.field(row, name, str, where))[0]
+    if key in ids:
+      raise ValueError(f'{where}: {key!r} is described before; expected each image once.')
+    ids[key] = records.field(row, 'id', int, where)
+    if 'domain' in row:
+      domains[key] = records.field(row, 'domain', str, where)
+      check_name(f'domain in {where}', domains[key], DOMAINS)
+  key_of = {number: key for key, number in ids.items()}
+  if len(key_of) < len(ids):
+    raise ValueError(f'{path}: two images have the same id; expected an id for each.')
+  captions = []
+  annotated = _rows(content, 'annotations', path) if 'annotations' in content else []
+  for number, row in enumerate(annotated):
+    where = f'{path}, annotation {number}'
+    image = records.field(row, 'image_id', int, where)
+    if image not in key_of:
+      raise ValueError(f'{where}: image_id {image} is not among its images.')
+    text = records.field(row, 'caption', str, where)
+    captions.append(coco_caption.Caption(key_of[image], number, text))
+  return Annotations(path, ids, domains, tuple(captions))
+
+
+def _rows(content, name, path):
+  rows = records.field(content, name, list, path)
+  for number, row in enumerate(rows):
+    if not isinstance(row, Mapping):
+      raise ValueError(f'{path}: {name} {number} is {row!r:.80}, expected an object.')
+  return rows

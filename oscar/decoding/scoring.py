@@ -44,19 +44,9 @@ def score_captions(
   Raises:
     ValueError: inputs do not fit the model, the settings or each other.
   """
-  cache.check_batch(model, batch, config)
-  ids = tf.cast(ids, tf.int32)
-  length = config.max_gen_length
-  if ids.shape.rank != 3 or ids.shape[2] != length:
-    raise ValueError(f'ids have shape {ids.shape}; expected (batch, captions, {length}).')
-  captions = ids.shape[1]
-  flat = tf.reshape(ids, [-1, length])
-  inputs = _inputs(batch, config)
-  # An image's inputs once for each of its captions.
-  inputs = {name: tf.repeat(value, captions, axis=0) for name, value in inputs.items()}
-  tags = inputs.pop('tags')
-  masks = tf.fill(tf.shape(flat[:, 1:]), config.mask_token_id)
-  inputs['input_ids'] = tf.concat([flat[:, :-1], masks, tags], axis=1)
+  inputs = step_inputs(model, batch, ids, config)
+  length, captions = config.max_gen_length, ids.shape[1]
+  flat = tf.reshape(tf.cast(ids, tf.int32), [-1, length])
   scores = model(inputs, training=training)['prediction_scores']
   words = flat[:, 1:]
   scores = _penalize_repetition(scores, flat, config.repetition_penalty)
@@ -66,6 +56,32 @@ def score_captions(
   shape = [-1, captions, length - 1]
   weights = tf.cast(ended == 0, tf.float32)
   return {'logprobs': tf.reshape(log_probs, shape), 'weights': tf.reshape(weights, shape)}
+
+
+def step_inputs(
+  model: OscarModel, batch: Mapping[str, Any], ids: Any, config: GenerationConfig
+) -> dict[str, tf.Tensor]:
+  """Returns the model's inputs that predict each token of captions in one pass.
+
+  The sequence is [the T - 1 tokens before the last, T - 1 MASKs, tags, regions]; the MASK with the
+  number t, counted from 0, predicts the token t + 1. Arguments and errors as for `score_captions`.
+
+  Returns:
+    The inputs, B * N rows.
+  """
+  cache.check_batch(model, batch, config)
+  ids = tf.cast(ids, tf.int32)
+  length = config.max_gen_length
+  if ids.shape.rank != 3 or ids.shape[2] != length:
+    raise ValueError(f'ids have shape {ids.shape}; expected (batch, captions, {length}).')
+  flat = tf.reshape(ids, [-1, length])
+  inputs = _inputs(batch, config)
+  # An image's inputs once for each of its captions.
+  inputs = {name: tf.repeat(value, ids.shape[1], axis=0) for name, value in inputs.items()}
+  tags = inputs.pop('tags')
+  masks = tf.fill(tf.shape(flat[:, 1:]), config.mask_token_id)
+  inputs['input_ids'] = tf.concat([flat[:, :-1], masks, tags], axis=1)
+  return inputs
 
 
 def _penalize_repetition(scores, ids, penalty):

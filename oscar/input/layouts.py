@@ -152,6 +152,10 @@ def caption_layout(
     ValueError: `max_seq_length` leaves no room for text.
   """
   _check_length(max_seq_a_length, 3)
+  return _caption_layout(caption, tags, max_seq_a_length, max_seq_length, special)
+
+
+def _caption_layout(caption, tags, max_seq_a_length, max_seq_length, special):
   _check_length(max_seq_length, max_seq_a_length)
   room = max_seq_length - max_seq_a_length - 1
   caption = Words(caption.ids, tf.minimum(caption.length, max_seq_a_length - 2))
@@ -169,7 +173,8 @@ def generation_layout(
   empty = Words(
     tf.fill([batch, max_gen_length], special.mask), tf.fill([batch], max_gen_length - 2)
   )
-  return caption_layout(empty, tags, max_gen_length, max_seq_length, special)
+  # Captions of two tokens, a word and [SEP] or [CLS] and a word, have a layout here alone.
+  return _caption_layout(empty, tags, max_gen_length, max_seq_length, special)
 
 
 def generation_position_ids(

@@ -7,10 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from oscar import decoding
+from oscar.decoding import scoring
 from oscar.decoding.config import GenerationConfig
 from oscar.input import layouts
 from oscar.predicting.predictor import BATCH_SIZE, Example, Predictor
-from oscar.predicting.results import Caption
+from oscar.predicting.results import Attention, Caption
 
 BEAMS = 5  # Of the published evaluations.
 
@@ -26,6 +27,7 @@ class CaptionPredictor(Predictor):
     num_return_sequences: int = 1,
     num_beams: int = BEAMS,
     max_gen_length: int | None = None,
+    attention: bool = False,
   ) -> Caption:
     """Writes captions of an image.
 
@@ -34,12 +36,14 @@ class CaptionPredictor(Predictor):
       num_return_sequences: captions to write: the best ones that the search finds.
       num_beams: beams of the search; at least as many as captions are used. 1 is greedy.
       max_gen_length: word pieces of a caption, with special ones; None for those of the training.
+      attention: whether to return the attention of each word to the regions.
 
     Raises:
       ValueError: an image that the model cannot take, or a number out of range.
       OSError: a file cannot be read.
     """
-    return self.caption_all([image], num_return_sequences, num_beams, max_gen_length)[0]
+    options = (num_return_sequences, num_beams, max_gen_length, attention)
+    return self.caption_all([image], *options)[0]
 
   def caption_all(
     self,
@@ -47,6 +51,7 @@ class CaptionPredictor(Predictor):
     num_return_sequences: int = 1,
     num_beams: int = BEAMS,
     max_gen_length: int | None = None,
+    attention: bool = False,
     batch_size: int = BATCH_SIZE,
   ) -> list[Caption]:
     """Writes captions of each image, in batches; arguments and errors as for `caption`."""
@@ -59,6 +64,7 @@ class CaptionPredictor(Predictor):
     return self.predict(
       examples,
       batch_size=batch_size,
+      attention=attention,
       num_return_sequences=num_return_sequences,
       num_beams=num_beams,
       max_gen_length=max_gen_length,
@@ -89,7 +95,7 @@ class CaptionPredictor(Predictor):
     Args:
       examples: of `example`.
       batch_size: examples at a time.
-      attention: must be False: a caption is written in many passes of the model.
+      attention: whether to return the attention of each caption's words to the regions.
       **options: `num_return_sequences`, `num_beams` and `max_gen_length` of `caption`.
 
     Raises:
@@ -97,15 +103,17 @@ class CaptionPredictor(Predictor):
     """
     if batch_size < 1:
       raise ValueError(f'batch_size={batch_size}: expected at least 1.')
-    if attention:
-      raise ValueError('Captions have no attention to return; leave it out.')
     config = self._config(**options)
     results = []
     for start in range(0, len(examples), batch_size):
       part = examples[start : start + batch_size]
-      ids, logprobs = self._search(config)(self._inputs(part, config.max_gen_length))
-      for example, *found in zip(part, ids.numpy(), logprobs.numpy(), strict=True):
-        results.append(self._caption(example, *found))
+      inputs = self._inputs(part, config.max_gen_length)
+      ids, logprobs = self._search(config)(inputs)
+      layers = [x.numpy() for x in self._attending(config)(inputs, ids)] if attention else []
+      for row, example in enumerate(part):
+        captions = ids[row].numpy(), logprobs[row].numpy()
+        given = self._attentions(inputs, row, captions[0], layers) if attention else ()
+        results.append(self._caption(example, *captions, given))
     return results
 
   def _config(self, num_return_sequences=1, num_beams=BEAMS, max_gen_length=None):
@@ -133,7 +141,7 @@ class CaptionPredictor(Predictor):
     length = max_gen_length + read.max_seq_length - read.max_seq_a_length
     layout = layouts.generation_layout(tags, max_gen_length, length, self._special)
     feats, counts = self._pad([example.images[0].features for example in examples])
-    return layouts.model_inputs(layout, feats, counts, 'caption')
+    return self._hidden(layouts.model_inputs(layout, feats, counts, 'caption'))
 
   def _search(self, config):
     """Returns function(inputs) -> (ids, log-probabilities), traced once for all batch sizes."""
@@ -143,21 +151,70 @@ class CaptionPredictor(Predictor):
         found = decoding.generate(self.model, inputs, config)
         return found['ids'], found['logprobs']
 
-      read = self.settings
-      words = config.max_gen_length + read.max_seq_length - read.max_seq_a_length
-      regions = read.max_img_seq_length
-      shapes = {
-        'input_ids': [None, words],
-        'token_type_ids': [None, words],
-        'attention_mask': [None, words + regions, words + regions],
-      }
-      signature = {name: tf.TensorSpec(shape, tf.int32) for name, shape in shapes.items()}
-      width = self.model.config.img_feature_dim
-      signature['img_feats'] = tf.TensorSpec([None, regions, width], tf.float32)
-      self._functions[config] = tf.function(search, input_signature=[signature], autograph=False)
+      signature = [self._signature(config)]
+      self._functions[config] = tf.function(search, input_signature=signature, autograph=False)
     return self._functions[config]
 
-  def _caption(self, example, ids, logprobs):
+  def _attending(self, config):
+    """Returns function(inputs, ids) -> attentions of each layer, all steps in one pass."""
+    key = (config, 'attention')
+    if key not in self._functions:
+
+      def attend(inputs, ids):
+        given = scoring.step_inputs(self.model, inputs, ids, config)
+        return self.model(given, training=False)['attentions']
+
+      shape = [None, config.num_keep_best, config.max_gen_length]
+      signature = [self._signature(config), tf.TensorSpec(shape, tf.int32)]
+      self._functions[key] = tf.function(attend, input_signature=signature, autograph=False)
+    return self._functions[key]
+
+  def _attentions(self, inputs, row, ids, layers):
+    """Returns the `Attention` of each caption of an image.
+
+    Args:
+      inputs: of the batch.
+      row: the image in it.
+      ids: int32 [captions, T].
+      layers: for each layer float32 [batch * captions, heads, n, n], see `scoring.step_inputs`.
+    """
+    length = ids.shape[1]
+    # Tags and regions that are not padding attend to themselves.
+    shown = np.diagonal(inputs['attention_mask'][row].numpy())[length:] != 0
+    context = np.flatnonzero(shown) + 2 * (length - 1)
+    tags = inputs['input_ids'].shape[1] - length
+    regions = int(shown[tags:].sum())
+    found = []
+    for number, caption in enumerate(ids):
+      if caption[0] != self.tokenizer.cls_id:
+        continue
+      written = caption[1:][: int(np.argmax(caption == self.tokenizer.sep_id))]
+      raw = np.stack([layer[row * len(ids) + number] for layer in layers])
+      steps = length - 1 + np.arange(len(written))
+      own = raw[:, :, steps, steps][..., None]
+      parts = (raw[:, :, steps, : len(written)], own, raw[:, :, steps][..., context])
+      raw = np.concatenate(parts, axis=3).astype(np.float32)
+      weights = raw[..., raw.shape[3] - regions :].mean(axis=(0, 1))
+      pieces = self.tokenizer.convert_ids_to_tokens(written.tolist())
+      found.append(Attention(tuple(pieces), weights, raw))
+    return tuple(found)
+
+  def _signature(self, config):
+    """Returns the shapes of `_inputs` for batches of any size."""
+    read = self.settings
+    words = config.max_gen_length + read.max_seq_length - read.max_seq_a_length
+    regions = read.max_img_seq_length
+    shapes = {
+      'input_ids': [None, words],
+      'token_type_ids': [None, words],
+      'attention_mask': [None, words + regions, words + regions],
+    }
+    signature = {name: tf.TensorSpec(shape, tf.int32) for name, shape in shapes.items()}
+    width = self.model.config.img_feature_dim
+    signature['img_feats'] = tf.TensorSpec([None, regions, width], tf.float32)
+    return signature
+
+  def _caption(self, example, ids, logprobs, attention):
     found = tuple(
       (self.tokenizer.decode(row.tolist(), skip_special_tokens=True), float(np.exp(logprob)))
       for row, logprob in zip(ids, logprobs, strict=True)
@@ -169,4 +226,5 @@ class CaptionPredictor(Predictor):
       captions=found,
       regions=tuple(image.origin for image in example.images),
       notes=self._region_notes(example),
+      attention=attention,
     )

@@ -173,6 +173,7 @@ def _input_settings(task, stored, folder):
     with_tags=bool(with_tags),
     attention=attention,
     sigmoid=serving.uses_sigmoid(task, stored),
+    mask_regions=bool(_typed(stored, 'mask_regions', bool, folder)),
   )
 
 

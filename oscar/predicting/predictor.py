@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from oscar.input import layouts, texts, trimming
-from oscar.input.regions import pad_regions
+from oscar.input.regions import hide_regions, pad_regions
 from oscar.modeling import OscarModel
 from oscar.predicting.images import ImageReader, ImageRegions
 from oscar.predicting.results import Answer, Attention, Comparison, Prediction, Score
@@ -39,6 +39,7 @@ class InputSettings:
     with_tags: whether it reads tags.
     attention: mask of the attention, as for `layouts.model_inputs`.
     sigmoid: whether its answers have independent probabilities.
+    mask_regions: whether the regions are hidden from it.
     max_seq_a_length: captioning: word pieces of a caption in training, where tags begin.
     max_gen_length: captioning: word pieces of a written caption.
   """
@@ -48,6 +49,7 @@ class InputSettings:
   with_tags: bool = True
   attention: str = 'CLR'
   sigmoid: bool = False
+  mask_regions: bool = False
   max_seq_a_length: int = 0
   max_gen_length: int = 0
 
@@ -169,6 +171,7 @@ class Predictor:
       part = examples[start : start + batch_size]
       rows = self.tokenizer.encode_batch([example.text for example in part])
       encoded = self._encode(_words(rows), part)
+      encoded = encoded._replace(inputs=self._hidden(encoded.inputs))
       logits, attentions = self._apply(encoded.inputs, attention)
       for i, (example, row) in enumerate(zip(part, rows, strict=True)):
         shared = {
@@ -209,6 +212,10 @@ class Predictor:
     if self.settings.attention == 'CLR':
       inputs = trimming.trimmed(inputs)
     return _Encoded(inputs, [layout], [counts.numpy()])
+
+  def _hidden(self, inputs):
+    """Returns the inputs as the training gave them: without regions if it masked them."""
+    return hide_regions(inputs) if self.settings.mask_regions else inputs
 
   def _layout(self, words, tags):
     return layouts.pair_layout(words, tags, self.settings.max_seq_length, self._special)
@@ -285,6 +292,8 @@ class Predictor:
     return (*notes, *self._region_notes(example))
 
   def _region_notes(self, example):
+    if self.settings.mask_regions:
+      return ('the regions are hidden from the model, as in its training (mask_regions)',)
     notes, read = [], self._regions_read(example)
     for name, image, count in zip(self.image_fields, example.images, read, strict=True):
       if count < len(image.features):

@@ -13,11 +13,14 @@ class Attention:
   """How a model's positions attend to each other, for one sequence of words, tags and regions.
 
   Attributes:
-    tokens: the T word pieces, with tags and special tokens.
+    tokens: the T word pieces, with tags and special tokens; of a caption those that were written,
+      with [SEP].
     weights: float32 [T, R], the mean over layers and heads of the attention of each token to each
       of the R regions. A row sums to the share of its attention that goes to regions.
     raw: float32 [layers, heads, T + R, T + R], the softmax of every layer and head; rows are
-      queries and sum to 1. Regions follow the tokens.
+      queries and sum to 1. Regions follow the tokens. Of a caption: [layers, heads, T, 1 + T + tags
+      + R], the attention of the [MASK] at each token's place when the token was predicted, to [CLS]
+      and the tokens before, itself, the tags and the regions.
   """
 
   tokens: tuple[str, ...]
@@ -32,7 +35,8 @@ class Prediction:
   Attributes:
     regions: for each image, how its regions were found, in words.
     notes: what was left out of the input, in words.
-    attention: if asked for, one for each sequence that the model encoded: two for NLVR2 in pairs.
+    attention: if asked for, one for each sequence that the model encoded: two for NLVR2 in pairs;
+      in captioning one for each caption.
   """
 
   regions: tuple[str, ...]

@@ -3,8 +3,9 @@
 They hold what makes the choice of constraints hard:
 
 - several classes an image, and classes of two words ('Red Six');
-- super-classes on nearly the same box as a class, with a higher score, which non-maximum
-  suppression must remove, and others on looser boxes, which it must keep;
+- super-classes on nearly the same box as a class, with a higher score, which the suppression of
+  the paper removes (`suppress_general`; the official code keeps them), and others on looser boxes,
+  which it keeps;
 - a class that the official code never takes as a constraint ('Wheel', for round digits).
 
 Official choice: microsoft/Oscar, oscar/utils/cbs.py, ConstraintFilter (overlap 0.85, the three

@@ -24,7 +24,7 @@ from oscar.input.captions import CaptionInput
 from oscar.metrics import captions as metrics
 from oscar.metrics import cider
 from oscar.modeling import OscarModel
-from oscar.tasks import scst
+from oscar.tasks import nocaps, scst
 from tpu_utils import files
 from tpu_utils.trainer import Task
 
@@ -78,7 +78,7 @@ def captioning_task(
   def predict(outputs, batch):
     del outputs  # Of [MASK]s in place of a caption; the graph leaves them out.
     found = generate(model, batch)
-    return {'row': batch['row'], 'ids': found['ids'], 'logprobs': found['logprobs']}
+    return prediction_rows(found, batch)
 
   return Task(
     losses={'caption_loss': loss},
@@ -88,6 +88,12 @@ def captioning_task(
     summarize=summarize,
     losses_in_evaluation=False,
   )
+
+
+def prediction_rows(found: Mapping[str, tf.Tensor], batch: Mapping) -> dict[str, tf.Tensor]:
+  """Returns the predictions of a batch from the result of a search."""
+  names = ('ids', 'logprobs', nocaps.MET)
+  return {'row': batch['row'], **{name: found[name] for name in names if name in found}}
 
 
 def masked_accuracy(
@@ -178,8 +184,10 @@ def write_predictions(made: Sequence[Mapping[str, Any]], path: str | os.PathLike
 
 
 @functools.lru_cache(maxsize=4)  # The number of steps, the input and the results need the captions.
-def _open(yaml_file: str, region_dim: int = 2054) -> coco_caption.CocoCaption:
-  return coco_caption.CocoCaption(yaml_file, region_dim)
+def _open(
+  yaml_file: str, region_dim: int = 2054, with_constraints: bool = False
+) -> coco_caption.CocoCaption:
+  return nocaps.open_split(yaml_file, region_dim, with_constraints)
 
 
 def count(data: CaptioningData, split: str) -> int:
@@ -193,7 +201,11 @@ def prediction_records(
 ) -> list[dict[str, Any]]:
   """Returns `records` of the predicted split."""
   split = source.open_captions(data.eval_split)
-  return records(split, cast(Decoder, source.tokenizer), rows)  # It encodes and decodes.
+  made = records(split, cast(Decoder, source.tokenizer), rows)  # It encodes and decodes.
+  if data.use_cbs:
+    least = data.min_constraints_to_satisfy
+    nocaps.add_constraints(made, rows, _constraints(data, source), least)
+  return made
 
 
 def write_results(
@@ -201,7 +213,8 @@ def write_results(
 ) -> dict[str, float]:
   """Writes the official files of a split: its captions, and their scores if there are references.
 
-  The scores are beside the captions, in NAME.eval.json.
+  The scores are beside the captions, in NAME.eval.json, for NoCaps also those of each domain; and
+  the file for its test server, NAME.server.json.
 
   Args:
     data: the flags, with the predicted split.
@@ -212,23 +225,32 @@ def write_results(
     The scores.
 
   Raises:
-    ValueError: a Java program fails.
+    ValueError: a Java program fails; captions do not fit NoCaps' annotations.
     OSError: a file cannot be written.
   """
-  split, scores_file = _open_eval(data), f'{os.path.splitext(path)[0]}.eval.json'
+  yaml_file, stem = caption_settings.yaml_of(data, data.eval_split), os.path.splitext(path)[0]
+  split, scores_file = _open(yaml_file, with_constraints=data.use_cbs), f'{stem}.eval.json'
   write_predictions(made, path)
   files.remove(scores_file)  # Of an earlier run.
+  for line in nocaps.result_lines(yaml_file, made, f'{stem}.server.json'):
+    print(line)
   scores = evaluate(split, made, data.eval_split)
   if scores is None:
     return {}
   for note in scores.notes:
     print(f'Note: {note}')
-  files.write_json(scores_file, scores.means)
+  means = scores.means | nocaps.domain_scores(yaml_file, split, made, evaluate)
+  files.write_json(scores_file, means)
+  if table := nocaps.domain_table(means):
+    print(table)
   return scores.means
 
 
-def _open_eval(data):
-  return _open(caption_settings.yaml_of(data, data.eval_split))
+def _constraints(data, source):
+  """Returns the constraints of the evaluated split."""
+  split = source.open_captions(data.eval_split)
+  tokenizer, length = source.tokenizer, data.max_gen_length
+  return nocaps.open_constraints(split, tokenizer, length, data.suppress_general)
 
 
 def _open_input(data, tokenizer, config, seed):
@@ -236,7 +258,11 @@ def _open_input(data, tokenizer, config, seed):
   last += caption_settings.text_length(data) - data.max_seq_a_length - 1
   layouts.check_positions(last, config.max_position_embeddings)
   return CaptionInput(
-    lambda split: _open(caption_settings.yaml_of(data, split), config.img_feature_dim),
+    lambda split: _open(
+      caption_settings.yaml_of(data, split),
+      config.img_feature_dim,
+      data.use_cbs and split == data.eval_split,
+    ),
     tokenizer,
     max_seq_length=data.max_seq_length,
     max_seq_a_length=data.max_seq_a_length,
@@ -274,17 +300,21 @@ def _learn(data, source, model):
         f'{caption_settings.yaml_of(data, data.eval_split)}: the split has no captions to compare '
         "with ('caption' in the YAML file); use --mode=predict, which writes captions."
       )
+    yaml_file = caption_settings.yaml_of(data, data.eval_split)
+    without_java = functools.partial(evaluate, java=False)
+    means = scores.means | nocaps.domain_scores(yaml_file, split, made, without_java)
     if critic is None:
-      return scores.means
+      return means
     captions = {record['image_id']: record['captions'][0]['caption'] for record in made}
     own = {'reward': critic.mean_reward(split, captions), 'ended': rows['ended'][:, 0].mean()}
-    return {**scores.means, **own}
+    return {**means, **own}
 
+  generate = _generator(data, source, config)
   if critic is not None:
-    return _self_critical_task(data, model, config, critic, summarize)
+    return _self_critical_task(data, model, config, critic, generate, summarize)
   return captioning_task(
     model,
-    lambda model, batch: decoding.generate(model, batch, config),
+    generate,
     label_smoothing=data.label_smoothing,
     drop_worst_ratio=data.drop_worst_ratio,
     drop_worst_after=data.drop_worst_after,
@@ -293,7 +323,18 @@ def _learn(data, source, model):
   )
 
 
-def _self_critical_task(data, model, config, critic, summarize):
+def _generator(data, source, config):
+  """Returns function(model, batch) that writes the captions of an evaluation."""
+  if not data.use_cbs:
+    return lambda model, batch: decoding.generate(model, batch, config)
+  constraints = _constraints(data, source)
+  for note in constraints.notes:
+    print(f'Note: {note}')
+  least = data.min_constraints_to_satisfy
+  return nocaps.searcher(constraints, config.replace(min_constraints_to_satisfy=least))
+
+
+def _self_critical_task(data, model, config, critic, generate, summarize):
   single = config.replace(num_beams=1, num_keep_best=1)
   drawing = single.replace(
     do_sample=True,
@@ -304,9 +345,8 @@ def _self_critical_task(data, model, config, critic, summarize):
 
   def predict(outputs, batch):
     del outputs
-    found = decoding.generate(model, batch, config)
-    rows = {'row': batch['row'], 'ids': found['ids'], 'logprobs': found['logprobs']}
-    return rows | {'ended': scst.ended(found, config)}
+    found = generate(model, batch)
+    return prediction_rows(found, batch) | {'ended': scst.ended(found, config)}
 
   return scst.scst_task(
     model,
@@ -372,6 +412,13 @@ def _config(data):
   return {name: value for name, value in own.items() if value is not None}
 
 
+def _info(data):
+  """Returns the entries of task.json; a SavedModel takes the settings of the search from it."""
+  made = task_settings.info(data)
+  made['settings'] |= {name: getattr(data, name) for name in caption_settings.OF_GENERATION}
+  return made
+
+
 TASK = oscar_job.OscarTask(
   name='captioning',
   objective=OBJECTIVE,
@@ -382,7 +429,7 @@ TASK = oscar_job.OscarTask(
   curves=(
     ('caption_loss', 'scst_loss'), ('masked_accuracy', OBJECTIVE, 'reward', 'baseline', 'ended'),
   ),
-  info=task_settings.info,
+  info=_info,
   records=prediction_records,
   run_files=_run_files,
 )

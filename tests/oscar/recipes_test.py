@@ -26,7 +26,7 @@ PRETRAINING = recipes.for_script(RECIPES, 'oscar.run_pretrain')
 # Of this project; tests/oscar/fine_tuning_test.py checks them.
 SCENES = (
   'vqa_scenes', 'easy_vqa', 'gqa_scenes', 'nlvr2_scenes', 'retrieval_scenes', 'captioning_scenes',
-  'captioning_scenes_scst',
+  'captioning_scenes_scst', 'nocaps_scenes',
 )  # fmt: skip
 TASKS = {name: r for name, r in RECIPES.items() if name not in (*PRETRAINING, *SCENES)}
 DEFAULTS = {

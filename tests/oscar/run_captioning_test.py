@@ -147,9 +147,9 @@ def test_evaluation_alone_follows_the_record_of_the_job(finished):
        '--cider_cached_tokens=df.p'],
       '--cider_cached_tokens=df.p: there is no such file',
     ),
-    (['--use_cbs'], 'constrained beam search is not built into the script yet'),
+    (['--use_cbs', '--num_beams=2', '--num_keep_best=2'], '--num_keep_best=2 has no effect with'),
+    (['--use_cbs', '--length_penalty=2'], '--length_penalty=2.0 has no effect with --use_cbs'),
     (['--recipe=captioning_base_scst'], '--scst needs --model_name_or_path'),
-    (['--recipe=nocaps_test'], '--recipe=nocaps_test: constrained beam search'),
     (['--top_p=0.9'], '--top_p=0.9 has no effect: captions are searched, not drawn'),
     (['--num_labels=2'], 'no official code reads it'),
     (['--recipe=vqa_base'], 'another script'),
@@ -167,6 +167,97 @@ def test_a_split_without_captions_is_refused_before_training(tiny, tmp_path, dat
   path.write_text('feature: test.feature.tsv\nlabel: test.label.tsv\n')
   with pytest.raises(ValueError, match="test.yaml: no 'caption', so that there is nothing to sco"):
     call(tiny, tmp_path / 'model', '--do_train', data=data / 'coco_caption')
+
+
+IMAGES = ['316412', '215068', '179260', '127532']
+DOMAINS = ['in-domain', 'near-domain', 'out-domain', 'in-domain']
+
+
+def as_nocaps(folder, domains=DOMAINS, ids=(7, 8, 9, 11)):
+  """Writes NoCaps' annotations with references, which its YAML file does not name."""
+  captions = json.loads((folder / 'test_caption.json').read_text())
+  id_of = dict(zip(IMAGES, ids, strict=True))
+  content = {
+    'images': [
+      {'id': id_of[key], 'open_images_id': key, 'domain': domain}
+      for key, domain in zip(IMAGES, domains, strict=True)
+    ],
+    'annotations': [
+      {'image_id': id_of[row['image_id']], 'id': 0, 'caption': row['caption']} for row in captions
+    ],
+  }
+  (folder / 'nocaps_test_4500_captions.json').write_text(json.dumps(content))
+  lines = (folder / 'test.yaml').read_text().splitlines()
+  lines = [line for line in lines if not line.startswith('caption:')]
+  (folder / 'test.yaml').write_text('\n'.join(lines))
+  shutil.move(folder, folder.parent / 'nocaps')
+  return folder.parent / 'nocaps'
+
+
+@pytest.mark.slow
+def test_nocaps_end_to_end(finished, data, tmp_path, capsys):
+  """The published command: constraints, scores by domain without references in the YAML file."""
+  folder, export = as_nocaps(data / 'coco_caption'), tmp_path / 'export'
+  shutil.copytree(finished / 'export', export)
+  script_jobs.in_process(
+    run_captioning.SCRIPT, '--recipe=nocaps_test', '--test_yaml=test.yaml', '--num_beams=2',
+    f'--data_dir={folder}', f'--eval_model_dir={export}', '--max_gen_length=10',
+    '--strategy=one_device',
+  )  # fmt: skip
+  out = capsys.readouterr().out
+  name = 'pred.nocaps.test.beam2.max10.odlabels.cbs2'
+  lines = [
+    json.loads(line) for line in (export / 'test_predictions.jsonl').read_text().splitlines()
+  ]
+  assert [line['constraints'] for line in lines] == [
+    ['pizza'], ['animal', 'dog', 'fire hydrant'], ['dog', 'pizza', 'cake'], []
+  ]  # fmt: skip
+  assert [line['constraints_asked'] for line in lines] == [1, 2, 2, 0]
+  forms = {'pizza': ('pizza', 'sandwich'), 'dog': ('dog', 'cat')}
+  for line in lines:
+    words = line['captions'][0]['caption']
+    said = sum(any(w in words for w in forms.get(c, (c,))) for c in line['constraints'])
+    assert said >= line['constraints_met'] >= line['constraints_asked']
+  assert '3 of 4 images have some; as many as asked for are met in 3, fewer in 0.' in out
+  made = dict(read(export / f'{name}.tsv'))
+  server = json.loads((export / f'{name}.server.json').read_text())
+  assert server == [
+    {'image_id': number, 'caption': made[key][0]['caption']}
+    for number, key in zip((7, 8, 9, 11), IMAGES, strict=True)
+  ]
+  scores = json.loads((export / f'{name}.eval.json').read_text())
+  assert {'CIDEr', 'CIDEr/in-domain', 'Bleu_4/near-domain', 'ROUGE_L/out-domain'} <= set(scores)
+  assert re.search(r'near-domain +\d', out) and re.search(r'overall +\d', out)
+  assert f'For the test server: {export}/{name}.server.json' in out
+
+
+@pytest.mark.slow
+def test_constraints_that_cannot_be_met_are_counted(finished, data, tmp_path, capsys):
+  """Captions of one word meet one; a class of no file, long ones and incomplete ids are said."""
+  folder, export = as_nocaps(data / 'coco_caption'), tmp_path / 'export'
+  boxes = folder / 'test.cbs_box.tsv'
+  boxes.write_text(boxes.read_text().replace('"Pizza"', '"Zebra dog cake table Food"'))
+  info = folder / 'nocaps_test_4500_captions.json'
+  loaders.edit(info, lambda c: c['images'].append({'id': 12, 'open_images_id': 'further'}))
+  shutil.copytree(finished / 'export', export)
+  script_jobs.in_process(
+    run_captioning.SCRIPT, '--do_test', '--use_cbs', '--test_yaml=test.yaml', '--num_beams=2',
+    f'--data_dir={folder}', f'--eval_model_dir={export}', '--max_gen_length=2',
+    '--strategy=one_device',
+  )  # fmt: skip
+  out = capsys.readouterr().out
+  lines = [
+    json.loads(line) for line in (export / 'test_predictions.jsonl').read_text().splitlines()
+  ]
+  assert [line['constraints_met'] for line in lines[1:]] == [1, 1, 0]
+  note = '1 of the 2 constraints asked for are met, the most that any caption found meets'
+  assert lines[1]['note'] == lines[2]['note'] == note and 'note' not in lines[3]
+  assert 'are met in 0, fewer in 3 (first: \'316412\')' in out
+  assert "1 constraints have a word that the file lacks" in out
+  assert "have more than 4 word pieces; the first 4 count" in out
+  assert "do not fit into captions of 1 word piece, and can't be met" in out
+  assert 'No file for the test server: 1 of the 5 images' in out
+  assert not list(export.glob('*.server.json'))
 
 
 @pytest.mark.parametrize('task', ['pretrain', 'vqa'])
@@ -228,6 +319,22 @@ def test_the_search_is_not_restored_from_the_record_of_a_job(finished):
   values = resolved(recipe='captioning_test', model_dir=str(finished), data_dir='x').as_dict()
   assert (values['num_beams'], values['max_gen_length']) == (5, 10)
   assert values['add_od_labels'] is True
+
+
+def test_nocaps_on_the_scenes_trains_without_novel_digits():
+  values = resolved(use_cbs=True).as_dict()
+  assert (values['recipe'], values['train_yaml']) == ('nocaps_scenes', 'seen.yaml')
+  assert values['val_yaml'] == values['test_yaml'] == '../nocaps/val.yaml'
+  assert values['suppress_general'] is True and values['model_dir'] == 'runs/nocaps-scenes'
+  values = resolved(recipe='nocaps_scenes', do_test=True, use_cbs=False).as_dict()
+  assert values['use_cbs'] is False and values['model_dir'] == 'runs/nocaps-scenes'
+
+
+def test_the_published_recipe_of_nocaps(tmp_path):
+  given = {'recipe': 'nocaps_test', 'data_dir': 'x', 'init_checkpoint': str(tmp_path)}
+  values = resolved(**given).as_dict()
+  assert values['use_cbs'] is True and values['suppress_general'] is False
+  assert (values['num_beams'], values['min_constraints_to_satisfy']) == (5, 2)
 
 
 def test_scenes_hold_every_caption():

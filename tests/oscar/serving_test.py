@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import oscar
 from oscar import serving
 from tests.oscar.predicting import exports
 
@@ -49,7 +50,7 @@ def test_a_saved_model_gives_the_models_numbers(kind, tmp_path):
   folder = tmp_path / 'export'
   model = exports.write(folder, task, saved_model=True, config=config, **settings)
   loaded = tf.saved_model.load(str(folder / serving.FOLDER))
-  serve = loaded.signatures['serving_default']
+  serve = loaded.signatures['logits' if task == 'captioning' else 'serving_default']
   square = task == 'captioning' or settings.get('att_mask_type', 'CLR') != 'CLR'
   for sizes in ((3, 9, 2), (1, 20, 4)):
     given = inputs(*sizes, pair=model.pairs, square=square)
@@ -115,6 +116,75 @@ def test_tensorflow_alone_loads_it(tmp_path):
   assert done.returncode == 0, done.stderr
   found = np.load(tmp_path / 'out.npz')
   np.testing.assert_allclose(found['logits'], model(given)['logits'], atol=1e-5, rtol=1e-5)
+
+
+def boxes(count):
+  """Returns features of regions whose last six numbers are a box."""
+  corners = np.sort(RNG.random((count, 2, 2)), axis=1).reshape(count, 4)
+  size = corners[:, 2:] - corners[:, :2]
+  return np.concatenate([RNG.random((count, 2048)), corners, size], 1).astype(np.float32)
+
+
+_WRITES = _ALONE.replace("if name != 'top_answers'", "").replace(
+  'np.savez', "pieces = tf.saved_model.load(folder).signatures['vocabulary']()['pieces']\nnp.savez"
+).replace('out, **', 'out, pieces=np.char.decode(pieces.numpy().astype(bytes)), **')
+
+
+@pytest.mark.slow  # Another process imports TensorFlow.
+def test_a_captioner_writes_captions_with_tensorflow_alone(tmp_path):
+  """Its ids and scores are those of `oscar.load(...).caption`, with the search of the export."""
+  exports.write(
+    tmp_path / 'export', 'captioning', saved_model=True, num_beams=3, num_keep_best=2
+  )  # fmt: skip
+  predictor = oscar.load(tmp_path / 'export')
+  tags = ['cat mat', '', 'red ' * 30]
+  regions = [boxes(count) for count in (2, 3, 5)]
+  rows = predictor.tokenizer.encode_batch(tags)
+  ids, feats = np.zeros((3, 30), np.int32), np.zeros((3, 5, 2054), np.float32)
+  for i, (row, of_image) in enumerate(zip(rows, regions, strict=True)):
+    ids[i, : len(row[:30])], feats[i, : len(of_image)] = row[:30], of_image
+  given = {'tag_ids': ids, 'img_feats': feats, 'num_regions': np.array([2, 3, 5], np.int32)}
+  np.savez(tmp_path / 'given.npz', **given)
+  arguments = (tmp_path / 'export' / 'saved_model', tmp_path / 'given.npz', tmp_path / 'out.npz')
+  command = [sys.executable, '-c', _WRITES, *map(str, arguments)]
+  done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+  assert done.returncode == 0, done.stderr
+  found = np.load(tmp_path / 'out.npz')
+  expected = predictor.caption_all(
+    list(zip(regions, tags, strict=True)), num_return_sequences=2, num_beams=3
+  )
+  assert found['ids'].shape == (3, 2, 8)
+  for image, written, scores in zip(expected, found['ids'], found['confidences'], strict=True):
+    texts = [predictor.tokenizer.decode(row.tolist(), skip_special_tokens=True) for row in written]
+    assert texts == [text for text, _ in image.captions]
+    np.testing.assert_allclose(scores, [c for _, c in image.captions], rtol=1e-4)
+  np.testing.assert_allclose(np.exp(found['logprobs']), found['confidences'], rtol=1e-6)
+  everything = range(predictor.tokenizer.vocab_size)
+  assert found['pieces'].tolist() == predictor.tokenizer.convert_ids_to_tokens(everything)
+
+
+@pytest.mark.slow
+def test_a_captioner_without_tags_and_regions(tmp_path):
+  """One that reads no tags takes none; one trained with --mask_regions sees no regions."""
+  settings = {'max_seq_length': 12, 'max_seq_a_length': 12, 'mask_regions': True}
+  exports.write(tmp_path / 'bare', 'captioning', True, add_od_labels=False, **settings)
+  serve = tf.saved_model.load(str(tmp_path / 'bare' / serving.FOLDER)).signatures['serving_default']
+  feats = tf.constant([boxes(1), boxes(1)])
+  found = serve(img_feats=feats, num_regions=tf.constant([1, 0]))
+  assert found['ids'].shape == (2, 1, 8)
+  np.testing.assert_array_equal(found['ids'][0], found['ids'][1])
+  np.testing.assert_allclose(found['logprobs'][0], found['logprobs'][1], atol=1e-6)
+  predictor = oscar.load(tmp_path / 'bare')
+  captions = predictor.caption_all([feats[0].numpy(), feats[1].numpy()], num_beams=1)
+  assert captions[0].caption == captions[1].caption
+  assert captions[0].notes == (
+    'the regions are hidden from the model, as in its training (mask_regions)',
+  )
+
+
+def test_a_captioner_without_lengths_is_not_exported(tmp_path):
+  with pytest.raises(ValueError, match='captioner needs max_seq_a_length of its training'):
+    exports.write(tmp_path / 'export', 'captioning', True, max_seq_a_length=None)
 
 
 def test_an_export_without_it_has_no_such_folder(tmp_path):

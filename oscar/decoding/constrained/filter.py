@@ -57,6 +57,17 @@ class Hierarchy:
       self._heights[class_name] = next(matches, 0)
     return self._heights[class_name]
 
+  def __contains__(self, class_name: str) -> bool:
+    """Returns whether a node's name is part of a class, so that `height` knows it."""
+    return any(name in class_name for name, _ in self._nodes)
+
+
+def admitted(found: ConstraintBoxes) -> list[int]:
+  """Returns the indices of the detections that may become constraints: scored, not excluded."""
+  return [
+    i for i, name in enumerate(found.class_names) if found.scores[i] > 0 and name not in EXCLUDED
+  ]
+
 
 def constraints(
   found: ConstraintBoxes,
@@ -83,16 +94,26 @@ def constraints(
   Returns:
     Names of classes, the highest score first.
   """
-  kept = [
-    i for i, name in enumerate(found.class_names) if found.scores[i] > 0 and name not in EXCLUDED
-  ]
+  names = candidates(found, hierarchy, max_given_constraints, nms_threshold, suppress_general)
+  return list(dict.fromkeys(names))
+
+
+def candidates(
+  found: ConstraintBoxes,
+  hierarchy: Hierarchy,
+  max_given_constraints: int = 3,
+  nms_threshold: float = 0.85,
+  suppress_general: bool = False,
+) -> list[str]:
+  """Returns the names that `constraints` takes, before it leaves out repeated ones."""
+  kept = admitted(found)
   heights = {i: hierarchy.height(found.class_names[i]) for i in kept}
   kept.sort(key=lambda i: heights[i])
   if suppress_general:
     kept = _suppress(kept, heights, found.boxes, nms_threshold)
   kept.sort(key=lambda i: -found.scores[i])
-  names = [found.class_names[i] for i in kept[:max_given_constraints]]
-  return list(dict.fromkeys(REPLACEMENTS.get(name, name) for name in names))
+  names = (found.class_names[i] for i in kept[:max_given_constraints])
+  return [REPLACEMENTS.get(name, name) for name in names]
 
 
 def _suppress(order, heights, boxes, threshold):

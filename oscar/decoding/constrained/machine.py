@@ -197,10 +197,19 @@ class ConstraintWords:
     vocabulary lacks are left out: officially [UNK] counts as them, and is then left out of the
     text. A piece without forms makes a constraint that can't be met.
     """
+    pieces = self.texts(class_name)[:MAX_PIECES]
+    return tuple(self._ids(self._forms.get(piece, [piece])) for piece in pieces)
+
+  def texts(self, class_name: str) -> list[str]:
+    """Returns all word pieces of a class as text, also those after the fourth."""
     pieces: list[str] = []
     for word in class_name.split():
       pieces += self._pieces.get(word) or self._tokenizer.tokenize(word)
-    return tuple(self._ids(self._forms.get(piece, [piece])) for piece in pieces[:MAX_PIECES])
+    return pieces
+
+  def unlisted(self, class_name: str) -> list[str]:
+    """Returns the words of a class that the file of pieces lacks."""
+    return [word for word in class_name.split() if word not in self._pieces]
 
   def _ids(self, forms):
     ids = self._tokenizer.convert_tokens_to_ids(forms)

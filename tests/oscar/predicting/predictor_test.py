@@ -282,6 +282,51 @@ def test_attention_of_words_to_regions(opened, pair):
   assert np.shape(first['weights']) == (len(first['tokens']), 2 if pair else 5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('beams', [1, 3])
+def test_attention_of_a_caption_is_that_of_the_steps_that_wrote_it(opened, beams):
+  predictor = opened('captioning', config={'num_hidden_layers': 2})
+  options = {'num_beams': beams, 'num_return_sequences': 1 if beams == 1 else 2}
+  images = [image(2), image(5)]
+  found = predictor.caption_all(images, attention=True, **options)
+  assert [text for text, _ in found[0].captions] == [
+    text for text, _ in predictor.caption(images[0], **options).captions
+  ]
+  inputs = predictor._inputs([predictor.example('', each) for each in images], 8)
+  ids = predictor._search(predictor._config(**options))(inputs)[0].numpy()
+  assert len(found[0].attention) == len(found[0].captions) == ids.shape[1]
+  for row, one in enumerate(found):
+    for caption, attention in zip(ids[row], one.attention, strict=True):
+      count, regions = len(attention.tokens), (2, 3)[row]
+      assert attention.tokens[-1] == '[SEP]' and attention.weights.shape == (count, regions)
+      np.testing.assert_allclose(attention.raw.sum(-1), 1, atol=1e-5)
+      # The last step as the official code runs it: the tokens before, [MASK], tags, regions.
+      kept = [*range(count + 1), *range(8, inputs['attention_mask'].shape[1])]
+      words = [place for place in kept if place < inputs['input_ids'].shape[1]]
+      given = {k: v[row : row + 1].numpy() for k, v in inputs.items()}
+      text = [*caption[:count], predictor.tokenizer.mask_id, *given['input_ids'][0, 8:]]
+      outputs = predictor.model({
+        'input_ids': np.array([text], np.int32),
+        'token_type_ids': given['token_type_ids'][:, words],
+        'attention_mask': given['attention_mask'][:, kept][:, :, kept],
+        'img_feats': given['img_feats'],
+        'position_ids': np.array([[p + 4 if p >= 8 else p for p in words]], np.int32),
+      })
+      layers = np.stack([np.asarray(layer)[0, :, count] for layer in outputs['attentions']])
+      expected = layers[..., len(words) : len(words) + regions].mean((0, 1))
+      np.testing.assert_allclose(attention.weights[-1], expected, atol=1e-5)
+
+
+def test_a_model_trained_without_regions_gets_none(opened):
+  hidden = opened('vqa', mask_regions=True)
+  first, second = hidden.answer(image(2), 'what?'), hidden.answer(image(3), 'what?')
+  np.testing.assert_allclose([p for _, p in first.top], [p for _, p in second.top], rtol=1e-5)
+  assert first.notes == (
+    'the regions are hidden from the model, as in its training (mask_regions)',
+  )
+  assert not np.allclose(opened('vqa').answer(image(2), 'what?').probability, first.probability)
+
+
 def test_attention_is_that_of_the_model(opened):
   """With a mask in which captions do not attend to regions."""
   predictor = opened('retrieval', att_mask_type='CL')

@@ -25,6 +25,7 @@ from oscar.datasets import (
 from oscar.input import pretrain, pretrain_batch
 from oscar.scenes import __main__ as command
 from oscar.scenes import canvas, constraints, detector, gallery, graph, layouts, world
+from oscar.tasks import nocaps as nocaps_task
 from tests.oscar.scenes import reader
 from tests.oscar.scenes.plain_detector import PlainDetector
 from tpu_utils import claims
@@ -192,6 +193,23 @@ def test_the_constraint_files_fit_one_another(small):
   scenes = {scene.key: scene for scene in small.scenes('val')}
   for row in info['images']:
     assert row['domain'] == constraints.domain(scenes[row['open_images_id']])
+
+
+def test_constraints_of_the_scenes_need_no_note_but_one(small):
+  """As `--recipe=nocaps_scenes` reads them, from the folder of captions."""
+  yaml_file = os.path.join(small.manual_dir('coco_caption'), '../nocaps/val.yaml')
+  split = nocaps_task.open_split(yaml_file, 2054, with_constraints=True)
+  assert set(nocaps_task.annotations_of(yaml_file).ids) == set(split.image_ids) and split.captions
+  tokenizer = oscar.Tokenizer(small.vocab_file)
+  every, specific = (
+    nocaps_task.open_constraints(split, tokenizer, 33, suppress_general)
+    for suppress_general in (False, True)
+  )
+  general = lambda found: sum('number' in names or 'digit' in names for names in found.names)  # noqa: E731
+  assert general(specific) < general(every)
+  for found in (every, specific):
+    assert max(map(len, found.names)) == 3
+    assert all('twice among their best' in note for note in found.notes)
 
 
 def test_rows_have_their_kind_and_statements_a_group(small):

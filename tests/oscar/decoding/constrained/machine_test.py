@@ -125,6 +125,11 @@ def test_batches_are_padded():
     machine.stack(machines, num_states=2)
 
 
+def test_pieces_as_text_and_words_that_the_file_lacks(words):
+  assert words.texts('dog pizza cake table fire')[4:] == ['fire']
+  assert words.unlisted('fire truck') == ['truck'] and words.unlisted('dog') == []
+
+
 def test_a_line_without_tab_raises(tmp_path, tokenizer):
   path = tmp_path / 'forms.tsv'
   path.write_text('dog\tdog,dogs\ncat cats\n')
