@@ -14,7 +14,6 @@ same command resumes a stopped job, and trains nothing again.
 """
 
 import dataclasses
-import gc
 import importlib
 import json
 import os
@@ -22,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from oscar import fine_tuning, run_gqa, run_nlvr, run_pretrain, run_retrieval, run_vqa
+from oscar import fine_tuning, run_pretrain, scenes_training
 from oscar.recipes import RECIPES
 from tpu_utils import claims, files
 from tpu_utils.command_line import settings
@@ -34,11 +33,6 @@ if TYPE_CHECKING:
   from oscar.quality import report
 
 _RESULTS, _SETTINGS = 'results.jsonl', 'settings.json'
-# Arguments of `scenes.build`, and flags of each script, with --quick.
-QUICK_SCENES = {'num_train': 12, 'num_val': 6, 'detector_steps': 1, 'num_questions': 2}
-_QUICK: dict[str, Any] = {
-  'train_batch_size': 4, 'eval_batch_size': 4, 'steps_per_eval': 2, 'warmup_steps': 0,
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +40,10 @@ class Measured:
   """A task of the table.
 
   Attributes:
-    script: its fine-tuning script.
-    spec: the script's task.
     goals: {metric: value to reach}, the metric that selects the best checkpoint first.
     baselines: function(implementation, data settings) -> {baseline: {metric: value}}.
   """
 
-  script: Script
-  spec: fine_tuning.FineTuning
   goals: Mapping[str, float]
   baselines: Callable
 
@@ -84,14 +74,10 @@ def _of_pairs(implementation, data):
 
 
 TASKS = {
-  'vqa': Measured(run_vqa.SCRIPT, run_vqa.SPEC, {'vqa_score': 0.75}, _of_questions),
-  'gqa': Measured(run_gqa.SCRIPT, run_gqa.SPEC, {'accuracy': 0.70}, _of_questions),
-  'nlvr2': Measured(
-    run_nlvr.SCRIPT, run_nlvr.SPEC, {'accuracy': 0.65, 'consistency': 0.40}, _of_statements
-  ),
-  'retrieval': Measured(
-    run_retrieval.SCRIPT, run_retrieval.SPEC, {'i2t_R@1': 0.85, 't2i_R@1': 0.80}, _of_pairs
-  ),
+  'vqa': Measured({'vqa_score': 0.75}, _of_questions),
+  'gqa': Measured({'accuracy': 0.70}, _of_questions),
+  'nlvr2': Measured({'accuracy': 0.65, 'consistency': 0.40}, _of_statements),
+  'retrieval': Measured({'i2t_R@1': 0.85, 't2i_R@1': 0.80}, _of_pairs),
 }
 
 
@@ -143,11 +129,7 @@ class Experiment:
 
   def __init__(self, config: QualityConfig) -> None:
     self._config = config
-    self._world: Any = None
-    if config.quick:
-      from oscar import scenes
-
-      self._world = scenes.build(self.path('scenes'), log=print, **QUICK_SCENES)
+    self._trainings = scenes_training.Trainings(config.output_dir, config.quick)
     self._check_settings()
 
   def path(self, *names: str) -> str:
@@ -165,7 +147,7 @@ class Experiment:
     tasks, seeds = self._config.task_list(), self._config.seed_list()
     missing = [(task, seed) for seed in seeds for task in tasks if (task, seed) not in done]
     if missing:
-      self._pretrain([task for task, _ in missing])
+      self._trainings.pretrain([task for task, _ in missing])
     start = time.monotonic()
     for number, (task, seed) in enumerate(missing):
       left = ''
@@ -184,12 +166,12 @@ class Experiment:
 
   def baselines(self, task: str) -> dict[str, dict[str, float]]:
     """Computes the baselines of a task on the scenes of the models."""
-    measured = TASKS[task]
-    resolved = measured.script.resolve(dict(self._flags(task)))
-    model, data = resolved[0], resolved.get(measured.spec.data)
+    script, spec = scenes_training.SCRIPTS[task]
+    resolved = script.resolve(self._trainings.flags(task))
+    model, data = resolved[0], resolved.get(spec.data)
     if not data.data_dir:
-      model, data = fine_tuning.with_scenes(model, data, measured.spec)
-    return measured.baselines(importlib.import_module(measured.spec.implementation), data)
+      model, data = fine_tuning.with_scenes(model, data, spec)
+    return TASKS[task].baselines(importlib.import_module(spec.implementation), data)
 
   def history(self, task: str, seed: int) -> list[dict[str, float]]:
     """Returns the evaluations of a training, each with its step."""
@@ -200,12 +182,12 @@ class Experiment:
   def _measure(self, task, seed):
     from tpu_utils import runner
 
-    script, model_dir = TASKS[task].script, self._model_dir(task, seed)
-    flags = {**self._flags(task), 'model_dir': model_dir, 'seed': seed}
+    script, model_dir = scenes_training.SCRIPTS[task][0], self._model_dir(task, seed)
+    flags = {**self._trainings.flags(task), 'model_dir': model_dir, 'seed': seed}
     start = time.monotonic()
-    _call(script, {**flags, 'mode': 'train_and_eval'})
+    scenes_training.call(script, {**flags, 'mode': 'train_and_eval'})
     flags.pop('init_checkpoint', None)  # For an evaluation, it names the weights to evaluate.
-    _call(script, {**flags, 'mode': 'eval', 'mask_regions': True})
+    scenes_training.call(script, {**flags, 'mode': 'eval', 'mask_regions': True})
     *_, shown = self.history(task, seed)
     folder = f'eval_{fine_tuning.MASKED}'
     *_, masked = files.read_json_lines(runner.history_path(model_dir, folder))
@@ -220,31 +202,6 @@ class Experiment:
     }  # fmt: skip
     files.append_json_line(self.path(_RESULTS), line)
 
-  def _pretrain(self, tasks):
-    """Runs the pre-training if the model that the tasks start from does not exist."""
-    if self._world is None:
-      starts = [RECIPES[TASKS[task].spec.scenes].settings['init_checkpoint'] for task in tasks]
-      if not all(map(files.is_folder, starts)):
-        print('Pre-training')
-        _call(run_pretrain.SCRIPT, {})
-    elif not files.is_folder(self.path('pretrain', 'export')):
-      _call(run_pretrain.SCRIPT, {
-        **_QUICK, 'recipe': run_pretrain.SCENES, 'train_steps': 2, 'config': 'tiny',
-        'data_dir': self._world.data_dir, 'vocab_file': self._world.vocab_file,
-        'model_dir': self.path('pretrain'),
-      })  # fmt: skip
-
-  def _flags(self, task):
-    """Returns the flags of a task's training that its recipe does not have."""
-    spec = TASKS[task].spec
-    if self._world is None:
-      return {}
-    return {
-      **_QUICK, 'recipe': spec.scenes, 'max_steps': 2,
-      'data_dir': self._world.manual_dir(spec.scenes_data),
-      'init_checkpoint': self.path('pretrain', 'export'),
-    }  # fmt: skip
-
   def _model_dir(self, task, seed):
     return self.path(f'{task}-seed{seed}')
 
@@ -255,8 +212,8 @@ class Experiment:
     for task in self._config.task_list():
       used = {
         'pre-training ': RECIPES[run_pretrain.SCENES].settings,
-        '': RECIPES[TASKS[task].spec.scenes].settings,
-        '--': self._flags(task),
+        '': RECIPES[scenes_training.SCRIPTS[task][1].scenes].settings,
+        '--': self._trainings.flags(task),
       }
       made = {f'{kind}{key}': value for kind, own in used.items() for key, value in own.items()}
       made = json.loads(json.dumps(made))  # As in the file.
@@ -268,15 +225,6 @@ class Experiment:
             f'{old.get(name)}, not {made.get(name)} as now: give another folder.'
           )
     files.write_json(path, before)
-
-
-def _call(script, flags):
-  """Runs a script in this process and frees its model."""
-  import keras
-
-  script.call([f'--{name}={value}' for name, value in flags.items()])
-  keras.utils.clear_session()  # Else the models stay in memory.
-  gc.collect()
 
 
 def report_rows(

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 import oscar
-from oscar import checkpoints, scenes, scenes_quality
+from oscar import checkpoints, scenes, scenes_quality, scenes_training
 from tests import script_jobs
 from tpu_utils import files
 
@@ -21,7 +21,7 @@ def test_a_quick_experiment_from_beginning_to_end(tmp_path, capsys):
   """Generates scenes, trains and evaluates for a few steps from a given model."""
   folder = tmp_path / 'quality'
   folder.mkdir()
-  world = scenes.build(folder / 'scenes', **scenes_quality.QUICK_SCENES)
+  world = scenes.build(folder / 'scenes', **scenes_training.QUICK_SCENES)
   tokenizer = oscar.Tokenizer(world.vocab_file)
   config = oscar.OscarConfig(
     vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
@@ -88,7 +88,7 @@ BASELINES = {
 @pytest.fixture
 def trainings(monkeypatch, tmp_path):
   made = Trainings()
-  monkeypatch.setattr(scenes_quality, '_call', made)
+  monkeypatch.setattr(scenes_training, 'call', made)
   monkeypatch.setattr(scenes_quality.Experiment, 'baselines', lambda self, task: BASELINES)
   monkeypatch.chdir(tmp_path)
   return made
