@@ -22,7 +22,7 @@ from oscar.scenes import graph
 from oscar.scenes.world import World
 from tpu_utils import files
 
-SCENES, GALLERY, QUERIES, PAIRS = 10, 40, 8, 8  # Of these: to explore, to search, asked, compared.
+SCENES, GALLERY, QUERIES, PAIRS = 10, 40, 8, 12  # Of these: to explore, to search, asked, compared.
 _QUESTIONS, _TOP, _FOUND = 4, 4, 5  # Of a data set and scene; answers; results of a search.
 _DIGITS = 4  # Of numbers in the page.
 _SPLIT = 'val'

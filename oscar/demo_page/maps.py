@@ -31,39 +31,48 @@ def draw(folder: str, examples: Sequence[tuple[str, str, list[str], np.ndarray]]
 
   Returns:
     {'points': [[x, y, kind, tag, key, number of the region]], 'nearest': share of the regions whose
-    nearest tag of another scene is their own tag, 'chance': the same for a tag at random}, x and y
-    in [0, 1], kind 'tag' or 'region'.
+    nearest tag of another scene is their own tag, 'chance': the same for a tag at random, 'same':
+    {kind: share of its points whose nearest one of the kind has the same tag}}, x and y in [0, 1],
+    kind 'tag' or 'region'.
   """
   hidden, points = _hidden_states(folder, examples)
   x = hidden - hidden.mean(axis=0)
   placed = embed(x)
   low, high = placed.min(axis=0), placed.max(axis=0)
   placed = (placed - low) / np.maximum(high - low, 1e-9)
-  share, chance = nearest_tags(hidden, points)
+  share, chance = nearest(hidden, points, 'region', 'tag')
+  rounded = np.round(placed, 4).tolist()
   return {
-    'points': [[*np.round(xy, 4).tolist(), *point] for xy, point in zip(placed, points, strict=True)],
+    'points': [[*xy, *point] for xy, point in zip(rounded, points, strict=True)],
     'nearest': round(share, 4),
     'chance': round(chance, 4),
+    'same': {k: round(nearest(hidden, points, k, k)[0], 4) for k in ('tag', 'region')},
   }
 
 
-def nearest_tags(hidden: np.ndarray, points: Sequence[Sequence[Any]]) -> tuple[float, float]:
-  """Returns the share of regions next to a tag of their class, and the share expected by chance.
+def nearest(
+  hidden: np.ndarray, points: Sequence[Sequence[Any]], kind: str, other: str
+) -> tuple[float, float]:
+  """Returns the share of points of a kind whose nearest one of the other kind has their tag.
 
   Args:
-    hidden: float [n, width].
-    points: (kind, tag, key, ...) of each; tags of a region's own scene do not count.
+    hidden: float [n, width]; nearness is the cosine.
+    points: (kind, tag, key, ...) of each; points of the same scene do not count as near.
+    kind: 'tag' or 'region'.
+    other: likewise.
+
+  Returns:
+    (the share, the share expected of points at random); zeros where there are none.
   """
   unit = hidden / np.maximum(np.linalg.norm(hidden, axis=1, keepdims=True), 1e-9)
-  tags = [i for i, point in enumerate(points) if point[0] == 'tag']
+  kinds, tags, keys = (np.array([point[i] for point in points]) for i in range(3))
   right, chances = [], []
-  for i, (kind, tag, key, *_) in enumerate(points):
-    others = [j for j in tags if points[j][2] != key]
-    if kind != 'region' or not others:
-      continue
-    best = others[int(np.argmax(unit[others] @ unit[i]))]
-    right.append(points[best][1] == tag)
-    chances.append(np.mean([points[j][1] == tag for j in others]))
+  for i in np.flatnonzero(kinds == kind):
+    others = np.flatnonzero((kinds == other) & (keys != keys[i]))
+    if len(others):
+      same = tags[others] == tags[i]
+      right.append(same[np.argmax(unit[others] @ unit[i])])
+      chances.append(same.mean())
   return (float(np.mean(right)), float(np.mean(chances))) if right else (0.0, 0.0)
 
 
