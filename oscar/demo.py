@@ -11,8 +11,8 @@
   python -m oscar.demo --quick --output_dir=/tmp/demo
       Trains for a few steps on a few scenes: tries the command, and the models know nothing.
 
-The models are those of the scripts: runs/vqa-scenes/export and so on, which `python -m oscar.predict`
-takes, too; the page says how.
+The models are those of the scripts: runs/vqa-scenes/export and so on. `python -m oscar.predict`
+takes them, too; the page says how.
 """
 
 import dataclasses

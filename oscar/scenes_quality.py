@@ -9,8 +9,9 @@
   python -m oscar.scenes_quality --tasks=vqa --seeds=42
       Measures one task once. The table has all results that the folder holds of these tasks.
 
-Evaluations are of the last step, on the split val: scenes and digits that no training has seen. The
-same command resumes a stopped job, and trains nothing again.
+Evaluations are of the last step, on the split val: scenes and digits that no training has seen.
+Colour words are counted in the captions that the best checkpoint writes. The same command resumes a
+stopped job, and trains nothing again.
 """
 
 import dataclasses
@@ -42,10 +43,13 @@ class Measured:
   Attributes:
     goals: {metric: value to reach}, the metric that selects the best checkpoint first.
     baselines: function(implementation, data settings) -> {baseline: {metric: value}}.
+    written: function(path of predictions, data settings) -> {metric: value} of what the best
+      checkpoint writes; None if the evaluation has all metrics.
   """
 
   goals: Mapping[str, float]
   baselines: Callable
+  written: Callable | None = None
 
 
 def _of_questions(implementation, data):
@@ -73,11 +77,48 @@ def _of_pairs(implementation, data):
   return ranking.rankings(captions, [reader.tags(key) for key in reader.image_ids])
 
 
+def _of_captions(implementation, data):
+  del implementation
+  from oscar.quality import captions
+
+  reader, references = _caption_files(data)
+  tags = {key: reader.tags(key) for key in references}
+  return captions.baselines(tags, references, _scenes_of(data))
+
+
+def _written_captions(path, data):
+  from oscar.datasets import tsv
+  from oscar.quality import captions
+
+  rows = tsv.TsvFile(path)
+  written = {rows[i][0].decode(): rows.json(i)[0]['caption'] for i in range(len(rows))}
+  return captions.colour_words(written, _scenes_of(data))
+
+
+def _caption_files(data):
+  from oscar.datasets import coco_caption
+
+  reader = coco_caption.CocoCaption(os.path.join(data.data_dir, data.val_yaml))
+  references: dict[str, list[str]] = {}
+  for caption in reader.captions:
+    references.setdefault(caption.image_id, []).append(caption.caption)
+  return reader, references
+
+
+def _scenes_of(data):
+  """Returns {image: scene} of the world that holds the official files of captioning."""
+  from oscar.scenes.world import World
+
+  directory = os.path.dirname(os.path.dirname(data.data_dir))
+  return {scene.key: scene for scene in World(directory, {}, {}).scenes('val')}
+
+
 TASKS = {
   'vqa': Measured({'vqa_score': 0.75}, _of_questions),
   'gqa': Measured({'accuracy': 0.70}, _of_questions),
   'nlvr2': Measured({'accuracy': 0.65, 'consistency': 0.40}, _of_statements),
   'retrieval': Measured({'i2t_R@1': 0.85, 't2i_R@1': 0.80}, _of_pairs),
+  'captioning': Measured({'CIDEr': 1.5, 'colour_words': 0.90}, _of_captions, _written_captions),
 }
 
 
@@ -166,12 +207,17 @@ class Experiment:
 
   def baselines(self, task: str) -> dict[str, dict[str, float]]:
     """Computes the baselines of a task on the scenes of the models."""
+    implementation, data = self._data(task)
+    return TASKS[task].baselines(implementation, data)
+
+  def _data(self, task):
+    """Returns (implementation, data settings) of a task's training."""
     script, spec = scenes_training.SCRIPTS[task]
     resolved = script.resolve(self._trainings.flags(task))
     model, data = resolved[0], resolved.get(spec.data)
     if not data.data_dir:
       model, data = fine_tuning.with_scenes(model, data, spec)
-    return TASKS[task].baselines(importlib.import_module(spec.implementation), data)
+    return importlib.import_module(spec.implementation), data
 
   def history(self, task: str, seed: int) -> list[dict[str, float]]:
     """Returns the evaluations of a training, each with its step."""
@@ -196,6 +242,9 @@ class Experiment:
         f'{model_dir}: evaluated at step {shown["step"]} with regions and at {masked["step"]} '
         'without; remove the folder, to train again.'
       )
+    if TASKS[task].written:
+      shown |= self.written(task, flags, mask_regions=False)
+      masked |= self.written(task, flags, mask_regions=True)
     line = {
       'task': task, 'seed': seed, 'shown': shown, 'masked': masked,
       'seconds': round(time.monotonic() - start, 1),
@@ -204,6 +253,21 @@ class Experiment:
 
   def _model_dir(self, task, seed):
     return self.path(f'{task}-seed{seed}')
+
+  def written(self, task: str, flags: Mapping[str, Any], mask_regions: bool) -> dict[str, float]:
+    """Lets the best checkpoint of a training predict; returns the metrics of what it writes.
+
+    Args:
+      task: name of the task.
+      flags: those of the training, without its start.
+      mask_regions: whether the model sees no regions.
+    """
+    script, spec = scenes_training.SCRIPTS[task]
+    scenes_training.call(script, {**flags, 'mode': 'predict', 'mask_regions': mask_regions})
+    _, data = self._data(task)
+    data = dataclasses.replace(data, eval_split='val', mask_regions=mask_regions)
+    path = os.path.join(flags['model_dir'], spec.results_name(data))
+    return TASKS[task].written(path, data)
 
   def _check_settings(self):
     """Writes the recipes of the tasks; refuses a folder with results of other ones."""
@@ -245,8 +309,9 @@ def report_rows(
       metric,
       goal,
       {name: values[metric] for name, values in found.items() if metric in values},
-      [line['masked'][metric] for line in lines],
-      [line['shown'][metric] for line in lines],
+      [line['masked'].get(metric, 0.0) for line in lines],
+      # A model whose captions name no colour has none right.
+      [line['shown'].get(metric, 0.0) for line in lines],
     )
     for metric, goal in TASKS[task].goals.items()
   ]

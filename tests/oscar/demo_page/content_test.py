@@ -1,11 +1,14 @@
 """What the page shows of scenes and predictions."""
 
+import os
+
 import numpy as np
 import pytest
 
 from oscar import scenes, scenes_training
 from oscar.demo_page import content
 from oscar.predicting.results import Answer, Attention, Caption, Comparison, Score
+from oscar.scenes import world as world_module
 
 
 def reading(images=1):
@@ -49,7 +52,11 @@ class Comparisons:
 
 
 @pytest.mark.slow  # Builds a few scenes.
-def test_the_content(tmp_path):
+def test_the_content(tmp_path, monkeypatch):
+  # TFRecords take most of the time, and nothing here reads them.
+  monkeypatch.setattr(
+    world_module.World, 'prepare', lambda self, *_: os.makedirs(self.data_dir, exist_ok=True)
+  )
   world = scenes.build(tmp_path / 'scenes', **scenes_training.QUICK_SCENES)
   maker = content.Maker(world)
   predictors = {

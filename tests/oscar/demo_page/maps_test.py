@@ -28,7 +28,8 @@ def test_few_points_have_places(count):
 def test_neighbours_of_the_same_scene_do_not_count():
   hidden = np.array([[1, 0], [1, 0.1], [0, 1], [1, 0.2]], np.float32)
   points = [
-    ('region', 'two', 'a', 0), ('tag', 'one', 'a', 0), ('tag', 'one', 'b', 0), ('tag', 'two', 'b', 1),
+    ('region', 'two', 'a', 0), ('tag', 'one', 'a', 0),
+    ('tag', 'one', 'b', 0), ('tag', 'two', 'b', 1),
   ]  # fmt: skip
   assert maps.nearest(hidden, points, 'region', 'tag') == (1.0, 0.5)
   assert maps.nearest(hidden, points[:2], 'region', 'tag') == (0.0, 0.0)
