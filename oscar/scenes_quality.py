@@ -9,12 +9,12 @@
   python -m oscar.scenes_quality --tasks=vqa --seeds=42
       Measures one task once. The table has all results that the folder holds of these tasks.
 
-Evaluations are of the last step, on the split val: scenes and digits that no training has seen. The
-same command resumes a stopped job, and trains nothing again.
+Evaluations are of the last step, on the split val: scenes and digits that no training has seen.
+Colour words are counted in the captions that the best checkpoint writes. The same command resumes a
+stopped job, and trains nothing again.
 """
 
 import dataclasses
-import gc
 import importlib
 import json
 import os
@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from oscar import fine_tuning, run_gqa, run_nlvr, run_pretrain, run_retrieval, run_vqa
+from oscar import fine_tuning, run_pretrain, scenes_training
 from oscar.recipes import RECIPES
 from tpu_utils import claims, files
 from tpu_utils.command_line import settings
@@ -34,11 +34,6 @@ if TYPE_CHECKING:
   from oscar.quality import report
 
 _RESULTS, _SETTINGS = 'results.jsonl', 'settings.json'
-# Arguments of `scenes.build`, and flags of each script, with --quick.
-QUICK_SCENES = {'num_train': 12, 'num_val': 6, 'detector_steps': 1, 'num_questions': 2}
-_QUICK: dict[str, Any] = {
-  'train_batch_size': 4, 'eval_batch_size': 4, 'steps_per_eval': 2, 'warmup_steps': 0,
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,16 +41,15 @@ class Measured:
   """A task of the table.
 
   Attributes:
-    script: its fine-tuning script.
-    spec: the script's task.
     goals: {metric: value to reach}, the metric that selects the best checkpoint first.
     baselines: function(implementation, data settings) -> {baseline: {metric: value}}.
+    written: function(path of predictions, data settings) -> {metric: value} of what the best
+      checkpoint writes; None if the evaluation has all metrics.
   """
 
-  script: Script
-  spec: fine_tuning.FineTuning
   goals: Mapping[str, float]
   baselines: Callable
+  written: Callable | None = None
 
 
 def _of_questions(implementation, data):
@@ -83,15 +77,48 @@ def _of_pairs(implementation, data):
   return ranking.rankings(captions, [reader.tags(key) for key in reader.image_ids])
 
 
+def _of_captions(implementation, data):
+  del implementation
+  from oscar.quality import captions
+
+  reader, references = _caption_files(data)
+  tags = {key: reader.tags(key) for key in references}
+  return captions.baselines(tags, references, _scenes_of(data))
+
+
+def _written_captions(path, data):
+  from oscar.datasets import tsv
+  from oscar.quality import captions
+
+  rows = tsv.TsvFile(path)
+  written = {rows[i][0].decode(): rows.json(i)[0]['caption'] for i in range(len(rows))}
+  return captions.colour_words(written, _scenes_of(data))
+
+
+def _caption_files(data):
+  from oscar.datasets import coco_caption
+
+  reader = coco_caption.CocoCaption(os.path.join(data.data_dir, data.val_yaml))
+  references: dict[str, list[str]] = {}
+  for caption in reader.captions:
+    references.setdefault(caption.image_id, []).append(caption.caption)
+  return reader, references
+
+
+def _scenes_of(data):
+  """Returns {image: scene} of the world that holds the official files of captioning."""
+  from oscar.scenes.world import World
+
+  directory = os.path.dirname(os.path.dirname(data.data_dir))
+  return {scene.key: scene for scene in World(directory, {}, {}).scenes('val')}
+
+
 TASKS = {
-  'vqa': Measured(run_vqa.SCRIPT, run_vqa.SPEC, {'vqa_score': 0.75}, _of_questions),
-  'gqa': Measured(run_gqa.SCRIPT, run_gqa.SPEC, {'accuracy': 0.70}, _of_questions),
-  'nlvr2': Measured(
-    run_nlvr.SCRIPT, run_nlvr.SPEC, {'accuracy': 0.65, 'consistency': 0.40}, _of_statements
-  ),
-  'retrieval': Measured(
-    run_retrieval.SCRIPT, run_retrieval.SPEC, {'i2t_R@1': 0.85, 't2i_R@1': 0.80}, _of_pairs
-  ),
+  'vqa': Measured({'vqa_score': 0.75}, _of_questions),
+  'gqa': Measured({'accuracy': 0.70}, _of_questions),
+  'nlvr2': Measured({'accuracy': 0.65, 'consistency': 0.40}, _of_statements),
+  'retrieval': Measured({'i2t_R@1': 0.85, 't2i_R@1': 0.80}, _of_pairs),
+  'captioning': Measured({'CIDEr': 1.5, 'colour_words': 0.90}, _of_captions, _written_captions),
 }
 
 
@@ -143,11 +170,7 @@ class Experiment:
 
   def __init__(self, config: QualityConfig) -> None:
     self._config = config
-    self._world: Any = None
-    if config.quick:
-      from oscar import scenes
-
-      self._world = scenes.build(self.path('scenes'), log=print, **QUICK_SCENES)
+    self._trainings = scenes_training.Trainings(config.output_dir, config.quick)
     self._check_settings()
 
   def path(self, *names: str) -> str:
@@ -165,7 +188,7 @@ class Experiment:
     tasks, seeds = self._config.task_list(), self._config.seed_list()
     missing = [(task, seed) for seed in seeds for task in tasks if (task, seed) not in done]
     if missing:
-      self._pretrain([task for task, _ in missing])
+      self._trainings.pretrain([task for task, _ in missing])
     start = time.monotonic()
     for number, (task, seed) in enumerate(missing):
       left = ''
@@ -184,12 +207,17 @@ class Experiment:
 
   def baselines(self, task: str) -> dict[str, dict[str, float]]:
     """Computes the baselines of a task on the scenes of the models."""
-    measured = TASKS[task]
-    resolved = measured.script.resolve(dict(self._flags(task)))
-    model, data = resolved[0], resolved.get(measured.spec.data)
+    implementation, data = self._data(task)
+    return TASKS[task].baselines(implementation, data)
+
+  def _data(self, task):
+    """Returns (implementation, data settings) of a task's training."""
+    script, spec = scenes_training.SCRIPTS[task]
+    resolved = script.resolve(self._trainings.flags(task))
+    model, data = resolved[0], resolved.get(spec.data)
     if not data.data_dir:
-      model, data = fine_tuning.with_scenes(model, data, measured.spec)
-    return measured.baselines(importlib.import_module(measured.spec.implementation), data)
+      model, data = fine_tuning.with_scenes(model, data, spec)
+    return importlib.import_module(spec.implementation), data
 
   def history(self, task: str, seed: int) -> list[dict[str, float]]:
     """Returns the evaluations of a training, each with its step."""
@@ -200,12 +228,12 @@ class Experiment:
   def _measure(self, task, seed):
     from tpu_utils import runner
 
-    script, model_dir = TASKS[task].script, self._model_dir(task, seed)
-    flags = {**self._flags(task), 'model_dir': model_dir, 'seed': seed}
+    script, model_dir = scenes_training.SCRIPTS[task][0], self._model_dir(task, seed)
+    flags = {**self._trainings.flags(task), 'model_dir': model_dir, 'seed': seed}
     start = time.monotonic()
-    _call(script, {**flags, 'mode': 'train_and_eval'})
+    scenes_training.call(script, {**flags, 'mode': 'train_and_eval'})
     flags.pop('init_checkpoint', None)  # For an evaluation, it names the weights to evaluate.
-    _call(script, {**flags, 'mode': 'eval', 'mask_regions': True})
+    scenes_training.call(script, {**flags, 'mode': 'eval', 'mask_regions': True})
     *_, shown = self.history(task, seed)
     folder = f'eval_{fine_tuning.MASKED}'
     *_, masked = files.read_json_lines(runner.history_path(model_dir, folder))
@@ -214,39 +242,32 @@ class Experiment:
         f'{model_dir}: evaluated at step {shown["step"]} with regions and at {masked["step"]} '
         'without; remove the folder, to train again.'
       )
+    if TASKS[task].written:
+      shown |= self.written(task, flags, mask_regions=False)
+      masked |= self.written(task, flags, mask_regions=True)
     line = {
       'task': task, 'seed': seed, 'shown': shown, 'masked': masked,
       'seconds': round(time.monotonic() - start, 1),
     }  # fmt: skip
     files.append_json_line(self.path(_RESULTS), line)
 
-  def _pretrain(self, tasks):
-    """Runs the pre-training if the model that the tasks start from does not exist."""
-    if self._world is None:
-      starts = [RECIPES[TASKS[task].spec.scenes].settings['init_checkpoint'] for task in tasks]
-      if not all(map(files.is_folder, starts)):
-        print('Pre-training')
-        _call(run_pretrain.SCRIPT, {})
-    elif not files.is_folder(self.path('pretrain', 'export')):
-      _call(run_pretrain.SCRIPT, {
-        **_QUICK, 'recipe': run_pretrain.SCENES, 'train_steps': 2, 'config': 'tiny',
-        'data_dir': self._world.data_dir, 'vocab_file': self._world.vocab_file,
-        'model_dir': self.path('pretrain'),
-      })  # fmt: skip
-
-  def _flags(self, task):
-    """Returns the flags of a task's training that its recipe does not have."""
-    spec = TASKS[task].spec
-    if self._world is None:
-      return {}
-    return {
-      **_QUICK, 'recipe': spec.scenes, 'max_steps': 2,
-      'data_dir': self._world.manual_dir(spec.scenes_data),
-      'init_checkpoint': self.path('pretrain', 'export'),
-    }  # fmt: skip
-
   def _model_dir(self, task, seed):
     return self.path(f'{task}-seed{seed}')
+
+  def written(self, task: str, flags: Mapping[str, Any], mask_regions: bool) -> dict[str, float]:
+    """Lets the best checkpoint of a training predict; returns the metrics of what it writes.
+
+    Args:
+      task: name of the task.
+      flags: those of the training, without its start.
+      mask_regions: whether the model sees no regions.
+    """
+    script, spec = scenes_training.SCRIPTS[task]
+    scenes_training.call(script, {**flags, 'mode': 'predict', 'mask_regions': mask_regions})
+    _, data = self._data(task)
+    data = dataclasses.replace(data, eval_split='val', mask_regions=mask_regions)
+    path = os.path.join(flags['model_dir'], spec.results_name(data))
+    return TASKS[task].written(path, data)
 
   def _check_settings(self):
     """Writes the recipes of the tasks; refuses a folder with results of other ones."""
@@ -255,8 +276,8 @@ class Experiment:
     for task in self._config.task_list():
       used = {
         'pre-training ': RECIPES[run_pretrain.SCENES].settings,
-        '': RECIPES[TASKS[task].spec.scenes].settings,
-        '--': self._flags(task),
+        '': RECIPES[scenes_training.SCRIPTS[task][1].scenes].settings,
+        '--': self._trainings.flags(task),
       }
       made = {f'{kind}{key}': value for kind, own in used.items() for key, value in own.items()}
       made = json.loads(json.dumps(made))  # As in the file.
@@ -268,15 +289,6 @@ class Experiment:
             f'{old.get(name)}, not {made.get(name)} as now: give another folder.'
           )
     files.write_json(path, before)
-
-
-def _call(script, flags):
-  """Runs a script in this process and frees its model."""
-  import keras
-
-  script.call([f'--{name}={value}' for name, value in flags.items()])
-  keras.utils.clear_session()  # Else the models stay in memory.
-  gc.collect()
 
 
 def report_rows(
@@ -297,8 +309,9 @@ def report_rows(
       metric,
       goal,
       {name: values[metric] for name, values in found.items() if metric in values},
-      [line['masked'][metric] for line in lines],
-      [line['shown'][metric] for line in lines],
+      [line['masked'].get(metric, 0.0) for line in lines],
+      # A model whose captions name no colour has none right.
+      [line['shown'].get(metric, 0.0) for line in lines],
     )
     for metric, goal in TASKS[task].goals.items()
   ]

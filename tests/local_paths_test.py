@@ -32,6 +32,7 @@ LOCAL_ONLY = {
   'oscar/datasets/region_conversion.py': _OFFICIAL,
   'oscar/datasets/region_extraction.py': _OFFICIAL,
   'oscar/datasets/tsv.py': _OFFICIAL,
+  'oscar/demo.py': 'trains on the scenes, which must be local',
   'oscar/easy_vqa.py': 'links files of its folder, which must be local',
   'oscar/input/pairs.py': 'asks for the size of a local copy',
   'oscar/metrics/captions.py': 'finds the files of an installed package',

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from oscar.quality import baselines
+from oscar.quality import baselines, captions
 from tpu_utils import figures
 from tpu_utils.text_table import text_table
 
@@ -15,11 +15,14 @@ COLUMNS = {
   baselines.BY_KIND: 'by kind',
   baselines.TEXT: 'text',
   baselines.TEXT_AND_TAGS: 'text + tags',
+  captions.TEMPLATE: 'template',
+  captions.REFERENCE: 'reference',
 }
 _NOTES = (
   'chance: the most frequent answer, or a coin; by kind: the most frequent answer of each kind of '
-  'question;\ntext, text + tags: without a network; masked: our model with its regions masked; '
-  '+-: standard deviation over seeds.'
+  'question;\ntext, text + tags: without a network; template: "a picture of" and the tags; '
+  'reference: one caption\nagainst the others of the image; masked: our model with its regions '
+  'masked; +-: standard deviation over seeds.'
 )
 
 
@@ -73,13 +76,15 @@ def deviation(values: Sequence[float]) -> float:
 
 
 def table(rows: Sequence[Row]) -> str:
-  """Formats the rows, with an explanation of the columns."""
-  header = ('task', 'metric', *COLUMNS.values(), 'masked', 'with regions', 'goal')
+  """Formats the rows, with an explanation of the columns; baselines that none has are left out."""
+  columns = [name for name in COLUMNS if any(name in row.baselines for row in rows)]
+  titles = [COLUMNS[name] for name in columns]
+  header = ('task', 'metric', *titles, 'masked', 'with regions', 'goal')
   lines = [
     (
       row.task,
       row.metric,
-      *(_number(row.baselines.get(name)) for name in COLUMNS),
+      *(_number(row.baselines.get(name)) for name in columns),
       _spread(row.masked),
       _spread(row.shown),
       '-' if row.goal is None else f'{row.goal:.2f}',

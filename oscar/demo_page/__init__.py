@@ -1,0 +1,1 @@
+"""The page of `oscar.demo`: what trained models make of scenes that they were not trained on."""
