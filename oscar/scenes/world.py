@@ -264,6 +264,12 @@ def _train(settings, log, features):
   return stamp_detector.train(materials.inks, materials.theme, settings['seed'], features)
 
 
+def kind_of(directory: str | os.PathLike[str]) -> str:
+  """Returns what the scenes in a folder show, 'digits' or 'stamps', as its world.json says."""
+  done = files.read_json(os.path.join(directory, _DONE))
+  return done.get('settings', {}).get('world', 'digits')
+
+
 def load_detector(path: str | os.PathLike[str], world: str) -> Any:
   """Returns the detector of a world, 'digits' or 'stamps', with the weights in a file."""
   kinds_of = {'digits': detector.Detector, 'stamps': stamp_detector.StampDetector}
