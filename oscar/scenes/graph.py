@@ -1,4 +1,4 @@
-"""Scene graphs: things, such as digits, with position, colour and size, and the relations between them.
+"""Scene graphs: digits, or other things, with position, colour and size, and their relations.
 
 A scene is sampled at random; its picture (`canvas`) and all texts about it (`captions`,
 `questions`, `statements`) derive from it.
@@ -57,7 +57,7 @@ class Stamp(NamedTuple):
 class Look(NamedTuple):
   """The exact look of a stamp: its measure in pixels, and its RGB colour, 0 to 255 each.
 
-  The measure is the height, or the longest side, as the theme says. Without a colour `rgb` is empty.
+  The measure is the height, or the longest side, as the theme says; `rgb` is empty without colour.
   """
 
   height: int
@@ -180,11 +180,11 @@ def _place(rng, others, digit, colour, inks, theme):
 
 
 def extent(stamp: Stamp, shape: Sequence[int], theme: Theme) -> tuple[int, int]:
-  """Returns (width, height) in pixels of a stamp whose sample has the shape (height, width, ...)."""
-  height = look(stamp, theme).height
-  if theme.by_longest_side:
-    height = max(8, round(height * shape[0] / max(shape[:2])))
-  return max(8, round(height * shape[1] / shape[0])), height
+  """Returns (width, height) in pixels of a stamp; `shape` is its sample's, (height, width, ...)."""
+  measure = look(stamp, theme).height
+  whole = max(shape[:2]) if theme.by_longest_side else shape[0]
+  height, width = (max(8, round(measure * side / whole)) for side in shape[:2])
+  return width, height
 
 
 def _are_apart(a, b):

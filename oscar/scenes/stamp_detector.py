@@ -68,11 +68,13 @@ class StampDetector:
   def fit(self, appearance: np.ndarray, names: Sequence[str]) -> None:
     """Fits the classifier to features [n, 2048] of crops and the names of their classes."""
     self.labels = tuple(sorted(set(names)))
-    inputs = _with_one(appearance.astype(np.float64))
+    used = _with_one(appearance).any(axis=0)  # Not the zeros that fill up the official width.
+    inputs = _with_one(appearance.astype(np.float64))[:, used]
     targets = np.array(names)[:, None] == np.array(self.labels)
     product = inputs.T @ inputs
     product[np.diag_indices_from(product)] += _RIDGE * np.square(inputs).mean() * len(inputs)
-    self._weights = np.linalg.solve(product, inputs.T @ targets).astype(np.float32)
+    self._weights = np.zeros((len(used), len(self.labels)), np.float32)
+    self._weights[used] = np.linalg.solve(product, inputs.T @ targets)
 
   def save(self, path: str | os.PathLike[str]) -> None:
     """Writes the classes and the classifier (HDF5); the network's weights are the package's."""

@@ -3,12 +3,12 @@
     apt install tuxpaint-stamps-default     # GPL-2; read where it is installed, never copied
 
 A stamp is a PNG with transparency and a text file whose first line is an English sentence. 'An
-Adelaide Rosella.' makes the class 'adelaide rosella'; folders such as animals/birds make the
+Adelaide Rosella.' makes the class 'adelaide rosella'. Folders such as animals/birds make the
 super-classes 'bird' and 'animal'; so does a last word that is a class, or that several share: a
-sumatran tiger is a tiger, and a race car a car. Sentences that do not just name one thing are left out, as are drawings, symbols and signs.
-Words for colour and size are cut off ('A red apple.'), as size is given at random here, and so is
-the tint of half of the things: their photograph is printed in shades of one colour, which texts
-call 'red-tinted'.
+sumatran tiger is a tiger, and a race car a car. Sentences that do not just name one thing are left
+out, as are drawings, symbols and signs. Words for colour and size are cut off ('A red apple.'), as
+size is given at random here, and so is the tint of half of the things: their photograph is printed
+in shades of one colour, which texts call 'red-tinted'.
 
 Most classes have one photograph, so the split 'val' cannot hold unseen objects. Its scenes are new
 compositions, of prints that no training scene shows: another brightness, and of each class other
@@ -80,12 +80,16 @@ _ALSO = {
   'vw beetle': 'car',
 }  # fmt: skip
 _MISLEADING = ('sea lion',)  # Its last word names another class.
-_ADJECTIVES = frozenset(
-  'red white black blue green yellow brown pink purple silver golden and very small little large '
-  'big great old modern folded male female ripe colorful sleeping sitting sliced european'.split()
-)
+_ADJECTIVES = frozenset((
+  'red', 'white', 'black', 'blue', 'green', 'yellow', 'brown', 'pink', 'purple', 'silver', 'golden',
+  'and', 'very', 'small', 'little', 'large', 'big', 'great', 'old', 'modern', 'folded', 'male',
+  'female', 'ripe', 'colorful', 'sleeping', 'sitting', 'sliced', 'european',
+))  # fmt: skip
 _SENTENCE = re.compile(r"(a|an|two) ([a-z][a-z' -]*)")
-_LINKING = frozenset('is are was with from in on at by to that you your covered its'.split())
+_LINKING = frozenset((
+  'is', 'are', 'was', 'with', 'from', 'in', 'on', 'at', 'by', 'to', 'that', 'you', 'your',
+  'covered', 'its',
+))  # fmt: skip
 _MAX_WORDS = 3
 _MIN_SIDE = 20  # Pixels of a cut-out's shorter side; thinner ones show little.
 _MAX_SIDE = 160  # Larger photographs are reduced at once.

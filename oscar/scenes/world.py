@@ -148,8 +148,8 @@ def build(
   if world not in WORLDS:
     raise ValueError(f'world={world}: expected one of {", ".join(WORLDS)}.')
   settings = {
-    'world': world, 'seed': seed, 'num_train': num_train, 'num_val': num_val, 'detector_steps': detector_steps,
-    'num_questions': num_questions, 'code': _code_version(),
+    'world': world, 'seed': seed, 'num_train': num_train, 'num_val': num_val,
+    'detector_steps': detector_steps, 'num_questions': num_questions, 'code': _code_version(),
   }  # fmt: skip
   if world == 'stamps':
     del settings['detector_steps']  # The classifier of photographs is fitted in one.
@@ -296,7 +296,8 @@ def _write_pictures(place, images):
 def _write_vocabulary(path, images, statements):
   """Writes a BERT vocabulary: special tokens, words of the training texts, letters for others."""
   texts = [statement.text for statement in statements]
-  texts += [form for forms in constraints.word_forms(images[0].scene.theme).values() for form in forms]
+  forms_of = constraints.word_forms(images[0].scene.theme)
+  texts += [form for forms in forms_of.values() for form in forms]
   for image in images:
     texts += [*image.captions, *image.detailed, *image.tags]
     for question in image.vqa + image.gqa:

@@ -85,7 +85,11 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def made(folder, tmp_path, monkeypatch):
   """A world of these stamps; without TFRecords."""
-  monkeypatch.setattr(world.World, 'prepare', lambda made, *_: os.makedirs(made.data_dir))
+
+  def prepare(self, *_):
+    os.makedirs(self.data_dir, exist_ok=True)
+
+  monkeypatch.setattr(world.World, 'prepare', prepare)
   return build(tmp_path / 'world', folder)
 
 
@@ -246,6 +250,7 @@ def test_things_lie_apart_in_their_tints(folder):
 # ---- the data set
 
 
+@pytest.mark.slow  # It fits the detector and makes 60 scenes.
 def test_a_world_is_built_and_read(made, folder, tmp_path):
   assert made.statistics['train']['tag_accuracy'] > 0.8
   assert made.settings['world'] == 'stamps' and build(made.directory, folder) == made
@@ -266,8 +271,6 @@ def test_a_world_is_built_and_read(made, folder, tmp_path):
   gallery.draw(made, 'val', str(tmp_path / 'grid.png'), count=2)
   assert (tmp_path / 'grid.png').stat().st_size > 10_000
 
-
-def test_a_stored_detector_can_be_loaded(made):
   opened = stamp_detector.StampDetector(Means())
   opened.load(made.detector_weights)
   assert opened.labels == tuple(sorted(MEANS)) and world.kind_of(made.directory) == 'stamps'
