@@ -17,6 +17,7 @@ tints.
 
 import collections
 import dataclasses
+import functools
 import os
 import pathlib
 import re
@@ -134,6 +135,13 @@ def read(folder: str | os.PathLike[str] = FOLDER) -> list[Stamp]:
   Raises:
     ValueError: there are none.
   """
+  return _read_all(os.fspath(folder), fingerprint(folder))
+
+
+@functools.lru_cache(maxsize=1)
+def _read_all(folder, version):
+  """Returns the photographs in a folder; `version` is its fingerprint."""
+  del version
   root = pathlib.Path(folder)
   found = [stamp for path in sorted(root.rglob('*.png')) if (stamp := _read(root, path))]
   names = {stamp.name for stamp in found}
