@@ -49,7 +49,7 @@ def detections(
 
 def _of_thing(rng, tag, colour, box, theme):
   """Returns the detections of one thing."""
-  found: list[dict[str, Any]] = []
+  found = []
   parents = theme.parents(tag)
   if len(tag.split()) > _MAX_WORDS:  # 'pair of pants': the decoder takes one or two words.
     return found

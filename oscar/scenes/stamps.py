@@ -341,7 +341,7 @@ _WORDING = {
   'related colour': (
     'what tint does the {0} {1} have?', 'what is the tint of the {0} that is {1}?',
   ),
-  'extreme digit': ('what is the {} {}?', 'which thing is the {} {}?'),
+  'extreme digit': ('what is the {} {}?', 'what is the {} {} called?'),
   'extreme colour': ('what tint does the {} {} have?', 'what is the tint of the {} {}?'),
   'choose': ('is the {} tinted {} or {}?',),
   'has_colour': ('is the {0} tinted {1}?', 'is {1} the tint of the {0}?'),
