@@ -104,6 +104,7 @@ def check(resolved: settings.Resolved) -> None:
   config, shown = _with_defaults(*resolved)
   for flag, path in (('output_dir', config.output_dir), ('picture', shown.picture)):
     files.check_local(flag, path, 'build the scenes in a local folder and copy them')
+  files.check_local('stamps_dir', config.stamps_dir, 'copy the stamps to a local folder')
 
 
 SCRIPT = Script(__doc__, (SceneConfig, PictureConfig), run, check=check)
