@@ -41,6 +41,7 @@ LOCAL_ONLY = {
   'oscar/scenes/__main__.py': _SCENES,
   'oscar/scenes/gallery.py': _SCENES,
   'oscar/scenes/layouts.py': _SCENES,
+  'oscar/scenes/stamps.py': 'reads installed photographs, which must be local',
   'oscar/scenes/world.py': _SCENES,
   'oscar/scenes_quality.py': 'trains on the scenes, which must be local',
   'tpu_utils/claims.py': 'reads /proc',

@@ -149,14 +149,14 @@ def read_picture(path: str) -> tuple[np.ndarray, str, str]:
 
 
 def _of_scenes(folder):
-  from oscar.scenes import detector
+  from oscar.scenes import world
 
   path = os.path.join(folder, _WEIGHTS)
   if not files.is_file(path):
     raise ValueError(f'{path} does not exist; build the scenes again (python -m oscar.scenes).')
-  network = detector.Detector()
+  kind = world.kind_of(folder)
   with reading(path, "weights of the scenes' detector", foreign=True):
-    network.load(path)
+    network = world.load_detector(path, kind)
   opened = Detector(f'the detector of {folder}', network, network.labels)
   _check_features(folder, opened)
   return opened

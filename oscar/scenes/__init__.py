@@ -9,7 +9,8 @@
 A scene is two to five coloured digits on a canvas, sampled at random (`graph`). `canvas` paints it
 with the embedded digits, a ResNeXt trained on other scenes (`detector`) gives its regions, and its
 captions, questions and statements follow from the scene graph, which is known exactly. The digits
-of the split 'val' are held out: no training scene and no detector training contains them.
+of the split 'val' are held out: no training scene and no detector training contains them. With
+`world='stamps'` the things are photographs (`stamps`).
 
 Importing this package is cheap: the first use of a name below imports TensorFlow.
 """

@@ -57,8 +57,9 @@ def paint_thing(thing: graph.Thing, inks: Mapping[str, Sequence[np.ndarray]]) ->
 
 def compose(scene: graph.Scene, patches: Sequence[np.ndarray]) -> np.ndarray:
   """Pastes the patches of a scene's things, as `paint_thing` returns them, onto the canvas."""
-  canvas = np.empty((graph.HEIGHT, graph.WIDTH, 3), np.uint8)
-  canvas[:] = graph.BACKGROUND
+  width, height = scene.theme.canvas
+  canvas = np.empty((height, width, 3), np.uint8)
+  canvas[:] = scene.theme.background
   for thing, patch in zip(scene.things, patches, strict=True):
     x1, y1, x2, y2 = thing.box
     canvas[y1:y2, x1:x2] = patch

@@ -41,22 +41,24 @@ def _in_order(scene, rng):
 
 
 def _list(things, rng):
-  """Returns a list of things in words, each with at least colour and digit."""
+  """Returns a list of things in words, each with digit and, if any, colour."""
   return listed(
     [
-      a(Phrase(pick(rng, (thing.size, None)), thing.colour, thing.digit).words(rng))
+      a(Phrase(pick(rng, (thing.size, None)), thing.colour, thing.digit, thing.theme).words(rng))
       for thing in things
     ]
   )
 
 
 def _groups(scene, rng):
-  """Counts the things of each digit or of each colour."""
+  """Counts the things of each digit or, if all have one, of each colour."""
   name = pick(rng, ('digit', 'colour'))
+  if not all(thing.colour for thing in scene.things):
+    name = 'digit'
   counts = collections.Counter(getattr(thing, name) for thing in scene.things)
   parts = []
   for value in rng.sample(list(counts), len(counts)):
-    phrase, count = Phrase(**{name: value}), counts[value]
+    phrase, count = Phrase(**{name: value}, theme=scene.theme), counts[value]
     parts.append(
       a(phrase.words(rng))
       if count == 1
@@ -67,7 +69,7 @@ def _groups(scene, rng):
 
 def _count(scene, rng):
   """Counts all things and mentions one."""
-  number, noun = words.NUMBERS[len(scene.things)], pick(rng, words.NOUNS)
+  number, noun = words.NUMBERS[len(scene.things)], pick(rng, scene.theme.nouns)
   thing = a(words.some_phrase(rng, pick(rng, scene.things)).words(rng))
   return pick(
     rng,
@@ -90,6 +92,6 @@ def _relation(scene, rng):
 def _extreme(scene, rng):
   """Says which thing lies furthest to one side."""
   name = pick(rng, tuple(words.EXTREMES))
-  noun = pick(rng, words.NOUNS)
+  noun = pick(rng, scene.theme.nouns)
   thing = a(words.some_phrase(rng, words.extreme(scene, name)).words(rng))
   return pick(rng, (f'the {name} {noun} is {thing}', f'{thing} is the {name} {noun}'))

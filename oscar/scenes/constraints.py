@@ -17,13 +17,12 @@ from typing import Any
 
 from oscar.datasets import features, region_extraction
 from oscar.scenes import graph, words
+from oscar.scenes.theme import HANDWRITTEN, Theme
 
-# Digits that no caption of the split 'seen' mentions, like the novel objects of NoCaps. Captions
-# count up to five things, so they would mention smaller digits anyway.
-NOVEL = ('six', 'eight', 'nine')
+# Digits that no caption of the split 'seen' mentions, like the novel objects of NoCaps.
+NOVEL = HANDWRITTEN.novel
 
-_EXCLUDED = 'Wheel'  # On the official list of classes that never become constraints.
-_ROUND = ('zero', 'eight')
+_MAX_WORDS = 2  # Of a class that is detected, but for a colour.
 _SEEN = 0.4  # Probability that a digit that is not novel is detected.
 _TWO_WORDS = 0.5  # Probability that a novel digit is detected with its colour.
 _TIGHT = 0.6  # Probability of a super-class on nearly the same box.
@@ -45,23 +44,29 @@ def detections(
   found = []
   boxes = features.boxes(regions.features, regions.width, regions.height)
   for tag, box in zip(regions.tags, boxes.round().astype(int).tolist(), strict=True):
-    found += _of_thing(rng, tag, colour_at[tuple(box)], box)
+    found += _of_thing(rng, tag, colour_at[tuple(box)], box, scene.theme)
   return rng.sample(found, len(found))
 
 
-def _of_thing(rng, tag, colour, box):
+def _of_thing(rng, tag, colour, box, theme):
   """Returns the detections of one thing."""
   found = []
-  if tag in NOVEL or rng.random() < _SEEN:
-    name = f'{colour} {tag}' if tag in NOVEL and rng.random() < _TWO_WORDS else tag
+  parents = theme.parents(tag)
+  if len(tag.split()) > _MAX_WORDS:  # 'pair of pants': the decoder takes one or two words.
+    return found
+  if tag in theme.novel or rng.random() < _SEEN:
+    coloured = theme.coloured_classes and tag in theme.novel
+    name = f'{colour} {tag}' if coloured and rng.random() < _TWO_WORDS else tag
     found.append(_detection(name, rng.uniform(0.5, 0.9), box))
     if rng.random() < _TIGHT:
-      name = rng.choice(words.NOUNS)
-      found.append(_detection(name, rng.uniform(0.8, 0.99), _moved(rng, box, 'tight')))
+      name = rng.choice(parents)
+      score, moved = rng.uniform(0.8, 0.99), _moved(rng, box, 'tight', theme)
+      found.append(_detection(name, score, moved))
   if rng.random() < _LOOSE:
-    found.append(_detection('digit', rng.uniform(0.1, 0.5), _moved(rng, box, 'loose')))
-  if tag in _ROUND and rng.random() < 0.5:
-    found.append(_detection(_EXCLUDED, rng.uniform(0.8, 0.99), _moved(rng, box, 'tight')))
+    found.append(_detection(parents[0], rng.uniform(0.1, 0.5), _moved(rng, box, 'loose', theme)))
+  if tag in theme.excluded and rng.random() < 0.5:
+    score, moved = rng.uniform(0.8, 0.99), _moved(rng, box, 'tight', theme)
+    found.append(_detection(theme.excluded[tag], score, moved))
   return found
 
 
@@ -71,7 +76,7 @@ def _detection(name, score, box):
   return {'class': name.title(), 'conf': round(score, 4), 'rect': rectangle}
 
 
-def _moved(rng, box, how):
+def _moved(rng, box, how, theme):
   """Returns a box with shifted edges inside the picture; 'loose' ones grow by at least half."""
   x1, y1, x2, y2 = box
   width, height, shift = x2 - x1, y2 - y1, _SHIFT[how]
@@ -84,33 +89,25 @@ def _moved(rng, box, how):
     corner + part * size
     for corner, part, size in zip(box, shifts, (width, height) * 2, strict=True)
   ]
-  edges = (graph.WIDTH, graph.HEIGHT) * 2
+  edges = theme.canvas * 2
   return [min(max(corner, 0.0), float(edge)) for corner, edge in zip(moved, edges, strict=True)]
 
 
-def hierarchy() -> dict[str, Any]:
+def hierarchy(theme: Theme = HANDWRITTEN) -> dict[str, Any]:
   """Returns the tree of classes in the official layout, {LabelName, Subcategory}."""
-  digits = [
-    _node(digit, [_node(f'{colour} {digit}') for colour in graph.COLOURS if digit in NOVEL])
-    for digit in graph.DIGITS
-  ]
-  numbers = _node('number', [_node('digit', digits)])
-  return _node('entity', [numbers, _node(_EXCLUDED)])
+  return theme.hierarchy()
 
 
-def _node(name, children=()):
-  node = {'LabelName': name.title()}
-  return {**node, 'Subcategory': list(children)} if children else node
-
-
-def word_forms() -> dict[str, tuple[str, ...]]:
+def word_forms(theme: Theme = HANDWRITTEN) -> dict[str, tuple[str, ...]]:
   """Returns {word of a class: the forms of it that a caption may contain}."""
-  nouns = (*graph.DIGITS, *words.NOUNS)
-  plural = {noun: (noun, words.plural_of(noun)) for noun in nouns}
-  return {**plural, **{colour: (colour,) for colour in graph.COLOURS}}
+  nouns = (*theme.all_nouns(), *theme.nouns)
+  found = dict.fromkeys(word for noun in nouns for word in noun.split())
+  plural = {word: (word, words.plural_of(word)) for word in found}
+  colours = theme.colours if theme.coloured_classes else ()
+  return {**plural, **{colour: (colour,) for colour in colours}}
 
 
 def domain(scene: graph.Scene) -> str:
-  """Returns NoCaps' domain of an image: whether its digits are all seen, all novel or mixed."""
-  novel = [thing.digit in NOVEL for thing in scene.things]
+  """Returns NoCaps' domain of an image: whether its classes are all seen, all novel or mixed."""
+  novel = [thing.digit in scene.theme.novel for thing in scene.things]
   return 'out-domain' if all(novel) else 'near-domain' if any(novel) else 'in-domain'

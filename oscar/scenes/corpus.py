@@ -20,6 +20,7 @@ from oscar.scenes import captions, graph, questions, statements
 from oscar.scenes.looks import Looks
 from oscar.scenes.questions import Question
 from oscar.scenes.statements import Statement
+from oscar.scenes.theme import HANDWRITTEN, Theme
 
 GROUP = 100  # Scenes in a group.
 QUESTIONS = 8  # Questions per scene of VQA, and as many of GQA.
@@ -86,6 +87,7 @@ class Corpus:
     inks: Mapping[str, Sequence[np.ndarray]],
     looks: Looks,
     num_questions: int = QUESTIONS,
+    theme: Theme = HANDWRITTEN,
   ) -> None:
     """Makes nothing yet.
 
@@ -95,9 +97,10 @@ class Corpus:
       inks: {digit: [uint8 [height, width]]}, the handwritten digits of the split.
       looks: the look of things made from these digits.
       num_questions: questions per scene of VQA, and as many of GQA.
+      theme: the vocabulary of the scenes.
     """
     self._split, self._seed, self._inks, self._looks = split, seed, inks, looks
-    self._num_questions = num_questions
+    self._num_questions, self._theme = num_questions, theme
 
   def group(self, number: int, size: int = GROUP) -> Group:
     """Makes a group.
@@ -109,7 +112,8 @@ class Corpus:
     first = _FIRST_KEY[self._split] + number * GROUP
     keys = [str(first + offset) for offset in range(size)]
     scenes = [
-      graph.sample(random.Random(f'{self._seed} {key}'), key, self._inks) for key in keys
+      graph.sample(random.Random(f'{self._seed} {key}'), key, self._inks, self._theme)
+      for key in keys
     ]
     self._looks.detect(scenes)
     rng = random.Random(f'{self._seed} {self._split} {number} texts')

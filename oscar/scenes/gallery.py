@@ -48,8 +48,9 @@ def draw(world: World, split: str, path: str, count: int = 8) -> None:
   for axes, scene in zip(grid, scenes, strict=False):
     axes.imshow(np.asarray(Image.open(world.image_file(scene.key))))
     digit_at = {tuple(map(float, thing.box)): thing.digit for thing in scene.things}
+    usual = 'white' if max(scene.theme.background) < 128 else 'black'
     for detected in labels.json(rows[scene.key]):
-      _draw_box(axes, detected, digit_at[tuple(map(float, np.round(detected['rect'])))])
+      _draw_box(axes, detected, digit_at[tuple(map(float, np.round(detected['rect'])))], usual)
     axes.set_title(f'image {scene.key}', fontsize=9)
     lines_of_text = [
       textwrap.fill(text, _WIDTH, subsequent_indent='    ') for text in texts[scene.key]
@@ -61,9 +62,9 @@ def draw(world: World, split: str, path: str, count: int = 8) -> None:
   page.savefig(path, dpi=110)
 
 
-def _draw_box(axes, detected, digit):
+def _draw_box(axes, detected, digit, usual):
   x1, y1, x2, y2 = detected['rect']
-  colour = 'white' if detected['class'] == digit else 'red'
+  colour = usual if detected['class'] == digit else 'red'
   axes.add_patch(
     patches.Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=colour)
   )

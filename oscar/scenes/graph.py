@@ -1,4 +1,4 @@
-"""Scene graphs: digits with position, colour and size, and the relations between them.
+"""Scene graphs: digits, or other things, with position, colour and size, and their relations.
 
 A scene is sampled at random; its picture (`canvas`) and all texts about it (`captions`,
 `questions`, `statements`) derive from it.
@@ -10,19 +10,13 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tpu_utils.images.digits import NAMES as DIGITS
+from oscar.scenes.theme import HANDWRITTEN, Theme
 
-WIDTH, HEIGHT = 160, 120
-BACKGROUND = (30, 30, 30)  # RGB of the canvas.
-COLOURS = {
-  'red': (215, 40, 40),
-  'orange': (235, 130, 30),
-  'yellow': (235, 215, 60),
-  'green': (50, 170, 70),
-  'blue': (60, 90, 220),
-  'purple': (150, 60, 190),
-}
-SIZES = {'small': (16, 22), 'large': (34, 44)}  # Height in pixels: smallest, largest.
+DIGITS = HANDWRITTEN.classes
+WIDTH, HEIGHT = HANDWRITTEN.canvas
+BACKGROUND = HANDWRITTEN.background  # RGB of the canvas.
+COLOURS = HANDWRITTEN.colours
+SIZES = HANDWRITTEN.sizes  # Height in pixels: smallest, largest.
 COUNTS = (2, 3, 4, 5)  # Things in a scene.
 # {relation: predicate on (first thing, second thing)}. Of left and right, and of above and below,
 # exactly one holds, as no two centres of a scene share a row or a column.
@@ -37,56 +31,64 @@ _MIN_OFFSET = 6  # Pixels between two centres on each axis: enough for a person 
 _GAP = 2  # Pixels between two boxes.
 _JITTER = 12  # Standard deviation of a colour's channels.
 _FEW = 0.25  # Probability that a scene uses two colours only, or two digits, so that things repeat.
+_FAMILY = 0.4  # Probability that the things of a scene are of one family, where a theme has some.
+_PLAIN = 0.5  # Probability that a thing has no colour, where a theme allows that.
 _TRIES = 200  # Positions tried for a thing.
 
 
 class Stamp(NamedTuple):
-  """The look of a thing: one handwritten digit in one colour and size.
+  """The look of a thing: one handwritten digit, or cut-out, in one colour and size.
 
   Things with equal stamps look alike to the pixel, so their features need computing only once.
 
   Attributes:
-    digit: one of `DIGITS`, 'zero' to 'nine'.
-    colour: one of `COLOURS`.
-    size: one of `SIZES`.
-    sample: index among the handwritten samples of the digit.
+    digit: its class: of digits one of `DIGITS`, 'zero' to 'nine'.
+    colour: one of the theme's colours; None for a thing that the theme leaves without.
+    size: one of `SIZES`, 'small' or 'large'.
+    sample: index among the samples of the class.
   """
 
   digit: str
-  colour: str
+  colour: str | None
   size: str
   sample: int
 
 
 class Look(NamedTuple):
-  """The exact look of a stamp: its height in pixels, and its RGB colour, 0 to 255 each."""
+  """The exact look of a stamp: its measure in pixels, and its RGB colour, 0 to 255 each.
+
+  The measure is the height, or the longest side, as the theme says; `rgb` is empty without colour.
+  """
 
   height: int
   rgb: tuple[int, ...]
 
 
 @functools.cache
-def look(stamp: Stamp) -> Look:
+def look(stamp: Stamp, theme: Theme = HANDWRITTEN) -> Look:
   """Returns the look of a stamp: it varies from one stamp to another, but not between scenes."""
   rng = random.Random(' '.join(map(str, stamp)))
-  rgb = tuple(min(max(round(rng.gauss(v, _JITTER)), 0), 255) for v in COLOURS[stamp.colour])
-  return Look(rng.randint(*SIZES[stamp.size]), rgb)
+  colour = theme.colours[stamp.colour] if stamp.colour else ()
+  rgb = tuple(min(max(round(rng.gauss(v, _JITTER)), 0), 255) for v in colour)
+  return Look(rng.randint(*theme.sizes[stamp.size]), rgb)
 
 
 @dataclasses.dataclass(frozen=True)
 class Thing:
-  """A digit in a scene.
+  """A digit, or another thing, in a scene.
 
   Attributes:
     digit, colour, size, sample: as in `Stamp`.
     box: (x1, y1, x2, y2) in whole pixels, x2 and y2 exclusive.
+    theme: the vocabulary that names it.
   """
 
   digit: str
-  colour: str
+  colour: str | None
   size: str
   box: tuple[int, ...]
   sample: int = 0
+  theme: Theme = dataclasses.field(default=HANDWRITTEN, compare=False, repr=False)
 
   @property
   def centre(self) -> tuple[float, float]:
@@ -111,21 +113,42 @@ class Scene:
   key: str
   things: tuple[Thing, ...]
 
+  @property
+  def theme(self) -> Theme:
+    """The vocabulary of its things."""
+    return self.things[0].theme
 
-def sample(rng: random.Random, key: str, inks: Mapping[str, Sequence[Any]]) -> Scene:
+  def row(self) -> dict[str, Any]:
+    """Returns the scene as JSON values."""
+    names = ('digit', 'colour', 'size', 'box', 'sample')
+    return {'key': self.key, 'things': [{n: getattr(t, n) for n in names} for t in self.things]}
+
+
+def sample(
+  rng: random.Random,
+  key: str,
+  inks: Mapping[str, Sequence[Any]],
+  theme: Theme = HANDWRITTEN,
+) -> Scene:
   """Samples a scene with disjoint boxes inside the canvas.
 
   Args:
     rng: source of all random choices.
     key: name of the image.
-    inks: {digit: [uint8 [height, width]]}, the handwritten digits to choose from.
+    inks: {digit: [uint8 [height, width, ...]]}, the handwritten digits, or the samples of other
+      classes, to choose from.
+    theme: the classes, colours and sizes to choose from.
   """
   count = rng.choice(COUNTS)
-  digits = _few(rng, DIGITS)
-  colours = _few(rng, list(COLOURS))
+  classes = theme.classes
+  if theme.families and rng.random() < _FAMILY:
+    classes = rng.choice(theme.families)
+  digits = _few(rng, classes)
+  colours = _few(rng, list(theme.colours))
   things: list[Thing] = []
   while len(things) < count:
-    thing = _place(rng, things, rng.choice(digits), rng.choice(colours), inks)
+    digit = rng.choice(digits)
+    thing = _place(rng, things, digit, _colour(rng, colours, digit, theme), inks, theme)
     things = [*things, thing] if thing else []  # No room left: start over.
   return Scene(key, tuple(things))
 
@@ -134,18 +157,34 @@ def _few(rng, names):
   return rng.sample(names, 2) if rng.random() < _FEW else names
 
 
-def _place(rng, others, digit, colour, inks):
+def _colour(rng, colours, digit, theme):
+  """Returns a random colour for a thing; None for none."""
+  if theme.colours_of:
+    colours = theme.colours_of[digit]
+    if not colours or rng.random() < _PLAIN:
+      return None
+  return rng.choice(colours)
+
+
+def _place(rng, others, digit, colour, inks, theme):
   """Returns a `Thing` apart from the others; None if no tried position is free."""
-  size = rng.choice(list(SIZES))
+  size = rng.choice(list(theme.sizes))
   stamp = Stamp(digit, colour, size, rng.randrange(len(inks[digit])))
-  height, ink = look(stamp).height, inks[digit][stamp.sample]
-  width = max(8, round(height * ink.shape[1] / ink.shape[0]))
+  width, height = extent(stamp, inks[digit][stamp.sample].shape, theme)
   for _ in range(_TRIES):
-    x, y = rng.randint(0, WIDTH - width), rng.randint(0, HEIGHT - height)
-    thing = Thing(digit, colour, size, (x, y, x + width, y + height), stamp.sample)
+    x, y = rng.randint(0, theme.canvas[0] - width), rng.randint(0, theme.canvas[1] - height)
+    thing = Thing(digit, colour, size, (x, y, x + width, y + height), stamp.sample, theme)
     if all(_are_apart(thing, other) for other in others):
       return thing
   return None
+
+
+def extent(stamp: Stamp, shape: Sequence[int], theme: Theme) -> tuple[int, int]:
+  """Returns (width, height) in pixels of a stamp; `shape` is its sample's, (height, width, ...)."""
+  measure = look(stamp, theme).height
+  whole = max(shape[:2]) if theme.by_longest_side else shape[0]
+  height, width = (max(8, round(measure * side / whole)) for side in shape[:2])
+  return width, height
 
 
 def _are_apart(a, b):

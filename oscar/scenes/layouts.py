@@ -144,14 +144,15 @@ def _write_nocaps(root, images):
   with tsv.TsvWriter(os.path.join(folder, 'val.cbs_box.tsv')) as boxes:
     for image in images:
       boxes.write(image.key, json.dumps(constraints.detections(image.scene, image.regions)))
-  forms = constraints.word_forms()
+  theme = images[0].scene.theme
+  forms = constraints.word_forms(theme)
   with tsv.TsvWriter(os.path.join(folder, 'cbs_constraint2tokens.tsv')) as file:
     for word in forms:
       file.write(word, word)
   with tsv.TsvWriter(os.path.join(folder, 'cbs_tokenforms.tsv')) as file:
     for word, accepted in forms.items():
       file.write(word, ','.join(accepted))
-  _write_json(os.path.join(folder, 'cbs_hierarchy.json'), constraints.hierarchy())
+  _write_json(os.path.join(folder, 'cbs_hierarchy.json'), constraints.hierarchy(theme))
   rows = [
     {'id': number, 'open_images_id': image.key, 'domain': constraints.domain(image.scene)}
     for number, image in enumerate(images)

@@ -5,7 +5,7 @@ are disjoint and the canvas is plain, so the crop of a thing depends on its stam
 detector sees each stamp once, and a scene's features are gathered.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,15 +28,21 @@ class Looks:
   Memory grows with the stamps met, to about 200 MB for all of the training digits.
   """
 
-  def __init__(self, inks: Mapping[str, Sequence[np.ndarray]], detector: Any) -> None:
+  def __init__(
+    self,
+    inks: Mapping[str, Sequence[np.ndarray]],
+    detector: Any,
+    paint: Callable[..., np.ndarray] = canvas.paint_thing,
+  ) -> None:
     """Starts without any stamp.
 
     Args:
       inks: {digit: [uint8 [height, width]]} from `canvas.read_inks`.
       detector: a `detector.Detector`, or another model for `region_extraction.extract` with an
         attribute `labels`.
+      paint: from a thing and `inks` to the picture of its box.
     """
-    self._inks, self._detector = inks, detector
+    self._inks, self._detector, self._paint = inks, detector, paint
     self._patches: dict[graph.Stamp, np.ndarray] = {}
     self._detections: dict[graph.Stamp, _Detection] = {}
 
@@ -67,17 +73,17 @@ class Looks:
 
   def regions(self, scene: graph.Scene) -> region_extraction.Regions:
     """Returns the regions of a scene by falling score, as detectors return them."""
-    things = self._by_score(scene)
+    things, (width, height) = self._by_score(scene), scene.theme.canvas
     found = [self._detections[thing.stamp] for thing in things]
     return region_extraction.Regions(
       features=features.join(
         np.stack([detection.appearance for detection in found]),
-        [thing.box for thing in things], graph.WIDTH, graph.HEIGHT, f'scene {scene.key}',
+        [thing.box for thing in things], width, height, f'scene {scene.key}',
       ),
       tags=tuple(detection.tag for detection in found),
       scores=np.array([detection.score for detection in found], np.float32),
-      width=graph.WIDTH,
-      height=graph.HEIGHT,
+      width=width,
+      height=height,
     )  # fmt: skip
 
   def _by_score(self, scene):
@@ -89,5 +95,5 @@ class Looks:
   def _patch(self, thing):
     patch = self._patches.get(thing.stamp)
     if patch is None:
-      patch = self._patches[thing.stamp] = canvas.paint_thing(thing, self._inks)
+      patch = self._patches[thing.stamp] = self._paint(thing, self._inks)
     return patch

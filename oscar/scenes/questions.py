@@ -161,9 +161,9 @@ def _propose(kind, waiting, asked, answered, rng):
 def colour_of(scene: graph.Scene, rng: random.Random) -> Question | None:
   """Asks for the colour of a thing."""
   thing, phrase = _only(rng, scene, without='colour')
-  if phrase is None:
+  if phrase is None or thing.colour is None:
     return None
-  forms = ('what color is the {}?', 'what is the color of the {}?', 'which color does the {} have?')
+  forms = scene.theme.wording['colour_of']
   return _question(rng, forms, [phrase.words(rng)], thing.colour, 'colour_of')
 
 
@@ -172,7 +172,7 @@ def digit_of(scene: graph.Scene, rng: random.Random) -> Question | None:
   thing, phrase = _only(rng, scene, without='digit')
   if phrase is None:
     return None
-  forms = ('what is the {}?', 'which number is the {}?', 'what does the {} say?')
+  forms = scene.theme.wording['digit_of']
   return _question(rng, forms, [phrase.words(rng)], thing.digit, 'digit_of')
 
 
@@ -190,9 +190,9 @@ def how_many(scene: graph.Scene, rng: random.Random) -> Question:
   phrase = pick(
     rng,
     (
-      Phrase(),
+      Phrase(theme=scene.theme),
       words.some_phrase(rng, pick(rng, scene.things)),
-      pick(rng, (Phrase(colour=pick(rng, scene.things).colour), words.any_phrase(rng))),
+      pick(rng, (_coloured(rng, scene), words.any_phrase(rng, scene.theme))),
     ),
   )
   forms = (
@@ -202,18 +202,23 @@ def how_many(scene: graph.Scene, rng: random.Random) -> Question:
   return _question(rng, forms, [phrase.words(rng, plural=True)], number, 'how_many')
 
 
-def name_one(scene: graph.Scene, rng: random.Random) -> Question:
+def _coloured(rng, scene):
+  return Phrase(colour=pick(rng, scene.things).colour, theme=scene.theme)
+
+
+def name_one(scene: graph.Scene, rng: random.Random) -> Question | None:
   """Asks for any digit or colour; ten simulated annotators answer, scored as in VQA.
 
   Their answers score 0.3, 0.6, 0.9 or 1, as `vqa_score` says.
   """
   name = pick(rng, ('digit', 'colour'))
-  named = collections.Counter(
-    getattr(pick(rng, scene.things), name) for _ in range(ANNOTATORS)
-  )
+  things = [thing for thing in scene.things if getattr(thing, name)]
+  if not things:
+    return None
+  named = collections.Counter(getattr(pick(rng, things), name) for _ in range(ANNOTATORS))
   votes = dict(sorted(named.items()))
   answers = {answer: vqa_score(count) for answer, count in votes.items()}
-  noun = {'digit': pick(rng, words.NOUNS), 'colour': 'color'}[name]
+  noun = {'digit': pick(rng, scene.theme.nouns), 'colour': scene.theme.attributes['colour']}[name]
   text = pick(rng, ('name one {} in the picture.', 'what is one {} that you can see?')).format(noun)
   return Question(text, answers, 'name_one', votes)
 
@@ -237,12 +242,11 @@ def related(scene: graph.Scene, rng: random.Random) -> Question | None:
   if phrase is None or len(others) != 1:
     return None
   place = f'{pick(rng, words.RELATION_WORDS[relation])} the {phrase.words(rng)}'
-  noun, name = pick(rng, words.NOUNS), pick(rng, ('digit', 'colour'))
-  forms = {
-    'digit': ('what is {1}?', 'which {0} is {1}?'),
-    'colour': ('what color is the {0} {1}?', 'what is the color of the {0} that is {1}?'),
-  }[name]
-  return _question(rng, forms, [noun, place], getattr(others[0], name), 'related')
+  noun, name = pick(rng, scene.theme.nouns), pick(rng, ('digit', 'colour'))
+  answer = getattr(others[0], name)
+  if answer is None:
+    return None
+  return _question(rng, scene.theme.wording[f'related {name}'], [noun, place], answer, 'related')
 
 
 def which_side(scene: graph.Scene, rng: random.Random) -> Question | None:
@@ -261,26 +265,25 @@ def which_side(scene: graph.Scene, rng: random.Random) -> Question | None:
   return _question(rng, (form,), [one.words(rng), *sides, two.words(rng)], answer, 'which_side')
 
 
-def extreme(scene: graph.Scene, rng: random.Random) -> Question:
+def extreme(scene: graph.Scene, rng: random.Random) -> Question | None:
   """Asks for the digit or colour of the thing furthest to one side."""
   side, name = pick(rng, tuple(words.EXTREMES)), pick(rng, ('digit', 'colour'))
-  forms = {
-    'digit': ('what is the {} {}?', 'which number is the {} {}?'),
-    'colour': ('what color is the {} {}?', 'what is the color of the {} {}?'),
-  }[name]
   answer = getattr(words.extreme(scene, side), name)
-  return _question(rng, forms, [side, pick(rng, words.NOUNS)], answer, 'extreme')
+  if answer is None:
+    return None
+  forms = scene.theme.wording[f'extreme {name}']
+  return _question(rng, forms, [side, pick(rng, scene.theme.nouns)], answer, 'extreme')
 
 
 def choose(scene: graph.Scene, rng: random.Random) -> Question | None:
   """Asks which of two colours a thing has."""
   thing, phrase = _only(rng, scene, without='colour')
-  if phrase is None:
+  if phrase is None or thing.colour is None:
     return None
-  other = pick(rng, [colour for colour in graph.COLOURS if colour != thing.colour])
+  other = pick(rng, [colour for colour in scene.theme.colours if colour != thing.colour])
   colours = (thing.colour, other) if rng.random() < 0.5 else (other, thing.colour)
   parts = [phrase.words(rng), *colours]
-  return _question(rng, ('is the {} {} or {}?',), parts, thing.colour, 'choose')
+  return _question(rng, scene.theme.wording['choose'], parts, thing.colour, 'choose')
 
 
 # Yes/no questions: (scene, rng) -> `ClosedQuestion`, or None if the random choices allow none.
@@ -296,9 +299,9 @@ def exists(scene: graph.Scene, rng: random.Random) -> ClosedQuestion:
 def has_colour(scene: graph.Scene, rng: random.Random) -> ClosedQuestion | None:
   """Asks whether a thing has a colour."""
   thing, phrase = _only(rng, scene, without='colour')
-  if phrase is None:
+  if phrase is None or thing.colour is None:
     return None
-  form = pick(rng, ('is the {0} {1}?', 'is {1} the color of the {0}?'))
+  form = pick(rng, scene.theme.wording['has_colour'])
 
   def test(other):
     things = phrase.select(other)
@@ -341,17 +344,19 @@ def exists_related(scene: graph.Scene, rng: random.Random) -> ClosedQuestion | N
 
 def same(scene: graph.Scene, rng: random.Random) -> ClosedQuestion | None:
   """Asks whether two things share an attribute that neither description gives."""
-  name = pick(rng, ('colour', 'digit', 'size'))
+  name = pick(rng, tuple(scene.theme.attributes))
   first, second = rng.sample(scene.things, 2)
   one, two = (words.only_phrase(rng, scene, t, without=name) for t in (first, second))
-  if one is None or two is None or getattr(first, name) != getattr(second, name):
+  value = getattr(first, name)
+  if one is None or two is None or value is None or value != getattr(second, name):
     return None
 
   def test(other):
-    pair = _only_pair(other, one, two)
-    return getattr(pair[0], name) == getattr(pair[1], name) if pair else None
+    values = [getattr(thing, name) for thing in _only_pair(other, one, two) or ()]
+    # Whether two things without colour share it is moot.
+    return values[0] == values[1] if any(values) else None
 
-  noun = {'colour': 'color', 'digit': 'number', 'size': 'size'}[name]
+  noun = scene.theme.attributes[name]
   form = pick(rng, ('do the {0} and the {1} have the same {2}?', 'has the {0} the {2} of the {1}?'))
   if name == 'digit':
     form = 'are the {0} and the {1} the same {2}?'

@@ -102,7 +102,7 @@ def count_in_one(
   """Counts the things of a kind in the picture on one side."""
   side = rng.randrange(2)
   phrase = words.some_phrase(rng, pick(rng, (left, right)[side].things))
-  phrase = pick(rng, (phrase, Phrase()))
+  phrase = pick(rng, (phrase, Phrase(theme=left.theme)))
   number = len(phrase.select((left, right)[side]))
   how = pick(rng, ('exactly', 'at least'))
   form = pick(
@@ -127,7 +127,8 @@ def count_together(
   left: graph.Scene, right: graph.Scene, rng: random.Random
 ) -> TestableText | None:
   """Counts the things of a kind in both pictures together."""
-  phrase = pick(rng, (Phrase(), words.some_phrase(rng, pick(rng, left.things + right.things))))
+  thing = Phrase(theme=left.theme)
+  phrase = pick(rng, (thing, words.some_phrase(rng, pick(rng, left.things + right.things))))
   number = sum(len(phrase.select(scene)) for scene in (left, right))
   if number < 2:
     return None
@@ -166,7 +167,7 @@ def neither_shows(
   left: graph.Scene, right: graph.Scene, rng: random.Random
 ) -> TestableText | None:
   """Says that neither picture shows a thing."""
-  phrase = words.any_phrase(rng)
+  phrase = words.any_phrase(rng, left.theme)
   if phrase.select(left) or phrase.select(right):
     return None
   form = pick(rng, ('neither image shows {}', 'there is not {} in either image'))
@@ -177,7 +178,8 @@ def more(
   left: graph.Scene, right: graph.Scene, rng: random.Random
 ) -> TestableText | None:
   """Says that one picture shows more things of a kind than the other."""
-  phrase = pick(rng, (Phrase(), words.some_phrase(rng, pick(rng, left.things + right.things))))
+  thing = Phrase(theme=left.theme)
+  phrase = pick(rng, (thing, words.some_phrase(rng, pick(rng, left.things + right.things))))
   counts = [len(phrase.select(scene)) for scene in (left, right)]
   if counts[0] == counts[1]:
     return None

@@ -17,12 +17,25 @@ import tensorflow_datasets as tfds
 from PIL import Image as Picture
 
 from oscar.datasets import builders
-from oscar.scenes import canvas, constraints, corpus, detector, graph, kinds, layouts, looks
+from oscar.scenes import (
+  canvas,
+  constraints,
+  corpus,
+  detector,
+  graph,
+  kinds,
+  layouts,
+  looks,
+  stamp_detector,
+  stamps,
+)
+from oscar.scenes.theme import HANDWRITTEN
 from oscar.tokenization import SPECIAL_TOKENS
 from tpu_utils import files
 
 NUM_TRAIN, NUM_VAL = 12_000, 300
 DETECTOR_STEPS = 200
+WORLDS = ('digits', 'stamps')
 MAX_QUESTIONS = 20  # Per scene: so many different ones can be asked of any scene.
 
 _DONE = 'world.json'  # Settings and statistics; marks a complete world, as it is written last.
@@ -57,7 +70,7 @@ class World:
 
   @property
   def detector_weights(self) -> str:
-    """Path of the weights for `detector.Detector.load`."""
+    """Path of the detector's weights, for `load_detector`."""
     return os.path.join(self.directory, 'detector.weights.h5')
 
   def manual_dir(self, name: str) -> str:
@@ -77,16 +90,16 @@ class World:
     """Returns the scene graphs of a split, 'train' or 'val'."""
     with open(os.path.join(self.directory, 'scenes.json'), encoding='utf-8') as file:
       rows = json.load(file)[split]
-    return [_scene_from(row) for row in rows]
+    theme = _Materials(self.settings, split).theme
+    return [_scene_from(row, theme) for row in rows]
 
   def maker(self, split: str = 'train') -> corpus.Corpus:
     """Returns the maker of a split's scenes and texts, with the world's detector.
 
     It makes the stored scenes again, and any number of others, in memory.
     """
-    trained = detector.Detector()
-    trained.load(self.detector_weights)
-    return _corpus(split, self.settings, trained)
+    trained = load_detector(self.detector_weights, self.settings['world'])
+    return _corpus(_Materials(self.settings, split), self.settings, trained)
 
   def count_kinds(self, split: str) -> list[kinds.Kind]:
     """Returns how often each kind of question and statement occurs in a split."""
@@ -101,6 +114,9 @@ def build(
   detector_steps: int = DETECTOR_STEPS,
   log: Callable[[str], object] | None = None,
   num_questions: int = corpus.QUESTIONS,
+  world: str = 'digits',
+  stamps_dir: str | os.PathLike[str] = stamps.FOLDER,
+  features: stamp_detector.Features | None = None,
 ) -> World:
   """Builds a world unless the folder holds one with the same settings and code.
 
@@ -114,9 +130,13 @@ def build(
     detector_steps: training steps of the detector.
     log: called with a message before each stage; None for silence.
     num_questions: questions per scene of VQA, and as many of GQA, at most 20.
+    world: 'digits', or 'stamps' for photographs (`stamps`).
+    stamps_dir: folder of the installed photographs.
+    features: appearance of photographs, as for `stamp_detector.train`; None for EfficientNet-Lite0.
 
   Raises:
-    ValueError: the folder holds other files, or a number is out of range.
+    ValueError: the folder holds other files, a number is out of range, or the photographs or the
+      weights of EfficientNet-Lite0 are not installed.
   """
   for name, number in (('num_train', num_train), ('num_val', num_val)):
     if number < 2:
@@ -125,10 +145,18 @@ def build(
     raise ValueError(f'num_val={num_val}: expected at most {corpus.MAX_VAL}.')
   if not 1 <= num_questions <= MAX_QUESTIONS:
     raise ValueError(f'num_questions={num_questions}: expected 1 to {MAX_QUESTIONS} per scene.')
+  if world not in WORLDS:
+    raise ValueError(f'world={world}: expected one of {", ".join(WORLDS)}.')
   settings = {
-    'seed': seed, 'num_train': num_train, 'num_val': num_val, 'detector_steps': detector_steps,
-    'num_questions': num_questions, 'code': _code_version(),
+    'world': world, 'seed': seed, 'num_train': num_train, 'num_val': num_val,
+    'detector_steps': detector_steps, 'num_questions': num_questions, 'code': _code_version(),
   }  # fmt: skip
+  if world == 'stamps':
+    del settings['detector_steps']  # The classifier of photographs is fitted in one.
+    stamps.read(stamps_dir)  # Fails early.
+    settings |= {
+      'stamps_dir': os.path.abspath(stamps_dir), 'stamps': stamps.fingerprint(stamps_dir)
+    }
   directory = os.path.abspath(directory)
   previous = _read_done(directory)
   if previous and previous['settings'] == settings:
@@ -139,7 +167,7 @@ def build(
   done: dict[str, Any] = {'settings': settings}
 
   def write(place):
-    done['statistics'] = _write(place, settings, log)
+    done['statistics'] = _write(place, settings, log, features)
     files.write_json(os.path.join(place, _DONE), done)
 
   files.replace_folder(directory, write, shared=True)
@@ -180,23 +208,21 @@ def _code_version():
   return hashlib.sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
-def _write(place, settings, log):
+def _write(place, settings, log, features):
   """Writes a world without world.json to the folder `place`; returns the statistics."""
   os.makedirs(os.path.join(place, 'images'))
-  log('training the detector on handwritten digits')
-  digits = canvas.read_inks('train')
-  trained = detector.train(digits, settings['seed'], settings['detector_steps'])
+  trained = _train(settings, log, features)
   trained.save(os.path.join(place, 'detector.weights.h5'))
   splits, statements = {}, {}
   for split in canvas.SPLITS:
     count = settings[f'num_{split}']
     log(f'{split}: {count} scenes')
-    groups = list(_corpus(split, settings, trained).groups(count))
+    groups = list(_corpus(_Materials(settings, split), settings, trained).groups(count))
     splits[split] = [image for group in groups for image in group.images]
     statements[split] = [statement for group in groups for statement in group.statements]
     _write_pictures(place, splits[split])
   with open(os.path.join(place, 'scenes.json'), 'w', encoding='utf-8') as file:
-    rows = {s: [dataclasses.asdict(i.scene) for i in images] for s, images in splits.items()}
+    rows = {s: [image.scene.row() for image in images] for s, images in splits.items()}
     json.dump(rows, file)
   log('writing the files of all tasks')
   official = os.path.join(place, 'official')
@@ -207,24 +233,71 @@ def _write(place, settings, log):
   return {s: _statistics(images, statements[s]) for s, images in splits.items()}
 
 
-def _corpus(split, settings, trained):
-  inks = canvas.read_inks(split)
+class _Materials:
+  """What the scenes of a split are made of.
+
+  Attributes:
+    split: 'train' or 'val'.
+    theme: the vocabulary.
+    inks: {class: [pixels]}, for `paint`.
+    paint: from a thing and `inks` to the picture of its box.
+  """
+
+  def __init__(self, settings, split):
+    self.split = split
+    if settings['world'] == 'digits':
+      self.theme, self.paint = HANDWRITTEN, canvas.paint_thing
+      self.inks = canvas.read_inks(split)
+    else:
+      photographs = stamps.read(settings['stamps_dir'])
+      self.theme, self.paint = stamps.theme(photographs, split), stamps.paint_thing
+      self.inks = stamps.prints(photographs, split)
+
+
+def _train(settings, log, features):
+  """Returns a trained detector."""
+  materials = _Materials(settings, 'train')
+  if settings['world'] == 'digits':
+    log('training the detector on handwritten digits')
+    return detector.train(materials.inks, settings['seed'], settings['detector_steps'])
+  log(f'fitting the detector to {len(materials.theme.classes)} classes of photographs')
+  return stamp_detector.train(materials.inks, materials.theme, settings['seed'], features)
+
+
+def kind_of(directory: str | os.PathLike[str]) -> str:
+  """Returns what the scenes in a folder show, 'digits' or 'stamps', as its world.json says."""
+  done = files.read_json(os.path.join(directory, _DONE))
+  return done.get('settings', {}).get('world', 'digits')
+
+
+def load_detector(path: str | os.PathLike[str], world: str) -> Any:
+  """Returns the detector of a world, 'digits' or 'stamps', with the weights in a file."""
+  kinds_of = {'digits': detector.Detector, 'stamps': stamp_detector.StampDetector}
+  trained = kinds_of[world]()
+  trained.load(path)
+  return trained
+
+
+def _corpus(materials, settings, trained):
   return corpus.Corpus(
-    split, settings['seed'], inks, looks.Looks(inks, trained), settings['num_questions']
-  )
+    materials.split, settings['seed'], materials.inks,
+    looks.Looks(materials.inks, trained, materials.paint), settings['num_questions'],
+    materials.theme,
+  )  # fmt: skip
 
 
 def _write_pictures(place, images):
   for image in images:
     picture = Picture.fromarray(image.looks.picture(image.scene))
-    # Digits on a plain canvas compress well at once; more effort takes thrice as long.
+    # Things on a plain canvas compress well at once; more effort takes thrice as long.
     picture.save(os.path.join(place, 'images', f'{image.key}.png'), compress_level=1)
 
 
 def _write_vocabulary(path, images, statements):
   """Writes a BERT vocabulary: special tokens, words of the training texts, letters for others."""
   texts = [statement.text for statement in statements]
-  texts += [form for forms in constraints.word_forms().values() for form in forms]
+  forms_of = constraints.word_forms(images[0].scene.theme)
+  texts += [form for forms in forms_of.values() for form in forms]
   for image in images:
     texts += [*image.captions, *image.detailed, *image.tags]
     for question in image.vqa + image.gqa:
@@ -268,6 +341,8 @@ def _statistics(images, statements):
   }
 
 
-def _scene_from(row):
-  things = tuple(graph.Thing(**{**thing, 'box': tuple(thing['box'])}) for thing in row['things'])
+def _scene_from(row, theme):
+  things = tuple(
+    graph.Thing(**{**thing, 'box': tuple(thing['box'])}, theme=theme) for thing in row['things']
+  )
   return graph.Scene(row['key'], things)
