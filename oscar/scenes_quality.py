@@ -242,7 +242,7 @@ class Experiment:
         f'{model_dir}: evaluated at step {shown["step"]} with regions and at {masked["step"]} '
         'without; remove the folder, to train again.'
       )
-    if TASKS[task].written:
+    if TASKS[task].written is not None:
       shown |= self.written(task, flags, mask_regions=False)
       masked |= self.written(task, flags, mask_regions=True)
     line = {
@@ -266,8 +266,10 @@ class Experiment:
     scenes_training.call(script, {**flags, 'mode': 'predict', 'mask_regions': mask_regions})
     _, data = self._data(task)
     data = dataclasses.replace(data, eval_split='val', mask_regions=mask_regions)
-    path = os.path.join(flags['model_dir'], spec.results_name(data))
-    return TASKS[task].written(path, data)
+    measure = TASKS[task].written
+    if measure is None or spec.results_name is None:
+      raise TypeError(f'{task} writes nothing that is measured.')
+    return measure(os.path.join(flags['model_dir'], spec.results_name(data)), data)
 
   def _check_settings(self):
     """Writes the recipes of the tasks; refuses a folder with results of other ones."""
