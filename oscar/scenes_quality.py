@@ -92,7 +92,8 @@ def _written_captions(path, data):
 
   rows = tsv.TsvFile(path)
   written = {rows[i][0].decode(): rows.json(i)[0]['caption'] for i in range(len(rows))}
-  return captions.colour_words(written, _scenes_of(data))
+  # A model whose captions name no colour has none right.
+  return {captions.COLOUR_WORDS: 0.0, **captions.colour_words(written, _scenes_of(data))}
 
 
 def _caption_files(data):
@@ -311,9 +312,8 @@ def report_rows(
       metric,
       goal,
       {name: values[metric] for name, values in found.items() if metric in values},
-      [line['masked'].get(metric, 0.0) for line in lines],
-      # A model whose captions name no colour has none right.
-      [line['shown'].get(metric, 0.0) for line in lines],
+      [line['masked'][metric] for line in lines],
+      [line['shown'][metric] for line in lines],
     )
     for metric, goal in TASKS[task].goals.items()
   ]
