@@ -73,7 +73,7 @@ class Demo:
     """Returns the folder of a task's job; its export is in `export`."""
     if self._config.quick:
       return os.path.join(self._config.output_dir, task)
-    return RECIPES[scenes_training.SCRIPTS[task][1].scenes].settings['model_dir']
+    return str(RECIPES[scenes_training.SCRIPTS[task][1].scenes].settings['model_dir'])
 
   def export_dir(self, task: str) -> str:
     """Returns the folder of a task's trained model."""

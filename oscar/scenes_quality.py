@@ -92,7 +92,8 @@ def _written_captions(path, data):
 
   rows = tsv.TsvFile(path)
   written = {rows[i][0].decode(): rows.json(i)[0]['caption'] for i in range(len(rows))}
-  return captions.colour_words(written, _scenes_of(data))
+  # A model whose captions name no colour has none right.
+  return {captions.COLOUR_WORDS: 0.0, **captions.colour_words(written, _scenes_of(data))}
 
 
 def _caption_files(data):
@@ -242,7 +243,7 @@ class Experiment:
         f'{model_dir}: evaluated at step {shown["step"]} with regions and at {masked["step"]} '
         'without; remove the folder, to train again.'
       )
-    if TASKS[task].written:
+    if TASKS[task].written is not None:
       shown |= self.written(task, flags, mask_regions=False)
       masked |= self.written(task, flags, mask_regions=True)
     line = {
@@ -266,8 +267,10 @@ class Experiment:
     scenes_training.call(script, {**flags, 'mode': 'predict', 'mask_regions': mask_regions})
     _, data = self._data(task)
     data = dataclasses.replace(data, eval_split='val', mask_regions=mask_regions)
-    path = os.path.join(flags['model_dir'], spec.results_name(data))
-    return TASKS[task].written(path, data)
+    measure = TASKS[task].written
+    if measure is None or spec.results_name is None:
+      raise TypeError(f'{task} writes nothing that is measured.')
+    return measure(os.path.join(flags['model_dir'], spec.results_name(data)), data)
 
   def _check_settings(self):
     """Writes the recipes of the tasks; refuses a folder with results of other ones."""
@@ -309,9 +312,8 @@ def report_rows(
       metric,
       goal,
       {name: values[metric] for name, values in found.items() if metric in values},
-      [line['masked'].get(metric, 0.0) for line in lines],
-      # A model whose captions name no colour has none right.
-      [line['shown'].get(metric, 0.0) for line in lines],
+      [line['masked'][metric] for line in lines],
+      [line['shown'][metric] for line in lines],
     )
     for metric, goal in TASKS[task].goals.items()
   ]

@@ -57,7 +57,7 @@ class Trainings:
   def pretrain(self, tasks: Iterable[str]) -> None:
     """Runs the pre-training unless the model that the tasks start from exists."""
     if self.world is None:
-      starts = [RECIPES[SCRIPTS[t][1].scenes].settings['init_checkpoint'] for t in tasks]
+      starts = [str(RECIPES[SCRIPTS[t][1].scenes].settings['init_checkpoint']) for t in tasks]
       if not all(map(files.is_folder, starts)):
         print('Pre-training')
         call(run_pretrain.SCRIPT, {})
@@ -72,7 +72,7 @@ class Trainings:
     """Returns the folder of the pre-trained model."""
     folder = os.path.join(self._folder, 'pretrain')
     if self.world is None:
-      folder = RECIPES[run_pretrain.SCENES].settings['model_dir']
+      folder = str(RECIPES[run_pretrain.SCENES].settings['model_dir'])
     return os.path.join(folder, 'export')
 
   def flags(self, task: str) -> dict[str, Any]:

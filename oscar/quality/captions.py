@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from oscar.metrics import captions as caption_metrics
 from oscar.quality.baselines import Results
 from oscar.scenes import constraints, graph
-from oscar.scenes.words import listed
+from oscar.scenes.words import a, listed
 
 TEMPLATE, REFERENCE = 'template', 'reference'
 COLOUR_WORDS, COLOUR_WORDS_EACH = 'colour_words', 'colour_words_per_caption'
@@ -33,10 +33,12 @@ def baselines(
     scenes: {image: its scene}.
 
   Returns:
-    {'template': the scores of "a picture of" and the tags, 'reference': those of one caption of an
-    image against its others, the mean over the caption's place}.
+    {'template': the scores of "a picture of" and the tags with articles, 'reference': those of one
+    caption of an image against its others, the mean over the caption's place}.
   """
-  template = {key: f'a picture of {listed(own.split())}' for key, own in tags.items()}
+  template = {
+    key: f'a picture of {listed([a(tag) for tag in own.split()])}' for key, own in tags.items()
+  }
   found = {TEMPLATE: _scores(template, references, scenes)}
   count = min(map(len, references.values()))
   turns = [

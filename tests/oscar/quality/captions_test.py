@@ -37,8 +37,8 @@ def test_baselines():
     '1': scene(('red', 'seven'), ('blue', 'two')), '2': scene(('green', 'one'), ('red', 'three')),
   }  # fmt: skip
   references = {
-    '1': ['a picture of seven and two', 'a red seven and a blue two', 'a blue two'],
-    '2': ['a picture of one and three', 'a green one and a red three', 'a red three'],
+    '1': ['a picture of a seven and a two', 'a red seven and a blue two', 'a blue two'],
+    '2': ['a picture of a one and a three', 'a green one and a red three', 'a red three'],
   }
   found = captions.baselines({'1': 'seven two', '2': 'one three'}, references, scenes)
   assert found['template']['Bleu_4'] == pytest.approx(1)  # The first reference, to the word.
