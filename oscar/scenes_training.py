@@ -16,10 +16,9 @@ from oscar import (
 )  # fmt: skip
 from oscar.recipes import RECIPES
 from tpu_utils import files
-from tpu_utils.command_line.script import Script
 
 # {task: (its fine-tuning script, the script's task)}.
-SCRIPTS: Mapping[str, tuple[Script, fine_tuning.FineTuning]] = {
+SCRIPTS: Mapping[str, tuple[Any, fine_tuning.FineTuning]] = {
   'vqa': (run_vqa.SCRIPT, run_vqa.SPEC),
   'gqa': (run_gqa.SCRIPT, run_gqa.SPEC),
   'nlvr2': (run_nlvr.SCRIPT, run_nlvr.SPEC),
