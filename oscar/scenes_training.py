@@ -86,7 +86,7 @@ class Trainings:
     }  # fmt: skip
 
 
-def call(script: Script, flags: Mapping[str, Any]) -> None:
+def call(script: Any, flags: Mapping[str, Any]) -> None:
   """Runs a script in this process and frees its model."""
   import keras
 
