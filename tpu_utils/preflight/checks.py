@@ -13,6 +13,7 @@ from tpu_utils.runner import Input, prepare_model_dir
 from tpu_utils.trainer import Trainer
 
 RESULT = 'preflight.json'
+_BATCHES_READ = 16  # To see the shapes of batches where the data set does not tell.
 _SIZES = (1, 2, 4, 8, 16, 32, 64, *range(128, 4097, 128))  # Per core, for --find_batch_size.
 
 
@@ -97,11 +98,12 @@ class Preflight:
 
   def _step(self, name, dataset_fn, batch_size, batch_per_core, gradient_bytes=0):
     spec = lowering.scaled_spec(dataset_fn, batch_size, batch_per_core)
-    varying = lowering.open_dimensions(spec)
+    varying, concerns = lowering.open_dimensions(spec), []
     if varying:
-      raise ValueError(
-        f'--mode=preflight: shapes of the {name} batches vary, and a TPU compiles the step for each '
-        f'shape anew: {", ".join(varying)}. Pad them to one shape.'
+      spec, count = self._largest_shapes(dataset_fn)
+      concerns.append(
+        f'shapes that vary between batches ({", ".join(varying)}; {count} kinds in the first '
+        f'{_BATCHES_READ}), each of which a TPU compiles anew: pad them to one'
       )
     print(f'Lowering the {name} step for {batch_per_core} {self.unit} ...', flush=True)
     function = self.trainer.step_fn(spec, training=name == 'train', jit_compile=True)
@@ -110,7 +112,22 @@ class Preflight:
     except lowering.NotLoweredError as e:
       raise ValueError(f'The {name} step cannot run on a TPU: {e}') from e
     compiled = self.compiler.compile(text, f'the {name} step')
-    return report.Step(name, compiled, batch_per_core, gradient_bytes, lowering.concerns(text))
+    concerns += lowering.concerns(text)
+    return report.Step(name, compiled, batch_per_core, gradient_bytes, concerns)
+
+  def _largest_shapes(self, dataset_fn):
+    """Returns the largest shapes of the first batches, and how many kinds of batches there are."""
+    context = tf.distribute.InputContext(num_replicas_in_sync=self.compiler.topology.cores)
+    kinds, largest_of = set(), {}
+    for batch in dataset_fn(context).take(_BATCHES_READ):
+      kinds.add(tuple((name, tuple(batch[name].shape)) for name in sorted(batch)))
+      for name, value in batch.items():
+        before = largest_of.get(name, value)
+        sizes = [max(pair) for pair in zip(value.shape, before.shape, strict=True)]
+        largest_of[name] = tf.TensorSpec(sizes, value.dtype)
+    if not kinds:
+      raise ValueError('--mode=preflight: the data set is empty.')
+    return largest_of, len(kinds)
 
   def _found(self, size):
     cores = self.compiler.topology.cores
@@ -145,7 +162,7 @@ def largest(sizes: tuple[int, ...], fits: Callable[[int], bool], guess: int) -> 
   return sizes[low] if low >= 0 else 0
 
 
-def open_preflight(
+def open_trainer(
   compiler: TpuCompiler,
   build_model: Callable[[], keras.Model],
   make_trainer: Callable[[tf.distribute.Strategy, keras.Model], Trainer],

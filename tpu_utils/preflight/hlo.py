@@ -177,7 +177,7 @@ class _Counter:
   def __init__(self, computations):
     self._computations = computations
 
-  @functools.lru_cache(maxsize=None)  # noqa: B019 - lives as long as one count.
+  @functools.cache  # noqa: B019 - lives as long as one count.
   def count(self, name):
     total = Traffic()
     body = self._computations.get(name, [])
