@@ -91,8 +91,8 @@ def lower(function: tf.types.experimental.GenericFunction, spec: Mapping) -> str
   try:
     compiler_ir = function.experimental_get_compiler_ir(batch, tf.constant(0, tf.int64))
     return compiler_ir(stage='stablehlo')
-  except tf.errors.OpError as e:
-    found = _NOT_LOWERED.findall(e.message)
+  except (tf.errors.OpError, ValueError) as e:  # The second for what XLA itself refuses.
+    found = _NOT_LOWERED.findall(str(e))
     if not found:
       raise NotLoweredError(f'XLA refuses the step: {first_line(e)}') from e
     named = ', '.join(f'{op} in {node.rpartition("/")[0] or node}' for op, node in found)
