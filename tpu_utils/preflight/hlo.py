@@ -130,7 +130,8 @@ def parse(text: str) -> tuple[dict[str, list[Instruction]], str | None]:
   Returns:
     ({computation: its instructions}, name of the entry computation).
   """
-  computations, entry, current = {}, None, None
+  computations: dict[str, list[Instruction]] = {}
+  entry, current = None, None
   for line in text.split('\n'):
     if current is None:
       found = _COMPUTATION.match(line)

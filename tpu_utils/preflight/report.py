@@ -145,7 +145,8 @@ def by_layer(operations: Mapping[str, int], layers: Collection[str]) -> collecti
     operations: {name of TensorFlow's operation: bytes}.
     layers: names of the model's layers; the model's own name first.
   """
-  known, totals = {*layers}, collections.Counter()
+  known: set[str] = {*layers}
+  totals: collections.Counter = collections.Counter()
   for name, size in operations.items():
     totals[_layer(name, known)] += size
   return totals
