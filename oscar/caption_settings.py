@@ -145,10 +145,11 @@ class CaptioningJob(task_settings.SavingJob):
   mode: str = setting(
     None,
     'train; eval (scores captions of checkpoints of --model_dir); train_and_eval; predict (writes '
-    'captions for --eval_split, and their scores); export. By default as the --do flags say, '
+    'captions for --eval_split, and their scores); export; preflight (compiles the steps for '
+    '--topology, without a TPU). By default as the --do flags say, '
     'without them train_and_eval. eval and predict take --init_checkpoint if --model_dir has no '
     'checkpoint.',
-    choices=('train_and_eval', 'train', 'eval', 'predict', 'export'),
+    choices=('train_and_eval', 'train', 'eval', 'predict', 'export', 'preflight'),
     type=str,
   )
   do_train: bool = setting(False, 'Train, and score captions of val; --mode=train only trains.')

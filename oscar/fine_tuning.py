@@ -343,12 +343,12 @@ def _run(mode, model, data, resolved, spec):
   implementation = importlib.import_module(spec.implementation)
   optimization, job = resolved[2], resolved.get(spec.job)
   hardware = resolved.get(config.HardwareConfig)
-  training = mode in ('train', 'train_and_eval')
+  training = mode in ('train', 'train_and_eval', 'preflight')
   split = data.train_split or ('train+val' if getattr(job, 'do_train_val', False) else 'train')
   data = dataclasses.replace(
     data,
     train_split=split,
-    **_trimming(data, hardware),
+    **_trimming(data, hardware, mode),
     **_batches(data, optimization, hardware),
   )
   steps, per_epoch = _length(implementation, data, optimization, training)
@@ -431,7 +431,8 @@ def _opening_splits(open_input, mode):
   def opened(*args):
     source = open_input(*args)
     for split, modes in (
-      ('train', ('train', 'train_and_eval')), ('eval', ('train_and_eval', 'eval', 'predict')),
+      ('train', ('train', 'train_and_eval', 'preflight')),
+      ('eval', ('train_and_eval', 'eval', 'predict', 'preflight')),
     ):  # fmt: skip
       if mode in modes:
         getattr(source, f'num_{split}_examples')
@@ -446,11 +447,12 @@ def _shared(runtime_class, own):
   return [field.name for field in dataclasses.fields(runtime_class) if field.name in names]
 
 
-def _trimming(data, hardware):
+def _trimming(data, hardware, mode):
   """Returns {'trim_padding': whether to}, off on TPUs; {} for a task without it."""
   if not hasattr(data, 'trim_padding'):
     return {}
-  return {'trim_padding': data.trim_padding and hardware.strategy != 'tpu' and not hardware.tpu}
+  on_tpu = hardware.strategy == 'tpu' or hardware.tpu or mode == 'preflight'
+  return {'trim_padding': data.trim_padding and not on_tpu}
 
 
 def _batches(data, optimization, hardware):

@@ -116,8 +116,9 @@ class JobConfig(config.JobConfig):
     'train_and_eval',
     'train; eval (evaluates checkpoints of --model_dir as they appear); train_and_eval; predict '
     '(writes the predictions of the best checkpoint of --model_dir, for tasks that have any); '
-    'export (writes the best checkpoint of --model_dir to --export_dir).',
-    choices=('train_and_eval', 'train', 'eval', 'predict', 'export'),
+    'export (writes the best checkpoint of --model_dir to --export_dir); preflight (compiles the '
+    'steps of the training for --topology, without a TPU).',
+    choices=('train_and_eval', 'train', 'eval', 'predict', 'export', 'preflight'),
   )
   model_dir: str = setting(
     None,

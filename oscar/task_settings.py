@@ -298,9 +298,10 @@ class JobConfig(Checked):
   mode: str = setting(
     None,
     'train; eval; train_and_eval; predict (writes predictions for --eval_split and the result file '
-    'of the test server); export. By default as the --do flags say, without them train_and_eval. '
-    'eval and predict take --init_checkpoint if --model_dir has no checkpoint.',
-    choices=('train_and_eval', 'train', 'eval', 'predict', 'export'),
+    'of the test server); export; preflight (compiles the steps for --topology, without a TPU). By '
+    'default as the --do flags say, without them train_and_eval. eval and predict take '
+    '--init_checkpoint if --model_dir has no checkpoint.',
+    choices=('train_and_eval', 'train', 'eval', 'predict', 'export', 'preflight'),
     type=str,
   )
   do_train: bool = setting(False, 'Train, and evaluate after each epoch.')
@@ -413,9 +414,10 @@ class RetrievalJob(_RetrievalJob):  # type: ignore[misc, valid-type]  # Made by 
   mode: str = setting(
     None,
     'train; eval (follows the checkpoints of --model_dir); train_and_eval; predict (scores and '
-    'ranks the pairs of --eval_split); export. By default as the --do flags say, without them '
-    'train_and_eval. eval and predict take --init_checkpoint if --model_dir has no checkpoint.',
-    choices=('train_and_eval', 'train', 'eval', 'predict', 'export'),
+    'ranks the pairs of --eval_split); export; preflight (compiles the steps for --topology, '
+    'without a TPU). By default as the --do flags say, without them train_and_eval. eval and '
+    'predict take --init_checkpoint if --model_dir has no checkpoint.',
+    choices=('train_and_eval', 'train', 'eval', 'predict', 'export', 'preflight'),
     type=str,
   )
   do_train: bool = setting(False, 'Train, and evaluate if there are pairs to rank.')

@@ -28,6 +28,21 @@ class HardwareConfig(Checked):
   gcp_project: str = setting(None, 'Project of the Cloud TPU.', type=str)
   tpu_job_name: str = setting(None, 'Name of the worker job of the TPU cluster.', type=str)
   use_bfloat16: bool = setting(True, 'Compute in bfloat16 (variables stay float32).')
+  topology: str = setting(
+    'v5e:2x2',
+    'mode=preflight: the TPU to compile for, such as v5e:2x2, v3:2x2 or v5p:2x2x1, or an '
+    'accelerator type such as v3-8.',
+  )
+  find_batch_size: bool = setting(
+    False, 'mode=preflight: find the largest training batch that fits; minutes for each try.'
+  )
+  preflight_cache: str = setting(
+    '~/.cache/tpu_vision_reference/preflight',
+    'mode=preflight: folder of results of the compiler; empty for none.',
+  )
+  preflight_python: str = setting(
+    '', 'mode=preflight: a Python that has jax and libtpu; by default the one that runs.'
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,8 +323,9 @@ class JobConfig(Checked):
     'train_and_eval',
     'train; eval (follows --model_dir as checkpoints appear); train_and_eval; predict (writes the '
     'predictions of the best checkpoint in --model_dir, if the task has any); export (writes the '
-    'best checkpoint in --model_dir as a SavedModel and a .keras file).',
-    choices=('train_and_eval', 'train', 'eval', 'predict', 'export'),
+    'best checkpoint in --model_dir as a SavedModel and a .keras file); preflight (compiles the '
+    'steps of the training for --topology, without a TPU).',
+    choices=('train_and_eval', 'train', 'eval', 'predict', 'export', 'preflight'),
   )
   model_dir: str = setting(
     None,

@@ -12,6 +12,7 @@ from tpu_utils import curves, distribute, export, file_systems, files
 from tpu_utils.command_line.settings import as_flags
 from tpu_utils.config import HardwareConfig, JobConfig
 from tpu_utils.errors import one_line
+from tpu_utils.preflight import checks, compiling
 from tpu_utils.runner import Input, Runner
 from tpu_utils.trainer import Trainer
 
@@ -105,6 +106,9 @@ def run(job: Job) -> None:
   """
   settings = job.settings
   mode = MODES[settings.mode]
+  if settings.mode == 'preflight':
+    preflight(job)
+    return
   if settings.mode == 'predict' and not job.predicts:
     raise ValueError(
       f'--mode=predict: the task of this job makes no predictions (it measures {job.objective}); '
@@ -181,6 +185,29 @@ def _export(job, runner, source):
   del job, runner, source
 
 
+def preflight(job: Job) -> None:
+  """Compiles the steps of the job for `job.hardware.topology`, with no TPU, and reports.
+
+  Raises:
+    ValueError: jax or libtpu is missing, a batch does not divide, a step does not compile or fit.
+    OSError: the report cannot be written.
+  """
+  hardware, batches = job.hardware, job.batches
+  compiler = compiling.TpuCompiler(
+    hardware.topology, hardware.preflight_cache, hardware.preflight_python
+  )
+  check_batches(compiler.topology.cores, batches, job.unit)
+  source = job.open_input()
+  keras.utils.set_random_seed(job.settings.seed)
+  trainer = checks.open_trainer(
+    compiler,
+    lambda: job.build_model('mixed_bfloat16' if hardware.use_bfloat16 else None),
+    lambda strategy, model: job.make_trainer(strategy, model, source),
+  )
+  found = checks.Preflight(compiler, trainer, source, batches.train, batches.eval, job.unit)
+  found.run(job.settings.model_dir, hardware.find_batch_size)
+
+
 # {mode: function(job, runner, input)}, called with the runner of a complete trainer.
 MODES: Mapping[str, Callable] = {
   'train': _train,
@@ -188,6 +215,7 @@ MODES: Mapping[str, Callable] = {
   'train_and_eval': _train_and_eval,
   'predict': _predict,
   'export': _export,
+  'preflight': preflight,  # Called with the job alone: it needs no runner.
 }
 
 

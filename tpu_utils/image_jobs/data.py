@@ -13,7 +13,7 @@ from tpu_utils.images.spec import Augmentation, PreprocessSpec
 
 _SPLITS_READ = {
   'train': ['train'], 'eval': ['validation'], 'train_and_eval': ['train', 'validation'],
-  'predict': ['validation'], 'export': [],
+  'predict': ['validation'], 'export': [], 'preflight': ['train', 'validation'],
 }  # fmt: skip
 _COUNTS = {'train': 'num_train_images', 'validation': 'num_eval_images'}
 

@@ -43,7 +43,7 @@ _OF_JOB = (
   'train_steps',  # The checkpoint at which --mode=eval ends.
 )  # fmt: skip
 _READING_MODES = ('eval', 'export', 'predict')
-_TRAINING_MODES = ('train', 'train_and_eval')
+_TRAINING_MODES = ('train', 'train_and_eval', 'preflight')
 # {field of a `PreprocessSpec`: its flag}, of those that Hugging Face's config.json can set.
 _FLAGS = {'image_size': 'input_image_size', 'crop': 'crop_rule', 'interpolation': 'interpolation'}
 _INSTEAD = {'image_size': '224', 'crop': '0.875', 'interpolation': 'bicubic'}

@@ -78,7 +78,7 @@ def make_job(
   """
   data = hold_out(data, job.eval_name)
   tuning, exports = tuning or config.FineTuningConfig(), exports or config.ExportConfig()
-  training = job.mode in ('train', 'train_and_eval')
+  training = job.mode in ('train', 'train_and_eval', 'preflight')
 
   def build(dtype_policy):
     model = build_model(dtype_policy)

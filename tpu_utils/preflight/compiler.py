@@ -1,0 +1,81 @@
+"""The process that holds jax and libtpu: describes a topology, or compiles a module for it.
+
+    python -P compiler.py describe v5e:2x2 RESULT.json
+    python -P compiler.py compile v5e:2x2 RESULT.json MODULE.mlir PROGRAM.hlo
+
+It must not import TensorFlow, which does not share a process with jax's compiler; so it imports
+nothing of this project, and runs with any Python that has jax and libtpu.
+"""
+import json
+import os
+import re
+import sys
+
+# Else libtpu asks a metadata server, for minutes where there is none.
+os.environ['TPU_SKIP_MDS_QUERY'] = '1'
+os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
+# TensorFlow's lowering ends with copies in a dialect that the TPU compiler does not read.
+_COPY = re.compile(r'^(\s*%[\w#:]+ = )mhlo\.copy (%[\w#]+)(?: \{[^}]*\})? : (tensor<[^>]*>)(.*)$')
+
+
+def without_copies(text):
+  """Replaces TensorFlow's `mhlo.copy` by an identity."""
+  return '\n'.join(
+    _COPY.sub(r'\1stablehlo.reshape \2 : (\3) -> \3\4', line) if 'mhlo.copy' in line else line
+    for line in text.split('\n')
+  )
+
+
+def _open(name):
+  from importlib import metadata
+
+  from jax.experimental import topologies
+
+  versions = {package: metadata.version(package) for package in ('jax', 'libtpu')}
+  topology = topologies.get_topology_desc(platform='tpu', topology_name=name)
+  device = topology.devices[0]
+  return device, {'cores': len(topology.devices), 'kind': device.device_kind, **versions}
+
+
+def _compile(device, path, program):
+  import jaxlib
+  from jax._src.interpreters import mlir
+  from jax._src.lib.mlir import ir
+
+  with open(path, encoding='utf-8') as f:
+    text = without_copies(f.read())
+  with mlir.make_ir_context():
+    module = ir.Module.parse(text)
+  api = jaxlib._jax
+  try:
+    compiled = device.client.compile(module, api.DeviceList((device,)), api.CompileOptions())
+  except Exception as e:  # noqa: BLE001 - of a class of its own, which changes with the version.
+    return {'error': str(e)[:20000]}
+  memory, costs = compiled.get_compiled_memory_stats(), compiled.cost_analysis()
+  with open(program, 'w', encoding='utf-8') as f:
+    f.write(compiled.hlo_modules()[0].to_string())
+  return {
+    'arguments': memory.argument_size_in_bytes,
+    'temporaries': memory.temp_size_in_bytes,
+    'code': memory.generated_code_size_in_bytes,
+    'outputs': memory.output_size_in_bytes - memory.alias_size_in_bytes,
+    'flops': costs['flops'],
+  }
+
+
+def main(command, name, result, *paths):
+  try:
+    device, answer = _open(name)
+  except ImportError as e:  # PackageNotFoundError is one, too.
+    answer = {'missing': str(e)}
+  except Exception as e:  # noqa: BLE001 - jax's own classes of errors.
+    answer = {'error': str(e)[:20000]}
+  else:
+    if command == 'compile':
+      answer |= _compile(device, *paths)
+  with open(result, 'w', encoding='utf-8') as f:
+    json.dump(answer, f)
+
+
+if __name__ == '__main__':
+  main(*sys.argv[1:])
