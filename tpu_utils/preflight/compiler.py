@@ -18,7 +18,7 @@ os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
 _COPY = re.compile(r'^(\s*%[\w#:]+ = )mhlo\.copy (%[\w#]+)(?: \{[^}]*\})? : (tensor<[^>]*>)(.*)$')
 
 
-def without_copies(text):
+def without_copies(text: str) -> str:
   """Replaces TensorFlow's `mhlo.copy` by an identity."""
   return '\n'.join(
     _COPY.sub(r'\1stablehlo.reshape \2 : (\3) -> \3\4', line) if 'mhlo.copy' in line else line
@@ -63,7 +63,8 @@ def _compile(device, path, program):
   }
 
 
-def main(command, name, result, *paths):
+def main(command: str, name: str, result: str, *paths: str) -> None:
+  """Writes the answer to a command, or why there is none, to the JSON file `result`."""
   try:
     device, answer = _open(name)
   except ImportError as e:  # PackageNotFoundError is one, too.

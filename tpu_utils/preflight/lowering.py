@@ -1,7 +1,8 @@
 """Lowers a trainer's steps to StableHLO, as TensorFlow lowers them for XLA."""
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -109,6 +110,6 @@ def concerns(text: str) -> list[str]:
   return found
 
 
-def count(variables) -> int:
+def count(variables: Iterable[Any]) -> int:
   """Returns the number of values in variables."""
   return sum(math.prod(variable.shape) for variable in variables)
