@@ -181,6 +181,7 @@ NLVR2_SCENES = Recipe(
   },
   command='python -m oscar.run_nlvr --recipe=nlvr2_scenes',
   expects='no published number; half of the statements are true, and each text is once true',
+  measured='accuracy 0.751, consistency 0.570 on scenes of digits not trained on, seed 42',
   cost=VQA_SCENES.cost,
 )
 EASY_VQA = Recipe(
@@ -232,8 +233,9 @@ RETRIEVAL_SCENES = Recipe(
   },
   command='python -m oscar.run_retrieval --recipe=retrieval_scenes',
   expects=(
-    'no published number; of 100 images, words and tags alone: R@1 0.73 (captions), 0.63 (images)'
+    'no published number; of 100 images, words and tags alone: R@1 0.82 (captions), 0.73 (images)'
   ),
+  measured='R@1 0.85 (captions), 0.80 (images) of 100 scenes of digits not trained on, seed 42',
   cost=VQA_SCENES.cost,
 )
 CAPTIONING_SCENES = Recipe(
@@ -260,6 +262,7 @@ CAPTIONING_SCENES = Recipe(
     'no published number; CIDEr-D of "a picture of" and the tags: 1.03, of one reference against '
     'the others: 0.89'
   ),
+  measured='CIDEr 1.06 on scenes of digits not trained on, seed 88',
   cost=VQA_SCENES.cost,
 )
 CAPTIONING_SCENES_SCST = CAPTIONING_SCENES.with_settings(
