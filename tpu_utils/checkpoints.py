@@ -156,7 +156,6 @@ def assign(
     CheckpointError: values are missing, unexpected or have wrong shapes. No variable has been
       changed.
   """
-
   unexpected = sorted(values.keys() - variables.keys()) if exact else ()
   shapes = {name: value.shape for name, value in values.items()}
   mismatch = assignment.compare(variables, shapes, unexpected=unexpected)

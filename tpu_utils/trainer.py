@@ -310,17 +310,18 @@ class Trainer:
     """
     penalties = [] if self.task.regularization is None else ['regularization']
     names = [*self._evaluated(), *penalties]
-    totals, done = tf.zeros([len(names), 2], tf.float64), 0
+    sums, done = tf.zeros([len(names), 2], tf.float64), 0
     collector = RowCollector(self.strategy)
     with self.averaged_weights():
       dataset = self._distributed(collector.watch(dataset_fn))
       looped = self.task.summarize is None and collector.num_steps is not None
       # Every row is needed on the host, a batch at a time.
       run = self._evaluate_in_loops if looped else self._evaluate_by_batches
-      for done, totals in run(dataset, totals, collector):  # noqa: B007 (the last ones count)
+      parts = run(dataset, sums, collector)
+      for done, sums in parts:  # noqa: B007 (the last sums are those of all)
         if progress:
           progress(done)
-    totals = totals.numpy()
+    totals = sums.numpy()
     if not done or (names and not totals[:, 1].any()):
       raise ValueError('the evaluation set is empty.')
     means = metrics.means(names, totals)
