@@ -375,6 +375,8 @@ def replace_folder(
   """
   folder = os.fspath(folder).rstrip('/')
   remote = is_remote(folder)
+  if not remote and os.path.islink(folder):
+    folder = os.path.realpath(folder)  # The link stays, and so does the disk that it chose.
   scratch = _scratch(f'{folder}/' if remote else folder, shared)
   try:
     (_replace_remote_folder if remote else _replace_local_folder)(folder, scratch, write, marker)

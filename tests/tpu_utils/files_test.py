@@ -198,6 +198,15 @@ def test_folders_are_replaced(folder, shared):
   assert tree(folder) == {'deep/out/mark': b'new', 'deep/out/sub/new': b'new'}
 
 
+def test_a_link_to_a_folder_stays_a_link(tmp_path):
+  (tmp_path / 'disk').mkdir()
+  (tmp_path / 'out').symlink_to(tmp_path / 'disk')
+  for text in ('old', 'new'):
+    files.replace_folder(tmp_path / 'out', fill(text))
+  assert (tmp_path / 'out').is_symlink() and sorted(os.listdir(tmp_path)) == ['disk', 'out']
+  assert tree(str(tmp_path / 'disk')) == {'mark': b'new', 'sub/new': b'new'}
+
+
 @pytest.mark.parametrize('before', [True, False])
 def test_a_failure_leaves_the_old_folder(folder, before):
   if before:
