@@ -28,8 +28,7 @@ from tpu_utils.task import Task
 
 # Replica r uses seed + r * _SEED_STRIDE, a prime so large that random streams do not meet soon.
 _SEED_STRIDE = 1_000_003
-# Aimed length of an evaluation loop; progress and signals wait for its end.
-_EVAL_LOOP_SECONDS = 2.0
+_EVAL_LOOP_SECONDS = 2.0  # Aimed length of an evaluation loop; progress and signals wait for it.
 _STEPS_TOGETHER = 100  # Steps of such a loop with several processes, which need equal ones.
 
 
@@ -314,11 +313,9 @@ class Trainer:
     collector = RowCollector(self.strategy)
     with self.averaged_weights():
       dataset = self._distributed(collector.watch(dataset_fn))
-      looped = self.task.summarize is None and collector.num_steps is not None
-      # Every row is needed on the host, a batch at a time.
-      run = self._evaluate_in_loops if looped else self._evaluate_by_batches
-      parts = run(dataset, sums, collector)
-      for done, sums in parts:  # noqa: B007 (the last sums are those of all)
+      known = self.task.summarize is None and collector.num_steps is not None
+      run = self._evaluate_in_loops if known else self._evaluate_by_batches
+      for done, sums in run(dataset, sums, collector):  # noqa: B007, B020 (the last sums count)
         if progress:
           progress(done)
     totals = sums.numpy()

@@ -3,7 +3,8 @@
 Reading a variable eagerly is a call of its own, which a remote TPU answers over the network; a job
 has a thousand of them.
 """
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -43,22 +44,17 @@ def assign(variables: Mapping[str, tf.Variable], values: Mapping[str, Any]) -> N
     values: {name: array of the variable's shape}; other names are ignored.
   """
   tensors = [tf.convert_to_tensor(values[name], v.dtype) for name, v in variables.items()]
-  groups: list[list[tuple[tf.Variable, tf.Tensor]]] = []
-  for variable, tensor in zip(variables.values(), tensors, strict=True):
-    for replica, copy in enumerate(_copies(variable)):
-      if replica == len(groups):
-        groups.append([])
-      groups[replica].append((copy, tensor))
-  for group in groups:
-    _assign_in_one_call(*zip(*group, strict=True))
+  replicas = itertools.zip_longest(*(_copies(variable) for variable in variables.values()))
 
+  # Traced once: the handles are arguments, another replica's at each call.
+  @tf.function(autograph=False)
+  def assign_all(handles, tensors):
+    for handle, tensor in zip(handles, tensors, strict=True):
+      tf.raw_ops.AssignVariableOp(resource=handle, value=tensor)
 
-def _assign_in_one_call(variables: Sequence[tf.Variable], tensors: Sequence[tf.Tensor]) -> None:
-  def assign_all(tensors):
-    for variable, tensor in zip(variables, tensors, strict=True):
-      tf.raw_ops.AssignVariableOp(resource=variable.handle, value=tensor)
-
-  tf.function(assign_all, autograph=False)(list(tensors))
+  for copies in replicas:
+    present = [(c.handle, t) for c, t in zip(copies, tensors, strict=True) if c is not None]
+    assign_all(*map(list, zip(*present, strict=True)))
 
 
 def _copies(variable):

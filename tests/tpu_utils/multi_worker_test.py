@@ -158,8 +158,7 @@ def test_a_killed_worker_is_an_error_of_the_other_and_a_restart_ends_with_the_sa
   last = first.stderr.splitlines()[-1]
   assert 'ConnectionError: a machine of the job does not answer' in last
   assert not (folder / 'killed' / f'model.ckpt-{TRAIN_STEPS}.index').exists()
-  for (restarted,), expected in zip(
-    _run(folder, [[{'model_dir': str(folder / 'killed')}]] * WORKERS), finished['plain'], strict=True
-  ):
-    _assert_same_bits(restarted, expected)
+  restarted = _run(folder, [[{'model_dir': str(folder / 'killed')}]] * WORKERS)
+  for (found,), expected in zip(restarted, finished['plain'], strict=True):
+    _assert_same_bits(found, expected)
   assert _history(folder, 'killed') == _history(folder, 'plain')
