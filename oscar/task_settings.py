@@ -361,6 +361,10 @@ class JobConfig(Checked):
     at_least=1,
   )
   keep_checkpoint_max: int = setting(5, 'Number of newest checkpoints to keep.', at_least=1)
+  use_async_checkpointing: bool = setting(True, 'Write checkpoints while training continues.')
+  profile_steps: str = setting(
+    None, 'Profile steps such as 10,20 for TensorBoard, in --model_dir.', type=str
+  )
   eval_timeout: int = setting(
     None, 'mode=eval: stop if no new checkpoint appears for this many seconds.', type=int
   )

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import assignment, files
+from tpu_utils import assignment, files, variable_groups
 from tpu_utils.errors import first_line
 
 METADATA = '_metadata'  # Key of a JSON string that describes the job.
@@ -156,15 +156,15 @@ def assign(
     CheckpointError: values are missing, unexpected or have wrong shapes. No variable has been
       changed.
   """
-
-  def error(mismatch):
-    return CheckpointError(
+  unexpected = sorted(values.keys() - variables.keys()) if exact else ()
+  shapes = {name: value.shape for name, value in values.items()}
+  mismatch = assignment.compare(variables, shapes, unexpected=unexpected)
+  if mismatch:
+    raise CheckpointError(
       f'{source} does not fit this model and optimizer: {mismatch.text(most=4)}. Give the flags '
       'that it was trained with.'
     )
-
-  unexpected = sorted(values.keys() - variables.keys()) if exact else ()
-  assignment.assign(variables, values, error, unexpected=unexpected)
+  variable_groups.assign(variables, values)
 
 
 class CheckpointManager:
@@ -174,7 +174,8 @@ class CheckpointManager:
     directory: the model_dir.
     keep: number of newest checkpoints to keep.
     writes: False in processes that only read (all workers but the chief, mode=eval).
-    asynchronous: write on a thread while training continues; `wait` joins it.
+    asynchronous: write on a thread while training continues; `wait` joins it, and so does the end
+      of a `with` block. A kill during the write leaves the checkpoint before it.
     objective: name of the objective among the results of `archive`, to restore a damaged
       `best_objective.txt` from `best_eval.txt`.
   """
@@ -194,6 +195,19 @@ class CheckpointManager:
     self._objective = objective
     self._executor = concurrent.futures.ThreadPoolExecutor(1) if asynchronous else None
     self._pending: concurrent.futures.Future | None = None
+    self._reader: variable_groups.VariableReader | None = None
+
+  def __enter__(self) -> CheckpointManager:
+    return self
+
+  def __exit__(self, kind, *_) -> None:
+    """Waits for an asynchronous write; its error never hides the one that ends the block."""
+    try:
+      self.wait()
+    except OSError as e:
+      if kind is None:
+        raise
+      print(e, file=sys.stderr)
 
   def steps(self) -> list[int]:
     """Returns the steps of the existing checkpoints, ascending."""
@@ -218,7 +232,9 @@ class CheckpointManager:
     self.wait()
     if not self._writes:
       return
-    values = {name: variable.numpy() for name, variable in variables.items()}
+    if self._reader is None or not self._reader.reads(variables):
+      self._reader = variable_groups.VariableReader(variables)
+    values = self._reader.read()
     if self._executor:
       self._pending = self._executor.submit(self._write, step, values, metadata)
     else:

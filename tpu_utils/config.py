@@ -368,8 +368,18 @@ class JobConfig(Checked):
     type=int,
     at_least=1,
   )
-  use_async_checkpointing: bool = setting(False, 'Write checkpoints while training continues.')
+  use_async_checkpointing: bool = setting(
+    True,
+    'Write checkpoints while training continues; needs memory for a second copy of all variables '
+    'during the write (officially off).',
+  )
   skip_host_call: bool = setting(False, 'Write no training summaries.')
+  profile_steps: str = setting(
+    None,
+    'Write a TensorBoard profile of the steps after the first number up to the second, such as '
+    '10,20, to plugins/profile/ in --model_dir. The package tensorboard-plugin-profile shows it.',
+    type=str,
+  )
   predict_file: str = setting(
     None,
     'mode=predict: file for the JSON lines; by default predict.jsonl in --model_dir.',
@@ -387,6 +397,28 @@ class JobConfig(Checked):
     super().__post_init__()
     if self.mode == 'export' and not self.export_dir:
       raise ValueError('--mode=export needs --export_dir, the folder to write to.')
+    _profiled(self.profile_steps, self.train_steps)
+
+  @property
+  def profiled(self) -> tuple[int, int] | None:
+    """`profile_steps` as numbers (first, last); None for no profile."""
+    return _profiled(self.profile_steps, self.train_steps)
+
+
+def _profiled(text, train_steps):
+  if text is None:
+    return None
+  parts = text.split(',')
+  if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+    raise ValueError(f'--profile_steps={text!r} must be two steps with a comma, such as 10,20.')
+  first, last = map(int, parts)
+  if first >= last:
+    raise ValueError(f'--profile_steps={text}: the first step must come before the second.')
+  if last > train_steps:
+    raise ValueError(
+      f'--profile_steps={text}: step {last} never comes; training ends at step {train_steps}.'
+    )
+  return first, last
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Accuracy as sums and counts, which add up over batches and replicas; merging of metrics."""
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -64,3 +65,21 @@ def merged(results: Mapping, more: Mapping, source: str) -> dict[str, float]:
   if taken:
     raise ValueError(f'{source}: the metric {taken[0]!r} is there already; give it another name.')
   return {**results, **{name: float(value) for name, value in more.items()}}
+
+
+def stack(pairs: Sequence) -> tf.Tensor:
+  """Returns (sum, weight) pairs of numbers or scalars as float32 [pairs, 2]."""
+  if not pairs:
+    return tf.zeros([0, 2])
+  return tf.stack([tf.stack([tf.cast(x, tf.float32) for x in pair]) for pair in pairs])
+
+
+def means(names: Iterable[str], totals: Any) -> dict[str, float]:
+  """Returns {name: sum / weight}.
+
+  Args:
+    names: of the rows of `totals`.
+    totals: [names, 2], a sum and a weight each.
+  """
+  pairs = zip(names, totals, strict=True)
+  return {name: float(total / weight) for name, (total, weight) in pairs}

@@ -7,6 +7,9 @@ import tensorflow as tf
 _KEEP = '_keep'  # 0 for rows that pad the last batch.
 # Types that collectives accept.
 _GATHERED = (tf.float16, tf.float32, tf.float64, tf.int32, tf.int64)
+# Steps whose rows stay on the device before they are read: reading after each one would leave the
+# device idle.
+_STEPS_PER_READ = 16
 
 
 class RowCollector:
@@ -22,19 +25,42 @@ class RowCollector:
   def __init__(self, strategy: tf.distribute.Strategy):
     self._strategy = strategy
     self._pipelines = 1
+    self._sizes: list[int] = []  # Batches of each data set, negative if unknown.
+    self._unread: list[Mapping] = []
     self._chunks: list[list[dict[str, np.ndarray]]] = []  # [step][replica]: {name: rows}
 
   def watch(self, dataset_fn: Callable) -> Callable:
-    """Returns a `dataset_fn` that also records the number of input pipelines when called."""
+    """Returns a `dataset_fn` that also records the number of input pipelines and of batches."""
 
     def watched(context):
       self._pipelines = context.num_input_pipelines
-      return dataset_fn(context)
+      dataset = dataset_fn(context)
+      self._sizes.append(int(dataset.cardinality()))
+      return dataset
 
     return watched
 
+  @property
+  def num_steps(self) -> int | None:
+    """Steps of the pass, if the data sets know their batches and all replicas get equally many."""
+    replicas = self._strategy.num_replicas_in_sync // self._pipelines
+    if any(size < 0 or size % replicas for size in self._sizes) or len(set(self._sizes)) != 1:
+      return None
+    return self._sizes[0] // replicas
+
   def add(self, rows: Mapping) -> None:
     """Adds the rows of one step: the result of `strategy.run` with `replica_rows`."""
+    self._unread.append(rows)
+    if len(self._unread) == _STEPS_PER_READ:
+      self._read()
+
+  def _read(self):
+    for rows in self._unread:
+      self._chunks.append(self._chunk(rows))
+    self._unread = []
+
+  def _chunk(self, rows):
+    """Returns [{name: rows of a replica}] of one step."""
     local = {
       name: [np.asarray(v) for v in self._strategy.experimental_local_results(value)]
       for name, value in rows.items()
@@ -43,10 +69,11 @@ class RowCollector:
       replicas = self._strategy.num_replicas_in_sync
       local = {name: np.split(values[0], replicas) for name, values in local.items()}
     columns = zip(*local.values(), strict=True)
-    self._chunks.append([dict(zip(local, column, strict=True)) for column in columns])
+    return [dict(zip(local, column, strict=True)) for column in columns]
 
   def rows(self) -> dict[str, np.ndarray]:
     """Returns {name: [rows, ...]} without the rows that pad batches."""
+    self._read()
     ordered = []
     replicas = len(self._chunks[0]) if self._chunks else 0
     each = replicas // self._pipelines

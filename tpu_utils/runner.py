@@ -12,10 +12,11 @@ import tensorflow as tf
 
 from tpu_utils import checkpoints, claims, distribute, files, metrics, run_info
 from tpu_utils.command_line import cli, interruption
-from tpu_utils.command_line.progress import Progress
+from tpu_utils.command_line.progress import Progress, StepTimes
 from tpu_utils.config import JobConfig
 from tpu_utils.errors import first_line
 from tpu_utils.position import Position
+from tpu_utils.step_profile import StepProfile
 from tpu_utils.summaries import Summaries
 from tpu_utils.trainer import NonFiniteLossError, Trainer
 
@@ -134,6 +135,7 @@ class Runner:
       if self._workers.is_chief:
         prepare_model_dir(self.config.model_dir)
         self._claim = stack.enter_context(claims.claimed('model_dir', self.config.model_dir))
+      stack.enter_context(self.checkpoints)  # Its writer ends before the folder is free for others.
       self._train(train_input, eval_input)
 
   def _train(self, train_input, eval_input):
@@ -158,7 +160,10 @@ class Runner:
     bar = Progress(
       last, 'train', initial=trainer.step, line_every=self.config.log_step_count_steps
     )
-    with _explained(train_input), bar as progress:
+    self._profile = StepProfile(
+      self.config.model_dir, self.config.profiled if self._workers.is_chief else None, trainer.step
+    )
+    with _explained(train_input), self._profile, bar as progress:
       progress.say('Tracing and compiling the first step ...')
       loop = 1
       while trainer.step < last:
@@ -198,7 +203,8 @@ class Runner:
     steps = min(loop, self._to_boundary(trainer.step))
     start = time.monotonic()
     try:
-      logs = trainer.train(iterator, steps)
+      with self._profile.recording(trainer.step, steps):
+        logs = trainer.train(iterator, steps)
     except NonFiniteLossError as e:
       self.checkpoints.wait()
       raise NonFiniteLossError(
@@ -210,8 +216,10 @@ class Runner:
     speed = steps * self._batch_size / seconds
     unit, objective = self._unit, self._objective
     logs |= {f'{unit}_per_second': speed, 'current_epoch': self._position.epoch}
+    times = StepTimes(seconds / steps, logs['input_wait'])
+    logs |= times.logs()
     shown = {'loss': logs['loss']} | {name: logs[name] for name in [objective] if name in logs}
-    progress.update(trainer.step, **shown, **{f'{unit}/s': speed})
+    progress.update(trainer.step, **shown, **{f'{unit}/s': speed}, **times.shown())
     if self._workers.is_chief and not self.config.skip_host_call:
       self._summaries.write('', logs, trainer.step)
     if self._workers.several:
@@ -229,8 +237,10 @@ class Runner:
 
   def _to_boundary(self, step):
     """Returns the number of steps to the next evaluation, checkpoint or the end of training."""
-    marks = [self.config.steps_per_eval, self._save_steps(), self.config.train_steps]
-    return min(mark - step % mark for mark in marks if step < self.config.train_steps)
+    every = [self.config.steps_per_eval, self._save_steps(), self.config.train_steps]
+    # All workers must run loops of equal length, so they end where the chief's profile does.
+    marks = self.config.profiled or ()
+    return min([n - step % n for n in every] + [mark - step for mark in marks if mark > step])
 
   def _save_steps(self):
     return self.config.save_checkpoints_steps or max(100, self.config.iterations_per_loop)
@@ -378,6 +388,8 @@ class Runner:
     (progress or bar).say(f'Evaluation at step {step}: {text}')
     if self.config.archive_ckpt and self._workers.is_chief:
       self._archive.archive(step, self._objective_of(results), results)
+    # A result without its checkpoint would never be computed again.
+    self.checkpoints.wait()
     if self._workers.is_chief:
       self._summaries.write(self._eval_folder(), results, step)
       # Last of all: steps in the history are not evaluated again, even if the job is killed here.

@@ -20,14 +20,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import accumulation, distribute, metrics, optimizers
+from tpu_utils import accumulation, distribute, metrics, optimizers, python_input
 from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.rollout import with_rewards
-from tpu_utils.rows import RowCollector, replica_rows
+from tpu_utils.rows import RowCollector, across_processes, replica_rows
 from tpu_utils.task import Task
 
 # Replica r uses seed + r * _SEED_STRIDE, a prime so large that random streams do not meet soon.
 _SEED_STRIDE = 1_000_003
+_EVAL_LOOP_SECONDS = 2.0  # Aimed length of an evaluation loop; progress and signals wait for it.
+_STEPS_TOGETHER = 100  # Steps of such a loop with several processes, which need equal ones.
 
 
 class NonFiniteLossError(ValueError):
@@ -133,7 +135,11 @@ class Trainer:
     Args:
       dataset_fn: function(input_context) -> endless dataset of one replica's batches.
     """
-    return iter(self.strategy.distribute_datasets_from_function(dataset_fn))
+    return iter(self._distributed(dataset_fn))
+
+  def _distributed(self, dataset_fn):
+    dataset_fn = python_input.without_python(self.strategy, dataset_fn)
+    return self.strategy.distribute_datasets_from_function(dataset_fn)
 
   def train(self, iterator: Iterator, steps: int) -> dict[str, float]:
     """Trains `steps` steps.
@@ -160,7 +166,7 @@ class Trainer:
       step = self.step + int(good) + 1
       raise NonFiniteLossError(f'the loss or its gradient was not finite in step {step}.')
     self.step += steps
-    means = _means(self.log_names, totals)
+    means = metrics.means(self.log_names, totals)
     return {**means, 'learning_rate': float(rate), 'input_wait': float(wait) / steps}
 
   @tf.function(reduce_retracing=True)
@@ -225,7 +231,7 @@ class Trainer:
     if self.ema is not None:
       self.ema.apply(step + 1)
     share = 1 / context.num_replicas_in_sync  # The norm is the same on each replica.
-    return tf.concat([logs[:1], _stack([(norm * share, share)]), logs[1:]], axis=0)
+    return tf.concat([logs[:1], metrics.stack([(norm * share, share)]), logs[1:]], axis=0)
 
   def _gradients(self, batch, step, context):
     """Returns this replica's share of the global loss gradient, and its logs (replica context)."""
@@ -248,7 +254,7 @@ class Trainer:
     # Embeddings give IndexedSlices.
     gradients = [None if g is None else tf.convert_to_tensor(g) for g in gradients]
     followed = [self.task.metrics[name](outputs, batch, step) for name in self.task.train_metrics]
-    return gradients, _stack([(loss, 1 / replicas), *terms, *followed])
+    return gradients, metrics.stack([(loss, 1 / replicas), *terms, *followed])
 
   # ---- training with a reward
 
@@ -303,21 +309,19 @@ class Trainer:
     """
     penalties = [] if self.task.regularization is None else ['regularization']
     names = [*self._evaluated(), *penalties]
-    totals, done = np.zeros([len(names), 2], np.float64), 0
+    sums, done = tf.zeros([len(names), 2], tf.float64), 0
     collector = RowCollector(self.strategy)
-    step = tf.constant(self.step, tf.int64)
     with self.averaged_weights():
-      dataset = self.strategy.distribute_datasets_from_function(collector.watch(dataset_fn))
-      for done, batch in enumerate(dataset, start=1):
-        sums, rows = self._eval_batch(batch, step)
-        totals += sums.numpy()
-        if rows:
-          collector.add(rows)
+      dataset = self._distributed(collector.watch(dataset_fn))
+      known = self.task.summarize is None and collector.num_steps is not None
+      run = self._evaluate_in_loops if known else self._evaluate_by_batches
+      for done, sums in run(dataset, sums, collector):  # noqa: B007, B020 (the last sums count)
         if progress:
           progress(done)
+    totals = sums.numpy()
     if not done or (names and not totals[:, 1].any()):
       raise ValueError('the evaluation set is empty.')
-    means = _means(names, totals)
+    means = metrics.means(names, totals)
     if self.task.losses_in_evaluation:
       means = {'loss': sum(means[name] for name in [*self.task.losses, *penalties]), **means}
     if self.task.summarize is None or not distribute.is_chief(self.strategy):
@@ -330,6 +334,40 @@ class Trainer:
     if task.losses_in_evaluation:
       return {**task.losses, **task.metrics}
     return {name: f for name, f in task.metrics.items() if name not in task.train_metrics}
+
+  def _evaluate_in_loops(self, dataset, totals, collector):
+    """Yields (batches done, sums so far) after each loop; only the caller reads the sums."""
+    iterator, step = iter(dataset), tf.constant(self.step, tf.int64)
+    together = across_processes(self.strategy)
+    loop, done, last = _STEPS_TOGETHER if together else 1, 0, collector.num_steps
+    while done < last:
+      steps, start = min(loop, last - done), time.monotonic()
+      totals = self._eval_loop(iterator, step, totals, tf.constant(steps, tf.int64))
+      done += steps
+      yield done, totals
+      if not together:
+        loop = max(1, int(steps * _EVAL_LOOP_SECONDS / (time.monotonic() - start)))
+
+  @tf.function(reduce_retracing=True)
+  def _eval_loop(self, iterator, step, totals, steps):
+    """Adds the sums of `steps` batches to `totals`, in float64 and one after another."""
+    done = tf.constant(0, tf.int64)
+    while done < steps:
+      sums, _ = self.strategy.run(self._eval_step, args=(next(iterator), step))
+      sums = self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+      totals += tf.cast(sums, tf.float64)
+      done += 1
+    return totals
+
+  def _evaluate_by_batches(self, dataset, totals, collector):
+    """Yields (batches done, sums so far) after each batch; nothing is read but the rows."""
+    step = tf.constant(self.step, tf.int64)
+    for done, batch in enumerate(dataset, start=1):
+      sums, rows = self._eval_batch(batch, step)
+      totals += tf.cast(sums, tf.float64)
+      if rows:
+        collector.add(rows)
+      yield done, totals
 
   @tf.function(reduce_retracing=True)
   def _eval_batch(self, batch, step):
@@ -346,7 +384,7 @@ class Trainer:
     sums = [function(outputs, batch, step) for function in self._evaluated().values()]
     if self.task.regularization is not None:
       sums.append((self.task.regularization(), 1))
-    return _stack(sums), {} if self.task.summarize is None else self._rows(outputs, batch)
+    return metrics.stack(sums), {} if self.task.summarize is None else self._rows(outputs, batch)
 
   def predict(
     self, dataset_fn: Callable, progress: Callable | None = None
@@ -368,7 +406,7 @@ class Trainer:
       raise ValueError('this task has no predictions: its Task.predict is missing.')
     collector = RowCollector(self.strategy)
     with self.averaged_weights():
-      dataset = self.strategy.distribute_datasets_from_function(collector.watch(dataset_fn))
+      dataset = self._distributed(collector.watch(dataset_fn))
       for done, batch in enumerate(dataset, start=1):
         collector.add(self._predict_batch(batch))
         if progress:
@@ -460,13 +498,3 @@ def seed_states(model: keras.Model) -> dict[str, keras.Variable]:
     if getattr(layer, 'seed_generator', None) is not None
   }
   return {name: generator.state for name, generator in generators.items()}
-
-
-def _stack(pairs):
-  if not pairs:
-    return tf.zeros([0, 2])
-  return tf.stack([tf.stack([tf.cast(x, tf.float32) for x in pair]) for pair in pairs])
-
-
-def _means(names, totals):
-  return {name: float(total / weight) for name, (total, weight) in zip(names, totals, strict=True)}

@@ -2,11 +2,13 @@
 import json
 import os
 import pathlib
+import signal
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import script_jobs
 from tpu_utils import checkpoints
 
 
@@ -250,6 +252,37 @@ def test_asynchronous_errors_are_raised_at_the_next_call(tmp_path, monkeypatch):
   manager.save(1, _variables())
   with pytest.raises(OSError, match='disk gone'):
     manager.wait()
+
+
+_KILLED = """
+import os, signal, sys
+import tensorflow as tf
+from tpu_utils import checkpoints
+manager = checkpoints.CheckpointManager(sys.argv[1], asynchronous=True)
+variables = {'a': tf.Variable(tf.ones([1000]))}
+manager.save(1, variables)
+manager.wait()
+rename = tf.io.gfile.rename
+def kill(old, new, **options):
+  if new.endswith('.index'):
+    os.kill(os.getpid(), signal.SIGKILL)
+  rename(old, new, **options)
+checkpoints.tf.io.gfile.rename = kill
+manager.save(2, variables)
+manager.wait()
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_during_an_asynchronous_write_leaves_the_checkpoint_before_it(tmp_path):
+  code, _, err = script_jobs.finish(script_jobs.start('-c', _KILLED, str(tmp_path)))
+  assert code == -signal.SIGKILL, err
+  assert (tmp_path / 'model.ckpt-2.data-00000-of-00001').exists()  # All but the index.
+  manager = _manager(tmp_path)
+  step, values, _ = manager.restore_newest()
+  assert step == 1 and values['a'].mean() == 1
+  manager.save(3, _variables())
+  assert manager.steps() == [1, 3] and not list(tmp_path.glob('*ckpt-2*'))
 
 
 def test_processes_that_only_read_write_nothing(tmp_path):

@@ -21,3 +21,17 @@ def test_conditions_between_settings():
   config.JobConfig(mode='export', export_dir='there')
   with pytest.raises(ValueError, match='--mode=export needs --export_dir'):
     config.JobConfig(mode='export')
+
+
+def test_profiled_steps():
+  assert config.JobConfig().profiled is None
+  assert config.JobConfig(profile_steps='10,20', train_steps=20).profiled == (10, 20)
+  for text, message in (
+    ('20,10', '=20,10: the first step must come before the second'),
+    ('5,5', '=5,5: the first step must come before the second'),
+    ('10,21', '=10,21: step 21 never comes; training ends at step 20'),
+    ('10', "='10' must be two steps with a comma, such as 10,20"),
+    ('-1,5', "='-1,5' must be two steps"),
+  ):
+    with pytest.raises(ValueError, match=f'--profile_steps{message}'):
+      config.JobConfig(profile_steps=text, train_steps=20)

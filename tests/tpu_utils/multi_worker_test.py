@@ -147,11 +147,18 @@ def test_sigterm_to_one_worker_stops_both_and_the_job_resumes(folder, finished):
   _assert_same_bits(resumed, expected)
 
 
-def test_a_killed_worker_is_an_error_of_the_other(folder):
-  examples = {'signal_at': 8, 'signalled': 1, 'signal_name': 'SIGKILL'}
-  own = {'model_dir': str(folder / 'killed'), 'train_steps': 10**6, 'examples': examples}
+def test_a_killed_worker_is_an_error_of_the_other_and_a_restart_ends_with_the_same_bits(
+  folder, finished
+):
+  examples = {'signal_at': 10, 'signalled': 1, 'signal_name': 'SIGKILL'}
+  own = {'model_dir': str(folder / 'killed'), 'examples': examples}
   first, second = _processes(folder, [[own]] * WORKERS)
   assert second.returncode == -signal.SIGKILL
   assert first.returncode == 1
   last = first.stderr.splitlines()[-1]
   assert 'ConnectionError: a machine of the job does not answer' in last
+  assert not (folder / 'killed' / f'model.ckpt-{TRAIN_STEPS}.index').exists()
+  restarted = _run(folder, [[{'model_dir': str(folder / 'killed')}]] * WORKERS)
+  for (found,), expected in zip(restarted, finished['plain'], strict=True):
+    _assert_same_bits(found, expected)
+  assert _history(folder, 'killed') == _history(folder, 'plain')

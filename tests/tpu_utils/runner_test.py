@@ -1,6 +1,7 @@
 """The runner: resuming, evaluation, following, signals and errors, with a small model."""
 import json
 import os
+import re
 import signal
 import time
 import types
@@ -384,7 +385,8 @@ def test_summaries_have_the_values_that_the_readme_lists(tmp_path):
       for event in tf.compat.v1.train.summary_iterator(str(path)):
         found |= {value.tag for value in event.summary.value}
   assert {
-    'loss', 'top_1_accuracy', 'learning_rate', 'images_per_second', 'input_wait', 'current_epoch'
+    'loss', 'top_1_accuracy', 'learning_rate', 'images_per_second', 'current_epoch', 'input_wait',
+    'compute_time', 'input_wait_share',
   } <= tags['']
   assert {'loss', 'top_1_accuracy', 'top_5_accuracy'} <= tags['eval']
 
@@ -419,3 +421,83 @@ def test_small_damaged_files_do_not_stop_a_job(tmp_path, capsys, damage):
   error = capsys.readouterr().err
   assert 'run.json: expected the starts of the job, found' in error
   assert 'best_objective.txt: expected a number, found' in error
+
+
+def test_some_steps_are_profiled_and_all_times_shown(tmp_path, capsys):
+  """Both ends of the profile lie within loops, which end there."""
+  work = _runner(tmp_path, profile_steps='7,10', iterations_per_loop=5)
+  work.train(_Input(), None)
+  assert work.checkpoints.steps()[-1] == 12
+  (trace,) = tmp_path.glob('plugins/profile/*/*.xplane.pb')
+  assert b'train' in trace.read_bytes()
+  out, err = capsys.readouterr()
+  assert f'Profile of the steps 7 to 10: {tmp_path}' in out
+  last = [line for line in err.splitlines() if line.startswith('train step 12/12')][0]
+  assert re.search(r'images/s .*, input \S+ ms \(\d+%\), compute \S+ ms/step$', last)
+
+
+# ---- checkpoints that are written while training continues
+
+
+def _slow_write(monkeypatch, seconds=0.3, fail_at=None):
+  """Delays each write, and lets the one of step `fail_at` fail; returns the steps written."""
+  write, written = checkpoints.write, []
+
+  def slow(prefix, *args):
+    time.sleep(seconds)
+    step = int(prefix.rpartition('-')[2])
+    if step == fail_at:
+      raise OSError(f'{prefix}: the checkpoint cannot be written: No space left on device')
+    write(prefix, *args)
+    written.append(step)
+
+  monkeypatch.setattr(checkpoints, 'write', slow)
+  return written
+
+
+def test_sigterm_waits_for_the_checkpoint(tmp_path, monkeypatch):
+  written = _slow_write(monkeypatch)
+  with pytest.raises(cli.Interrupted) as stopped:
+    _runner(tmp_path).train(_Input(signal_at=4), None)
+  assert f'at step {written[-1]}, saved' in str(stopped.value)
+  assert checkpoints.read(str(tmp_path / f'model.ckpt-{written[-1]}'))
+
+
+@pytest.mark.parametrize('step', [3, 12])
+def test_a_failed_write_ends_the_job(tmp_path, monkeypatch, step):
+  """The error is raised at the next checkpoint; of the last one, at the end."""
+  written = _slow_write(monkeypatch, 0.0, fail_at=step)
+  with pytest.raises(OSError, match=f'ckpt-{step}: the checkpoint cannot be written: No space'):
+    _runner(tmp_path).train(_Input(), None)
+  assert written == list(range(3, step, 3))
+  assert claims.NAME not in os.listdir(tmp_path)
+
+
+def test_an_error_of_the_job_is_not_hidden_by_one_of_the_writer(tmp_path, monkeypatch, capsys):
+  _slow_write(monkeypatch, 0.0, fail_at=6)
+
+  def broken(*_):
+    raise ZeroDivisionError
+
+  monkeypatch.setattr(Trainer, 'evaluate', broken)
+  with pytest.raises(ZeroDivisionError):
+    _runner(tmp_path).train(_Input(), _Input())
+  assert 'model.ckpt-6: the checkpoint cannot be written' in capsys.readouterr().err
+
+
+def test_no_result_is_kept_of_a_checkpoint_that_failed(tmp_path, monkeypatch):
+  _slow_write(monkeypatch, fail_at=6)
+  with pytest.raises(OSError, match='No space left'):
+    _runner(tmp_path, archive_ckpt=False).train(_Input(), _Input())
+  assert not (tmp_path / 'eval' / 'results.jsonl').exists()
+
+
+@pytest.mark.slow
+def test_writing_meanwhile_changes_no_bit(tmp_path):
+  ends = []
+  for meanwhile in (False, True):
+    work = _runner(tmp_path / str(meanwhile), use_async_checkpointing=meanwhile)
+    work.train(_Input(), None)
+    ends.append([checkpoints.read(work.checkpoints.prefix(step))[0] for step in (3, 6, 9, 12)])
+  for plain, found in zip(*ends, strict=True):
+    _assert_same_bits(plain, found)

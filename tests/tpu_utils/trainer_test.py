@@ -277,6 +277,21 @@ def test_evaluation_does_not_count_padding():
   assert padded['accuracy'] * 11 == pytest.approx(round(padded['accuracy'] * 11))
 
 
+def test_evaluation_in_loops_gives_the_same_bits_as_batch_by_batch(two_replicas):
+  """A data set of unknown length is evaluated batch by batch."""
+  for strategy in (_one_device(), two_replicas):
+    trainer = _trainer(strategy)
+    known, done = _dataset_fn(8), []
+
+    def unknown(context, known=known):
+      return known(context).filter(lambda batch: True)
+
+    expected = trainer.evaluate(unknown)
+    assert trainer.evaluate(known, done.append) == expected == trainer.evaluate(known)
+    assert done[0] == 1 and done[-1] == 8 and done == sorted(set(done))
+    assert trainer._eval_loop.experimental_get_tracing_count() == 1
+
+
 def test_replicas_draw_different_drop_masks(two_replicas):
   trainer = _trainer(two_replicas, dropout=0.5)
 

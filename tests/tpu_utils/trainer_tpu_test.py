@@ -112,7 +112,14 @@ def test_evaluation_swapping_and_seeds_trace(tpu_strategy, not_run):
   trainer = _make_trainer(tpu_strategy, _small_model)
   batch = next(iter(tpu_strategy.distribute_datasets_from_function(_dataset_fn(trainer))))
   step = tf.constant(0, tf.int64)
-  functions = {Trainer._eval_batch: [batch, step], Trainer._swap: [], Trainer._add_to_seeds: []}
+  iterator = trainer.train_iterator(_dataset_fn(trainer))
+  totals = tf.zeros([len(trainer._evaluated()) + 1, 2], tf.float64)
+  functions = {
+    Trainer._eval_batch: [batch, step],
+    Trainer._eval_loop: [iterator, step, totals, tf.constant(3, tf.int64)],
+    Trainer._swap: [],
+    Trainer._add_to_seeds: [],
+  }
   for function, arguments in functions.items():
     _check(trainer, function, *arguments)
 

@@ -1,4 +1,5 @@
 """Progress reports: a bar on a terminal, lines at intervals elsewhere."""
+import dataclasses
 import sys
 import time
 
@@ -67,6 +68,32 @@ class Progress:
   def say(line: str) -> None:
     """Prints a line above the bar."""
     tqdm.tqdm.write(line, file=sys.stderr)
+
+
+@dataclasses.dataclass(frozen=True)
+class StepTimes:
+  """The time of a training step, averaged over a loop.
+
+  Attributes:
+    total: seconds per step.
+    input_wait: seconds of it spent waiting for input; an accelerator may still compute meanwhile.
+  """
+
+  total: float
+  input_wait: float
+
+  def logs(self) -> dict[str, float]:
+    """Returns the summaries: the rest of the time, and the share of the waiting."""
+    share = self.input_wait / self.total if self.total else 0.0
+    return {'compute_time': self.total - self.input_wait, 'input_wait_share': share}
+
+  def shown(self) -> dict[str, str]:
+    """Returns {name: text} for the progress line."""
+    logs = self.logs()
+    return {
+      'input': f'{1000 * self.input_wait:.3g} ms ({logs["input_wait_share"]:.0%})',
+      'compute': f'{1000 * logs["compute_time"]:.3g} ms/step',
+    }
 
 
 def _short(value):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import termios
 
-from tpu_utils.command_line.progress import Progress
+from tpu_utils.command_line.progress import Progress, StepTimes
 
 
 def test_a_log_gets_the_last_line(capsys):
@@ -43,3 +43,9 @@ def test_a_terminal_gets_a_bar():
   os.close(slave)
   assert '4/4' in shown
   assert 'loss 0.25' in shown
+
+
+def test_times_of_a_step():
+  times = StepTimes(total=0.2, input_wait=0.05)
+  assert times.logs() == {'compute_time': 0.2 - 0.05, 'input_wait_share': 0.25}
+  assert times.shown() == {'input': '50 ms (25%)', 'compute': '150 ms/step'}

@@ -151,7 +151,7 @@ OFFICIAL_DEFAULTS = {
   'use_bfloat16': True, 'export_dir': None, 'export_to_tpu': False, 'base_learning_rate': 0.016,
   'lr_decay_epoch': 2.4, 'moving_average_decay': 0.9999, 'weight_decay': 1e-5,
   'label_smoothing': 0.1, 'mixup_alpha': 0.0, 'log_step_count_steps': 64, 'use_cache': False,
-  'use_async_checkpointing': False, 'optimizer': 'rmsprop', 'lr_schedule': 'exponential',
+  'optimizer': 'rmsprop', 'lr_schedule': 'exponential',
   'lr_decay_factor': 0.97, 'lr_warmup_epochs': 5, 'lars_weight_decay': 1e-5, 'lars_epsilon': 0.0,
 }  # fmt: skip
 
