@@ -31,7 +31,7 @@ from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.names import check_name
+from tpu_utils.names import listed_names
 
 if TYPE_CHECKING:
   import numpy as np
@@ -65,10 +65,7 @@ class TasksBenchmarkConfig(settings.Checked):
     Raises:
       ValueError: one is unknown.
     """
-    names = [name.strip() for name in self.kinds.split(',')]
-    for name in names:
-      check_name('kind of --kinds', name, KINDS)
-    return list(dict.fromkeys(names))
+    return listed_names('kind of --kinds', self.kinds, KINDS)
 
 
 def random_batch(

@@ -26,7 +26,7 @@ from tpu_utils import claims, files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.names import check_name
+from tpu_utils.names import listed_names
 
 PAGE = 'demo.html'
 
@@ -52,10 +52,7 @@ class DemoConfig(settings.Checked):
     Raises:
       ValueError: one is unknown.
     """
-    names = [name.strip() for name in self.tasks.split(',')]
-    for name in names:
-      check_name('task of --tasks', name, scenes_training.SCRIPTS)
-    return list(dict.fromkeys(names))
+    return listed_names('task of --tasks', self.tasks, scenes_training.SCRIPTS)
 
 
 class Demo:

@@ -28,7 +28,7 @@ from tpu_utils import claims, files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.names import check_name
+from tpu_utils.names import listed_names
 
 if TYPE_CHECKING:
   from oscar.quality import report
@@ -142,10 +142,7 @@ class QualityConfig(settings.Checked):
     Raises:
       ValueError: one is unknown.
     """
-    names = [name.strip() for name in self.tasks.split(',')]
-    for name in names:
-      check_name('task of --tasks', name, TASKS)
-    return list(dict.fromkeys(names))
+    return listed_names('task of --tasks', self.tasks, TASKS)
 
   def seed_list(self) -> list[int]:
     """Returns the numbers in `seeds`.

@@ -1,6 +1,7 @@
 """Fixtures for all tests, and settings that must precede the start of TensorFlow."""
 import gc
 import os
+import signal
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
@@ -26,6 +27,8 @@ def pytest_configure(config):
   """Splits the CPU into four logical devices, which stand in for replicas."""
   del config
   gc.disable()  # Until the tests are imported; see `pytest_collection_finish`.
+  # Shells ignore Ctrl-C in commands that run in the background; tests send it, and so would hang.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   cpu, = tf.config.list_physical_devices('CPU')
   tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 

@@ -21,6 +21,23 @@ def unknown_name(kind: str, name: object, known: Iterable) -> ValueError:
   return ValueError(f'Unknown {kind} {name!r}: {" ".join(hints)}')
 
 
+def listed_names(kind: str, text: str, known: Collection[str]) -> list[str]:
+  """Returns the names in a text, separated by commas; each once, in their order.
+
+  Args:
+    kind: the kind of name, with its flag ('task of --tasks').
+    text: the names.
+    known: the valid names.
+
+  Raises:
+    ValueError: one is unknown.
+  """
+  names = [name.strip() for name in text.split(',')]
+  for name in names:
+    check_name(kind, name, known)
+  return list(dict.fromkeys(names))
+
+
 def check_name(kind: str, name: object, known: Collection) -> None:
   """Checks that `name` is one of `known`.
 

@@ -1,7 +1,7 @@
 """Tests of the errors for unknown names."""
 import pytest
 
-from tpu_utils.names import check_name, unknown_name
+from tpu_utils.names import check_name, listed_names, unknown_name
 
 
 def test_the_nearest_names_come_first():
@@ -22,3 +22,9 @@ def test_check_name_accepts_a_known_name():
   check_name('model', 'a', ['a', 'b'])
   with pytest.raises(ValueError, match='Unknown model'):
     check_name('model', 'c', ['a', 'b'])
+
+
+def test_listed_names_are_checked_and_come_once():
+  assert listed_names('model', 'b, a,b', ['a', 'b']) == ['b', 'a']
+  with pytest.raises(ValueError, match="Unknown model 'c'"):
+    listed_names('model', 'a,c', ['a', 'b'])

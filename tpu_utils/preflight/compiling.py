@@ -20,7 +20,6 @@ _EXHAUSTED = re.compile(r'[Uu]sed ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) (\w+)')
 _MODULE = re.compile(r'module @[\w.$]+')
 _UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 _INSTALL = "pip install '.[preflight]'"
-CACHE = '~/.cache/tpu_vision_reference/preflight'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +72,7 @@ class TpuCompiler:
     ValueError: jax or libtpu is missing, or the compiler does not know the topology.
   """
 
-  def __init__(self, name: str, cache: str = CACHE, python: str = ''):
+  def __init__(self, name: str, cache: str, python: str = ''):
     self._name = topology.full_name(name)
     self._cache = os.path.expanduser(cache)
     self._python = python or sys.executable

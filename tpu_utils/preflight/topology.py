@@ -5,10 +5,10 @@ the links of v2 and v3, Jouppi et al., CACM 2020.
 """
 import dataclasses
 import math
+import re
 
+from tpu_utils.launching import accelerators
 from tpu_utils.names import unknown_name
-
-DEFAULT = 'v5e:2x2'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,32 +30,20 @@ class Chip:
   shapes: tuple[str, ...]
 
 
-_FLAT = ('2x2', '4x4', '4x8', '8x8', '8x16', '16x16')
-_LITE = ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
-_CUBES = ('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8')
+_FLAT = ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
+_LARGE_FLAT = (*_FLAT, '16x32', '32x32')
+_LITE = ('1x1', '1x2', *_FLAT)
+_CUBES = (
+  '2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8', '8x8x16', '8x16x16',
+  '16x16x16',
+)  # fmt: skip
 CHIPS = {
   'v2': Chip(16, 700, 46, 1984, _FLAT),
-  'v3': Chip(32, 900, 123, 2624, _FLAT),
+  'v3': Chip(32, 900, 123, 2624, _LARGE_FLAT),
   'v4': Chip(32, 1228, 275, 2400, _CUBES),
   'v5e': Chip(16, 819, 197, 1600, _LITE),
   'v5p': Chip(95, 2765, 459, 4800, _CUBES),
   'v6e': Chip(32, 1640, 918, 3584, _LITE),
-}
-# Names of Cloud TPU's accelerator types, which count cores (v2 to v4, v5p) or chips.
-ACCELERATOR_TYPES = {
-  'v2-8': 'v2:2x2',
-  'v3-8': 'v3:2x2',
-  'v3-32': 'v3:4x4',
-  'v4-8': 'v4:2x2x1',
-  'v5e-4': 'v5e:2x2',
-  'v5e-8': 'v5e:2x4',
-  'v5e-16': 'v5e:4x4',
-  'v5litepod-4': 'v5e:2x2',
-  'v5litepod-8': 'v5e:2x4',
-  'v5litepod-16': 'v5e:4x4',
-  'v5p-8': 'v5p:2x2x1',
-  'v6e-4': 'v6e:2x2',
-  'v6e-8': 'v6e:2x4',
 }
 NAMES = (*(f'{kind}:{shape}' for kind, chip in CHIPS.items() for shape in chip.shapes),)
 
@@ -118,7 +106,11 @@ def full_name(name: str) -> str:
   Raises:
     ValueError: there is none; the message lists the nearest.
   """
-  name = ACCELERATOR_TYPES.get(name, name)
-  if name not in NAMES:
-    raise unknown_name('value of --topology', name, [*NAMES, *ACCELERATOR_TYPES])
-  return name
+  try:
+    # gcloud calls v5e-8 v5litepod-8; people don't.
+    found = accelerators.parse(re.sub('^v5e-', 'v5litepod-', name)).topology or name
+  except ValueError:  # Not the name of a type: of a topology.
+    found = name
+  if found not in NAMES:
+    raise unknown_name('value of --topology', name, NAMES)
+  return found

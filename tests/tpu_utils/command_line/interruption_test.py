@@ -9,14 +9,6 @@ from tests import script_jobs
 from tpu_utils.command_line.interruption import Interruption
 
 
-@pytest.fixture(autouse=True)
-def foreground():
-  """Handles Ctrl-C as in the foreground: shells ignore it for test runs in the background."""
-  before = signal.signal(signal.SIGINT, signal.default_int_handler)
-  yield
-  signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize(
   'number, name', [(signal.SIGTERM, 'SIGTERM'), (signal.SIGINT, 'Ctrl-C')]
 )

@@ -147,9 +147,9 @@ def test_missing_packages_are_named_with_the_mend(tmp_path):
   )
   python.chmod(0o755)
   with pytest.raises(ValueError, match=r"needs jax and libtpu .*: pip install '.\[preflight\]'"):
-    compiling.TpuCompiler('v5e:2x2', python=str(python))
+    compiling.TpuCompiler('v5e:2x2', '', str(python))
   with pytest.raises(ValueError, match='--preflight_python=/nowhere does not start'):
-    compiling.TpuCompiler('v5e:2x2', python='/nowhere')
+    compiling.TpuCompiler('v5e:2x2', '', '/nowhere')
 
 
 # ---- the real compiler

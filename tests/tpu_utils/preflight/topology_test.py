@@ -1,14 +1,27 @@
 import pytest
 
+from tpu_utils.launching import accelerators
 from tpu_utils.preflight import topology
 
 
 def test_names_of_the_compiler_and_of_accelerators_are_known():
-  assert topology.full_name(topology.DEFAULT) == 'v5e:2x2'
+  assert topology.full_name('v5e:2x2') == 'v5e:2x2'
   assert topology.full_name('v3-8') == 'v3:2x2'
-  assert set(topology.ACCELERATOR_TYPES.values()) <= set(topology.NAMES)
+  assert topology.full_name('v5litepod-1') == 'v5e:1x1'
+  assert topology.full_name('v5e-8') == 'v5e:2x4'
   with pytest.raises(ValueError, match='--topology.*did you mean v5e:2x4 or v5e:2x2'):
     topology.full_name('v5e:2x3')
+
+
+@pytest.mark.parametrize('kind, smallest, largest', [
+  ('v2', 8, 512), ('v3', 8, 2048), ('v4', 8, 8192), ('v5litepod', 1, 256), ('v5p', 8, 8192),
+  ('v6e', 1, 256),
+])  # fmt: skip
+def test_whatever_is_launched_can_be_checked_before(kind, smallest, largest):
+  size = smallest
+  while size <= largest:
+    assert topology.full_name(f'{kind}-{size}') == accelerators.parse(f'{kind}-{size}').topology
+    size *= 2
 
 
 def test_cores_share_the_memory_and_the_bandwidth_of_their_chip():
