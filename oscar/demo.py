@@ -134,9 +134,9 @@ class Demo:
 
   def _evaluation(self, task):
     """Returns the last evaluation of a task's training; {} if there is none."""
-    from tpu_utils import runner
+    from tpu_utils import eval_history
 
-    rows = files.read_json_lines(runner.history_path(self.model_dir(task)))
+    rows = files.read_json_lines(eval_history.history_path(self.model_dir(task)))
     return rows[-1] if rows else {}
 
   def _quality(self):

@@ -219,12 +219,12 @@ class Experiment:
 
   def history(self, task: str, seed: int) -> list[dict[str, float]]:
     """Returns the evaluations of a training, each with its step."""
-    from tpu_utils import runner
+    from tpu_utils import eval_history
 
-    return files.read_json_lines(runner.history_path(self._model_dir(task, seed)))
+    return files.read_json_lines(eval_history.history_path(self._model_dir(task, seed)))
 
   def _measure(self, task, seed):
-    from tpu_utils import runner
+    from tpu_utils import eval_history
 
     script, model_dir = scenes_training.SCRIPTS[task][0], self._model_dir(task, seed)
     flags = {**self._trainings.flags(task), 'model_dir': model_dir, 'seed': seed}
@@ -234,7 +234,7 @@ class Experiment:
     scenes_training.call(script, {**flags, 'mode': 'eval', 'mask_regions': True})
     *_, shown = self.history(task, seed)
     folder = f'eval_{fine_tuning.MASKED}'
-    *_, masked = files.read_json_lines(runner.history_path(model_dir, folder))
+    *_, masked = files.read_json_lines(eval_history.history_path(model_dir, folder))
     if masked['step'] != shown['step']:
       raise ValueError(
         f'{model_dir}: evaluated at step {shown["step"]} with regions and at {masked["step"]} '

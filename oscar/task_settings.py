@@ -361,7 +361,9 @@ class JobConfig(Checked):
     at_least=1,
   )
   keep_checkpoint_max: int = setting(5, 'Number of newest checkpoints to keep.', at_least=1)
-  use_async_checkpointing: bool = setting(True, 'Write checkpoints while training continues.')
+  use_async_checkpointing: bool = setting(
+    None, 'Write checkpoints while training continues; by default on accelerators.', type=bool
+  )
   profile_steps: str = setting(
     None, 'Profile steps such as 10,20 for TensorBoard, in --model_dir.', type=str
   )

@@ -174,8 +174,9 @@ class CheckpointManager:
     directory: the model_dir.
     keep: number of newest checkpoints to keep.
     writes: False in processes that only read (all workers but the chief, mode=eval).
-    asynchronous: write on a thread while training continues; `wait` joins it, and so does the end
-      of a `with` block. A kill during the write leaves the checkpoint before it.
+    asynchronous: write on a thread while training continues. `wait` joins it, and so does the end
+      of a `with` block; its error is raised by the next call of `save`, `wait`, `check` and all
+      methods that read checkpoints. A kill during the write leaves the checkpoint before it.
     objective: name of the objective among the results of `archive`, to restore a damaged
       `best_objective.txt` from `best_eval.txt`.
   """
@@ -249,6 +250,15 @@ class CheckpointManager:
     pending, self._pending = self._pending, None
     if pending:
       pending.result()
+
+  def check(self) -> None:
+    """Raises the error of an asynchronous write that has failed, without waiting for one.
+
+    Raises:
+      OSError: the write failed.
+    """
+    if self._pending and self._pending.done():
+      self.wait()
 
   def restore_newest(self) -> tuple[int, dict[str, np.ndarray], dict[str, Any]] | None:
     """Returns (step, values, metadata) of the newest whole checkpoint; None if there are none.
@@ -409,13 +419,18 @@ class CheckpointManager:
     return os.path.join(self._in_directory(_ARCHIVE), named.group(1))
 
   def _write(self, step, values, metadata):
-    self._remove_remains()
-    write(self.prefix(step), values, metadata)
-    steps = self.steps()
-    for old in steps[: -self._keep]:
-      # The index first: without it the remaining files do not count as a checkpoint.
-      for path in reversed(_parts(self.prefix(old))):
-        tf.io.gfile.remove(path)
+    try:
+      self._remove_remains()
+      write(self.prefix(step), values, metadata)
+      steps = self.steps()
+      for old in steps[: -self._keep]:
+        # The index first: without it the remaining files do not count as a checkpoint.
+        for path in reversed(_parts(self.prefix(old))):
+          tf.io.gfile.remove(path)
+    except tf.errors.OpError as e:
+      raise OSError(
+        f'{self.directory}: files of old checkpoints cannot be deleted: {first_line(e)}'
+      ) from e
     files.write_text(self._in_directory('checkpoint'), _state_text(steps[-self._keep :]))
 
   def _remove_remains(self):

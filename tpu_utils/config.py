@@ -369,9 +369,11 @@ class JobConfig(Checked):
     at_least=1,
   )
   use_async_checkpointing: bool = setting(
-    True,
-    'Write checkpoints while training continues; needs memory for a second copy of all variables '
-    'during the write (officially off).',
+    None,
+    'Write checkpoints while training continues, with a copy of all variables in the memory of the '
+    'host; by default on accelerators alone, as on CPUs the writer would slow training down '
+    '(officially off).',
+    type=bool,
   )
   skip_host_call: bool = setting(False, 'Write no training summaries.')
   profile_steps: str = setting(

@@ -83,9 +83,18 @@ def device_types() -> set[str]:
   never a TPU.
   """
   if tf.distribute.has_strategy():
-    devices = tf.distribute.get_strategy().extended.worker_devices
-    return {tf.DeviceSpec.from_string(device).device_type.lower() for device in devices}
+    return _device_types(tf.distribute.get_strategy())
   return {'gpu' if tf.config.list_logical_devices('GPU') else 'cpu'}
+
+
+def on_cpus(strategy: tf.distribute.Strategy) -> bool:
+  """Returns whether all replicas of the strategy compute on CPUs."""
+  return _device_types(strategy) == {'cpu'}
+
+
+def _device_types(strategy):
+  devices = strategy.extended.worker_devices
+  return {tf.DeviceSpec.from_string(device).device_type.lower() for device in devices}
 
 
 def has_tpu_kernels() -> bool:

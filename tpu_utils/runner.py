@@ -15,6 +15,8 @@ from tpu_utils.command_line import cli, interruption
 from tpu_utils.command_line.progress import Progress, StepTimes
 from tpu_utils.config import JobConfig
 from tpu_utils.errors import first_line
+from tpu_utils.eval_history import EvalHistory
+from tpu_utils.job_state import JobState
 from tpu_utils.position import Position
 from tpu_utils.step_profile import StepProfile
 from tpu_utils.summaries import Summaries
@@ -22,7 +24,6 @@ from tpu_utils.trainer import NonFiniteLossError, Trainer
 
 _LOOP_SECONDS = 2.0  # Aimed length of a training loop; progress and signals wait for its end.
 _POLL_SECONDS = 2.0  # Time between two searches for a new checkpoint with mode=eval.
-_EVAL, _HISTORY = 'eval', 'results.jsonl'  # Folder of an evaluation, or its prefix; its results.
 
 
 class Input(Protocol):
@@ -87,7 +88,6 @@ class Runner:
   ):
     self.trainer = trainer
     self.config = config
-    self.identity = identity
     self._batch_size = batch_size
     self._position = Position(config.model_dir, batch_size, examples_per_epoch, unit)
     self._unit = unit
@@ -101,17 +101,28 @@ class Runner:
     self._stop = interruption.Interruption()  # The running one, in `train` and `follow`.
     self._loss: float | None = None  # Of the last training loop.
     self._summaries = Summaries(config.model_dir)
+    self._history = EvalHistory(config.model_dir, config.eval_name)
     follows = config.mode in ('eval', 'predict', 'export')
     self.checkpoints = checkpoints.CheckpointManager(
       config.model_dir,
       config.keep_checkpoint_max,
       writes=self._workers.is_chief and not follows,
-      asynchronous=config.use_async_checkpointing,
+      asynchronous=self._writes_meanwhile(),
       objective=objective,
+    )
+    self._state = JobState(
+      trainer, self._position, self.checkpoints, identity, config.resume_step
     )
     self._archive = self.checkpoints
     if config.mode == 'eval':  # Reads a training job's checkpoints, but archives the best itself.
       self._archive = checkpoints.CheckpointManager(config.model_dir, objective=objective)
+
+  def _writes_meanwhile(self):
+    """Returns whether checkpoints are written while training continues."""
+    if self.config.use_async_checkpointing is not None:
+      return self.config.use_async_checkpointing
+    # On CPUs the writer takes cores from training: 15 % of a step during a write, seen.
+    return not distribute.on_cpus(self.trainer.strategy)
 
   # ---- training
 
@@ -206,34 +217,28 @@ class Runner:
       with self._profile.recording(trainer.step, steps):
         logs = trainer.train(iterator, steps)
     except NonFiniteLossError as e:
-      self.checkpoints.wait()
       raise NonFiniteLossError(
-        f'{e} Training stopped; {self._ways_back()} {self._divergence_hint}'.rstrip()
+        f'{e} Training stopped; {self._state.ways_back()} {self._divergence_hint}'.rstrip()
       ) from e
+    self.checkpoints.check()  # A full disk is known now, not at the next checkpoint.
     self._position.advance(steps)
     self._loss = float(logs['loss'])
     seconds = time.monotonic() - start
-    speed = steps * self._batch_size / seconds
-    unit, objective = self._unit, self._objective
-    logs |= {f'{unit}_per_second': speed, 'current_epoch': self._position.epoch}
-    times = StepTimes(seconds / steps, logs['input_wait'])
-    logs |= times.logs()
-    shown = {'loss': logs['loss']} | {name: logs[name] for name in [objective] if name in logs}
-    progress.update(trainer.step, **shown, **{f'{unit}/s': speed}, **times.shown())
-    if self._workers.is_chief and not self.config.skip_host_call:
-      self._summaries.write('', logs, trainer.step)
+    self._report(logs, steps, seconds, progress)
     if self._workers.several:
       return self.config.iterations_per_loop  # All workers must run loops of equal length.
     return max(1, min(self.config.iterations_per_loop, int(steps * _LOOP_SECONDS / seconds)))
 
-  def _ways_back(self):
-    """Names the checkpoints that are left after training diverged."""
-    if not self.checkpoints.steps():
-      return 'nothing was saved yet.'
-    return (
-      f'{self.config.model_dir} keeps {self.checkpoints.described()}. The newest may be ruined '
-      'already: --resume_step=N goes back to step N.'
-    )
+  def _report(self, logs, steps, seconds, progress):
+    """Shows what a training loop measured, and writes it as summaries."""
+    times = StepTimes(seconds / steps, logs['input_wait'])
+    speed = {f'{self._unit}_per_second': steps * self._batch_size / seconds}
+    shown = {name: logs[name] for name in ('loss', self._objective) if name in logs}
+    shown[f'{self._unit}/s'] = speed[f'{self._unit}_per_second']
+    progress.update(self.trainer.step, **shown, **times.shown())
+    if self._workers.is_chief and not self.config.skip_host_call:
+      numbers = {**logs, **speed, 'current_epoch': self._position.epoch, **times.logs()}
+      self._summaries.write('', numbers, self.trainer.step)
 
   def _to_boundary(self, step):
     """Returns the number of steps to the next evaluation, checkpoint or the end of training."""
@@ -254,106 +259,15 @@ class Runner:
     """Writes a checkpoint of the trainer's state at its step."""
     if self._claim is not None:
       self._claim.check()
-    self.trainer.synchronize()
-    metadata = {
-      **self.identity,
-      'step': self.trainer.step,
-      **self._position.metadata(),
-      'versions': files.versions(),
-    }
-    if self._loss is not None:
-      metadata['loss'] = self._loss
-    if self.config.resume_step is not None:
-      metadata['went_back'] = self._command()
-    self.checkpoints.save(self.trainer.step, self.trainer.variables(), metadata)
+    self._state.save(self._loss)
 
   def resume(self) -> int:
-    """Restores the newest undamaged checkpoint, if there is one; returns the trainer's step.
-
-    With `resume_step` it restores that step, and moves newer checkpoints to `set_aside/`; but a
-    job that has gone back already and is started by the same command again goes on.
-
-    Raises:
-      CheckpointError: the checkpoint is missing, damaged or of another network, or workers see
-        different checkpoints.
-    """
-    back: int | None = self.config.resume_step
-    newest = self.checkpoints.restore_newest()
-    if newest is not None and newest[2].get('went_back') == self._command():
-      back = None
-    if back is not None:
-      newest = (back, *self.checkpoints.restore_step(back))
-    if newest is not None:
-      step, values, metadata = newest
-      self._check_identity(metadata)
-      checkpoints.assign(
-        self.trainer.variables(), values, self.checkpoints.prefix(step), exact=True
-      )
-      self.trainer.restored(step)
-      print(f'Resuming from step {step} of {self.config.model_dir}.')
-      self._position.restore(step, metadata)
-    steps = self._workers.gather(self.trainer.step)
-    if len(set(steps)) > 1:
-      raise checkpoints.CheckpointError(
-        f'--model_dir={self.config.model_dir} must be one folder that all workers share; their '
-        f'newest checkpoints are of different steps: {steps}.'
-      )
-    if back is not None and self._workers.is_chief:
-      self._forget_after(back)
-    return self.trainer.step
-
-  def _command(self):
-    """Returns the command line that goes back, by which a later start knows it was done."""
-    return [self.config.resume_step, *sys.argv[1:]]
-
-  def _forget_after(self, step):
-    """Sets aside checkpoints and evaluations after a step, so that none counts as resumed."""
-    newer = self.checkpoints.set_aside(step)
-    if newer:
-      moved = ', '.join(map(str, newer))
-      print(f'Checkpoints of later steps moved to set_aside/: {moved}.')
-    for folder in files.paths_in(self.config.model_dir, _EVAL):  # Also those of mode=eval.
-      history = os.path.join(folder, _HISTORY)
-      rows = files.read_json_lines(history)
-      kept = [row for row in rows if row.get('step', 0) <= step]
-      if len(kept) < len(rows):
-        files.write_text(history, ''.join(f'{json.dumps(row)}\n' for row in kept))
-
-  def restore(self, prefix: str) -> None:
-    """Restores weights and moving averages from the checkpoint `prefix`, for evaluation.
-
-    Raises:
-      CheckpointError: the checkpoint is damaged, missing or of another network.
-    """
-    values, metadata = checkpoints.read(prefix)
-    self._check_identity(metadata)
-    wanted = {k: v for k, v in self.trainer.variables().items() if k.startswith(('model/', 'ema/'))}
-    checkpoints.assign(wanted, values, prefix)
-    self.trainer.restored(metadata['step'])
+    """Restores the newest checkpoint, or the one to go back to; see `JobState.resume`."""
+    return self._state.resume()
 
   def restore_best(self) -> str:
-    """Restores the best checkpoint, or the newest if none is archived; returns its name.
-
-    Raises:
-      ValueError: model_dir holds no checkpoint.
-      CheckpointError: as for `restore`.
-    """
-    prefix = self.checkpoints.best()
-    if prefix is None:
-      steps = self.checkpoints.steps()
-      if not steps:
-        raise ValueError(f'--model_dir={self.config.model_dir} holds no checkpoint.')
-      prefix = self.checkpoints.prefix(steps[-1])
-    self.restore(prefix)
-    return os.path.basename(prefix)
-
-  def _check_identity(self, stored):
-    for key, expected in self.identity.items():
-      if stored.get(key, expected) != expected:
-        raise checkpoints.CheckpointError(
-          f'--model_dir={self.config.model_dir} holds another model: its {key} is {stored[key]!r}, '
-          f'not {expected!r}. Give the flags it was trained with, or another --model_dir.'
-        )
+    """Restores the best checkpoint, or the newest; see `JobState.restore_best`."""
+    return self._state.restore_best()
 
   # ---- evaluation
 
@@ -391,9 +305,9 @@ class Runner:
     # A result without its checkpoint would never be computed again.
     self.checkpoints.wait()
     if self._workers.is_chief:
-      self._summaries.write(self._eval_folder(), results, step)
+      self._summaries.write(self._history.folder, results, step)
       # Last of all: steps in the history are not evaluated again, even if the job is killed here.
-      files.append_json_line(self._history(), {'step': step, **results})
+      self._history.add(step, results)
     return results
 
   def _objective_of(self, results):
@@ -453,8 +367,8 @@ class Runner:
       new = [step for step in self.checkpoints.steps() if step > seen]
       if new:
         seen = new[-1]
-        if seen in self._evaluated_steps():
-          print(f'Step {seen} is not evaluated again; its results are in {self._history()}.')
+        if seen in self._history.steps():
+          print(f'Step {seen} is not evaluated again; its results are in {self._history.path}.')
         else:
           self._evaluate_file(seen, eval_input)
         waited_since = None
@@ -475,7 +389,7 @@ class Runner:
 
   def _evaluate_file(self, step, eval_input):
     try:
-      self.restore(self.checkpoints.prefix(step))
+      self._state.restore(self.checkpoints.prefix(step))
     except checkpoints.CheckpointError as e:
       if step in self.checkpoints.steps():
         raise
@@ -485,23 +399,9 @@ class Runner:
 
   def _evaluate_once(self, eval_input, progress=None):
     """Evaluates the current step unless its results are already in the history."""
-    if self._workers.any(self.trainer.step in self._evaluated_steps()):
+    if self._workers.any(self.trainer.step in self._history.steps()):
       return
     self.evaluate(eval_input, progress)
-
-  def _evaluated_steps(self):
-    return {line.get('step') for line in files.read_json_lines(self._history())}
-
-  def _eval_folder(self):
-    return f'{_EVAL}_{self.config.eval_name}' if self.config.eval_name else _EVAL
-
-  def _history(self):
-    return history_path(self.config.model_dir, self._eval_folder())
-
-
-def history_path(model_dir: str, eval_folder: str = _EVAL) -> str:
-  """Returns the path of the JSON lines with step, losses and metrics of each evaluation."""
-  return os.path.join(model_dir, eval_folder, _HISTORY)
 
 
 def prepare_model_dir(model_dir: str) -> None:

@@ -336,17 +336,19 @@ class Trainer:
     return {name: f for name, f in task.metrics.items() if name not in task.train_metrics}
 
   def _evaluate_in_loops(self, dataset, totals, collector):
-    """Yields (batches done, sums so far) after each loop; only the caller reads the sums."""
+    """Yields (batches done, sums so far) after each loop on the device, which is waited for."""
     iterator, step = iter(dataset), tf.constant(self.step, tf.int64)
     together = across_processes(self.strategy)
     loop, done, last = _STEPS_TOGETHER if together else 1, 0, collector.num_steps
     while done < last:
       steps, start = min(loop, last - done), time.monotonic()
       totals = self._eval_loop(iterator, step, totals, tf.constant(steps, tf.int64))
+      totals.numpy()  # The device may have been given more work than it has done.
+      seconds = time.monotonic() - start
       done += steps
       yield done, totals
       if not together:
-        loop = max(1, int(steps * _EVAL_LOOP_SECONDS / (time.monotonic() - start)))
+        loop = max(1, int(steps * _EVAL_LOOP_SECONDS / seconds))
 
   @tf.function(reduce_retracing=True)
   def _eval_loop(self, iterator, step, totals, steps):

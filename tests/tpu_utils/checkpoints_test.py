@@ -252,6 +252,29 @@ def test_asynchronous_errors_are_raised_at_the_next_call(tmp_path, monkeypatch):
   manager.save(1, _variables())
   with pytest.raises(OSError, match='disk gone'):
     manager.wait()
+  manager.wait()  # Told once.
+  manager.save(2, _variables())
+  with pytest.raises(OSError, match='disk gone'):
+    while True:
+      manager.check()  # Does not wait.
+
+
+@pytest.mark.parametrize('asynchronous', [False, True])
+def test_old_checkpoints_that_cannot_be_deleted_are_an_error_of_one_line(
+  tmp_path, monkeypatch, asynchronous
+):
+  manager = _manager(tmp_path, keep=1, asynchronous=asynchronous)
+
+  def refuse(path):
+    raise tf.errors.PermissionDeniedError(None, None, f'{path}; Operation not permitted')
+
+  manager.save(1, _variables())
+  manager.wait()
+  monkeypatch.setattr(tf.io.gfile, 'remove', refuse)
+  with pytest.raises(OSError, match=r'files of old checkpoints cannot be deleted: .*not permitted'):
+    manager.save(2, _variables())
+    manager.wait()
+  assert manager.restore_newest()[0] == 2
 
 
 _KILLED = """

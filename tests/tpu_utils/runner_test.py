@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tpu_utils import checkpoints, claims, config, run_info, runner
+from tpu_utils import checkpoints, claims, config, distribute, run_info, runner
 from tpu_utils.command_line import cli
 from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.image_jobs.train import classification_task
@@ -455,20 +455,37 @@ def _slow_write(monkeypatch, seconds=0.3, fail_at=None):
   return written
 
 
+MEANWHILE = {'use_async_checkpointing': True}
+
+
+def test_checkpoints_are_written_meanwhile_on_accelerators_alone(tmp_path, monkeypatch):
+  made, create = [], checkpoints.CheckpointManager
+  monkeypatch.setattr(
+    checkpoints, 'CheckpointManager',
+    lambda *args, **kwargs: made.append(kwargs['asynchronous']) or create(*args, **kwargs),
+  )  # fmt: skip
+  _runner(tmp_path)
+  _runner(tmp_path, **MEANWHILE)
+  monkeypatch.setattr(distribute, 'on_cpus', lambda strategy: False)
+  _runner(tmp_path)
+  _runner(tmp_path, use_async_checkpointing=False)
+  assert made == [False, True, True, False]
+
+
 def test_sigterm_waits_for_the_checkpoint(tmp_path, monkeypatch):
   written = _slow_write(monkeypatch)
   with pytest.raises(cli.Interrupted) as stopped:
-    _runner(tmp_path).train(_Input(signal_at=4), None)
+    _runner(tmp_path, **MEANWHILE).train(_Input(signal_at=4), None)
   assert f'at step {written[-1]}, saved' in str(stopped.value)
   assert checkpoints.read(str(tmp_path / f'model.ckpt-{written[-1]}'))
 
 
 @pytest.mark.parametrize('step', [3, 12])
 def test_a_failed_write_ends_the_job(tmp_path, monkeypatch, step):
-  """The error is raised at the next checkpoint; of the last one, at the end."""
+  """The error is raised after the next loop; of the last one, at the end."""
   written = _slow_write(monkeypatch, 0.0, fail_at=step)
   with pytest.raises(OSError, match=f'ckpt-{step}: the checkpoint cannot be written: No space'):
-    _runner(tmp_path).train(_Input(), None)
+    _runner(tmp_path, **MEANWHILE).train(_Input(), None)
   assert written == list(range(3, step, 3))
   assert claims.NAME not in os.listdir(tmp_path)
 
@@ -481,14 +498,14 @@ def test_an_error_of_the_job_is_not_hidden_by_one_of_the_writer(tmp_path, monkey
 
   monkeypatch.setattr(Trainer, 'evaluate', broken)
   with pytest.raises(ZeroDivisionError):
-    _runner(tmp_path).train(_Input(), _Input())
+    _runner(tmp_path, **MEANWHILE).train(_Input(), _Input())
   assert 'model.ckpt-6: the checkpoint cannot be written' in capsys.readouterr().err
 
 
 def test_no_result_is_kept_of_a_checkpoint_that_failed(tmp_path, monkeypatch):
   _slow_write(monkeypatch, fail_at=6)
   with pytest.raises(OSError, match='No space left'):
-    _runner(tmp_path, archive_ckpt=False).train(_Input(), _Input())
+    _runner(tmp_path, archive_ckpt=False, **MEANWHILE).train(_Input(), _Input())
   assert not (tmp_path / 'eval' / 'results.jsonl').exists()
 
 

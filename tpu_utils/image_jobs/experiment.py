@@ -206,13 +206,13 @@ class Experiment:
   def _train(self, trial, seed):
     import keras
 
-    from tpu_utils import runner
+    from tpu_utils import eval_history
 
     model_dir = self.path(os.path.join('networks', f'{trial.name}-seed{seed}'))
     start = time.monotonic()
     flags = {**trial.flags, 'model_dir': model_dir, 'seed': seed}
     self._train_job(self.resolved.with_flags(flags))
-    *_, last = files.read_json_lines(runner.history_path(model_dir))
+    *_, last = files.read_json_lines(eval_history.history_path(model_dir))
     line = {
       'network': trial.name,
       'seed': seed,
