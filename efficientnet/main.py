@@ -66,6 +66,7 @@ def resolve_model(model: ModelConfig) -> script.ModelSpec:
       'blocks_args': [dataclasses.asdict(block) for block in blocks_args],
     },
     find_pretrained=pretrained.find,
+    feature_extractor=model_builder_factory.feature_extractor,
   )
 
 

@@ -77,6 +77,7 @@ def resolve_model(model: ModelConfig) -> script.ModelSpec:
     spec=resnext_builder.get_preprocess_spec(model.model_name, **model.overrides()),
     identity=tuple(name for name in own if name != 'input_image_size'),
     run_info={'network_params': dataclasses.asdict(params)},
+    feature_extractor=resnext_builder.feature_extractor,
   )
 
 

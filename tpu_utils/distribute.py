@@ -9,6 +9,7 @@ import tensorflow as tf
 from tpu_utils.errors import one_line
 from tpu_utils.names import check_name
 
+_HOST_VARIABLE = 'TPU_LAUNCH_HOST'  # Set by `tpu_utils/launching/agent.py`.
 STRATEGIES = ('auto', 'tpu', 'mirrored', 'multi_worker', 'one_device')
 
 # TensorFlow's TPU build has a kernel for this op on this device. A graph rewrite puts the op in
@@ -108,8 +109,14 @@ def has_tpu_kernels() -> bool:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-  """Returns whether this process writes the checkpoints, summaries and exports of the job."""
+  """Returns whether this process writes the checkpoints, summaries and exports of the job.
+
+  A single process drives all hosts of a TPU, and is the chief. Where `tpu_utils.launch` starts one
+  on each host nevertheless (--processes=all), that of host 0 is.
+  """
   resolver = strategy.cluster_resolver
+  if isinstance(strategy, tf.distribute.TPUStrategy):
+    return os.environ.get(_HOST_VARIABLE, '0') == '0'
   if resolver is None or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
     return True
   return resolver.task_type in (None, 'chief') or (

@@ -1,6 +1,7 @@
 """Exports from a job's checkpoint to each kind of file, and its error messages."""
 import re
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -52,6 +53,40 @@ def test_quantize_selects_the_variant_of_a_single_file(lite_job_dir, tmp_path, c
   assert interpreter.get_input_details()[0]['dtype'] == np.uint8
 
 
+def test_an_endpoint_is_the_output_of_all_files(lite_job_dir, tmp_path, capsys):
+  run(
+    f'--ckpt_dir={lite_job_dir}', '--endpoint_name=pooled_features', '--noquantize',
+    f'--output_tflite={tmp_path / "f.tflite"}', f'--output_saved_model_dir={tmp_path / "saved"}',
+    '--export_to_tpu',
+  )  # fmt: skip
+  assert 'Output: endpoint pooled_features, [None, ' in capsys.readouterr().out
+  images, _ = lite_job.held_out()
+  model = lite_job.build_model()
+  weights.load(model, lite_job_dir)
+  pooled = keras.Model(model.inputs, model.layers[-1].input)
+  expected = pooled(images[:4], training=False).numpy()
+  atol = 1e-5 * np.abs(expected).max()
+  signatures = tf.saved_model.load(str(tmp_path / 'saved')).signatures
+  assert set(signatures) == {'images', 'serve', 'image_bytes', 'serving_default'}
+  served = signatures['images'](images=images[:4])
+  assert set(served) == {'output'}
+  np.testing.assert_allclose(served['output'].numpy().reshape(expected.shape), expected, atol=atol)
+  content = (tmp_path / 'f.tflite').read_bytes()
+  found = export.tflite.Classifier(content).predict(images[:4])
+  np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=atol)
+  with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    graph = tf.compat.v1.saved_model.load(session, ['serve'], str(tmp_path / 'saved' / 'tpu'))
+    signature = graph.signature_def['images']
+    feed = {signature.inputs['images'].name: images[:4]}
+    found = session.run(signature.outputs['output'].name, feed)
+  np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=atol)
+  with pytest.raises(ValueError, match="'pool_features': did you mean pooled_features"):
+    run(
+      f'--ckpt_dir={lite_job_dir}', '--endpoint_name=pool_features', '--noquantize',
+      f'--output_tflite={tmp_path / "g.tflite"}',
+    )  # fmt: skip
+
+
 def weights_alone(lite_job_dir, folder):
   """Copies the checkpoint without its job's record; returns the flags that replace the record."""
   folder.mkdir()
@@ -93,6 +128,10 @@ def test_error_names_a_file_that_is_no_image(lite_job_dir, tmp_path):
   (
     ('--ckpt_dir=x', '--output_tflite=y', '--export_to_tpu'),
     '--export_to_tpu needs --output_saved_model_dir',
+  ),
+  (
+    ('--ckpt_dir=x', '--output_tflite=y', '--endpoint_name=stem', '--labels_map_file=z'),
+    '--labels_map_file names classes; --endpoint_name has none',
   ),
   (('--ckpt_dir=no/such', '--output_tflite=y', '--noquantize'), 'no/such: no checkpoint there'),
 ])

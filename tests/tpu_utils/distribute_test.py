@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import kernels
 
+from tests.tpu_utils import simulated_tpu
 from tpu_utils import distribute
 
 
@@ -17,6 +18,23 @@ def test_auto_is_one_device_on_a_plain_machine(monkeypatch):
   assert isinstance(strategy, tf.distribute.OneDeviceStrategy)
   assert distribute.describe(strategy) == 'OneDeviceStrategy, 1 replica'
   assert distribute.is_chief(strategy)
+
+
+def test_the_chief_of_a_tpu_is_the_process_on_host_0(monkeypatch):
+  strategy = simulated_tpu.make_strategy()
+  monkeypatch.delenv('TPU_LAUNCH_HOST', raising=False)
+  assert distribute.is_chief(strategy)  # A single process drives all hosts.
+  for host, chief in (('0', True), ('1', False), ('10', False)):
+    monkeypatch.setenv('TPU_LAUNCH_HOST', host)
+    assert distribute.is_chief(strategy) == chief
+    assert distribute.is_chief(distribute.create_strategy())  # Has no hosts.
+
+
+def test_replicas_on_cpus_are_told_from_those_on_accelerators(two_replicas):
+  assert distribute.on_cpus(distribute.create_strategy()) and distribute.on_cpus(two_replicas)
+  device = '/job:worker/replica:0/task:0/device:TPU:0'
+  extended = types.SimpleNamespace(worker_devices=(device,))
+  assert not distribute.on_cpus(types.SimpleNamespace(extended=extended))
 
 
 def test_mirrored_takes_all_local_devices():

@@ -105,7 +105,7 @@ def write(
   """Writes the files that the settings name, and prints a table of their accuracy.
 
   Args:
-    model: model from images to logits.
+    model: model from images to logits, or to the endpoint `config.endpoint_name`.
     spec: its preprocessing.
     images: None for no accuracies; int8 is then impossible.
     config: `image_jobs.export.ExportConfig`.
@@ -121,9 +121,13 @@ def write(
     representative = None
     if variant == 'int8' and images:
       representative = images.training(config.num_steps)
-    content = tflite.convert(model, variant, representative, config.batch_size)
+    content = tflite.convert(
+      model, variant, representative, config.batch_size, config.endpoint_name
+    )
     contents[variant] = tflite_metadata.add(content, class_names) if class_names else content
-  results = measure(model, contents, images, config.num_eval_images) if images else None
+  results = None
+  if images and not config.endpoint_name:
+    results = measure(model, contents, images, config.num_eval_images)
   if config.output_saved_model_dir:
     saved_model.export(
       model,
@@ -132,11 +136,15 @@ def write(
       dataclasses.asdict(spec),
       class_names,
       to_tpu=config.export_to_tpu,
+      endpoint=config.endpoint_name,
     )
     print(f'{config.output_saved_model_dir}: SavedModel and {saved_model.KERAS_FILE}')
   for variant, content in contents.items():
     files.write_bytes(variants[variant], content, parents=True)
     print(f'{variants[variant]}: TFLite, {tflite.VARIANTS[variant]}, {len(content):,} bytes')
+  if config.endpoint_name:
+    print(f'Output: endpoint {config.endpoint_name}, {list(model.output_shape)}; no accuracy.')
+    return
   if images is None or results is None:
     print('Accuracy not measured: no --data_dir and no --dataset.')
     return

@@ -50,24 +50,27 @@ def export(
   class_names: Sequence[str] | None = None,
   *,
   to_tpu: bool = False,
+  endpoint: str | None = None,
 ) -> None:
   """Writes a model with its current weights; a complete new export replaces an earlier one.
 
   Args:
     model: model from images, float32 [batch, height, width, 3] in [0, 255], to logits,
-      [batch, classes].
+      [batch, classes], or to an endpoint, [batch, ...].
     directory: of the export; local or anything that `tf.io.gfile` writes to.
     preprocess: evaluation's function from one image file's bytes (string scalar) to the model's
       input, float32 [height, width, 3] in [0, 255].
     preprocessing: JSON-able description of `preprocess`, for export.json.
     class_names: names of the classes in the order of the logits; None if they are unknown.
     to_tpu: whether to write `tpu/`, too.
+    endpoint: name of the endpoint, the only output of all signatures, as `output`; None for a
+      classifier.
 
   Raises:
     ValueError: `model` is not an image classifier, or `class_names` has another length.
     OSError: the files could not be written; an earlier export is unchanged.
   """
-  image_shape, num_classes = _check_classifier(model)
+  image_shape, num_classes = _check_model(model, endpoint)
   if class_names is not None and len(class_names) != num_classes:
     raise ValueError(
       f'class_names: expected one name for each of the {num_classes} classes of {model.name}, '
@@ -75,6 +78,7 @@ def export(
     )
   export_info = {
     'model_name': model.name,
+    **({'endpoint_name': endpoint} if endpoint else {}),
     'image_shape': list(image_shape),
     'preprocessing': dict(preprocessing),
     'num_classes': num_classes,
@@ -85,9 +89,9 @@ def export(
 
   def write(staged):
     folded = fold_batch_norm(model)
-    _write_saved_model(folded, preprocess, staged, class_names)
+    _write_saved_model(folded, preprocess, staged, class_names, endpoint)
     if to_tpu:
-      tpu.write(folded, preprocess, os.path.join(staged, TPU_DIRECTORY), class_names)
+      tpu.write(folded, preprocess, os.path.join(staged, TPU_DIRECTORY), class_names, endpoint)
     keras_file = os.path.join(staged, KERAS_FILE)
     with_builtin_layers(model).save(keras_file)
     if class_names is not None:
@@ -114,14 +118,16 @@ def with_builtin_layers(model: keras.Model) -> keras.Model:
   return clone
 
 
-def _check_classifier(model):
-  """Returns ((height, width, 3), number of classes); raises ValueError for other models."""
+def _check_model(model, endpoint):
+  """Returns ((height, width, 3), number of classes or None); raises ValueError for other models."""
   if keras.backend.backend() != 'tensorflow':
     raise ValueError(
       f'A SavedModel needs the TensorFlow backend of Keras, found {keras.backend.backend()!r}; '
       'set KERAS_BACKEND=tensorflow.'
     )
   shapes = [tuple(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
+  if endpoint:
+    return shapes[0][1:], None
   if len(model.inputs) != 1 or len(model.outputs) != 1 or [len(s) for s in shapes] != [4, 2]:
     raise ValueError(
       f'Only image classifiers can be exported: expected {model.name} to map [batch, height, '
@@ -139,14 +145,14 @@ def _precision(model):
 class _Servable(tf.Module):
   """The signatures' functions, with raw variables, so that loading needs no Keras."""
 
-  def __init__(self, model, preprocess, class_names):
+  def __init__(self, model, preprocess, class_names, endpoint):
     super().__init__()
     self._weights = [variable.value for variable in model.variables]
     shape = model.inputs[0].shape[1:]
     decode = serving.decoder(preprocess, shape)
 
     def infer(images):
-      return serving.predictions(model, images)
+      return serving.predictions(model, images, endpoint)
 
     @tf.function(input_signature=[serving.images_spec(shape)])
     def serve_images(images):
@@ -169,8 +175,8 @@ def _naming_function(class_names):
   return name_classes
 
 
-def _write_saved_model(model, preprocess, directory, class_names):
-  servable = _Servable(model, preprocess, class_names)
+def _write_saved_model(model, preprocess, directory, class_names, endpoint):
+  servable = _Servable(model, preprocess, class_names, endpoint)
   functions = {'images': servable.images, 'image_bytes': servable.image_bytes}
   signatures = serving.signatures(functions)
   if class_names is not None:

@@ -9,6 +9,7 @@ from tpu_utils.images import decoding, headers
 
 _AT_ONCE = 8  # Files that are decoded in parallel.
 CLASS_NAMES = 'class_names'  # A signature without inputs, and its output.
+OUTPUT = 'output'  # The official name, for an endpoint.
 IMAGE_BYTES_SPEC = tf.TensorSpec([None], tf.string, 'image_bytes')
 
 
@@ -31,9 +32,19 @@ def signatures(served: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
-def predictions(model: keras.Model, images: tf.Tensor) -> dict[str, tf.Tensor]:
-  """Returns the outputs for `images`, float32 [batch, height, width, 3]."""
+def predictions(
+  model: keras.Model, images: tf.Tensor, endpoint: str | None = None
+) -> dict[str, tf.Tensor]:
+  """Returns the outputs for `images`, float32 [batch, height, width, 3].
+
+  Args:
+    model: model from images to logits, or to an endpoint.
+    images: the images.
+    endpoint: name of the endpoint; None for logits.
+  """
   logits = tf.cast(model(images, training=False), tf.float32)
+  if endpoint:
+    return {OUTPUT: logits}
   return {
     'classes': tf.argmax(logits, axis=-1, output_type=tf.int64),
     'probabilities': tf.nn.softmax(logits),

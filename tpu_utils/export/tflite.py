@@ -2,7 +2,7 @@
 
 A file maps `images`, [batch, height, width, 3] in [0, 255], to `probabilities`, [batch, classes].
 Both are float32, except in the variant int8 (see `VARIANTS`): it takes pixels as uint8 and returns
-about 255 times the probability as uint8.
+about 255 times the probability as uint8. A file of an endpoint has it as `output` instead.
 
 Source: tensorflow/tpu, models/official/efficientnet/export_model.py (its files need normalised
 images).
@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tpu_utils.export import serving
 from tpu_utils.export.constants import constant_function
 from tpu_utils.export.folding import fold_batch_norm
 from tpu_utils.export.quiet import quiet
@@ -32,21 +33,25 @@ def convert(
   variant: str = 'float32',
   representative: Iterable[np.ndarray] | None = None,
   batch_size: int = 1,
+  endpoint: str | None = None,
 ) -> bytes:
   """Returns the content of a TFLite file; folds batch norm.
 
   Args:
-    model: model from images, float32 [batch, height, width, 3] in [0, 255], to logits.
+    model: model from images, float32 [batch, height, width, 3] in [0, 255], to logits, or
+      to an endpoint.
     variant: a key of `VARIANTS`.
     representative: for int8: model inputs, float32 [height, width, 3], to measure the ranges of all
       activations on; a few hundred of the training set are enough. Iterated once.
     batch_size: images at a time; the file takes no other number.
+    endpoint: name of the endpoint; None for logits.
 
   Raises:
     ValueError: the variant is unknown, or int8 has no representative images.
   """
   check_name('TFLite variant', variant, VARIANTS)
-  function = constant_function(fold_batch_norm(model), batch_size, _probabilities)
+  outputs = _endpoint if endpoint else _probabilities
+  function = constant_function(fold_batch_norm(model), batch_size, outputs)
   with quiet():
     return _converter(function, variant, representative, batch_size).convert()
 
@@ -68,6 +73,10 @@ def _converter(function, variant, representative, batch_size):
 
 def _probabilities(logits):
   return {'probabilities': tf.nn.softmax(tf.cast(logits, tf.float32))}
+
+
+def _endpoint(values):
+  return {serving.OUTPUT: tf.cast(values, tf.float32)}
 
 
 def _calibration_batches(images, batch_size):

@@ -26,25 +26,27 @@ def write(
   preprocess: Callable[[tf.Tensor], tf.Tensor],
   directory: str,
   class_names: Sequence[str] | None = None,
+  endpoint: str | None = None,
 ) -> None:
   """Writes the SavedModel to `directory`, which must not exist.
 
   Args:
-    model: model from images to logits.
+    model: model from images to logits, or to an endpoint.
     preprocess: function from one image file's contents, a string scalar, to the model's input.
     directory: folder to create.
     class_names: names of the classes for the signature `class_names`; None for no such signature.
+    endpoint: name of the endpoint; None for logits.
   """
   with quiet():
-    _write(model, preprocess, directory, class_names)
+    _write(model, preprocess, directory, class_names, endpoint)
 
 
-def _write(model, preprocess, directory, class_names):
+def _write(model, preprocess, directory, class_names, endpoint):
   values = [variable.numpy() for variable in model.variables]
   builder = tf.compat.v1.saved_model.Builder(directory)
   with tf.Graph().as_default(), tf.compat.v1.Session() as session:
     variables = _variables(model)
-    signatures = _signatures(model, preprocess, variables, lambda infer, images: infer(images))
+    signatures = _signatures(model, preprocess, variables, _directly, endpoint)
     signatures |= _naming_signature(class_names)
     initial = [variable.initializer.inputs[1] for variable in variables]
     session.run([v.initializer for v in variables], dict(zip(initial, values, strict=True)))
@@ -52,7 +54,7 @@ def _write(model, preprocess, directory, class_names):
       session, [tf.saved_model.SERVING], signature_def_map=signatures, strip_default_attrs=True
     )
   with tf.Graph().as_default():
-    signatures = _signatures(model, preprocess, _variables(model), _on_tpu)
+    signatures = _signatures(model, preprocess, _variables(model), _on_tpu, endpoint)
     signatures |= _naming_signature(class_names)
     builder.add_meta_graph(
       [tf.saved_model.SERVING, tf.saved_model.TPU],
@@ -72,14 +74,15 @@ def _variables(model):
     ]
 
 
-def _signatures(model, preprocess, variables, run):
+def _signatures(model, preprocess, variables, run, endpoint):
   """Returns {name: SignatureDef} in the current graph; `run(infer, images)` calls the network."""
+  names = (serving.OUTPUT,) if endpoint else _OUTPUTS
 
   def infer(images):
     mapping = [(k, v.read_value()) for k, v in zip(model.variables, variables, strict=True)]
     with keras.StatelessScope(state_mapping=mapping):
-      outputs = serving.predictions(model, images)
-    return [outputs[name] for name in _OUTPUTS]
+      outputs = serving.predictions(model, images, endpoint)
+    return [outputs[name] for name in names]
 
   shape = model.inputs[0].shape[1:]
   decode = serving.decoder(preprocess, shape)
@@ -88,7 +91,7 @@ def _signatures(model, preprocess, variables, run):
     inputs = tf.compat.v1.placeholder(spec.dtype, spec.shape, spec.name)
     images = decode(inputs) if spec.dtype == tf.string else inputs
     answers = serving.for_any_batch(functools.partial(run, infer), images)
-    outputs = dict(zip(_OUTPUTS, answers, strict=True))
+    outputs = dict(zip(names, answers, strict=True))
     served[spec.name] = tf.compat.v1.saved_model.predict_signature_def(
       {spec.name: inputs}, outputs
     )
@@ -106,6 +109,10 @@ def _naming_signature(class_names):
     {}, {serving.CLASS_NAMES: output}, tf.saved_model.PREDICT_METHOD_NAME
   )
   return {serving.CLASS_NAMES: signature}
+
+
+def _directly(infer, images):
+  return infer(images)
 
 
 def _on_tpu(infer, images):

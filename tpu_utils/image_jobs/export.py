@@ -38,6 +38,12 @@ class ExportConfig(settings.Checked):
     False, 'Also write a SavedModel for TPUs (tags serve and serve,tpu) to tpu/ in that folder.'
   )
   output_tflite: str = setting(None, 'TFLite file to write.', type=str)
+  endpoint_name: str = setting(
+    None,
+    'Endpoint that the files output, as `output`, instead of classes: such as pooled_features or '
+    'reduction_4. An unknown name is answered with those that there are.',
+    type=str,
+  )
   quantize: bool = setting(True, 'The TFLite file computes in 8 bits; --noquantize: in float32.')
   tflite_variants: str = setting(
     None,
@@ -67,6 +73,8 @@ class ExportConfig(settings.Checked):
       raise ValueError('--tflite_variants needs --output_tflite, the file to write.')
     if self.export_to_tpu and not self.output_saved_model_dir:
       raise ValueError('--export_to_tpu needs --output_saved_model_dir, the folder to write to.')
+    if self.endpoint_name and self.labels_map_file:
+      raise ValueError('--labels_map_file names classes; --endpoint_name has none. Leave one out.')
     for variant in self.variants():
       check_name('--tflite_variants', variant, (*_VARIANTS, 'all'))
 
@@ -165,10 +173,20 @@ class Export:
       dtype_policy=precision.dtype_policy,
     )
     num_classes = model.output_shape[-1]
+    if options.endpoint_name:
+      model = loading.endpoint_model(
+        model,
+        model_spec,
+        model_config,
+        spec,
+        options.endpoint_name,
+        advprop=data.advprop,
+        dtype_policy=precision.dtype_policy,
+      )
     images = None
     if has_images or is_digits:
       images = model_files.Images(data, spec, num_classes)
-    names = classes.known(
+    names = None if options.endpoint_name else classes.known(
       num_classes,
       labels_map_file=options.labels_map_file,
       checkpoint=None if options.ckpt_dir == PRETRAINED else options.ckpt_dir,

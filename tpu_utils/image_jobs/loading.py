@@ -18,6 +18,7 @@ import tensorflow as tf
 from tpu_utils import checkpoints, files, local_copies, weights
 from tpu_utils.errors import first_line
 from tpu_utils.export import keras_metadata, serving
+from tpu_utils.functional_model import functional_model
 from tpu_utils.image_jobs import classes, saved_model_ops, script
 from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.names import unknown_name
@@ -87,6 +88,43 @@ def load_model(
   if checkpoint != script.PRETRAINED:
     print(weights.load(model, checkpoints.best_of(checkpoint), source, use_ema))
   return model
+
+
+def endpoint_model(
+  model: keras.Model,
+  model_spec: script.ModelSpec,
+  model_config: script.ModelConfig,
+  spec: PreprocessSpec,
+  endpoint: str,
+  *,
+  advprop: bool = False,
+  dtype_policy: str | None = None,
+) -> keras.Model:
+  """Returns the model from images to an endpoint, with the weights of a whole model.
+
+  Args:
+    model: the whole model, from `load_model` with the other arguments.
+    model_spec: the network.
+    model_config: its settings.
+    spec: `PreprocessSpec` of its images.
+    endpoint: its name; official for EfficientNet.
+    advprop: as for `load_model`.
+    dtype_policy: as for `load_model`.
+
+  Raises:
+    ValueError: the network has no such endpoint, or none at all.
+  """
+  if model_spec.feature_extractor is None:
+    raise ValueError(f'--endpoint_name={endpoint}: {model.name} has no named endpoints.')
+  builder = dataclasses.replace(model_spec, build_model=model_spec.feature_extractor)
+  features = builder.build(
+    model_config, spec, model.output_shape[-1], advprop, endpoints=[endpoint],
+    dtype_policy=dtype_policy,
+  )  # fmt: skip
+  values = {variable.path: variable for variable in model.variables}
+  for variable in features.variables:
+    variable.assign(values[variable.path])
+  return functional_model(features.inputs[0], features.output[endpoint], model.name)
 
 
 def from_model(model: keras.Model, spec: PreprocessSpec) -> Classifier:

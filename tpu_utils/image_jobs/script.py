@@ -91,6 +91,8 @@ class ModelSpec:
     run_info: JSON-able dict for run.json.
     find_pretrained: function(model_name) -> path of ImageNet weights; raises ValueError if there
       are none. None if no package has weights of this paper.
+    feature_extractor: function like `build_model`, with endpoints=[name, ...] -> keras.Model from
+      `images` to {name: tensor}. None if it has none.
   """
 
   build_model: Callable[..., keras.Model]
@@ -98,6 +100,7 @@ class ModelSpec:
   identity: tuple[str, ...]
   run_info: Mapping[str, Any]
   find_pretrained: Callable[[str], str] | None = None
+  feature_extractor: Callable[..., keras.Model] | None = None
 
   def build(
     self,

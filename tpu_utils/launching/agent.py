@@ -20,6 +20,7 @@ import time
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _POLL = 0.1  # Seconds between looks at the log.
+_HOST_VARIABLE = 'TPU_LAUNCH_HOST'  # The job reads it: `tpu_utils.distribute.is_chief`.
 _PYTHONS = ('python3.11', 'python3.12', 'python3.13', 'python3')
 
 
@@ -82,8 +83,11 @@ def _size(task):
 
 def _report(task, run, state=None):
   state = state or _state(task, run)
-  host = os.environ.get('HOSTNAME') or os.uname().nodename
-  print('@launch', host, state, _size(task), flush=True)
+  print('@launch', _host(), state, _size(task), flush=True)
+
+
+def _host():
+  return os.environ.get('HOSTNAME') or os.uname().nodename
 
 
 def start(task: str, run: str, *command: str) -> None:
@@ -147,6 +151,9 @@ def _execute(command, log):
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.chdir(_path('work'))
+    _, found, number = _host().rpartition('-w-')  # Google names the hosts of a slice NAME-w-0, ...
+    if found and number.isdigit():
+      os.environ[_HOST_VARIABLE] = number
     os.execvp(command[0], command)
   except OSError as error:
     os.write(log, f'{command[0]}: {error.strerror}\n'.encode())

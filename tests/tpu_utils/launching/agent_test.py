@@ -20,10 +20,10 @@ def _agent(tmp_path):
   folder.mkdir()
   shutil.copy(module.__file__, folder / 'agent.py')
 
-  def run(*words):
+  def run(*words, host='host'):
     output = subprocess.run(
       [sys.executable, '-IS', str(folder / 'agent.py'), *map(str, words)], check=True,
-      env={'HOSTNAME': 'host', 'PATH': os.environ['PATH']}, capture_output=True, text=True,
+      env={'HOSTNAME': host, 'PATH': os.environ['PATH']}, capture_output=True, text=True,
     ).stdout  # fmt: skip
     return output.split('\n')[:-1]
 
@@ -125,3 +125,11 @@ def test_the_agent_is_python_3_8_with_the_standard_library():
            for alias in node.names]
   assert set(names) <= sys.stdlib_module_names
   assert not [node for node in ast.walk(syntax) if isinstance(node, ast.ImportFrom)]
+
+
+def test_a_job_knows_the_number_of_its_host(agent):
+  """It decides who writes: `distribute.is_chief`."""
+  for run, host, told in (('a', 't1v-n-0b-w-12', '12'), ('b', 'my-host', 'none')):
+    agent('start', 'job', run, 'sh', '-c', 'echo ${TPU_LAUNCH_HOST:-none} > number', host=host)
+    assert _wait(agent, run) == 'exit:0'
+    assert (agent.folder / 'work/number').read_text().strip() == told
