@@ -4,9 +4,8 @@
 
 SCRIPTS are JSON: a list of [module, arguments] each. TF_CONFIG selects the worker. A
 process can have one `MultiWorkerMirroredStrategy` only, so all scripts share it. A third element
-{'stop': step} stops a script at the step, {'kill': [worker, step]} ends that worker with SIGKILL.
+{'kill': [worker, step]} ends that worker with SIGKILL at the step.
 """
-import contextlib
 import importlib
 import json
 import os
@@ -19,32 +18,27 @@ from tpu_utils import distribute
 from tpu_utils.runner import Runner
 
 
-class _StoppedError(Exception):
-  """Ends a script between two training loops."""
-
-
 def main(scripts):
   strategy = distribute.create_strategy('multi_worker')
   distribute.create_strategy = lambda *_, **__: strategy
-  train = Runner._train_loop
   for module, arguments, *more in scripts:
-    Runner._train_loop = _ending(train, strategy, **more[0]) if more else train
-    with contextlib.suppress(_StoppedError):
-      importlib.import_module(module).SCRIPT.call(arguments)
+    if more:
+      worker, step = more[0]['kill']
+      if worker == strategy.cluster_resolver.task_id:
+        _kill_at(step)
+    importlib.import_module(module).SCRIPT.call(arguments)
 
 
-def _ending(train, strategy, stop=None, kill=None):
-  """Returns `Runner._train_loop` that ends the script, or the worker, before a loop."""
+def _kill_at(step):
+  """Lets `Runner` end this process before the loop that begins at a step."""
+  train = Runner._train_loop
 
   def train_loop(self, *args):
-    step = self.trainer.step
-    if kill and kill[0] == strategy.cluster_resolver.task_id and step >= kill[1]:
+    if self.trainer.step >= step:
       os.kill(os.getpid(), signal.SIGKILL)
-    if stop and step >= stop:
-      raise _StoppedError
     return train(self, *args)
 
-  return train_loop
+  Runner._train_loop = train_loop
 
 
 def like_two_hosts(runner, train_input, context):
