@@ -1,7 +1,8 @@
 """The main scripts on two worker processes: results, restart after a kill, and who writes.
 
-All scripts run one after another in one pair of processes; one worker is killed in the middle of the
-last script, and a second pair of processes resumes it. `multi_worker_test` stops and resumes more.
+All scripts run one after another in one pair of processes; one worker is killed in the middle of
+the last script, and a second pair of processes resumes it. `multi_worker_test` stops and resumes
+more.
 `tests/efficientnet/main_strategies_test.py` runs `efficientnet.main`, which exports, too.
 """
 import json
