@@ -1,4 +1,4 @@
-"""`python -m PACKAGE.paper_tables`: a paper's tables beside what this project computes and measures.
+"""`python -m PACKAGE.paper_tables`: published tables beside what this project computes and measures.
 
 A package gives its tables, a `Plan` for each, and a function that evaluates a checkpoint; results
 are JSON lines that a stopped run resumes from.
@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tpu_utils import figures, files, paper_table
+from tpu_utils import figures, file_systems, files, paper_table
 from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.command_line.script import Script
@@ -118,9 +118,7 @@ class Tables:
       print(self._listing(ids))
       return {}
     if config.output_dir:
-      os.makedirs(config.output_dir, exist_ok=True) if not files.is_remote(
-        config.output_dir
-      ) else cli.import_tensorflow()
+      file_systems.of(config.output_dir).makedirs(config.output_dir)
     results, cells = self.read_results(_paths(config.results))
     if config.output_dir:
       own = os.path.join(config.output_dir, _RESULTS)
@@ -245,7 +243,8 @@ class Tables:
       if (name, checkpoint, data_dir) in done:
         print(f'{name}: evaluated before, as {path} says; remove its line to evaluate it again.')
         continue
-      print(f'[{number} of {len(found)} checkpoints] {name}: {checkpoint} on {data_dir}', flush=True)
+      place = f'[{number} of {len(found)} checkpoints]'
+      print(f'{place} {name}: {checkpoint} on {data_dir}', flush=True)
       work_dir = os.path.join(config.output_dir, 'evaluations', name)
       values, command = self.evaluate(name, checkpoint, data_dir, work_dir)
       files.append_json_line(
@@ -274,10 +273,10 @@ class Tables:
       )
       for table_id, lines in compared.items()
     ]
-    written = [('tables.md', title + '\n'.join(sections)), ('tables.csv', paper_table.as_csv(every))]
-    for name, text in written:
+    texts = {'tables.md': title + '\n'.join(sections), 'tables.csv': paper_table.as_csv(every)}
+    for name, text in texts.items():
       files.write_text(os.path.join(config.output_dir, name), text)
-    names = [name for name, _ in written]
+    names = list(texts)
     for name, draw in self.draw.items():
       figure = draw(compared, config.checkpoint_dir)
       if figure is not None:
