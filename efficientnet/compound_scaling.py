@@ -183,7 +183,9 @@ RECIPES = experiment.own_recipes(
 def _published() -> dict[str, dict[tuple[str, float], tuple[float, float]]]:
   """Returns the results of Tables 3 and 7, see `PAPER`."""
   found: dict[str, dict[tuple[str, float], tuple[float, float]]] = {}
-  rows = [(row['model'].lower(), row['setting'], row) for row in published.PAPER['Table 3'].values()]
+  rows = [
+    (row['model'].lower(), row['setting'], row) for row in published.PAPER['Table 3'].values()
+  ]
   rows += [
     ('efficientnet-b0', row['model'].removesuffix(' B0'), row)
     for row in published.PAPER['Table 7'].values()

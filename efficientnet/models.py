@@ -20,6 +20,7 @@ from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.names import unknown_name
 
+
 def _published():
   """Returns {model: (ImageNet top-1 in percent, source)}."""
   official = published.checkpoints(published.ADVPROP), published.checkpoints(

@@ -94,7 +94,9 @@ def _accuracies_of(model_of: Callable, **metrics: str) -> Callable[[Mapping], di
 
   def evaluations(row):
     model = model_of(row)
-    return {column: _evaluation(model, metric) for column, metric in metrics.items()} if model else {}
+    if model is None:
+      return {}
+    return {column: _evaluation(model, metric) for column, metric in metrics.items()}
 
   return evaluations
 
@@ -172,7 +174,8 @@ def _stages():
     last += stage.num_repeat
     ends.append(f'block_{last}')
   endpoints = ['stem', *ends, 'head_1x1']
-  shapes = model_builder_factory.feature_extractor(name, endpoints).output_shape
+  outputs = model_builder_factory.feature_extractor(name, endpoints).output
+  shapes = {endpoint: tensor.shape for endpoint, tensor in outputs.items()}
   size = model_builder_factory.get_model_input_size(name)
   return (
     [size, *(shapes[endpoint][1] for endpoint in endpoints[:-1])],
@@ -383,7 +386,7 @@ PLANS = {
   ),
   'Table 6': Plan(
     ('dataset',),
-    notes=('Facts of the data sets; training and evaluation print the sizes of the data they read.',),
+    notes=('Facts of the data sets; jobs print the sizes of the data that they read.',),
   ),
   'Table 7': Plan(
     ('model', 'd', 'w', 'r'),
@@ -398,8 +401,8 @@ PLANS = {
   'Section 3.3-4: compound scaling': Plan(
     (), _target,
     notes=(
-      'The target is that of the search; the network found, B0, has fewer multiply-adds. For alpha, '
-      'beta and gamma by a search on your data: python -m efficientnet.compound_scaling',
+      'The target is that of the search; the network found, B0, has fewer multiply-adds. For '
+      'alpha, beta and gamma on your data: python -m efficientnet.compound_scaling',
     ),
   ),
   'Section 5.2 training (earlier version)': Plan(

@@ -224,9 +224,9 @@ NOISY_STUDENT = Recipe(
   },
   command=_command('noisy_student', '--ckpt_dir=CHECKPOINT --data_dir=IMAGENET', _EVAL),
   expects=(
-    f'L2 at 475 pixels {_NOISY_STUDENT.pop("L2-475")}, at 800 pixels {_NOISY_STUDENT.pop("L2")}; at '
-    f'their own sizes {published.listed(_NOISY_STUDENT)} % top-1 (official README, NoisyStudent + '
-    'RA)'
+    f'L2 at 475 pixels {_NOISY_STUDENT.pop("L2-475")}, at 800 pixels {_NOISY_STUDENT.pop("L2")}; '
+    f'at their own sizes {published.listed(_NOISY_STUDENT)} % top-1 (official README, NoisyStudent '
+    '+ RA)'
   ),
   cost='estimated: 50,000 images of 168 billion multiply-adds each; not timed',
 )

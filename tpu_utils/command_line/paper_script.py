@@ -1,4 +1,4 @@
-"""`python -m PACKAGE.paper_tables`: published tables beside what this project computes and measures.
+"""`python -m PACKAGE.paper_tables`: published tables beside computed and measured values.
 
 A package gives its tables, a `Plan` for each, and a function that evaluates a checkpoint; results
 are JSON lines that a stopped run resumes from.
