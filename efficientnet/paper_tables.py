@@ -367,7 +367,16 @@ PLANS = {
   'Figure 1 (later version)': Plan(
     ('model',), _size, _accuracies_of(_own_model, top1='top1'), _FLOPS_NOTES[1:]
   ),
-  'Table 3': Plan(('model', 'setting', 'd', 'w', 'r'), _scaled, notes=(_SCALED_NOTE,)),
+  'Table 3': Plan(
+    ('model', 'setting', 'd', 'w', 'r'), _scaled,
+    notes=(
+      _SCALED_NOTE,
+      'ResNet-50 with 4 times the depth has 14.6 billion multiply-adds here and 16.2 in print, with '
+      'twice the width 16.1 and 14.7: the two seem to be exchanged in print.',
+      'The other differences are at most 0.4 billion; the print does not give the pixels, layers '
+      'and filters that it counted.',
+    ),
+  ),  # fmt: skip
   'Table 4': Plan(
     ('pair', 'model'),
     evaluations=_accuracies_of(_own_model, top1='top1'),
@@ -394,8 +403,8 @@ PLANS = {
     lambda row: {'top1': _evaluation('efficientnet-b0')} if row['model'] == 'baseline B0' else {},
     (
       _SCALED_NOTE,
-      'B0 scaled in one dimension by 4, 2, 2 takes 4 times its 0.386 billion, 1.5; the print has '
-      '1.8 and 1.9. Its depth 4 has no classifier or head to scale, which makes 1.48.',
+      'Scaled in one dimension to 4 times the cost of B0, 0.386 billion, ours have 1.575 (depth), '
+      '1.450 (width) and 1.538 (resolution), near 4 * 0.386 = 1.543; the print has 1.8, 1.8, 1.9.',
     ),
   ),
   'Section 3.3-4: compound scaling': Plan(
@@ -418,8 +427,8 @@ PLANS = {
     _accuracies_of(lambda row: f'efficientnet-{row["model"]}', top1_fp32='top1'),
     (
       'We count 3 to 6 % fewer multiply-adds than the print, for every model; parameters agree. '
-      'Batch norm adds 4.6 million multiply-adds to Lite0, which its printed 407 exceeds ours by '
-      '21.8: we found no rule that gives the printed numbers.',
+      'The 4.6 million multiply-adds of batch norm in Lite0 are a fifth of the difference of 21.8; '
+      'we found no rule that gives the printed numbers.',
       'For latencies and 8-bit accuracies: python -m efficientnet.export_model --tflite_path=...',
     ),
   ),

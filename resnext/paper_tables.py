@@ -7,9 +7,10 @@
 
 Layers, widths, parameters, multiply-adds and settings are computed by the code that trains and
 evaluates, in less than a minute. The last command also evaluates errors: of the checkpoints
-CKPTS/resnext-50-32x4d, CKPTS/cifar10/resnext-29-8x64d, ... (--list names them; missing ones are left
-out) on the images in DATA, DATA/cifar10, ..., as `python -m resnext.eval_ckpt_main` does. Results are
-kept in out/results.jsonl, so the same command resumes; --results=FILE shows those of another run.
+CKPTS/resnext-50-32x4d, CKPTS/cifar10/resnext-29-8x64d, ... (--list names them; missing ones are
+left out) on the images in DATA, DATA/cifar10, ..., as `python -m resnext.eval_ckpt_main` does.
+Results are kept in out/results.jsonl, so the same command resumes; --results=FILE shows those of
+another run.
 Where CKPTS/resnet-50 and CKPTS/resnext-50-32x4d are folders of jobs of `python -m resnext.main`,
 their training curves are drawn, too (Figure 5).
 """
@@ -227,7 +228,7 @@ def _code_defaults(row):
   cifar_mean, cifar_stddev = network_params.NORMALIZATIONS['cifar10']
   schedule = _same(text, cifar['lr_step_epochs'] == '147,222')
   epochs = flags['train_steps'] * flags['train_batch_size'] / 1_281_167
-  of_initialization = _tested('tests/resnext/resnext_model_test.py')
+  of_initialization = _tested('tests/resnext/resnext_builder_test.py')
   values = {
     'LR': flags['base_learning_rate'] * flags['train_batch_size'] / 256,
     'nesterov': flags['nesterov'],
@@ -292,7 +293,10 @@ _IMAGENET = _errors(top1_error=('', 'top1_error'), top5_error=('', 'top5_error')
 _NO_DETECTOR = 'There is no object detector in this project.'
 PLANS = {
   'Table 1': Plan(('stage',), _template),
-  'Table 1 (totals)': Plan(('model',), _totals),
+  'Table 1 (totals)': Plan(
+    ('model',), _totals,
+    notes=('ResNet-50 has 25.557 million parameters; the print cuts to 25.5.',),
+  ),  # fmt: skip
   'Table 2': Plan(('cardinality',), _width),
   'Table 3': Plan(('model', 'setting'), evaluations=_IMAGENET),
   'Table 4': Plan(

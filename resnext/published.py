@@ -11,7 +11,8 @@ from tpu_utils import paper_table
 
 _PERCENT = (
   'top1_error', 'top5_error', 'with', 'without', 'top1_224', 'top5_224', 'top1_320_or_299',
-  'top5_320_or_299', 'top1_5k', 'top5_5k', 'top1_1k', 'top5_1k', 'cifar10', 'cifar100', 'AP50', 'AP',
+  'top5_320_or_299', 'top1_5k', 'top5_5k', 'top1_1k', 'top5_1k', 'cifar10', 'cifar100', 'AP50',
+  'AP',
 )  # fmt: skip
 PAPER = paper_table.load(
   pathlib.Path(__file__).with_name('paper_tables.json'),

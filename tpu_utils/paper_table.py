@@ -184,7 +184,8 @@ class Evaluation:
   """An accuracy that a checkpoint and data give.
 
   Attributes:
-    name: of the checkpoint below --checkpoint_dir; equal names are evaluated once.
+    name: of the checkpoint below --checkpoint_dir, and after a colon the set of examples if the
+      checkpoint is evaluated on several; equal names are evaluated once.
     metric: key of the results.
     command: the command that measures it alone.
   """

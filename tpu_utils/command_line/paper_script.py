@@ -177,12 +177,17 @@ class Tables:
     ]
     parts = [text_table(['table', 'rows', 'evaluations', 'caption'], rows, left_columns=(0, 3))]
     evaluations = [
-      [name, os.path.join('DATA_DIR', self.data(name)).rstrip('/'), ', '.join(sorted(metrics))]
+      [
+        _of(name),
+        os.path.join('DATA_DIR', self.data(name)).rstrip('/'),
+        name.partition(':')[2] or '-',
+        ', '.join(sorted(metrics)),
+      ]
       for name, metrics in self.evaluations(ids).items()
     ]
     if evaluations:
-      header = ['checkpoint below --checkpoint_dir', 'data', 'metrics']
-      parts += ['', text_table(header, evaluations, left_columns=(0, 1, 2))]
+      header = ['checkpoint below --checkpoint_dir', 'data', 'set', 'metrics']
+      parts += ['', text_table(header, evaluations, left_columns=(0, 1, 2, 3))]
     return '\n'.join(parts)
 
   # ---- Results
@@ -227,12 +232,13 @@ class Tables:
   def _evaluate(self, config, ids, path):
     """Evaluates the checkpoints that exist and have no result yet."""
     wanted = self.evaluations(ids)
-    found = {name: _checkpoint(config.checkpoint_dir, name) for name in wanted}
+    found = {name: _checkpoint(config.checkpoint_dir, _of(name)) for name in wanted}
     found = {name: checkpoint for name, checkpoint in found.items() if checkpoint}
     if not found:
       raise ValueError(
         f'--checkpoint_dir={config.checkpoint_dir} holds no checkpoint for these tables; expected '
-        f'names such as {", ".join(list(wanted)[:3]) or "none: they evaluate nothing"} (--list).'
+        f'names such as {", ".join(map(_of, list(wanted)[:3])) or "none: they evaluate nothing"} '
+        '(--list).'
       )
     done = {
       (row.get('evaluation'), row.get('checkpoint'), row.get('data_dir'))
@@ -245,7 +251,7 @@ class Tables:
         continue
       place = f'[{number} of {len(found)} checkpoints]'
       print(f'{place} {name}: {checkpoint} on {data_dir}', flush=True)
-      work_dir = os.path.join(config.output_dir, 'evaluations', name)
+      work_dir = os.path.join(config.output_dir, 'evaluations', name.replace(':', '-'))
       values, command = self.evaluate(name, checkpoint, data_dir, work_dir)
       files.append_json_line(
         path,
@@ -283,6 +289,11 @@ class Tables:
         figures.save(figure, os.path.join(config.output_dir, name), dpi=120)
         names.append(name)
     print(f'Written to {config.output_dir}: {", ".join(names)}')
+
+
+def _of(name):
+  """Returns the checkpoint of an evaluation 'CHECKPOINT' or 'CHECKPOINT:SET'."""
+  return name.partition(':')[0]
 
 
 def _paths(text):
