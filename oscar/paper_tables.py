@@ -174,10 +174,11 @@ def _nocaps(row):
   size = {'Oscar_B': 'base', 'Oscar_L': 'large'}.get(model)
   if size is None:
     return {}
-  name = f'nocaps_{size}{"_scst" if "SCST" in stages else ""}:{"cbs" if "CBS" in stages else "beams"}'
+  suffix, search = '_scst' if 'SCST' in stages else '', 'cbs' if 'CBS' in stages else 'beams'
+  name = f'nocaps_{size}{suffix}:{search}'
   return {
-    f'{domain}_{letter}': _evaluation(name, f'{_METRICS[letter]}{suffix}')
-    for domain, suffix in _DOMAINS.items()
+    f'{domain}_{letter}': _evaluation(name, f'{_METRICS[letter]}{ending}')
+    for domain, ending in _DOMAINS.items()
     for letter in 'CS'
   }
 
@@ -266,6 +267,8 @@ def _same(text, *conditions):
 
 def _pretraining(row):
   """Returns the settings of --recipe=oscar_base and --recipe=oscar_large."""
+  from oscar.input import masking
+
   found = {}
   for size, least in (('base', 1_000_000), ('large', 900_000)):
     flags, config = RECIPES[f'oscar_{size}'].settings, OscarConfig.from_name(size)
@@ -278,7 +281,7 @@ def _pretraining(row):
       'learning rate': flags['learning_rate'],
       'batch': flags['train_batch_size'],
       'region feature': _same(text, config.img_feature_dim == 2048 + 6),
-      'mask probability': Measured(None, 'checked by tests/oscar/input/masking_test.py'),
+      'mask probability': masking.MASK_PROB,
       'tag replacement probability (contrastive)': Measured(
         None, 'checked by tests/oscar/input/pretrain_test.py'
       ),
@@ -338,7 +341,11 @@ def _appendix(row):
   flags = RECIPES[recipe_name(row)].settings if recipe_name(row) in RECIPES else None
   if flags is None:
     return {}
-  return {'learning_rate': flags['learning_rate'], 'epochs': flags['num_train_epochs']}
+  rate, printed = flags['learning_rate'], row['learning_rate']
+  if isinstance(printed, str):  # 'One of several': of the search for the best.
+    choices = [float(text) for text in printed.replace(' or ', ', ').split(', ')]
+    rate = _same(printed, rate in choices)
+  return {'learning_rate': rate, 'epochs': flags['num_train_epochs']}
 
 
 def _oscarplus(row):

@@ -23,6 +23,7 @@ NOT_RUN = 'not run here'
 COMPUTED = 'computed'
 FROM_PRINT = 'from the printed numbers'
 _HEADER = ('row', 'quantity', 'paper', 'measured', 'difference', 'as printed', 'how', 'source')
+_MANY = 3  # Printed digits after the point of which more are shown as 5e-06.
 # {suffix or name of a column: unit}, for columns that a paper's own units leave out.
 _UNITS = {
   '_M': 'million',
@@ -281,9 +282,14 @@ class Line:
 
   def _measured_text(self):
     value = self.measured.value
-    if not isinstance(value, float) or value == self.paper.value:
+    printable = isinstance(value, float) and _is_number(self.paper.value)
+    if not printable or value == self.paper.value:
       return _text(value)
-    return f'{value:.{self.paper.decimals + 2}f}'
+    return self._rounded(value)
+
+  def _rounded(self, value, sign=''):
+    decimals = self.paper.decimals
+    return f'{value:{sign}.3g}' if decimals > _MANY else f'{value:{sign}.{decimals + 2}f}'
 
   def _difference_text(self):
     difference = self.difference
@@ -291,7 +297,7 @@ class Line:
       return '-'
     if isinstance(difference, int) or not difference:
       return f'{difference:+,}' if difference else '0'
-    return f'{difference:+.{self.paper.decimals + 2}f}'
+    return self._rounded(difference, '+')
 
 
 def _is_number(value):
