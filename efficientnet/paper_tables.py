@@ -53,6 +53,9 @@ def evaluation_flags(name: str) -> dict[str, Any]:
     flags |= {'model_name': 'efficientnet-l2', 'input_image_size': 475}
   if folder == _RECIPES[published.ADVPROP]:
     flags['advprop_preprocessing'] = True
+  if _data(name):
+    classes = published.PAPER['Table 6'].column('classes', by='dataset')
+    flags['num_label_classes'] = classes[{v: k for k, v in _DATASETS.items()}[folder]]
   return flags
 
 

@@ -74,7 +74,13 @@ def _data(name):
 
 def _flags(name, data_dir):
   script, _, flags = _set_of(name)
-  flags = {'mode': 'eval', **flags, 'data_dir': data_dir, 'strategy': 'one_device'}
+  recipe = RECIPES.get(os.path.basename(name.partition(':')[0]))
+  of_data = {
+    flag: recipe.settings[flag]
+    for flag in ('data_label_type', 'eval_data_type')
+    if recipe is not None and flag in recipe.settings
+  }
+  flags = {'mode': 'eval', **of_data, **flags, 'data_dir': data_dir, 'strategy': 'one_device'}
   return script, {**flags, 'eval_name': f'paper_tables_{name.partition(":")[2]}'}
 
 

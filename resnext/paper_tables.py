@@ -42,7 +42,9 @@ def evaluation_flags(name: str) -> dict[str, Any]:
   folder, _, model = name.rpartition('/')
   flags: dict[str, Any] = {'model_name': model, 'runmode': 'imagenet', 'num_images': -1}
   if folder == 'cifar100':
-    flags['normalization'] = folder
+    flags |= {'normalization': folder, 'num_label_classes': 100}
+  if folder == 'imagenet5k':
+    flags['num_label_classes'] = 5000
   if folder == _WITHOUT_SHORTCUTS:
     flags['residual'] = False
   if folder == _AT_320:

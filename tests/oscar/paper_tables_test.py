@@ -66,6 +66,7 @@ def test_evaluations_have_flags_of_the_tasks_scripts():
 
 
 @pytest.mark.slow
+@pytest.mark.long  # One training and four evaluations.
 def test_evaluates_jobs_and_exports(tiny, tmp_path):
   """NLVR2, whose dev split a training evaluates, too: both give the same accuracy."""
   run, export = tmp_path / 'ckpts' / 'nlvr2_base', tmp_path / 'ckpts' / 'nlvr2_large'
