@@ -374,8 +374,8 @@ PLANS = {
     ('model', 'setting', 'd', 'w', 'r'), _scaled,
     notes=(
       _SCALED_NOTE,
-      'ResNet-50 with 4 times the depth has 14.6 billion multiply-adds here and 16.2 in print; with '
-      'twice the width 16.1 and 14.7. The two seem to be exchanged in print.',
+      'ResNet-50 with 4 times the depth has 14.6 billion multiply-adds here and 16.2 in print, '
+      'with twice the width 16.1 and 14.7. The two seem to be exchanged in print.',
       'The other differences are at most 0.4 billion; the print does not give the pixels, layers '
       'and filters that it counted.',
     ),

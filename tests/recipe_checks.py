@@ -79,17 +79,17 @@ def readme_names(package):
 
 
 def check_readme_numbers(package, recipes):
-  """Fails unless the results in the README's table 'Recipes' are those that the recipes expect."""
+  """Fails unless published results in the README's table 'Recipes' are those of the recipes."""
   text = (pathlib.Path(__file__).parents[1] / package / 'README.md').read_text()
   section = text.split('\n## Recipes\n')[1].split('\n## ')[0]
   checked = 0
   for line in section.splitlines():
-    if line.startswith('| `'):
+    if line.startswith('| `') and "this project's" not in line:
       names, *_, results = line.strip('| ').split('|')
       known = {
         number
         for name in re.findall('`([a-z0-9_]+)`', names)
-        for number in numbers(f'{recipes[name].expects} {recipes[name].measured or ""}')
+        for number in numbers(recipes[name].expects)
       }
       printed = [float(n) for n in re.findall(r'(?<![\w.])\d+\.\d+(?= %|,|;|$|\b)', results)]
       assert set(printed) <= known, (line, printed, known)

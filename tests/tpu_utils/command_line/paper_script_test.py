@@ -95,7 +95,8 @@ def test_a_stopped_evaluation_resumes(made, tmp_path, capsys):
   assert [line.measured.value for line in compared['Table 1']] == [78.0, 79.0]
   assert 'python -m evaluate' in compared['Table 1'][0].measured.how
   written = (tmp_path / 'out' / 'tables.md').read_text()
-  assert written.startswith('# Widgets (arXiv 1234.5678)') and '| a | top1 | 77.1 | 78.000 |' in written
+  assert written.startswith('# Widgets (arXiv 1234.5678)')
+  assert '| a | top1 | 77.1 | 78.000 |' in written
   assert (tmp_path / 'out' / 'tables.csv').exists() and not (tmp_path / 'out' / 'none.png').exists()
   # Other data are another evaluation.
   (tmp_path / 'other').mkdir()
@@ -133,7 +134,7 @@ def test_results_of_earlier_runs(made, tmp_path):
   'row, message',
   [
     ({'evaluation': 'a:val', 'values': {'top1': 1}}, 'result 1 is .*expected'),
-    ({'evaluation': 'c', 'values': {}, 'date': '', 'command': ''}, "result 1: Unknown evaluation 'c'"),
+    ({'evaluation': 'c', 'values': {}, 'date': '', 'command': ''}, "Unknown evaluation 'c'"),
     ({'evaluation': 'a:val', 'values': {'top1': 'x'}, 'date': '', 'command': ''}, "a value is 'x'"),
     (
       {'table': 'Table 1', 'row': {'model': 'z'}, 'values': {'top1': 1}, 'date': '', 'command': ''},
