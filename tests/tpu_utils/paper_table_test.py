@@ -59,7 +59,8 @@ def test_reads_rows_with_units(paper):
   'printed, measured, as_printed',
   [
     (5.3, 5.289, True), (5.3, 5.35, True), (5.3, 5.351, False), (26, 25.557, True),
-    (37, 37.75, False), (1e-05, 1e-05, True), (5e-06, 1e-06, False), (64, 64, True), ('swish', 'swish', True),
+    (37, 37.75, False), (1e-05, 1e-05, True),
+    (5e-06, 1e-06, False), (64, 64, True), ('swish', 'swish', True),
     ('swish', 'relu', False), (True, True, True), (True, False, False),
   ],
 )  # fmt: skip
