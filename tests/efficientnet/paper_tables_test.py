@@ -152,6 +152,7 @@ def test_evaluations_have_flags_of_the_evaluation():
 
 
 @pytest.mark.slow
+@pytest.mark.long  # B0 at its full size is saved, loaded and compiled.
 def test_evaluates_a_checkpoint(tmp_path, capsys):
   """B0 with the classes of the data, on an image folder."""
   import keras
