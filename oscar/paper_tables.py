@@ -30,7 +30,11 @@ from tpu_utils.paper_table import FROM_PRINT, Evaluation, Measured, Plan
 # ---- Evaluation
 
 _CAPTIONS = {'eval_split': 'test', 'num_beams': 5, 'max_gen_length': 20}
-_RANKING = {'eval_split': 'test', 'cross_image_eval': True, 'num_captions_per_img_val': 5}
+_RANKING = {
+  'eval_split': 'test', 'cross_image_eval': True, 'num_captions_per_img_val': 5,
+  # Not as in the job's own evaluations, which re-rank the candidates of minival.
+  'eval_caption_index_file': '', 'eval_folds': 1,
+}  # fmt: skip
 # {start of the recipe's name: {set: (script, folder below --data_dir, flags)}}.
 _SETS: dict[str, dict[str, tuple[str, str, dict[str, Any]]]] = {
   'retrieval': {
