@@ -27,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from efficientnet import main as training
+from efficientnet import published
 from efficientnet.recipes import RECIPES as TRAINING_RECIPES
 from tpu_utils import config
 from tpu_utils.command_line import settings
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 # Equation 3: increasing phi by 1 doubles the cost.
 COST_OF_A_STEP = 2.0
 # Section 3.3, STEP 1, for B0.
-PAPER_ALPHA, PAPER_BETA, PAPER_GAMMA = 1.2, 1.1, 1.15
+_SECTION_3_3 = published.PAPER['Section 3.3-4: compound scaling'].values()[0]
+PAPER_ALPHA, PAPER_BETA, PAPER_GAMMA = (_SECTION_3_3[n] for n in ('alpha', 'beta', 'gamma'))
 DIMENSIONS = ('depth', 'width', 'resolution')
 
 
@@ -178,25 +180,25 @@ RECIPES = experiment.own_recipes(
   'efficientnet.compound_scaling',
   {'imagenet': {}, 'transfer': {}, 'digits': _DIGITS},
 )
-# Tables 3 and 7: {baseline: {(how, phi): (multiply-adds in billions, top-1 accuracy in %)}}.
-PAPER: Mapping[str, Mapping[tuple[str, float], tuple[float, float]]] = {
-  'efficientnet-b0': {
-    ('baseline', 0): (0.4, 76.3), ('depth', 2): (1.8, 79.0), ('width', 2): (1.8, 78.9),
-    ('resolution', 2): (1.9, 79.1), ('compound', 2): (1.8, 81.1),
-  },
-  'mobilenet-v1': {
-    ('baseline', 0): (0.6, 70.6), ('width', 2): (2.2, 74.2), ('resolution', 2): (2.2, 72.7),
-    ('compound', 2): (2.3, 75.6),
-  },
-  'mobilenet-v2': {
-    ('baseline', 0): (0.3, 72.0), ('depth', 2): (1.2, 76.8), ('width', 2): (1.1, 76.4),
-    ('resolution', 2): (1.2, 74.8), ('compound', 2): (1.3, 77.4),
-  },
-  'resnet-50': {
-    ('baseline', 0): (4.1, 76.0), ('depth', 2): (16.2, 78.1), ('width', 2): (14.7, 77.7),
-    ('resolution', 2): (16.4, 77.5), ('compound', 2): (16.7, 78.8),
-  },
-}  # fmt: skip
+def _published() -> dict[str, dict[tuple[str, float], tuple[float, float]]]:
+  """Returns the results of Tables 3 and 7, see `PAPER`."""
+  found: dict[str, dict[tuple[str, float], tuple[float, float]]] = {}
+  rows = [
+    (row['model'].lower(), row['setting'], row) for row in published.PAPER['Table 3'].values()
+  ]
+  rows += [
+    ('efficientnet-b0', row['model'].removesuffix(' B0'), row)
+    for row in published.PAPER['Table 7'].values()
+  ]
+  for model, how, row in rows:
+    base = model.replace('mobilenetv', 'mobilenet-v')
+    phi = 0 if how == 'baseline' else 2  # Four times the baseline's cost.
+    found.setdefault(base, {})[how, phi] = row['flops_B'], row['top1']
+  return found
+
+
+# {baseline: {(how, phi): (multiply-adds in billions, top-1 accuracy in %)}}.
+PAPER: Mapping[str, Mapping[tuple[str, float], tuple[float, float]]] = _published()
 
 
 @dataclasses.dataclass(frozen=True)

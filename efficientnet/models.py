@@ -14,43 +14,45 @@ import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from efficientnet import published
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.names import unknown_name
 
-_PAPER = 'arXiv 1905.11946v5, Table 2'
-_ADVPROP = 'official README, AdvProp + AutoAugment'
-_NOISY_STUDENT = 'official README, NoisyStudent with 300M further images'
-_LITE = 'official lite/README'
-_EDGETPU = 'official edgetpu/README, float'
-_CONDCONV = 'official condconv/README'
+
+def _published():
+  """Returns {model: (ImageNet top-1 in percent, source)}."""
+  official = published.checkpoints(published.ADVPROP), published.checkpoints(
+    published.NOISY_STUDENT
+  )
+  found = {
+    f'efficientnet-{name.lower()}': (value, 'arXiv 1905.11946v5, Table 2')
+    for name, value in published.accuracies(published.LATER).items()
+  }
+  found['efficientnet-b8'] = official[0]['B8'], 'official README, AdvProp + AutoAugment'
+  found['efficientnet-l2'] = (
+    official[1]['L2'], 'official README, NoisyStudent with 300M further images'
+  )  # fmt: skip
+  for family, column, source in (
+    ('Lite', 'top1_fp32', 'official lite/README'),
+    ('EdgeTPU', 'top1_float', 'official edgetpu/README, float'),
+    ('CondConv', 'top1', 'official condconv/README'),
+  ):
+    for name, value in published.by_model(f'Official {family} table', column).items():
+      own = {
+        'Lite': f'efficientnet-{name}',
+        'EdgeTPU': f'efficientnet-edgetpu-{name}',
+        'CondConv': f'efficientnet-{name.lower()}',
+      }[family]
+      if not name.startswith('EfficientNet'):  # CondConv's table has plain ones to compare with.
+        found[own] = value, source
+  return found
+
 
 # {model: (ImageNet top-1 in percent, source)}. The official code has no numbers for EfficientNet-X
 # and -H.
-PUBLISHED = {
-  'efficientnet-b0': (77.1, _PAPER),
-  'efficientnet-b1': (79.1, _PAPER),
-  'efficientnet-b2': (80.1, _PAPER),
-  'efficientnet-b3': (81.6, _PAPER),
-  'efficientnet-b4': (82.9, _PAPER),
-  'efficientnet-b5': (83.6, _PAPER),
-  'efficientnet-b6': (84.0, _PAPER),
-  'efficientnet-b7': (84.3, _PAPER),
-  'efficientnet-b8': (85.5, _ADVPROP),
-  'efficientnet-l2': (88.4, _NOISY_STUDENT),
-  'efficientnet-lite0': (75.1, _LITE),
-  'efficientnet-lite1': (76.7, _LITE),
-  'efficientnet-lite2': (77.6, _LITE),
-  'efficientnet-lite3': (79.8, _LITE),
-  'efficientnet-lite4': (81.5, _LITE),
-  'efficientnet-edgetpu-S': (77.23, _EDGETPU),
-  'efficientnet-edgetpu-M': (78.69, _EDGETPU),
-  'efficientnet-edgetpu-L': (80.62, _EDGETPU),
-  'efficientnet-condconv-b0-4e': (77.8, _CONDCONV),
-  'efficientnet-condconv-b0-8e': (78.3, _CONDCONV),
-  'efficientnet-condconv-b0-8e-depth': (79.5, _CONDCONV),
-}
+PUBLISHED = _published()
 
 
 @dataclasses.dataclass(frozen=True)

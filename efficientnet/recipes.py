@@ -7,6 +7,7 @@ initial learning rate of 0.256, twice the official script's: its rule gives that
 repository has no recipe for LARS, and no training code for AdvProp and Noisy Student, so their
 checkpoints can only be evaluated.
 """
+from efficientnet import published
 from tpu_utils.command_line.recipes import Recipe, by_name
 
 _MAIN = 'efficientnet.main'
@@ -34,6 +35,27 @@ def _cost(**models):
     'that arXiv 2011.00071 states'
   )
 
+
+def _of_models(family, column):
+  return published.listed({
+    name.capitalize(): value
+    for name, value in published.by_model(f'Official {family} table', column).items()
+  })
+
+
+def _numbers(family, column):
+  values = published.by_model(f'Official {family} table', column).values()
+  return ', '.join(map(str, values))
+
+
+def _transfer(dataset):
+  rows = [row for row in published.PAPER['Table 5'].values() if row['dataset'] == dataset]
+  accuracies = {row['our_model'].removeprefix('EfficientNet-'): row['our_acc'] for row in rows}
+  return f'{dataset}: {published.listed(accuracies)} %'
+
+
+_RANDAUGMENT = published.checkpoints(published.RANDAUGMENT)
+_NOISY_STUDENT = published.checkpoints(published.NOISY_STUDENT)
 
 IMAGENET = Recipe(
   name='imagenet',
@@ -64,7 +86,7 @@ IMAGENET = Recipe(
   },
   command=_command('imagenet'),
   expects=(
-    'B0 76.7, B1 78.7, B2 79.8, B3 81.1, B4 82.5, B5 83.1 % top-1 '
+    f'{published.listed(published.checkpoints(published.BASELINE))} % top-1 '
     '(official README, baseline preprocessing)'
   ),
   cost=_cost(B1=0.7, B3=1.8, B5=9.9),
@@ -84,7 +106,7 @@ PAPER_V1 = IMAGENET.with_settings(
     'averages, which it leaves out, from main.py'
   ),
   expects=(
-    'B0 76.3, B1 78.8, B2 79.8, B3 81.1, B4 82.6, B5 83.3, B6 84.0, B7 84.4 % top-1 '
+    f'{published.listed(published.accuracies(published.EARLIER))} % top-1 '
     '(paper, first version, Table 2)'
   ),
   cost=_cost(B0=0.39, B4=4.2, B7=37),
@@ -101,7 +123,7 @@ PAPER = PAPER_V1.with_settings(
     "paper's is that of ImageNet's validation images"
   ),
   expects=(
-    'B0 77.1, B1 79.1, B2 80.1, B3 81.6, B4 82.9, B5 83.6, B6 84.0, B7 84.3 % top-1 '
+    f'{published.listed(published.accuracies(published.LATER))} % top-1 '
     '(paper, version 5, Table 2)'
   ),
   cost=_cost(B0=0.39, B4=4.2, B7=37),
@@ -111,7 +133,7 @@ AUTOAUGMENT = IMAGENET.with_settings(
   {'augment_name': 'autoaugment'},
   paper=f'{_OFFICIAL}/README.md, note on AutoAugment (arXiv 1805.09501)',
   expects=(
-    'B0 77.1, B1 79.1, B2 80.1, B3 81.6, B4 82.9, B5 83.6, B6 84.0, B7 84.3 % top-1 '
+    f'{published.listed(published.checkpoints(published.AUTOAUGMENT))} % top-1 '
     '(official README, AutoAugment)'
   ),
   cost=_cost(B0=0.39, B4=4.2, B7=37),
@@ -125,14 +147,14 @@ RANDAUGMENT = IMAGENET.with_settings(
     'randaug_magnitude': 17,
   },
   paper=f'{_OFFICIAL}/README.md, note on RandAugment (arXiv 1909.13719), for B5',
-  expects='B5 83.7 % top-1 (official README, RandAugment)',
+  expects=f'B5 {_RANDAUGMENT["B5"]} % top-1 (official README, RandAugment)',
   cost=_cost(B5=9.9),
 )
 RANDAUGMENT_B7 = RANDAUGMENT.with_settings(
   'randaugment_b7',
   {'model_name': 'efficientnet-b7', 'randaug_magnitude': 28},
   paper=f'{_OFFICIAL}/README.md, note on RandAugment (arXiv 1909.13719), for B7 and B8',
-  expects='B7 84.7 % top-1 (official README, RandAugment); none for B8',
+  expects=f'B7 {_RANDAUGMENT["B7"]} % top-1 (official README, RandAugment); none for B8',
   cost=_cost(B7=37),
 )
 LITE = IMAGENET.with_settings(
@@ -140,8 +162,8 @@ LITE = IMAGENET.with_settings(
   {'model_name': 'efficientnet-lite0'},
   paper=f'{_OFFICIAL}/lite/README.md, which {_NO_FLAGS}',
   expects=(
-    'Lite0 75.1, Lite1 76.7, Lite2 77.6, Lite3 79.8, Lite4 81.5 % top-1 in float32; '
-    '74.4, 75.9, 77.0, 79.0, 80.2 % in 8 bits (official lite/README.md)'
+    f'{_of_models("Lite", "top1_fp32")} % top-1 in float32; {_numbers("Lite", "top1_int8")} % in '
+    '8 bits (official lite/README.md)'
   ),
   cost=_cost(Lite0=0.407, Lite2=0.899, Lite4=2.64),
 )
@@ -150,8 +172,8 @@ EDGETPU = IMAGENET.with_settings(
   {'model_name': 'efficientnet-edgetpu-S', 'num_label_classes': 1001},  # Class 0: background.
   paper=f'{_OFFICIAL}/edgetpu/README.md, which {_NO_FLAGS} and the 1001 classes',
   expects=(
-    'S 77.23, M 78.69, L 80.62 % top-1 in float32; 77.0, 78.6, 80.2 % in 8 bits '
-    '(official edgetpu/README.md)'
+    f'{_of_models("EdgeTPU", "top1_float")} % top-1 in float32; '
+    f'{_numbers("EdgeTPU", "top1_quantized")} % in 8 bits (official edgetpu/README.md)'
   ),
   cost=_cost(S=1.79, M=3.01, L=7.94),
 )
@@ -160,8 +182,9 @@ CONDCONV = IMAGENET.with_settings(
   {'model_name': 'efficientnet-condconv-b0-4e'},
   paper=f'{_OFFICIAL}/condconv/README.md (arXiv 1904.04971), which {_NO_FLAGS}',
   expects=(
-    'B0 with 4 experts 77.8, with 8 experts 78.3, with 8 experts and more layers 79.5 % top-1 '
-    '(official condconv/README.md)'
+    'B0 with 4 experts {CondConv-B0-4e}, with 8 experts {CondConv-B0-8e}, with 8 experts and more '
+    'layers {CondConv-B0-8e-depth} % top-1 (official condconv/README.md)'
+  ).format(**published.by_model('Official CondConv table', 'top1')
   ),
   cost=_cost(**{'4 experts': 0.402, '8 experts': 0.413, '8 experts, deeper': 0.614}),
 )
@@ -184,7 +207,7 @@ ADVPROP = Recipe(
   },
   command=_command('advprop', '--ckpt_dir=CHECKPOINT --data_dir=IMAGENET', _EVAL),
   expects=(
-    'B0 77.6, B1 79.6, B2 80.5, B3 81.9, B4 83.3, B5 84.3, B6 84.8, B7 85.2, B8 85.5 % top-1 '
+    f'{published.listed(published.checkpoints(published.ADVPROP))} % top-1 '
     '(official README, AdvProp + AutoAugment)'
   ),
   cost='estimated: 50,000 images of 0.39 (B0) to 63 billion (B8) multiply-adds each; not timed',
@@ -201,8 +224,9 @@ NOISY_STUDENT = Recipe(
   },
   command=_command('noisy_student', '--ckpt_dir=CHECKPOINT --data_dir=IMAGENET', _EVAL),
   expects=(
-    'L2 at 475 pixels 88.2, at 800 pixels 88.4; at their own sizes B0 78.8, B1 81.5, B2 82.4, B3 '
-    '84.1, B4 85.3, B5 86.1, B6 86.4, B7 86.9 % top-1 (official README, NoisyStudent + RA)'
+    f'L2 at 475 pixels {_NOISY_STUDENT.pop("L2-475")}, at 800 pixels {_NOISY_STUDENT.pop("L2")}; '
+    f'at their own sizes {published.listed(_NOISY_STUDENT)} % top-1 (official README, NoisyStudent '
+    '+ RA)'
   ),
   cost='estimated: 50,000 images of 168 billion multiply-adds each; not timed',
 )
@@ -228,7 +252,7 @@ TRANSFER = Recipe(
   command=_command(
     'transfer', '--transfer --dataset=cifar10 --init_checkpoint=CHECKPOINT --model_dir=RUN'
   ),
-  expects='CIFAR-10: B0 98.1, B7 98.9 %; CIFAR-100: B0 88.1, B7 91.7 % (paper, Table 5)',
+  expects=f'{_transfer("CIFAR-10")}; {_transfer("CIFAR-100")} (paper, Table 5)',
   cost=(
     'estimated: 16 minutes for B0 on a TPU v2-8: 20,000 steps of 256 images are 4 epochs of '
     'ImageNet, and arXiv 2011.00071 states 23 hours for 350'

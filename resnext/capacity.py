@@ -10,12 +10,16 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
+from resnext import published
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.text_table import text_table
 
 # Table 2: C -> (d, width of the grouped convolution).
-PAPER_TABLE_2 = {1: (64, 64), 2: (40, 80), 4: (24, 96), 8: (14, 112), 32: (4, 128)}
+PAPER_TABLE_2 = {
+  row['cardinality']: (row['d'], row['group_conv_width'])
+  for row in published.PAPER['Table 2'].values()
+}
 _PIXELS = 56 * 56  # Output size of the stage in Table 2 (conv2).
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Iterable
 
-from resnext import network_params
+from resnext import network_params, published
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.command_line.script import Script
@@ -17,24 +17,7 @@ from tpu_utils.text_table import text_table
 
 # Top-1 error in percent: ImageNet, one 224-pixel crop (Tables 3 and 4); CIFAR-10 (Table 7).
 # The paper's ResNet-200 is the pre-activated one, which has slightly fewer batch-norm parameters.
-PAPER_ERRORS = {
-  'resnet-50': 23.9,
-  'resnext-50-2x40d': 23.0,
-  'resnext-50-4x24d': 22.6,
-  'resnext-50-8x14d': 22.3,
-  'resnext-50-32x4d': 22.2,
-  'resnet-101': 22.0,
-  'resnext-101-2x40d': 21.7,
-  'resnext-101-4x24d': 21.4,
-  'resnext-101-8x14d': 21.3,
-  'resnext-101-32x4d': 21.2,
-  'resnet-200': 21.7,
-  'resnet-101-1x100d': 21.3,
-  'resnext-101-2x64d': 20.7,
-  'resnext-101-64x4d': 20.4,
-  'resnext-29-8x64d': 3.65,
-  'resnext-29-16x64d': 3.58,
-}
+PAPER_ERRORS = published.errors()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,11 +1,16 @@
 """Checks shared by the recipe tests of all papers."""
 import dataclasses
-import json
 import pathlib
 import re
 import shlex
 
-PAPERS = pathlib.Path(__file__).parent / 'goldens' / 'papers'
+from efficientnet import published as efficientnet
+from oscar import published as oscar
+from resnext import published as resnext
+
+PUBLISHED = {
+  'efficientnet': efficientnet.PAPER, 'resnext': resnext.PAPER, 'oscar': oscar.PAPER
+}
 
 
 def fields_of(groups):
@@ -48,10 +53,8 @@ def check_texts(recipe):
 
 
 def paper_table(paper, name):
-  """Returns the rows of a table in tests/goldens/papers as {column: value}."""
-  tables = json.loads((PAPERS / f'{paper}.json').read_text())['tables']
-  rows = next(table['rows'] for table in tables if table['id'] == name)
-  return [{column: cell['value'] for column, cell in row.items()} for row in rows]
+  """Returns the rows of a published table as {column: value}."""
+  return PUBLISHED[paper][name].values()
 
 
 def row_of(paper, name, **values):
@@ -73,3 +76,22 @@ def readme_names(package):
   section = text.split('\n## Recipes\n')[1].split('\n## ')[0]
   cells = [line.split('|')[1] for line in section.splitlines() if line.startswith('| `')]
   return [name for cell in cells for name in re.findall('`([a-z0-9_]+)`', cell)]
+
+
+def check_readme_numbers(package, recipes):
+  """Fails unless published results in the README's table 'Recipes' are those of the recipes."""
+  text = (pathlib.Path(__file__).parents[1] / package / 'README.md').read_text()
+  section = text.split('\n## Recipes\n')[1].split('\n## ')[0]
+  checked = 0
+  for line in section.splitlines():
+    if line.startswith('| `') and "this project's" not in line:
+      names, *_, results = line.strip('| ').split('|')
+      known = {
+        number
+        for name in re.findall('`([a-z0-9_]+)`', names)
+        for number in numbers(recipes[name].expects)
+      }
+      printed = [float(n) for n in re.findall(r'(?<![\w.])\d+\.\d+(?= %|,|;|$|\b)', results)]
+      assert set(printed) <= known, (line, printed, known)
+      checked += len(printed)
+  assert checked > 3

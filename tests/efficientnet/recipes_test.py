@@ -203,3 +203,7 @@ def test_expected_accuracies_of_transfer():
 
 def test_every_recipe_is_in_the_readme():
   assert recipe_checks.readme_names('efficientnet') == list(RECIPES)
+
+
+def test_the_readme_has_the_published_results():
+  recipe_checks.check_readme_numbers('efficientnet', RECIPES)

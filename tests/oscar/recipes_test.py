@@ -33,7 +33,7 @@ DEFAULTS = {
   'vqa': 'run_vqa', 'gqa': 'run_gqa', 'nlvr2': 'run_nlvr', 'retrieval': 'run_retrieval',
   'captioning': 'run_captioning',
 }  # fmt: skip
-# (recipe, table, task, size) of the commands in the tables of goldens/papers.
+# (recipe, table, task, size) of the commands in the published tables.
 _ZOO = 'Fine-tuning commands (MODEL_ZOO.md)'
 _VINVL = 'VinVL commands (VinVL_MODEL_ZOO.md)'
 COMMANDS = [
@@ -236,3 +236,7 @@ def test_the_work_of_training_counts_the_encoders_products():
 
 def test_every_recipe_is_in_the_readme():
   assert recipe_checks.readme_names('oscar') == list(RECIPES)
+
+
+def test_the_readme_has_the_published_results():
+  recipe_checks.check_readme_numbers('oscar', RECIPES)

@@ -139,6 +139,10 @@ def test_every_recipe_is_in_the_readme():
   assert recipe_checks.readme_names('resnext') == list(RECIPES)
 
 
+def test_the_readme_has_the_published_results():
+  recipe_checks.check_readme_numbers('resnext', RECIPES)
+
+
 def test_cifar_100_is_normalised_with_its_own_statistics():
   """Official code, datasets/cifar10.lua and cifar100.lua."""
 
