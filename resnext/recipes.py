@@ -193,8 +193,8 @@ FINETUNE = Recipe(
   script=_MAIN,
   paper=(
     "this project's: Nesterov momentum and a cosine schedule as in Kornblith et al. (arXiv "
-    '1805.08974); batch, steps, warm-up, evaluation and learning rate follow from the number of images '
-    '(tpu_utils/image_jobs/fitting.py) and are printed before training starts'
+    '1805.08974); batch, steps, warm-up, evaluation and learning rate follow from the number of '
+    'images (tpu_utils/image_jobs/fitting.py) and are printed before training starts'
   ),
   settings={
     'optimizer': 'momentum',
