@@ -6,7 +6,7 @@ Five small sets of pictures that need no download: crops of the photographs in s
 scikit-image; its digits; Fashion-MNIST (Debian's dataset-fashion-mnist); the pictures of the pip
 package easy-vqa, by shape; Tux Paint's stamps (Debian's tuxpaint-stamps-default), by folder. Each
 is fine-tuned from the ImageNet weights of EfficientNet-Lite0 with the same split; the top-1
-accuracy on the held-out images is printed, and added to --output. Not a test: all of it takes hours.
+accuracy on the held-out images is printed, and added to --output. All of it takes hours.
 """
 import argparse
 import contextlib
