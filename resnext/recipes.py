@@ -187,6 +187,32 @@ TRANSFER = Recipe(
     'Section 5.1 of the paper states for ResNeXt-101 (32x4d)'
   ),
 )
+# Own images, from weights; the default for them.
+FINETUNE = Recipe(
+  name='finetune',
+  script=_MAIN,
+  paper=(
+    "this project's: Nesterov momentum and a cosine schedule as in Kornblith et al. (arXiv "
+    '1805.08974); batch, steps, warm-up, evaluation and learning rate follow from the number of '
+    'images (tpu_utils/image_jobs/fitting.py) and are printed before training starts'
+  ),
+  settings={
+    'optimizer': 'momentum',
+    'nesterov': True,
+    'lr_schedule': 'cosine',
+    'label_smoothing': 0.1,
+    'moving_average_decay': 0.0,
+    'weight_decay': 1e-5,
+    'decay_batch_norm': False,
+    'adapt_batch_norm': True,
+  },
+  command=(
+    f'python -m {_MAIN} --recipe=finetune --init_checkpoint=CHECKPOINT --data_dir=IMAGES '
+    '--model_dir=RUN'
+  ),
+  expects='none published',
+  cost='not timed; some minutes on two CPU cores for some hundred images',
+)
 DIGITS = Recipe(
   name='digits',
   script=_MAIN,
@@ -252,6 +278,7 @@ RECIPES = by_name((
   CIFAR_TORCH,
   CIFAR_PREACTIVATION,
   TRANSFER,
+  FINETUNE,
   DIGITS,
   DIGITS_TUNED,
 ))

@@ -52,7 +52,7 @@ class DataConfig(Checked):
   data_dir: str = setting(
     '',
     'Folder of ImageNet-format TFRecord shards (train-*, validation-*); or of images '
-    '(train/CLASS/*.jpg and validation/CLASS/*.jpg, or CLASS/*.jpg with --holdout_fraction); or '
+    '(train/CLASS/*.jpg and validation/CLASS/*.jpg; or CLASS/*.jpg, see --split_file); or '
     '`fake`: black images from memory, to measure the speed of the device. Empty: the embedded '
     'handwritten digits, with settings that learn them in about two minutes.',
   )
@@ -80,6 +80,13 @@ class DataConfig(Checked):
     'Image folders and --dataset: evaluate on this fraction of the training images and train on '
     'the rest.',
     type=float,
+  )
+  split_file: str = setting(
+    None,
+    'Image folders: JSON file {"validation": ["CLASS/FILE", ...]} of the training images to '
+    'evaluate on. If a folder has none to evaluate on, train_and_eval holds out a fifth of each '
+    'class, keeps pictures that look alike together, and writes split.json in --model_dir.',
+    type=str,
   )
   num_train_images: int = setting(
     1281167, 'Size of the training set; if not given, as in the data.', at_least=1
@@ -269,6 +276,23 @@ def _epochs(text):
 
 
 @dataclasses.dataclass(frozen=True)
+class LengthConfig(Checked):
+  """Length of the training by the number of images."""
+
+  train_epochs: float = setting(
+    None,
+    'Training epochs, in place of --train_steps: as many steps as show every training image so '
+    'often.',
+    type=float,
+  )
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.train_epochs is not None and not self.train_epochs > 0:
+      raise ValueError(f'--train_epochs={self.train_epochs} must be above 0.')
+
+
+@dataclasses.dataclass(frozen=True)
 class FineTuningConfig(Checked):
   """Initial weights and fine-tuning."""
 
@@ -298,6 +322,11 @@ class FineTuningConfig(Checked):
     "Learning rate of all but the classifier, as a multiple of the classifier's (discriminative "
     'fine-tuning).',
     at_least=0,
+  )
+  adapt_batch_norm: bool = setting(
+    False,
+    'Give batch norm the momentum max(1 - 10 / steps per epoch, 0.9), so that its statistics '
+    'follow few images. --transfer does so, too.',
   )
   transfer: bool = setting(
     False,

@@ -56,6 +56,16 @@ def count(build: Callable[[], keras.Model], input_shapes: Any = None) -> Counts:
   return Counts(_size(model.trainable_weights), _size(model.non_trainable_weights), multiply_adds)
 
 
+def without_values(build: Callable[[], keras.Model]) -> keras.Model:
+  """Builds a model without allocating its weights, to look at its shapes.
+
+  Args:
+    build: as for `count`.
+  """
+  with _no_garbage_collection(), _no_initialization():
+    return build()
+
+
 def flops(model: keras.Model, batch_size: int = 1, input_shapes: Any = None) -> int:
   """Counts the multiply-adds of one inference pass.
 

@@ -34,7 +34,7 @@ GROUPS = {
 OF_IMAGENET = [
   name
   for name, recipe in recipes.for_script(RECIPES, 'efficientnet.main').items()
-  if name not in ('transfer', 'digits', 'digits_tuned')
+  if name not in ('transfer', 'finetune', 'digits', 'digits_tuned')
 ]
 
 

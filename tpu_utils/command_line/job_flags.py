@@ -6,10 +6,11 @@ from typing import Any
 
 from tpu_utils import files
 
-_RECORD = 'run.json'
+_RECORD, _SPLIT = 'run.json', 'split.json'
 # Flags that select the images of a job. A user who gives one of them overrides all.
 DATA_NAMES = (
   'data_dir', 'dataset', 'tfds_data_dir', 'eval_split', 'holdout_shards', 'holdout_fraction',
+  'split_file',
 )  # fmt: skip
 
 
@@ -49,12 +50,18 @@ def file_of_job(path: str, name: str) -> tuple[str, str] | None:
 
 def _flags(path, content):
   try:
-    return dict(files.parse_json(content)['starts'][-1]['flags'])
+    flags = dict(files.parse_json(content)['starts'][-1]['flags'])
   except (ValueError, KeyError, IndexError, TypeError):
     raise ValueError(
       f'{path}: expected the record of a job, found something else; use a copy of the checkpoint '
       'without this file, and give the flags of the model.'
     ) from None
+  split = flags.get('split_file')
+  if isinstance(split, str) and os.path.basename(split) == _SPLIT:
+    own = os.path.join(os.path.dirname(path), _SPLIT)
+    if files.exists(own):  # The folder may have moved since.
+      flags['split_file'] = own
+  return flags
 
 
 def facts(

@@ -43,6 +43,7 @@ class Images:
       data.tfds_data_dir,
       data.eval_split,
       holdout_fraction=data.holdout_fraction,
+      split_file=data.split_file,
     )
     # 1001 classes are those of the data and the background, unless the data have as many.
     background = num_classes == 1001 and self._data.num_classes != 1001

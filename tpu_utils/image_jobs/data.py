@@ -1,14 +1,16 @@
 """Opens the data set that a `config.DataConfig` names, and makes the trainer's input of it."""
 import dataclasses
+import os
 from typing import Any
 
-from tpu_utils import config
+from tpu_utils import config, files
 from tpu_utils import job as jobs
 from tpu_utils.command_line import settings
+from tpu_utils.image_jobs import fitting
 from tpu_utils.images import digits
 from tpu_utils.images.fake_input import FakeInput
 from tpu_utils.images.imagenet_input import ImageNetInput
-from tpu_utils.images.sources import open_dataset
+from tpu_utils.images.sources import image_folder, open_dataset, splitting
 from tpu_utils.images.spec import Augmentation, PreprocessSpec
 
 _SPLITS_READ = {
@@ -18,7 +20,9 @@ _SPLITS_READ = {
 _COUNTS = {'train': 'num_train_images', 'validation': 'num_eval_images'}
 
 
-def open_data(data: config.DataConfig, mode: str) -> tuple[Any, dict[str, int]]:
+def open_data(
+  data: config.DataConfig, mode: str, model_dir: str | None = None
+) -> tuple[Any, dict[str, Any]]:
   """Opens the data set and counts its images and classes.
 
   Makes no tensor, so that the strategy can be created afterwards.
@@ -26,10 +30,11 @@ def open_data(data: config.DataConfig, mode: str) -> tuple[Any, dict[str, int]]:
   Args:
     data: the settings.
     mode: of the job; only the splits that it reads are opened.
+    model_dir: folder of the job, in which its split is recorded.
 
   Returns:
-    (data set, {setting: size counted in it}). The data set is None if none is read: for fake input,
-    and for an export with a given number of classes.
+    (data set, {setting: size counted in it, or how it is divided}). The data set is None if none is
+    read: for fake input, and for an export with a given number of classes.
 
   Raises:
     ValueError: the data are missing or do not fit the settings.
@@ -43,12 +48,46 @@ def open_data(data: config.DataConfig, mode: str) -> tuple[Any, dict[str, int]]:
     data.eval_split,
     data.holdout_shards,
     data.holdout_fraction,
+    data.split_file,
   )
   splits = _SPLITS_READ.get(mode, [])
+  divided: dict[str, Any] = {}
+  if dataset.lacks_validation:
+    dataset, divided = _divide(dataset, data, model_dir, 'validation' in splits and mode != 'eval')
   sizes = {_COUNTS[split]: len(dataset.open(split)) for split in splits}
   if dataset.num_classes:
     sizes['num_label_classes'] = dataset.num_classes
-  return dataset, sizes
+  return dataset, sizes | divided
+
+
+def _divide(dataset, data, model_dir, may_divide):
+  """Holds out images of a set that has none to evaluate on, as its job did, or else by the rule.
+
+  An evaluation alone does not divide: the job may have trained on all images.
+
+  Returns:
+    (data set, {setting: value} that makes every reader of the job divide as it did).
+  """
+  if not isinstance(dataset, image_folder.ImageFolder):
+    if not may_divide:
+      return dataset, {}
+    print(
+      f'{dataset.name} has no images to evaluate on: the last fifth of its training images is held '
+      'out.'
+    )
+    divided = {'holdout_fraction': splitting.FRACTION}
+    data = dataclasses.replace(data, **divided)
+    return open_dataset(
+      data.data_dir, data.dataset, data.tfds_data_dir, None, None, data.holdout_fraction
+    ), divided
+  path = os.path.join(model_dir, splitting.FILE) if model_dir else None
+  if path and files.exists(path):
+    print(f'{data.data_dir}: images are held out as {path} says.')
+    return open_dataset(data.data_dir, split_file=path), {'split_file': path}
+  if not may_divide:
+    return dataset, {}
+  print(dataset.divide().text(data.data_dir))
+  return dataset, {'split_file': path} if path else {}
 
 
 def with_data(resolved: settings.Resolved, mode: str) -> tuple[Any, settings.Resolved]:
@@ -66,7 +105,8 @@ def with_data(resolved: settings.Resolved, mode: str) -> tuple[Any, settings.Res
   Raises:
     ValueError: the data are missing or do not fit the settings.
   """
-  dataset, sizes = open_data(resolved.get(config.DataConfig), mode)
+  jobs_own = [group.model_dir for group in resolved if isinstance(group, config.JobConfig)]
+  dataset, sizes = open_data(resolved.get(config.DataConfig), mode, *jobs_own)
   # The job that wrote a checkpoint comes first: its model may have a background class, say.
   sizes = {name: value for name, value in sizes.items() if name not in resolved.facts}
   changes = resolved.changes(sizes)
@@ -103,6 +143,7 @@ def check_length(resolved: settings.Resolved, name: str) -> None:
     given=resolved.flags,
     unit='training images',
   )
+  fitting.report_length(name, data, job)
 
 
 def make_input(

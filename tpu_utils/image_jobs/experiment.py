@@ -158,7 +158,8 @@ class Experiment:
 
     self.config = resolved.get(ExperimentConfig)
     self._job = resolved.get(config.JobConfig)
-    _, self.resolved = with_data(resolved, self._job.mode)
+    dataset, self.resolved = with_data(resolved, self._job.mode)
+    self._split_record = dataset.split_record if dataset else None
     self._train_job = training.run_job
 
   def scores(self, trials: Sequence[Trial]) -> dict[str, Score]:
@@ -230,6 +231,7 @@ class Experiment:
     import tensorflow as tf
 
     from tpu_utils import runner
+    from tpu_utils.images.sources import splitting
 
     if self._job.model_dir is None:
       raise ValueError('--model_dir is missing: the folder for the networks and their results.')
@@ -247,6 +249,8 @@ class Experiment:
           )
     runner.prepare_model_dir(self._job.model_dir)
     files.write_json(path, shared)
+    if self._split_record:  # All networks divide the images alike.
+      files.write_json(self.path(splitting.FILE), self._split_record)
 
 
 def _score(results):

@@ -97,6 +97,7 @@ DataConfig = settings.subset(
     'tfds_data_dir',
     'eval_split',
     'holdout_fraction',
+    'split_file',
     'crop_rule',
     'interpolation',
     'advprop',

@@ -16,7 +16,8 @@ from tpu_utils.command_line import job_flags, settings
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.script import Choice, Script, named_origin
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs import classes
+from tpu_utils.image_jobs import classes, fitting
+from tpu_utils.image_jobs.fitting import FINETUNE
 from tpu_utils.images.spec import Augmentation, PreprocessSpec, fitted
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _SHARED_GROUPS = (
   config.OptimizationConfig,
   config.FineTuningConfig,
   config.JobConfig,
+  config.LengthConfig,
   config.ExportConfig,
   config.HardwareConfig,
 )
@@ -41,6 +43,7 @@ _SHARED_GROUPS = (
 _OF_JOB = (
   *job_flags.DATA_NAMES, 'num_label_classes', 'advprop', 'crop_rule', 'interpolation',
   'train_steps',  # The checkpoint at which --mode=eval ends.
+  'use_bfloat16', 'transpose_input', 'eval_batch_size', 'labels_map_file',
 )  # fmt: skip
 _READING_MODES = ('eval', 'export', 'predict')
 _TRAINING_MODES = ('train', 'train_and_eval', 'preflight')
@@ -213,8 +216,6 @@ class Training:
     dataset = None
     if needs_data:
       dataset, resolved = with_data(resolved, job.mode)
-    if dataset is not None and job.mode in _TRAINING_MODES:
-      check_length(resolved, dataset.name)
     data = resolved.get(config.DataConfig)
     class_names = _names_to_learn(data, dataset, job)
     spec = fitted_spec(model_spec.spec, model, data, data.is_digits)
@@ -223,6 +224,12 @@ class Training:
       return model_spec.build(
         model, spec, data.num_label_classes, data.advprop, dtype_policy=dtype_policy
       )
+
+    if job.mode in _TRAINING_MODES:
+      resolved = _with_length(resolved, build_model)
+      if dataset is not None:
+        check_length(resolved, dataset.name)
+      data, job = resolved.get(config.DataConfig), resolved.get(config.JobConfig)
 
     flags = resolved.as_dict()
     train.run(
@@ -266,12 +273,29 @@ class Training:
     elif transfer:
       recipe = recipe or recipes[TRANSFER]
       preset = recipes[TRANSFER].settings
+    elif recipe is None and self._fine_tunes(recipes, given):
+      recipe = recipes[FINETUNE]
+      origin = f'--init_checkpoint without --recipe: the recipe {FINETUNE}'
     if recipe is None:
       return Choice(facts=facts)
     preset = {**self._with_export(recipe, given), **preset}
     if transfer:
       preset['transfer'] = True
     return Choice(recipe, preset, origin, facts)
+
+  def _fine_tunes(self, recipes, given):
+    """Returns whether to take the recipe for own data and weights; other jobs resume with theirs.
+
+    `given` names data and no recipe. The official script has no --init_checkpoint, so its defaults
+    hold wherever they can be meant.
+    """
+    if FINETUNE not in recipes or not given.get('init_checkpoint'):
+      return False
+    if given.get('data_dir') in ('fake', 'null'):  # To measure speed: not data to learn.
+      return False
+    mode = given.get('mode', 'train_and_eval')
+    before = fitting.flags_before(given.get('model_dir'))
+    return mode in _TRAINING_MODES and before.get('recipe', FINETUNE) == FINETUNE
 
   def _with_export(self, recipe, given):
     """Adds an export below --model_dir, so that no run overwrites the export of another."""
@@ -301,6 +325,7 @@ def check(resolved: settings.Resolved) -> None:
     ValueError: a folder is not given or does not exist, or the mode is not for classifiers.
   """
   job = resolved.get(config.JobConfig)
+  fitting.check_length_flags(resolved)
   if job.mode == 'predict':
     raise ValueError(
       '--mode=predict: eval_ckpt_main makes the predictions of image classifiers; run it with '
@@ -313,6 +338,19 @@ def check(resolved: settings.Resolved) -> None:
     check_checkpoint('init_checkpoint', start)
   if not job.model_dir:
     raise ValueError('--model_dir is missing: the folder for checkpoints and summaries.')
+
+
+def _with_length(resolved, build_model):
+  """Returns the settings of a training with those that follow from the number of its images."""
+  if resolved.recipe != FINETUNE:
+    return fitting.with_epochs(resolved)
+  from tpu_utils import profile
+  from tpu_utils.image_jobs import memory
+
+  classes = resolved.get(config.DataConfig).num_label_classes
+  return fitting.fit(
+    resolved, lambda: memory.needs(profile.without_values(lambda: build_model(None))), classes
+  )
 
 
 def _knows_classes(resolved):

@@ -22,9 +22,10 @@ from tpu_utils import (
 )
 from tpu_utils import job as jobs
 from tpu_utils.ema import ExponentialMovingAverage
-from tpu_utils.image_jobs import classes, fine_tuning
+from tpu_utils.image_jobs import classes, fine_tuning, memory
 from tpu_utils.image_jobs.data import make_input
 from tpu_utils.images import preprocessing
+from tpu_utils.images.sources import splitting
 from tpu_utils.images.spec import Augmentation, PreprocessSpec
 from tpu_utils.trainer import Task, Trainer
 
@@ -91,6 +92,8 @@ def make_job(
 
   def trainer(strategy, model, images):
     del images
+    if job.mode != 'preflight':
+      memory.check(model, data, optimization.gradient_accumulation_steps)
     factors = fine_tuning.learning_rate_factors(model, tuning.backbone_lr_factor)
     return make_trainer(strategy, model, data, optimization, job.train_steps, factors)
 
@@ -120,7 +123,7 @@ def make_job(
     ),
     identity=identity,
     run_info=run_info,
-    run_files={classes.FILE: classes.content(class_names)} if class_names else {},
+    run_files=_run_files(class_names, dataset),
     unit='images',
     objective=OBJECTIVE,
     open_input=open_input,
@@ -131,6 +134,13 @@ def make_job(
     curves=_CURVES,
     predicts=False,
   )
+
+
+def _run_files(class_names, dataset):
+  run_files = {classes.FILE: classes.content(class_names)} if class_names else {}
+  if dataset is not None and dataset.split_record:
+    run_files[splitting.FILE] = dataset.split_record
+  return run_files
 
 
 def _with_weights_of(source, model):
@@ -162,7 +172,7 @@ def _load_initial_weights(model, tuning, model_dir, data):
     report = fine_tuning.load(model, tuning.init_checkpoint, tuning.init_source, tuning.init_ema)
     print(report.table())
   fine_tuning.freeze(model, tuning.freeze)
-  if tuning.transfer:
+  if tuning.transfer or tuning.adapt_batch_norm:
     fine_tuning.set_batch_norm_momentum(model, data.num_train_images / data.train_batch_size)
 
 

@@ -1,4 +1,6 @@
 """From flags to inputs: the data set, its sizes and classes."""
+import json
+
 import pytest
 
 from tests.tpu_utils.images import small_sets
@@ -176,3 +178,57 @@ def test_usual_sizes_are_not_refused():
 def test_given_steps_are_kept_in_the_advice():
   with pytest.raises(ValueError, match='such as --train_batch_size=16, or'):
     check_length(120, 2048, 10, train_steps=10)
+
+
+class TestDivision:
+  """Sets without images to evaluate on."""
+
+  @pytest.fixture
+  def undivided(self, tmp_path):
+    return small_sets.image_folder(tmp_path / 'data', {'train': 37})
+
+  def opened(self, mode, model_dir, **flags):
+    groups = (config.DataConfig, config.JobConfig)
+    resolved = settings.resolve(groups, {'model_dir': str(model_dir), **flags})
+    return image_data.with_data(resolved, mode)
+
+  def test_a_fifth_is_held_out_and_recorded(self, undivided, tmp_path, capsys):
+    dataset, resolved = self.opened('train_and_eval', tmp_path / 'run', data_dir=undivided)
+    assert counts(resolved[0]) == (30, 7, 3)
+    assert resolved[0].split_file == f'{tmp_path}/run/split.json'
+    assert len(dataset.split_record['validation']) == 7
+    assert '7 of its 37 are held out' in capsys.readouterr().out
+
+  def test_the_record_of_the_job_comes_first(self, undivided, tmp_path, capsys):
+    record = {'validation': ['ash/000.png', 'birch/001.png']}
+    (tmp_path / 'split.json').write_text(json.dumps(record))
+    for mode, expected in (
+      ('train_and_eval', (35, 2, 3)), ('train', (35, 50000, 3)), ('eval', (1281167, 2, 3)),
+    ):  # fmt: skip
+      dataset, resolved = self.opened(mode, tmp_path, data_dir=undivided)
+      assert counts(resolved[0]) == expected and dataset.split_record is None
+    assert f'images are held out as {tmp_path}/split.json says' in capsys.readouterr().out
+
+  def test_training_alone_takes_all_and_evaluation_alone_does_not_divide(self, undivided, tmp_path):
+    dataset, resolved = self.opened('train', tmp_path, data_dir=undivided)
+    assert counts(resolved[0])[0] == 37 and dataset.split_record is None
+    with pytest.raises(ValueError, match='has no validation images: make the folder'):
+      self.opened('eval', tmp_path, data_dir=undivided)
+
+  def test_flags_that_divide_the_images(self, undivided, tmp_path):
+    path = tmp_path / 'mine.json'
+    path.write_text('{"validation": ["ash/000.png"]}')
+    flags = {'data_dir': undivided, 'split_file': str(path)}
+    assert counts(self.opened('train_and_eval', tmp_path, **flags)[1][0]) == (36, 1, 3)
+    with pytest.raises(ValueError, match='two ways to divide the images; give one'):
+      self.opened('train', tmp_path, holdout_fraction=0.1, **flags)
+    for data in ({}, {'dataset': 'trees'}, {'data_dir': small_sets.shards(tmp_path / 'shards')}):
+      with pytest.raises(ValueError, match='--split_file=.* is for image folders'):
+        self.opened('train', tmp_path, split_file=str(path), **data)
+
+  def test_sets_of_tfds(self, tmp_path, capsys):
+    place = small_sets.tfds_set(tmp_path / 'tfds', splits={'train': 37})
+    flags = {'dataset': 'trees', 'tfds_data_dir': place}
+    _, resolved = self.opened('train_and_eval', tmp_path / 'run', **flags)
+    assert counts(resolved[0]) == (30, 7, 3) and resolved[0].holdout_fraction == 0.2
+    assert 'the last fifth of its training images is held out' in capsys.readouterr().out

@@ -40,6 +40,7 @@ def recipe(name, **values):
 RECIPES = {
   'imagenet': recipe('imagenet', model_name='mean', optimizer='momentum'),
   'long': recipe('long', train_steps=10**6),
+  'finetune': recipe('finetune', optimizer='momentum', lr_schedule='cosine'),
   'transfer': recipe('transfer', optimizer='sgd', train_steps=20),
   'digits': recipe('digits', model_dir='runs/mean', train_steps=9, num_label_classes=10),
   'digits_tuned': recipe(

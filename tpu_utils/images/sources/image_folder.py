@@ -1,23 +1,23 @@
 """Image files in one folder for each class.
 
 Either `train/CLASS/*.jpg` and `validation/CLASS/*.jpg` (also `val`), or only `CLASS/*.jpg` with a
-share of the images held out. Classes are numbered in the order of their sorted names.
+share of the images held out: a fixed one, or those that a `split.json` names (`splitting`). Classes
+are numbered in the order of their sorted names.
 """
 import collections
 import concurrent.futures
 import functools
-import hashlib
 import os
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import tensorflow as tf
 
 from tpu_utils import files
 from tpu_utils.errors import printable
 from tpu_utils.images import decoding
-from tpu_utils.images.sources import picture_files
+from tpu_utils.images.sources import picture_files, splitting
 from tpu_utils.images.sources.interface import DataSet
 from tpu_utils.images.sources.picture_files import some
 
@@ -34,16 +34,24 @@ class ImageFolder(DataSet):
     data_dir: root of the tree, local or remote.
     holdout_fraction: share of the training images of each class to evaluate on; the others are for
       training.
+    held_out: names CLASS/FILE of the training images to evaluate on instead; the others, also those
+      that were added later, are for training.
 
   Raises:
     ValueError: the folder does not exist or has fewer than two classes. `open` raises it if images
       of a split or class are missing.
   """
 
-  def __init__(self, data_dir: str, holdout_fraction: float | None = None):
+  def __init__(
+    self,
+    data_dir: str,
+    holdout_fraction: float | None = None,
+    held_out: Collection[str] | None = None,
+  ):
     self.name = data_dir
     self.data_dir = data_dir
     self.holdout_fraction = holdout_fraction
+    self._held_out = held_out
     self._roots = split_folders(data_dir)
     self.class_names = class_folders(self._roots.get('train') or self._roots['validation'])
     self.num_classes = len(self.class_names)
@@ -61,11 +69,45 @@ class ImageFolder(DataSet):
       random.Random(0).shuffle(files)
     return ImageFiles(files)
 
+  @property
+  def lacks_validation(self) -> bool:
+    """Whether there are training images and none to evaluate on."""
+    divided = self.holdout_fraction or self._held_out is not None
+    return not divided and 'train' in self._roots and 'validation' not in self._roots
+
+  def divide(self) -> splitting.Split:
+    """Holds out a share of the training images to evaluate on; call it before `open`.
+
+    Raises:
+      ValueError: see `list_images` and `splitting.divide`.
+    """
+    split = splitting.divide(self._training_files)
+    self._held_out = split.validation
+    self.split_record = split.content()
+    return split
+
+  @functools.cached_property
+  def _training_files(self):
+    return list_images(self._root('train'), self.class_names)
+
   def _files(self, split):
     if self.holdout_fraction:
-      train = list_images(self._root('train'), self.class_names)
-      return hold_out(train, self.holdout_fraction)[split]
-    return list_images(self._root(split), self.class_names)
+      return hold_out(self._training_files, self.holdout_fraction)[split]
+    if self._held_out is None:
+      return list_images(self._root(split), self.class_names)
+    evaluating = split == 'validation'
+    chosen = [
+      (path, label)
+      for path, label in self._training_files
+      if (splitting.name_of(path) in self._held_out) == evaluating
+    ]
+    if not chosen:
+      raise ValueError(
+        f'{self.data_dir}: the split (--split_file) leaves no {split} images: it lists '
+        f'{len(self._held_out)} to evaluate on, such as {min(self._held_out)}, and the folder has '
+        f'{len(self._training_files)}. Give the folder that it was made for, or another split.'
+      )
+    return chosen
 
   def _root(self, split):
     if split in self._roots:
@@ -242,14 +284,9 @@ def hold_out(
       )
     count = min(max(round(fraction * len(paths)), 1), len(paths) - 1)
     # Chosen by checksum of the name, so that adding images changes the split of few others.
-    by_checksum = sorted(paths, key=lambda path: hashlib.sha256(_name(path)).digest())
+    by_checksum = sorted(paths, key=splitting.checksum)
     held.update((path, label) for path in by_checksum[:count])
   return {
     'train': [file for file in files if file not in held],
     'validation': [file for file in files if file in held],
   }
-
-
-def _name(path):
-  """Returns CLASS/FILE of a path, which does not change when the tree is moved."""
-  return '/'.join(path.replace(os.sep, '/').split('/')[-2:]).encode('utf-8', 'surrogateescape')

@@ -3,8 +3,8 @@
 A data set is a `DataSet`: `open('train')` and `open('validation')` return its sources.
 """
 import dataclasses
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -77,11 +77,19 @@ class DataSet:
     name: name of the data set in messages.
     num_classes: number of classes (without background), or None if it is not known.
     class_names: their names in order, or None if they are not known.
+    split_record: JSON-able record of how the images were divided, to keep as `split.json`; None if
+      they came divided.
   """
 
   name: str
   num_classes: int | None = None
   class_names: Sequence[str] | None = None
+  split_record: Mapping[str, Any] | None = None
+
+  @property
+  def lacks_validation(self) -> bool:
+    """Whether there are training images that can be divided, and none to evaluate on."""
+    return False
 
   def open(self, split: str) -> Source:
     """Returns the source of a split.

@@ -3,7 +3,7 @@ import os
 
 from tpu_utils import files
 from tpu_utils.images import digits, tfrecords
-from tpu_utils.images.sources import picture_files
+from tpu_utils.images.sources import picture_files, splitting
 from tpu_utils.images.sources.image_folder import ImageFolder
 from tpu_utils.images.sources.interface import DataSet
 from tpu_utils.images.sources.shards import Shards
@@ -18,6 +18,7 @@ def open_dataset(
   eval_split: str | None = None,
   holdout_shards: int | None = None,
   holdout_fraction: float | None = None,
+  split_file: str | None = None,
 ) -> DataSet:
   """Opens the data set that the flags with the names of the arguments select.
 
@@ -28,9 +29,11 @@ def open_dataset(
     eval_split: split of `dataset` to evaluate on.
     holdout_shards: for shards: number of training shards to evaluate on.
     holdout_fraction: for TFDS sets and image folders: share of the training images to evaluate on.
+    split_file: for image folders: the JSON file that lists the training images to evaluate on.
 
   Raises:
     ValueError: the flags contradict each other, or the data do not exist.
+    FileNotFoundError: there is no `split_file`.
   """
   if dataset:
     if data_dir:
@@ -39,20 +42,28 @@ def open_dataset(
         '(--tfds_data_dir names the folder in which --dataset is prepared).'
       )
     _refuse('--holdout_shards', holdout_shards, 'TFRecord shards', 'use --holdout_fraction')
+    _refuse('--split_file', split_file, 'image folders', 'use --holdout_fraction')
     # Importing tensorflow_datasets takes seconds, and only TFDS sets need it.
     from tpu_utils.images.sources.tfds_set import TfdsSet
 
     return TfdsSet(dataset, tfds_data_dir, eval_split, holdout_fraction)
   _refuse('--tfds_data_dir', tfds_data_dir, '--dataset', 'name the data set, too')
   _refuse('--eval_split', eval_split, '--dataset', 'name the data set, too')
-  if not data_dir:
+  if not data_dir or _has_shards(data_dir):
+    _refuse('--split_file', split_file, 'image folders', 'use --holdout_shards')
     _refuse('--holdout_fraction', holdout_fraction, *_REFUSED_FRACTION)
-    return Shards(digits.DATA_DIR, holdout_shards, digits.NAMES)
-  if _has_shards(data_dir):
-    _refuse('--holdout_fraction', holdout_fraction, *_REFUSED_FRACTION)
+    if not data_dir:
+      return Shards(digits.DATA_DIR, holdout_shards, digits.NAMES)
     return Shards(data_dir, holdout_shards)
   _refuse('--holdout_shards', holdout_shards, 'TFRecord shards', 'use --holdout_fraction')
-  return ImageFolder(data_dir, holdout_fraction)
+  if split_file and holdout_fraction:
+    raise ValueError(
+      f'--split_file={split_file} and --holdout_fraction={holdout_fraction} are two ways to divide '
+      'the images; give one.'
+    )
+  return ImageFolder(
+    data_dir, holdout_fraction, splitting.read(split_file) if split_file else None
+  )
 
 
 def _has_shards(data_dir):

@@ -52,6 +52,11 @@ class TfdsSet(DataSet):
     if holdout_fraction:
       self._splits['validation'] = 'train'
 
+  @property
+  def lacks_validation(self) -> bool:
+    """Whether there are training images and none to evaluate on."""
+    return self._splits['validation'] is None and 'train' in self._builder.info.splits
+
   def _image_and_label(self):
     """Returns (`ExampleFormat`, the feature of the label)."""
     features = self._builder.info.features
