@@ -9,6 +9,7 @@ from efficientnet import (
   eval_ckpt_main,
   models,
   network_params,
+  paper_figures,
   paper_tables,
   published,
 )
@@ -181,10 +182,10 @@ def test_evaluates_a_checkpoint(tmp_path, capsys):
 
 def test_figures(golden_counts, tmp_path):
   figure_1 = {'Figure 1 (later version)': TABLES.compare('Figure 1 (later version)')}
-  assert paper_tables._figure_1(figure_1, '') is not None
+  assert paper_figures.figure_1(figure_1, '') is not None
   scaled = {'Table 7': TABLES.compare('Table 7', compute=False)}
-  assert len(paper_tables._figure_3(scaled, '').axes) == 3
-  assert paper_tables._figure_8(scaled, '') is not None
+  assert len(paper_figures.figure_3(scaled, '').axes) == 3
+  assert paper_figures.figure_8(scaled, '') is not None
   assert all(draw({}, '') is None for draw in TABLES.draw.values())
 
 
