@@ -344,11 +344,10 @@ class Trainer:
       steps, start = min(loop, last - done), time.monotonic()
       totals = self._eval_loop(iterator, step, totals, tf.constant(steps, tf.int64))
       totals.numpy()  # The device may have been given more work than it has done.
-      seconds = time.monotonic() - start
+      if not together:
+        loop = max(1, int(steps * _EVAL_LOOP_SECONDS / (time.monotonic() - start)))
       done += steps
       yield done, totals
-      if not together:
-        loop = max(1, int(steps * _EVAL_LOOP_SECONDS / seconds))
 
   @tf.function(reduce_retracing=True)
   def _eval_loop(self, iterator, step, totals, steps):
@@ -363,9 +362,8 @@ class Trainer:
 
   def _evaluate_by_batches(self, dataset, totals, collector):
     """Yields (batches done, sums so far) after each batch; nothing is read but the rows."""
-    step = tf.constant(self.step, tf.int64)
     for done, batch in enumerate(dataset, start=1):
-      sums, rows = self._eval_batch(batch, step)
+      sums, rows = self._eval_batch(batch, tf.constant(self.step, tf.int64))
       totals += tf.cast(sums, tf.float64)
       if rows:
         collector.add(rows)
