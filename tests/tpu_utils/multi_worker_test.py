@@ -147,6 +147,7 @@ def test_sigterm_to_one_worker_stops_both_and_the_job_resumes(folder, finished):
   _assert_same_bits(resumed, expected)
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_an_error_of_the_other(folder):
   examples = {'signal_at': 8, 'signalled': 1, 'signal_name': 'SIGKILL'}
   own = {'model_dir': str(folder / 'killed'), 'train_steps': 10**6, 'examples': examples}
