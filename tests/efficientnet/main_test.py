@@ -205,6 +205,7 @@ def _with(record, **features):
   return example.SerializeToString()
 
 
+@pytest.mark.long
 def test_error_names_a_bad_record(tmp_path):
   """`imagenet_input_test.py` and `bad_records_test.py` test all kinds of them."""
 
