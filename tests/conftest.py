@@ -4,6 +4,9 @@ import os
 import signal
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+if 'PYTEST_XDIST_WORKER' in os.environ:
+  # Workers share the cores; more threads in each only wait for one another, which costs a tenth.
+  os.environ.setdefault('TF_NUM_INTRAOP_THREADS', '1')
 
 import hypothesis
 import pytest
@@ -31,6 +34,19 @@ def pytest_configure(config):
   signal.signal(signal.SIGINT, signal.default_int_handler)
   cpu, = tf.config.list_physical_devices('CPU')
   tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+  tf.data.Dataset._apply_debug_options = _without_autotuning
+
+
+def _without_autotuning(dataset):
+  """Returns a dataset with a fixed number of parallel calls; replaces tf.data's debug options.
+
+  tf.data's tuner sleeps for up to twice as long as its iterator has lived. Deleting the iterator
+  wakes it a moment before the flag is set that it looks for, so that it often sleeps on, and the
+  test waits for it: 10 or 20 s in some.
+  """
+  options = tf.data.Options()
+  options.autotune.enabled = False
+  return dataset.with_options(options)
 
 
 def pytest_collection_modifyitems(items):

@@ -6,6 +6,7 @@ from efficientnet import benchmark
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 def test_times_both_contestants():
   got = benchmark.benchmark(benchmark.BenchmarkConfig(image_size=32, batch_size=1, rounds=1))
   assert set(got) == {'training step', 'inference'}

@@ -99,6 +99,7 @@ def test_a_job_that_is_stopped_repeatedly_ends_with_the_same_bits(finished, tmp_
   script_jobs.assert_same_bits(finished[0], tmp_path, 24)
 
 
+@pytest.mark.long
 def test_eval_follows_a_model_dir_during_training(tmp_path):
   # The evaluator, which writes the archive, is started first and waits.
   folders = (f'--model_dir={tmp_path}', '--export_dir=')
@@ -204,6 +205,7 @@ def _with(record, **features):
   return example.SerializeToString()
 
 
+@pytest.mark.long
 def test_error_names_a_bad_record(tmp_path):
   """`imagenet_input_test.py` and `bad_records_test.py` test all kinds of them."""
 

@@ -29,6 +29,7 @@ def test_the_plain_loader_builds_official_examples(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_it_prints_a_ratio():
   command = [sys.executable, '-m', 'oscar.benchmark_input', '--num_images=64', '--rounds=1']
   done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)

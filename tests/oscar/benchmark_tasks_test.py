@@ -31,6 +31,7 @@ def test_captions_see_earlier_words_and_regions_and_regions_see_regions():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_our_side_works():
   def work(kind):
     batch = benchmark_tasks.random_batch(kind, CONFIG, batch_size=2)

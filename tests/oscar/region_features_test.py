@@ -156,9 +156,12 @@ def test_mistakes_take_one_line(tmp_path):
       'no.png: its 10 bytes are no image of a known format.',
     ),
   ):
-    done = run(*arguments)
-    assert done.returncode == 1
-    assert message in done.stderr.splitlines()[-1] and 'Traceback' not in done.stderr
+    with pytest.raises((ValueError, OSError)) as error:
+      region_features.SCRIPT.call([str(argument) for argument in arguments])
+    assert message in str(error.value) and '\n' not in str(error.value)
+  done = run(*arguments)
+  assert done.returncode == 1
+  assert done.stderr.splitlines()[-1] == f'Error: {error.value}' and 'Traceback' not in done.stderr
 
 
 def boxes_of(*paths, **settings):

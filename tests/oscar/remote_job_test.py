@@ -36,6 +36,7 @@ def run(data_dir, model_dir, *more):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_training_evaluation_export_and_a_second_stage(data_dir, capsys):
   model_dir, second = (f'{remote.new_folder()}/run' for _ in range(2))
   run(data_dir, model_dir, f'--export_dir={model_dir}/export')

@@ -7,6 +7,7 @@ from resnext import benchmark
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_times_all_contestants():
   """On a network small enough for Keras' grouped convolutions."""
   config = benchmark.BenchmarkConfig('resnext-29-2x8d', 'keras', 32, 1, 2, 1)

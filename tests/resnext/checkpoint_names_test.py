@@ -40,7 +40,7 @@ PEERS = [
   ('tv_resnext50_32x4d', 'resnext-50-32x4d', {}),
   ('tv_resnet50', 'resnet-50', {}),
   ('timm_resnext50d_32x4d', 'resnext-50d-32x4d', {}),
-  ('tv_resnext50_32x4d', 'resnext-50-32x4d', {'block_form': 'b'}),
+  ('cifar_resnext29_4x24d_c100', 'resnext-29-4x24d', {'num_classes': 100, 'block_form': 'b'}),
   ('cifar_resnext29_4x24d_c100', 'resnext-29-4x24d', {'num_classes': 100, 'block_form': 'a'}),
 ]
 

@@ -155,7 +155,7 @@ def test_each_recipe_trains_on_shards(tmp_path, recipe):
 
 @pytest.mark.parametrize('block_form', ['a', 'b'])
 def test_the_other_block_forms_train_too(tmp_path, block_form):
-  _in_process(f'--model_dir={tmp_path}', f'--block_form={block_form}')
+  _in_process(f'--model_dir={tmp_path}', f'--block_form={block_form}', '--mode=train')
   assert script_jobs.values_at(tmp_path, 6)
 
 

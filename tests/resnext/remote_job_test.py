@@ -18,6 +18,7 @@ QUICK = (
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_training_export_and_evaluation():
   data_dir = remote.upload(digits.DATA_DIR, remote.new_folder())
   run, out = f'{remote.new_folder()}/run', remote.new_folder()

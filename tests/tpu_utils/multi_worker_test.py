@@ -147,6 +147,7 @@ def test_sigterm_to_one_worker_stops_both_and_the_job_resumes(folder, finished):
   _assert_same_bits(resumed, expected)
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_an_error_of_the_other_and_a_restart_ends_with_the_same_bits(
   folder, finished
 ):

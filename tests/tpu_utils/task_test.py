@@ -1,4 +1,5 @@
 """Tasks in the trainer: on one replica, on two replicas of a process, on two workers."""
+import contextlib
 import json
 
 import numpy as np
@@ -22,12 +23,15 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope='module')
 def found(folder, two_replicas):
   """Returns {strategy: results of the tasks}; 'chief' and 'other' are workers of one job."""
-  results = {
-    'one': toy_tasks.outcomes(tf.distribute.OneDeviceStrategy('CPU:0'), folder / 'one'),
-    'two': toy_tasks.outcomes(two_replicas, folder / 'two'),
-  }
-  for worker in local_cluster.run([['-m', 'tests.tpu_utils.toy_tasks', str(folder)]] * 2):
-    assert worker.returncode == 0, worker.stderr
+  with contextlib.ExitStack() as stack:
+    workers = local_cluster.start(stack, [['-m', 'tests.tpu_utils.toy_tasks', str(folder)]] * 2)
+    results = {
+      'one': toy_tasks.outcomes(tf.distribute.OneDeviceStrategy('CPU:0'), folder / 'one'),
+      'two': toy_tasks.outcomes(two_replicas, folder / 'two'),
+    }
+    for worker in workers:
+      _, err = worker.communicate(timeout=900)
+      assert worker.returncode == 0, err
   for number, kind in enumerate(('chief', 'other')):
     results[kind] = json.loads((folder / f'{number}.json').read_text())
   return results

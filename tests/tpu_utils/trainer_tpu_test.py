@@ -33,7 +33,8 @@ def _small_model(dtype_policy=None, dropout=0.3):
 
 def _efficientnet(dtype_policy=None, dropout=0.3):
   return efficientnet.build_model(
-    'efficientnet-b0', num_classes=5, image_size=32, width_coefficient=0.25, depth_coefficient=0.25,
+    'efficientnet-b0', num_classes=5, image_size=32, width_coefficient=0.25,
+    blocks_args=('r1_k3_s11_e1_i32_o16_se0.25', 'r2_k5_s22_e6_i16_o24_se0.25'),
     dropout_rate=dropout, survival_prob=1 - dropout, dtype_policy=dtype_policy,
   )  # fmt: skip
 

@@ -66,6 +66,7 @@ prepare.SCRIPT.main()
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_preparation_is_repeated_and_leaves_nothing_behind(tmp_path):
   """Killed within the 13 records of the first part, then within the second."""
   whole, killed = tmp_path / 'whole', tmp_path / 'killed'
@@ -130,7 +131,7 @@ def test_a_failed_preparation_leaves_no_new_folder(tmp_path):
 @pytest.mark.slow
 def test_mistakes_take_one_line(tmp_path):
   for arguments, message in (
-    (['--dataset=vqa'], 'Error: --manual_dir is missing.'),
+    (['--dataset=vqa'], '--manual_dir is missing.'),
     (['--dataset=vqua'], 'did you mean vqa'),
     ([f'--manual_dir={tmp_path}/no', f'--data_dir={tmp_path}'], 'no does not exist'),
     (
@@ -143,6 +144,9 @@ def test_mistakes_take_one_line(tmp_path):
       'regions are 2054 numbers wide, expected 2048',
     ),
   ):
-    done = run(*arguments)
-    assert done.returncode == 1
-    assert message in done.stderr.splitlines()[-1] and 'Traceback' not in done.stderr
+    with pytest.raises((ValueError, OSError)) as error:
+      prepare.SCRIPT.call(arguments)
+    assert message in str(error.value) and '\n' not in str(error.value)
+  done = run(*arguments)
+  assert done.returncode == 1
+  assert done.stderr.splitlines()[-1] == f'Error: {error.value}' and 'Traceback' not in done.stderr

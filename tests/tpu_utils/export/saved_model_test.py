@@ -3,6 +3,7 @@ import dataclasses
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -56,8 +57,8 @@ def expected_outputs(model, images):
 @pytest.mark.parametrize('signature', ['images', 'serve', 'image_bytes', 'serving_default'])
 @pytest.mark.parametrize('batch', [1, 3])
 def test_saved_model_gives_the_models_outputs(exported, images, files, signature, batch):
-  model, directory, _ = exported
-  serve = tf.saved_model.load(directory).signatures[signature]
+  model, _, served = exported
+  serve = served.signatures[signature]
   if signature in ('images', 'serve'):
     outputs = serve(images=tf.constant(images[:batch], tf.float32))
   else:
@@ -71,10 +72,10 @@ def test_saved_model_gives_the_models_outputs(exported, images, files, signature
 
 
 def test_image_of_another_size_goes_through_preprocess(exported):
-  model, directory, _ = exported
+  model, _, served = exported
   photograph = np.random.default_rng(2).integers(0, 256, (31, 17, 3), np.uint8)
   contents = tf.io.encode_jpeg(photograph)
-  outputs = tf.saved_model.load(directory).signatures['image_bytes'](image_bytes=[contents])
+  outputs = served.signatures['image_bytes'](image_bytes=[contents])
   logits = model(preprocess(contents)[tf.newaxis], training=False).numpy()
   assert_close(model, outputs['logits'], logits)
 
@@ -232,11 +233,18 @@ def read_tree(directory):
   }
 
 
-@pytest.fixture
-def earlier(tmp_path):
-  """Returns a complete export and the contents of its files."""
-  directory = tmp_path / 'export'
+@pytest.fixture(scope='module')
+def original(tmp_path_factory):
+  directory = tmp_path_factory.mktemp('original') / 'export'
   export.export(build_model(name='earlier'), directory, preprocess, PREPROCESSING)
+  return directory
+
+
+@pytest.fixture
+def earlier(original, tmp_path):
+  """Returns a complete export, which the test may change, and the contents of its files."""
+  directory = tmp_path / 'export'
+  shutil.copytree(original, directory)
   return directory, read_tree(directory)
 
 

@@ -93,7 +93,9 @@ class InThisProcess:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('in_processes', [True, False])
+@pytest.mark.parametrize(
+  'in_processes', [pytest.param(True, marks=pytest.mark.long), False]
+)
 def test_times_every_source_and_peer(tmp_path, monkeypatch, in_processes):
   sources = benchmark.SOURCES[:1] if in_processes else benchmark.SOURCES
   config = BenchmarkConfig(

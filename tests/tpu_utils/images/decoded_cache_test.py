@@ -57,7 +57,7 @@ def test_changes_no_number(tmp_path):
   for augmentation in (Augmentation(), Augmentation(augment_name='randaugment', mixup_alpha=0.2)):
     plain, cached = (make_input(folder, size, augmentation=augmentation) for size in (0, 1))
     assert_equal(take(cached.train_dataset(), 9), take(plain.train_dataset(), 9))
-    assert_equal(take(cached.eval_dataset(), -1), take(plain.eval_dataset(), -1))
+  assert_equal(take(cached.eval_dataset(), -1), take(plain.eval_dataset(), -1))
 
 
 def test_halved_chroma_differs_only_in_the_outer_columns_of_a_window(tmp_path):
@@ -72,15 +72,15 @@ def test_halved_chroma_differs_only_in_the_outer_columns_of_a_window(tmp_path):
     np.testing.assert_array_equal(part[:, 1:-1], whole[:, 1:-1])
 
 
-@pytest.mark.parametrize('kept', [0, 5, COUNT])
-def test_batches_do_not_depend_on_the_cached_images(folder, kept):
+def test_batches_do_not_depend_on_the_cached_images(folder):
   """Neither after a resume, with an empty cache, nor with room for some of the images."""
   whole = take(make_input(folder, 1).train_dataset(), 9)
-  part = make_input(folder, (kept + 0.5) * SIZE / 1e9, num_parallel_calls=3)
-  assert_equal(take(part.train_dataset(), 9), whole)
-  assert part._decoded_cache.capacity == kept
-  in_work = 2  # In addition to the one that takes the last place.
-  assert kept <= len(part._decoded_cache) <= (kept and kept + in_work)
+  for kept in (0, 5, COUNT):
+    part = make_input(folder, (kept + 0.5) * SIZE / 1e9, num_parallel_calls=3)
+    assert_equal(take(part.train_dataset(), 9), whole)
+    assert part._decoded_cache.capacity == kept
+    in_work = 2  # In addition to the one that takes the last place.
+    assert kept <= len(part._decoded_cache) <= (kept and kept + in_work)
   assert_equal(take(make_input(folder, 1).train_dataset(None, 16), 5), whole[4:])
 
 

@@ -115,7 +115,7 @@ class TestTraining:
     whole = take(dataset(0), 30)
     counts = collections.Counter(int(i) for b in whole for i in b['labels'].argmax(1))
     assert sum(counts.values()) == 3000 and len(counts) == 256
-    for start in (7, 20, 21, 26, 29):
+    for start in (7, 20, 21, 26):
       assert_equal(take(dataset(start), 30 - start), whole[start:])
 
   def test_hosts_share_the_images(self, tmp_path):
@@ -255,15 +255,15 @@ MIXING = {'mixup_alpha': 0.4, 'cutmix_alpha': 1.0, 'random_erasing_prob': 0.5}
 def test_augmented_batches_resume_and_differ_from_plain_ones(settings):
   """Policies and mixing, like crops, are a function of seed and position."""
 
-  def batches(augmentation, start, count):
+  def batches(start, count, **settings):
+    augmentation = Augmentation(flip=False, **settings)
     dataset = digits_input(augmentation=augmentation).train_dataset(context(), 32 * start)
     return take(dataset, count)
 
-  augmentation = Augmentation(flip=False, **settings)
-  whole = batches(augmentation, 0, 3)
-  resumed = batches(augmentation, 1, 2)
+  whole = batches(0, 3, **settings)
+  resumed = batches(1, 2, **settings)
   assert_equal(resumed, whole[1:])
-  plain = batches(Augmentation(flip=False), 0, 3)
+  plain = batches(0, 1)
   assert np.any(whole[0]['images'] != plain[0]['images'])
   mixed = any(np.any((batch['labels'] > 0) & (batch['labels'] < 1)) for batch in whole)
   assert mixed == ('mixup_alpha' in settings)

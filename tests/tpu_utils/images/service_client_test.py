@@ -185,6 +185,7 @@ def test_a_source_that_only_this_process_can_read(tmp_path, folder, service):
       make_input(data, service.url, **settings).train_dataset()
 
 
+@pytest.mark.long
 def test_a_worker_that_was_restarted_stops_the_job(folder, service):
   """It would begin with its first batch again. The restart leaves `service` complete for others."""
   images = make_input(folder, service.url, train_batch_size=1)

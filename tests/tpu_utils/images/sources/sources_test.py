@@ -129,6 +129,8 @@ class TestInput:
 
   @pytest.mark.parametrize('hosts, replicas', [(1, 1), (1, 2), (2, 4)])
   def test_resumes_with_the_next_example_in_batches_of_another_size(self, data, hosts, replicas):
+    if hosts == 1 and not isinstance(data, Shards):
+      pytest.skip('All kinds of storage share the code for the order.')
     where = context(hosts, hosts - 1, replicas)
 
     def batches(size, start, count):
@@ -141,7 +143,7 @@ class TestInput:
       joined = [np.concatenate([b[name] for b in some]) for some in (whole, resumed)]
       np.testing.assert_array_equal(*joined)
 
-  @pytest.mark.parametrize('hosts', [3])
+  @pytest.mark.parametrize('hosts', [2])
   def test_hosts_share_images_without_remainder(self, data, hosts):
     """In its own epoch each host sees each of its images once; together they see all images."""
     images = make_input(data, train_batch_size=hosts)
