@@ -164,6 +164,14 @@ class Experiment:
       model, data = fine_tuning.with_scenes(model, data, spec)
     return importlib.import_module(spec.implementation), data
 
+  def world(self) -> Any:
+    """Returns the scenes, a `scenes.World`; they are generated unless they exist."""
+    if self._trainings.world is not None:
+      return self._trainings.world
+    from oscar import scenes
+
+    return scenes.build(run_pretrain.SCENES_DIR, log=print)
+
   def history(self, trial: Trial, kind: str = '') -> list[dict[str, float]]:
     """Returns the evaluations of a training, each with its step.
 
