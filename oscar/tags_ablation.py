@@ -132,7 +132,7 @@ def true_tags(world: 'scenes_world.World') -> dict[str, str]:
       width, height = scene.theme.canvas
       read = regions[scene.key].features[:, features.APPEARANCE_DIM :][:, :4]
       boxes = np.array([thing.box for thing in scene.things])
-      away = np.abs((read * [width, height] * 2)[:, None] - boxes).sum(axis=-1)
+      away = np.abs((read * np.array([width, height] * 2))[:, None] - boxes).sum(axis=-1)
       names = [scene.things[number].digit for number in away.argmin(axis=1)]
       found[scene.key] = ' '.join(names)
   return found

@@ -1,6 +1,7 @@
 """`python -m oscar.tags_ablation`: trainings, what is done already, the comparison."""
 
 import json
+import os
 import pathlib
 
 import pytest
@@ -8,7 +9,10 @@ import pytest
 import oscar
 from oscar import checkpoints, scenes, scenes_training, tags_ablation
 from oscar.datasets import tags
+from oscar.scenes import detector
+from oscar.scenes import world as world_module
 from tests import script_jobs
+from tests.oscar.scenes.plain_detector import PlainDetector
 from tpu_utils import files
 
 
@@ -17,9 +21,13 @@ def call(folder, *more):
 
 
 @pytest.mark.slow
-@pytest.mark.long
-def test_a_quick_ablation_from_beginning_to_end(tmp_path, capsys):
+def test_a_quick_ablation_from_beginning_to_end(tmp_path, capsys, monkeypatch):
   """Generates scenes, and trains for a few steps from a given model."""
+  # The detector and TFRecords take most of the time, and nothing here depends on them.
+  monkeypatch.setattr(detector, 'train', lambda *_: PlainDetector())
+  monkeypatch.setattr(
+    world_module.World, 'prepare', lambda self, *_: os.makedirs(self.data_dir, exist_ok=True)
+  )
   folder = tmp_path / 'tags'
   folder.mkdir()
   world = scenes.build(folder / 'scenes', **scenes_training.QUICK_SCENES)
