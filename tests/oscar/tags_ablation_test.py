@@ -21,6 +21,7 @@ def call(folder, *more):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_quick_ablation_from_beginning_to_end(tmp_path, capsys, monkeypatch):
   """Generates scenes, and trains for a few steps from a given model."""
   # The detector and TFRecords take most of the time, and nothing here depends on them.
