@@ -235,10 +235,11 @@ def _layer_names(model):
 
 def _misfit(step, topology):
   available = topology.hbm_bytes / 2**30
+  batch = 'eval' if step.name == 'eval' else 'train'
   if step.compiled.error and not step.compiled.needed:
     return f'--mode=preflight: the {step.name} step does not compile: {step.compiled.error}'
   return (
     f'--mode=preflight: the {step.name} step of {step.batch_per_core} examples per core needs '
     f'{step.compiled.memory / 2**30:.2f} GiB, and a core of {topology.name} has {available:.2f}; '
-    f'lower --{"eval" if step.name == "eval" else "train"}_batch_size (--find_batch_size searches one that fits).'
+    f'lower --{batch}_batch_size (--find_batch_size searches one that fits).'
   )
