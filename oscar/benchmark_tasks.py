@@ -79,9 +79,9 @@ def random_batch(
 ) -> dict[str, 'np.ndarray']:
   """Returns random inputs of a kind of work, {name: array}, padded to its fixed lengths.
 
-  Captioning and `scst` have an int32 `attention_mask` [batch, S + R, S + R] and no words; the others
-  an int32 [batch, S + R]. VQA has float32 `targets` [batch, answers], self-critical training float32
-  `advantage` [batch, drawn captions], reward - baseline.
+  Captioning and `scst` have an int32 `attention_mask` [batch, S + R, S + R] and no words; the
+  others an int32 [batch, S + R]. VQA has float32 `targets` [batch, answers], self-critical training
+  float32 `advantage` [batch, drawn captions], reward - baseline.
   """
   import numpy as np
 

@@ -86,8 +86,8 @@ class QuestionInput(record_input.RecordInput):
     questions = [loaded.questions[place] for place in order]
     tables = [texts.TokenTable.of([q.question for q in questions], self._tokenizer, loaded.path)]
     if self._with_tags:
-      keys, own = [q.image_id for q in questions], [q.tags for q in questions]
-      chosen = tags.of_rows(self._choose_tags, keys, own)
+      image_ids, own = [q.image_id for q in questions], [q.tags for q in questions]
+      chosen = tags.of_rows(self._choose_tags, image_ids, own)
       tables.append(texts.TokenTable.of(chosen, self._tokenizer, loaded.path))
     special, length = texts.special_ids(self._tokenizer), self._max_seq_length
     answers = _answers(questions, len(loaded.answers)) if loaded.answered else None

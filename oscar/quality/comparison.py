@@ -65,7 +65,8 @@ class Curves:
 
 def table(cells: Sequence[Cell]) -> str:
   """Formats the cells as text: a row for each metric, a column for each condition."""
-  return text_table(*_rows(cells), left_columns=(0, 1))
+  header, rows = _rows(cells)
+  return text_table(header, rows, left_columns=(0, 1))
 
 
 def markdown(cells: Sequence[Cell], said: Sequence[str], picture: str, quick: bool) -> str:
