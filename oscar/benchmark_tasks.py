@@ -10,6 +10,10 @@ Kinds of work, with random weights and random inputs of natural lengths, float32
     captioning  captions of 20 tokens by beams of 5, from 50 regions and no tags; against the
                 official generation, which computes everything anew for each word, and against its
                 cached path (`output_hidden_states`), whose beams continue words of other beams
+    scst        a step of self-critical training with AdamW: a greedy caption and 5 drawn ones of 20
+                tokens for each image. Rewards are given numbers on both sides: the host scores
+                captions alike. Officially drawing and its gradient go word by word, with all of
+                them in memory; here one pass scores what was drawn.
 
 The official code pads all batches to the same length. Here the padding that a whole batch shares is
 cut, which changes no number. Captions have the full length: random weights do not end sentences.
@@ -41,9 +45,11 @@ if TYPE_CHECKING:
 # Word pieces of a question with the tags of its image, of a caption with them, and regions: mean
 # and deviation of the lengths drawn here. Inputs are padded to the second number of `_SIZES`.
 _TEXT, _REGIONS = (45, 10), (42, 8)
-_SIZES = {'vqa': (128, 50), 'retrieval': (70, 50), 'captioning': (20, 50)}
+_SIZES = {'vqa': (128, 50), 'retrieval': (70, 50), 'captioning': (20, 50), 'scst': (20, 50)}
 NUM_ANSWERS = 3129  # Of VQA, with the official labels.
 NUM_BEAMS = 5
+NUM_SAMPLES = 5  # Captions drawn for an image.
+_CLIP = 1.0  # Norm of the gradient, as in the official fine-tuning.
 KINDS = tuple(_SIZES)
 # The peers of each kind: {kind: commands of `oscar.benchmark_tasks_torch`}.
 PEERS = {'captioning': ('official', 'official, cached')}
@@ -73,8 +79,9 @@ def random_batch(
 ) -> dict[str, 'np.ndarray']:
   """Returns random inputs of a kind of work, {name: array}, padded to its fixed lengths.
 
-  Captioning has an int32 `attention_mask` [batch, S + R, S + R] and no words; the others an int32
-  [batch, S + R]. VQA has float32 `targets` [batch, answers].
+  Captioning and `scst` have an int32 `attention_mask` [batch, S + R, S + R] and no words; the
+  others an int32 [batch, S + R]. VQA has float32 `targets` [batch, answers], self-critical training
+  float32 `advantage` [batch, drawn captions], reward - baseline.
   """
   import numpy as np
 
@@ -84,7 +91,9 @@ def random_batch(
     'img_feats': rng.standard_normal((batch_size, regions, config.img_feature_dim), np.float32),
     'token_type_ids': np.zeros((batch_size, words), np.int32),
   }
-  if kind == 'captioning':
+  if kind == 'scst':
+    batch['advantage'] = rng.standard_normal((batch_size, NUM_SAMPLES), np.float32)
+  if kind in ('captioning', 'scst'):
     ids = np.zeros((batch_size, words), np.int32)
     return {**batch, 'input_ids': ids, 'attention_mask': _caption_mask(batch_size, words, regions)}
   lengths = [
@@ -125,7 +134,7 @@ def _vqa(config, batch):
     model = modeling.build_model(config, 'vqa', num_labels=NUM_ANSWERS)
   task = vqa_task(task_settings.VqaData(loss_type='bce'))
   trainer = job.make_trainer(
-    strategy, model, task, script_settings.OptimizationConfig(), train_steps=10**6
+    strategy, model, task, script_settings.OptimizationConfig(max_grad_norm=_CLIP), 10**6
   )
   dataset = tf.data.Dataset.from_tensors(batch).repeat().map(trimming.trimmed)
   iterator = trainer.train_iterator(lambda context: dataset)
@@ -157,11 +166,42 @@ def _captioning(config, batch):
   return lambda: generate(inputs).numpy()
 
 
+def _scst(config, batch):
+  import numpy as np
+  import tensorflow as tf
+
+  from oscar import decoding, job, modeling, script_settings
+  from oscar.tasks.scst import scst_task
+
+  strategy = tf.distribute.OneDeviceStrategy('CPU:0')
+  with strategy.scope():
+    model = modeling.build_model(config, 'captioning', tie_weights=True)
+  greedy = decoding.GenerationConfig(101, 102, 0, 103, max_gen_length=_SIZES['scst'][0])
+  drawing = greedy.replace(do_sample=True, num_return_sequences=NUM_SAMPLES)
+  count = len(batch['advantage'])
+
+  def reward(rows):
+    baseline = np.zeros_like(batch['advantage'])
+    advantage = batch['advantage'][rows['row']]
+    return {'reward': advantage, 'baseline': baseline, 'advantage': advantage}
+
+  trainer = job.make_trainer(
+    strategy, model, scst_task(model, reward, drawing, greedy),
+    script_settings.OptimizationConfig(max_grad_norm=_CLIP), train_steps=10**6,
+  )  # fmt: skip
+  own = {name: array for name, array in batch.items() if name != 'advantage'}
+  own |= {'row': np.arange(count), 'masked_positions': np.zeros((count, 1), np.int32)}
+  dataset = tf.data.Dataset.from_tensors(own).repeat()
+  iterator = trainer.train_iterator(lambda context: dataset)
+  return lambda: trainer.train(iterator, 1)
+
+
 def our_contestant(
   kind: str, config: 'oscar.OscarConfig', batch: Mapping[str, 'np.ndarray']
 ) -> Callable[[], Any]:
   """Returns the function that does the work of a kind once, with this project."""
-  return {'vqa': _vqa, 'retrieval': _retrieval, 'captioning': _captioning}[kind](config, batch)
+  made = {'vqa': _vqa, 'retrieval': _retrieval, 'captioning': _captioning, 'scst': _scst}
+  return made[kind](config, batch)
 
 
 def benchmark(options: TasksBenchmarkConfig) -> dict[str, dict[str, list[float]]]:

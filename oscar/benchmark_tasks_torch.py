@@ -31,8 +31,8 @@ def main(kind: str, config_file: str, batch_file: str, official_dir: str) -> Non
   for name in ('input_ids', 'token_type_ids', 'attention_mask'):
     batch[name] = batch[name].long()
   config = OscarConfig.from_json(config_file)
-  made = {'vqa': _vqa, 'retrieval': _retrieval, 'captioning': _captioning}[kind]
-  peer_process.serve(made(official, config, batch))
+  made = {'vqa': _vqa, 'retrieval': _retrieval, 'captioning': _captioning, 'scst': _scst}
+  peer_process.serve(made[kind](official, config, batch))
 
 
 def _vqa(official, config, batch) -> dict[str, Callable]:
@@ -67,15 +67,7 @@ def _retrieval(official, config, batch):
 
 
 def _captioning(official, config, batch):
-  words = batch['input_ids'].shape[1]
-  settings = {
-    'is_decode': True, 'do_sample': False, 'max_length': words,
-    'num_beams': benchmark_tasks.NUM_BEAMS, 'temperature': 1.0, 'top_k': 0, 'top_p': 1.0,
-    'repetition_penalty': 1.0, 'length_penalty': 1.0, 'num_return_sequences': 1,
-    'num_keep_best': 1, 'bos_token_id': 101, 'pad_token_id': 0, 'eos_token_ids': [102],
-    'mask_token_id': 103, 'add_od_labels': False, 'od_labels_start_posid': words,
-    'masked_pos': torch.ones_like(batch['input_ids']),
-  }  # fmt: skip
+  settings = _generation_settings(batch, num_beams=benchmark_tasks.NUM_BEAMS)
 
   def generation(cached):
     model = official.build(
@@ -89,6 +81,41 @@ def _captioning(official, config, batch):
     return generate
 
   return {'official': generation(False), 'official, cached': generation(True)}
+
+
+def _scst(official, config, batch):
+  model = official.build('BertForImageCaptioning', config, tie_weights=True)
+  optimizer = official.optimizer(model)
+  advantage = batch.pop('advantage').flatten()
+  greedy = _generation_settings(batch, num_beams=1)
+  drawing = {
+    **greedy, 'do_sample': True, 'num_return_sequences': benchmark_tasks.NUM_SAMPLES
+  }  # fmt: skip
+
+  def step():
+    model.eval()
+    with torch.no_grad():
+      model(**batch, **greedy)
+    model.train()
+    _, logprobs = model(**batch, **drawing)
+    (-logprobs.flatten() * advantage).mean().backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    model.zero_grad()
+
+  return {'official': step}
+
+
+def _generation_settings(batch, num_beams):
+  words = batch['input_ids'].shape[1]
+  return {
+    'is_decode': True, 'do_sample': False, 'max_length': words,
+    'num_beams': num_beams, 'temperature': 1.0, 'top_k': 0, 'top_p': 1.0,
+    'repetition_penalty': 1.0, 'length_penalty': 1.0, 'num_return_sequences': 1,
+    'num_keep_best': 1, 'bos_token_id': 101, 'pad_token_id': 0, 'eos_token_ids': [102],
+    'mask_token_id': 103, 'add_od_labels': False, 'od_labels_start_posid': words,
+    'masked_pos': torch.ones_like(batch['input_ids']),
+  }  # fmt: skip
 
 
 if __name__ == '__main__':

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from oscar import task_settings
+from oscar.datasets import tags
 from tpu_utils import files
 from tpu_utils.command_line.settings import setting
 
@@ -178,6 +179,7 @@ OF_DRAWING = ('temperature', 'top_k', 'top_p')
 # Flags of the cross-entropy training that self-critical training continues, as officially.
 _CONTINUED = (
   'max_seq_length', 'max_seq_a_length', 'max_img_seq_length', 'add_od_labels', 'do_lower_case',
+  'tags',
 )  # fmt: skip
 _SPLITS = ('train', 'val', 'test')
 
@@ -254,4 +256,5 @@ def results_name(data: CaptioningData) -> str:
   parts += [f'cbs{data.min_constraints_to_satisfy}'] if data.use_cbs else []
   parts += ['specific'] if data.use_cbs and data.suppress_general else []
   parts += ['masked_regions'] if data.mask_regions else []
+  parts += [] if data.tags == tags.GIVEN else [tags.name(data.tags)]
   return f'{".".join(parts)}.tsv'

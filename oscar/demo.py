@@ -17,7 +17,6 @@ takes them, too; the page says how.
 
 import dataclasses
 import os
-import time
 from typing import Any
 
 from oscar import run_pretrain, scenes_training
@@ -26,34 +25,20 @@ from tpu_utils import claims, files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.names import listed_names
 
 PAGE = 'demo.html'
 
 
 @dataclasses.dataclass(frozen=True)
-class DemoConfig(settings.Checked):
+class DemoConfig(scenes_training.TasksConfig):
   """The page."""
 
-  tasks: str = setting(','.join(scenes_training.SCRIPTS), 'Tasks, separated by commas.')
   output_dir: str = setting(
     'runs/demo', f'Folder of {PAGE}; with --quick also of the scenes and the models.'
   )
   quality_dir: str = setting(
     'runs/scenes-quality', 'Folder of `python -m oscar.scenes_quality`, for the table of baselines.'
   )
-  quick: bool = setting(
-    False, 'Train for a few steps on a few scenes: tries the command, shows nothing.'
-  )
-
-  def task_list(self) -> list[str]:
-    """Returns the names in `tasks`.
-
-    Raises:
-      ValueError: one is unknown.
-    """
-    return listed_names('task of --tasks', self.tasks, scenes_training.SCRIPTS)
-
 
 class Demo:
   """Trains the models and collects what the page shows.
@@ -86,13 +71,7 @@ class Demo:
     tasks = self._config.task_list()
     missing = [task for task in tasks if not files.is_folder(self.export_dir(task))]
     self._trainings.pretrain(missing or tasks)
-    start = time.monotonic()
-    for number, task in enumerate(missing):
-      left = ''
-      if number:
-        seconds = (time.monotonic() - start) / number * (len(missing) - number)
-        left = f'; about {seconds / 60:.0f} min left'
-      print(f'\n[{number + 1} of {len(missing)} models to train{left}] {task}')
+    for task in scenes_training.announced(missing, str):
       scenes_training.call(scenes_training.SCRIPTS[task][0], {
         **self._trainings.flags(task), 'model_dir': self.model_dir(task),
         'export_dir': self.export_dir(task), 'mode': 'train_and_eval',

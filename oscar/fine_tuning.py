@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from oscar import checkpoint_tasks, recipes, run_pretrain, script_settings, task_settings
+from oscar.datasets import tags
 from tpu_utils import config, files
 from tpu_utils.command_line import job_flags, settings
 from tpu_utils.command_line.recipes import Recipe, for_script
@@ -282,6 +283,7 @@ def check(resolved: settings.Resolved, spec: FineTuning) -> None:
   for name in ('do_test', 'do_test_dev'):
     if values.get(name) and name not in spec.splits:
       raise ValueError(f'--{name}: {spec.task} has no such split; leave it out.')
+  task_settings.check_tags(values)
   spec.check(values, modes)
   if values['eval_split'] in spec.unanswered and {'eval', 'train_and_eval'} & {*modes}:
     raise ValueError(
@@ -346,7 +348,7 @@ def _run(mode, model, data, resolved, spec):
   training = mode in ('train', 'train_and_eval', 'preflight')
   split = data.train_split or ('train+val' if getattr(job, 'do_train_val', False) else 'train')
   data = dataclasses.replace(
-    data,
+    task_settings.with_tags_flag(data),
     train_split=split,
     **_trimming(data, hardware, mode),
     **_batches(data, optimization, hardware),
@@ -359,7 +361,7 @@ def _run(mode, model, data, resolved, spec):
   lines = getattr(job, 'predict_file', None) or os.path.join(
     job.model_dir, f'{name}_predictions.jsonl'
   )
-  job = _set_apart(job, mode, data.mask_regions, resolved.facts)
+  job = _set_apart(job, mode, data, resolved.facts)
   runtime = script_settings.JobConfig(
     mode=mode,
     predict_file=lines,
@@ -410,18 +412,26 @@ def _run(mode, model, data, resolved, spec):
 
 def results_name(data: task_settings.TaskData) -> str:
   """Returns the start of the names of a split's predictions and results."""
-  return f'{data.eval_split}_{MASKED}' if data.mask_regions else data.eval_split
+  parts = [data.eval_split]
+  parts += [MASKED] if data.mask_regions else []
+  parts += [] if data.tags == tags.GIVEN else [tags.name(data.tags)]
+  return '_'.join(parts)
 
 
-def _set_apart(job, mode, mask_regions, facts):
-  """Returns the settings of an evaluation with other regions than those of the training.
+def _set_apart(job, mode, data, facts):
+  """Returns the settings of an evaluation with other regions or tags than those of the training.
 
   Its results are no results of the job: they go to a folder of their own, and the best checkpoint
   stays.
   """
-  if mode != 'eval' or mask_regions == bool(facts.get('mask_regions')):
+  parts = []
+  if data.mask_regions != bool(facts.get('mask_regions')):
+    parts.append(MASKED if data.mask_regions else 'shown_regions')
+  if data.tags != facts.get('tags', tags.GIVEN):
+    parts.append(tags.name(data.tags))
+  if mode != 'eval' or not parts:
     return job
-  name = job.eval_name or (MASKED if mask_regions else 'shown_regions')
+  name = job.eval_name or '_'.join(parts)
   return dataclasses.replace(job, eval_name=name, archive_ckpt=False)
 
 

@@ -15,25 +15,18 @@ stopped job, and trains nothing again.
 """
 
 import dataclasses
-import importlib
-import json
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from oscar import fine_tuning, run_pretrain, scenes_training
-from oscar.recipes import RECIPES
+from oscar import fine_tuning, scenes_experiment, scenes_training
 from tpu_utils import claims, files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.names import listed_names
 
 if TYPE_CHECKING:
   from oscar.quality import report
-
-_RESULTS, _SETTINGS = 'results.jsonl', 'settings.json'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,40 +117,16 @@ TASKS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class QualityConfig(settings.Checked):
+class QualityConfig(scenes_experiment.SeedsConfig):
   """The models to measure."""
 
-  tasks: str = setting(','.join(TASKS), 'Tasks, separated by commas.')
-  seeds: str = setting('42,43,44', 'Seeds of the fine-tunings, separated by commas.')
   output_dir: str = setting(
     'runs/scenes-quality', 'Folder of the fine-tuned models, the results and the table.'
   )
-  quick: bool = setting(
-    False, 'Train for a few steps on a few scenes: tries the command, measures nothing.'
-  )
-
-  def task_list(self) -> list[str]:
-    """Returns the names in `tasks`.
-
-    Raises:
-      ValueError: one is unknown.
-    """
-    return listed_names('task of --tasks', self.tasks, TASKS)
-
-  def seed_list(self) -> list[int]:
-    """Returns the numbers in `seeds`.
-
-    Raises:
-      ValueError: one is not a whole number from 0.
-    """
-    texts = [text.strip() for text in self.seeds.split(',')]
-    if not all(text.isdecimal() for text in texts):
-      raise ValueError(f'--seeds={self.seeds} must be whole numbers, separated by commas.')
-    return list(dict.fromkeys(map(int, texts)))
 
 
-class Experiment:
-  """Trains and evaluates the models of a folder.
+class Experiment(scenes_experiment.Experiment):
+  """Trains and evaluates the models of a folder, with and without regions.
 
   Args:
     config: the settings.
@@ -167,128 +136,51 @@ class Experiment:
   """
 
   def __init__(self, config: QualityConfig) -> None:
-    self._config = config
-    self._trainings = scenes_training.Trainings(config.output_dir, config.quick)
-    self._check_settings()
-
-  def path(self, *names: str) -> str:
-    """Returns the path of a file in the folder."""
-    return os.path.join(self._config.output_dir, *names)
+    tasks, seeds = config.task_list(), config.seed_list()
+    trials = [scenes_experiment.Trial(task, seed) for seed in seeds for task in tasks]
+    super().__init__(config, trials)
 
   def train(self) -> None:
-    """Trains and evaluates the models without a result.
-
-    Raises:
-      ValueError, OSError: as the scripts.
-      cli.Interrupted: SIGTERM or Ctrl-C arrived; the state is saved.
-    """
-    done = {(line['task'], line['seed']) for line in self.results()}
-    tasks, seeds = self._config.task_list(), self._config.seed_list()
-    missing = [(task, seed) for seed in seeds for task in tasks if (task, seed) not in done]
-    if missing:
-      self._trainings.pretrain([task for task, _ in missing])
-    start = time.monotonic()
-    for number, (task, seed) in enumerate(missing):
-      left = ''
-      if number:
-        seconds = (time.monotonic() - start) / number * (len(missing) - number)
-        left = f'; about {seconds / 60:.0f} min left'
-      print(f'\n[{number + 1} of {len(missing)} models to train{left}] {task}, seed {seed}')
-      self._measure(task, seed)
-
-  def results(self) -> list[dict[str, Any]]:
-    """Returns the lines of the results of the tasks and seeds."""
-    wanted = self._config.task_list(), self._config.seed_list()
-    lines = files.read_json_lines(self.path(_RESULTS))
-    # A damaged line is no result: its model is measured again.
-    return [line for line in lines if line.get('task') in wanted[0] and line['seed'] in wanted[1]]
+    """Trains and evaluates the models without a result; see `run`."""
+    self.run(self._measure)
 
   def baselines(self, task: str) -> dict[str, dict[str, float]]:
     """Computes the baselines of a task on the scenes of the models."""
-    implementation, data = self._data(task)
-    return TASKS[task].baselines(implementation, data)
+    return TASKS[task].baselines(*self.data(task))
 
-  def _data(self, task):
-    """Returns (implementation, data settings) of a task's training."""
-    script, spec = scenes_training.SCRIPTS[task]
-    resolved = script.resolve(self._trainings.flags(task))
-    model, data = resolved[0], resolved.get(spec.data)
-    if not data.data_dir:
-      model, data = fine_tuning.with_scenes(model, data, spec)
-    return importlib.import_module(spec.implementation), data
-
-  def history(self, task: str, seed: int) -> list[dict[str, float]]:
-    """Returns the evaluations of a training, each with its step."""
-    from tpu_utils import eval_history
-
-    return files.read_json_lines(eval_history.history_path(self._model_dir(task, seed)))
-
-  def _measure(self, task, seed):
-    from tpu_utils import eval_history
-
-    script, model_dir = scenes_training.SCRIPTS[task][0], self._model_dir(task, seed)
-    flags = {**self._trainings.flags(task), 'model_dir': model_dir, 'seed': seed}
-    start = time.monotonic()
-    scenes_training.call(script, {**flags, 'mode': 'train_and_eval'})
-    flags.pop('init_checkpoint', None)  # For an evaluation, it names the weights to evaluate.
-    scenes_training.call(script, {**flags, 'mode': 'eval', 'mask_regions': True})
-    *_, shown = self.history(task, seed)
-    folder = f'eval_{fine_tuning.MASKED}'
-    *_, masked = files.read_json_lines(eval_history.history_path(model_dir, folder))
+  def _measure(self, trial):
+    self.call(trial, 'train_and_eval')
+    self.call(trial, 'eval', mask_regions=True)
+    *_, shown = self.history(trial)
+    *_, masked = self.history(trial, fine_tuning.MASKED)
     if masked['step'] != shown['step']:
       raise ValueError(
-        f'{model_dir}: evaluated at step {shown["step"]} with regions and at {masked["step"]} '
-        'without; remove the folder, to train again.'
+        f'{self.model_dir(trial)}: evaluated at step {shown["step"]} with regions and at '
+        f'{masked["step"]} without; remove the folder, to train again.'
       )
-    if TASKS[task].written is not None:
-      shown |= self.written(task, flags, mask_regions=False)
-      masked |= self.written(task, flags, mask_regions=True)
-    line = {
-      'task': task, 'seed': seed, 'shown': shown, 'masked': masked,
-      'seconds': round(time.monotonic() - start, 1),
-    }  # fmt: skip
-    files.append_json_line(self.path(_RESULTS), line)
+    shown |= self.written(trial)
+    masked |= self.written(trial, mask_regions=True)
+    return {'shown': shown, 'masked': masked}
 
-  def _model_dir(self, task, seed):
-    return self.path(f'{task}-seed{seed}')
-
-  def written(self, task: str, flags: Mapping[str, Any], mask_regions: bool) -> dict[str, float]:
+  def written(self, trial: scenes_experiment.Trial, **flags: Any) -> dict[str, float]:
     """Lets the best checkpoint of a training predict; returns the metrics of what it writes.
 
     Args:
-      task: name of the task.
-      flags: those of the training, without its start.
-      mask_regions: whether the model sees no regions.
-    """
-    script, spec = scenes_training.SCRIPTS[task]
-    scenes_training.call(script, {**flags, 'mode': 'predict', 'mask_regions': mask_regions})
-    _, data = self._data(task)
-    data = dataclasses.replace(data, eval_split='val', mask_regions=mask_regions)
-    measure = TASKS[task].written
-    if measure is None or spec.results_name is None:
-      raise TypeError(f'{task} writes nothing that is measured.')
-    return measure(os.path.join(flags['model_dir'], spec.results_name(data)), data)
+      trial: the training.
+      **flags: flags of the prediction that are unlike those of the training.
 
-  def _check_settings(self):
-    """Writes the recipes of the tasks; refuses a folder with results of other ones."""
-    path = self.path(_SETTINGS)
-    before = files.read_json(path) if files.exists(path) else {}
-    for task in self._config.task_list():
-      used = {
-        'pre-training ': RECIPES[run_pretrain.SCENES].settings,
-        '': RECIPES[scenes_training.SCRIPTS[task][1].scenes].settings,
-        '--': self._trainings.flags(task),
-      }
-      made = {f'{kind}{key}': value for kind, own in used.items() for key, value in own.items()}
-      made = json.loads(json.dumps(made))  # As in the file.
-      old = before.setdefault(task, made)
-      for name in sorted({*old, *made}):
-        if old.get(name) != made.get(name):
-          raise ValueError(
-            f'--output_dir={self._config.output_dir} holds results of {task} with {name} '
-            f'{old.get(name)}, not {made.get(name)} as now: give another folder.'
-          )
-    files.write_json(path, before)
+    Returns:
+      {metric: value}; {} for a task whose evaluation has all metrics.
+    """
+    measure = TASKS[trial.task].written
+    if measure is None:
+      return {}
+    spec = scenes_training.SCRIPTS[trial.task][1]
+    if spec.results_name is None:
+      raise TypeError(f'{trial.task} writes nothing that is measured.')
+    self.call(trial, 'predict', **flags)
+    data = dataclasses.replace(self.data(trial.task)[1], eval_split='val', **flags)
+    return measure(os.path.join(self.model_dir(trial), spec.results_name(data)), data)
 
 
 def report_rows(
@@ -338,8 +230,9 @@ def _report(experiment, config):
     own = report_rows(task, lines, baselines[task])
     rows += own
     of_seed = {
-      line['seed']: {e['step']: e[own[0].metric] for e in experiment.history(task, line['seed'])}
-      for line in lines
+      trial.seed: {e['step']: e[own[0].metric] for e in experiment.history(trial)}
+      for trial in experiment.trials
+      if trial.task == task
     }
     curves.append(report.Curves(own[0], of_seed))
   content = {
@@ -351,19 +244,7 @@ def _report(experiment, config):
   print(f'\n{report.table(rows)}\n\n{path}, {picture}')
 
 
-def check(resolved: settings.Resolved) -> None:
-  """Checks tasks, seeds and the folder.
-
-  Raises:
-    ValueError: an unknown task, a seed that is no number, or a remote folder.
-  """
-  (config,) = resolved
-  config.task_list()
-  config.seed_list()
-  files.check_local('output_dir', config.output_dir, 'measure in a local folder and copy it')
-
-
-SCRIPT = Script(__doc__, (QualityConfig,), run, check=check)
+SCRIPT = Script(__doc__, (QualityConfig,), run, check=scenes_experiment.check)
 
 
 if __name__ == '__main__':

@@ -1,8 +1,10 @@
 """Trainings on the scenes that several commands share: pre-training, and flags of the tasks."""
 
+import dataclasses
 import gc
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from oscar import (
@@ -16,6 +18,9 @@ from oscar import (
 )  # fmt: skip
 from oscar.recipes import RECIPES
 from tpu_utils import files
+from tpu_utils.command_line import settings
+from tpu_utils.command_line.settings import setting
+from tpu_utils.names import listed_names
 
 # {task: (its fine-tuning script, the script's task)}.
 SCRIPTS: Mapping[str, tuple[Any, fine_tuning.FineTuning]] = {
@@ -30,6 +35,27 @@ QUICK_SCENES = {'num_train': 12, 'num_val': 6, 'detector_steps': 1, 'num_questio
 QUICK: Mapping[str, Any] = {
   'train_batch_size': 4, 'eval_batch_size': 4, 'steps_per_eval': 2, 'warmup_steps': 0,
 }  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class TasksConfig(settings.Checked):
+  """The tasks to train."""
+
+  tasks: str = setting(','.join(SCRIPTS), 'Tasks, separated by commas.')
+  output_dir: str = setting(
+    'runs/scenes', 'Folder of the results; with --quick also of the scenes and the models.'
+  )
+  quick: bool = setting(
+    False, 'Train for a few steps on a few scenes: tries the command, measures nothing.'
+  )
+
+  def task_list(self) -> list[str]:
+    """Returns the names in `tasks`.
+
+    Raises:
+      ValueError: one is unknown.
+    """
+    return listed_names('task of --tasks', self.tasks, SCRIPTS)
 
 
 class Trainings:
@@ -84,6 +110,23 @@ class Trainings:
       'data_dir': self.world.manual_dir(spec.scenes_data),
       'init_checkpoint': self.pretrained(),
     }  # fmt: skip
+
+
+def announced(items: Sequence[Any], name_of: Callable[[Any], str]) -> Iterator[Any]:
+  """Yields models to train, each after a line with its number and an estimate of the time left.
+
+  Args:
+    items: the models.
+    name_of: function(item) -> text for people.
+  """
+  start = time.monotonic()
+  for number, item in enumerate(items):
+    left = ''
+    if number:
+      seconds = (time.monotonic() - start) / number * (len(items) - number)
+      left = f'; about {seconds / 60:.0f} min left'
+    print(f'\n[{number + 1} of {len(items)} models to train{left}] {name_of(item)}', flush=True)
+    yield item
 
 
 def call(script: Any, flags: Mapping[str, Any]) -> None:

@@ -5,10 +5,11 @@ Names, defaults and meanings are those of the official scripts (microsoft/Oscar,
 """
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from oscar import script_settings
+from oscar.datasets import tags
 from tpu_utils.command_line.settings import Checked, setting, subset
 
 
@@ -41,6 +42,12 @@ class TaskData(Checked):
     False,
     'Hide the regions from the model, in training and evaluation: how much do words and tags tell? '
     'mode=eval and predict do not replace the results and the best checkpoint with regions.',
+  )
+  tags: str = setting(
+    tags.GIVEN,
+    'Tags of the images, in training and evaluation: given, those of the data where the task reads '
+    'tags; none; wrong, those of another image; or a file with others (a line for each image: key, '
+    'tab, tags). mode=eval and predict with other tags than the training keep its results.',
   )
   img_feature_type: str = setting(
     'faster_r-cnn', 'Detector of the features.', choices=('faster_r-cnn', 'mask_r-cnn')
@@ -502,7 +509,7 @@ OF_THE_MODEL = (
   'max_seq_length', 'max_img_seq_length', 'task_name', 'loss_type', 'classifier',
   'cls_hidden_scale', 'use_pair', 'use_label_seq', 'num_choice', 'adjust_loss', 'add_od_labels',
   'od_label_type', 'att_mask_type', 'num_labels', 'mask_regions', 'max_seq_a_length',
-  'max_gen_length', 'tie_weights',
+  'max_gen_length', 'tie_weights', 'tags',
 )  # fmt: skip
 
 
@@ -513,5 +520,38 @@ def info(data: TaskData, **more: Any) -> dict[str, Any]:
     data: the task's settings.
     **more: further entries, such as the texts of the answers.
   """
-  own = [name for name in OF_THE_MODEL if hasattr(data, name)]
-  return {'settings': {name: getattr(data, name) for name in own}, **more}
+  own = {name: getattr(data, name) for name in OF_THE_MODEL if hasattr(data, name)}
+  if own['tags'] != tags.NONE:
+    del own['tags']  # Wrong ones, or those of a file, are of this data set alone.
+  return {'settings': own, **more}
+
+
+# {flag: its value for a model that reads no tags}; GQA has none.
+_READS_NO_TAGS = {'task_name': 'vqa_text_a', 'use_label_seq': False, 'add_od_labels': False}
+
+
+def with_tags_flag(data: Any) -> Any:
+  """Returns the flags of a task with those that --tags=none overrides."""
+  if data.tags != tags.NONE:
+    return data
+  names = {field.name for field in dataclasses.fields(data)}
+  changed = {name: value for name, value in _READS_NO_TAGS.items() if name in names}
+  return dataclasses.replace(data, **changed)
+
+
+def check_tags(values: Mapping[str, Any]) -> None:
+  """Checks --tags.
+
+  Args:
+    values: {flag: value}.
+
+  Raises:
+    ValueError: the value is unknown, or the model would read no tags.
+  """
+  tags.check(values['tags'])
+  off = [name for name, value in _READS_NO_TAGS.items() if values.get(name) == value]
+  if off and values['tags'] not in (tags.GIVEN, tags.NONE):
+    raise ValueError(
+      f'--tags={values["tags"]} has no effect with --{off[0]}={values[off[0]]}, with which the '
+      'model reads no tags; change one of them.'
+    )

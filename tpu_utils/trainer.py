@@ -215,6 +215,20 @@ class Trainer:
     signature = [dict(element_spec), tf.TensorSpec([], tf.int64)]
     return tf.function(step, input_signature=signature, jit_compile=jit_compile)
 
+  def rollout_fn(self, element_spec: Mapping, *, jit_compile: bool | None = None) -> Callable:
+    """Returns a `tf.function(batch, step)` of one replica's rollout, as `step_fn` returns a step.
+
+    Args:
+      element_spec: {name: tf.TensorSpec} of one replica's batch.
+      jit_compile: as for `tf.function`.
+    """
+
+    def rollout(batch, step):
+      return self.strategy.run(self._rollout_step, args=(batch, step))
+
+    signature = [dict(element_spec), tf.TensorSpec([], tf.int64)]
+    return tf.function(rollout, input_signature=signature, jit_compile=jit_compile)
+
   def _train_step(self, batch, step):
     """Updates the weights from this replica's batch (replica context).
 

@@ -53,7 +53,7 @@ class Maker:
 
     Args:
       predictors: {task: its predictor}; those of 'captioning', 'retrieval', 'vqa' and 'gqa' are
-        used. With 'retrieval', captions have the attention with which that model reads them.
+        used. A caption has the attention with which each of its words was written.
     """
     keys = self._keys[:SCENES]
     made: list[dict[str, Any]] = [{'key': self._used(key)} for key in keys]
@@ -162,7 +162,9 @@ class Maker:
 
   def _captions(self, predictors, keys):
     images = [self._regions[key] for key in keys]
-    written = predictors['captioning'].caption_all(images, num_return_sequences=3)
+    written = predictors['captioning'].caption_all(
+      images, num_return_sequences=3, attention=True
+    )
     reader = coco_caption.CocoCaption(f'{self._world.manual_dir("coco_caption")}/{_SPLIT}.yaml')
     references: dict[str, list[str]] = {}
     for caption in reader.captions:
@@ -174,11 +176,8 @@ class Maker:
       }
       for key, result in zip(keys, written, strict=True)
     ]
-    if 'retrieval' in predictors:
-      texts = [result.caption or '.' for result in written]
-      read = predictors['retrieval'].score_all(images, texts, True)
-      for scene, result in zip(found, read, strict=True):
-        scene['captions'][0]['attention'] = attention(result.attention)[0]
+    for scene, result in zip(found, written, strict=True):
+      scene['captions'][0]['attention'] = _with_start(attention(result.attention)[0])
     return found
 
   def _answers(self, predictor, data, keys):
@@ -227,14 +226,21 @@ def attention(found: Sequence[Attention]) -> list[dict[str, Any]]:
   """
   made = []
   for one in found:
-    count = len(one.tokens)
-    by_layer = one.raw[:, :, :count, count:].mean(axis=1)
+    # Regions are last: after the tokens, or of a caption after what its words see besides.
+    regions = one.weights.shape[1]
+    by_layer = one.raw[:, :, : len(one.tokens), one.raw.shape[3] - regions :].mean(axis=1)
     made.append({
       'tokens': list(one.tokens),
       'weights': [np.round(table.astype(float), _DIGITS).tolist()
                   for table in (one.weights, *by_layer)],
     })  # fmt: skip
   return made
+
+
+def _with_start(read: dict[str, Any]) -> dict[str, Any]:
+  """Returns the attention of a written caption with [CLS] first, as other sequences have it."""
+  weights = [[[0.0] * len(table[0]), *table] for table in read['weights']]
+  return {'tokens': ['[CLS]', *read['tokens']], 'weights': weights}
 
 
 def _first_of_each_kind(kinds: Iterable[str], count: int) -> list[int]:

@@ -236,8 +236,8 @@ function explore() {
     element.append(h('p', { class: 'intro', style: 'margin-top:18px' },
       `Of the ${asked.length} questions shown here the model answers ${right} right. `
       + 'Figures beside captions are the mean probability of their words; beside answers, that of the answer.'
-      + (data.tasks.includes('captioning') && data.tasks.includes('retrieval')
-        ? ' Where a caption reads is shown for the retrieval model, which reads the finished sentence.' : '')));
+      + (data.tasks.includes('captioning')
+        ? ' Attention of a word in a caption is that of the captioning model when it chose the word.' : '')));
   }
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from oscar.datasets import coco_caption, features
+from oscar.datasets import coco_caption, features, tags
 from oscar.input import layouts, masking, official_records, record_input, texts
 
 
@@ -34,6 +34,7 @@ class CaptionInput:
     max_gen_length: tokens of a generated caption. Tags follow it, as many as in training.
     with_tags: whether the model gets the tags; without, `max_seq_length` is not needed: what it has
       beyond `max_seq_a_length` would be padding, which no token attends to.
+    choose_tags: see `tags.chooser`.
     self_critical: whether captions to train on are drawn from the model, not read.
     mask_prob: share of a caption's tokens that is masked.
     max_masked_tokens: upper limit of the masked tokens of a caption.
@@ -55,6 +56,7 @@ class CaptionInput:
     max_seq_a_length: int,
     max_gen_length: int,
     with_tags: bool = True,
+    choose_tags: tags.Chooser | None = None,
     self_critical: bool = False,
     mask_prob: float = masking.MASK_PROB,
     max_masked_tokens: int = 3,
@@ -67,7 +69,7 @@ class CaptionInput:
     if not with_tags:
       max_seq_length = max_seq_a_length
     self.open_captions, self.tokenizer, self.eval_split = open_captions, tokenizer, eval_split
-    parts = (open_captions, tokenizer, region_dim, with_tags)
+    parts = (open_captions, tokenizer, region_dim, with_tags, choose_tags)
     self.train_split = train_split
     length = max_gen_length + max_seq_length - max_seq_a_length
     self._training: _FromFiles
@@ -112,7 +114,7 @@ class _FromFiles(record_input.RecordInput):
 
   def __init__(self, parts, **settings):
     super().__init__(**settings)
-    self._open, self._tokenizer, self._region_dim, self._with_tags = parts
+    self._open, self._tokenizer, self._region_dim, self._with_tags, self._choose_tags = parts
     self._special = texts.special_ids(self._tokenizer)
 
   def _records(self, split, images):
@@ -129,7 +131,8 @@ class _FromFiles(record_input.RecordInput):
         f"{split.files['feature']}: its split has no file of tags ('label' in the YAML file), "
         'which --add_od_labels needs; give the file, or --add_od_labels=0.'
       )
-    lines = [split.tags(image_id) for image_id in image_ids]
+    own = [split.tags(image_id) for image_id in image_ids]
+    lines = tags.of_rows(self._choose_tags, image_ids, own)
     return texts.TokenTable.of(lines, self._tokenizer, split.files['label']).rows
 
   def explain(self, error):
@@ -151,13 +154,13 @@ class _Captions(_FromFiles):
     images, order, counts = official_records.grouped(keys, split.regions)
     lines = [split.captions[place].caption for place in order]
     table = texts.TokenTable.of(lines, self._tokenizer, split.files['caption'])
-    tags = self._tags(split, [image_id for image_id, in images])
+    tag_rows = self._tags(split, [image_id for image_id, in images])
     image_of = tf.constant(np.repeat(np.arange(len(images)), counts))
 
     def make_batch(rows):
       layout = layouts.caption_layout(
         table.rows(rows.example, self._caption_length),
-        tags(tf.gather(image_of, rows.example), self._length),
+        tag_rows(tf.gather(image_of, rows.example), self._length),
         self._caption_length,
         self._length,
         self._special,
@@ -189,11 +192,11 @@ class _Images(_FromFiles):
       captioned = {caption.image_id for caption in split.captions}
       places = places[[image_id in captioned for image_id in split.image_ids]]
     image_ids = [split.image_ids[place] for place in places]
-    tags = self._tags(split, image_ids)
+    tag_rows = self._tags(split, image_ids)
 
     def make_batch(rows):
       layout = layouts.generation_layout(
-        tags(rows.example, self._length), self._max_gen_length, self._length, self._special
+        tag_rows(rows.example, self._length), self._max_gen_length, self._length, self._special
       )
       batch = layouts.model_inputs(layout, *rows.regions['regions'], 'caption')
       nowhere = tf.zeros_like(rows.example, tf.int32)[:, None]

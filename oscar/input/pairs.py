@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from oscar.datasets import features
+from oscar.datasets import features, tags
 from oscar.datasets.coco_retrieval import CocoRetrieval
 from oscar.input import layouts, negatives, official_records, record_input, texts, trimming
 from tpu_utils import local_copies
@@ -28,6 +28,7 @@ class RetrievalInput(record_input.RecordInput):
     max_seq_length: tokens of caption and tags.
     captions_per_image: captions of each image in training; in evaluation, at most.
     with_tags: whether the model gets the tags.
+    choose_tags: see `tags.chooser`.
     attention: as for `layouts.model_inputs`.
     trim: whether batches lose the padding that all their rows share; only with attention 'CLR'.
     region_memory: GiB of memory that the training regions may take. If they take less, a wrong
@@ -55,6 +56,7 @@ class RetrievalInput(record_input.RecordInput):
     max_seq_length: int,
     captions_per_image: int = 5,
     with_tags: bool = True,
+    choose_tags: tags.Chooser | None = None,
     attention: str = 'CLR',
     trim: bool = False,
     region_memory: float = 4.0,
@@ -66,6 +68,7 @@ class RetrievalInput(record_input.RecordInput):
     self.reader, self._tokenizer = open_reader, tokenizer
     self._max_seq_length, self._captions_per_image = max_seq_length, captions_per_image
     self._with_tags, self._attention = with_tags, attention
+    self._choose_tags = choose_tags
     self._trim = trim and attention == 'CLR'  # The other masks have a row for each position.
     self._region_memory, self._region_dim = region_memory, region_dim
     self._log = log or (lambda line: None)
@@ -92,8 +95,10 @@ class RetrievalInput(record_input.RecordInput):
     captions = [
       reader.captions[pair.image_id][pair.caption_index] for pair in (pairs[i] for i in order)
     ]
-    tags = [reader.tags(key) for key in keys] if self._with_tags else None
-    make_batch = self._batch_maker(captions, tags, keys, count, held, reader.path)
+    own_tags = None
+    if self._with_tags:
+      own_tags = tags.of_rows(self._choose_tags, keys, [reader.tags(key) for key in keys])
+    make_batch = self._batch_maker(captions, own_tags, keys, count, held, reader.path)
     partner = _other_in_window if trains and held is None else None
     return record_input.Split(records, counts, make_batch, negatives.DRAWS, partner)
 
@@ -118,12 +123,12 @@ class RetrievalInput(record_input.RecordInput):
     )
     return held
 
-  def _batch_maker(self, captions, tags, keys, count, held, path):
+  def _batch_maker(self, captions, own_tags, keys, count, held, path):
     """Returns `Split.make_batch` for captions in record order, `count` of each image."""
     caption_table = texts.TokenTable.of(captions, self._tokenizer, path)
     tag_table = None
-    if tags is not None:
-      tag_table = texts.TokenTable.of(tags, self._tokenizer, f'tags of {path}')
+    if own_tags is not None:
+      tag_table = texts.TokenTable.of(own_tags, self._tokenizer, f'tags of {path}')
     special, length = texts.special_ids(self._tokenizer), self._max_seq_length
 
     def make_batch(rows):

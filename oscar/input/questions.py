@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from oscar.datasets import features, region_files, vqa
+from oscar.datasets import features, region_files, tags, vqa
 from oscar.input import layouts, official_records, record_input, texts, trimming
 
 
@@ -38,6 +38,7 @@ class QuestionInput(record_input.RecordInput):
     tokenizer: `oscar.Tokenizer`.
     max_seq_length: tokens of question and tags.
     with_tags: whether the model gets the tags.
+    choose_tags: see `tags.chooser`.
     trim: whether batches lose the padding that all their rows share.
     region_dim: numbers in a region.
     dropout_rate: function(examples before the batch, over all hosts) -> float32 scalar, which
@@ -60,6 +61,7 @@ class QuestionInput(record_input.RecordInput):
     *,
     max_seq_length: int,
     with_tags: bool = True,
+    choose_tags: tags.Chooser | None = None,
     trim: bool = False,
     region_dim: int = features.REGION_DIM,
     dropout_rate: Callable | None = None,
@@ -69,6 +71,7 @@ class QuestionInput(record_input.RecordInput):
     self.questions, self._open_regions = open_questions, open_regions
     self._tokenizer = tokenizer
     self._max_seq_length, self._with_tags, self._trim = max_seq_length, with_tags, trim
+    self._choose_tags = choose_tags
     self._region_dim, self._dropout_rate = region_dim, dropout_rate
 
   def open_split(self, name: str) -> record_input.Split:
@@ -83,7 +86,9 @@ class QuestionInput(record_input.RecordInput):
     questions = [loaded.questions[place] for place in order]
     tables = [texts.TokenTable.of([q.question for q in questions], self._tokenizer, loaded.path)]
     if self._with_tags:
-      tables.append(texts.TokenTable.of([q.tags for q in questions], self._tokenizer, loaded.path))
+      image_ids, own = [q.image_id for q in questions], [q.tags for q in questions]
+      chosen = tags.of_rows(self._choose_tags, image_ids, own)
+      tables.append(texts.TokenTable.of(chosen, self._tokenizer, loaded.path))
     special, length = texts.special_ids(self._tokenizer), self._max_seq_length
     answers = _answers(questions, len(loaded.answers)) if loaded.answered else None
     rows_in_file = tf.constant(order, tf.int64)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from oscar.datasets import features, nlvr2, region_files
+from oscar.datasets import features, nlvr2, region_files, tags
 from oscar.datasets.nlvr2_files import Nlvr2Split
 from oscar.input import layouts, official_records, record_input, texts, trimming
 
@@ -27,6 +27,7 @@ class StatementInput(record_input.RecordInput):
     use_pair: whether the statement goes with each image alone: inputs have an axis of two images
       after the batch. Otherwise one sequence holds the regions of the left, then the right image.
     with_tags: whether the model gets the tags.
+    choose_tags: see `tags.chooser`.
     max_img_seq_length: regions of an image; one sequence holds twice as many.
     trim: whether batches lose the padding that all their rows share.
     region_dim: numbers in a region.
@@ -48,6 +49,7 @@ class StatementInput(record_input.RecordInput):
     max_seq_length: int,
     use_pair: bool = True,
     with_tags: bool = False,
+    choose_tags: tags.Chooser | None = None,
     max_img_seq_length: int = 50,
     trim: bool = False,
     region_dim: int = features.REGION_DIM,
@@ -60,6 +62,7 @@ class StatementInput(record_input.RecordInput):
     self._tokenizer = tokenizer
     self._max_seq_length, self._use_pair = max_seq_length, use_pair
     self._with_tags, self._trim, self._region_dim = with_tags, trim, region_dim
+    self._choose_tags = choose_tags
 
   def open_split(self, name: str) -> record_input.Split:
     """Opens a split; see `RecordInput`."""
@@ -77,7 +80,7 @@ class StatementInput(record_input.RecordInput):
       images = {'regions': pairs}
     records = official_records.OfficialRecords(regions, images, self._region_dim)
     text = texts.TokenTable.of([s.statement for s in statements], self._tokenizer, loaded.path)
-    tags = self._tags(statements, loaded.path)
+    tag_tables = self._tags(statements, loaded.path)
     special, length = texts.special_ids(self._tokenizer), self._max_seq_length
     labels = tf.constant([s.label for s in statements], tf.int32)
     rows_in_file = tf.constant(order, tf.int64)
@@ -86,15 +89,15 @@ class StatementInput(record_input.RecordInput):
       words = text.rows(rows.example, length)
       empty = texts.Words(words.ids, tf.zeros_like(words.length))
       if self._use_pair:
-        second = [table.rows(rows.example, length) for table in tags] or [empty, empty]
-        made = layouts.two_image_layouts(words, second, length, special, bool(tags))
+        second = [table.rows(rows.example, length) for table in tag_tables] or [empty, empty]
+        made = layouts.two_image_layouts(words, second, length, special, bool(tag_tables))
         both = [
           layouts.model_inputs(layout, *rows.regions[field])
           for layout, field in zip(made, _FIELDS, strict=True)
         ]
         batch = {name: tf.stack([one[name] for one in both], axis=1) for name in both[0]}
       else:
-        second = tags[0].rows(rows.example, length) if tags else empty
+        second = tag_tables[0].rows(rows.example, length) if tag_tables else empty
         layout = layouts.pair_layout(words, second, length, special)
         batch = layouts.model_inputs(layout, *rows.regions['regions'])
       return batch | {
@@ -108,10 +111,11 @@ class StatementInput(record_input.RecordInput):
     """Returns the tables of tags: one for each image, one for both in one sequence, or none."""
     if not self._with_tags:
       return []
-    if self._use_pair:
-      columns = [[s.tags[side] for s in statements] for side in range(2)]
-    else:
-      columns = [[' '.join(s.tags) for s in statements]]
+    keys = [key for s in statements for key in s.image_ids]
+    chosen = tags.of_rows(self._choose_tags, keys, [own for s in statements for own in s.tags])
+    columns = [chosen[::2], chosen[1::2]]
+    if not self._use_pair:
+      columns = [[' '.join(both) for both in zip(*columns, strict=True)]]
     return [texts.TokenTable.of(column, self._tokenizer, path) for column in columns]
 
   def _finish(self, dataset, split, start, batch_size, context, weighted=False):

@@ -6,7 +6,7 @@ from typing import Any
 
 from oscar import caption_settings, checkpoint_tasks, checkpoints, modeling, serving
 from oscar.config import TASKS, OscarConfig
-from oscar.datasets import records, vqa
+from oscar.datasets import records, tags, vqa
 from oscar.input.layouts import ATTENDS_TO
 from oscar.predicting.captions import CaptionPredictor
 from oscar.predicting.detectors import Detector, open_detector
@@ -170,7 +170,7 @@ def _input_settings(task, stored, folder):
     lengths['max_gen_length'] = given or caption_settings.CaptioningData().max_gen_length
   return InputSettings(
     **lengths,
-    with_tags=bool(with_tags),
+    with_tags=bool(with_tags) and stored.get('tags') != tags.NONE,
     attention=attention,
     sigmoid=serving.uses_sigmoid(task, stored),
     mask_regions=bool(_typed(stored, 'mask_regions', bool, folder)),

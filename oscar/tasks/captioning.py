@@ -18,7 +18,7 @@ import tensorflow as tf
 from oscar import caption_settings, decoding, losses, task_settings
 from oscar import job as oscar_job
 from oscar.caption_settings import CaptioningData
-from oscar.datasets import coco_caption
+from oscar.datasets import coco_caption, tags
 from oscar.input import layouts
 from oscar.input.captions import CaptionInput
 from oscar.metrics import captions as metrics
@@ -268,6 +268,7 @@ def _open_input(data, tokenizer, config, seed):
     max_seq_a_length=data.max_seq_a_length,
     max_gen_length=data.max_gen_length,
     with_tags=data.add_od_labels,
+    choose_tags=tags.chooser(data.tags),
     self_critical=data.scst,
     mask_prob=data.mask_prob,
     max_masked_tokens=data.max_masked_tokens,

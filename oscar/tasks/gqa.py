@@ -11,7 +11,7 @@ import numpy as np
 
 from oscar import job as oscar_job
 from oscar import task_settings
-from oscar.datasets import gqa_files
+from oscar.datasets import gqa_files, tags
 from oscar.input.questions import QuestionInput, prediction_records
 from oscar.metrics import gqa as metrics
 from oscar.task_settings import GqaData
@@ -132,6 +132,8 @@ def _open_input(data, tokenizer, config, seed):
     files_of(data, config.img_feature_dim).open_regions,
     tokenizer,
     max_seq_length=data.max_seq_length,
+    with_tags=data.tags != tags.NONE,
+    choose_tags=tags.chooser(data.tags),
     trim=data.trim_padding,
     region_dim=config.img_feature_dim,
     train_batch_size=data.train_batch_size,

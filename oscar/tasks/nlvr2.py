@@ -11,7 +11,7 @@ import numpy as np
 
 from oscar import job as oscar_job
 from oscar import task_settings
-from oscar.datasets import nlvr2_files
+from oscar.datasets import nlvr2_files, tags
 from oscar.input.statements import StatementInput, prediction_records
 from oscar.metrics import kinds
 from oscar.metrics import nlvr2 as metrics
@@ -123,6 +123,7 @@ def _open_input(data, tokenizer, config, seed):
     max_seq_length=data.max_seq_length,
     use_pair=data.use_pair,
     with_tags=data.use_label_seq,
+    choose_tags=tags.chooser(data.tags),
     trim=data.trim_padding,
     region_dim=config.img_feature_dim,
     train_batch_size=data.train_batch_size,

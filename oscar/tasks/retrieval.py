@@ -6,7 +6,7 @@ Source: paper arXiv 2004.06165, section 4 and appendix A; microsoft/Oscar, oscar
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from oscar import job as oscar_job
 from oscar import task_settings
-from oscar.datasets import retrieval_files
+from oscar.datasets import retrieval_files, tags
 from oscar.datasets.coco_retrieval import CocoRetrieval
 from oscar.input import texts
 from oscar.input.pairs import RetrievalInput
@@ -139,8 +139,7 @@ class Ranking:
     for start in range(first, last, _CHUNK_IMAGES):
       stop = min(start + _CHUNK_IMAGES, last)
       keys = self.candidates.image_ids[start:stop]
-      tags = [self.reader.tags(key) for key in keys] if self._data.add_od_labels else None
-      images = scorer.images([self.reader.regions[key] for key in keys], tags)
+      images = scorer.images([self.reader.regions[key] for key in keys], self.image_tags(keys))
       if self._data.mask_regions:
         images = images._replace(counts=np.zeros_like(images.counts))
       chosen = self.candidates.of_image[start:stop]
@@ -150,6 +149,20 @@ class Ranking:
       parts.append(scores.reshape(chosen.shape))
       done += chosen.size
     return np.concatenate(parts)
+
+  def image_tags(self, keys: Sequence[str]) -> list[str] | None:
+    """Returns the tags of images as --tags has them; None for a model without."""
+    if not self._data.add_od_labels:
+      return None
+    if tags.chooser(self._data.tags) is None:
+      return [self.reader.tags(key) for key in keys]
+    return [self._chosen_tags[key] for key in keys]
+
+  @functools.cached_property
+  def _chosen_tags(self):
+    """{image: tags} of all images, in place of their own."""
+    own = {key: self.reader.tags(key) for key in self.candidates.image_ids}
+    return tags.replaced(self._data.tags, own)
 
   def _encoded(self, scorer):
     """Returns the token ids of all captions, made once."""
@@ -239,6 +252,8 @@ def write_scores(
       'weights': _digest(model), 'split': data.eval_split,
       **{flag: getattr(data, flag) for flag in _OF_SCORES},
     }  # fmt: skip
+    if data.tags != tags.GIVEN:
+      identity['tags'] = data.tags
     stored = stored_scores.StoredScores(stem, candidates, identity)
     with claims.claimed('output_dir', stem):
       _fill(stored, candidates, trainer, source)
@@ -282,6 +297,8 @@ def results_name(data: RetrievalData) -> str:
     parts.append(f'wlabels{data.od_label_type}')
   if data.mask_regions:
     parts.append('masked_regions')
+  if data.tags != tags.GIVEN:
+    parts.append(tags.name(data.tags))
   chosen = data.eval_img_keys_file, '' if data.cross_image_eval else data.eval_caption_index_file
   parts += [os.path.splitext(os.path.basename(name))[0] for name in chosen if name]
   if data.num_eval_images:
@@ -309,6 +326,7 @@ def _open_input(data, tokenizer, config, seed):
     max_seq_length=data.max_seq_length,
     captions_per_image=data.num_captions_per_img_train,
     with_tags=data.add_od_labels,
+    choose_tags=tags.chooser(data.tags),
     attention=data.att_mask_type,
     trim=data.trim_padding,
     region_memory=data.region_memory,

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from oscar import job as oscar_job
 from oscar import losses, task_settings
-from oscar.datasets import vqa_files
+from oscar.datasets import tags, vqa_files
 from oscar.input.questions import QuestionInput, prediction_records
 from oscar.metrics import kinds
 from oscar.metrics import vqa as metrics
@@ -182,6 +182,7 @@ def _open_input(data, tokenizer, config, seed):
     tokenizer,
     max_seq_length=data.max_seq_length,
     with_tags=data.task_name == 'vqa_text',
+    choose_tags=tags.chooser(data.tags),
     trim=data.trim_padding,
     region_dim=config.img_feature_dim,
     dropout_rate=dropout_schedule(data, config.hidden_dropout_prob) if data.adjust_dp else None,

@@ -24,7 +24,9 @@ def test_inputs_are_padded_to_the_official_lengths(kind):
 
 
 def test_captions_see_earlier_words_and_regions_and_regions_see_regions():
-  mask = benchmark_tasks.random_batch('captioning', CONFIG, batch_size=2)['attention_mask']
+  batches = [benchmark_tasks.random_batch(k, CONFIG, batch_size=2) for k in ('captioning', 'scst')]
+  mask = batches[0]['attention_mask']
+  assert batches[1]['advantage'].shape == (2, 5) and 'advantage' not in batches[0]
   assert mask.shape == (2, 70, 70)
   np.testing.assert_array_equal(mask[1, :20, :20], np.tril(np.ones((20, 20))))
   assert mask[:, :, 20:].all() and not mask[:, 20:, :20].any()
@@ -41,6 +43,9 @@ def test_our_side_works():
   assert step()['loss'] != step()['loss']
   np.testing.assert_allclose(work('retrieval')().sum(axis=1), 1, rtol=1e-5)
   assert work('captioning')().shape == (2, 1, 20)
+  step = work('scst')
+  logs = step(), step()
+  assert logs[0]['scst_loss'] != logs[1]['scst_loss'] and np.isfinite(logs[1]['scst_loss'])
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,18 @@ def test_an_evaluation_without_regions_leaves_the_results_of_the_job(finished, t
   assert 'val_masked_regions_results.json' in capsys.readouterr().out
 
 
+def test_an_evaluation_with_other_tags_leaves_the_results_of_the_job(finished, capsys):
+  own = (f'--output_dir={finished}', '--strategy=one_device')
+  before = (finished / 'eval' / 'results.jsonl').read_text()
+  script_jobs.in_process(run_vqa.SCRIPT, '--do_eval', '--tags=wrong', *own)
+  assert (finished / 'eval' / 'results.jsonl').read_text() == before
+  wrong, given = (
+    json.loads((finished / name / 'results.jsonl').read_text().splitlines()[-1])
+    for name in ('eval_wrong_tags', 'eval')
+  )
+  assert wrong['step'] == given['step'] and wrong['loss'] != given['loss']
+
+
 def test_exports_of_other_tasks_are_refused_by_name(finished, tiny, tmp_path):
   export = str(finished / 'export')
   with pytest.raises(ValueError, match="trained for the task 'vqa', not 'gqa'"):
@@ -149,6 +161,7 @@ def test_exports_of_other_tasks_are_refused_by_name(finished, tiny, tmp_path):
     (['--train_split=trian'], "Unknown VQA split 'trian': did you mean train"),
     (['--label_file=/does/not/exist.pkl'], '/does/not/exist.pkl does not exist'),
     (['--img_feature_type=mask_r-cnn'], 'train_img_mask_rcnn_feats.pt does not exist'),
+    (['--tags=wrnog'], '--tags=wrnog: expected given, none, wrong or a file'),
     (['--loss_type=bec'], 'did you mean bce'),
     (['--max_seq_length=40'], '--max_seq_length=40 is longer than the 32 positions'),
     (['--model_name_or_path=/does/not/exist'], '/does/not/exist'),

@@ -90,7 +90,7 @@ def trainings(monkeypatch, tmp_path):
   made = Trainings()
   monkeypatch.setattr(scenes_training, 'call', made)
   monkeypatch.setattr(
-    scenes_quality.Experiment, 'written', lambda *_, mask_regions: {'colour_words': 0.9}
+    scenes_quality.Experiment, 'written', lambda *_, mask_regions=False: {'colour_words': 0.9}
   )
   monkeypatch.setattr(scenes_quality.Experiment, 'baselines', lambda self, task: BASELINES)
   monkeypatch.chdir(tmp_path)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tpu_utils import files
@@ -13,6 +14,7 @@ from tpu_utils.runner import Input, prepare_model_dir
 from tpu_utils.trainer import Trainer
 
 RESULT = 'preflight.json'
+ROLLOUT = 'rollout'  # Name of the step that samples from the model.
 _BATCHES_READ = 16  # To see the shapes of batches where the data set does not tell.
 _SIZES = (1, 2, 4, 8, 16, 32, 64, *range(128, 4097, 128))  # Per core, for --find_batch_size.
 
@@ -48,7 +50,7 @@ class Preflight:
       ValueError: a step does not lower, or does not fit.
     """
     topology = self.compiler.topology
-    steps = [self.train_step(), self.eval_step()]
+    steps = [*self.rollout_steps(), self.train_step(), self.eval_step()]
     layers = [self.trainer.model.name, *_layer_names(self.trainer.model)]
     content = report.as_json(steps, topology, layers, self.compiler.versions)
     if find_batch_size:
@@ -67,20 +69,27 @@ class Preflight:
 
   def train_step(self, batch_per_core: int | None = None) -> report.Step:
     """Lowers and compiles the training step, for another batch per core if given."""
-    size = batch_per_core or self.train_batch_size // self.compiler.topology.cores
-    if self.trainer.task.rollout is not None:
-      raise ValueError(
-        '--mode=preflight does not know the training with a reward: its step needs samples and the '
-        "host's reward. Check the training without it."
-      )
     weights = self.trainer.model.trainable_variables
     return self._step(
       'train',
-      lambda context: self.source.train_dataset(context, 0),
+      self._train_dataset,
       self.train_batch_size,
-      size,
+      batch_per_core or self.train_batch_size // self.compiler.topology.cores,
       4 * lowering.count(weights) if self.compiler.topology.cores > 1 else 0,
     )
+
+  def rollout_steps(self, batch_per_core: int | None = None) -> list[report.Step]:
+    """Lowers and compiles what samples from the model before a training step; [] for no such task.
+
+    The host's reward between both is not compiled.
+    """
+    if self.trainer.task.rollout is None:
+      return []
+    size = batch_per_core or self.train_batch_size // self.compiler.topology.cores
+    return [self._step(ROLLOUT, self._train_dataset, self.train_batch_size, size)]
+
+  def _train_dataset(self, context):
+    return self.source.train_dataset(context, 0)
 
   def eval_step(self) -> report.Step:
     """Lowers and compiles the evaluation step, with the decoding of a task that decodes."""
@@ -92,7 +101,9 @@ class Preflight:
     topology = self.compiler.topology
     return largest(
       _SIZES,
-      lambda size: self.train_step(size).fits(topology),
+      lambda size: all(
+        step.fits(topology) for step in (*self.rollout_steps(size), self.train_step(size))
+      ),
       self.train_batch_size // topology.cores,
     )
 
@@ -106,7 +117,12 @@ class Preflight:
         f'{_BATCHES_READ}), each of which a TPU compiles anew: pad them to one'
       )
     print(f'Lowering the {name} step for {batch_per_core} {self.unit} ...', flush=True)
-    function = self.trainer.step_fn(spec, training=name == 'train', jit_compile=True)
+    if name == ROLLOUT:
+      function = self.trainer.rollout_fn(spec, jit_compile=True)
+    else:
+      if name == 'train' and self.trainer.task.rollout is not None:
+        spec = self._with_reward(spec, dataset_fn)
+      function = self.trainer.step_fn(spec, training=name == 'train', jit_compile=True)
     try:
       text = lowering.lower(function, spec)
     except lowering.NotLoweredError as e:
@@ -114,6 +130,33 @@ class Preflight:
     compiled = self.compiler.compile(text, f'the {name} step')
     concerns += lowering.concerns(text)
     return report.Step(name, compiled, batch_per_core, gradient_bytes, concerns)
+
+  def _with_reward(self, spec, dataset_fn):
+    """Returns the shapes of a batch with the entries of its rollout and the host's reward.
+
+    Samples of zeros are rewarded, with what the rollout hands on of a batch: shapes and types of
+    rewards do not depend on the samples.
+    """
+    traced = self.trainer.rollout_fn(spec).get_concrete_function()
+    rollout = {
+      name: tf.TensorSpec(value.shape, value.dtype)
+      for name, value in traced.structured_outputs.items()
+    }
+    context = tf.distribute.InputContext(num_replicas_in_sync=self.compiler.topology.cores)
+    batch = next(iter(dataset_fn(context)))
+    size = len(next(iter(batch.values())))
+    rows = {
+      name: batch[name].numpy() if name in batch
+      else np.zeros([size, *each.shape[1:]], each.dtype.as_numpy_dtype)
+      for name, each in rollout.items()
+    }  # fmt: skip
+    per_core = next(iter(rollout.values())).shape[0]
+    rewards = {name: np.asarray(value) for name, value in self.trainer.task.reward(rows).items()}
+    given = {
+      name: tf.TensorSpec([per_core, *value.shape[1:]], value.dtype)
+      for name, value in rewards.items()
+    }
+    return {**spec, **rollout, **given}
 
   def _largest_shapes(self, dataset_fn):
     """Returns the largest shapes of the first batches, and how many kinds of batches there are."""
@@ -192,10 +235,11 @@ def _layer_names(model):
 
 def _misfit(step, topology):
   available = topology.hbm_bytes / 2**30
+  batch = 'eval' if step.name == 'eval' else 'train'
   if step.compiled.error and not step.compiled.needed:
     return f'--mode=preflight: the {step.name} step does not compile: {step.compiled.error}'
   return (
     f'--mode=preflight: the {step.name} step of {step.batch_per_core} examples per core needs '
     f'{step.compiled.memory / 2**30:.2f} GiB, and a core of {topology.name} has {available:.2f}; '
-    f'lower --{step.name}_batch_size (--find_batch_size searches one that fits).'
+    f'lower --{batch}_batch_size (--find_batch_size searches one that fits).'
   )

@@ -27,7 +27,7 @@ class Step:
   """A step that was compiled.
 
   Attributes:
-    name: 'train' or 'eval'.
+    name: 'train', 'eval', or 'rollout', which samples from the model before a training step.
     compiled: the result.
     batch_per_core: its examples.
     gradient_bytes: what its all-reduce of gradients moves; 0 for none.

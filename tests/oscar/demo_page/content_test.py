@@ -20,6 +20,13 @@ def reading(images=1):
   return (Attention(tokens, raw[:, :, :4, 4:].mean(axis=(0, 1)), raw),) * images
 
 
+def written():
+  """Returns the attention of a caption's words to [CLS], the words, a tag and two regions."""
+  raw = np.zeros([2, 3, 3, 7], np.float32)
+  raw[0, :, 1, 5] = 0.5
+  return Attention(('a', 'two', '[SEP]'), raw[..., 5:].mean(axis=(0, 1)), raw)
+
+
 class Answers:
   def answer_all(self, images, questions, top_k, attention):
     assert len(images) == len(questions) and attention
@@ -29,9 +36,11 @@ class Answers:
 
 
 class Captions:
-  def caption_all(self, images, num_return_sequences):
+  def caption_all(self, images, num_return_sequences, attention):
+    assert num_return_sequences == 3 and attention
     found = (('a two', 0.5), ('a one', 0.25))
-    return [Caption(caption='a two', confidence=0.5, captions=found, regions=('',)) for _ in images]
+    return [Caption(caption='a two', confidence=0.5, captions=found, regions=('',),
+                    attention=(written(),) * 2) for _ in images]  # fmt: skip
 
 
 class Scores:
@@ -73,7 +82,10 @@ def test_the_content(tmp_path, monkeypatch):
   asked = made[0]['vqa'][0]
   (score,) = [score for text, _, score in asked['top'] if text == asked['right']] or [0]
   assert asked['right'] and score in (0, 1)
-  assert made[0]['captions'][0]['attention']['tokens'] == ['[CLS]', 'a', 'two', '[SEP]']
+  own = made[0]['captions'][0]['attention']
+  assert own['tokens'] == ['[CLS]', 'a', 'two', '[SEP]'] and len(own['weights'][0]) == 4
+  assert own['weights'][0][2] == [0.25, 0] and own['weights'][1][2] == [0.5, 0]
+  assert 'attention' not in made[0]['captions'][1]
   # Boxes as the model gets them are those of the scene, whatever their order.
   shape = maker.shapes[stored[0].key]
   assert sorted(shape['boxes']) == sorted([float(x) for x in t.box] for t in stored[0].things)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tpu_utils import toy_tasks
 from tpu_utils import config, optimizers, profile
 from tpu_utils import job as jobs
 from tpu_utils.preflight import checks, compiler, compiling, lowering, topology
@@ -110,6 +111,33 @@ def test_the_search_asks_little_and_ends_at_the_largest(limit, guess):
   found = checks.largest(checks._SIZES, lambda size: asked.append(size) or size <= limit, guess)
   assert found == max((size for size in checks._SIZES if size <= limit), default=0)
   assert len(asked) == len({*asked}) <= 12
+
+
+def test_a_rollout_is_compiled_and_its_rewards_reach_the_step():
+  class Source:
+    num_train_examples = 32
+
+    def train_dataset(self, context, start_example=0):
+      return toy_tasks.contexts(context)
+
+  strategy = lowering.tpu_like_strategy()
+  taught = toy_tasks.make_trainer(strategy, toy_tasks.reward_task(), units=3)
+  texts = {}
+
+  class Compiler:
+    topology = StandIn.topology
+
+    def compile(self, text, what):
+      texts[what] = text
+      return compiling.Compiled(arguments=1)
+
+  run = checks.Preflight(Compiler(), taught, Source(), 32, 32, 'contexts')
+  (rollout,), train = run.rollout_steps(), run.train_step()
+  assert rollout.name == 'rollout' and rollout.batch_per_core == train.batch_per_core == 8
+  # The training step takes the drawn actions; drawing them needs random numbers.
+  assert 'stablehlo.rng_bit_generator' in texts['the rollout step']
+  assert 'stablehlo.rng_bit_generator' not in texts['the train step']
+  assert 'tensor<8xi32>' in texts['the train step'].split('@main')[1].split('{')[0]
 
 
 def test_varying_shapes_are_counted_and_the_largest_is_compiled():
