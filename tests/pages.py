@@ -152,7 +152,7 @@ def script_of(module):
 
 
 def _venv(words):
-  _expect(words in (['venv'], ['venv-tpu']), words, 'expected one folder that git ignores')
+  _expect(words in ([], ['venv'], ['venv-tpu']), words, 'expected one folder that git ignores')
 
 
 def _build(words):
@@ -163,11 +163,8 @@ def _build_files(words):
   _expect(set(words) <= {'--write'}, words, 'unknown flag')
 
 
-def _pdoc(words):
-  _expect('--docformat=google' in words, words, 'the docstrings are in Google style')
-  for word in words:
-    known = word in ('--docformat=google', '-o', 'runs/api') or word in PACKAGES
-    _expect(known or word.startswith('!'), words, f'unknown word {word}')
+def _api_reference(words):
+  _expect(len(words) < 2, words, 'expected at most a folder')
 
 
 def _pytest(words):
@@ -217,8 +214,8 @@ def _anything(words):
 
 
 MODULES = {
-  'venv': _venv, 'pytest': _pytest, 'build': _build, 'pdoc': _pdoc,
-  'tests.build_files': _build_files,
+  'venv': _venv, 'pytest': _pytest, 'build': _build, 'tests.build_files': _build_files,
+  'tests.api_reference': _api_reference,
 }  # fmt: skip
 PROGRAMS = {
   'python': _python, 'pip': _pip, 'pytest': _pytest, 'export': _export, 'ruff': _anything,
