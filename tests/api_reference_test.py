@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests import api_reference
+from tests import api_reference, build_files
 
 
 def test_every_module_but_the_peers_is_documented():
@@ -18,7 +18,7 @@ def test_every_module_but_the_peers_is_documented():
 def test_reference_builds_without_a_warning(tmp_path):
   pytest.importorskip('pdoc', reason="needs pip install -e '.[docs]'")
   done = subprocess.run(
-    [sys.executable, '-m', 'tests.api_reference', str(tmp_path)], cwd=api_reference.build_files.ROOT,
+    [sys.executable, '-m', 'tests.api_reference', str(tmp_path)], cwd=build_files.ROOT,
     capture_output=True, text=True, check=False,
   )  # fmt: skip
   assert done.returncode == 0, done.stderr[-3000:]

@@ -302,8 +302,8 @@ def anchors(text):
   for heading in re.findall(r'^#+ (.+)$', _FENCE.sub('', text), re.MULTILINE):
     plain = re.sub(r'\[([^]]*)\]\([^)]*\)', r'\1', heading).lower()
     anchor = re.sub(r'[^\w\- ]', '', plain).strip().replace(' ', '-')
-    number = next(n for n in range(len(found) + 1) if (f'{anchor}-{n}' if n else anchor) not in found)
-    found.add(f'{anchor}-{number}' if number else anchor)
+    names = (anchor, *(f'{anchor}-{number}' for number in range(1, len(found) + 1)))
+    found.add(next(name for name in names if name not in found))
   return found
 
 
@@ -315,9 +315,7 @@ def broken_links(page):
       continue
     path, _, anchor = target.partition('#')
     file = (ROOT / page).parent / path if path else ROOT / page
-    if not file.exists():
-      found.append(target)
-    elif anchor and anchor not in anchors(file.read_text(encoding='utf-8')):
+    if not file.exists() or anchor and anchor not in anchors(file.read_text(encoding='utf-8')):
       found.append(target)
   return found
 

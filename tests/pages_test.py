@@ -80,7 +80,8 @@ def test_wrong_commands_are_found(command, message):
 
 def test_commands_of_a_block():
   block = (
-    '# both\npython3 -m venv venv && venv/bin/pip install -q -e .\n\npython -m a \\\n  --b=1  # why\n'
+    '# both\npython3 -m venv venv && venv/bin/pip install -q -e .\n\n'
+    'python -m a \\\n  --b=1  # why\n'
   )
   assert pages.commands(block) == [
     ['python3', '-m', 'venv', 'venv'], ['venv/bin/pip', 'install', '-q', '-e', '.'],

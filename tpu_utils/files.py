@@ -524,7 +524,7 @@ def process_exists(pid: int) -> bool:
 
 
 def versions() -> dict:
-  """Returns {package: version} of the software, to store in checkpoints, exports and run records."""
+  """Returns {package: version} of the software, to store in checkpoints, exports and runs."""
   import keras
   import tensorflow as tf
 
