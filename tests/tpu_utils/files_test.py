@@ -10,6 +10,7 @@ import sys
 import pytest
 import tensorflow as tf
 
+import tpu_utils
 from tests import remote
 from tpu_utils import files
 
@@ -261,7 +262,8 @@ def test_local_paths_need_no_tensorflow(tmp_path):
 def test_versions():
   found = files.versions()
   assert found['tensorflow'] == tf.__version__ and found['keras'] == tf.keras.__version__
-  assert found['python'] == sys.version.split()[0] and 'tpu-vision-reference' in found
+  assert found['python'] == sys.version.split()[0]
+  assert found['tpu-vision-reference'] == tpu_utils.__version__
 
 
 def test_folders_that_do_not_exist(tmp_path):
