@@ -60,6 +60,8 @@ setuptools.setup(
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['efficientnet*', 'resnext*', 'oscar*', 'tpu_utils*']),
   package_data={
+    'tpu_utils.image_jobs.reporting': ['report.css'],
+    'tpu_utils.web_page': ['base.css'],
     'oscar.demo_page': ['page.css', 'page.html', 'page.js'],
     'tpu_utils.images': ['digits_data/*', 'imagenet_labels.json', 'imagenet_wordnet_ids.txt'],
   },
