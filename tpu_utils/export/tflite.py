@@ -103,7 +103,7 @@ class Classifier:
   def __init__(self, content: bytes):
     with quiet():
       self._interpreter = tf.lite.Interpreter(model_content=content)
-    self._interpreter.allocate_tensors()
+      self._interpreter.allocate_tensors()
     (self._input,) = self._interpreter.get_input_details()
     (self._output,) = self._interpreter.get_output_details()
 

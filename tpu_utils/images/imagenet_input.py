@@ -245,17 +245,20 @@ class ImageNetInput:
     """
     source = self._source('train')
     data = [source.read_one(number) for number in numbers]
-    examples = tf.data.Dataset.from_tensor_slices((tf.constant(numbers, tf.int64), data))
+
+    def each(times):
+      draws = [draw for draw in range(times) for _ in numbers]
+      return tf.data.Dataset.from_tensor_slices(
+        (tf.constant(draws, tf.int64), tf.constant([*numbers] * times, tf.int64), data * times)
+      )
 
     def drawn(draw, number, data):
-      seed = tf.stack([tf.constant(self.seed, tf.int64), _SAMPLE_PLACE + draw * 2**32 + number])
+      place = _SAMPLE_PLACE + draw * 2**32 + number
+      seed = tf.stack([tf.constant(self.seed, tf.int64), place])
       return self._example(source, draw, number, data, seed)
 
-    def each(draw):
-      return examples.map(lambda number, data: drawn(draw, number, data))
-
-    whole = examples.map(lambda number, data: self._example(source, 0, number, data))
-    augmented = tf.data.Dataset.range(draws).flat_map(each)
+    whole = each(1).map(lambda _, number, data: self._example(source, 0, number, data))
+    augmented = each(draws).map(drawn)
     columns = []
     for dataset, mixes in ((whole, False), (augmented, True)):
       for batch in dataset.batch(len(data)):

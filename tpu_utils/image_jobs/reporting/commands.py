@@ -29,7 +29,8 @@ def commands(package: str, model_dir: str, export_dir: str | None) -> list[Comma
     export_dir: folder of its exported model; None if there is none.
   """
   found = _script_commands(package, model_dir, export_dir) if package else []
-  found.append(Command('Curves and images in TensorBoard', f'tensorboard --logdir={shlex.quote(model_dir)}'))
+  shown = f'tensorboard --logdir={shlex.quote(model_dir)}'
+  found.append(Command('Curves and images in TensorBoard', shown))
   if export_dir is not None:
     found.append(Command('Use it in Python', _python(export_dir), 'python'))
   return found

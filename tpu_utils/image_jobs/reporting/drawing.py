@@ -95,7 +95,7 @@ def calibration(bins: Sequence[Bin]) -> Figure:
   )  # fmt: skip
   upper.set_ylim(0, 1.02)
   upper.set_ylabel('accuracy')
-  upper.legend(fontsize='small', loc='upper left', frameon=False)
+  upper.legend(fontsize='small', loc='best', framealpha=0.85)
   lower.bar(places, [part.images for part in bins], width, color=_SOFT)
   lower.set_ylabel('images')
   lower.set_xlabel('confidence: probability of the predicted class')

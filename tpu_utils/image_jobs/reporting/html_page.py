@@ -66,12 +66,12 @@ def render(report: Content) -> str:
 def _training(report):
   if not report.curves:
     return ''
-  return _chart(report.curves, 'Loss and accuracy in training and evaluation, by step')
+  return _chart(report.curves, 'Loss and accuracy in training and evaluation, by step', 'wide')
 
 
 def _confusion(report):
   if len(report.names) <= 30:
-    intro = 'Rows are the true classes, columns the predictions; mistakes are red.'
+    intro = 'Rows are the true classes, columns the predictions.'
   else:
     intro = (
       'Each dot stands for mistakes: its row is the true class, its column the prediction, both '
@@ -131,10 +131,11 @@ def _calibration(report):
   way = 'too confident' if mean > report.predictions.top_1 else 'too careful'
   intro = (
     f'It gives its predictions {percent(mean)} on average, and {percent(report.predictions.top_1)} '
-    f'are right: on the whole it is {way}. The expected calibration error, the mean distance of '
-    f'the bars from the diagonal, is {error} (15 bins).'
+    f'are right: on the whole it is {way}. The expected calibration error, the mean distance '
+    f'between confidence and accuracy, is {error} (15 bins).'
   )
-  return f'<p class="intro">{_text(intro)}</p>{_chart(report.calibration, "Reliability diagram")}'
+  chart = _chart(report.calibration, 'Reliability diagram', 'small')
+  return f'<p class="intro">{_text(intro)}</p>{chart}'
 
 
 def _augmentation(report):
@@ -170,10 +171,9 @@ def _details(report):
   return f'<div class="scroll"><table class="facts"><tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def _chart(picture, description):
-  return (
-    f'<div class="chart"><img alt="{_text(description)}" src="{page.picture_uri(picture)}"></div>'
-  )
+def _chart(picture, description, kind=''):
+  image = f'<img alt="{_text(description)}" src="{page.picture_uri(picture)}">'
+  return f'<div class="chart {kind}">{image}</div>'
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]], kind: str = '') -> str:

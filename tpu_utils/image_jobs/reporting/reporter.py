@@ -79,7 +79,7 @@ class Reporter:
     assert self._trainer is not None
     step = self._trainer.step
     self._kept[step] = rows
-    best = max(self._kept, key=lambda s: (_right(self._kept[s]), -s))
+    best = max(self._kept, key=lambda s: (_right(self._kept[s]), s))
     self._kept = {s: self._kept[s] for s in (best, step)}
     return {}
 
@@ -155,17 +155,20 @@ class Reporter:
   def _content(self, step, predictions, images):
     print('Report: pictures, and the speeds of the exports ...', flush=True)
     names = self._names(predictions.num_outputs)
-    flags = self._run_info.get('flags', {})
     curves = self._path('curves.png')
-    model_name = flags.get('model_name') or self._package
-    if self._samples is None:
-      self._samples = pictures.augmented(images)
-    exported = self._job.export_dir
     record = model_card.job_record(self._job.model_dir)
+    flags = self._run_info.get('flags', {})
+    if self._job.mode == 'eval':  # Its own flags say nothing of the training.
+      flags = record.flags if record else {}
+    elif self._samples is None:
+      self._samples = pictures.augmented(images)
+    exported = self._job.export_dir or flags.get('export_dir')
+    exported = exported if exported and files.is_folder(exported) else None
+    model_name = flags.get('model_name') or self._package
     strategy = record.strategy if record else ''
     return Content(
       title=f'{model_name} on {self._data_name()}',
-      checkpoint=f'The best checkpoint, of step {step:,} of {self._job.train_steps:,}'
+      checkpoint=f'The best checkpoint, of step {step:,}'
       if self._job.archive_ckpt else f'The newest checkpoint, of step {step:,}',
       facts={
         'model_dir': self._job.model_dir,
@@ -182,7 +185,7 @@ class Reporter:
       mistakes=self._mistakes(predictions, images, names),
       augmented=None if self._samples is None else pictures.grid(self._samples),
       augmentation=_augmentation_text(images.augmentation),
-      exports=exports.measure(exported) if exported and files.is_folder(exported) else (),
+      exports=exports.measure(exported) if exported else (),
       hardware=_hardware(),
       commands=commands.commands(self._package, str(self._job.model_dir), exported),
     )  # fmt: skip
