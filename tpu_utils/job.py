@@ -153,7 +153,7 @@ def run(job: Job) -> None:
     evaluators=job.evaluators,
     run_info={'strategy': distribute.describe(strategy), **job.run_info},
     run_files=job.run_files,
-    on_start=job.reporter and job.reporter.started,
+    on_start=None if job.reporter is None else job.reporter.started,
   )
   mode(job, runner, source)
   if job.reporter is not None:

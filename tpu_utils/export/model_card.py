@@ -137,9 +137,13 @@ def job_record(model_dir: str | None) -> JobRecord | None:
   """Reads the record of a job; None if the folder is none of a job, or its record is damaged.
 
   Args:
-    model_dir: the folder, or a checkpoint in it; None for no job.
+    model_dir: the folder, or the one in it with the best checkpoint; None for no job.
   """
   if not model_dir:
+    return None
+  if os.path.basename(model_dir.rstrip('/')) == 'archive':  # Of the best checkpoint.
+    model_dir = os.path.dirname(model_dir.rstrip('/'))
+  if not files.is_file(os.path.join(model_dir, 'run.json')):
     return None
   try:
     start = files.read_json(os.path.join(model_dir, 'run.json'))['starts'][-1]

@@ -107,14 +107,17 @@ def make_job(
       log=print,
     )
 
+  def open_images(dataset) -> Any:
+    plain = dataclasses.replace(data, use_cache=False, decoded_cache_gb=0.0, tf_data_service=None)  # type: ignore[arg-type]
+    return make_input(spec, plain, dataset, job.seed, augmentation=augmentation)
+
   reporter = None
   if report is not None and report.is_written(job.mode) and dataset is not None:
-    plain = dataclasses.replace(data, use_cache=False, decoded_cache_gb=0.0, tf_data_service=None)  # type: ignore[arg-type]
     reporter = Reporter(
       report,
       job,
       dataset,
-      lambda dataset: make_input(spec, plain, dataset, job.seed, augmentation=augmentation),
+      open_images,
       functools.cache(names_of),
       package,
       run_info,

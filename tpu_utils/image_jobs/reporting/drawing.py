@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,10 @@ _BLUE, _INK, _SOFT = '#3b6ea8', '#1d1c1a', '#8a867e'
 def png(figure: Figure) -> bytes:
   """Returns a figure as a PNG file."""
   content = io.BytesIO()
-  figure.savefig(content, format='png', dpi=130)
+  with warnings.catch_warnings():
+    # Of letters that the font lacks; they become boxes, and the tables have the names.
+    warnings.simplefilter('ignore', UserWarning)
+    figure.savefig(content, format='png', dpi=130)
   return content.getvalue()
 
 

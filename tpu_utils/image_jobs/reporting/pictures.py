@@ -1,6 +1,5 @@
 """Pictures for the report: the images of mistakes, and what augmentation makes of images."""
 import io
-from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -105,11 +104,6 @@ def grid(rows: np.ndarray) -> bytes:
       # A wider gap after the first column.
       sheet.paste(picture, (x * (tile + _GAP) + (2 * _GAP if x else 0), y * (tile + _GAP)))
   return _file(sheet, 'JPEG', quality=88) if side > _SMALL else _file(sheet, 'PNG')
-
-
-def flat(rows: np.ndarray) -> Sequence[np.ndarray]:
-  """Returns the pictures of a grid one after the other, for TensorBoard."""
-  return rows.reshape(-1, *rows.shape[2:])
 
 
 def _file(picture, kind, **options):

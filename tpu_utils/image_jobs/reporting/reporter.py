@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpu_utils import config as configs
-from tpu_utils import distribute, files
+from tpu_utils import distribute, export, files
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.errors import first_line, one_line, printable
 from tpu_utils.export import model_card
@@ -34,6 +34,7 @@ from tpu_utils.runner import Runner
 from tpu_utils.trainer import Trainer
 
 HTML, MARKDOWN = 'report.html', 'report.md'
+_CLASSES = 'classes.csv'
 
 
 class Reporter:
@@ -79,8 +80,10 @@ class Reporter:
     assert self._trainer is not None
     step = self._trainer.step
     self._kept[step] = rows
-    best = max(self._kept, key=lambda s: (_right(self._kept[s]), s))
-    self._kept = {s: self._kept[s] for s in (best, step)}
+    most = max(map(_right, self._kept.values()))
+    best = [s for s in self._kept if _right(self._kept[s]) == most]
+    # Of equal ones the archive holds the first or the last, by the rounding of their results.
+    self._kept = {s: self._kept[s] for s in (best[0], best[-1], step)}
     return {}
 
   def started(self, runner: Runner) -> None:
@@ -108,14 +111,13 @@ class Reporter:
     if workers.any(workers.is_chief and step not in self._kept):
       images = self._open_images(Sample(self._dataset, self._config.report_images))
       self._evaluate(runner, images)
-      step = runner.trainer.step
-    if workers.is_chief:
+      step = runner.trainer.step if workers.is_chief else None
+    if step is not None:  # On the chief.
       num_outputs = runner.trainer.model.output_shape[-1]
-      self._found = step, Predictions.from_rows(self._kept[step], num_outputs), images
+      predictions = Predictions.from_rows(self._kept[step], num_outputs)
+      self._found = step, predictions, images
       names = self._names(num_outputs)
-      tensorboard.write_confusion(
-        runner.summaries, runner.eval_folder, self._found[1], names, step
-      )
+      tensorboard.write_confusion(runner.summaries, runner.eval_folder, predictions, names, step)
 
   def _evaluate(self, runner, images):
     name = runner.restore_best()
@@ -145,10 +147,15 @@ class Reporter:
 
   def _write(self, report):
     text, linked = markdown.render(report)
-    for name, picture in linked.items():
-      files.write_bytes(self._path(name), picture, parents=True)
-    files.write_text(self._path(FOLDER, 'classes.csv'), report.classes_table())
-    files.write_text(self._path(FOLDER, 'mistakes.csv'), self._mistakes_table(report))
+    mistakes = self._mistakes_table(report)
+
+    def write_folder(staged):  # Pictures of an earlier report go.
+      for name, picture in linked.items():
+        files.write_bytes(os.path.join(staged, os.path.basename(name)), picture)
+      files.write_text(os.path.join(staged, _CLASSES), report.classes_table())
+      files.write_text(os.path.join(staged, 'mistakes.csv'), mistakes)
+
+    files.replace_folder(self._path(FOLDER), write_folder, marker=_CLASSES)
     files.write_text(self._path(MARKDOWN), text)
     files.write_text(self._path(HTML), html_page.render(report))
 
@@ -162,8 +169,7 @@ class Reporter:
       flags = record.flags if record else {}
     elif self._samples is None:
       self._samples = pictures.augmented(images)
-    exported = self._job.export_dir or flags.get('export_dir')
-    exported = exported if exported and files.is_folder(exported) else None
+    exported = self._exported(flags)
     model_name = flags.get('model_name') or self._package
     strategy = record.strategy if record else ''
     return Content(
@@ -224,6 +230,14 @@ class Reporter:
       for place in predictions.mistakes().tolist()
     ]  # fmt: skip
     return content.mistakes_table(rows)
+
+  def _exported(self, flags):
+    """Returns the folder of the exported model, or None."""
+    places = [self._job.export_dir, flags.get('export_dir')]
+    if self._job.mode == 'eval':  # The last start need not be the one that exported.
+      places.append(self._path('export'))
+    marked = [p for p in places if p and files.is_file(os.path.join(p, export.EXPORT_INFO_FILE))]
+    return marked[0] if marked else None
 
   def _names(self, num_outputs):
     names = self._find_names(num_outputs)
