@@ -75,7 +75,7 @@ def test_page_and_markdown_say_the_same(job):
 @pytest.mark.slow
 def test_the_links_of_the_markdown_lead_to_files(job):
   text = (job / reporter.MARKDOWN).read_text(encoding='utf-8')
-  links = re.findall(r'\]\((.*?)\)', text)
+  links = re.findall(r'\]\((report/.*?)\)', text)
   assert links and all((job / link).is_file() for link in links)
   rows = (job / 'report' / 'mistakes.csv').read_text(encoding='utf-8').splitlines()
   assert rows[0] == 'image,true,true_probability,predicted,probability'
