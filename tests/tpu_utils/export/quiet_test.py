@@ -18,7 +18,7 @@ def test_only_remarks_are_dropped(capfd):
 
 @pytest.mark.slow
 def test_tflite_is_silent(capfd):
-  model = tiny.build()
+  model = tiny.build_model()
   images = np.zeros((2, *model.inputs[0].shape[1:]), np.float32)
   content = tflite.convert(model, 'int8', list(images))
   tflite.Classifier(content).predict(images)

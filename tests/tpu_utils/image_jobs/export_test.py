@@ -82,7 +82,8 @@ def test_both_exports_name_the_classes(job, exported):
 
 def test_both_exports_have_a_card_of_the_job(job, exported):
   saved, tflite = exported
-  for card in (job / 'export' / 'README.md', saved / 'README.md', tflite.parent / 'x.model_card.md'):
+  paths = [folder / 'README.md' for folder in (job / 'export', saved)]
+  for card in (*paths, tflite.with_name('x.model_card.md')):
     text = card.read_text(encoding='utf-8')
     assert 'license: unknown' in text and '4: cat, black, line break, naïve 猫, tab here' in text
     assert '| data | photographs' in text and '| steps | 2 (1.0 epochs) |' in text
