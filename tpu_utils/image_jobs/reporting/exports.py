@@ -8,12 +8,17 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import files
-from tpu_utils.export import saved_model, serving, tflite
+from tpu_utils import export, files
+from tpu_utils.export import model_card, saved_model, serving, tflite
 from tpu_utils.export.quiet import quiet
 
 _SECONDS = 1.0  # Aimed time for one measurement, without the first call.
 _MOST_CALLS, _BATCH = 50, 16
+_SAVED_MODEL = ('saved_model.pb', 'variables', 'assets', 'fingerprint.pb')
+_KNOWN = (
+  *_SAVED_MODEL, export.KERAS_FILE, export.EXPORT_INFO_FILE, saved_model.TPU_DIRECTORY,
+  model_card.FILE,
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +52,7 @@ def measure(folder: str) -> list[Exported]:
     OSError: a file cannot be read.
   """
   found = [_measured_saved_model(folder)]
-  keras_file = os.path.join(folder, saved_model.KERAS_FILE)
+  keras_file = os.path.join(folder, export.KERAS_FILE)
   found.append(
     Exported('Keras', keras_file, _size(keras_file), note='keras.models.load_model; not timed')
   )
@@ -55,13 +60,16 @@ def measure(folder: str) -> list[Exported]:
   if files.is_folder(tpu):
     found.append(Exported('SavedModel for TPUs', tpu, _size(tpu), note='not timed: needs a TPU'))
   for path in files.paths_in(folder):
-    if path.endswith('.tflite'):
+    name = os.path.basename(path)
+    if name.endswith('.tflite'):
       found.append(_measured_tflite(path))
+    elif name not in _KNOWN:
+      found.append(Exported(name, path, _size(path), note='not timed'))
   return found
 
 
 def _measured_saved_model(folder):
-  own = [os.path.join(folder, name) for name in ('saved_model.pb', 'variables', 'assets')]
+  own = [os.path.join(folder, name) for name in _SAVED_MODEL]
   size = sum(_size(path) for path in own if files.exists(path))
   loaded = tf.saved_model.load(folder)
   signature = loaded.signatures['images']
