@@ -104,6 +104,8 @@ setuptools.setup(
   package_data={
     '': ['*.md', '*.ipynb', '*.svg'],  # The pages beside the code.
     **{package: ['paper_tables.json'] for package in ('efficientnet', 'resnext', 'oscar')},
+    'tpu_utils.image_jobs.reporting': ['report.css'],
+    'tpu_utils.web_page': ['base.css'],
     'oscar.demo_page': ['page.css', 'page.html', 'page.js'],
     'tpu_utils.images': ['digits_data/*', 'imagenet_labels.json', 'imagenet_wordnet_ids.txt'],
   },

@@ -70,7 +70,7 @@ def resolve_model(model: ModelConfig) -> script.ModelSpec:
   )
 
 
-TRAINING = script.Training((ModelConfig,), resolve_model)
+TRAINING = script.Training((ModelConfig,), resolve_model, package='efficientnet')
 SCRIPT = TRAINING.script(__doc__, 'efficientnet.main', RECIPES)
 
 

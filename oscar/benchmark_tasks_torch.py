@@ -7,11 +7,18 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
-from oscar import benchmark_tasks, benchmark_torch
+from oscar import benchmark_tasks
 from oscar.config import OscarConfig
 from tpu_utils.benchmarking import peer_process
+from tpu_utils.command_line import helper_program
+
+if __name__ == '__main__':
+  helper_program.explain(__doc__)
+
+import torch
+
+from oscar import benchmark_torch
 
 
 def main(kind: str, config_file: str, batch_file: str, official_dir: str) -> None:

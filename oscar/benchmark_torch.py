@@ -10,12 +10,17 @@ import types
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn import functional
 
 from oscar.config import OscarConfig
 from tpu_utils.benchmarking import peer_process
+from tpu_utils.command_line import helper_program
+
+if __name__ == '__main__':
+  helper_program.explain(__doc__)
+
+import torch
+from torch import nn
+from torch.nn import functional
 
 
 def main(config_file: str, batch_file: str, official_dir: str, one_thread: str) -> None:

@@ -3,10 +3,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from oscar import checkpoint_tasks, serving
+from oscar import cards, checkpoint_tasks, serving
 from oscar.modeling import OscarModel
 from oscar.tokenization import Tokenizer
 from tpu_utils import export, files, weights
+from tpu_utils.export import model_card
 
 # Layers that a checkpoint may lack: all heads; the pooler, absent in masked-word models of Hugging
 # Face; the image embedding, absent in BERT.
@@ -77,12 +78,13 @@ def save(
   weights_file: str = 'model.safetensors',
   task_info: Mapping[str, Any] | None = None,
   saved_model: bool = False,
+  model_dir: str | None = None,
 ) -> None:
   """Saves a model so that `initialize`, Hugging Face's and the official programs can read it.
 
-  The folder holds `config.json`, the vocabulary, the weights under their official names and the
-  versions of the programs that wrote them. It is written completely or not at all; an earlier
-  export is replaced.
+  The folder holds `config.json`, the vocabulary, the weights under their official names, the
+  versions of the programs that wrote them and a model card, `README.md`. It is written completely
+  or not at all; an earlier export is replaced.
 
   Args:
     model: the model.
@@ -93,6 +95,7 @@ def save(
       at test time, and the answers; None writes no such file.
     saved_model: whether to write `saved_model/`, too, which loads without this package (see
       `oscar/serving.py`).
+    model_dir: folder of the job that trained the model, for the model card; None if there is none.
 
   Raises:
     ValueError: `folder` holds something else, or a package is missing.
@@ -109,5 +112,6 @@ def save(
       checkpoint_tasks.write_settings(staged, model.task, **task_info)
     if saved_model:
       serving.save(model, staged, task_info, tokenizer)
+    model_card.write(staged, cards.card(model, model_dir))  # Last: it has checksums.
 
   files.replace_folder(folder, write, marker=export.EXPORT_INFO_FILE)

@@ -156,6 +156,7 @@ def make_job(
       job.export_file,
       task.info(data),
       job.mode == 'export' if job.saved_model is None else job.saved_model,
+      job.model_dir,
     ),
     evaluators=task.evaluators,
     run_files=task.run_files(data, tokenizer) if 'train' in job.mode else {},

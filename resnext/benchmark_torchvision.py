@@ -4,10 +4,14 @@ Arguments: network, batch size, image size.
 """
 import sys
 
+from tpu_utils.benchmarking import peer_process
+from tpu_utils.command_line import helper_program
+
+if __name__ == '__main__':
+  helper_program.explain(__doc__)
+
 import torch
 import torchvision
-
-from tpu_utils.benchmarking import peer_process
 
 
 def main(network: str, batch_size: int, image_size: int) -> None:

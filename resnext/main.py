@@ -90,7 +90,7 @@ def augmentation(resolved: Resolved) -> Augmentation | None:
   return Augmentation(**recipes.AUGMENTATIONS.get(flags.get('recipe', ''), imagenet))
 
 
-TRAINING = script.Training((ModelConfig,), resolve_model, augmentation)
+TRAINING = script.Training((ModelConfig,), resolve_model, augmentation, package='resnext')
 SCRIPT = TRAINING.script(__doc__, 'resnext.main', recipes.RECIPES)
 
 

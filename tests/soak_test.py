@@ -13,7 +13,8 @@ CHECKPOINTS = 10
 LAST = EVERY * (CHECKPOINTS + 2)
 FLAGS = (
   '--width_coefficient=0.04', '--depth_coefficient=0.1', '--train_batch_size=16',
-  '--strategy=one_device', '--export_dir=', f'--train_steps={LAST}', f'--steps_per_eval={EVERY}',
+  '--strategy=one_device', '--export_dir=', '--noreport',
+  f'--train_steps={LAST}', f'--steps_per_eval={EVERY}',
   f'--save_checkpoints_steps={EVERY}', f'--keep_checkpoint_max={CHECKPOINTS + 2}',
 )  # fmt: skip
 # A training batch takes 0.2 MB, the data set of an evaluation 5 MB: between the halves of the

@@ -26,6 +26,7 @@ def read(folder: str) -> dict[str, dict[int, float]]:
   return {
     tag: {e.step: float(tensor_util.make_ndarray(e.tensor_proto)) for e in events.Tensors(tag)}
     for tag in events.Tags()[event_accumulator.TENSORS]
+    if events.SummaryMetadata(tag).plugin_data.plugin_name == 'scalars'  # Not images and texts.
   }
 
 

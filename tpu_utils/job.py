@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
 
 import keras
 import tensorflow as tf
@@ -34,6 +35,19 @@ class Batches:
   eval: int
   accumulation_steps: int = 1
   num_train_examples: int | None = None
+
+
+class Reporter(Protocol):
+  """What reports on a job."""
+
+  def started(self, runner: Runner) -> None:
+    """Called on the chief when training starts, in a model_dir that is the job's own."""
+
+  def collect(self, runner: Runner) -> None:
+    """Called on every worker after the mode."""
+
+  def write(self) -> None:
+    """Called on the chief after `collect` and the export."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +82,7 @@ class Job:
       for each row; None writes the columns of the rows.
     predictor: function(trainer, input, name of the checkpoint) to call with mode=predict in place
       of writing rows, for predictions that do not fit into memory; None for rows.
+    reporter: follows the job and ends it with a report; None for no report.
   """
 
   settings: JobConfig
@@ -89,6 +104,7 @@ class Job:
   initial_weights: str | None = None
   records: Callable | None = None
   predictor: Callable | None = None
+  reporter: Reporter | None = None
 
   @property
   def trains(self) -> bool:
@@ -137,10 +153,15 @@ def run(job: Job) -> None:
     evaluators=job.evaluators,
     run_info={'strategy': distribute.describe(strategy), **job.run_info},
     run_files=job.run_files,
+    on_start=None if job.reporter is None else job.reporter.started,
   )
   mode(job, runner, source)
+  if job.reporter is not None:
+    job.reporter.collect(runner)
   if settings.export_dir and distribute.is_chief(strategy):
     _export_best(job, runner)
+  if job.reporter is not None and distribute.is_chief(strategy):
+    job.reporter.write()
 
 
 def _train(job, runner, source):

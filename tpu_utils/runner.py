@@ -69,6 +69,7 @@ class Runner:
     evaluators: see `job.Job`.
     run_info: JSON-able dict for run.json; None writes no such file.
     run_files: {name: JSON-able content} of further files for model_dir, written with run.json.
+    on_start: function(Runner), called on the chief when training starts, after run.json; or None.
   """
 
   def __init__(
@@ -85,6 +86,7 @@ class Runner:
     evaluators: Mapping[str, Callable] | None = None,
     run_info: Mapping | None = None,
     run_files: Mapping[str, object] | None = None,
+    on_start: Callable | None = None,
   ):
     self.trainer = trainer
     self.config = config
@@ -96,6 +98,7 @@ class Runner:
     self._evaluators = evaluators or {}
     self._run_info = run_info
     self._run_files = run_files or {}
+    self._on_start = on_start
     self._workers = distribute.Workers(trainer.strategy)
     self._claim: claims.Claim | None = None
     self._stop = interruption.Interruption()  # The running one, in `train` and `follow`.
@@ -116,6 +119,16 @@ class Runner:
     self._archive = self.checkpoints
     if config.mode == 'eval':  # Reads a training job's checkpoints, but archives the best itself.
       self._archive = checkpoints.CheckpointManager(config.model_dir, objective=objective)
+
+  @property
+  def summaries(self) -> Summaries:
+    """The summaries of the job."""
+    return self._summaries
+
+  @property
+  def eval_folder(self) -> str:
+    """Name of the folder for this job's evaluations, in model_dir."""
+    return self._history.folder
 
   def _writes_meanwhile(self):
     """Returns whether checkpoints are written while training continues."""
@@ -157,6 +170,8 @@ class Runner:
       run_info.write(self.config.model_dir, {**self._run_info, 'start': start})
       for name, content in self._run_files.items():
         files.write_json(os.path.join(self.config.model_dir, name), content)
+      if self._on_start is not None:
+        self._on_start(self)
     with interruption.Interruption() as self._stop:
       self._train_to_end(train_input, eval_input)
 

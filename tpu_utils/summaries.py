@@ -1,7 +1,7 @@
 """TensorBoard summaries of a job; if they cannot be written, the job continues without them."""
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
@@ -9,7 +9,7 @@ from tpu_utils.errors import first_line
 
 
 class Summaries:
-  """Writes scalars into the folders of a model_dir.
+  """Writes summaries into the folders of a model_dir.
 
   Args:
     model_dir: folder of the job.
@@ -21,12 +21,26 @@ class Summaries:
     self._failed: set[str] = set()
 
   def write(self, folder: str, numbers: Mapping[str, float], step: int) -> None:
-    """Writes scalars of a step; reports the first failure of a folder, then skips the folder.
+    """Writes scalars of a step; see `record`.
 
     Args:
       folder: folder in model_dir, '' for model_dir itself.
       numbers: {tag: value}.
       step: the step.
+    """
+
+    def write():
+      for name, value in numbers.items():
+        tf.summary.scalar(name, value, step=step)
+
+    self.record(folder, write)
+
+  def record(self, folder: str, write: Callable[[], object]) -> None:
+    """Calls a function that writes summaries; reports a folder's first failure, then skips it.
+
+    Args:
+      folder: folder in model_dir, '' for model_dir itself.
+      write: calls functions of `tf.summary`.
     """
     if folder in self._failed:
       return
@@ -35,8 +49,7 @@ class Summaries:
       if folder not in self._writers:
         self._writers[folder] = tf.summary.create_file_writer(path)
       with self._writers[folder].as_default():
-        for name, value in numbers.items():
-          tf.summary.scalar(name, value, step=step)
+        write()
       self._writers[folder].flush()
     except (tf.errors.OpError, OSError) as e:
       self._failed.add(folder)

@@ -85,6 +85,13 @@ class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
     self._use_beam = use_beam
     super().__init__(**kwargs)
 
+  def _log_download_bytes(self) -> None:
+    """Prints what happens, in place of TFDS' remark on a download, which there is none of."""
+    print(f'Preparing {self.info.full_name} in {self.data_dir}', flush=True)
+
+  def _log_download_done(self) -> None:
+    """Prints nothing more."""
+
   def _info(self):
     regions = tfds.features.Tensor(
       shape=(None, self.builder_config.region_dim), dtype=_FLOAT, encoding='bytes'

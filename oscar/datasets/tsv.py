@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tpu_utils import files
+from tpu_utils.command_line import helper_program
 from tpu_utils.local_copies import local_copy
 from tpu_utils.reading import reading
 
@@ -243,5 +244,6 @@ def _write_offsets(offsets, path):
 
 
 if __name__ == '__main__':
+  helper_program.explain(__doc__)
   for name in sys.argv[1:]:
     print(f'{lineidx_path(name)}: {write_lineidx(name)} rows')

@@ -54,7 +54,9 @@ def mirrored(tmp_path_factory, two_devices):
   make_input = train.make_input
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(train, 'make_input', lambda *args: _LikeTwoHosts(make_input(*args)))
-    _in_process('--strategy=mirrored', f'--model_dir={folder}', f'--export_dir={folder}/export')
+    _in_process(
+      '--strategy=mirrored', f'--model_dir={folder}', f'--export_dir={folder}/export', '--noreport'
+    )
   return folder
 
 
@@ -90,6 +92,7 @@ def test_two_workers_train_the_same_as_two_replicas_of_one_process(mirrored, wor
   folder, _ = workers
   start = json.loads((folder / 'run.json').read_text())['starts'][0]
   assert start['strategy'] == 'MultiWorkerMirroredStrategy, 2 replicas'
+  assert 'all 355 evaluation images' in (folder / 'report.md').read_text(encoding='utf-8')
   for step in (3, STEPS):
     expected, found = (checkpoints.read(f'{f}/model.ckpt-{step}')[0] for f in (mirrored, folder))
     assert expected.keys() == found.keys()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 QUICK = (
   '--width_coefficient=0.25', '--depth_coefficient=0.25', '--train_batch_size=16',
   '--train_steps=24', '--save_checkpoints_steps=2', '--steps_per_eval=24',
-  '--iterations_per_loop=2',
+  '--iterations_per_loop=2', '--noreport',
 )  # fmt: skip
 
 

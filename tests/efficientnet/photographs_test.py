@@ -64,6 +64,7 @@ def test_model_learns_to_classify_a_folder_of_photographs(folder, tmp_path):
     'efficientnet.main', f'--data_dir={shards}', f'--model_dir={model_dir}',
     f'--input_image_size={SIDE // 2}', '--width_coefficient=0.5', '--depth_coefficient=0.5',
     '--train_batch_size=32', '--eval_batch_size=32', '--train_steps=450', '--nouse_bfloat16',
+    '--noreport',
     '--notranspose_input', '--use_cache', '--batch_norm_momentum=0.9', '--survival_prob=0',
     '--moving_average_decay=0.95',
   )  # fmt: skip

@@ -23,6 +23,7 @@ NETWORK = (
 LENGTH = (
   '--train_batch_size=16', '--eval_batch_size=71', '--num_train_images=1442',
   '--num_eval_images=355', '--train_steps=2', '--steps_per_eval=2', '--iterations_per_loop=2',
+  '--noreport',
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 # Takes seconds: the digits recipe with a smaller network.
 QUICK = (
   '--model_name=resnext-11-4x8d', '--width=8', '--stem_width=8', '--train_batch_size=16',
-  '--train_steps=6', '--steps_per_eval=6', '--iterations_per_loop=3',
+  '--train_steps=6', '--steps_per_eval=6', '--iterations_per_loop=3', '--noreport',
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ def test_training_export_and_evaluation():
   ])
   names = remote.names_in(run)
   assert {'run.json', 'eval/results.jsonl', 'export/export.json'} <= set(names)
+  assert {'report.html', 'report.md', 'report/confusion.png', 'export/README.md'} <= set(names)
   image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
   photograph = remote.write(f'{out}/a.png', tf.io.encode_png(image).numpy())
   for checkpoint in (run, f'{run}/export'):

@@ -41,8 +41,12 @@ def _without_collections():
 
 
 @contextlib.contextmanager
-def without_remarks() -> Iterator[None]:
-  """Buffers output to file descriptor 2; at the end writes all but log messages of imports."""
+def without_remarks(remark: re.Pattern = _REMARK) -> Iterator[None]:
+  """Buffers output to file descriptor 2; at the end writes all but some lines.
+
+  Args:
+    remark: bytes pattern of the beginnings of lines to drop; by default log messages of imports.
+  """
   sys.stderr.flush()
   original = os.dup(2)
   with tempfile.TemporaryFile() as held:
@@ -55,5 +59,5 @@ def without_remarks() -> Iterator[None]:
       os.close(original)
       held.seek(0)
       for line in held:
-        if not _REMARK.match(line):
+        if not remark.match(line):
           os.write(2, line)

@@ -1,6 +1,6 @@
 """Writes a model in several formats and measures the accuracy of each on the same images."""
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tpu_utils import files
 from tpu_utils.command_line.progress import Progress
-from tpu_utils.export import saved_model, tflite, tflite_metadata
+from tpu_utils.export import model_card, saved_model, tflite, tflite_metadata
 from tpu_utils.images import preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import interface, open_dataset
@@ -17,6 +17,10 @@ from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.text_table import text_table
 
 _EVAL_BATCH = 8
+_TFLITE_USAGE = (
+  'TFLite: from `images`, pixels in [0, 255], to `probabilities`; int8 files take and return '
+  'uint8. The names of the classes are `labels.txt` inside the file (`unzip -p FILE labels.txt`).'
+)
 
 
 class Images:
@@ -102,6 +106,7 @@ def write(
   images: Images | None,
   config: Any,
   class_names: Sequence[str] | None = None,
+  card: Callable[..., model_card.ModelCard] | None = None,
 ) -> None:
   """Writes the files that the settings name, and prints a table of their accuracy.
 
@@ -111,6 +116,8 @@ def write(
     images: None for no accuracies; int8 is then impossible.
     config: `image_jobs.export.ExportConfig`.
     class_names: names of the classes in the order of the logits; None if they are unknown.
+    card: function(results=, measured=, usage=) -> model card, all optional; None for no card beside
+      TFLite files, and one that says only what the model is beside others.
 
   Raises:
     ValueError: int8 has no images, or an image cannot be read; nothing is written then.
@@ -137,12 +144,19 @@ def write(
       dataclasses.asdict(spec),
       class_names,
       to_tpu=config.export_to_tpu,
+      card=card and card(**_measured(results, ('model',), images)),
       endpoint=config.endpoint_name,
     )
     print(f'{config.output_saved_model_dir}: SavedModel and {saved_model.KERAS_FILE}')
   for variant, content in contents.items():
     files.write_bytes(variants[variant], content, parents=True)
     print(f'{variants[variant]}: TFLite, {tflite.VARIANTS[variant]}, {len(content):,} bytes')
+  if variants and card:
+    facts = _measured(results, contents, images)
+    path = model_card.write_beside(
+      config.output_tflite, card(usage=_TFLITE_USAGE, **facts), list(variants.values())
+    )
+    print(f'{path}: model card')
   if config.endpoint_name:
     print(f'Output: endpoint {config.endpoint_name}, {list(model.output_shape)}; no accuracy.')
     return
@@ -152,6 +166,18 @@ def write(
   print(table(results, images.has_known_classes))
   if not images.has_known_classes:
     print('No top-1: the classes of the images are not those of the model.')
+
+
+def _measured(results, names, images):
+  """Returns arguments of a card: accuracies on the evaluation images; {} if there are none."""
+  if not results or not images.has_known_classes:
+    return {}
+  shown = {
+    f'top-1 accuracy, {name}': f'{100 * results[name].right / results[name].images:.2f} %'
+    for name in names
+  }
+  count = results['model'].images
+  return {'results': shown, 'measured': f'On {count:,} evaluation images of the data, by the file.'}
 
 
 @dataclasses.dataclass

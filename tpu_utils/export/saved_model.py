@@ -6,6 +6,7 @@ An export is one directory:
     tpu/                             optional SavedModel for TensorFlow Serving on TPUs (`tpu.py`)
     model.keras                      the Keras model, for `keras.models.load_model`
     export.json                      model name, preprocessing, classes, precision, versions
+    README.md                        model card with the checksums of the files (`model_card.py`)
 
 Signatures, each with the outputs `classes` (int64 [batch]), `probabilities` and `logits`
 (float32 [batch, classes]), for any batch size, 0 too:
@@ -34,7 +35,7 @@ import keras
 import tensorflow as tf
 
 from tpu_utils import files
-from tpu_utils.export import keras_metadata, serving, tpu
+from tpu_utils.export import keras_metadata, model_card, serving, tpu
 from tpu_utils.export.folding import fold_batch_norm
 
 KERAS_FILE = 'model.keras'
@@ -51,6 +52,7 @@ def export(
   *,
   to_tpu: bool = False,
   endpoint: str | None = None,
+  card: model_card.ModelCard | None = None,
 ) -> None:
   """Writes a model with its current weights; a complete new export replaces an earlier one.
 
@@ -65,6 +67,8 @@ def export(
     to_tpu: whether to write `tpu/`, too.
     endpoint: name of the endpoint, the only output of all signatures, as `output`; None for a
       classifier.
+    card: model card for README.md, without the checksums; None for one that says only what the
+      model is.
 
   Raises:
     ValueError: `model` is not an image classifier, or `class_names` has another length.
@@ -97,8 +101,17 @@ def export(
     if class_names is not None:
       keras_metadata.add(keras_file, class_names)
     files.write_json(os.path.join(staged, EXPORT_INFO_FILE), export_info)
+    model_card.write(staged, card or _plain_card(model, num_classes))  # Last: it has checksums.
 
   files.replace_folder(os.fspath(directory), write, marker=EXPORT_INFO_FILE)
+
+
+def _plain_card(model, num_classes):
+  return model_card.ModelCard(
+    model.name,
+    'image-classification',
+    f'An image classifier, {model.name}, with {num_classes} outputs; export.json describes it.',
+  )
 
 
 def with_builtin_layers(model: keras.Model) -> keras.Model:

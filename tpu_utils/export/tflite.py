@@ -112,9 +112,14 @@ class Classifier:
   def __init__(self, content: bytes):
     with quiet():
       self._interpreter = tf.lite.Interpreter(model_content=content)
-    self._interpreter.allocate_tensors()
+      self._interpreter.allocate_tensors()
     (self._input,) = self._interpreter.get_input_details()
     (self._output,) = self._interpreter.get_output_details()
+
+  @property
+  def input_shape(self) -> tuple[int, ...]:
+    """Shape of the images that the file takes at a time: (batch, height, width, 3)."""
+    return tuple(int(size) for size in self._input['shape'])
 
   def predict(self, images: np.ndarray) -> np.ndarray:
     """Returns probabilities, float32 [n, classes].

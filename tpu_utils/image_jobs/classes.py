@@ -18,6 +18,7 @@ from tpu_utils.images import class_names, digits
 
 FILE = 'classes.json'
 BACKGROUND = 'background'
+EXPORT_INFO = 'export.json'  # Of `tpu_utils.export`, which imports TensorFlow.
 _KEY = 'class_names'
 
 
@@ -69,27 +70,43 @@ def content(names: Sequence[str]) -> dict[str, Any]:
 
 
 def of_checkpoint(path: str, num_outputs: int) -> list[str] | None:
-  """Reads the names that the job kept that wrote a checkpoint.
+  """Reads the names that a job kept for its checkpoints, or those in an export.
 
   Args:
-    path: as for `job_flags.of_checkpoint`.
+    path: as for `job_flags.of_checkpoint`; or an export of this project: its folder, or a file in
+      it.
     num_outputs: outputs of the model.
 
   Returns:
-    One name for each output; None if the job kept none.
+    One name for each output; None if neither the job nor the export has any.
 
   Raises:
     ValueError: the file is damaged, or names another number of classes.
   """
   found = job_flags.file_of_job(path, FILE)
   if not found:
-    return None
+    return _of_export(path, num_outputs)
   file_name, text = found
   try:
     names = _parsed(file_name, text)
   except ValueError as error:
     raise ValueError(f'{error}; remove the file to go on without names.') from None
   return checked(names, num_outputs, file_name)
+
+
+def _of_export(path, num_outputs):
+  """Returns the names in the export.json of an export; None if there are none."""
+  folder = path if files.is_folder(path) else os.path.dirname(path)
+  file_name = os.path.join(folder, EXPORT_INFO)
+  text = files.read_text(file_name)
+  if text is None:
+    return None
+  try:
+    content = files.parse_json(text)
+  except ValueError as error:
+    raise ValueError(f'{file_name}: expected JSON ({error}); correct or remove it.') from None
+  names = content.get(_KEY) if isinstance(content, dict) else None
+  return None if names is None else checked(names, num_outputs, f'{file_name}: {_KEY}')
 
 
 def checked(names: Any, num_outputs: int, source: str) -> list[str]:

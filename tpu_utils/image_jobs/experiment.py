@@ -211,7 +211,7 @@ class Experiment:
 
     model_dir = self.path(os.path.join('networks', f'{trial.name}-seed{seed}'))
     start = time.monotonic()
-    flags = {**trial.flags, 'model_dir': model_dir, 'seed': seed}
+    flags = {**trial.flags, 'model_dir': model_dir, 'seed': seed, 'report': False}
     self._train_job(self.resolved.with_flags(flags))
     *_, last = files.read_json_lines(eval_history.history_path(model_dir))
     line = {

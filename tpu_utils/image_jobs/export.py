@@ -4,6 +4,7 @@ It measures the accuracy of each file, too. TensorFlow is imported only once the
 checked.
 """
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping
 
@@ -159,6 +160,7 @@ class Export:
 
     from tpu_utils.export import model_files
     from tpu_utils.image_jobs import loading
+    from tpu_utils.image_jobs.reporting import cards
 
     model_spec = self.training.resolve_model(model_config)
     own = script.published_spec(model_spec.spec, options.ckpt_dir, model_config, data)
@@ -195,7 +197,15 @@ class Export:
       is_digits=is_digits,
       log=print,
     )
-    model_files.write(model, spec, images, options, names)
+    card = functools.partial(
+      cards.card,
+      model.name,
+      spec,
+      num_classes,
+      names,
+      None if options.ckpt_dir == PRETRAINED else options.ckpt_dir,
+    )
+    model_files.write(model, spec, images, options, names, card)
 
 
 def _check(resolved):

@@ -18,6 +18,7 @@ from tpu_utils.command_line.script import Choice, Script, named_origin
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import classes, fitting
 from tpu_utils.image_jobs.fitting import FINETUNE
+from tpu_utils.image_jobs.reporting.settings import ReportConfig
 from tpu_utils.images.spec import Augmentation, PreprocessSpec, fitted
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _SHARED_GROUPS = (
   config.LengthConfig,
   config.ExportConfig,
   config.HardwareConfig,
+  ReportConfig,
 )
 # Settings that a reader of a job's checkpoints takes from the job, besides the model's own groups.
 _OF_JOB = (
@@ -146,12 +148,14 @@ class Training:
     resolve_model: function(ModelConfig) -> `ModelSpec`; may import TensorFlow.
     augmentation: function(Resolved) -> `Augmentation` of training; None for the data's default.
     exports_digits: whether the recipes of the digits export their model, below --model_dir.
+    package: of the paper's scripts, such as 'efficientnet', for the commands in reports.
   """
 
   model_groups: tuple[type, ...]
   resolve_model: Callable[[Any], ModelSpec]
   augmentation: Callable[[settings.Resolved], Augmentation | None] = _no_augmentation
   exports_digits: bool = True
+  package: str = ''
 
   def script(
     self,
@@ -246,6 +250,8 @@ class Training:
       tuning=_resolve_tuning(resolved.get(config.FineTuningConfig), model_spec, model),
       augmentation=self.augmentation(resolved),
       run_info={'flags': flags, **model_spec.run_info},
+      report=resolved.get(ReportConfig),
+      package=self.package,
     )
 
   def _choose(self, recipes, given, recipe):
@@ -326,6 +332,7 @@ def check(resolved: settings.Resolved) -> None:
   """
   job = resolved.get(config.JobConfig)
   fitting.check_length_flags(resolved)
+  resolved.get(ReportConfig).check(job.mode)
   if job.mode == 'predict':
     raise ValueError(
       '--mode=predict: eval_ckpt_main makes the predictions of image classifiers; run it with '

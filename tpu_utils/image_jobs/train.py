@@ -4,6 +4,7 @@
 official recipe; `classification_task` has its losses and metrics.
 """
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ from tpu_utils import job as jobs
 from tpu_utils.ema import ExponentialMovingAverage
 from tpu_utils.image_jobs import classes, fine_tuning, memory
 from tpu_utils.image_jobs.data import make_input
+from tpu_utils.image_jobs.reporting import cards
+from tpu_utils.image_jobs.reporting.reporter import Reporter
+from tpu_utils.image_jobs.reporting.settings import ReportConfig
 from tpu_utils.images import preprocessing
 from tpu_utils.images.sources import splitting
 from tpu_utils.images.spec import Augmentation, PreprocessSpec
@@ -58,6 +62,8 @@ def make_job(
   class_names: Sequence[str] | None = None,
   tuning: config.FineTuningConfig | None = None,
   augmentation: Augmentation | None = None,
+  report: ReportConfig | None = None,
+  package: str = '',
 ) -> jobs.Job:
   """Returns the `Job` of a classifier.
 
@@ -76,6 +82,8 @@ def make_job(
       do not name their classes.
     tuning: weights to start from (`init_checkpoint` is a path); None to start from random ones.
     augmentation: augmentation of training; None for the default of `make_input`.
+    report: settings of the report that ends the job; None for no report.
+    package: of the paper's scripts, which the report names.
   """
   data = hold_out(data, job.eval_name)
   tuning, exports = tuning or config.FineTuningConfig(), exports or config.ExportConfig()
@@ -90,27 +98,55 @@ def make_job(
   def open_input():
     return make_input(spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation)
 
-  def trainer(strategy, model, images):
-    del images
-    if job.mode != 'preflight':
-      memory.check(model, data, optimization.gradient_accumulation_steps)
-    factors = fine_tuning.learning_rate_factors(model, tuning.backbone_lr_factor)
-    return make_trainer(strategy, model, data, optimization, job.train_steps, factors)
-
-  def export_model(model, folder):
-    names = classes.known(
-      model.output_shape[-1],
+  def names_of(num_outputs):
+    return classes.known(
+      num_outputs,
       labels_map_file=data.labels_map_file,
       checkpoint=job.model_dir,
       data_names=class_names,
       is_digits=data.is_digits,
       log=print,
     )
+
+  def open_images(dataset) -> Any:
+    plain = dataclasses.replace(data, use_cache=False, decoded_cache_gb=0.0, tf_data_service=None)  # type: ignore[arg-type]
+    return make_input(spec, plain, dataset, job.seed, augmentation=augmentation)
+
+  reporter = None
+  if report is not None and report.is_written(job.mode) and dataset is not None:
+    reporter = Reporter(
+      report,
+      job,
+      dataset,
+      open_images,
+      functools.cache(names_of),
+      package,
+      run_info,
+    )
+
+  def trainer(strategy, model, images):
+    del images
+    if job.mode != 'preflight':
+      memory.check(model, data, optimization.gradient_accumulation_steps)
+    factors = fine_tuning.learning_rate_factors(model, tuning.backbone_lr_factor)
+    made = make_trainer(
+      strategy, model, data, optimization, job.train_steps, factors,
+      None if reporter is None else reporter.summarize,
+    )  # fmt: skip
+    if reporter is not None:
+      reporter.follow(made)
+    return made
+
+  def export_model(model, folder):
+    names = names_of(model.output_shape[-1])
     if exports.dtype_policy != ('mixed_bfloat16' if hardware.use_bfloat16 else None):
       model = _with_weights_of(model, build_model(exports.dtype_policy))
     preprocess = preprocessing.eval_function(spec)
     described = dataclasses.asdict(spec)
-    export.export(model, folder, preprocess, described, names, to_tpu=job.export_to_tpu)
+    card = cards.card(model.name, spec, model.output_shape[-1], names, job.model_dir)
+    export.export(
+      model, folder, preprocess, described, names, to_tpu=job.export_to_tpu, card=card
+    )
 
   return jobs.Job(
     settings=job,
@@ -133,6 +169,7 @@ def make_job(
     divergence_hint='Lower --base_learning_rate, warm up longer or set --gradient_clip_norm.',
     curves=_CURVES,
     predicts=False,
+    reporter=reporter,
   )
 
 
@@ -183,6 +220,7 @@ def make_trainer(
   optimization: config.OptimizationConfig,
   train_steps: int,
   learning_rate_factors: Mapping[str, float] | None = None,
+  summarize: Callable | None = None,
 ) -> Trainer:
   """Returns a `Trainer` with the official recipe.
 
@@ -193,6 +231,7 @@ def make_trainer(
     optimization: settings of the recipe.
     train_steps: length of the schedule.
     learning_rate_factors: see `fine_tuning.learning_rate_factors`; None for one learning rate.
+    summarize: see `classification_task`.
   """
   replicas = strategy.num_replicas_in_sync
   if optimization.optimizer == 'lars':
@@ -216,6 +255,7 @@ def make_trainer(
       weight_decay=optimization.weight_decay,
       decay_batch_norm=optimization.decay_batch_norm,
       transposed=data.transpose_input,
+      summarize=summarize,
     ),
     optimizer,
     schedules.build_learning_rate(
@@ -251,6 +291,7 @@ def classification_task(
   weight_decay: float = 0.0,
   decay_batch_norm: bool = False,
   transposed: bool = False,
+  summarize: Callable | None = None,
 ) -> Task:
   """Returns the official code's `Task`: smoothed cross-entropy, weight decay, top-1 and top-5.
 
@@ -260,6 +301,7 @@ def classification_task(
     weight_decay: coefficient of the L2 loss.
     decay_batch_norm: whether the L2 loss includes the variables of batch norm.
     transposed: whether images come as [height, width, channels, batch].
+    summarize: called with the rows of `predicted_rows` after each evaluation; see `Task`.
   """
 
   def cross_entropy(logits, batch, step):
@@ -290,7 +332,33 @@ def classification_task(
     train_metrics=('top_1_accuracy',),
     regularization=lambda: losses.l2_weight_decay(decayed, weight_decay),
     prepare=prepare,
+    predict=predicted_rows,
+    summarize=summarize,
   )
+
+
+def predicted_rows(logits: tf.Tensor, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+  """Returns what a report needs of each prediction.
+
+  Args:
+    logits: [batch, outputs].
+    batch: with 'labels', [batch, outputs].
+
+  Returns:
+    {'label', 'predicted': int32 outputs, 'probability', 'true_probability': float32 of these two,
+    'rank': int32 number of outputs likelier than the true one}; each [batch].
+  """
+  logits = tf.cast(logits, tf.float32)
+  probabilities = tf.nn.softmax(logits)
+  label = tf.argmax(batch['labels'], axis=-1, output_type=tf.int32)
+  own = tf.gather(logits, label, batch_dims=1)[:, tf.newaxis]
+  return {
+    'label': label,
+    'predicted': tf.argmax(logits, axis=-1, output_type=tf.int32),
+    'probability': tf.reduce_max(probabilities, axis=-1),
+    'true_probability': tf.gather(probabilities, label, batch_dims=1),
+    'rank': tf.math.count_nonzero(logits > own, axis=-1, dtype=tf.int32),
+  }
 
 
 def _weights(batch):

@@ -78,11 +78,16 @@ def on_one_line(name: str) -> str:
   return ' '.join(name.split())
 
 
-def for_picture(name: str) -> str:
-  """Returns a name for a label in a picture: on one line, and short if it is ImageNet's.
+def short(name: str) -> str:
+  """Returns a name on one line, and short if it is ImageNet's.
 
   Of WordNet's synonyms the first is enough. Other names keep their commas.
   """
   if name in _words_by_wordnet_id().values():
     name = name.split(',')[0]
-  return on_one_line(name).replace('$', r'\$')  # matplotlib reads `$...$` as a formula.
+  return on_one_line(name)
+
+
+def for_picture(name: str) -> str:
+  """Returns a name for a label in a picture: as `short`, and never a formula."""
+  return short(name).replace('$', r'\$')  # matplotlib reads `$...$` as a formula.

@@ -7,8 +7,10 @@ evaluation drops no image, and images come from any storage that `sources` reads
 import functools
 import itertools
 import sys
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tpu_utils.images import decoding, mixup, preprocessing, stream
@@ -22,6 +24,8 @@ from tpu_utils.images.spec import Augmentation, PreprocessSpec
 # No function of this module has Python control flow over tensors, and AutoGraph takes seconds to
 # look for it.
 _without_autograph = tf.autograph.experimental.do_not_convert
+
+_SAMPLE_PLACE = 1 << 60  # Beyond the places of training, so that a sample draws other numbers.
 
 
 class ImageNetInput:
@@ -224,6 +228,44 @@ class ImageNetInput:
     dataset = self._skip_bad(dataset, 0, 'validation', number_at)
     dataset = self._batched(dataset, batch_size).take(num_batches)
     return _finish(stream.checked(dataset, 0, batch_size, 'validation', number_at))
+
+  @_without_autograph
+  def sample(self, numbers: Sequence[int], draws: int) -> np.ndarray:
+    """Prepares training images for people to look at.
+
+    Args:
+      numbers: of the examples.
+      draws: how often to augment (and mix) each; training draws other numbers.
+
+    Returns:
+      float32 [images, 1 + draws, size, size, 3] on the 0..255 scale: first as for evaluation.
+
+    Raises:
+      ValueError, tf.errors.OpError: an example cannot be read.
+    """
+    source = self._source('train')
+    data = [source.read_one(number) for number in numbers]
+
+    def each(times):
+      draws = [draw for draw in range(times) for _ in numbers]
+      return tf.data.Dataset.from_tensor_slices(
+        (tf.constant(draws, tf.int64), tf.constant([*numbers] * times, tf.int64), data * times)
+      )
+
+    def drawn(draw, number, data):
+      place = _SAMPLE_PLACE + draw * 2**32 + number
+      seed = tf.stack([tf.constant(self.seed, tf.int64), place])
+      return self._example(source, draw, number, data, seed)
+
+    whole = each(1).map(lambda _, number, data: self._example(source, 0, number, data))
+    augmented = each(draws).map(drawn)
+    columns = []
+    for dataset, mixes in ((whole, False), (augmented, True)):
+      for batch in dataset.batch(len(data)):
+        if mixes and (self.augmentation.mixup_alpha or self.augmentation.cutmix_alpha):
+          batch = self._mix(batch, 1, 0)
+        columns.append(tf.cast(batch['images'], tf.float32).numpy())
+    return np.stack(columns, axis=1)
 
   def explain(self, error: Exception) -> ValueError | None:
     """Finds the cause of an error raised by a dataset of this input.

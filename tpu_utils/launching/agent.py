@@ -310,4 +310,7 @@ _COMMANDS = {
 }  # fmt: skip
 
 if __name__ == '__main__':
+  if not set(sys.argv[1:2]) & set(_COMMANDS):
+    print(__doc__)
+    sys.exit(0 if sys.argv[1:2] in (['--help'], ['-h']) else 2)
   _COMMANDS[sys.argv[1]](*sys.argv[2:])  # type: ignore[operator]

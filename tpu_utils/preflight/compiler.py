@@ -79,4 +79,7 @@ def main(command: str, name: str, result: str, *paths: str) -> None:
 
 
 if __name__ == '__main__':
+  if len(sys.argv) < 4:
+    print(__doc__)
+    sys.exit(0 if sys.argv[1:2] in (['--help'], ['-h']) else 2)
   main(*sys.argv[1:])

@@ -44,6 +44,18 @@ def test_a_damaged_file_is_an_error_of_one_line(tmp_path, content, message):
   assert '\n' not in str(error.value)
 
 
+def test_an_exports_names(tmp_path):
+  (tmp_path / 'export.json').write_text('{"class_names": ["a", "b"]}')
+  for path in (tmp_path, tmp_path / 'model.keras'):
+    assert classes.of_checkpoint(str(path), 2) == ['a', 'b']
+  (tmp_path / 'export.json').write_text('{"class_names": null}')
+  assert classes.of_checkpoint(str(tmp_path), 2) is None
+  for content, message in (('{', 'expected JSON'), ('{"class_names": ["a"]}', 'names 1 classes')):
+    (tmp_path / 'export.json').write_text(content)
+    with pytest.raises(ValueError, match=f'export.json.*{message}'):
+      classes.of_checkpoint(str(tmp_path), 2)
+
+
 def test_1001_outputs_begin_with_the_background():
   names = classes.of_data([f'c{n}' for n in range(1000)], 1001)
   assert names[:2] == ['background', 'c0'] and len(names) == 1001

@@ -1,5 +1,6 @@
 """Names and precision on the way from a class folder through a job to every reader of its model."""
 import csv
+import hashlib
 import io
 import json
 import os
@@ -30,7 +31,7 @@ def photographs(tmp_path_factory):
 
 
 def train(photographs, model_dir, *arguments):
-  MAIN.call([f'--data_dir={photographs}', f'--model_dir={model_dir}', *arguments])
+  MAIN.call([f'--data_dir={photographs}', f'--model_dir={model_dir}', '--noreport', *arguments])
 
 
 @pytest.fixture(scope='module')
@@ -77,6 +78,26 @@ def test_both_exports_name_the_classes(job, exported):
   with zipfile.ZipFile(io.BytesIO(exported[1].read_bytes())) as archive:
     lines = archive.read('labels.txt').decode().splitlines()
   assert lines == ['cat, black', 'line break', 'naïve 猫', 'tab here']
+
+
+def test_both_exports_have_a_card_of_the_job(job, exported):
+  saved, tflite = exported
+  paths = [folder / 'README.md' for folder in (job / 'export', saved)]
+  for card in (*paths, tflite.with_name('x.model_card.md')):
+    text = card.read_text(encoding='utf-8')
+    assert 'license: unknown' in text and '4: cat, black, line break, naïve 猫, tab here' in text
+    assert '| data | photographs' in text and '| steps | 2 (1.0 epochs) |' in text
+  digest = hashlib.sha256(tflite.read_bytes()).hexdigest()
+  assert f'| x.tflite | {tflite.stat().st_size:,} | `{digest}` |' in text
+
+
+def test_an_export_as_checkpoint_keeps_the_names(exported, tmp_path):
+  saved, _ = exported
+  EXPORT.call([
+    f'--ckpt_dir={saved}/model.keras', '--model_name=small-net', '--num_label_classes=4',
+    f'--output_saved_model_dir={tmp_path}/again',
+  ])  # fmt: skip
+  assert json.loads((tmp_path / 'again' / 'export.json').read_text())['class_names'] == NAMES
 
 
 def logits(folder, images):

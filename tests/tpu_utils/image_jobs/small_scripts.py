@@ -43,7 +43,7 @@ RECIPES = {
   'imagenet': recipe('imagenet', **_SETTINGS),
   'digits': recipe('digits', **_SETTINGS, num_label_classes=10, model_dir='small-digits'),
 }
-TRAINING = script.Training((script.ModelConfig,), resolve_model)
+TRAINING = script.Training((script.ModelConfig,), resolve_model, package='resnext')
 MAIN = TRAINING.script('Trains.', 'small.main', RECIPES)
 EXPORT = export.Export(TRAINING).script('Exports.', 'small.export', {})
 EVALUATE = evaluate.Evaluation(TRAINING).script('Evaluates.', 'small.evaluate', {})

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tpu_utils.command_line import helper_program
 from tpu_utils.images import official_order
 from tpu_utils.images.benchmarking.process import serve
 from tpu_utils.images.fake_input import FakeInput
@@ -95,6 +96,7 @@ def batches(
 
 
 if __name__ == '__main__':
+  helper_program.explain(__doc__)
   # Idle threads that spin would count as processor time.
   tf.config.threading.set_intra_op_parallelism_threads(1)
   serve(batches(**json.loads(sys.argv[1])))

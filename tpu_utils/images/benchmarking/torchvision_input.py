@@ -7,11 +7,15 @@ import json
 import sys
 from collections.abc import Iterator
 
+from tpu_utils.command_line import helper_program
+from tpu_utils.images.benchmarking.process import serve
+
+if __name__ == '__main__':
+  helper_program.explain(__doc__)
+
 import torch
 import torchvision
 from torchvision.transforms import v2
-
-from tpu_utils.images.benchmarking.process import serve
 
 
 def batches(

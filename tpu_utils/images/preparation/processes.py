@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from tpu_utils.command_line import cli, quiet_import
+
 _Task = TypeVar('_Task')
 _Result = TypeVar('_Result')
 
@@ -44,8 +46,11 @@ def map_unordered(
 
 
 def _start_worker():
+  cli.import_tensorflow()
   import tensorflow as tf
 
+  with quiet_import.without_remarks():
+    tf.config.set_visible_devices([], 'GPU')  # Looks for one, and logs that there is none.
   # One core for each process.
   tf.config.threading.set_intra_op_parallelism_threads(1)
   tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -1,0 +1,1 @@
+"""Web pages as single files that need no network: `page.py` joins their parts."""
