@@ -20,8 +20,9 @@ FLAGS = {
 }
 SPEC = spec.PreprocessSpec(image_size=32, interpolation='bilinear', crop='whole')
 DATA = types.SimpleNamespace(
-  data_dir='', dataset=None, tfds_data_dir=None, eval_split=None, holdout_fraction=None
-)
+  data_dir='', dataset=None, tfds_data_dir=None, eval_split=None, holdout_fraction=None,
+  split_file=None,
+)  # fmt: skip
 STEPS = 80
 
 
