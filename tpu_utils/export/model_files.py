@@ -1,4 +1,4 @@
-"""Writes a model in several formats and measures the accuracy of each on the same images."""
+"""Writes a model in several formats and measures each on the same images."""
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from tpu_utils import files
-from tpu_utils.command_line.progress import Progress
-from tpu_utils.export import saved_model, tflite, tflite_metadata
+from tpu_utils.export import folder, measuring, tflite, tflite_metadata
+from tpu_utils.export import formats as format_registry
 from tpu_utils.images import preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import interface, open_dataset
 from tpu_utils.images.spec import PreprocessSpec
-from tpu_utils.text_table import text_table
+from tpu_utils.model_formats import DEFAULT_FORMATS, FORMATS
 
 _EVAL_BATCH = 8
 
@@ -101,121 +101,103 @@ def write(
   images: Images | None,
   config: Any,
   class_names: Sequence[str] | None = None,
+  formats: Sequence[str] = DEFAULT_FORMATS,
 ) -> None:
-  """Writes the files that the settings name, and prints a table of their accuracy.
+  """Writes the files that the settings name, and prints a table of their accuracy and speed.
 
   Args:
     model: model from images to logits.
     spec: its preprocessing.
-    images: None for no accuracies; int8 is then impossible.
+    images: None for no measurements; int8 is then impossible.
     config: `image_jobs.export.ExportConfig`.
     class_names: names of the classes in the order of the logits; None if they are unknown.
+    formats: files in `config.output_saved_model_dir`.
 
   Raises:
-    ValueError: int8 has no images, or an image cannot be read; nothing is written then.
+    ValueError: int8 has no images, a format cannot be written, or an image cannot be read; nothing
+      is written then.
     OSError: a file cannot be written.
   """
   variants = config.variants()
   contents = {}
+  info = {'model_name': model.name, 'preprocessing': dataclasses.asdict(spec)}
   for variant in variants:
     representative = None
     if variant == 'int8' and images:
       representative = images.training(config.num_steps)
     content = tflite.convert(model, variant, representative, config.batch_size)
-    contents[variant] = tflite_metadata.add(content, class_names) if class_names else content
-  results = measure(model, contents, images, config.num_eval_images) if images else None
+    contents[variant] = tflite_metadata.add(content, class_names, info)
+  others = {name: tflite.Classifier(content).predict for name, content in contents.items()}
+  measurement = Measurement(model, images, config.num_eval_images, others) if images else None
   if config.output_saved_model_dir:
-    saved_model.export(
+    folder.export(
       model,
       config.output_saved_model_dir,
       preprocessing.eval_function(spec),
       dataclasses.asdict(spec),
       class_names,
       to_tpu=config.export_to_tpu,
+      formats=formats,
+      measure=measurement,
     )
-    print(f'{config.output_saved_model_dir}: SavedModel and {saved_model.KERAS_FILE}')
+    titles = ', '.join(FORMATS[name].title for name in formats)
+    print(f'{config.output_saved_model_dir}: {titles}')
+  elif measurement:
+    measurement()
   for variant, content in contents.items():
     files.write_bytes(variants[variant], content, parents=True)
     print(f'{variants[variant]}: TFLite, {tflite.VARIANTS[variant]}, {len(content):,} bytes')
-  if images is None or results is None:
+  if measurement is None:
     print('Accuracy not measured: no --data_dir and no --dataset.')
-    return
-  print(table(results, images.has_known_classes))
-  if not images.has_known_classes:
-    print('No top-1: the classes of the images are not those of the model.')
+  else:
+    print(measurement.text())
 
 
-@dataclasses.dataclass
-class Result:
-  """Accuracy of an exported file.
-
-  Attributes:
-    images: number of images.
-    right: images with a correct top-1 class.
-    unchanged: images with the same top-1 class as the original model.
-    change: largest difference of a probability from the original model's.
-  """
-
-  images: int = 0
-  right: int = 0
-  unchanged: int = 0
-  change: float = 0.0
-
-  def add(self, probabilities: np.ndarray, labels: np.ndarray, original: np.ndarray) -> None:
-    """Adds a batch; all arguments are [n, classes].
-
-    Args:
-      probabilities: of the file.
-      labels: one-hot.
-      original: probabilities of the original model.
-    """
-    classes = probabilities.argmax(-1)
-    self.images += len(probabilities)
-    self.right += int((classes == labels.argmax(-1)).sum())
-    self.unchanged += int((classes == original.argmax(-1)).sum())
-    self.change = max(self.change, float(np.abs(probabilities - original).max()))
-
-
-def measure(
-  model: keras.Model, contents: Mapping[str, bytes], images: Images, count: int
-) -> dict[str, Result]:
-  """Measures a model and its TFLite files on the same evaluation images.
+class Measurement:
+  """Measures the files of an export, when it is called with their folder.
 
   Args:
     model: model from images to logits.
-    contents: {variant: content of a TFLite file}.
     images: the images.
     count: greatest number of images.
-
-  Returns:
-    {'model' or a variant: `Result`}.
-
-  Raises:
-    ValueError: an image cannot be read.
+    others: {name: function from images to probabilities} of files elsewhere.
   """
-  infer = tf.function(lambda batch: tf.nn.softmax(model(batch, training=False)), autograph=False)
-  predict = {'model': lambda batch: infer(batch).numpy()}
-  predict |= {variant: tflite.Classifier(content).predict for variant, content in contents.items()}
-  results = {name: Result() for name in predict}
-  with Progress(None, 'accuracy', unit='image') as progress:
-    for batch, labels in images.evaluation(count):
-      original = predict['model'](batch)
-      for name, result in results.items():
-        result.add(original if name == 'model' else predict[name](batch), labels, original)
-      progress.update(results['model'].images)
-  return results
 
+  def __init__(
+    self,
+    model: keras.Model,
+    images: Images,
+    count: int,
+    others: Mapping[str, measuring.Predict] | None = None,
+  ):
+    self._model, self._images, self._count = model, images, count
+    self._others = dict(others or {})
+    self._results: dict[str, measuring.Result] = {}
 
-def table(results: Mapping[str, Result], known_classes: bool = True) -> str:
-  """Formats the results of `measure`.
+  def __call__(self, folder: str | None = None, info: Mapping[str, Any] | None = None) -> dict:
+    """Measures; returns JSON-able results, {file: {...}}.
 
-  Args:
-    results: of `measure`.
-    known_classes: whether the images' classes are the model's; without, there is no top-1.
-  """
-  count = results['model'].images
-  rows = []
-  for name, result in results.items():
-    right = f'{100 * result.right / count:.2f}%' if known_classes else '-'
-    rows.append([name, right, f'{100 * result.unchanged / count:.2f}%', f'{result.change:.4f}'])
-  return text_table([f'on {count} images', 'top-1', 'same class', 'largest change'], rows)
+    Args:
+      folder: local folder with an export's files, measured if there are others than the default
+        ones; None without one.
+      info: the content of its export.json.
+
+    Raises:
+      ValueError: an image cannot be read.
+    """
+    programs = {}
+    if folder and info and not set(info['formats']) <= set(DEFAULT_FORMATS):
+      programs = format_registry.programs(folder, info)
+    predict = {**{name: program.predict for name, program in programs.items()}, **self._others}
+    batches = self._images.evaluation(self._count)
+    self._results = measuring.measure(self._model, predict, batches)
+    known = self._images.has_known_classes
+    return {name: result.as_json(known) for name, result in self._results.items()}
+
+  def text(self) -> str:
+    """Returns the results as a table."""
+    if not self._results:
+      return 'Accuracy not measured: the data have no images to evaluate on.'
+    known = self._images.has_known_classes
+    note = '' if known else '\nNo top-1: the classes of the images are not those of the model.'
+    return f'{measuring.table(self._results, known)}{note}'

@@ -1,7 +1,7 @@
-"""`python -m PACKAGE.export_model`: exports a checkpoint as SavedModel, `.keras` and TFLite.
+"""`python -m PACKAGE.export_model`: exports a checkpoint in any of five formats.
 
-It measures the accuracy of each file, too. TensorFlow is imported only once the settings have been
-checked.
+It measures the accuracy and speed of each file, too. TensorFlow is imported only once the settings
+have been checked.
 """
 import dataclasses
 import os
@@ -32,8 +32,9 @@ class ExportConfig(settings.Checked):
   enable_ema: bool = setting(True, 'Load the moving averages if the checkpoint has them.')
   image_size: int = setting(None, 'The same as --input_image_size.', type=int, at_least=1)
   output_saved_model_dir: str = setting(
-    None, 'Folder for the SavedModel, the .keras file and export.json.', type=str
-  )
+    None, 'Folder for the files of --export_formats and for export.json.', type=str,
+    aliases=('export_dir',),
+  )  # fmt: skip
   export_to_tpu: bool = setting(
     False, 'Also write a SavedModel for TPUs (tags serve and serve,tpu) to tpu/ in that folder.'
   )
@@ -176,13 +177,15 @@ class Export:
       is_digits=is_digits,
       log=print,
     )
-    model_files.write(model, spec, images, options, names)
+    model_files.write(model, spec, images, options, names, precision.formats)
 
 
 def _check(resolved):
   """Checks the settings as far as possible without TensorFlow and the job's run.json."""
   options, _, data, precision = resolved
   script.check_data_folder(data)
+  if options.export_to_tpu and 'saved_model' not in precision.formats:
+    raise ValueError('--export_to_tpu needs saved_model among --export_formats.')
   if options.ckpt_dir is None:
     raise ValueError(
       '--ckpt_dir is missing: the checkpoint to export, for example --ckpt_dir=runs/NAME of a job '
