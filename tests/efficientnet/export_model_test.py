@@ -133,6 +133,10 @@ def test_error_names_a_file_that_is_no_image(lite_job_dir, tmp_path):
     ('--ckpt_dir=x', '--output_tflite=y', '--endpoint_name=stem', '--labels_map_file=z'),
     '--labels_map_file names classes; --endpoint_name has none',
   ),
+  (
+    ('--ckpt_dir=x', '--output_saved_model_dir=y', '--endpoint_name=stem', '--export_formats=onnx'),
+    '--endpoint_name=stem is for the formats saved_model, keras, tflite; leave onnx out',
+  ),
   (('--ckpt_dir=no/such', '--output_tflite=y', '--noquantize'), 'no/such: no checkpoint there'),
 ])
 def test_wrong_flags(arguments, message):
