@@ -94,7 +94,7 @@ def test_speeds_without_a_runtime(exported, monkeypatch):
 
 def test_an_endpoint_needs_a_format_that_takes_it(tmp_path):
   model = tiny.build_model()
-  features = keras.Model(model.inputs, model.layers[-1].input)
+  features = keras.Model(model.inputs[0], model.layers[-1].input)
   arguments = (features, tmp_path / 'x', tiny.preprocess, tiny.PREPROCESSING)
   with pytest.raises(ValueError, match='^--endpoint_name=f is for the formats saved_model, keras, '
                      'tflite; leave onnx out of --export_formats'):  # fmt: skip
