@@ -1,7 +1,7 @@
 """Packaging: `pip install -e .` installs the four packages; extras add optional dependencies.
 
 `python -m build` writes an sdist and a wheel to `dist/`. MANIFEST.in lists the other files of the
-sdist; the version is `__version__` in `tpu_utils/__init__.py`.
+sdist; the version is `__version__` in `tpu_utils/version.py`.
 """
 import pathlib
 import re
@@ -89,7 +89,7 @@ def read(path):
 
 def version():
   """Returns `tpu_utils.__version__` without importing the package."""
-  return re.search(r"^__version__ = '(.+?)'", read('tpu_utils/__init__.py'), re.MULTILINE)[1]
+  return re.search(r"^__version__ = '(.+?)'", read('tpu_utils/version.py'), re.MULTILINE)[1]
 
 
 setuptools.setup(

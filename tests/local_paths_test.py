@@ -20,10 +20,12 @@ _COPIES = 'gets a local copy from weights.load'
 _OFFICIAL = 'official OSCAR files, which must be local (records.check_local)'
 _SCENES = 'builds the scenes, which must be local (oscar/scenes/__main__.py)'
 _NAMES = 'lists and opens local files whose names are no text, and remote ones'
+_OWN_FILE = 'reads a file of its own package'
 _BENCHMARK = 'writes and reads its own temporary files'
 # Modules that use local paths alone, with the reason.
 LOCAL_ONLY = {
   'efficientnet/pretrained.py': 'finds the files of an installed package',
+  'efficientnet/published.py': _OWN_FILE,
   'oscar/benchmark_input.py': _BENCHMARK,
   'oscar/benchmark_torch.py': 'imports the official code from a clone',
   'oscar/datasets/builders.py': _OFFICIAL,
@@ -38,12 +40,15 @@ LOCAL_ONLY = {
   'oscar/metrics/captions.py': 'finds the files of an installed package',
   'oscar/predict.py': 'compares paths that check_local admitted',
   'oscar/predicting/lines.py': 'its output is local, which oscar/predict.py checks',
+  'oscar/published.py': _OWN_FILE,
   'oscar/scenes/__main__.py': _SCENES,
   'oscar/scenes/gallery.py': _SCENES,
   'oscar/scenes/layouts.py': _SCENES,
   'oscar/scenes/stamps.py': 'reads installed photographs, which must be local',
   'oscar/scenes/world.py': _SCENES,
   'oscar/scenes_quality.py': 'trains on the scenes, which must be local',
+  'oscar/tags_ablation.py': 'trains on the scenes, which must be local',
+  'resnext/published.py': _OWN_FILE,
   'tpu_utils/claims.py': 'reads /proc',
   'tpu_utils/command_line/script.py': 'opens /dev/null',
   'tpu_utils/export/keras_metadata.py': 'copies between archives in memory',
@@ -52,7 +57,9 @@ LOCAL_ONLY = {
   'tpu_utils/files.py': 'opens local paths after it has looked for remote ones',
   'tpu_utils/image_jobs/image_paths.py': _NAMES,
   'tpu_utils/image_jobs/prediction_files.py': 'appends to a file that is only beside local outputs',
+  'tpu_utils/image_jobs/memory.py': 'reads /proc',
   'tpu_utils/image_jobs/predictions.py': _NAMES,
+  'tpu_utils/image_jobs/reporting/drawing.py': 'draws into memory',
   'tpu_utils/images/benchmarking/data.py': _BENCHMARK,
   'tpu_utils/images/digits.py': 'writes the digits of this package',
   'tpu_utils/images/preparation/collect.py': _NAMES,

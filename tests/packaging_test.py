@@ -105,7 +105,7 @@ def test_there_is_one_version():
   assert heading and heading[1] == tpu_utils.__version__
   texts = {path: (ROOT / path).read_text(encoding='utf-8') for path in TREE.sources}
   texts = [path for path, text in texts.items() if re.search('^__version__ =', text, re.MULTILINE)]
-  assert texts == ['tpu_utils/__init__.py']
+  assert texts == ['tpu_utils/version.py']
 
 
 def _files_in(folder):

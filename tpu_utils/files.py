@@ -15,9 +15,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from tpu_utils import __version__, file_systems
+from tpu_utils import file_systems
 from tpu_utils.errors import one_line
 from tpu_utils.file_systems import is_remote
+from tpu_utils.version import __version__
 
 # A remote folder holds this file while it is being replaced, and after that was interrupted.
 UNFINISHED = 'unfinished.writing'

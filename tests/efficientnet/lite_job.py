@@ -22,7 +22,7 @@ SPEC = spec.PreprocessSpec(image_size=32, interpolation='bilinear', crop='whole'
 DATA = types.SimpleNamespace(
   data_dir='', dataset=None, tfds_data_dir=None, eval_split=None, holdout_fraction=None,
   split_file=None,
-)
+)  # fmt: skip
 STEPS = 80
 
 
