@@ -176,6 +176,8 @@ def test_files_alone_have_names_and_preprocessing(exported, three, tmp_path, nam
   check(tmp_path / names[0], runtime, title, three)
 
 
+@pytest.mark.long
+@pytest.mark.slow
 def test_a_job_is_converted_in_memory(job, three):
   check(job, 'auto', 'OpenVINO, converted in memory', three)
 
