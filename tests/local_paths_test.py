@@ -55,6 +55,8 @@ LOCAL_ONLY = {
   'tpu_utils/file_systems.py': 'the file system of local paths',
   'tpu_utils/figures.py': 'draws into memory',
   'tpu_utils/files.py': 'opens local paths after it has looked for remote ones',
+  'tpu_utils/image_jobs/image_paths.py': _NAMES,
+  'tpu_utils/image_jobs/prediction_files.py': 'appends to a file that is only beside local outputs',
   'tpu_utils/image_jobs/memory.py': 'reads /proc',
   'tpu_utils/image_jobs/predictions.py': _NAMES,
   'tpu_utils/image_jobs/reporting/drawing.py': 'draws into memory',

@@ -17,6 +17,7 @@ PAGES = ('.md', '.ipynb', '.svg')  # Pages, notebooks and their figures.
 # Import name -> name on PyPI, where they differ.
 DISTRIBUTIONS = {
   'yaml': 'pyyaml',
+  'ai_edge_litert': 'ai-edge-litert',
   'PIL': 'pillow',
   'absl': 'absl-py',
   'skimage': 'scikit-image',

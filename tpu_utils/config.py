@@ -5,6 +5,7 @@ models/official/efficientnet/main.py) unless the help says otherwise.
 """
 import dataclasses
 
+from tpu_utils import model_formats
 from tpu_utils.command_line.settings import Checked, setting
 from tpu_utils.images import spec
 from tpu_utils.weights import READERS
@@ -462,6 +463,27 @@ class ExportConfig(Checked):
     'with float32 variables.',
     choices=('float32', 'bfloat16'),
   )
+
+  export_formats: str = setting(
+    ','.join(model_formats.DEFAULT_FORMATS),
+    'Files of the exported model, with commas between: ' + ', '.join(model_formats.FORMATS) + '. '
+    "openvino and onnx need `pip install '.[runtimes]'`. With other files than the default ones, "
+    'the accuracy and speed of each are measured.',
+  )  # fmt: skip
+
+  def __post_init__(self):
+    super().__post_init__()
+    others = [name for name in self.formats if name not in model_formats.DEFAULT_FORMATS]
+    if others and self.dtype_policy:
+      raise ValueError(
+        f'--export_precision={self.export_precision} is for the SavedModel and the Keras file; '
+        f'leave {",".join(others)} out of --export_formats, or leave out this flag.'
+      )
+
+  @property
+  def formats(self) -> tuple[str, ...]:
+    """Names of the files to write, keys of `model_formats.FORMATS`."""
+    return model_formats.parse_formats('export_formats', self.export_formats)
 
   @property
   def dtype_policy(self) -> str | None:

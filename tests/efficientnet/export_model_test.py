@@ -159,3 +159,12 @@ def test_help_is_quick_and_an_error_is_one_line():
   process = script_jobs.start('-m', 'efficientnet.export_model', '--output_tflite=x')
   code, out, err = script_jobs.finish(process)
   assert (code, out) == (1, '') and err.count('\n') == 1 and '--ckpt_dir is missing' in err
+
+
+def test_an_endpoint_needs_a_format_that_takes_it():
+  pytest.importorskip('openvino')
+  with pytest.raises(ValueError, match='^--endpoint_name=stem is for the formats saved_model, '):
+    run(
+      '--ckpt_dir=x', '--output_saved_model_dir=y', '--endpoint_name=stem',
+      '--export_formats=openvino',
+    )  # fmt: skip

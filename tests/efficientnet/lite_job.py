@@ -36,19 +36,19 @@ def _concatenated(batches):
   return tuple(map(np.concatenate, zip(*pairs, strict=True)))
 
 
-def build_model():
-  """Builds the small Lite with fresh weights."""
+def build_model(model_name='efficientnet-lite0'):
+  """Builds a small network with fresh weights."""
   return efficientnet.build_model(
-    'efficientnet-lite0', num_classes=10, image_size=32,
+    model_name, num_classes=10, image_size=32,
     width_coefficient=FLAGS['width_coefficient'], depth_coefficient=FLAGS['depth_coefficient'],
     survival_prob=None, dropout_rate=0, batch_norm_momentum=0.8,
   )  # fmt: skip
 
 
-def trained_model():
-  """Builds the small Lite and trains it for `STEPS` steps on the digits."""
+def trained_model(model_name='efficientnet-lite0'):
+  """Builds a small network and trains it for `STEPS` steps on the digits."""
   keras.utils.set_random_seed(0)
-  model = build_model()
+  model = build_model(model_name)
   optimizer = keras.optimizers.Adam(3e-3)
   optimizer.build(model.trainable_variables)
   data = model_files.Images(DATA, SPEC, 10)

@@ -1,4 +1,4 @@
-"""Exports trained image models for other programs: SavedModel, `.keras`, TFLite.
+"""Exports trained image models: SavedModel, `.keras`, TFLite, OpenVINO and ONNX.
 
     from tpu_utils import export
     export.export(model, directory, preprocess, preprocessing)   # SavedModel and .keras
@@ -22,12 +22,12 @@ __all__ = [
 __getattr__, __dir__ = lazy.attach(
   __name__,
   {
-    'EXPORT_INFO_FILE': 'saved_model',
-    'KERAS_FILE': 'saved_model',
+    'EXPORT_INFO_FILE': 'folder',
+    'KERAS_FILE': 'keras_file',
     'constant_function': 'constants',
-    'export': 'saved_model',
+    'export': 'folder',
     'fold_batch_norm': 'folding',
     'tflite': 'tflite',
-    'with_builtin_layers': 'saved_model',
+    'with_builtin_layers': 'keras_file',
   },
 )

@@ -1,6 +1,6 @@
-"""Writes a model in several formats and measures the accuracy of each on the same images."""
+"""Writes a model in several formats and measures each on the same images."""
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -8,19 +8,15 @@ import numpy as np
 import tensorflow as tf
 
 from tpu_utils import files
-from tpu_utils.command_line.progress import Progress
-from tpu_utils.export import model_card, saved_model, tflite, tflite_metadata
+from tpu_utils.export import folder, measuring, model_card, tflite, tflite_metadata
+from tpu_utils.export import formats as format_registry
 from tpu_utils.images import preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import interface, open_dataset
 from tpu_utils.images.spec import PreprocessSpec
-from tpu_utils.text_table import text_table
+from tpu_utils.model_formats import DEFAULT_FORMATS, FORMATS
 
 _EVAL_BATCH = 8
-_TFLITE_USAGE = (
-  'TFLite: from `images`, pixels in [0, 255], to `probabilities`; int8 files take and return '
-  'uint8. The names of the classes are `labels.txt` inside the file (`unzip -p FILE labels.txt`).'
-)
 
 
 class Images:
@@ -107,150 +103,149 @@ def write(
   config: Any,
   class_names: Sequence[str] | None = None,
   card: Callable[..., model_card.ModelCard] | None = None,
+  formats: Sequence[str] = DEFAULT_FORMATS,
 ) -> None:
-  """Writes the files that the settings name, and prints a table of their accuracy.
+  """Writes the files that the settings name, and prints a table of their accuracy and speed.
 
   Args:
     model: model from images to logits, or to the endpoint `config.endpoint_name`.
     spec: its preprocessing.
-    images: None for no accuracies; int8 is then impossible.
+    images: None for no measurements; int8 is then impossible.
     config: `image_jobs.export.ExportConfig`.
     class_names: names of the classes in the order of the logits; None if they are unknown.
     card: function(results=, measured=, usage=) -> model card, all optional; None for no card beside
       TFLite files, and one that says only what the model is beside others.
+    formats: files in `config.output_saved_model_dir`.
 
   Raises:
-    ValueError: int8 has no images, or an image cannot be read; nothing is written then.
+    ValueError: int8 has no images, a format cannot be written, or an image cannot be read; nothing
+      is written then.
     OSError: a file cannot be written.
   """
-  variants = config.variants()
+  variants, endpoint = config.variants(), config.endpoint_name
   contents = {}
+  info = {
+    'model_name': model.name,
+    **({'endpoint_name': endpoint} if endpoint else {}),
+    'preprocessing': dataclasses.asdict(spec),
+  }
   for variant in variants:
     representative = None
     if variant == 'int8' and images:
       representative = images.training(config.num_steps)
-    content = tflite.convert(
-      model, variant, representative, config.batch_size, config.endpoint_name
-    )
-    contents[variant] = tflite_metadata.add(content, class_names) if class_names else content
-  results = None
-  if images and not config.endpoint_name:
-    results = measure(model, contents, images, config.num_eval_images)
+    content = tflite.convert(model, variant, representative, config.batch_size, endpoint)
+    contents[variant] = tflite_metadata.add(content, class_names, info)
+  measurement = None
+  if images and not endpoint:
+    others = {name: tflite.Classifier(content).predict for name, content in contents.items()}
+    measurement = Measurement(model, images, config.num_eval_images, others)
+
+  def card_of(names, **facts):
+    measured = measurement.facts(names) if measurement else {}
+    return None if card is None else card(**measured, **facts)
+
   if config.output_saved_model_dir:
-    saved_model.export(
+    folder.export(
       model,
       config.output_saved_model_dir,
       preprocessing.eval_function(spec),
       dataclasses.asdict(spec),
       class_names,
       to_tpu=config.export_to_tpu,
-      card=card and card(**_measured(results, ('model',), images)),
-      endpoint=config.endpoint_name,
+      formats=formats,
+      measure=measurement,
+      endpoint=endpoint,
+      card=lambda: card_of(('model', *formats)),
     )
-    print(f'{config.output_saved_model_dir}: SavedModel and {saved_model.KERAS_FILE}')
+    titles = ', '.join(FORMATS[name].title for name in formats)
+    print(f'{config.output_saved_model_dir}: {titles}')
+  elif measurement:
+    measurement()
   for variant, content in contents.items():
     files.write_bytes(variants[variant], content, parents=True)
     print(f'{variants[variant]}: TFLite, {tflite.VARIANTS[variant]}, {len(content):,} bytes')
   if variants and card:
-    facts = _measured(results, contents, images)
-    path = model_card.write_beside(
-      config.output_tflite, card(usage=_TFLITE_USAGE, **facts), list(variants.values())
-    )
+    made = card_of(('model', *variants), usage=_tflite_usage(endpoint))
+    path = model_card.write_beside(config.output_tflite, made, list(variants.values()))
     print(f'{path}: model card')
-  if config.endpoint_name:
-    print(f'Output: endpoint {config.endpoint_name}, {list(model.output_shape)}; no accuracy.')
-    return
-  if images is None or results is None:
+  if endpoint:
+    print(f'Output: endpoint {endpoint}, {list(model.output_shape)}; no accuracy.')
+  elif measurement is None:
     print('Accuracy not measured: no --data_dir and no --dataset.')
-    return
-  print(table(results, images.has_known_classes))
-  if not images.has_known_classes:
-    print('No top-1: the classes of the images are not those of the model.')
+  else:
+    print(measurement.text())
 
 
-def _measured(results, names, images):
-  """Returns arguments of a card: accuracies on the evaluation images; {} if there are none."""
-  if not results or not images.has_known_classes:
-    return {}
-  shown = {
-    f'top-1 accuracy, {name}': f'{100 * results[name].right / results[name].images:.2f} %'
-    for name in names
-  }
-  count = results['model'].images
-  return {'results': shown, 'measured': f'On {count:,} evaluation images of the data, by the file.'}
+def _tflite_usage(endpoint):
+  if endpoint:
+    return f'TFLite: from `images`, pixels in [0, 255], to `output`, the endpoint {endpoint}.'
+  return (
+    'TFLite: from `images`, pixels in [0, 255], to `probabilities`; int8 files take and return '
+    'uint8. The names of the classes are `labels.txt` inside the file (`unzip -p FILE labels.txt`).'
+  )
 
 
-@dataclasses.dataclass
-class Result:
-  """Accuracy of an exported file.
-
-  Attributes:
-    images: number of images.
-    right: images with a correct top-1 class.
-    unchanged: images with the same top-1 class as the original model.
-    change: largest difference of a probability from the original model's.
-  """
-
-  images: int = 0
-  right: int = 0
-  unchanged: int = 0
-  change: float = 0.0
-
-  def add(self, probabilities: np.ndarray, labels: np.ndarray, original: np.ndarray) -> None:
-    """Adds a batch; all arguments are [n, classes].
-
-    Args:
-      probabilities: of the file.
-      labels: one-hot.
-      original: probabilities of the original model.
-    """
-    classes = probabilities.argmax(-1)
-    self.images += len(probabilities)
-    self.right += int((classes == labels.argmax(-1)).sum())
-    self.unchanged += int((classes == original.argmax(-1)).sum())
-    self.change = max(self.change, float(np.abs(probabilities - original).max()))
-
-
-def measure(
-  model: keras.Model, contents: Mapping[str, bytes], images: Images, count: int
-) -> dict[str, Result]:
-  """Measures a model and its TFLite files on the same evaluation images.
+class Measurement:
+  """Measures the files of an export, when it is called with their folder.
 
   Args:
     model: model from images to logits.
-    contents: {variant: content of a TFLite file}.
     images: the images.
     count: greatest number of images.
-
-  Returns:
-    {'model' or a variant: `Result`}.
-
-  Raises:
-    ValueError: an image cannot be read.
+    others: {name: function from images to probabilities} of files elsewhere.
   """
-  infer = tf.function(lambda batch: tf.nn.softmax(model(batch, training=False)), autograph=False)
-  predict = {'model': lambda batch: infer(batch).numpy()}
-  predict |= {variant: tflite.Classifier(content).predict for variant, content in contents.items()}
-  results = {name: Result() for name in predict}
-  with Progress(None, 'accuracy', unit='image') as progress:
-    for batch, labels in images.evaluation(count):
-      original = predict['model'](batch)
-      for name, result in results.items():
-        result.add(original if name == 'model' else predict[name](batch), labels, original)
-      progress.update(results['model'].images)
-  return results
 
+  def __init__(
+    self,
+    model: keras.Model,
+    images: Images,
+    count: int,
+    others: Mapping[str, measuring.Predict] | None = None,
+  ):
+    self._model, self._images, self._count = model, images, count
+    self._others = dict(others or {})
+    self._results: dict[str, measuring.Result] = {}
 
-def table(results: Mapping[str, Result], known_classes: bool = True) -> str:
-  """Formats the results of `measure`.
+  def __call__(self, folder: str | None = None, info: Mapping[str, Any] | None = None) -> dict:
+    """Measures; returns JSON-able results, {file: {...}}.
 
-  Args:
-    results: of `measure`.
-    known_classes: whether the images' classes are the model's; without, there is no top-1.
-  """
-  count = results['model'].images
-  rows = []
-  for name, result in results.items():
-    right = f'{100 * result.right / count:.2f}%' if known_classes else '-'
-    rows.append([name, right, f'{100 * result.unchanged / count:.2f}%', f'{result.change:.4f}'])
-  return text_table([f'on {count} images', 'top-1', 'same class', 'largest change'], rows)
+    Args:
+      folder: local folder with an export's files, measured if there are others than the default
+        ones; None without one.
+      info: the content of its export.json.
+
+    Raises:
+      ValueError: an image cannot be read.
+    """
+    programs = {}
+    if folder and info and not set(info['formats']) <= set(DEFAULT_FORMATS):
+      programs = format_registry.programs(folder, info)
+    predict = {**{name: program.predict for name, program in programs.items()}, **self._others}
+    batches = self._images.evaluation(self._count)
+    self._results = measuring.measure(self._model, predict, batches)
+    known = self._images.has_known_classes
+    return {name: result.as_json(known) for name, result in self._results.items()}
+
+  def facts(self, names: Iterable[str]) -> dict[str, Any]:
+    """Returns the arguments `results` and `measured` of a model card; {} without accuracies.
+
+    Args:
+      names: 'model' and files; those that were not measured are left out.
+    """
+    if not self._results or not self._images.has_known_classes:
+      return {}
+    found = {name: self._results[name] for name in names if name in self._results}
+    shown = {
+      f'top-1 accuracy, {name}': f'{100 * result.right / result.images:.2f} %'
+      for name, result in found.items()
+    }
+    where = f'On {self._results["model"].images:,} evaluation images of the data, by the file.'
+    return {'results': shown, 'measured': where}
+
+  def text(self) -> str:
+    """Returns the results as a table."""
+    if not self._results:
+      return 'Accuracy not measured: the data have no images to evaluate on.'
+    known = self._images.has_known_classes
+    note = '' if known else '\nNo top-1: the classes of the images are not those of the model.'
+    return f'{measuring.table(self._results, known)}{note}'

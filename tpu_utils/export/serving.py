@@ -79,7 +79,7 @@ def decoder(
     preprocess: function from one file's contents to float32 `shape`.
     shape: (height, width, 3).
   """
-  checked = _checked(preprocess)
+  checked = checked_preprocess(preprocess)
   # Traced here, as an error while a dataset traces would name that instead.
   checked.get_concrete_function()
 
@@ -98,8 +98,10 @@ def decoder(
   return decode
 
 
-def _checked(preprocess):
-  """Returns `preprocess` with a check of the file's format and size."""
+def checked_preprocess(
+  preprocess: Callable[[tf.Tensor], tf.Tensor],
+) -> tf.types.experimental.PolymorphicFunction:
+  """Returns `preprocess`, of one file's contents, with a check of the file's format and size."""
 
   @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
   def run(contents):

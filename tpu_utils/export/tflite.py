@@ -4,21 +4,32 @@ A file maps `images`, [batch, height, width, 3] in [0, 255], to `probabilities`,
 Both are float32, except in the variant int8 (see `VARIANTS`): it takes pixels as uint8 and returns
 about 255 times the probability as uint8. A file of an endpoint has it as `output` instead.
 
+Files are run by LiteRT if `ai-edge-litert` is installed, else by TensorFlow's own interpreter,
+which is the same and deprecated. Quantised kernels have a scale for each output channel.
+
 Source: tensorflow/tpu, models/official/efficientnet/export_model.py (its files need normalised
 images).
 """
+import importlib.util
 import itertools
+import os
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils.export import serving
+from tpu_utils import files
+from tpu_utils.export import serving, tflite_metadata
 from tpu_utils.export.constants import constant_function
+from tpu_utils.export.exported import Exported
 from tpu_utils.export.folding import fold_batch_norm
+from tpu_utils.export.program import Program
 from tpu_utils.export.quiet import quiet
+from tpu_utils.model_formats import FORMATS
 from tpu_utils.names import check_name
+from tpu_utils.reading import reading
 
 VARIANTS = {
   'float32': 'all numbers in 32 bits',
@@ -26,6 +37,43 @@ VARIANTS = {
   'dynamic_range': 'weights in 8 bits, activations with a range for each image',
   'int8': 'everything in 8 bits, with ranges measured on representative images',
 }
+
+
+def write(exported: Exported, folder: str) -> None:
+  """Writes `model.tflite`, float32 and one image at a time, to a local folder."""
+  content = convert(exported.model, endpoint=exported.endpoint)
+  content = tflite_metadata.add(content, exported.class_names, exported.info)
+  files.write_bytes(os.path.join(folder, FORMATS['tflite'].file), content)
+
+
+def load(path: str) -> Program:
+  """Reads a TFLite file, local or remote.
+
+  Raises:
+    ValueError: the file cannot be read or does not map images to classes.
+    OSError: there is no such file.
+  """
+  return _program(files.read_bytes(path), path)
+
+
+def _program(content, path):
+  with reading(path, 'a TFLite file', foreign=True):
+    classifier = Classifier(content)
+    info = dict(tflite_metadata.info(content))
+    names = tflite_metadata.class_names(content)
+  shapes = [list(classifier.input_shape), list(classifier.output_shape)]
+  if [len(shape) for shape in shapes] != [4, 2]:
+    raise ValueError(f'{path} maps {shapes[0]} to {shapes[1]}; expected images to classes.')
+  if info.get('class_names') is None and names:
+    info['class_names'] = names
+  return Program(
+    classifier.predict, tuple(classifier.input_shape[1:]), classifier.output_shape[1], info
+  )
+
+
+def compiled(model: keras.Model) -> Program:
+  """Converts a model from images to logits in memory, in float32 and for one image at a time."""
+  return _program(convert(model), model.name)
 
 
 def convert(
@@ -111,7 +159,7 @@ class Classifier:
 
   def __init__(self, content: bytes):
     with quiet():
-      self._interpreter = tf.lite.Interpreter(model_content=content)
+      self._interpreter = _interpreter(content)
       self._interpreter.allocate_tensors()
     (self._input,) = self._interpreter.get_input_details()
     (self._output,) = self._interpreter.get_output_details()
@@ -120,6 +168,11 @@ class Classifier:
   def input_shape(self) -> tuple[int, ...]:
     """Shape of the images that the file takes at a time: (batch, height, width, 3)."""
     return tuple(int(size) for size in self._input['shape'])
+
+  @property
+  def output_shape(self) -> tuple[int, ...]:
+    """(batch, classes)."""
+    return tuple(int(size) for size in self._output['shape'])
 
   def predict(self, images: np.ndarray) -> np.ndarray:
     """Returns probabilities, float32 [n, classes].
@@ -139,6 +192,16 @@ class Classifier:
     self._interpreter.set_tensor(self._input['index'], _quantized(images, self._input))
     self._interpreter.invoke()
     return _dequantized(self._interpreter.get_tensor(self._output['index']), self._output)
+
+
+def _interpreter(content: bytes) -> Any:
+  """Returns an interpreter that uses all processors of this process; by itself it uses one."""
+  threads = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+  if importlib.util.find_spec('ai_edge_litert'):
+    from ai_edge_litert import interpreter
+
+    return interpreter.Interpreter(model_content=content, num_threads=threads)
+  return tf.lite.Interpreter(model_content=content, num_threads=threads)
 
 
 def _quantized(values, tensor):

@@ -2,22 +2,27 @@
 
 The names are the associated file `labels.txt` of the output: one a line, in the order of the
 probabilities, in a zip archive at the end of the file. Android Studio, MediaPipe's ImageClassifier
-and TFLite's task library read it; so do `unzip -p FILE labels.txt` and Python's zipfile.
+and TFLite's task library read it; so do `unzip -p FILE labels.txt` and Python's zipfile. The
+archive has the content of export.json, too, for programs of this package.
 
 Format: tensorflow/tflite-support, metadata/metadata_schema.fbs (version 1.0.0).
 """
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flatbuffers
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
+from tpu_utils.export.program import info_text, parse_info
 from tpu_utils.images import class_names as names_in_words
+from tpu_utils.reading import check_unpacked
 
 LABELS_FILE = 'labels.txt'
+INFO_FILE = 'export.json'
 _METADATA = 'TFLITE_METADATA'
 _IDENTIFIER = b'M001'
 _MIN_PARSER_VERSION = '1.0.0'
@@ -37,16 +42,55 @@ def labels(class_names: Sequence[str]) -> str:
   return ''.join(f'{line or f"class {number}"}\n' for number, line in enumerate(lines))
 
 
-def add(content: bytes, class_names: Sequence[str]) -> bytes:
-  """Adds metadata with the names of the classes to a TFLite file.
+def add(
+  content: bytes, class_names: Sequence[str] | None, export_info: Mapping[str, Any] | None = None
+) -> bytes:
+  """Adds metadata with the names of the classes, and export.json, to a TFLite file.
 
   Args:
     content: of the file: from `images` in [0, 255] to `probabilities`, as `tflite.convert` makes.
-    class_names: names of the classes in the order of the probabilities.
+    class_names: names of the classes in the order of the probabilities; None for no metadata.
+    export_info: the content of export.json; None for none.
 
   Returns:
     The content of the new file; interpreters run it as the old one.
   """
+  if class_names:
+    content = _with_metadata(content)
+  file = io.BytesIO(content)
+  with zipfile.ZipFile(file, 'a') as archive:  # Appended, with places counted from the beginning.
+    if class_names:
+      archive.writestr(zipfile.ZipInfo(LABELS_FILE), labels(class_names).encode())
+    if export_info is not None:
+      archive.writestr(zipfile.ZipInfo(INFO_FILE), info_text(export_info))
+  return file.getvalue()
+
+
+def class_names(content: bytes) -> list[str] | None:
+  """Reads the names of the classes from a TFLite file, of any program; None without."""
+  text = _packed(content, LABELS_FILE)
+  return None if text is None else text.decode('utf-8', 'replace').splitlines()
+
+
+def info(content: bytes) -> Mapping[str, Any]:
+  """Reads the content of export.json from a TFLite file; {} without."""
+  return parse_info(_packed(content, INFO_FILE))
+
+
+def _packed(content, name):
+  """Returns a file in the archive at the end of a TFLite file; None if there is none."""
+  file = io.BytesIO(content)
+  if not zipfile.is_zipfile(file):
+    return None
+  with zipfile.ZipFile(file) as archive:
+    if name not in archive.namelist():
+      return None
+    entry = archive.getinfo(name)
+    check_unpacked(name, entry.file_size, entry.compress_size)
+    return archive.read(entry)
+
+
+def _with_metadata(content):
   model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
   buffer = schema.BufferT()
   buffer.data = _model_metadata()
@@ -54,10 +98,7 @@ def add(content: bytes, class_names: Sequence[str]) -> bytes:
   entry = schema.MetadataT()
   entry.name, entry.buffer = _METADATA, len(model.buffers) - 1
   model.metadata = [*(model.metadata or ()), entry]
-  file = io.BytesIO(flatbuffer_utils.convert_object_to_bytearray(model))
-  with zipfile.ZipFile(file, 'a') as archive:  # Appended, with places counted from the beginning.
-    archive.writestr(zipfile.ZipInfo(LABELS_FILE), labels(class_names).encode())
-  return file.getvalue()
+  return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _model_metadata():

@@ -12,33 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tpu_utils import files
-from tpu_utils.command_line import cli, job_flags, settings
+from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs import classes, script
-from tpu_utils.image_jobs.script import PRETRAINED
-from tpu_utils.images import spec
-from tpu_utils.weights import READERS
+from tpu_utils.image_jobs import opening, script
 
 
 @dataclasses.dataclass(frozen=True)
-class EvalConfig(settings.Checked):
+class EvalConfig(opening.CheckpointConfig):
   """Checkpoint to evaluate, and how."""
 
-  ckpt_dir: str = setting(
-    None,
-    'The checkpoint: --model_dir of a job (its best one, with the settings of the job); a folder, '
-    'prefix or file of any program that tpu_utils.weights reads; a SavedModel or .keras file (a '
-    'SavedModel runs its own ops; one with ops on files or the network is refused); or '
-    '`pretrained`: ImageNet weights from a package, the default of models that have such.',
-    type=str,
-  )
-  source: str = setting(
-    'auto', 'Program that wrote the checkpoint; auto: recognised from the file.',
-    choices=('auto', *READERS),
-  )  # fmt: skip
-  enable_ema: bool = setting(True, 'Load the moving averages if the checkpoint has them.')
   runmode: str = setting(
     None,
     'examples: classify images. imagenet: measure top-1 and top-5 accuracy. By default the one '
@@ -46,7 +30,6 @@ class EvalConfig(settings.Checked):
     choices=('examples', 'imagenet'),
     type=str,
   )
-  batch_size: int = setting(16, 'Images at a time.', at_least=1)
   output_json: str = setting(None, 'File for the results, as JSON.', type=str)
   output_csv: str = setting(
     None,
@@ -75,7 +58,7 @@ class ExamplesConfig(settings.Checked):
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig(settings.Checked):
+class DataConfig(opening.PreparationConfig):
   """Images with known classes, and their preprocessing."""
 
   imagenet_eval_glob: str = setting(
@@ -92,22 +75,6 @@ class DataConfig(settings.Checked):
   tfds_data_dir: str = setting(None, 'Where --dataset was prepared.', type=str)
   eval_split: str = setting(None, '--dataset: the split to evaluate on.', type=str)
   num_images: int = setting(5000, 'Greatest number of images; -1 for all.', at_least=-1)
-  num_label_classes: int = setting(
-    None, 'Classes of the model; by default its own.', type=int, at_least=2
-  )
-  include_background_label: bool = setting(
-    None, 'Whether class 0 of the model is the background; by default, whether it has 1001.',
-    type=bool,
-  )  # fmt: skip
-  advprop_preprocessing: bool = setting(False, 'Scale images as AdvProp checkpoints expect.')
-  crop_rule: str = setting(
-    None, 'Central crop: official, size_plus_32, whole, a share such as 0.95, or RESIZE/CROP such '
-    "as 232/224; by default the model's.", check=spec.check_crop, type=str
-  )
-  interpolation: str = setting(
-    None, "Resizing method; by default the model's.", choices=spec.INTERPOLATIONS, type=str
-  )
-
   def __post_init__(self):
     super().__post_init__()
     if bool(self.imagenet_eval_glob) != bool(self.imagenet_eval_label):
@@ -118,11 +85,6 @@ class DataConfig(settings.Checked):
       raise ValueError(
         '--imagenet_eval_glob, --data_dir and --dataset name different images; give one.'
       )
-
-  @property
-  def advprop(self) -> bool:
-    """The name that training uses for `advprop_preprocessing`."""
-    return self.advprop_preprocessing
 
   @property
   def has_images(self) -> bool:
@@ -169,52 +131,31 @@ class Evaluation:
     Raises:
       ValueError, OSError: a setting, the checkpoint or an image is missing or wrong.
     """
-    config, examples, model, _ = resolved
+    config, examples, _, _ = resolved
     photographs = [*photographs, *filter(None, [examples.example_img])]
-    pretrained = PRETRAINED if self.has_pretrained(model.model_name) else None
-    checkpoint = config.ckpt_dir or pretrained
-    if checkpoint is None:
-      raise ValueError(
-        f'--ckpt_dir is missing: there are no pretrained weights of {model.model_name}.'
-      )
-    if files.is_remote(checkpoint):
-      cli.import_tensorflow()  # Reads remote files; quietly, as below.
-    job = None if checkpoint == PRETRAINED else job_flags.of_checkpoint(checkpoint)
-    resolved, taken_over = _like_job(resolved, job)
-    is_digits = job_flags.learnt_digits(job)
+    source = opening.find(resolved, self.has_pretrained)
+    resolved, checkpoint = source.resolved, source.checkpoint
     *_, data = resolved
     mode = config.runmode or ('imagenet' if data.has_images and not photographs else 'examples')
-    _check_images(mode, photographs, data, is_digits)
+    _check_images(mode, photographs, data, source.is_digits)
     if config.output_csv and mode != 'examples':
       raise ValueError('--output_csv holds guesses for images; accuracies go to --output_json.')
     script.check_data_folder(data)
-    script.check_checkpoint('ckpt_dir', checkpoint)
     script.check_photographs(photographs)
-    if taken_over:
-      print(f'As the job of {checkpoint}, with\n  {taken_over}')
+    source.announce()
 
     cli.import_tensorflow()
     from tpu_utils.image_jobs import predictions
 
-    classifier = self._classifier(resolved, checkpoint, is_digits)
-    names = classes.known(
-      classifier.num_classes,
-      labels_map_file=examples.labels_map_file,
-      background=data.include_background_label,
-      own=classifier.class_names,
-      checkpoint=None if checkpoint == PRETRAINED else checkpoint,
-      is_digits=is_digits,
-    )
-    background = data.include_background_label
-    if background is None:
-      background = classes.has_background(classifier.num_classes, names)
+    opened = source.open(self.training, examples.labels_map_file, config.export_ckpt)
+    classifier, background = opened.classifier, opened.background
     results: dict[str, Any] = {
       'model_name': resolved[2].model_name, 'ckpt_dir': checkpoint, 'enable_ema': config.enable_ema,
+      'runtime': classifier.runtime,
     }  # fmt: skip
     if mode == 'examples':
-      labels = classes.labels(names, classifier.num_classes, background)
       results['examples'] = predictions.classify_photographs(
-        classifier, photographs, labels, background, config.batch_size, examples.picture
+        classifier, photographs, opened.labels, background, config.batch_size, examples.picture
       )
       if config.output_csv:
         _write_csv(config.output_csv, results['examples'])
@@ -223,43 +164,6 @@ class Evaluation:
     if config.output_json:
       files.write_json(config.output_json, results)
     return results
-
-  def _classifier(self, resolved, checkpoint, is_digits):
-    from tpu_utils import weights
-    from tpu_utils.image_jobs import loading
-
-    config, _, model_config, data = resolved
-    model_spec = self.training.resolve_model(model_config)
-    own = script.published_spec(model_spec.spec, checkpoint, model_config, data)
-    wanted = script.fitted_spec(own, model_config, data, is_digits)
-    if checkpoint != PRETRAINED and loading.is_program(checkpoint):
-      return loading.from_file(checkpoint, wanted)
-    model = loading.load_model(
-      model_spec,
-      model_config,
-      wanted,
-      checkpoint,
-      num_classes=data.num_label_classes,
-      advprop=data.advprop,
-      source=config.source,
-      use_ema=config.enable_ema,
-    )
-    if config.export_ckpt:
-      weights.save_tf1(model, config.export_ckpt)
-    return loading.from_model(model, wanted)
-
-
-def _like_job(resolved, job):
-  """Returns the settings with those of the job, except its images, and the changed flags as text.
-
-  The user names the images to evaluate on.
-  """
-  if job is None:
-    return resolved, ''
-  facts = job_flags.facts(job, resolved.groups[2:], without=job_flags.DATA_NAMES)
-  if job.get('advprop'):
-    facts['advprop_preprocessing'] = True
-  return resolved.with_facts(facts), settings.as_flags(resolved.changes(facts))
 
 
 def _check_images(mode, photographs, data, is_digits):

@@ -1,14 +1,14 @@
-"""`python -m PACKAGE.export_model`: exports a checkpoint as SavedModel, `.keras` and TFLite.
+"""`python -m PACKAGE.export_model`: exports a checkpoint in any of five formats.
 
-It measures the accuracy of each file, too. TensorFlow is imported only once the settings have been
-checked.
+It measures the accuracy and speed of each file, too. TensorFlow is imported only once the settings
+have been checked.
 """
 import dataclasses
 import functools
 import os
 from collections.abc import Mapping
 
-from tpu_utils import config
+from tpu_utils import config, model_formats
 from tpu_utils.command_line import job_flags, settings
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.script import Script
@@ -33,8 +33,9 @@ class ExportConfig(settings.Checked):
   enable_ema: bool = setting(True, 'Load the moving averages if the checkpoint has them.')
   image_size: int = setting(None, 'The same as --input_image_size.', type=int, at_least=1)
   output_saved_model_dir: str = setting(
-    None, 'Folder for the SavedModel, the .keras file and export.json.', type=str
-  )
+    None, 'Folder for the files of --export_formats and for export.json.', type=str,
+    aliases=('export_dir',),
+  )  # fmt: skip
   export_to_tpu: bool = setting(
     False, 'Also write a SavedModel for TPUs (tags serve and serve,tpu) to tpu/ in that folder.'
   )
@@ -204,14 +205,19 @@ class Export:
       num_classes,
       names,
       None if options.ckpt_dir == PRETRAINED else options.ckpt_dir,
+      usage=cards.usage(precision.formats, options.endpoint_name),
+      endpoint=options.endpoint_name,
     )
-    model_files.write(model, spec, images, options, names, card)
+    model_files.write(model, spec, images, options, names, card, precision.formats)
 
 
 def _check(resolved):
   """Checks the settings as far as possible without TensorFlow and the job's run.json."""
   options, _, data, precision = resolved
   script.check_data_folder(data)
+  if options.export_to_tpu and 'saved_model' not in precision.formats:
+    raise ValueError('--export_to_tpu needs saved_model among --export_formats.')
+  model_formats.check_endpoint(options.endpoint_name, precision.formats)
   if options.ckpt_dir is None:
     raise ValueError(
       '--ckpt_dir is missing: the checkpoint to export, for example --ckpt_dir=runs/NAME of a job '

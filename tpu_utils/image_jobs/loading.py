@@ -1,8 +1,8 @@
-"""Loads image classifiers from checkpoints, `.keras` files and SavedModels.
+"""Loads image classifiers from checkpoints and from exported files, for any runtime.
 
-A checkpoint holds weights alone: `load_model` builds the network and assigns them. A program (a
-`.keras` file or SavedModel) holds the network, too: `from_file` reads it. Both end in a
-`Classifier`, the interface of evaluation.
+A checkpoint holds weights alone: `load_model` builds the network and assigns them. A program (an
+export's folder, or a file of one of its formats) holds the network, too: `from_file` reads it. Both
+end in a `Classifier`, the interface of evaluation. `runtimes` chooses what runs it.
 """
 import dataclasses
 import json
@@ -18,14 +18,14 @@ import tensorflow as tf
 from tpu_utils import checkpoints, files, local_copies, weights
 from tpu_utils.errors import first_line
 from tpu_utils.export import keras_metadata, serving
+from tpu_utils.export.program import Program
 from tpu_utils.functional_model import functional_model
-from tpu_utils.image_jobs import classes, saved_model_ops, script
+from tpu_utils.image_jobs import classes, runtimes, saved_model_ops, script
 from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.names import unknown_name
 from tpu_utils.reading import reading
 from tpu_utils.weights import keras_files
 
-_SAVED_MODEL = 'saved_model.pb'
 _EXPORT_INFO = 'export.json'  # Written by `tpu_utils.export`.
 
 
@@ -39,7 +39,8 @@ class Classifier:
     num_classes: number of classes.
     spec: `PreprocessSpec` of the images.
     class_names: list of one name for each class, or None if the file does not name them.
-    model: the `keras.Model`; None for a SavedModel.
+    model: the `keras.Model`; None for files that hold none.
+    runtime: the program that runs it, in words.
   """
 
   predict: Callable[[np.ndarray], np.ndarray]
@@ -47,6 +48,7 @@ class Classifier:
   spec: PreprocessSpec
   class_names: list | None = None
   model: keras.Model | None = None
+  runtime: str = 'TensorFlow'
 
 
 def load_model(
@@ -127,55 +129,114 @@ def endpoint_model(
   return functional_model(features.inputs[0], features.output[endpoint], model.name)
 
 
-def from_model(model: keras.Model, spec: PreprocessSpec) -> Classifier:
-  """Returns the classifier of a `keras.Model` from images to logits."""
+def from_model(
+  model: keras.Model, spec: PreprocessSpec, runtime: str = 'tensorflow'
+) -> Classifier:
+  """Returns the classifier of a `keras.Model` from images to logits.
+
+  Args:
+    model: the model.
+    spec: preprocessing of its images.
+    runtime: see `runtimes.of_model`.
+
+  Raises:
+    ValueError: the runtime is not installed or cannot run the model.
+  """
+  program = runtimes.of_model(model, runtime)
+  if program is not None:
+    return _of_program(*program, spec, model=model)
   return _classifier(
     lambda images: model(images, training=False), model.output_shape[-1], spec, model=model
   )
 
 
 def is_program(path: str) -> bool:
-  """Returns whether a path is a SavedModel or `.keras` file, which hold the network, too."""
-  return path.endswith('.keras') or tf.io.gfile.exists(os.path.join(path, _SAVED_MODEL))
+  """Returns whether a path is an export's folder or one of its files, which hold the network."""
+  return bool(runtimes.files_of(path))
 
 
-def from_file(path: str, spec: PreprocessSpec) -> Classifier:
-  """Reads the classifier in a SavedModel or a `.keras` file.
+def from_file(path: str, spec: PreprocessSpec, runtime: str = 'tensorflow') -> Classifier:
+  """Reads the classifier in an export's folder, or in a file of one of its formats.
 
   Args:
     path: folder or file.
     spec: default preprocessing; export.json and the network's input size override it.
+    runtime: see `runtimes.choose`.
 
   Raises:
-    ValueError: the file cannot be read or does not map square images to classes.
+    ValueError: the file cannot be read or does not map square images to classes, or the runtime
+      cannot run it.
     OSError: there is no such file.
   """
-  files.check_finished(os.path.dirname(path) if path.endswith('.keras') else path)
-  if path.endswith('.keras'):
-    model, own_names = _read_keras_file(path)
-    images, outputs = model.input_shape, model.output_shape
+  folder = path if tf.io.gfile.isdir(path) else os.path.dirname(path)
+  files.check_finished(folder)
+  choice = runtimes.choose(path, runtime)
+  if choice.format in runtimes.TENSORFLOWS_OWN:
+    return _read_tensorflows_own(path, choice, spec)
+  program = runtimes.load(choice)
+  export_info = program.info or _read_export_info(folder)
+  _check_has_classes(path, export_info)
+  spec = _spec_of(path, program.image_shape, export_info, spec)
+  names = _names_of(path, export_info, None, program.num_classes)
+  return _of_program(program, choice.text, spec, names)
+
+
+def _read_tensorflows_own(path, choice, spec):
+  """Reads the classifier in a SavedModel or Keras file."""
+  folder = os.path.dirname(choice.path) if choice.format == 'keras' else choice.path
+  export_info = _read_export_info(folder)
+  _check_has_classes(path, export_info)
+  if choice.format == 'keras':
+    model, own_names = _read_keras_file(choice.path)
+    images, outputs, function = model.input_shape, model.output_shape, None
   else:
-    model, (images, outputs, function, own_names) = None, _read_saved_model(path)
+    model, (images, outputs, function, own_names) = None, _read_saved_model(choice.path)
   if len(images) != 4 or images[-1] != 3 or len(outputs) != 2 or None in (*images[1:], outputs[1]):
     raise ValueError(
       f'{path} maps {list(images)} to {list(outputs)}; expected images of a fixed size, [batch, '
       'height, width, 3], to classes, [batch, classes].'
     )
-  if images[1] != images[2]:
+  spec = _spec_of(path, images[1:], export_info, spec)
+  names = _names_of(path, export_info, own_names, outputs[1])
+  if model is None:
+    return _classifier(function, outputs[1], spec, names)
+  classifier = from_model(model, spec, choice.runtime if choice.converts else 'tensorflow')
+  return dataclasses.replace(classifier, class_names=names)
+
+
+def _check_has_classes(path, export_info):
+  endpoint = export_info.get('endpoint_name')
+  if endpoint:
     raise ValueError(
-      f'{path} takes images of {images[1]} by {images[2]} pixels; only squares are prepared here.'
+      f'{path} outputs the endpoint {endpoint!r:.80}; expected classes: export it without '
+      '--endpoint_name.'
     )
-  export_info = _read_export_info(path)
-  spec = dataclasses.replace(_exported_spec(export_info, spec, path), image_size=images[1])
+
+
+def _spec_of(path, image_shape, export_info, spec):
+  """Returns the preprocessing of a program's images."""
+  height, width, channels = image_shape
+  if height != width or channels != 3:
+    raise ValueError(
+      f'{path} takes images of {height} by {width} pixels; only squares are prepared here.'
+    )
+  return dataclasses.replace(_exported_spec(export_info, spec, path), image_size=int(height))
+
+
+def _names_of(path, export_info, own_names, num_classes):
+  """Returns the names of a program's classes, or None."""
   names = export_info.get('class_names')
   source = f'{path}: class_names in {_EXPORT_INFO}'
   if names is None:
     names, source = own_names, f'{path}: class_names'
-  if names is not None:
-    names = classes.checked(names, outputs[1], source)
-  if model is not None:
-    return dataclasses.replace(from_model(model, spec), class_names=names)
-  return _classifier(function, outputs[1], spec, names)
+  return None if names is None else classes.checked(names, num_classes, source)
+
+
+def _of_program(program: Program, text, spec, names=None, model=None):
+  def predict(images):
+    return probabilities(program.predict(images))
+
+  return Classifier(predict, program.num_classes, spec, names, model, text)
 
 
 def probabilities(outputs: np.ndarray) -> np.ndarray:
@@ -185,6 +246,8 @@ def probabilities(outputs: np.ndarray) -> np.ndarray:
     outputs: [n, classes].
   """
   outputs = np.asarray(outputs, np.float32)
+  if not outputs.size:
+    return outputs
   if outputs.min() >= 0 and np.allclose(outputs.sum(-1), 1, atol=1e-3):
     return outputs
   shifted = np.exp(outputs - outputs.max(-1, keepdims=True))
@@ -262,8 +325,7 @@ def _takes_images(tensor):
 
 def _read_export_info(path) -> Mapping[str, Any]:
   """Returns export.json from the folder of the model, {} without one."""
-  folder = os.path.dirname(path) if path.endswith('.keras') else path
-  file_name = os.path.join(folder, _EXPORT_INFO)
+  file_name = os.path.join(path, _EXPORT_INFO)
   if not tf.io.gfile.exists(file_name):
     return {}
   with reading(file_name, 'JSON'), tf.io.gfile.GFile(file_name, 'rb') as file:

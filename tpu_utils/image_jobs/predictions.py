@@ -100,18 +100,19 @@ def read_images(paths: Sequence[str], spec: PreprocessSpec) -> np.ndarray:
 
 
 def top_guesses(
-  probabilities: np.ndarray, names: Sequence[str], background: bool = False
+  probabilities: np.ndarray, names: Sequence[str], background: bool = False, count: int = TOP
 ) -> list[Guess]:
-  """Returns up to five guesses, the likeliest first.
+  """Returns the likeliest classes, the likeliest first.
 
   Args:
     probabilities: [classes], of one image.
     names: of the classes without the background.
     background: whether class 0 is the background; it is then number -1, and the others count from
       0, as in the official code.
+    count: greatest number of classes.
   """
   guesses = []
-  for index in np.argsort(-probabilities, kind='stable')[:TOP]:
+  for index in np.argsort(-probabilities, kind='stable')[:count]:
     number = int(index) - background
     label = names[number] if number >= 0 else 'background'
     guesses.append(Guess(number, label, float(probabilities[index])))

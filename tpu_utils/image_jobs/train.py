@@ -18,11 +18,14 @@ from tpu_utils import (
   export,
   losses,
   metrics,
+  model_formats,
   optimizers,
   schedules,
 )
 from tpu_utils import job as jobs
 from tpu_utils.ema import ExponentialMovingAverage
+from tpu_utils.errors import first_line
+from tpu_utils.export import model_files
 from tpu_utils.image_jobs import classes, fine_tuning, memory
 from tpu_utils.image_jobs.data import make_input
 from tpu_utils.image_jobs.reporting import cards
@@ -34,6 +37,7 @@ from tpu_utils.images.spec import Augmentation, PreprocessSpec
 from tpu_utils.trainer import Task, Trainer
 
 OBJECTIVE = 'top_1_accuracy'  # Of the official code, too.
+_MEASURED_IMAGES = 200  # For exported files; `export_model` measures on as many as are wanted.
 _CURVES = (('loss', 'cross_entropy'), ('top_1_accuracy', 'top_5_accuracy'))
 
 
@@ -143,10 +147,24 @@ def make_job(
       model = _with_weights_of(model, build_model(exports.dtype_policy))
     preprocess = preprocessing.eval_function(spec)
     described = dataclasses.asdict(spec)
-    card = cards.card(model.name, spec, model.output_shape[-1], names, job.model_dir)
+    measurement = _measurement(model, spec, data, exports)
+    card = cards.card(
+      model.name, spec, model.output_shape[-1], names, job.model_dir,
+      usage=cards.usage(exports.formats),
+    )  # fmt: skip
     export.export(
-      model, folder, preprocess, described, names, to_tpu=job.export_to_tpu, card=card
+      model,
+      folder,
+      preprocess,
+      described,
+      names,
+      to_tpu=job.export_to_tpu,
+      formats=exports.formats,
+      measure=measurement,
+      card=card,
     )
+    if measurement:
+      print(measurement.text())
 
   return jobs.Job(
     settings=job,
@@ -178,6 +196,18 @@ def _run_files(class_names, dataset):
   if dataset is not None and dataset.split_record:
     run_files[splitting.FILE] = dataset.split_record
   return run_files
+
+
+def _measurement(model, spec, data, exports):
+  """Returns the measurement of an export's files; None without images or other files than usual."""
+  if data.is_fake or set(exports.formats) <= set(model_formats.DEFAULT_FORMATS):
+    return None
+  try:
+    images = model_files.Images(data, spec, model.output_shape[-1])
+  except (ValueError, OSError) as error:  # The data of a finished job may be gone.
+    print(f'The accuracy of the exported files is not measured: {first_line(error)}')
+    return None
+  return model_files.Measurement(model, images, _MEASURED_IMAGES)
 
 
 def _with_weights_of(source, model):

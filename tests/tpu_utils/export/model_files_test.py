@@ -31,18 +31,6 @@ def test_images_are_those_of_evaluation():
   assert image.shape == (32, 32, 3) and image.min() >= 0 and 200 < image.max() <= 255
 
 
-def test_result_counts():
-  result = model_files.Result()
-  original = np.array([[0.9, 0.1], [0.2, 0.8]])
-  result.add(np.array([[0.4, 0.6], [0.3, 0.7]]), np.eye(2), original)
-  result.add(original, np.eye(2), original)
-  assert (result.images, result.right, result.unchanged) == (4, 3, 3)
-  assert result.change == pytest.approx(0.5)
-  text = model_files.table({'model': result, 'int8': result})
-  assert 'on 4 images' in text and text.count('75.00%') == 4
-  assert model_files.table({'model': result}, known_classes=False).count('75.00%') == 1
-
-
 @pytest.mark.parametrize('num_classes, known', [(10, True), (1001, False), (1000, False)])
 def test_images_of_other_classes_are_recognised(num_classes, known):
   assert model_files.Images(DATA, SMALL, num_classes).has_known_classes is known

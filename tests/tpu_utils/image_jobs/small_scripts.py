@@ -3,7 +3,7 @@ import keras
 
 from tpu_utils import batch_norm
 from tpu_utils.command_line.recipes import Recipe
-from tpu_utils.image_jobs import evaluate, export, script
+from tpu_utils.image_jobs import evaluate, export, predict, script
 from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.weights.name_map import NameMap, register
 
@@ -47,3 +47,4 @@ TRAINING = script.Training((script.ModelConfig,), resolve_model, package='resnex
 MAIN = TRAINING.script('Trains.', 'small.main', RECIPES)
 EXPORT = export.Export(TRAINING).script('Exports.', 'small.export', {})
 EVALUATE = evaluate.Evaluation(TRAINING).script('Evaluates.', 'small.evaluate', {})
+PREDICT = predict.Predicting(TRAINING).script('Predicts.', 'small.predict', {})

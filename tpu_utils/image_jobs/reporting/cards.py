@@ -13,16 +13,42 @@ _METRICS = {
   'top_1_accuracy': 'top-1 accuracy', 'top_5_accuracy': 'top-5 accuracy',
   'cross_entropy': 'cross-entropy',
 }  # fmt: skip
-_USAGE = """```python
+_SAVED_MODEL = """```python
 import tensorflow as tf
 
 model = tf.saved_model.load('.')
 outputs = model.signatures['image_bytes'](image_bytes=tf.constant([open('photo.jpg', 'rb').read()]))
-print(outputs['classes'], outputs['probabilities'])
+"""
+_CLASSES = """print(outputs['classes'], outputs['probabilities'])
 names = model.signatures['class_names']()['class_names']  # Only where the classes are named.
-```
+```"""
+_OTHERS = {
+  'tflite': '`model.tflite` maps one image at a time to `{result}`, in any TFLite interpreter.',
+  'openvino': "`openvino.Core().compile_model('model.xml', 'CPU', {{'INFERENCE_PRECISION_HINT': "
+  "'f32'}})(images)['probabilities']` runs it with OpenVINO.",
+  'onnx': "`onnxruntime.InferenceSession('model.onnx').run(['probabilities'], {{'images': images}})"
+  '` runs it with ONNX Runtime.',
+}
 
-`keras.models.load_model('model.keras')` maps images, prepared as above, to logits."""
+
+def usage(formats: Sequence[str], endpoint: str | None = None) -> str:
+  """Returns Markdown that shows how to use the files of an export.
+
+  Args:
+    formats: of the files, keys of `model_formats.FORMATS`.
+    endpoint: name of the endpoint that they output; None for classes.
+  """
+  parts = []
+  if 'saved_model' in formats:
+    parts.append(_SAVED_MODEL + ("print(outputs['output'])\n```" if endpoint else _CLASSES))
+  if 'keras' in formats:
+    result = f'the endpoint {endpoint}' if endpoint else 'logits'
+    parts.append(
+      f"`keras.models.load_model('model.keras')` maps images, prepared as above, to {result}."
+    )
+  result = 'output' if endpoint else 'probabilities'
+  parts += [_OTHERS[name].format(result=result) for name in formats if name in _OTHERS]
+  return '\n\n'.join(parts)
 
 
 def card(
@@ -34,7 +60,8 @@ def card(
   *,
   results: Mapping[str, str] | None = None,
   measured: str = '',
-  usage: str = _USAGE,
+  usage: str = '',
+  endpoint: str | None = None,
 ) -> ModelCard:
   """Returns the card of a classifier.
 
@@ -46,10 +73,11 @@ def card(
     model_dir: folder of the job that trained it; None if there is none.
     results: {metric: value}, in place of those of the job's evaluation.
     measured: sentence on how they were measured.
-    usage: Markdown that shows how to use the files.
+    usage: Markdown that shows how to use the files; see `usage`.
+    endpoint: name of the endpoint that the files output, which has no results; None for classes.
   """
   record = model_card.job_record(model_dir)
-  if results is None and record is not None and record.results:
+  if endpoint is None and results is None and record is not None and record.results:
     results = {name: _metric(key, record.results[key]) for key, name in _METRICS.items()
                if key in record.results and not (key == 'top_5_accuracy' and num_classes <= 5)}
     measured = f'On the evaluation split of the training data, at step {record.step}.'
@@ -57,19 +85,26 @@ def card(
     'input': f'RGB images, {spec.image_size} by {spec.image_size} pixels, values 0 to 255; '
     'normalised inside the model',
     'preparation': f'central crop: {spec.crop}; interpolation: {spec.interpolation or "bicubic"}',
-    'classes': _classes_text(num_classes, class_names),
+    **(
+      {'output': f'endpoint {endpoint}'}
+      if endpoint
+      else {'classes': _classes_text(num_classes, class_names)}
+    ),
   }
+  description = f'An image classifier, {model_name}, with {num_classes} outputs.'
+  if endpoint:
+    description = f'A network for images, {model_name}, up to its endpoint {endpoint}.'
   return ModelCard(
     title=model_name,
-    task='image-classification',
-    description=f'An image classifier, {model_name}, with {num_classes} outputs.',
+    task='image-feature-extraction' if endpoint else 'image-classification',
+    description=description,
     tags=(model_name.split('-')[0],),
     details=details,
     training={} if record is None else training_facts(record.flags, record.step, record.strategy),
     results=results or {},
     measured=measured,
     usage=usage,
-    limits=limits(num_classes, record),
+    limits=() if endpoint else limits(num_classes, record),
   )
 
 

@@ -20,18 +20,21 @@ class Command:
   language: str = 'sh'
 
 
-def commands(package: str, model_dir: str, export_dir: str | None) -> list[Command]:
+def commands(
+  package: str, model_dir: str, export_dir: str | None, saved_model: bool = True
+) -> list[Command]:
   """Returns the commands for a job.
 
   Args:
     package: of the paper's scripts, such as 'efficientnet'; empty for none.
     model_dir: folder of the job.
     export_dir: folder of its exported model; None if there is none.
+    saved_model: whether there is a SavedModel in it.
   """
   found = _script_commands(package, model_dir, export_dir) if package else []
   shown = f'tensorboard --logdir={shlex.quote(model_dir)}'
   found.append(Command('Curves and images in TensorBoard', shown))
-  if export_dir is not None:
+  if export_dir is not None and saved_model:
     found.append(Command('Use it in Python', _python(export_dir), 'python'))
   return found
 

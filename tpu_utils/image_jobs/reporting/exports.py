@@ -1,5 +1,6 @@
 """Sizes and speeds of the files that a job exported."""
 import dataclasses
+import functools
 import os
 import statistics
 import time
@@ -9,15 +10,18 @@ import numpy as np
 import tensorflow as tf
 
 from tpu_utils import export, files
-from tpu_utils.export import model_card, saved_model, serving, tflite
-from tpu_utils.export.quiet import quiet
+from tpu_utils.export import formats, model_card, saved_model, serving, tflite
+from tpu_utils.export.program import Program
+from tpu_utils.model_formats import FORMATS, RUNTIMES, is_installed
 
+SAVED_MODEL = 'SavedModel'  # Name of its `Exported`.
 _SECONDS = 1.0  # Aimed time for one measurement, without the first call.
 _MOST_CALLS, _BATCH = 50, 16
 _SAVED_MODEL = ('saved_model.pb', 'variables', 'assets', 'fingerprint.pb')
+_FILES = {'openvino': ('model.xml', 'model.bin'), 'onnx': ('model.onnx',)}
 _KNOWN = (
   *_SAVED_MODEL, export.KERAS_FILE, export.EXPORT_INFO_FILE, saved_model.TPU_DIRECTORY,
-  model_card.FILE,
+  model_card.FILE, *(name for names in _FILES.values() for name in names),
 )  # fmt: skip
 
 
@@ -51,11 +55,18 @@ def measure(folder: str) -> list[Exported]:
   Raises:
     OSError: a file cannot be read.
   """
-  found = [_measured_saved_model(folder)]
+  found = []
+  if files.is_file(os.path.join(folder, FORMATS['saved_model'].file)):
+    found.append(_measured_saved_model(folder))
   keras_file = os.path.join(folder, export.KERAS_FILE)
-  found.append(
-    Exported('Keras', keras_file, _size(keras_file), note='keras.models.load_model; not timed')
-  )
+  if files.is_file(keras_file):
+    found.append(
+      Exported('Keras', keras_file, _size(keras_file), note='keras.models.load_model; not timed')
+    )
+  found += [
+    _measured_program(folder, name)
+    for name in _FILES if files.is_file(os.path.join(folder, FORMATS[name].file))
+  ]
   tpu = os.path.join(folder, saved_model.TPU_DIRECTORY)
   if files.is_folder(tpu):
     found.append(Exported('SavedModel for TPUs', tpu, _size(tpu), note='not timed: needs a TPU'))
@@ -74,20 +85,39 @@ def _measured_saved_model(folder):
   loaded = tf.saved_model.load(folder)
   signature = loaded.signatures['images']
   side = signature.structured_input_signature[1]['images'].shape[1:]
+  output = 'probabilities' if 'probabilities' in signature.structured_outputs else serving.OUTPUT
 
-  def run(count):
-    pixels = tf.constant(_noise((count, *side)))
-    return lambda: signature(images=pixels)['probabilities'].numpy()
+  def predict(pixels):
+    return signature(images=tf.constant(pixels))[output].numpy()
 
-  one, many = _seconds(run(1)), _seconds(run(_BATCH))
   named = serving.CLASS_NAMES in loaded.signatures
   note = 'class names inside' if named else 'no class names'
-  return Exported('SavedModel', folder, size, 1000 * one, _BATCH / many, note)
+  return Exported(SAVED_MODEL, folder, size, *_speeds(predict, side), note)
+
+
+def _measured_program(folder, name):
+  """Measures the file of a format with the runtime that is made for it."""
+  path = os.path.join(folder, FORMATS[name].file)
+  size = sum(_size(os.path.join(folder, file)) for file in _FILES[name])
+  title, runtime = FORMATS[name].title, FORMATS[name].runtime
+  if not is_installed(runtime):
+    note = f'not timed: {RUNTIMES[runtime].title} is not installed'
+    return Exported(title, path, size, note=note)
+  program: Program = formats.READERS[name](path)
+  speeds = _speeds(program.predict, program.image_shape)
+  return Exported(title, path, size, *speeds, f'by {RUNTIMES[runtime].title}')
+
+
+def _speeds(predict, image_shape):
+  """Returns (milliseconds for one image, images a second in batches)."""
+  one, many = (
+    _seconds(functools.partial(predict, _noise((count, *image_shape)))) for count in (1, _BATCH)
+  )
+  return 1000 * one, _BATCH / many
 
 
 def _measured_tflite(path):
-  with quiet():
-    classifier = tflite.Classifier(files.read_bytes(path))
+  classifier = tflite.Classifier(files.read_bytes(path))
   shape = tuple(classifier.input_shape)
   seconds = _seconds(lambda: classifier.predict(_noise(shape)))
   return Exported(

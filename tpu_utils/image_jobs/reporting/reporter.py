@@ -170,6 +170,7 @@ class Reporter:
     elif self._samples is None:
       self._samples = pictures.augmented(images)
     exported = self._exported(flags)
+    found_exports = exports.measure(exported) if exported else []
     model_name = flags.get('model_name') or self._package
     strategy = record.strategy if record else ''
     return Content(
@@ -191,9 +192,12 @@ class Reporter:
       mistakes=self._mistakes(predictions, images, names),
       augmented=None if self._samples is None else pictures.grid(self._samples),
       augmentation=_augmentation_text(images.augmentation),
-      exports=exports.measure(exported) if exported else (),
+      exports=found_exports,
       hardware=_hardware(),
-      commands=commands.commands(self._package, str(self._job.model_dir), exported),
+      commands=commands.commands(
+        self._package, str(self._job.model_dir), exported,
+        any(found.name == exports.SAVED_MODEL for found in found_exports),
+      ),
     )  # fmt: skip
 
   def _mistakes(self, predictions, images, names):

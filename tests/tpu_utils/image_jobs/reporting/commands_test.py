@@ -23,5 +23,10 @@ def test_a_paper_without_maps_and_a_job_without_export():
   assert any('--output_saved_model_dir=exported' in text for text in found)
 
 
+def test_without_a_saved_model_there_is_no_python_code():
+  found = commands.commands('resnext', 'run', 'run/export', saved_model=False)
+  assert {command.language for command in found} == {'sh'}
+
+
 def test_without_scripts():
   assert texts('', None) == ["tensorboard --logdir='runs/my job'"]
