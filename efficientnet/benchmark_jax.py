@@ -16,7 +16,7 @@ if __name__ == '__main__':
 
 _SIZES = {'efficientnet-b0': 224, 'efficientnet-b4': 380}
 SUITE = Suite(
-  batch_sizes={'efficientnet-b0': 256, 'efficientnet-b4': 64},
+  batch_sizes={'efficientnet-b0': 256, 'efficientnet-b4': 32},
   image_sizes=_SIZES,
   unit='images',
   program='efficientnet.benchmark_jax',
@@ -58,7 +58,7 @@ def references(goldens: str) -> list:
     return jax_timing.Reference(title, build, images, jax_timing.logits, want, tolerances)
 
   full = {'float32, full precision': 2e-4}
-  rounded = {'float32, as timed': 5e-2, 'bfloat16': 5e-1}
+  rounded = {'float32, as timed': 5e-2, 'bfloat16': 3e-1}
   return [
     reference('efficientnet-b0', 224, full | rounded),
     reference('efficientnet-b1', 64, full),

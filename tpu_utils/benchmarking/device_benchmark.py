@@ -46,7 +46,9 @@ class DeviceConfig(settings.Checked):
     choices=('tensorflow', 'jax'),
   )
   models: str = setting(
-    None, "Models with their batch sizes, as 'NAME:SIZE,NAME:SIZE'; the paper's if not given.", type=str
+    None,
+    "Models with their batch sizes, as 'NAME:SIZE,NAME:SIZE'; the paper's if not given.",
+    type=str,
   )
   dtypes: str = setting(
     'bfloat16,float32', 'Types: bfloat16 is mixed precision, float32 multiplies in TF32 on GPUs.'
@@ -167,10 +169,14 @@ def run(
       report['values'] = (check.facts or {}).get('values', [])
       _note_problem(check, report)
       print(_values_table(report['values']), flush=True)
+
+      def save():
+        if config.report_dir:
+          _write(folder, report, suite)
+
       for group in groups:
-        group.time(rounds, report)
+        group.time(rounds, report, save)
         group.close()
-        _write(folder if config.report_dir else None, report, suite)
     finally:
       for process in processes:
         process.close('' if process.facts is not None else 'stopped')
@@ -202,8 +208,8 @@ class _Group:
       for kind in suite.variants
     }
 
-  def time(self, rounds, report):
-    """Adds the group's rows to the report."""
+  def time(self, rounds, report, save):
+    """Adds the group's rows to the report; calls `save` whenever there are new ones."""
     for process in (self.ours, *self.peers.values()):
       _note_problem(process, report)
     for kind in KINDS:
@@ -212,8 +218,13 @@ class _Group:
         for variant in variants:
           name = f'{self._suite.peer}, {variant}'
           contestants[name] = (self.peers[program], f'{variant}/{kind}')
-      rows = self._time_kind(kind, contestants, rounds, report)
+      try:
+        rows = self._time_kind(kind, contestants, rounds, report)
+      except ValueError as error:  # One contestant failed after its first steps.
+        report['problems'].append(str(error))
+        continue
       report['rows'] += rows
+      save()
       print(text_table.text_table(_COLUMNS, map(_cells, rows), (0, 1, 2, 3)), flush=True)
 
   def _time_kind(self, kind, contestants, rounds, report):
@@ -385,9 +396,8 @@ def _cells(row):
 
 
 def _write(folder, report, suite):
-  if folder:
-    files.write_json(os.path.join(folder, 'jax.json'), report)
-    files.write_text(os.path.join(folder, 'jax.md'), markdown(report, suite))
+  files.write_json(os.path.join(folder, 'jax.json'), report)
+  files.write_text(os.path.join(folder, 'jax.md'), markdown(report, suite))
 
 
 def _say(line):
