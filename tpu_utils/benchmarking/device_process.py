@@ -6,6 +6,7 @@ that works asynchronously, only the program knows when its work is done.
 """
 import json
 import os
+import re
 import selectors
 import subprocess
 import sys
@@ -33,13 +34,13 @@ class DeviceProcess:
       module: dotted name of the program.
       task: JSON-able argument of the program.
       python: the Python to run it with; '' for the running one.
-      folder: folder for its log, `NAME.log`, which has everything that the program prints.
+      folder: folder for its log, named after `name`, which has everything that the program prints.
     """
     self.name = name
     self.facts: dict[str, Any] | None = None
     self.problem = ''
     self._command = [python or sys.executable, '-m', module, json.dumps(dict(task))]
-    self._log = os.path.join(folder, name.replace(' ', '-').replace(',', '') + '.log')
+    self._log = os.path.join(folder, re.sub(r'[^\w.]+', '-', name) + '.log')
     self._process: subprocess.Popen | None = None
     self._buffer = b''
 
