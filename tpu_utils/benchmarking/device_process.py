@@ -140,7 +140,8 @@ def prepare(
   """
   end = time.monotonic() + seconds
   begin = time.monotonic()
-  waiting, running = list(processes), []
+  waiting = list(processes)
+  running: list[DeviceProcess] = []
   while (waiting or running) and time.monotonic() < end:
     while waiting and len(running) < at_once:
       running.append(waiting.pop(0))
