@@ -2,16 +2,14 @@
 
 import dataclasses
 import itertools
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oscar.quality.report import deviation
-from tpu_utils import figures
+from tpu_utils import figures, spread
 from tpu_utils.text_table import text_table
 
-_CLEAR = 2  # Standard errors from which a difference counts.
 _QUICK = 'Trained for a few steps only: the numbers mean nothing.'
 
 
@@ -106,22 +104,12 @@ def verdicts(cells: Sequence[Cell], base: str) -> list[str]:
     reference = own.pop(base, None)
     if reference is None or not own:
       continue
-    texts = [_against(cell, reference) for cell in own.values()]
+    texts = [
+      f'{condition} {spread.difference(cell.values, reference.values)}'
+      for condition, cell in own.items()
+    ]
     said.append(f'{task}, {metric}, against {base}: {"; ".join(texts)}.')
   return said
-
-
-def _against(cell, reference):
-  change = cell.mean - reference.mean
-  text = f'{cell.condition} {change:+.3f}'
-  if min(len(cell.values), len(reference.values)) < 2:
-    return f'{text} (one seed, which tells nothing about chance)'
-  error = math.sqrt(
-    sum(statistics.variance(one.values) / len(one.values) for one in (cell, reference))
-  )
-  if abs(change) < _CLEAR * error or not change:
-    return f'{text} (no difference that the spread of the seeds could not make)'
-  return f'{text} (clearly {"better" if change > 0 else "worse"})'
 
 
 def draw(tasks: Sequence[Curves], path: str) -> None:
