@@ -67,7 +67,9 @@ def table(cells: Sequence[Cell]) -> str:
   return text_table(header, rows, left_columns=(0, 1))
 
 
-def markdown(cells: Sequence[Cell], said: Sequence[str], picture: str, quick: bool) -> str:
+def markdown(
+  cells: Sequence[Cell], said: Sequence[str], picture: str, quick: bool, remark: str = ''
+) -> str:
   """Formats the comparison as a page.
 
   Args:
@@ -75,12 +77,14 @@ def markdown(cells: Sequence[Cell], said: Sequence[str], picture: str, quick: bo
     said: see `verdicts`.
     picture: name of the file of the learning curves.
     quick: whether the trainings were a mere trial.
+    remark: a sentence on the trainings, below the table.
   """
   header, rows = _rows(cells)
   lines = ['# Tags of the images compared', '', *([_QUICK, ''] if quick else [])]
   lines += [f'| {" | ".join(row)} |' for row in (header, ['---'] * len(header), *rows)]
   lines += [
-    '', 'Mean +- standard deviation over seeds, after the last step, on scenes not trained on.', '',
+    '', 'Mean +- standard deviation over seeds, after the last step, on scenes not trained on.',
+    *([remark] if remark else []), '',
     *(f'- {line}' for line in said), '', f'![Learning curves]({picture})', '',
   ]  # fmt: skip
   return '\n'.join(lines)
