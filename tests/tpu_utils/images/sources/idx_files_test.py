@@ -1,32 +1,21 @@
 """MNIST's files: what is read, and one line for damaged ones."""
 import gzip
-import struct
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tpu_utils.images import mnist_files
+from tests.tpu_utils.images.mnist_files import idx, images
 from tpu_utils.images import decoding
 from tpu_utils.images.sources import idx_files, open_dataset
 
 IMAGES, LABELS = 'train-images-idx3-ubyte', 'train-labels-idx1-ubyte'
 
 
-def idx(values):
-  values = np.asarray(values, np.uint8)
-  return struct.pack(f'>BBBB{values.ndim}I', 0, 0, 8, values.ndim, *values.shape) + values.tobytes()
-
-
-def images(count, seed=0):
-  return np.random.default_rng(seed).integers(0, 256, [count, 5, 4], np.uint8)
-
-
 @pytest.fixture
 def folder(tmp_path):
-  (tmp_path / f'{IMAGES}.gz').write_bytes(gzip.compress(idx(images(7))))
-  (tmp_path / LABELS).write_bytes(idx([0, 1, 2, 3, 2, 1, 0]))  # Not compressed.
-  (tmp_path / 't10k-images-idx3-ubyte.gz').write_bytes(gzip.compress(idx(images(3, 1))))
-  (tmp_path / 't10k-labels-idx1-ubyte.gz').write_bytes(gzip.compress(idx([3, 0, 1])))
+  mnist_files.write(tmp_path)
   return tmp_path
 
 
