@@ -456,19 +456,27 @@ def figure(
   """
   from matplotlib.figure import Figure
 
-  plot = Figure(figsize=(11, 4.2))
+  plot = Figure(figsize=(11, 4.2), layout='constrained')
+  runs = next(iter(scores.values())).runs
   for axes, size in zip(plot.subplots(1, 2), ('multiply_adds', 'parameters'), strict=True):
 
     def line(rows, size=size):
-      points = [(getattr(r.trial, size) / 1e6, 100 - scores[r.trial.name].error) for r in rows]
+      points = []
+      for row in rows:
+        score = scores[row.trial.name]
+        points.append((getattr(row.trial, size) / 1e6, 100 - score.error, score.deviation))
       return zip(*sorted(points), strict=True)
 
     if searched:
-      axes.plot(*line(searched), '.', color='lightgrey', label='STEP 1')
+      axes.errorbar(*line(searched), fmt='.', color='lightgrey', label='STEP 1')
     for how in dict.fromkeys(row.how for row in family if row.phi):
-      axes.plot(*line([row for row in family if row.how in (how, 'baseline')]), 'o-', label=how)
+      rows = [row for row in family if row.how in (how, 'baseline')]
+      axes.errorbar(*line(rows), fmt='o-', ms=4, capsize=3, label=how)
     axes.set(xlabel=f'{size.replace("_", "-")}, millions', ylabel='top-1 accuracy, %')
+    axes.grid(alpha=0.3)
     axes.legend(fontsize='small')
+  if runs > 1:
+    plot.suptitle(f'Mean and standard deviation of {runs} seeds', fontsize='medium')
   return plot
 
 

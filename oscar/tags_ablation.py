@@ -24,9 +24,9 @@ All trainings start from the same pre-training, which saw the tags of the detect
 starts from BERT, which saw none.) NLVR2 reads tags in the recipe for the scenes; the published runs
 read none there (--use_label_seq=0). With fewer steps than the recipe's, the warm-up is a quarter of
 them, and evaluations come at half of them and at the end; after 200 steps VQA has hardly begun to
-learn, so that its figures tell little. The comparison is of the last step, on scenes and digits that no training has
-seen, under the condition of the training. The same command resumes a stopped job, and trains
-nothing again.
+learn, so that its figures tell little. The comparison is of the last step, on scenes and digits
+that no training has seen, under the condition of the training. The same command resumes a stopped
+job, and trains nothing again.
 
 Source: arXiv 2004.06165, Section 5.2.
 """

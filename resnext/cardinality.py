@@ -318,13 +318,14 @@ class Networks:
     left, *others = figure.subplots(1, 1 + has_doubled, squeeze=False)[0]
     cardinalities = list(self.equal)
     measured = [scores[name] for name in self.equal.values()]
+    runs = measured[0].runs
     left.errorbar(
       cardinalities,
       [s.error for s in measured],
       [s.deviation for s in measured],
       marker='o',
       capsize=3,
-      label=f'measured, mean and standard deviation of {measured[0].runs} seeds',
+      label=f'mean and standard deviation of {runs} seeds' if runs > 1 else 'measured',
     )
     for c, score in zip(cardinalities, measured, strict=True):
       left.plot([c] * len(score.errors), score.errors, '.', color='grey', ms=3)
