@@ -7,16 +7,16 @@
     python -m oscar.paper_tables --figure_4=runs/oscar-scenes/export --output_dir=tables
 
 Settings of the published trainings are those of this project's recipes; sums and gains are computed
-from the printed numbers. The last command also evaluates the checkpoints CKPTS/retrieval_base,
+from the printed numbers. The fourth command also evaluates the checkpoints CKPTS/retrieval_base,
 CKPTS/nlvr2_base, ... (named like the recipes that train them; --list names them, missing ones are
 left out) on the official files in DATA/coco_ir, DATA/nlvr2, ..., with the scripts of the tasks.
 Results are kept in out/results.jsonl, so the same command resumes; --results=FILE shows those of
 another run. VQA's test splits, GQA's and NoCaps' test split are scored by servers only: add their
 answers to a file for --results.
 
-The last one also draws Figure 4: a map (t-SNE) of the tags and regions of 60 images, as that model
-represents them. The images are those of --figure_4_data, official files of COCO retrieval with
-tags, or by default of the generated scenes.
+The last command also draws Figure 4: a map (t-SNE) of the tags and regions of 60 images, as that
+model represents them. The images are those of --figure_4_data, official files of COCO retrieval
+with tags, or by default of the generated scenes.
 """
 from __future__ import annotations
 

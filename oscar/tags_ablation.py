@@ -15,7 +15,7 @@ r"""Compares OSCAR on the scenes with tags of the detector, without tags, with w
   python -m oscar.tags_ablation --tasks=vqa,retrieval,captioning --conditions=given,none,true \
       --max_steps=1000 --output_dir=runs/tags-figure-6
       The comparison of Figure 6 of the paper (predicted tags, no tags, ground-truth tags): about
-      an hour and a half.
+      two hours.
 
   python -m oscar.tags_ablation --quick --tasks=vqa --seeds=1 --output_dir=/tmp/tags
       Trains for a few steps on a few scenes: tries the command, measures nothing.

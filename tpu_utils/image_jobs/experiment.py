@@ -131,7 +131,11 @@ def own_recipes(
       ),
       expects='the tables of the experiment',
       measured=None,
-      cost='as many trainings as the experiment has networks; --dry_run lists them',
+      cost=(
+        'estimated: ten to fifteen minutes on two CPU cores'
+        if name == FASHION
+        else 'as many trainings as the experiment has networks; --dry_run lists them'
+      ),
     )
   return own
 
