@@ -51,7 +51,7 @@ def figure_4(config: TablesConfig) -> Figure | None:
     world = scenes.build(run_pretrain.SCENES_DIR, log=print)
     found = maps.draw(config.figure_4, content.Maker(world).examples(maps.SCENES))
   of_data = config.figure_4_data or 'generated scenes'
-  return maps.figure(found, f'Figure 4: {config.figure_4} on {of_data}')
+  return maps.figure(found, f'Figure 4: {config.figure_4}\non {of_data}')
 
 
 def examples_of(folder: str, count: int) -> list[tuple[str, str, list[str], Any]]:
