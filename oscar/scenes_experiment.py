@@ -105,7 +105,7 @@ class Experiment:
   def run(
     self,
     measure: Callable[[Trial], Mapping[str, Any]],
-    after_each: Callable[[], None] = lambda: None,
+    after_each: Callable[[], Any] = lambda: None,
   ) -> None:
     """Trains the models without a result, and measures them.
 

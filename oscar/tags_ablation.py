@@ -112,7 +112,7 @@ class Ablation(scenes_experiment.Experiment):
     """Trains and evaluates the models without a result; see `run`."""
     if any(trial.condition == TRUE for trial in self.trials):
       tags.write(self._true_tags, true_tags(self.world()))
-    self.run(self._measure, lambda: self.write())
+    self.run(self._measure, self.write)
 
   def write(self) -> list[str]:
     """Writes the comparison of the trainings that are done; returns its lines for the terminal.
@@ -139,7 +139,7 @@ class Ablation(scenes_experiment.Experiment):
         ]  # fmt: skip
       of_seeds = {
         condition: [
-          {line['step']: line[METRICS[task][0]] for line in self.history(trial)}
+          {int(line['step']): line[METRICS[task][0]] for line in self.history(trial)}
           for trial in trials
           if (trial.task, trial.condition) == (task, condition)
         ]
