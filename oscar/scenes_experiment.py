@@ -102,11 +102,16 @@ class Experiment:
     """Returns the path of a file in the folder."""
     return os.path.join(self._config.output_dir, *names)
 
-  def run(self, measure: Callable[[Trial], Mapping[str, Any]]) -> None:
+  def run(
+    self,
+    measure: Callable[[Trial], Mapping[str, Any]],
+    after_each: Callable[[], Any] = lambda: None,
+  ) -> None:
     """Trains the models without a result, and measures them.
 
     Args:
       measure: function(trial) -> JSON-able entries of its line of the results; it trains.
+      after_each: called after each new result.
 
     Raises:
       ValueError, OSError: as the scripts.
@@ -120,6 +125,7 @@ class Experiment:
       start = time.monotonic()
       line = {**trial.key, **measure(trial), 'seconds': round(time.monotonic() - start, 1)}
       files.append_json_line(self.path(_RESULTS), line)
+      after_each()
 
   def call(self, trial: Trial, mode: str, **flags: Any) -> None:
     """Runs the script of a trial.

@@ -53,7 +53,8 @@ class DataConfig(Checked):
   data_dir: str = setting(
     '',
     'Folder of ImageNet-format TFRecord shards (train-*, validation-*); or of images '
-    '(train/CLASS/*.jpg and validation/CLASS/*.jpg; or CLASS/*.jpg, see --split_file); or '
+    '(train/CLASS/*.jpg and validation/CLASS/*.jpg; or CLASS/*.jpg, see --split_file); or of '
+    "MNIST's files (train-images-idx3-ubyte.gz, ...); or "
     '`fake`: black images from memory, to measure the speed of the device. Empty: the embedded '
     'handwritten digits, with settings that learn them in about two minutes.',
   )
