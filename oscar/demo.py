@@ -16,6 +16,7 @@ takes them, too; the page says how.
 """
 
 import dataclasses
+import importlib
 import os
 from typing import Any
 
@@ -39,6 +40,7 @@ class DemoConfig(scenes_training.TasksConfig):
   quality_dir: str = setting(
     'runs/scenes-quality', 'Folder of `python -m oscar.scenes_quality`, for the table of baselines.'
   )
+
 
 class Demo:
   """Trains the models and collects what the page shows.
@@ -112,11 +114,12 @@ class Demo:
     }
 
   def _evaluation(self, task):
-    """Returns the last evaluation of a task's training; {} if there is none."""
+    """Returns {metric that chooses its checkpoint: last value}; {} if it was not evaluated."""
     from tpu_utils import eval_history
 
     rows = files.read_json_lines(eval_history.history_path(self.model_dir(task)))
-    return rows[-1] if rows else {}
+    metric = importlib.import_module(scenes_training.SCRIPTS[task][1].implementation).OBJECTIVE
+    return {metric: rows[-1][metric]} if rows and metric in rows[-1] else {}
 
   def _quality(self):
     path = os.path.join(self._config.quality_dir, 'quality.json')

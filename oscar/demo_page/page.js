@@ -370,7 +370,7 @@ function figures() {
   element.append(h('div', { class: 'scroll' }, h('table', {},
     h('thead', {}, h('tr', {}, ['task', 'metric', 'value'].map((t) => h('th', { scope: 'col' }, t)))),
     h('tbody', {}, evaluated.map(([task, values]) => {
-      const [name] = Object.keys(values).filter((n) => !['step', 'loss'].includes(n) && !n.includes('Bleu'));
+      const [name] = Object.keys(values);
       return h('tr', {}, h('td', {}, task), h('td', {}, name), h('td', { class: 'ours' }, digits(values[name])));
     })))));
 }
@@ -394,8 +394,8 @@ function commands() {
     list.append(h('h3', {}, of[task][0]), h('pre', { tabindex: 0 },
       `python -m oscar.predict --export_dir=${data.exports[task]} --detector=${directory} \\\n    ${of[task][1]}`));
   }
-  list.append(h('p', { class: 'intro' }, 'For a picture of your own give its path as --image, and add --boxes='
-    + '"[[x1, y1, x2, y2], ...]" in pixels if the background is not plain. With --attention the output has the attention of '
+  list.append(h('p', { class: 'intro' }, 'For a picture of your own give its path as --image. If its background is not plain, '
+    + 'add --boxes=boxes.json, a file with [[x1, y1, x2, y2], ...] in pixels, or --grid=3. With --attention the output has the attention of '
     + 'words to regions; --input=FILE.jsonl predicts many. Run python -m oscar.predict --help for the rest.'));
   element.append(list);
 }
