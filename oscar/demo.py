@@ -107,7 +107,7 @@ class Demo:
       'missing': [task for task in scenes_training.SCRIPTS if task not in tasks],
       'quick': self._config.quick,
       'evaluations': {task: self._evaluation(task) for task in tasks},
-      'world': {'directory': os.path.relpath(world.directory), **world.statistics['val']},
+      'world': {'directory': _path_of(world.directory), **world.statistics['val']},
       'training_scenes': world.statistics['train']['scenes'],
       'exports': {task: self.export_dir(task) for task in tasks},
       'quality': self._quality(),
@@ -124,6 +124,12 @@ class Demo:
   def _quality(self):
     path = os.path.join(self._config.quality_dir, 'quality.json')
     return files.read_json(path).get('rows', []) if files.is_file(path) else []
+
+
+def _path_of(folder):
+  """Returns a path for commands: relative for folders within the working directory."""
+  short = os.path.relpath(folder)
+  return os.path.abspath(folder) if short.startswith(os.pardir) else short
 
 
 def run(resolved: settings.Resolved) -> None:
