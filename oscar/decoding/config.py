@@ -16,6 +16,11 @@ if TYPE_CHECKING:  # Imports TensorFlow, which takes seconds.
 def check_whole(name: str, value: Any, least: int) -> None:
   """Checks a setting that counts something.
 
+  Args:
+    name: its name, for the error.
+    value: its value.
+    least: the smallest admitted.
+
   Raises:
     ValueError: it is no whole number, or below `least`.
   """
