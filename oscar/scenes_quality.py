@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from oscar import fine_tuning, scenes_experiment, scenes_training
-from tpu_utils import claims, files
+from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -211,11 +211,7 @@ def report_rows(
 def run(resolved: settings.Resolved) -> None:
   """Trains what is missing, and writes and prints the comparison."""
   (config,) = resolved
-  os.makedirs(config.output_dir, exist_ok=True)
-  with claims.claimed('output_dir', config.output_dir):
-    experiment = Experiment(config)
-    experiment.train()
-    _report(experiment, config)
+  scenes_experiment.run(config, Experiment, _report)
 
 
 def _report(experiment, config):

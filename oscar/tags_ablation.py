@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 
 from oscar import scenes_experiment
 from oscar.datasets import tags
-from tpu_utils import claims, files
+from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -141,11 +141,7 @@ def true_tags(world: 'scenes_world.World') -> dict[str, str]:
 def run(resolved: settings.Resolved) -> None:
   """Trains what is missing, and writes and prints the comparison."""
   (config,) = resolved
-  os.makedirs(config.output_dir, exist_ok=True)
-  with claims.claimed('output_dir', config.output_dir):
-    ablation = Ablation(config)
-    ablation.train()
-    _report(ablation, config)
+  scenes_experiment.run(config, Ablation, _report)
 
 
 def _report(ablation, config):
