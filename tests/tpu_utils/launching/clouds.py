@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+from tpu_utils import launch
+
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 # Imported, so that Python keeps it compiled.
 _GCLOUD = f"""#!/bin/sh
@@ -28,6 +30,8 @@ until_file() { until [ -e "$HOME/$1" ]; do sleep 0.05; done; }
 . "$FAKE_GCLOUD/job.sh"
 """
 ZONE = '--zone=europe-west4-a'
+GS = '--model_dir=gs://bucket/run'
+JOB = ('efficientnet.main', '--', GS)
 
 
 class Cloud:
@@ -107,3 +111,8 @@ class Cloud:
     for path in self.folder.glob('vms/*/*/tpu_launch/*/*.pid'):
       with contextlib.suppress(ProcessLookupError, PermissionError, ValueError, IndexError):
         os.killpg(int(path.read_text().split()[0]), signal.SIGKILL)
+
+
+def run(cloud, *arguments):
+  """Launches `JOB` and deletes its TPU, or what the arguments say."""
+  launch.SCRIPT.call([*cloud.flags(), *(arguments or ('--delete', *JOB))])
