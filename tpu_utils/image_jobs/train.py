@@ -143,7 +143,7 @@ def make_job(
 
   def export_model(model, folder):
     names = names_of(model.output_shape[-1])
-    if exports.dtype_policy != ('mixed_bfloat16' if hardware.use_bfloat16 else None):
+    if exports.dtype_policy != hardware.dtype_policy:
       model = _with_weights_of(model, build_model(exports.dtype_policy))
     preprocess = preprocessing.eval_function(spec)
     described = dataclasses.asdict(spec)
