@@ -8,7 +8,14 @@ import sys
 
 import pytest
 
-from tests.tpu_utils.launching.clouds import GS, JOB, ROOT, ZONE, run
+from tests.tpu_utils.launching.clouds import (
+  GS,
+  JOB,
+  ROOT,
+  ZONE,
+  cloud_fixture,  # noqa: F401  # By its name, `cloud`.
+  run,
+)
 from tpu_utils import launch
 from tpu_utils.launching import launcher
 

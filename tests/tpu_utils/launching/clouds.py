@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from tpu_utils import launch
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -111,6 +113,14 @@ class Cloud:
     for path in self.folder.glob('vms/*/*/tpu_launch/*/*.pid'):
       with contextlib.suppress(ProcessLookupError, PermissionError, ValueError, IndexError):
         os.killpg(int(path.read_text().split()[0]), signal.SIGKILL)
+
+
+@pytest.fixture(name='cloud')
+def cloud_fixture(tmp_path, monkeypatch):
+  """A `Cloud`; modules of tests that use it import this function."""
+  cloud = Cloud(tmp_path / 'cloud', monkeypatch)
+  yield cloud
+  cloud.close()
 
 
 def run(cloud, *arguments):

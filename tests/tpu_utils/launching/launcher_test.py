@@ -6,7 +6,13 @@ import subprocess
 import pytest
 
 from tests.script_jobs import finish, wait_for
-from tests.tpu_utils.launching.clouds import GS, JOB, ZONE, run
+from tests.tpu_utils.launching.clouds import (
+  GS,
+  JOB,
+  ZONE,
+  cloud_fixture,  # noqa: F401  # By its name, `cloud`.
+  run,
+)
 from tpu_utils.launching import launcher
 
 LONG = [pytest.mark.slow, pytest.mark.long]
