@@ -177,7 +177,7 @@ class Experiment:
 
     Args:
       trial: the training.
-      kind: name of evaluations of another kind, such as `fine_tuning.MASKED`.
+      kind: name of evaluations of another kind, such as `fine_tuning_job.MASKED`.
     """
     from tpu_utils import eval_history
 
