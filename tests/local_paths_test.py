@@ -29,6 +29,7 @@ LOCAL_ONLY = {
   'oscar/benchmark_input.py': _BENCHMARK,
   'oscar/benchmark_torch.py': 'imports the official code from a clone',
   'oscar/datasets/builders.py': _OFFICIAL,
+  'oscar/datasets/official_layout.py': _OFFICIAL,
   'oscar/datasets/coco_retrieval.py': _OFFICIAL,
   'oscar/datasets/pretrain_corpus.py': _OFFICIAL,
   'oscar/datasets/region_conversion.py': _OFFICIAL,
