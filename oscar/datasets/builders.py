@@ -381,10 +381,11 @@ def prepare(
     records.check_local('manual_dir', manual_dir)
   check_name('data set', name, BUILDERS)
   check_name('part', part, ('regions', 'documents') if name == 'pretrain' else ('regions',))
-  config = region_config(region_dim)
+  own = region_config(region_dim)
   known = [builtin.name for builtin in BUILDERS[name].BUILDER_CONFIGS]
-  if part == 'documents' or config.name in known:  # TFDS takes these by name only.
-    config = part if part == 'documents' else config.name
+  config: RegionConfig | str = own
+  if part == 'documents' or own.name in known:  # TFDS takes these by name only.
+    config = part if part == 'documents' else own.name
   if selection and name != 'pretrain':
     raise ValueError(f'{", ".join(selection)}: only for the data set pretrain, not for {name}.')
   with reading(os.path.join(data_dir, BUILDERS[name].name), 'a prepared data set', foreign=True):
