@@ -316,7 +316,8 @@ _TASKS = {
   'NoCaps CE': 'nocaps',
   'NoCaps CIDEr': 'nocaps',
 }
-_COLUMNS = {
+# {column: flag} of the tables of commands.
+COMMAND_FLAGS = {
   'learning_rate': 'learning_rate',
   'batch_per_gpu': 'per_gpu_train_batch_size',
   'epochs': 'num_train_epochs',
@@ -340,7 +341,7 @@ def _commands(prefix: str = '') -> Callable[[Mapping[str, Any]], dict[str, Any]]
   def compute(row):
     recipe = RECIPES[recipe_name(row, prefix)]
     flags = recipe.settings
-    found = {column: flags[flag] for column, flag in _COLUMNS.items() if flag in flags}
+    found = {column: flags[flag] for column, flag in COMMAND_FLAGS.items() if flag in flags}
     found['loss'] = 'scst' if flags.get('scst') else flags['loss_type']
     if 'gpus' in row:
       count, card, memory = row['gpus'].replace(' x', '').split()

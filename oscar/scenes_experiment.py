@@ -15,7 +15,7 @@ from typing import Any
 
 from oscar import fine_tuning, run_pretrain, scenes_training
 from oscar.recipes import RECIPES
-from tpu_utils import files
+from tpu_utils import claims, files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.settings import setting
 
@@ -183,7 +183,7 @@ class Experiment:
 
     Args:
       trial: the training.
-      kind: name of evaluations of another kind, such as `fine_tuning.MASKED`.
+      kind: name of evaluations of another kind, such as `fine_tuning_job.MASKED`.
     """
     from tpu_utils import eval_history
 
@@ -214,6 +214,25 @@ class Experiment:
             f'{old.get(name)}, not {made.get(name)} as now: give another folder.'
           )
     files.write_json(path, before)
+
+
+def run(config: SeedsConfig, experiment: type, report: Callable[[Any, Any], None]) -> None:
+  """Trains what is missing in the folder of an experiment, and reports.
+
+  Args:
+    config: the settings.
+    experiment: subclass of `Experiment`, made from the settings, with `train`.
+    report: function(experiment, config) that writes and prints the results.
+
+  Raises:
+    ValueError: another process writes to the folder, or it holds results of other settings.
+    OSError: a file cannot be read or written.
+  """
+  os.makedirs(config.output_dir, exist_ok=True)
+  with claims.claimed('output_dir', config.output_dir):
+    made = experiment(config)
+    made.train()
+    report(made, config)
 
 
 def check(resolved: settings.Resolved) -> None:

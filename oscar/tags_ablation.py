@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING
 
 from oscar import scenes_experiment
 from oscar.datasets import tags
-from tpu_utils import claims, files
+from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -211,11 +211,12 @@ def true_tags(world: 'scenes_world.World') -> dict[str, str]:
 def run(resolved: settings.Resolved) -> None:
   """Trains what is missing, and writes and prints the comparison."""
   (config,) = resolved
-  os.makedirs(config.output_dir, exist_ok=True)
-  with claims.claimed('output_dir', config.output_dir):
-    ablation = Ablation(config)
-    ablation.train()
-    print('\n' + '\n'.join(ablation.write()))
+  scenes_experiment.run(config, Ablation, _report)
+
+
+def _report(ablation, config):
+  del config  # The ablation has it.
+  print('\n' + '\n'.join(ablation.write()))
 
 
 def check(resolved: settings.Resolved) -> None:

@@ -45,6 +45,11 @@ class HardwareConfig(Checked):
     '', 'mode=preflight: a Python that has jax and libtpu; by default the one that runs.'
   )
 
+  @property
+  def dtype_policy(self) -> str | None:
+    """The Keras policy of the model; None for float32."""
+    return 'mixed_bfloat16' if self.use_bfloat16 else None
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Checked):

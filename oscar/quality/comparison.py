@@ -128,23 +128,21 @@ def draw(tasks: Sequence[Curves], path: str) -> None:
   Raises:
     OSError: the file cannot be written.
   """
-  from matplotlib.figure import Figure  # Takes a second to import, and few callers need it.
+  figures.save_panels(path, tasks, _draw_task)
 
-  figure = Figure(figsize=(5 * len(tasks), 4), layout='constrained')
-  for axes, curves in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-    for number, (condition, seeds) in enumerate(curves.of_condition.items()):
-      steps = sorted(set.intersection(*map(set, seeds)))
-      columns = [[seed[step] for seed in seeds] for step in steps]
-      means = [statistics.mean(column) for column in columns]
-      spread = [deviation(column) for column in columns]
-      label = f'{condition} ({len(seeds)} seeds)' if len(seeds) > 1 else condition
-      axes.plot(steps, means, 'o-', ms=3, color=f'C{number}', label=label)
-      low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
-      axes.fill_between(steps, low, high, color=f'C{number}', alpha=0.2, linewidth=0)
-    axes.set(title=curves.task, xlabel='step', ylabel=curves.metric)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize='small', title='tags')
-  figures.save(figure, path, dpi=120)
+
+def _draw_task(axes, curves):
+  for number, (condition, seeds) in enumerate(curves.of_condition.items()):
+    steps = sorted(set.intersection(*map(set, seeds)))
+    columns = [[seed[step] for seed in seeds] for step in steps]
+    means = [statistics.mean(column) for column in columns]
+    spread = [deviation(column) for column in columns]
+    label = f'{condition} ({len(seeds)} seeds)' if len(seeds) > 1 else condition
+    axes.plot(steps, means, 'o-', ms=3, color=f'C{number}', label=label)
+    low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
+    axes.fill_between(steps, low, high, color=f'C{number}', alpha=0.2, linewidth=0)
+  axes.set(title=curves.task, xlabel='step', ylabel=curves.metric)
+  axes.legend(fontsize='small', title='tags')
 
 
 def _by_metric(cells):

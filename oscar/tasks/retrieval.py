@@ -19,7 +19,7 @@ from oscar.datasets.coco_retrieval import CocoRetrieval
 from oscar.input import texts
 from oscar.input.pairs import RetrievalInput
 from oscar.metrics import retrieval as metrics
-from oscar.task_settings import RetrievalData
+from oscar.retrieval_settings import RetrievalData
 from oscar.tasks import classification, stored_scores
 from oscar.tasks.pair_scores import PairScorer
 from tpu_utils import claims, files
