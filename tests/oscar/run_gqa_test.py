@@ -46,6 +46,17 @@ def test_the_submission_of_the_test_split(tmp_path):
   }  # fmt: skip
 
 
+def test_ids_are_written_as_in_the_file(data, tmp_path):
+  path = data / 'gqa' / 'gqa_all_qla_submission.json'
+  loaders.edit(path, lambda rows: rows[0].update(q_id='00900'))
+  flags = task_settings.GqaData(data_dir=str(data / 'gqa'), eval_split='test')
+  gqa.write_results(
+    flags, [{'question_id': i, 'answer': 'no'} for i in (900, 901)], str(tmp_path / 'r.json')
+  )
+  found = json.loads((tmp_path / 'r.json').read_text())
+  assert [row['questionId'] for row in found] == ['00900', '901']
+
+
 @pytest.mark.slow
 def test_train_and_test_dev(tiny, tmp_path, capsys):
   answers = {900: 'no', 901: 'red'}
