@@ -86,7 +86,7 @@ def load(
   images = ImageReader(
     config.img_feature_dim,
     read.with_tags,
-    task not in ('retrieval', 'captioning'),
+    task in _WITH_ANSWERS,  # As their input: in the others' tags ';' is a word.
     detector,
     FeatureFolder(features, config.img_feature_dim) if features else None,
   )

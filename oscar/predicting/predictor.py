@@ -431,6 +431,10 @@ class ComparisonPredictor(Predictor):
     examples = self._examples(statements, lefts, rights)
     return self.predict(examples, batch_size=batch_size, attention=attention)
 
+  def _layout(self, words, tags):
+    room = self.settings.max_seq_length, self._special, self.settings.with_tags
+    return layouts.two_image_layouts(words, [tags], *room)[0]
+
   def _encode(self, words, examples):
     if not self.model.pairs:
       return super()._encode(words, examples)

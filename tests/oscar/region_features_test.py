@@ -147,6 +147,7 @@ def test_the_command_extracts_and_checks(checkpoint, tmp_path):
 @pytest.mark.slow
 def test_mistakes_take_one_line(tmp_path):
   (tmp_path / 'no.png').write_text('no picture')
+  (tmp_path / 'empty.tsv').touch()
   for arguments, message in (
     ([], 'No image is given'),
     (['cat.png', '--output=out'], '--weights is missing'),

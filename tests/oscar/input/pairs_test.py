@@ -219,6 +219,16 @@ def test_a_single_image_is_named(tokenizer, data):
     build(tokenizer, files, train_split='one').train_dataset()
 
 
+def test_a_single_image_is_evaluated_by_its_right_pairs(tokenizer, data):
+  (data / 'coco_ir' / 'one_captions.json').write_text('{"398288": ["A man.", "A horse."]}')
+  files = retrieval_files.RetrievalFiles(str(data / 'coco_ir'))
+  source = build(tokenizer, files, eval_split='one')
+  assert source.num_eval_examples == 2
+  (batch,) = source.eval_dataset().as_numpy_iterator()
+  assert batch['weights'].tolist() == [1, 0, 1, 0] + [0] * 4
+  assert batch['labels'][:4].tolist() == [1, 0, 1, 0]
+
+
 def test_masked_regions_are_hidden(tokenizer):
   for held in (MEMORY, WINDOW):
     dataset = build(tokenizer, mask_regions=True, **held).train_dataset()
