@@ -71,6 +71,10 @@ def load(
     raise FileNotFoundError(f'{place} does not exist; give the folder of an export or checkpoint.')
   place = checkpoint_tasks.folder_of(place) or '.'
   files.check_finished(place)
+  if not files.is_file(os.path.join(place, 'config.json')):
+    raise FileNotFoundError(
+      f'{place} has no config.json; expected the folder of an export or an official checkpoint.'
+    )
   task = _task(place, task)
   stored = {**checkpoint_tasks.settings_of(place), **(settings or {})}
   if task == 'captioning':

@@ -194,6 +194,8 @@ class Predictor:
       try:
         made.append(self.example(text, *of_text))
       except ValueError as e:
+        if len(texts_given) == 1:
+          raise
         raise ValueError(f'Example {number}: {e}') from e
     return made
 
