@@ -3,6 +3,7 @@
 Source: paper arXiv 2004.06165, section 4 and appendix A; microsoft/Oscar, oscar/run_gqa.py.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -116,6 +117,10 @@ def write_results(
     files.write_json(path, metrics.results(made, ids, loaded.path, texts), indent=None)
   if not loaded.answered:
     return {}
+  if loaded.details and not any(q.question_id in loaded.details for q in loaded.questions):
+    # With --do_train --do_test_dev the file is that of the evaluations while training.
+    print(f"Without GQA's metrics: {data.questions_file} has no question of {loaded.path}.")
+    loaded = dataclasses.replace(loaded, details={})
   label_of_row = classification.labels_of_rows(loaded, made)
   right = [label_of_row[row] == q.answers[0] for row, q in enumerate(loaded.questions)]
   return {OBJECTIVE: sum(right) / len(right), **_metrics(loaded, label_of_row, data)}
