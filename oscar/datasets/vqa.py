@@ -93,6 +93,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[list[str], dict[int, int]
     FileNotFoundError: the file does not exist.
     ValueError: the file is not a dictionary of whole numbers by answer.
   """
+  path = records.plain_path(path)
   ids = records.read_plain(path)
   if not isinstance(ids, dict) or not ids or not all(type(i) is int for i in ids.values()):
     raise ValueError(f'{path}: expected a dictionary {{answer: number}}.')

@@ -215,7 +215,7 @@ def test_damaged_images_are_explained(tokenizer, data):
 def test_a_single_image_is_named(tokenizer, data):
   (data / 'coco_ir' / 'one_captions.json').write_text('{"398288": ["A man.", "A horse."]}')
   files = retrieval_files.RetrievalFiles(str(data / 'coco_ir'))
-  with pytest.raises(ValueError, match='one_captions.pt has 1 images; wrong pairs need at least'):
+  with pytest.raises(ValueError, match='one_captions.json has 1 images; wrong pairs need at least'):
     build(tokenizer, files, train_split='one').train_dataset()
 
 
