@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from oscar import losses
-from oscar.input.questions import Questions
+from oscar.datasets import gqa_files, vqa_files
 from tpu_utils.trainer import Task
 
 
@@ -74,7 +74,7 @@ def accuracy(outputs: Mapping, batch: Mapping, step: tf.Tensor) -> tuple[tf.Tens
 # ---- Results of questions
 
 
-def has_ids(loaded: Questions) -> bool:
+def has_ids(loaded: vqa_files.VqaSplit | gqa_files.GqaSplit) -> bool:
   """Returns whether the questions of a split have ids; prints that there is no file without.
 
   Args:
@@ -86,7 +86,9 @@ def has_ids(loaded: Questions) -> bool:
   return found
 
 
-def labels_of_rows(loaded: Questions, made: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+def labels_of_rows(
+  loaded: vqa_files.VqaSplit | gqa_files.GqaSplit, made: Sequence[Mapping[str, Any]]
+) -> dict[int, int]:
   """Returns {place of a question in its split: predicted label}.
 
   Args:

@@ -21,8 +21,8 @@ def test_plain_files_are_read_by_their_ending(tmp_path):
 
 
 def test_a_list_of_other_values_raises(tmp_path):
-  (tmp_path / 'a.json').write_text('[1]')
-  with pytest.raises(ValueError, match='a.json: expected a JSON list of objects'):
+  (tmp_path / 'a.json').write_text('{"a": 1}')
+  with pytest.raises(ValueError, match='a.json: expected a JSON list of objects, found dict'):
     records.read_json_list(tmp_path / 'a.json')
 
 
