@@ -47,9 +47,11 @@ def run(
   """
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
   from oscar import job as oscar_job
+  from oscar.tasks import kept
   from tpu_utils import job as jobs
   from tpu_utils.runner import prepare_model_dir
 
+  kept.forget()  # Files may have changed since another job of this process.
   implementation = importlib.import_module(spec.implementation)
   optimization, job = resolved[2], resolved.get(spec.job)
   hardware = resolved.get(config.HardwareConfig)

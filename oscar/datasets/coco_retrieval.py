@@ -72,7 +72,7 @@ class CocoRetrieval:
     num_images: int = 0,
   ) -> None:
     self._data_dir = data_dir
-    self.path = os.path.join(data_dir, f'{split}_captions.pt')
+    self.path = records.plain_path(os.path.join(data_dir, f'{split}_captions.pt'))
     self.captions = _read_captions(self.path)
     if image_keys is not None:
       self.captions = _subset(self.captions, os.path.join(data_dir, image_keys))
@@ -160,7 +160,7 @@ class CocoRetrieval:
       FileNotFoundError: the candidate file does not exist.
       ValueError: too few candidates, or a candidate that is not (image number, caption index).
     """
-    path = os.path.join(self._data_dir, index_file)
+    path = records.plain_path(os.path.join(self._data_dir, index_file))
     candidates = _read_lists(path)
     pairs = []
     for image_id in self.image_ids:

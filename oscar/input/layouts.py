@@ -105,7 +105,7 @@ def two_image_layouts(
 
   Args:
     text_a: the statements.
-    texts_b: the tags, one `Words` for each image of a pair.
+    texts_b: the tags, one `Words` for each image of a pair, or one for both in one sequence.
     max_seq_length: tokens.
     special: ids of the special tokens.
     with_tags: False where no image has tags. The text then takes the room of the second [SEP],

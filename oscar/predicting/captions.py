@@ -60,6 +60,8 @@ class CaptionPredictor(Predictor):
       try:
         examples.append(self.example('', image))
       except ValueError as e:
+        if len(images) == 1:
+          raise
         raise ValueError(f'Example {number}: {e}') from e
     return self.predict(
       examples,
