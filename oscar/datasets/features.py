@@ -13,7 +13,6 @@ order of the last two) and the official data, whose order is width, height.
 """
 
 import binascii
-import contextlib
 import itertools
 
 import numpy as np
@@ -105,8 +104,9 @@ def check(
       f'{where}: region {row} holds {regions[row, column]} at number {column}; expected finite '
       'numbers only. Extract the features of this image again.'
     )
-  if check_boxes:
-    _check_geometry(regions[:, -len(GEOMETRY) :], where)
+  fault = box_fault(regions) if check_boxes else None
+  if fault:
+    raise ValueError(f'{where}: {fault}')
 
 
 def _advice(regions, dim):
@@ -114,24 +114,30 @@ def _advice(regions, dim):
   return '; oscar.datasets.features.join appends the geometry to bare features' if is_bare else ''
 
 
-def _check_geometry(geometry, where):
-  corners, size = geometry[:, :4], geometry[:, 4:]
+def box_fault(regions: np.ndarray) -> str | None:
+  """Returns what is wrong with the boxes of regions, in words; None if nothing is.
+
+  Args:
+    regions: float array [regions, at least 6]; its last six numbers are the geometry.
+  """
+  corners, size = np.split(regions[:, -len(GEOMETRY) :], [4], axis=1)
   outside = (corners < -BOX_TOLERANCE) | (corners > 1 + BOX_TOLERANCE)
   inverted = corners[:, :2] > corners[:, 2:]
   for wrong, complaint in ((outside, 'outside the image'), (inverted, 'with x2 < x1 or y2 < y1')):
     if wrong.any():
       row = int(np.argwhere(wrong)[0, 0])
-      raise ValueError(
-        f'{where}: region {row} has a box {complaint}: x1, y1, x2, y2 = '
-        f'{_rounded(corners[row])}; expected fractions of the image in [0, 1].'
+      return (
+        f'region {row} has a box {complaint}: x1, y1, x2, y2 = {_rounded(corners[row])}; expected '
+        'fractions of the image in [0, 1].'
       )
   difference = np.abs(size - (corners[:, 2:] - corners[:, :2]))
   if (difference > BOX_TOLERANCE).any():
     row = int(np.argwhere(difference > BOX_TOLERANCE)[0, 0])
-    raise ValueError(
-      f'{where}: region {row} ends in width, height = {_rounded(size[row])}, but its corners are '
+    return (
+      f'region {row} ends in width, height = {_rounded(size[row])}, but its corners are '
       f'{_rounded(corners[row])}; expected {", ".join(GEOMETRY)}.'
     )
+  return None
 
 
 def _rounded(numbers):
@@ -258,9 +264,7 @@ def _other_type(data, count, dim, check_boxes):
       kind == '<f8' and _is_plausible(np.frombuffer(data, '<f4'))
     ):
       continue
-    with contextlib.suppress(ValueError):
-      if width == dim and check_boxes:
-        _check_geometry(numbers[:, -len(GEOMETRY) :], '')
+    if not (width == dim and check_boxes and box_fault(numbers)):
       return numbers
   return None
 

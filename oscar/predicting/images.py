@@ -41,11 +41,13 @@ class ImageRegions:
     features: float32 [n, dim].
     tags: text of the tags; None if unknown.
     origin: where the regions come from, in words.
+    fault: what looks wrong about the regions, in words; None if nothing does.
   """
 
   features: np.ndarray
   tags: str | None
   origin: str
+  fault: str | None = None
 
 
 class FeatureFolder:
@@ -187,7 +189,7 @@ class ImageReader:
       count = record.get('num_boxes')
       if count is None:
         raise ValueError(f"{where}: base64 'features' need 'num_boxes', their number of regions.")
-      content = features.decode(content, count, where, self._dim, _has_boxes(self._dim))
+      content = features.decode(content, count, where, self._dim, check_boxes=False)
     return self._given(content, tags, where)
 
   def _given(self, content, tags, where, origin='features given'):
@@ -202,8 +204,10 @@ class ImageReader:
         f'pixels (uint8 [height, width, 3]) or features [n, {self._dim}].'
       )
     array = array.astype(np.float32)
-    features.check(array, where, self._dim, _has_boxes(self._dim))
-    return ImageRegions(array, self._tag_text(tags, where), origin)
+    # Boxes of another convention are the caller's to judge: answers come, with a note.
+    features.check(array, where, self._dim, check_boxes=False)
+    fault = features.box_fault(array) if _has_boxes(self._dim) else None
+    return ImageRegions(array, self._tag_text(tags, where), origin, fault)
 
   def _tag_text(self, tags, where):
     if tags is None:

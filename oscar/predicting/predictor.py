@@ -303,6 +303,8 @@ class Predictor:
           f'{name}: the first {count} of {len(image.features)} regions are read, as in training '
           f'(max_img_seq_length {self.settings.max_img_seq_length})'
         )
+      if image.fault:
+        notes.append(f'{name}: boxes unlike those of the training: {image.fault}')
     return tuple(notes)
 
   def _regions_read(self, example):
