@@ -37,6 +37,12 @@ class HardwareConfig(Checked):
   find_batch_size: bool = setting(
     False, 'mode=preflight: find the largest training batch that fits; minutes for each try.'
   )
+  compare: str = setting(
+    '',
+    "mode=preflight: `keras` also compiles the training step of the network from Keras' own layers "
+    'with the same trainer, and prints both.',
+    choices=('', 'keras'),
+  )
   preflight_cache: str = setting(
     '~/.cache/tpu_vision_reference/preflight',
     'mode=preflight: folder of results of the compiler; empty for none.',
