@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tpu_utils.preflight.checks_test import needs_compiler, python_with_jax
 from tpu_utils import batch_norm, pointwise_norm
-from tpu_utils.preflight import lowering
+from tpu_utils.preflight import compiling, lowering
 
 EPSILON = 1e-3
 NAMES = ('outputs', 'mean', 'variance', 'of inputs', 'of kernel', 'of gamma', 'of beta')
@@ -118,14 +119,14 @@ def convolved(filters, size=1, strides=1, groups=1, shape=(4, 6, 6, 4)):
 
 
 def test_widening_1x1_convolutions_are_found():
-  inputs, kernel = convolved(8)
+  inputs, kernel = convolved(16)
   assert inputs.shape == (4, 6, 6, 4)
-  assert kernel.shape == (1, 1, 4, 8)
+  assert kernel.shape == (1, 1, 4, 16)
 
 
 @pytest.mark.parametrize(
-  'arguments', [{'filters': 4}, {'filters': 8, 'size': 3}, {'filters': 8, 'strides': 2},
-                {'filters': 8, 'groups': 2}],
+  'arguments', [{'filters': 12}, {'filters': 16, 'size': 3}, {'filters': 16, 'strides': 2},
+                {'filters': 16, 'groups': 2}],
   ids=['narrow', '3x3', 'strides', 'groups'],
 )  # fmt: skip
 def test_other_convolutions_are_left_alone(arguments):
@@ -173,3 +174,46 @@ def test_layers_join_on_a_tpu_only():
   assert plain_operations
   for got, want in zip(with_tpu, on_cpu, strict=True):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
+
+
+def wide_step(joined):
+  """Lowers a training step of EfficientNet-B0's widest tensor: 96 channels of 112 by 112 pixels."""
+  strategy = lowering.tpu_like_strategy()
+  kind = batch_norm.BatchNormalization if joined else keras.layers.BatchNormalization
+  with strategy.scope():
+    images = keras.Input((112, 112, 16), name='images', dtype='bfloat16')
+    settings = {'use_bias': False, 'dtype': 'mixed_bfloat16'}
+    x = keras.layers.Conv2D(16, 1, name='before', **settings)(images)
+    x = keras.layers.Conv2D(96, 1, name='expand', **settings)(x)
+    x = kind(name='norm', dtype='mixed_bfloat16')(x)
+    x = keras.layers.Activation('silu', dtype='mixed_bfloat16')(x)
+    x = keras.layers.DepthwiseConv2D(3, 2, 'same', name='depthwise', **settings)(x)
+    x = keras.layers.GlobalAveragePooling2D(dtype='mixed_bfloat16')(x)
+    network = keras.Model(images, keras.layers.Dense(10, dtype='float32')(x))
+  weights = [v.value for v in network.trainable_variables]
+
+  def step(batch, _):
+    def replica(images):
+      with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(weights)
+        loss = tf.reduce_sum(network(images, training=True) ** 2)
+      for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True):
+        weight.assign_sub(gradient)
+      return loss
+
+    return strategy.run(replica, args=(batch['images'],))
+
+  spec = {'images': tf.TensorSpec((128, 112, 112, 16), tf.bfloat16)}
+  signature = [spec, tf.TensorSpec([], tf.int64)]
+  return lowering.lower(tf.function(step, input_signature=signature, jit_compile=True), spec)
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.long
+def test_the_tpu_compiler_moves_fewer_bytes():
+  compiler = compiling.TpuCompiler('v5e:2x2', '', python_with_jax())
+  ours, plain = (
+    compiler.compile(wide_step(each), 'a block').hbm_bytes for each in (True, False)
+  )
+  assert ours < 0.85 * plain, (ours, plain)
