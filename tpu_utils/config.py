@@ -38,10 +38,7 @@ class HardwareConfig(Checked):
     False, 'mode=preflight: find the largest training batch that fits; minutes for each try.'
   )
   compare: str = setting(
-    '',
-    "mode=preflight: `keras` also compiles the training step of the network from Keras' own layers "
-    'with the same trainer, and prints both.',
-    choices=('', 'keras'),
+    '', "mode=preflight: `keras` compares with the network of Keras' layers.", choices=('', 'keras')
   )
   preflight_cache: str = setting(
     '~/.cache/tpu_vision_reference/preflight',

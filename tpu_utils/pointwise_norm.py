@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from tpu_utils.custom_gradient import custom_gradient
 
-LEAST_WIDENING = 4  # Below, the products of the narrow input with itself move about as much as is saved.
+# Below, the products of the narrow input with itself move about as much as is saved.
+LEAST_WIDENING = 4
 
 
 def convolution_of(outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor] | None:

@@ -79,9 +79,9 @@ def test_is_as_exact_as_the_two_operations(dtype, shift):
   want = exact(*given)
   joint, plain = (errors(results(f, *given), want) for f in (joined, apart))
   for name in NAMES:
-    # Both round the operands of their products to 16 bits, at different places.
+    # Both round, at different places: in 16 bits the operands, in 32 the sums.
     limit = 1e-5 if dtype == 'float32' else 0.01
-    assert joint[name] <= max(1.3 * plain[name], limit), (name, joint[name], plain[name])
+    assert joint[name] <= max(3 * plain[name], limit), (name, joint[name], plain[name])
 
 
 def test_16_bit_gradients_do_not_depend_on_the_mean_of_the_inputs():
