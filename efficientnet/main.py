@@ -52,7 +52,7 @@ def resolve_model(model: ModelConfig) -> script.ModelSpec:
     ValueError: an unknown model or a value out of range.
   """
   # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
-  from efficientnet import model_builder_factory, pretrained
+  from efficientnet import keras_peer, model_builder_factory, pretrained
 
   blocks_args, global_params = model_builder_factory.get_model_builder(
     model.model_name
@@ -67,6 +67,7 @@ def resolve_model(model: ModelConfig) -> script.ModelSpec:
     },
     find_pretrained=pretrained.find,
     feature_extractor=model_builder_factory.feature_extractor,
+    build_peer=keras_peer.build_model,
   )
 
 

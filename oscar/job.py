@@ -56,6 +56,8 @@ class OscarTask:
     records: see `tpu_utils.job.Job`; called with data and input, too.
     predictor: see `tpu_utils.job.Job`; called with data and the job's settings first.
     run_files: function(data, tokenizer) -> `tpu_utils.job.Job.run_files`; called to train.
+    build_peer: function(OscarConfig, dtype_policy) -> `tpu_utils.job.Job.build_peer`'s model, or
+      None.
   """
 
   name: str
@@ -71,6 +73,7 @@ class OscarTask:
   records: Callable | None = None
   predictor: Callable | None = None
   run_files: Callable = lambda data, tokenizer: {}
+  build_peer: Callable | None = None
 
 
 def make_job(
@@ -166,6 +169,7 @@ def make_job(
     initial_weights=model_settings.init_checkpoint if as_it_is else None,
     records=None if task.records is None else functools.partial(task.records, data),
     predictor=None if task.predictor is None else functools.partial(task.predictor, data, job),
+    build_peer=None if task.build_peer is None else functools.partial(task.build_peer, config),
   )
 
 

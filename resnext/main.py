@@ -70,6 +70,7 @@ def resolve_model(model: ModelConfig) -> script.ModelSpec:
   params = network_params.from_name(model.model_name, model.overrides())
   # Imports TensorFlow, so only after the flags are checked.
   from resnext import resnext_builder
+  from tpu_utils import export
 
   own = [field.name for field in dataclasses.fields(model) if field.name != 'model_name']
   return script.ModelSpec(
@@ -78,6 +79,10 @@ def resolve_model(model: ModelConfig) -> script.ModelSpec:
     identity=tuple(name for name in own if name != 'input_image_size'),
     run_info={'network_params': dataclasses.asdict(params)},
     feature_extractor=resnext_builder.feature_extractor,
+    # Keras' own Conv2D(groups=...) and BatchNormalization: keras.applications has no ResNeXt.
+    build_peer=lambda *args, **kwargs: export.with_builtin_layers(
+      resnext_builder.build_model(*args, **kwargs)
+    ),
   )
 
 

@@ -21,7 +21,7 @@ from oscar.decoding.constrained import machine
 from oscar.decoding.constrained import search as constrained
 from oscar.tasks import captioning, gqa, nlvr2, pretrain, retrieval, vqa
 from tests.tpu_utils import simulated_tpu
-from tpu_utils import batch_norm, config
+from tpu_utils import batch_norm, config, distribute
 from tpu_utils.image_jobs import train
 from tpu_utils.trainer import Trainer
 
@@ -313,6 +313,8 @@ def _params():
 @pytest.mark.parametrize('case', _params())
 def test_steps_trace_for_a_tpu(case, tpu_strategy, monkeypatch):
   monkeypatch.setattr(Trainer, '_spread_seeds', lambda self: None)  # It would run on the TPU.
+  # Layers then choose the operations for TPUs, as the cores of the strategy are CPUs.
+  monkeypatch.setattr(distribute, 'device_types', lambda: {'tpu'})
   trainer, batch = case.make(tpu_strategy)
   dataset = tf.data.Dataset.from_tensors(batch).repeat()
   iterator = trainer.train_iterator(lambda context: dataset)

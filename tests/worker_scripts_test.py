@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 import oscar
-from oscar import run_captioning, run_pretrain, run_vqa
+from oscar import run_captioning, run_gqa, run_nlvr, run_pretrain, run_retrieval, run_vqa
 from oscar.datasets import builders
 from resnext import main as resnext_main
 from tests import local_cluster, script_jobs, worker_scripts
@@ -27,12 +27,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 HALF, STEPS = 2, 4
 SCRIPTS = {
   'pretrain': run_pretrain.SCRIPT, 'vqa': run_vqa.SCRIPT, 'captioning': run_captioning.SCRIPT,
+  'gqa': run_gqa.SCRIPT, 'nlvr2': run_nlvr.SCRIPT, 'retrieval': run_retrieval.SCRIPT,
   'resnext': resnext_main.SCRIPT,
 }  # fmt: skip
 MODULES = {
   'pretrain': 'oscar.run_pretrain', 'vqa': 'oscar.run_vqa', 'captioning': 'oscar.run_captioning',
+  'gqa': 'oscar.run_gqa', 'nlvr2': 'oscar.run_nlvr', 'retrieval': 'oscar.run_retrieval',
   'resnext': 'resnext.main',
 }  # fmt: skip
+FOLDERS = {'captioning': 'coco_caption', 'retrieval': 'coco_ir'}  # Of official files.
 KILLED = 'pretrain'
 
 
@@ -56,7 +59,7 @@ def arguments(name, folder, model_dir):
             '--eval_batch_size=4', f'--save_checkpoints_steps={HALF}',
             f'--iterations_per_loop={HALF}']  # fmt: skip
   bert = [f'--config={folder}/config.json', f'--vocab_file={folder}/vocab.txt']
-  data = loaders.DATA / {'captioning': 'coco_caption'}.get(name, name)
+  data = loaders.DATA / FOLDERS.get(name, name)
   own = {
     'pretrain': [
       *bert, f'--data_dir={folder}', '--train_split=pretrain', '--eval_split=pretrain',
@@ -72,6 +75,21 @@ def arguments(name, folder, model_dir):
       *bert, f'--data_dir={data}', '--val_yaml=test.yaml', '--add_od_labels', '--max_seq_length=24',
       '--max_seq_a_length=14', '--max_gen_length=10', '--max_img_seq_length=3', '--do_train',
       f'--max_steps={STEPS}', '--learning_rate=1e-2',
+    ],
+    'gqa': [
+      *bert, f'--data_dir={data}', '--loss_type=xe', '--max_seq_length=20',
+      '--max_img_seq_length=3', f'--max_steps={STEPS}', '--do_train', '--learning_rate=1e-3',
+    ],
+    'nlvr2': [
+      *bert, f'--data_dir={data}', '--data_label_type=all', '--eval_data_type=all', '--use_pair',
+      '--classifier=mlp', '--max_seq_length=20', '--max_img_seq_length=3',
+      f'--max_steps={STEPS}', '--do_train', '--learning_rate=1e-3',
+    ],
+    'retrieval': [
+      *bert, f'--data_dir={data}', '--add_od_labels', '--num_captions_per_img_train=2',
+      '--eval_caption_index_file=minival_caption_indexs_top20.pt', '--num_captions_per_img_val=4',
+      '--max_seq_length=20', '--max_img_seq_length=3', f'--max_steps={STEPS}', '--do_train',
+      '--learning_rate=1e-3',
     ],
     'resnext': [
       '--model_name=resnext-11-4x8d', '--width=8', '--stem_width=8', f'--train_steps={STEPS}',
@@ -152,4 +170,5 @@ def test_prepared_data_need_no_python_on_the_hosts(folder, monkeypatch):
   found = {path.rpartition('/')[2].removesuffix('_input'): ops for path, ops in found.items()}
   assert found['pretrain'] == found['resnext'] == [[], []]
   # The official files are read in Python.
-  assert all(found['vqa']) and all(found['captioning'])
+  official = ('vqa', 'captioning', 'gqa', 'nlvr2', 'retrieval')
+  assert all(all(found[name]) for name in official)

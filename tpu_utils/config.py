@@ -37,6 +37,9 @@ class HardwareConfig(Checked):
   find_batch_size: bool = setting(
     False, 'mode=preflight: find the largest training batch that fits; minutes for each try.'
   )
+  compare: str = setting(
+    '', "mode=preflight: `keras` compares with the network of Keras' layers.", choices=('', 'keras')
+  )
   preflight_cache: str = setting(
     '~/.cache/tpu_vision_reference/preflight',
     'mode=preflight: folder of results of the compiler; empty for none.',

@@ -83,6 +83,8 @@ class Job:
     predictor: function(trainer, input, name of the checkpoint) to call with mode=predict in place
       of writing rows, for predictions that do not fit into memory; None for rows.
     reporter: follows the job and ends it with a report; None for no report.
+    build_peer: like `build_model`, the same network from Keras' own layers, for --compare=keras;
+      None if there is none.
   """
 
   settings: JobConfig
@@ -105,6 +107,7 @@ class Job:
   records: Callable | None = None
   predictor: Callable | None = None
   reporter: Reporter | None = None
+  build_peer: Callable[[str | None], keras.Model] | None = None
 
   @property
   def trains(self) -> bool:
@@ -210,22 +213,35 @@ def preflight(job: Job) -> None:
   """Compiles the steps of the job for `job.hardware.topology`, with no TPU, and reports.
 
   Raises:
-    ValueError: jax or libtpu is missing, a batch does not divide, a step does not compile or fit.
+    ValueError: jax or libtpu is missing, a batch does not divide, a step does not compile or fit,
+      or there is nothing to compare with.
     OSError: the report cannot be written.
   """
   hardware, batches = job.hardware, job.batches
+  if hardware.compare and job.build_peer is None:
+    raise ValueError(
+      f'--compare={hardware.compare}: this job has no network of Keras to compare with; leave '
+      '--compare out.'
+    )
   compiler = compiling.TpuCompiler(
     hardware.topology, hardware.preflight_cache, hardware.preflight_python
   )
   check_batches(compiler.topology.cores, batches, job.unit)
   source = job.open_input()
   keras.utils.set_random_seed(job.settings.seed)
-  trainer = checks.open_trainer(
-    compiler,
-    lambda: job.build_model(hardware.dtype_policy),
-    lambda strategy, model: job.make_trainer(strategy, model, source),
-  )
-  found = checks.Preflight(compiler, trainer, source, batches.train, batches.eval, job.unit)
+
+  def opened(build_model):
+    trainer = checks.open_trainer(
+      compiler,
+      lambda: build_model(hardware.dtype_policy),
+      lambda strategy, model: job.make_trainer(strategy, model, source),
+    )
+    return checks.Preflight(compiler, trainer, source, batches.train, batches.eval, job.unit)
+
+  found = opened(job.build_model)
+  if hardware.compare and job.build_peer is not None:
+    found.compare(opened(job.build_peer), job.settings.model_dir)
+    return
   found.run(job.settings.model_dir, hardware.find_batch_size)
 
 

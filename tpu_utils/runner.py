@@ -134,6 +134,8 @@ class Runner:
     """Returns whether checkpoints are written while training continues."""
     if self.config.use_async_checkpointing is not None:
       return self.config.use_async_checkpointing
+    # For EfficientNet-B0 with its slots and averages (85 MB) training waits 0.06 s of processor
+    # time for the copy instead of 0.21 s for the write: below 1 % of 100 steps on an accelerator.
     # On CPUs the writer takes cores from training, and more than 1 % of its time.
     return not distribute.on_cpus(self.trainer.strategy)
 

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from oscar import job as oscar_job
-from oscar import losses, script_settings
+from oscar import keras_peer, losses, script_settings
 from oscar.input.pretrain import PretrainInput, PretrainOptions
 from tpu_utils import config as job_config
 from tpu_utils import job as jobs
@@ -127,4 +127,5 @@ TASK = oscar_job.OscarTask(
   identity=('num_contrast_classes',),
   curves=(('masked_lm_loss', 'next_sentence_loss'), (OBJECTIVE, 'contrast_accuracy')),
   predicts=False,
+  build_peer=keras_peer.build_model,
 )

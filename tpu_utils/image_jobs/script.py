@@ -93,6 +93,8 @@ class ModelSpec:
       are none. None if no package has weights of this paper.
     feature_extractor: function like `build_model`, with endpoints=[name, ...] -> keras.Model from
       `images` to {name: tensor}. None if it has none.
+    build_peer: function like `build_model`, without overrides -> the same network from Keras' own
+      layers, for --compare=keras. None if there is none.
   """
 
   build_model: Callable[..., keras.Model]
@@ -101,6 +103,7 @@ class ModelSpec:
   run_info: Mapping[str, Any]
   find_pretrained: Callable[[str], str] | None = None
   feature_extractor: Callable[..., keras.Model] | None = None
+  build_peer: Callable[..., keras.Model] | None = None
 
   def build(
     self,
@@ -224,6 +227,14 @@ class Training:
         model, spec, data.num_label_classes, data.advprop, dtype_policy=dtype_policy
       )
 
+    def build_peer(dtype_policy):
+      return model_spec.build_peer(
+        model.model_name,
+        num_classes=data.num_label_classes,
+        image_size=spec.image_size,
+        dtype_policy=dtype_policy,
+      )
+
     if job.mode in _TRAINING_MODES:
       resolved = _with_length(resolved, build_model)
       if dataset is not None:
@@ -247,6 +258,7 @@ class Training:
       run_info={'flags': flags, **model_spec.run_info},
       report=resolved.get(ReportConfig),
       package=self.package,
+      build_peer=None if model_spec.build_peer is None or model.overrides() else build_peer,
     )
 
   def _choose(self, recipes, given, recipe):

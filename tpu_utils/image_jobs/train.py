@@ -68,6 +68,7 @@ def make_job(
   augmentation: Augmentation | None = None,
   report: ReportConfig | None = None,
   package: str = '',
+  build_peer: Callable[..., keras.Model] | None = None,
 ) -> jobs.Job:
   """Returns the `Job` of a classifier.
 
@@ -88,6 +89,7 @@ def make_job(
     augmentation: augmentation of training; None for the default of `make_input`.
     report: settings of the report that ends the job; None for no report.
     package: of the paper's scripts, which the report names.
+    build_peer: see `tpu_utils.job.Job`.
   """
   data = hold_out(data, job.eval_name)
   tuning, exports = tuning or config.FineTuningConfig(), exports or config.ExportConfig()
@@ -153,6 +155,7 @@ def make_job(
     curves=_CURVES,
     predicts=False,
     reporter=reporter,
+    build_peer=build_peer,
   )
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from tpu_utils import files
-from tpu_utils.preflight import lowering, report
+from tpu_utils.preflight import comparing, lowering, report
 from tpu_utils.preflight.compiling import TpuCompiler
 from tpu_utils.runner import Input, prepare_model_dir
 from tpu_utils.trainer import Trainer
 
-RESULT = 'preflight.json'
+RESULT, COMPARISON = 'preflight.json', 'preflight_comparison.json'
 ROLLOUT = 'rollout'  # Name of the step that samples from the model.
 _BATCHES_READ = 16  # To see the shapes of batches where the data set does not tell.
 _SIZES = (1, 2, 4, 8, 16, 32, 64, *range(128, 4097, 128))  # Per core, for --find_batch_size.
@@ -66,6 +66,26 @@ class Preflight:
     for step in steps:
       if not step.fits(topology):
         raise ValueError(_misfit(step, topology))
+
+  def compare(self, peer: 'Preflight', model_dir: str | None) -> None:
+    """Compiles the training steps of both, prints them side by side and writes them as JSON.
+
+    Args:
+      peer: the preflight of the network from Keras' layers.
+      model_dir: folder for the JSON file; None for none.
+
+    Raises:
+      ValueError: a step does not lower.
+    """
+    topology = self.compiler.topology
+    content = comparing.as_json(self.train_step(), peer.train_step(), topology)
+    content |= {'topology': topology.name, 'compiler': dict(self.compiler.versions)}
+    print(comparing.text(content, self.unit))
+    if model_dir:
+      prepare_model_dir(model_dir)
+      path = os.path.join(model_dir, COMPARISON)
+      files.write_json(path, content)
+      print(f'Comparison: {path}')
 
   def train_step(self, batch_per_core: int | None = None) -> report.Step:
     """Lowers and compiles the training step, for another batch per core if given."""

@@ -94,6 +94,51 @@ def test_steps_are_lowered_and_reported(tmp_path, capsys):
   assert 'most traffic in train' in capsys.readouterr().out
 
 
+def a_job(tmp_path, **changes):
+  settings = config.JobConfig(mode='preflight', model_dir=str(tmp_path))
+  hardware = {
+    'use_bfloat16': False,
+    'preflight_python': python_with_jax() or '',
+    'preflight_cache': str(tmp_path / 'cache'),
+    **changes.pop('hardware', {}),
+  }
+  return jobs.Job(
+    settings=settings,
+    hardware=config.HardwareConfig(**hardware),
+    batches=jobs.Batches(BATCH, BATCH),
+    identity={},
+    run_info={},
+    unit='vectors',
+    objective='square',
+    open_input=Vectors,
+    build_model=lambda policy: build_model(),
+    make_trainer=lambda strategy, model, source: make_trainer(strategy, model),
+    export=None,
+    **changes,
+  )
+
+
+def test_a_job_is_compared_with_its_peer(tmp_path, monkeypatch, capsys):
+  built = []
+
+  def build_peer(policy):
+    built.append(policy)
+    return build_model()
+
+  stand_in = StandIn()
+  monkeypatch.setattr(compiling, 'TpuCompiler', lambda *settings: stand_in)
+  jobs.run(a_job(tmp_path, hardware={'compare': 'keras'}, build_peer=build_peer))
+  assert built == [None] and len(stand_in.texts) == 2  # The training steps alone.
+  found = json.loads((tmp_path / checks.COMPARISON).read_text())
+  assert found['hbm_bytes_ratio'] == 1.0 and found['topology'] == 'v5e:2x2'
+  assert 'temporaries MiB' in capsys.readouterr().out
+
+
+def test_a_job_without_a_peer_cannot_be_compared(tmp_path):
+  with pytest.raises(ValueError, match='--compare=keras: this job has no network of Keras'):
+    jobs.run(a_job(tmp_path, hardware={'compare': 'keras'}))
+
+
 def test_the_largest_batch_is_found_and_a_step_that_does_not_fit_is_an_error(capsys, tmp_path):
   run = preflight()
   run.run(str(tmp_path), find_batch_size=True)
@@ -225,24 +270,7 @@ def test_the_tpu_compiler_agrees_with_what_is_known(tmp_path):
 @needs_compiler
 @pytest.mark.slow
 def test_a_job_runs_it(tmp_path, capsys):
-  job = jobs.Job(
-    settings=config.JobConfig(mode='preflight', model_dir=str(tmp_path)),
-    hardware=config.HardwareConfig(
-      use_bfloat16=False,
-      preflight_python=python_with_jax(),
-      preflight_cache=str(tmp_path / 'cache'),
-    ),
-    batches=jobs.Batches(BATCH, BATCH),
-    identity={},
-    run_info={},
-    unit='vectors',
-    objective='square',
-    open_input=Vectors,
-    build_model=lambda policy: build_model(),
-    make_trainer=lambda strategy, model, source: make_trainer(strategy, model),
-    export=None,
-  )
-  jobs.run(job)
+  jobs.run(a_job(tmp_path))
   report = json.loads((tmp_path / checks.RESULT).read_text())
   assert report['fits'] and {*report['steps']} == {'train', 'eval'}
   assert 'hidden' in report['steps']['train']['layers']
