@@ -12,7 +12,7 @@ r"""Compares the recipe `finetune` with keras.io's guide and timm's defaults on 
 All recipes get the same weights, pictures and number of pixels, and each runs in a process of its
 own. keras.io's guide (Image classification via fine-tuning with EfficientNet) trains a new
 classifier for 25 epochs, then the last 20 layers for 4. `finetune` and timm (train.py, its defaults
-apart from epochs and batch) train all layers for --train_epochs; 10 take about as long as the
+apart from epochs and batch) train all layers for --train_epochs; 8 take about as long as the
 guide. timm needs torch, which --timm_python may have. The same command resumes, and trains nothing
 again.
 """
@@ -57,8 +57,8 @@ class ComparisonConfig(settings.Checked):
     'Recipes, separated by commas: finetune, finetune_bn (with --freeze=bn), keras, timm.',
   )
   seeds: str = setting('0,1,2', 'Seeds, separated by commas.')
-  input_image_size: int = setting(96, 'Pixels a side.', at_least=1)
-  train_epochs: float = setting(10.0, 'Epochs of finetune and timm.', at_least=0)
+  input_image_size: int = setting(64, 'Pixels a side.', at_least=1)
+  train_epochs: float = setting(8.0, 'Epochs of finetune and timm.', at_least=0)
   timm_python: str = setting(
     None, 'Python program of an environment with timm; by default this one.', type=str
   )
