@@ -17,10 +17,8 @@ guide. timm needs torch, which --timm_python may have. The same command resumes,
 again.
 """
 import dataclasses
-import json
 import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -35,7 +33,6 @@ from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import fitting
 from tpu_utils.names import listed_names
-from tpu_utils.text_table import text_table
 
 # {recipe: flags of efficientnet.main} of the contestants that are jobs of this project.
 OURS: Mapping[str, tuple[str, ...]] = {'finetune': (), 'finetune_bn': ('--freeze=bn',)}

@@ -2,8 +2,8 @@
 
 Argument: the JSON file that describes the training. Source of the recipe: the defaults of train.py
 in huggingface/pytorch-image-models at aa4b585: SGD with Nesterov momentum at 0.1 for batches of 256
-(scaled linearly), weight decay, a cosine schedule after 5 epochs of warm-up, label smoothing, random
-crops, flips and changes of colour. Epochs (300 there) and batch (128) are the comparison's.
+(scaled linearly), weight decay, a cosine schedule after 5 epochs of warm-up, label smoothing,
+random crops, flips and changes of colour. Epochs (300 there) and batch (128) are the comparison's.
 """
 import sys
 

@@ -12,9 +12,11 @@ from tests.tpu_utils.images import small_sets
 from tpu_utils.images.sources import splitting
 
 LINES = [
-  {'set': 'a', 'recipe': 'finetune', 'seed': 0, 'top_1': 0.5, 'processor_seconds': 60, 'seconds': 30},
-  {'set': 'a', 'recipe': 'finetune', 'seed': 1, 'top_1': 0.6, 'processor_seconds': 60, 'seconds': 90},
-  {'set': 'b', 'recipe': 'timm', 'seed': 0, 'top_1': 1.0, 'processor_seconds': 30, 'seconds': 30},
+  {'set': name, 'recipe': recipe, 'seed': seed, 'top_1': top_1, 'processor_seconds': 60.0,
+   'seconds': seconds}
+  for name, recipe, seed, top_1, seconds in (
+    ('a', 'finetune', 0, 0.5, 30), ('a', 'finetune', 1, 0.6, 90), ('b', 'timm', 0, 1.0, 30)
+  )
 ]  # fmt: skip
 
 
@@ -23,7 +25,7 @@ def test_table_has_means_ranges_and_minutes():
     '| set | finetune | timm |',
     '| --- | --- | --- |',
     '| a | 55.0 (50.0 to 60.0); 1.0 / 1.0 min | - |',
-    '| b | - | 100.0; 0.5 / 0.5 min |',
+    '| b | - | 100.0; 1.0 / 0.5 min |',
   ]
 
 

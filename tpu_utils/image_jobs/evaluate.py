@@ -69,7 +69,7 @@ class DataConfig(opening.PreparationConfig):
     None, 'File with the class of each of them, from 0, one per line.', type=str
   )
   data_dir: str = setting(
-    '', 'Instead: folder of TFRecord shards (validation-*), or of images with one folder per class: '
+    '', 'Instead: folder of TFRecord shards (validation-*), or of images with a folder per class: '
     "those in validation/; without it, those that the checkpoint's job held out, or else all."
   )  # fmt: skip
   dataset: str = setting(None, 'Instead: a set of TensorFlow Datasets.', type=str)
