@@ -27,10 +27,11 @@ LAYERS = 20  # That the second stage trains.
 def read(pictures: list, size: int) -> tuple[np.ndarray, np.ndarray]:
   """Returns (float32 [number, size, size, 3] from 0 to 255, int [number] classes)."""
   images = [
-    np.float32(Image.open(path).convert('RGB').resize((size, size), Image.Resampling.BILINEAR))
+    Image.open(path).convert('RGB').resize((size, size), Image.Resampling.BILINEAR)
     for path, _ in pictures
   ]
-  return np.stack(images), np.array([label for _, label in pictures])
+  labels = np.array([label for _, label in pictures])
+  return np.stack([np.asarray(image, np.float32) for image in images]), labels
 
 
 class Batches(keras.utils.PyDataset):
