@@ -275,6 +275,7 @@ FINETUNE = Recipe(
     'moving_average_decay': 0.0,
     'weight_decay': 1e-5,
     'adapt_batch_norm': True,
+    'random_crop_area': 0.35,  # The official 0.08 asks for more epochs than few images get.
   },
   command=(
     'python -m efficientnet.main --recipe=finetune --model_name=efficientnet-lite0 '
