@@ -35,7 +35,7 @@ from tpu_utils.image_jobs import fitting
 from tpu_utils.names import listed_names
 
 # {recipe: flags of efficientnet.main} of the contestants that are jobs of this project.
-OURS: Mapping[str, tuple[str, ...]] = {'finetune': (), 'finetune_bn': ('--freeze=bn',)}
+OURS: Mapping[str, tuple[str, ...]] = {'finetune': (), 'finetune_live': ('--freeze=none',)}
 # {recipe: program} of the others.
 PEERS = {'keras': 'efficientnet.finetune_keras', 'timm': 'efficientnet.finetune_timm'}
 _RESULTS, _TABLE, _WEIGHTS = 'results.jsonl', 'table.md', 'weights.safetensors'
@@ -51,7 +51,7 @@ class ComparisonConfig(settings.Checked):
   model_name: str = setting('efficientnet-lite0', 'A model with weights in [pretrained].')
   recipes: str = setting(
     'finetune,keras,timm',
-    'Recipes, separated by commas: finetune, finetune_bn (with --freeze=bn), keras, timm.',
+    'Recipes, separated by commas: finetune, finetune_live (with --freeze=none), keras, timm.',
   )
   seeds: str = setting('0,1,2', 'Seeds, separated by commas.')
   input_image_size: int = setting(64, 'Pixels a side.', at_least=1)
