@@ -4,6 +4,7 @@
     python -m efficientnet.benchmark --model_name=efficientnet-b2 --batch_size=4
     python -m efficientnet.benchmark --compare=inference --model_name=efficientnet-lite0
     python -m efficientnet.benchmark --compare=trainer
+    python -m efficientnet.benchmark --backend=jax                    # B0 and B4 on a GPU or TPU
 
 The contestants take turns, in alternating order, and their ratios are the result: times vary with
 the day and the machine, ratios hardly do. Nothing else should run meanwhile; if something does,
@@ -17,8 +18,10 @@ import importlib.util
 import time
 
 from efficientnet.recipes import RECIPES
+from tpu_utils.benchmarking import device_benchmark
+from tpu_utils.benchmarking.device_benchmark import DeviceConfig
 from tpu_utils.benchmarking.peer_process import PeerProcess
-from tpu_utils.command_line import settings
+from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.names import check_name
@@ -183,7 +186,13 @@ def trainer_benchmark(config: BenchmarkConfig) -> dict[str, dict[str, list[float
 
 def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their ratios."""
-  (config,) = resolved
+  config, device = resolved
+  if device.backend == 'jax':
+    from efficientnet.benchmark_jax import SUITE
+
+    device_benchmark.run(device, SUITE, config.rounds, config.image_size)
+    return
+  cli.import_tensorflow()
   print(f'{config.model_name}, batch {config.batch_size}, median of {config.rounds} rounds')
   if config.compare == 'trainer':
     _print_trainer(trainer_benchmark(config))
@@ -217,7 +226,14 @@ def _print_trainer(results):
     print(f'{model:15} the trainer takes {ratio:.3f} times as long as a bare step')
 
 
-SCRIPT = Script(__doc__, (BenchmarkConfig,), run, module='efficientnet.benchmark', recipes=RECIPES)
+SCRIPT = Script(
+  __doc__,
+  (BenchmarkConfig, DeviceConfig),
+  run,
+  module='efficientnet.benchmark',
+  recipes=RECIPES,
+  uses_tensorflow=False,  # --backend=jax does without; `run` imports it for the other.
+)
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 
     python -m oscar.benchmark --official_dir=Oscar  # against the official code
     python -m oscar.benchmark                       # against a plain BERT in torch
+    python -m oscar.benchmark --backend=jax         # on a GPU or TPU, against transformers' BERT
     python -m oscar.benchmark_input                 # the input pipeline, against the official one
 
 The contestants take turns, in reverse order every other round. Compare ratios, which vary
@@ -25,7 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 from oscar.recipes import RECIPES
 from tpu_utils import files
-from tpu_utils.command_line import settings
+from tpu_utils.benchmarking import device_benchmark
+from tpu_utils.benchmarking.device_benchmark import DeviceConfig
+from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 
@@ -159,7 +162,13 @@ def check(resolved: settings.Resolved) -> None:
 
 def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their ratios."""
-  (config,) = resolved
+  config, device = resolved
+  if device.backend == 'jax':
+    from oscar.benchmark_jax import SUITE
+
+    device_benchmark.run(device, SUITE, config.rounds)
+    return
+  cli.import_tensorflow()
   results = benchmark(config)
 
   from tpu_utils.benchmarking import timing
@@ -177,7 +186,13 @@ def run(resolved: settings.Resolved) -> None:
 
 
 SCRIPT = Script(
-  __doc__, (BenchmarkConfig,), run, module='oscar.benchmark', recipes=RECIPES, check=check
+  __doc__,
+  (BenchmarkConfig, DeviceConfig),
+  run,
+  module='oscar.benchmark',
+  recipes=RECIPES,
+  check=check,
+  uses_tensorflow=False,  # --backend=jax does without; `run` imports it for the other.
 )
 
 

@@ -2,6 +2,7 @@
 
     python -m resnext.benchmark  # ResNeXt-50 (32x4d), 224 pixels, batch size 8
     python -m resnext.benchmark --model_name=resnet-50 --peers=torchvision
+    python -m resnext.benchmark --backend=jax  # ResNeXt-50 on a GPU or TPU, against timm
 
 The contestants take turns, in reverse order every other round; compare the ratios of their medians.
 Nothing else should run meanwhile. One device, random images, SGD with momentum. TensorFlow runs
@@ -13,8 +14,10 @@ import dataclasses
 
 from resnext import network_params
 from resnext.recipes import RECIPES
+from tpu_utils.benchmarking import device_benchmark
+from tpu_utils.benchmarking.device_benchmark import DeviceConfig
 from tpu_utils.benchmarking.peer_process import PeerProcess
-from tpu_utils.command_line import settings
+from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.names import check_name
@@ -104,7 +107,13 @@ def _take_turns(train, infer, config):
 
 def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their ratios."""
-  (config,) = resolved
+  config, device = resolved
+  if device.backend == 'jax':
+    from resnext.benchmark_jax import SUITE
+
+    device_benchmark.run(device, SUITE, config.rounds, config.image_size)
+    return
+  cli.import_tensorflow()
   print(f'{config.model_name}, batch {config.batch_size}, median of {config.rounds} rounds')
   for kind, seconds in benchmark(config).items():
     for name, median in seconds.items():
@@ -114,7 +123,14 @@ def run(resolved: settings.Resolved) -> None:
       print(f'{kind:15} {name} takes {seconds[name] / seconds["ours"]:.2f} times as long as ours')
 
 
-SCRIPT = Script(__doc__, (BenchmarkConfig,), run, module='resnext.benchmark', recipes=RECIPES)
+SCRIPT = Script(
+  __doc__,
+  (BenchmarkConfig, DeviceConfig),
+  run,
+  module='resnext.benchmark',
+  recipes=RECIPES,
+  uses_tensorflow=False,  # --backend=jax does without; `run` imports it for the other.
+)
 
 
 if __name__ == '__main__':

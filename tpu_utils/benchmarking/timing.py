@@ -2,14 +2,19 @@
 
 Times vary with day and machine, ratios hardly do; so benchmarks report ratios. Run nothing else on
 the machine meanwhile.
+
+TensorFlow is imported only by the functions that time its models.
 """
+from __future__ import annotations
+
 import statistics
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import keras
-import numpy as np
-import tensorflow as tf
+if TYPE_CHECKING:
+  import keras
+  import numpy as np
 
 
 def take_turns(
@@ -69,6 +74,9 @@ def training_step(
     images: inputs of the model.
     labels: [batch, classes], one-hot.
   """
+  import keras
+  import tensorflow as tf
+
   optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
   optimizer.build(model.trainable_variables)
 
@@ -86,5 +94,7 @@ def training_step(
 
 def inference(model: keras.Model, images: np.ndarray) -> Callable[[], np.ndarray]:
   """Returns a function that computes the model's outputs (one device, no XLA)."""
+  import tensorflow as tf
+
   call = tf.function(lambda images: model(images, training=False))
   return lambda: call(images).numpy()
