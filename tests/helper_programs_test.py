@@ -23,7 +23,10 @@ def test_each_explains_itself(path):
 
 @pytest.mark.parametrize(
   'module',
-  ['efficientnet.benchmark_timm', 'tpu_utils.launching.agent', 'tpu_utils.preflight.compiler'],
+  [
+    'efficientnet.benchmark_timm', 'efficientnet.finetune_timm', 'tpu_utils.launching.agent',
+    'tpu_utils.preflight.compiler',
+  ],  # fmt: skip
 )
 @pytest.mark.parametrize('arguments', [['--help'], []])
 def test_help_is_the_docstring(module, arguments):

@@ -136,6 +136,12 @@ class DataConfig(Checked):
   advprop: bool = setting(
     False, 'Give the model 2 x / 255 - 1 for a value x, as the AdvProp checkpoints expect.'
   )
+  random_crop_area: float = setting(
+    None,
+    "Least share of an image's area that the random crops of training keep; the greatest is 1. By "
+    "default the data's: 0.08 for photographs, as in the official code.",
+    type=float,
+  )
   augment_name: str = setting(
     None, 'Augmentation policy.', choices=spec.AUGMENTATIONS, type=str
   )
@@ -181,6 +187,8 @@ class DataConfig(Checked):
     super().__post_init__()
     if self.holdout_fraction is not None and not 0 < self.holdout_fraction < 1:
       raise ValueError(f'--holdout_fraction={self.holdout_fraction} must lie between 0 and 1.')
+    if self.random_crop_area is not None and not 0 < self.random_crop_area <= 1:
+      raise ValueError(f'--random_crop_area={self.random_crop_area} must be above 0 and at most 1.')
     if self.random_erasing_prob > 1:
       raise ValueError(f'--random_erasing_prob={self.random_erasing_prob} must be at most 1.')
     self._check_service()

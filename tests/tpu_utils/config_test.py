@@ -18,6 +18,8 @@ def test_conditions_between_settings():
     config.OptimizationConfig(lr_decay_epoch=0.0)
   with pytest.raises(ValueError, match='--random_erasing_prob=1.5 must be at most 1'):
     config.DataConfig(random_erasing_prob=1.5)
+  with pytest.raises(ValueError, match='--random_crop_area=0.0 must be above 0 and at most 1'):
+    config.DataConfig(random_crop_area=0.0)
   config.JobConfig(mode='export', export_dir='there')
   with pytest.raises(ValueError, match='--mode=export needs --export_dir'):
     config.JobConfig(mode='export')

@@ -1,9 +1,11 @@
-"""Progress reports: a bar on a terminal, lines at intervals elsewhere."""
+"""Progress reports: a bar on a terminal, lines at intervals elsewhere; both with the time left."""
 import dataclasses
 import sys
 import time
 
 import tqdm
+
+_LEAST_LEFT = 10  # Seconds; less time is not worth a word.
 
 
 class Progress:
@@ -31,6 +33,7 @@ class Progress:
     self._activity, self._total, self._unit = activity, total, unit
     self._line_seconds, self._line_every = line_seconds, line_every
     self._last_time, self._last_count = time.monotonic(), initial
+    self._first: tuple[float, int] | None = None  # Time and count of the first update.
     self._terminal = sys.stderr.isatty()
     self._bar = tqdm.tqdm(
       total=total,
@@ -54,10 +57,24 @@ class Progress:
     self._bar.set_postfix_str(text, refresh=False)
     self._bar.update(count - self._count)
     self._count = count
+    self._first = self._first or (time.monotonic(), count)
     if not self._terminal and (self._line_due() or count == self._total):
       self._last_time, self._last_count = time.monotonic(), count
       total = '' if self._total is None else f'/{self._total}'
+      text = ', '.join(filter(None, (text, self._time_left())))
       self.say(f'{self._activity} {self._unit} {count}{total}{": " if text else ""}{text}')
+
+  def _time_left(self):
+    """Returns the time left as text; '' if it is unknown or short.
+
+    The rate is that since the first update: before it, programs are compiled.
+    """
+    if self._first is None or self._total is None or self._count <= self._first[1]:
+      return ''
+    start, first = self._first
+    rate = (time.monotonic() - start) / (self._count - first)
+    seconds = rate * (self._total - self._count)
+    return f'{duration(seconds)} left' if seconds >= _LEAST_LEFT else ''
 
   def _line_due(self):
     if self._line_every is not None:
@@ -91,9 +108,21 @@ class StepTimes:
     """Returns {name: text} for the progress line."""
     logs = self.logs()
     return {
-      'input': f'{1000 * self.input_wait:.3g} ms ({logs["input_wait_share"]:.0%})',
-      'compute': f'{1000 * logs["compute_time"]:.3g} ms/step',
+      'input': f'{_milliseconds(self.input_wait)} ms ({logs["input_wait_share"]:.0%})',
+      'compute': f'{_milliseconds(logs["compute_time"])} ms/step',
     }
+
+
+def duration(seconds: float) -> str:
+  """Returns a time in its largest fitting unit: '40 s', '12 min', '3.5 h'."""
+  if seconds < 100:
+    return f'{seconds:.0f} s'
+  return f'{seconds / 60:.0f} min' if seconds < 6000 else f'{seconds / 3600:.1f} h'
+
+
+def _milliseconds(seconds):
+  value = 1000 * seconds
+  return f'{value:.3g}' if value < 1000 else f'{value:.0f}'
 
 
 def _short(value):

@@ -192,8 +192,10 @@ def make_input(
 
 
 def _with_policies(augmentation, data):
+  least = data.random_crop_area
   return dataclasses.replace(
     augmentation,
+    area_range=augmentation.area_range if least is None else (least, 1.0),
     augment_name=data.augment_name,
     randaug_num_layers=data.randaug_num_layers,
     randaug_magnitude=data.randaug_magnitude,

@@ -69,12 +69,14 @@ class DataConfig(opening.PreparationConfig):
     None, 'File with the class of each of them, from 0, one per line.', type=str
   )
   data_dir: str = setting(
-    '', 'Instead: folder of TFRecord shards (validation-*), or of images with one folder per class.'
-  )
+    '', 'Instead: folder of TFRecord shards (validation-*), or of images with a folder per class: '
+    "those in validation/; without it, those that the checkpoint's job held out, or else all."
+  )  # fmt: skip
   dataset: str = setting(None, 'Instead: a set of TensorFlow Datasets.', type=str)
   tfds_data_dir: str = setting(None, 'Where --dataset was prepared.', type=str)
   eval_split: str = setting(None, '--dataset: the split to evaluate on.', type=str)
   num_images: int = setting(5000, 'Greatest number of images; -1 for all.', at_least=-1)
+
   def __post_init__(self):
     super().__post_init__()
     if bool(self.imagenet_eval_glob) != bool(self.imagenet_eval_label):
@@ -160,7 +162,13 @@ class Evaluation:
       if config.output_csv:
         _write_csv(config.output_csv, results['examples'])
     else:
-      results |= predictions.measure_accuracy(classifier, data, background, config.batch_size)
+      results |= predictions.measure_accuracy(
+        classifier,
+        data,
+        background,
+        config.batch_size,
+        None if checkpoint == script.PRETRAINED else checkpoint,
+      )
     if config.output_json:
       files.write_json(config.output_json, results)
     return results

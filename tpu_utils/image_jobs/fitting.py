@@ -22,6 +22,7 @@ FINETUNE = 'finetune'  # Name of the recipe.
 
 LEARNING_RATE = 0.0125  # Of SGD with momentum, at the default batch.
 FROZEN_FACTOR = 0.2  # Frozen batch norms do not absorb the growth of weights.
+_LIVE_BATCH = 64  # Statistics of smaller batches are too noisy: batch norm stays as loaded.
 _WARMUP, _EVALUATIONS = 0.1, 10  # Share of the training; number over the training.
 _MOST_EPOCHS = 1000
 
@@ -185,20 +186,29 @@ def fit(
   data, job = resolved.get(config.DataConfig), resolved.get(config.JobConfig)
   is_tpu = bool(resolved.get(config.HardwareConfig).tpu)
   before = flags_before(job.model_dir)
-  num_images = data.num_train_images
-  if before.get('recipe') == FINETUNE:
-    num_images = before.get('num_train_images') or num_images
+  if before.get('recipe') != FINETUNE:
+    before = {}
+  num_images = before.get('num_train_images') or data.num_train_images
   used, room = None, None if is_tpu else memory.available()
   if room is not None:
     used = needs()
   machine = Machine(is_tpu, used.largest_batch(room) if used and room else None)
-  frozen = resolved.get(config.FineTuningConfig).freeze == 'bn'
-  facts = sizes(num_images, data.num_eval_images, resolved.flags, machine, frozen)
+  tuning, given = resolved.get(config.FineTuningConfig), resolved.flags
+  freeze = given.get('freeze') or before.get('freeze')
+  freeze = freeze or _freeze(num_images, tuning, given, machine)
+  facts = sizes(num_images, data.num_eval_images, given, machine, freeze == 'bn')
+  facts['freeze'] = freeze
   resolved = resolved.with_facts({
-    name: value for name, value in facts.items() if name not in resolved.flags
+    name: value for name, value in facts.items() if name not in given
   })
   print(_text(resolved, classes, used, room), flush=True)
   return resolved
+
+
+def _freeze(num_images, tuning, given, machine):
+  """Returns the part to freeze: loaded batch norms that would see small batches."""
+  batch = given.get('train_batch_size') or batch_size(num_images, machine)
+  return 'bn' if tuning.init_checkpoint and batch < _LIVE_BATCH else 'none'
 
 
 def flags_before(model_dir: str | None) -> dict[str, Any]:
@@ -217,6 +227,7 @@ def _text(resolved, classes, used, room):
   batch, images = data.train_batch_size, data.num_train_images
   num_epochs = job.train_steps * batch / images
   rate = optimization.base_learning_rate * batch / 256
+  freeze = resolved.get(config.FineTuningConfig).freeze
   warmup = optimization.lr_warmup_epochs * images / batch
   rows = [
     ('batch', f'{batch} images', '--train_batch_size'),
@@ -228,6 +239,8 @@ def _text(resolved, classes, used, room):
       '--lr_warmup_epochs',
     ),
   ]  # fmt: skip
+  norms = 'as loaded' if freeze != 'none' else 'trained'
+  rows.append(('batch norm', norms, f'--freeze={freeze}'))
   if used and room:
     size = f'about {used.of_batch(batch) / 1e9:.1f} of {room / 1e9:.1f} GB'
     rows.append(('memory', size, '--train_batch_size, --input_image_size'))

@@ -11,9 +11,10 @@ import tensorflow as tf
 from tpu_utils import figures, files, metrics
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.errors import printable
+from tpu_utils.image_jobs import eval_images
 from tpu_utils.images import class_names, decoding, headers, preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
-from tpu_utils.images.sources import interface, open_dataset, picture_files
+from tpu_utils.images.sources import interface, picture_files
 from tpu_utils.images.sources.image_folder import ImageFiles
 from tpu_utils.images.spec import PreprocessSpec
 
@@ -172,7 +173,11 @@ def _draw_bars(axes, guesses):
 
 
 def measure_accuracy(
-  classifier: 'Classifier', data: Any, background: bool, batch_size: int
+  classifier: 'Classifier',
+  data: Any,
+  background: bool,
+  batch_size: int,
+  checkpoint: str | None = None,
 ) -> dict[str, float]:
   """Measures and prints top-1 and top-5 accuracy on the images that the settings name.
 
@@ -181,6 +186,7 @@ def measure_accuracy(
     data: the settings; without images the embedded digits.
     background: whether class 0 of the classifier is the background.
     batch_size: images at a time.
+    checkpoint: path of the model, whose job may have divided the images; None if it has none.
 
   Returns:
     See `accuracy`.
@@ -193,7 +199,7 @@ def measure_accuracy(
   if data.imagenet_eval_glob:
     dataset = LabelledFiles(data.imagenet_eval_glob, data.imagenet_eval_label)
   else:
-    dataset = open_dataset(data.data_dir, data.dataset, data.tfds_data_dir, data.eval_split)
+    dataset = eval_images.open_images(data, checkpoint)
   count = classifier.num_classes - background
   if dataset.num_classes and dataset.num_classes != count:
     raise ValueError(

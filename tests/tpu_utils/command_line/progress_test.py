@@ -7,6 +7,9 @@ import subprocess
 import sys
 import termios
 
+import pytest
+
+from tpu_utils.command_line import progress as progresses
 from tpu_utils.command_line.progress import Progress, StepTimes
 
 
@@ -31,6 +34,25 @@ def test_lines_can_be_limited_by_count(capsys):
   assert capsys.readouterr().err == 'train step 3/7\ntrain step 6/7\ntrain step 7/7\n'
 
 
+def test_a_log_says_the_time_left(capsys, monkeypatch):
+  """By the rate since the first update, which compiled the program."""
+  now = [0.0]
+  monkeypatch.setattr(progresses.time, 'monotonic', lambda: now[0])
+  with Progress(40, 'train', line_every=10) as progress:
+    for step in (10, 20, 30, 40):
+      now[0] += 300
+      progress.update(step, loss=0.5)
+  ends = [line.partition('loss 0.5')[2] for line in capsys.readouterr().err.splitlines()]
+  assert ends == ['', ', 10 min left', ', 5 min left', '']
+
+
+@pytest.mark.parametrize(
+  ('seconds', 'text'), [(42.4, '42 s'), (100, '2 min'), (5000, '83 min'), (9000, '2.5 h')]
+)
+def test_durations_have_their_largest_fitting_unit(seconds, text):
+  assert progresses.duration(seconds) == text
+
+
 def test_a_terminal_gets_a_bar():
   master, slave = pty.openpty()
   fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0))
@@ -49,3 +71,7 @@ def test_times_of_a_step():
   times = StepTimes(total=0.2, input_wait=0.05)
   assert times.logs() == {'compute_time': 0.2 - 0.05, 'input_wait_share': 0.25}
   assert times.shown() == {'input': '50 ms (25%)', 'compute': '150 ms/step'}
+
+
+def test_long_steps_have_whole_milliseconds():
+  assert StepTimes(total=10.2004, input_wait=0.0).shown()['compute'] == '10200 ms/step'

@@ -232,3 +232,12 @@ class TestDivision:
     _, resolved = self.opened('train_and_eval', tmp_path / 'run', **flags)
     assert counts(resolved[0]) == (30, 7, 3) and resolved[0].holdout_fraction == 0.2
     assert 'the last fifth of its training images is held out' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ('flags', 'range_'), [({}, (0.08, 1.0)), ({'random_crop_area': 0.35}, (0.35, 1.0))]
+)
+def test_area_of_random_crops(folder, flags, range_):
+  dataset, data = with_data('train', data_dir=str(folder), train_batch_size=4, **flags)
+  images = image_data.make_input(PreprocessSpec(8), data, dataset)
+  assert images.augmentation.area_range == range_

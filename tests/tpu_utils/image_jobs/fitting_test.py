@@ -58,6 +58,7 @@ def test_the_settings_are_printed_before_training(capsys):
     '  evaluation    every 16 steps                    --steps_per_eval\n'
     '  learning rate 0.0125 after 16 steps of warm-up  --base_learning_rate=0.2 (for 256 images), '
     '--lr_warmup_epochs\n'
+    '  batch norm    trained                           --freeze=none\n'
     '  memory        about 2.6 of 8.0 GB               --train_batch_size, --input_image_size\n'
   )
   assert (flags['train_steps'], flags['eval_batch_size'], flags['use_bfloat16']) == (159, 32, False)
@@ -88,9 +89,16 @@ def test_a_tpu_gets_large_batches_in_its_own_precision():
   assert fit(77, tpu='local')['train_batch_size'] == 64
 
 
-def test_frozen_batch_norms_learn_slowly():
-  frozen = fit(freeze='bn', init_checkpoint='x')
-  assert frozen['base_learning_rate'] == pytest.approx(0.2 * fit()['base_learning_rate'])
+def test_batch_norm_stays_as_loaded_with_small_batches(capsys):
+  """And then learns slowly, as nothing absorbs the growth of weights."""
+  frozen, trained = fit(init_checkpoint='x'), fit(init_checkpoint='x', freeze='none')
+  assert (frozen['freeze'], trained['freeze'], fit()['freeze']) == ('bn', 'none', 'none')
+  assert 'as loaded                         --freeze=bn' in capsys.readouterr().out
+  assert frozen['base_learning_rate'] == pytest.approx(0.2 * trained['base_learning_rate'])
+  assert fit(1100, init_checkpoint='x', train_batch_size=64)['freeze'] == 'none'
+  assert fit(init_checkpoint='x', freeze='backbone')['base_learning_rate'] == pytest.approx(
+    trained['base_learning_rate']
+  )
 
 
 def test_a_job_that_resumes_keeps_its_sizes(tmp_path):
@@ -98,6 +106,9 @@ def test_a_job_that_resumes_keeps_its_sizes(tmp_path):
   (tmp_path / 'run.json').write_text(json.dumps(record))
   flags = fit(90, model_dir=str(tmp_path))
   assert (flags['train_steps'], flags['num_train_images']) == (159, 90)
+  record['starts'][0]['flags']['freeze'] = 'none'
+  (tmp_path / 'run.json').write_text(json.dumps(record))
+  assert fit(90, model_dir=str(tmp_path), init_checkpoint='x')['freeze'] == 'none'
 
 
 def test_epochs_of_any_recipe(capsys):

@@ -46,6 +46,14 @@ def _script_commands(package, model_dir, export_dir):
       'Classify photographs', f'python -m {package}.eval_ckpt_main --ckpt_dir={job} photo.jpg'
     )
   ]
+  if _has(f'{package}.predict'):
+    model = f'--ckpt_dir={job}' if export_dir is None else f'--export_dir={exported}'
+    found.append(
+      Command(
+        'Classify a folder of photographs',
+        f'python -m {package}.predict {model} FOLDER --output=out.csv',
+      )
+    )
   if export_dir is None:
     found.append(
       Command(
@@ -53,13 +61,6 @@ def _script_commands(package, model_dir, export_dir):
         f'--output_saved_model_dir={exported}',
       )
     )  # fmt: skip
-  elif _has(f'{package}.predict'):
-    found.append(
-      Command(
-        'Classify a folder of photographs',
-        f'python -m {package}.predict --export_dir={exported} FOLDER --output=out.csv',
-      )
-    )
   found.append(
     Command(
       'Convert to TFLite, in every precision, and compare the accuracy',

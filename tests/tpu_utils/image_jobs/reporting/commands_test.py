@@ -21,6 +21,7 @@ def test_a_paper_without_maps_and_a_job_without_export():
   found = texts('resnext', None)
   assert not any('cam' in text for text in found)
   assert any('--output_saved_model_dir=exported' in text for text in found)
+  assert "python -m resnext.predict --ckpt_dir='runs/my job' FOLDER --output=out.csv" in found
 
 
 def test_without_a_saved_model_there_is_no_python_code():
