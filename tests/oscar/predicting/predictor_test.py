@@ -357,6 +357,14 @@ def test_what_is_left_out_is_said(opened):
   )
 
 
+def test_boxes_of_another_convention_are_answered_with_a_note(opened):
+  strange = RNG.standard_normal((2, 2054)).astype(np.float32)
+  found = opened('vqa').answer(strange, 'what')
+  (note,) = found.notes
+  assert note.startswith('image: boxes unlike those of the training: region ')
+  assert found.answer == found.top[0][0]
+
+
 @pytest.mark.parametrize('task', ['vqa', 'gqa', 'nlvr2', 'retrieval'])
 def test_semicolons_in_tags_are_read_as_in_the_training_of_the_task(opened, task):
   expected = 'cat dog' if task in ('vqa', 'gqa') else 'cat;dog'
