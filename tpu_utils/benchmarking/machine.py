@@ -88,4 +88,6 @@ def _processor():
       lines = [line for line in file if line.startswith('model name')]
   except OSError:
     lines = []
-  return lines[0].partition(':')[2].strip() if lines else platform.processor() or 'unknown processor'
+  if lines:
+    return lines[0].partition(':')[2].strip()
+  return platform.processor() or 'unknown processor'

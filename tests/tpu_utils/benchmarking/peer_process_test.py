@@ -1,9 +1,10 @@
 """A peer process that works, and ones that fail."""
 import textwrap
+import time
 
 import pytest
 
-from tpu_utils.benchmarking.peer_process import PeerProcess
+from tpu_utils.benchmarking.peer_process import PeerProcess, missing_packages
 
 
 def program(folder, monkeypatch, text):
@@ -42,3 +43,53 @@ def test_a_peer_that_fails_at_work_is_an_error(tmp_path, monkeypatch):
   """)
   with pytest.raises(ValueError, match='ZeroDivisionError'), process:
     process.run('work')
+
+
+def test_a_cost_is_the_mean_of_repeated_runs_and_output_is_ignored(tmp_path, monkeypatch):
+  with program(tmp_path, monkeypatch, """
+    import time
+    from tpu_utils.benchmarking import peer_process
+
+    def work():
+      print('a library says something')
+      bytearray(100 * 2**20)
+      time.sleep(0.05)
+
+    peer_process.serve({'some work': work})
+  """) as process:
+    cost = process.measure('some work', repeat=4)
+  assert 0.05 <= cost.wall < 0.5 and 0 <= cost.processor < cost.wall
+  assert 100 * 2**20 < cost.memory < 2 * 2**30
+
+
+def test_a_peer_is_stopped_between_its_turns(tmp_path, monkeypatch):
+  with program(tmp_path, monkeypatch, """
+    import threading, time
+    from tpu_utils.benchmarking import peer_process
+
+    def spin():
+      while True:
+        time.sleep(0.001)
+        COUNT[0] += 1
+
+    COUNT = [0]
+    threading.Thread(target=spin, daemon=True).start()
+    peer_process.serve({'count': lambda: time.sleep(COUNT[0] * 1e-6)})
+  """) as process:
+    process.run('count')
+    deadline = time.monotonic() + 10
+    while _state(process) != 'T' and time.monotonic() < deadline:
+      time.sleep(0.01)
+    assert _state(process) == 'T'
+    process.run('count')
+
+
+def _state(process):
+  with open(f'/proc/{process._process.pid}/stat', encoding='ascii') as file:
+    return file.read().rpartition(')')[2].split()[0]
+
+
+def test_missing_packages():
+  assert missing_packages(['json', 'no_such_package', 'sys']) == ['no_such_package']
+  with pytest.raises(ValueError, match='--peer_python=/no/python.*nothing that runs'):
+    missing_packages(['json'], '/no/python')
