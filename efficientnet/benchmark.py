@@ -54,6 +54,9 @@ class BenchmarkConfig(settings.Checked):
     'Work to compare, separated by commas: inference, training, and trainer: the trainer against '
     "a bare training step, for the model and for the digits' model.",
   )
+  int8: bool = setting(
+    False, 'Time an 8-bit TFLite file, by LiteRT and by OpenVINO, too.'
+  )
 
   def __post_init__(self):
     super().__post_init__()
@@ -97,6 +100,7 @@ def comparison(config: BenchmarkConfig, options: shared.ContestConfig) -> classi
     [applications, *timm],
     config.batch_size,
     options.rounds,
+    config.int8,
   )
 
 

@@ -54,6 +54,9 @@ class BenchmarkConfig(settings.Checked):
   compare: str = setting(
     ','.join(classifiers.KINDS), 'Work to compare, separated by commas: inference, training.'
   )
+  int8: bool = setting(
+    False, 'Time an 8-bit TFLite file, by LiteRT and by OpenVINO, too.'
+  )
   keras: bool = setting(False, "Time our network with Keras' grouped convolutions, too.")
 
   def __post_init__(self):
@@ -93,6 +96,7 @@ def comparison(config: BenchmarkConfig, options: shared.ContestConfig) -> classi
     peers,
     config.batch_size,
     options.rounds,
+    config.int8,
   )
 
 

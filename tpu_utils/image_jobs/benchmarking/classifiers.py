@@ -1,10 +1,12 @@
 """Compares a classifier, in training and in each exported form, with peers in other libraries."""
 import dataclasses
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from tpu_utils import files
 from tpu_utils.benchmarking import contest, machine
 from tpu_utils.benchmarking.contest import Contestant, Work
 from tpu_utils.benchmarking.peer_process import missing_packages
@@ -18,6 +20,7 @@ _FORMATS = ('saved_model', 'tflite', 'openvino', 'onnx')
 _PROGRAM = 'tpu_utils.image_jobs.benchmarking.program_process'
 # Of the forward pass: the gradients of inputs and of weights cost as much each.
 _PASSES_OF_TRAINING = 3
+_CALIBRATION_IMAGES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Comparison:
     peers: their contestants, for inference and training.
     batch_size: of training, and of inference beside 1.
     rounds: turns of each contestant.
+    int8: whether to time an 8-bit TFLite file, by LiteRT and by OpenVINO, too.
   """
 
   build_model: Callable[[], 'keras.Model']
@@ -37,6 +41,7 @@ class Comparison:
   peers: Sequence[Contestant]
   batch_size: int
   rounds: int
+  int8: bool = False
 
   def tables(self, kinds: Sequence[str]) -> Iterator[str]:
     """Yields the limits in words, then a Markdown table for each kind of work and batch size.
@@ -68,9 +73,12 @@ class Comparison:
 
   def _inference(self, model, multiply_adds, limits):
     with tempfile.TemporaryDirectory() as folder:
-      programs = exported(model, folder, batch_sizes(self.batch_size))
+      sizes = batch_sizes(self.batch_size)
+      programs = exported(model, os.path.join(folder, 'export'), sizes)
+      if self.int8:
+        programs += in_int8(model, folder, sizes)
       with contest.Contest([*programs, *self.peers]) as held:
-        for size in batch_sizes(self.batch_size):
+        for size in sizes:
           work = Work(
             f'Inference, batch {size}', f'infer {size}', size, 'images', size * multiply_adds
           )
@@ -118,6 +126,34 @@ def exported(model: 'keras.Model', folder: str, sizes: Sequence[int]) -> list[Co
       )
     )
   return contestants
+
+
+def in_int8(model: 'keras.Model', folder: str, sizes: Sequence[int]) -> list[Contestant]:
+  """Writes a model as a TFLite file in 8 bits, with ranges from noise, for LiteRT and OpenVINO.
+
+  Args:
+    model: classifier.
+    folder: a local folder.
+    sizes: batch sizes.
+  """
+  import numpy as np
+
+  from tpu_utils.export import tflite
+
+  shape = (_CALIBRATION_IMAGES, *model.inputs[0].shape[1:])
+  noise = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+  path = os.path.join(folder, 'int8.tflite')
+  files.write_bytes(path, tflite.convert(model, 'int8', list(noise)))
+  return [
+    Contestant(
+      f'ours, int8: TFLite file by {RUNTIMES[runtime].title}',
+      _PROGRAM,
+      (json.dumps({'runtime': runtime, 'path': path, 'batch_sizes': sizes}),),
+      RUNTIMES[runtime].packages,
+      f"pip install '.[{runtime}]'",
+    )
+    for runtime in ('litert', 'openvino')
+  ]
 
 
 def torch_contestants(
