@@ -17,7 +17,7 @@ def test_reports_each_exported_form_and_the_peers(tmp_path):
   benchmark.run((config, options))
   report = (tmp_path / 'benchmark.md').read_text()
   for expected in (
-    '## efficientnet-lite0, 32 pixels', 'Machine: ', 'Limits measured now', '### Inference, batch 2',
+    '## efficientnet-lite0, 32 pixels', 'Machine: ', 'Limits measured', '### Inference, batch 2',
     '### Inference, batch 1', '### Training step, batch 2', '| ours: SavedModel by TensorFlow |',
     '| ours: TFLite file by LiteRT |', '| ours |', '| keras.applications |',
   ):  # fmt: skip

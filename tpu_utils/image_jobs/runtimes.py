@@ -1,8 +1,8 @@
 """Chooses the program that runs a classifier: TensorFlow, LiteRT, OpenVINO or ONNX Runtime.
 
-Each reads the files of its own format (OpenVINO ONNX and TFLite files, too). Keras models are converted in
-memory for the others. `auto` is the fastest that is installed and has a file; on a machine with a
-GPU or TPU for TensorFlow it is TensorFlow.
+Each reads the files of its own format (OpenVINO ONNX and TFLite files, too). Keras models are
+converted in memory for the others. `auto` is the fastest that is installed and has a file; on a
+machine with a GPU or TPU for TensorFlow it is TensorFlow.
 """
 import dataclasses
 import os
