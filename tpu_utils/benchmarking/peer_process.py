@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _ENVIRONMENT = {
   # Passive: waiting threads must not use processor time, which would be counted.
@@ -55,7 +55,7 @@ class PeerProcess:
   ):
     self._command = [python or sys.executable, '-m', module, *arguments]
     self._remedy = remedy
-    self._process: subprocess.Popen | None = None
+    self._process: Any = None  # Of `subprocess.Popen`.
 
   def start(self) -> None:
     """Starts the program without waiting for it; entering waits."""

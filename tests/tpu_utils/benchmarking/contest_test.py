@@ -51,9 +51,9 @@ def test_all_take_turns_and_who_cannot_is_left_out_with_a_line(contestant, capsy
 
 
 def test_a_baseline_that_fails_is_an_error(contestant):
-  with contest.Contest([contestant('ours', 0.0), contestant('peer', 0.0)]) as held:
-    with pytest.raises(ValueError, match='ZeroDivisionError'):
-      held.hold('fail', rounds=1)
+  entered = contest.Contest([contestant('ours', 0.0), contestant('peer', 0.0)])
+  with entered as held, pytest.raises(ValueError, match='ZeroDivisionError'):
+    held.hold('fail', rounds=1)
   with pytest.raises(ValueError, match='it is broken'):
     contest.Contest([contestant('a', 'broken')]).__enter__()
 

@@ -1,7 +1,8 @@
 """Serves a classifier in torch to a benchmark: `infer BATCH` and `train BATCH`."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tpu_utils.benchmarking import peer_process
@@ -53,8 +54,8 @@ def serve(
     optimizer.step()
 
   batches = {size: batch(size) for size in batch_sizes}
-  commands = {}
+  commands: dict[str, Callable] = {}
   for size, (images, labels) in batches.items():
-    commands[f'infer {size}'] = lambda images=images: infer(images)
-    commands[f'train {size}'] = lambda images=images, labels=labels: train(images, labels)
+    commands[f'infer {size}'] = functools.partial(infer, images)
+    commands[f'train {size}'] = functools.partial(train, images, labels)
   peer_process.serve(commands)
