@@ -4,6 +4,7 @@ TensorFlow and torch crash when loaded into one process, and idle threads of one
 disturb another: a process is stopped while others have their turn. This module imports none.
 """
 import contextlib
+import ctypes
 import os
 import resource
 import signal
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+_PR_SET_PDEATHSIG = 1  # Of <linux/prctl.h>.
 _ENVIRONMENT = {
   # Passive: waiting threads must not use processor time, which would be counted.
   'OMP_WAIT_POLICY': 'passive',
@@ -131,6 +133,7 @@ def serve(commands: Mapping[str, Callable[[], object]]) -> None:
   Args:
     commands: {name: function without arguments that returns when its work is done}.
   """
+  _die_with_parent()
   print('ready', flush=True)
   for line in sys.stdin:
     repeat, _, name = line.strip().partition(' ')
@@ -139,6 +142,12 @@ def serve(commands: Mapping[str, Callable[[], object]]) -> None:
       commands[name]()
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     print(f'done {wall} {processor} {_peak_memory()}', flush=True)
+
+
+def _die_with_parent():
+  """Has Linux end this process when its parent ends: stopped, it would not notice."""
+  with contextlib.suppress(AttributeError, OSError):
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _peak_memory():

@@ -1,4 +1,6 @@
 """A peer process that works, and ones that fail."""
+import subprocess
+import sys
 import textwrap
 import time
 
@@ -62,6 +64,7 @@ def test_a_cost_is_the_mean_of_repeated_runs_and_output_is_ignored(tmp_path, mon
   assert 100 * 2**20 < cost.memory < 2 * 2**30
 
 
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
 def test_a_peer_is_stopped_between_its_turns(tmp_path, monkeypatch):
   with program(tmp_path, monkeypatch, """
     import threading, time
@@ -82,6 +85,34 @@ def test_a_peer_is_stopped_between_its_turns(tmp_path, monkeypatch):
       time.sleep(0.01)
     assert _state(process) == 'T'
     process.run('count')
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_a_stopped_peer_ends_with_its_parent(tmp_path, monkeypatch):
+  program(tmp_path, monkeypatch, """
+    from tpu_utils.benchmarking import peer_process
+    peer_process.serve({})
+  """)
+  parent = (
+    'import os\n'
+    'from tpu_utils.benchmarking.peer_process import PeerProcess\n'
+    'process = PeerProcess("peer_under_test", ["3"], "").__enter__()\n'
+    'print(process._process.pid, flush=True)\n'
+    'os._exit(1)\n'
+  )
+  done = subprocess.run([sys.executable, '-c', parent], stdout=subprocess.PIPE, text=True)
+  deadline = time.monotonic() + 10
+  while _runs(int(done.stdout)) and time.monotonic() < deadline:
+    time.sleep(0.01)
+  assert not _runs(int(done.stdout))
+
+
+def _runs(pid):
+  try:
+    with open(f'/proc/{pid}/stat', encoding='ascii') as file:
+      return file.read().rpartition(')')[2].split()[0] != 'Z'
+  except FileNotFoundError:
+    return False
 
 
 def _state(process):
