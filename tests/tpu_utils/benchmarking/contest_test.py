@@ -43,7 +43,7 @@ def test_all_take_turns_and_who_cannot_is_left_out_with_a_line(contestant, capsy
     costs = held.hold('work', rounds=3)
   assert list(costs) == ['ours', 'slower']
   assert all(len(rounds) == 3 for rounds in costs.values())
-  assert 2 < contest.median_ratio(costs, 'slower') < 4
+  assert 1.2 < contest.median_ratio(costs, 'slower') < 20  # 3 on an idle machine.
   lines = capsys.readouterr().out.splitlines()
   assert lines[0] == 'absent: left out, no_such_package not installed; pip install it.'
   assert lines[1].startswith('broken: left out. The peer could not be timed: RuntimeError')

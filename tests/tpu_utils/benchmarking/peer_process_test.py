@@ -60,7 +60,7 @@ def test_a_cost_is_the_mean_of_repeated_runs_and_output_is_ignored(tmp_path, mon
     peer_process.serve({'some work': work})
   """) as process:
     cost = process.measure('some work', repeat=4)
-  assert 0.05 <= cost.wall < 0.5 and 0 <= cost.processor < cost.wall
+  assert 0.05 <= cost.wall < 5 and 0 <= cost.processor < cost.wall
   assert 100 * 2**20 < cost.memory < 2 * 2**30
 
 
