@@ -5,6 +5,7 @@
     python -m efficientnet.benchmark --compare=inference --model_name=efficientnet-lite0
     python -m efficientnet.benchmark --compare=trainer
     python -m efficientnet.benchmark --growth --output_dir=growth
+    python -m efficientnet.benchmark --backend=jax       # B0 and B4 on a GPU or TPU
 
 Inference: our model as exported (SavedModel, TFLite by LiteRT, OpenVINO, ONNX Runtime; those that
 are installed) beside keras.applications and timm on torch (eager, channels last, compiled), at
@@ -14,7 +15,7 @@ The contestants take turns, in alternating order, each in a process of its own t
 during the turns of others. Their ratios in the same rounds are the result: times vary with the day
 and the machine, ratios hardly do. Nothing else should run meanwhile; if something does, look at
 processor time. Random weights and images, float32, TensorFlow's steps without XLA. A peer that is
-not installed is left out; --peer_python names an environment that has torch and timm.
+not installed is left out; --torch_python names an environment that has torch and timm.
 
 --growth: images/s and memory by batch size, 1 to 64, and training on one to four logical replicas.
 """
@@ -22,9 +23,11 @@ import dataclasses
 import json
 
 from efficientnet.recipes import RECIPES
+from tpu_utils.benchmarking import device_benchmark
 from tpu_utils.benchmarking import settings as shared
 from tpu_utils.benchmarking.contest import Contestant
-from tpu_utils.command_line import settings
+from tpu_utils.benchmarking.device_benchmark import DeviceConfig
+from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs.benchmarking import classifiers
@@ -77,8 +80,10 @@ class BenchmarkConfig(settings.Checked):
     return self.image_size or model_builder_factory.get_model_input_size(self.model_name)
 
 
-def comparison(config: BenchmarkConfig, options: shared.ContestConfig) -> classifiers.Comparison:
-  """Returns the contestants of a model."""
+def comparison(
+  config: BenchmarkConfig, options: shared.ContestConfig, python: str | None = None
+) -> classifiers.Comparison:
+  """Returns the contestants of a model; those in torch run with the interpreter `python`."""
   from efficientnet import model_builder_factory
 
   size, sizes = config.size(), classifiers.batch_sizes(config.batch_size)
@@ -92,7 +97,7 @@ def comparison(config: BenchmarkConfig, options: shared.ContestConfig) -> classi
 
   applications = keras_model('keras.applications', KERAS[config.model_name])
   timm = classifiers.torch_contestants(
-    'timm', _TIMM, TIMM[config.model_name], config.batch_size, size, options.peer_python
+    'timm', _TIMM, TIMM[config.model_name], config.batch_size, size, python
   )
   return classifiers.Comparison(
     lambda: model_builder_factory.build_model(config.model_name, image_size=size),
@@ -152,7 +157,13 @@ def trainer_benchmark(config: BenchmarkConfig, rounds: int) -> dict[str, dict[st
 
 def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their speeds and ratios."""
-  config, options = resolved
+  config, options, device = resolved
+  if device.backend == 'jax':
+    from efficientnet.benchmark_jax import SUITE
+
+    device_benchmark.run(device, SUITE, options.rounds, config.image_size)
+    return
+  cli.import_tensorflow()
   if options.growth:
     from tpu_utils.image_jobs.benchmarking import growth_report
 
@@ -168,7 +179,7 @@ def run(resolved: settings.Resolved) -> None:
       f'## {config.model_name}, {config.size()} pixels\n\n{shared.heading()} '
       f'Medians of {options.rounds} rounds.'
     )
-    tables = comparison(config, options).tables(config.kinds())
+    tables = comparison(config, options, device.torch_python or None).tables(config.kinds())
     shared.write_report(head, tables, options.output_dir)
 
 
@@ -184,10 +195,11 @@ def _print_trainer(results):
 
 SCRIPT = Script(
   __doc__,
-  (BenchmarkConfig, shared.ContestConfig),
+  (BenchmarkConfig, shared.ContestConfig, DeviceConfig),
   run,
   module='efficientnet.benchmark',
   recipes=RECIPES,
+  uses_tensorflow=False,  # --backend=jax does without; `run` imports it for the other.
 )
 
 

@@ -29,7 +29,7 @@ from tpu_utils.command_line import cli, job_flags, settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import classes, script
-from tpu_utils.image_jobs.script import PRETRAINED
+from tpu_utils.image_jobs.specs import PRETRAINED
 from tpu_utils.images import class_names
 from tpu_utils.images.spec import fitted
 

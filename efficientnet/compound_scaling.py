@@ -1,7 +1,14 @@
 r"""Searches alpha, beta and gamma of compound scaling, then scales the family (Section 3.3).
 
   python -m efficientnet.compound_scaling
-      On the embedded handwritten digits: sixteen small networks, about ten minutes on two cores.
+      On Fashion-MNIST where Debian's package dataset-fashion-mnist is installed (another folder:
+      --fashion_mnist_dir): a small B0 scaled to about three times its cost, by the paper's
+      coefficients and in a single dimension, three seeds each, depth also with twice the steps;
+      estimated ten to fifteen minutes on two cores. Otherwise STEP 1 and 2 on the embedded digits,
+      which are too few to tell networks apart.
+
+  python -m efficientnet.compound_scaling --quick
+      Two steps for each of a few networks: tries the command, measures nothing.
 
   python -m efficientnet.compound_scaling --model_name=resnet-50 --data_dir=... --model_dir=...
       On your data, from another baseline.
@@ -18,6 +25,7 @@ comparison in a single dimension to the same cost (Figures 3 and 8, Tables 3 and
 The flags are those of `efficientnet.main`, which trains each network; those for the network and
 --input_image_size define the baseline. A stopped search resumes when the same command is given
 again.
+Tables, a plot and a line for each network (results.jsonl) are written to --model_dir.
 """
 from __future__ import annotations
 
@@ -136,6 +144,12 @@ class ScalingConfig(experiment.ExperimentConfig):
   gamma: float = setting(None, 'Resolution coefficient.', type=float, at_least=1)
   phis: str = setting('1,2', 'STEP 2: numbers of doublings of the cost, separated by commas.')
   single_dimensions: bool = setting(True, 'STEP 2: also scale only depth, width or resolution.')
+  depth_steps: int = setting(
+    1,
+    'STEP 2: with --single_dimensions, also train the deeper networks for so many times the steps, '
+    'as they learn more slowly; 1 does not.',
+    at_least=1,
+  )
 
   def __post_init__(self):
     super().__post_init__()
@@ -175,11 +189,35 @@ _DIGITS = {
   'steps_per_eval': 110,
   'grid_tolerance': 0.05,
 }
+_FASHION = {
+  'model_dir': 'runs/compound-scaling-fashion',
+  'input_image_size': 40,
+  'crop_rule': 'whole',
+  'width_coefficient': 0.35,
+  'depth_coefficient': 0.5,
+  'dropout_rate': 0.0,
+  'survival_prob': 1.0,
+  'train_batch_size': 32,
+  'eval_batch_size': 250,
+  'train_steps': 300,
+  'steps_per_eval': 300,
+  'iterations_per_loop': 50,
+  'base_learning_rate': 0.032,
+  'lr_warmup_epochs': 0.02,
+  'alpha': PAPER_ALPHA,
+  'beta': PAPER_BETA,
+  'gamma': PAPER_GAMMA,
+  'phis': '2',
+  'depth_steps': 2,
+  'runs': 3,
+}
 RECIPES = experiment.own_recipes(
   TRAINING_RECIPES,
   'efficientnet.compound_scaling',
-  {'imagenet': {}, 'transfer': {}, 'digits': _DIGITS},
+  {'imagenet': {}, 'transfer': {}, 'digits': _DIGITS, experiment.FASHION: _FASHION},
 )
+
+
 def _published() -> dict[str, dict[tuple[str, float], tuple[float, float]]]:
   """Returns the results of Tables 3 and 7, see `PAPER`."""
   found: dict[str, dict[tuple[str, float], tuple[float, float]]] = {}
@@ -227,7 +265,9 @@ def resolve_model(model: ModelConfig) -> script.ModelSpec:
   )
 
 
-TRAINING = script.Training((ModelConfig, ScalingConfig), resolve_model, exports_digits=False)
+TRAINING = script.Training(
+  (ModelConfig, ScalingConfig), resolve_model, experiment.augmentation, exports_digits=False
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,7 +275,7 @@ class Row:
   """Network in the tables.
 
   Attributes:
-    how: 'baseline', 'compound' or one of `DIMENSIONS`.
+    how: 'baseline', 'compound', one of `DIMENSIONS`, or `DEPTH` with more steps.
     phi: number of doublings of the cost.
     coefficients: factors by which the baseline is scaled.
     trial: the `Trial` that trains the network.
@@ -266,12 +306,13 @@ class Baseline:
     native = scaling_bases.get_preprocess_spec(self.name).image_size
     self._pixels = self._model.input_image_size or native
     self._depth, self._width = params.depth_coefficient or 1.0, params.width_coefficient or 1.0
+    self._steps = resolved.get(config.JobConfig).train_steps
     self._num_classes = resolved.get(config.DataConfig).num_label_classes
     # The paper has results only for these.
     self._is_papers = (self._depth, self._width, self._pixels) == (1.0, 1.0, native)
 
-  def row(self, how: str, phi: float, coefficients: Coefficients) -> Row:
-    """Scales the baseline by `Coefficients`; see `Row`."""
+  def row(self, how: str, phi: float, coefficients: Coefficients, steps: int = 1) -> Row:
+    """Scales the baseline by `Coefficients`, to train for `steps` times the steps; see `Row`."""
     from efficientnet import scaling_bases
 
     depth, width, resolution = coefficients
@@ -286,6 +327,9 @@ class Baseline:
       self.name, pixels, **scaled
     )
     flags = {**scaled, 'input_image_size': pixels}
+    if steps > 1:
+      name += f'-{steps}x-steps'
+      flags |= dict.fromkeys(('train_steps', 'steps_per_eval'), steps * self._steps)
     trial = Trial(name, flags, size.parameters, size.multiply_adds)
     return Row(how, phi, coefficients, trial)
 
@@ -320,7 +364,42 @@ class Baseline:
           else single_dimension(how, phi)
         )
         rows.append(self.row(how, phi, scaled))
+        if how == 'depth' and config.depth_steps > 1:
+          rows.append(self.row(longer(config.depth_steps), phi, scaled, config.depth_steps))
     return rows
+
+
+def longer(steps: int) -> str:
+  """Returns the name of depth scaling that is trained for `steps` times the steps."""
+  return f'depth, {steps}x steps'
+
+
+def verdicts(family: Sequence[Row], scores: Mapping[str, experiment.Score]) -> list[str]:
+  """Says for each phi how compound scaling differs from the other ways.
+
+  Args:
+    family: STEP 2's rows.
+    scores: {trial's name: `experiment.Score`}.
+  """
+  baseline = next(row for row in family if not row.phi).trial.multiply_adds
+  by_key = {(row.how, row.phi): row for row in family}
+  said = []
+  for phi in dict.fromkeys(row.phi for row in family if row.phi):
+    own = by_key['compound', phi]
+    for row in (row for row in family if row.phi == phi and row is not own):
+      change = scores[own.trial.name].against(scores[row.trial.name])
+      costs = [f'{r.trial.multiply_adds / baseline:.2f}' for r in (own, row)]
+      said.append(
+        f'phi = {phi:g}: compound ({costs[0]} times the cost of the baseline) against {row.how} '
+        f'({costs[1]} times): error {change}.'
+      )
+      if row.how not in (*DIMENSIONS, 'compound'):
+        change = scores[row.trial.name].against(scores[by_key['depth', phi].trial.name])
+        said.append(
+          f'phi = {phi:g}: {row.how} against its own shorter training: error {change}; where '
+          'longer is better, the deeper network had not had the steps that it needs.'
+        )
+  return said
 
 
 def by_accuracy(rows: Sequence[Row], scores: Mapping[str, experiment.Score]) -> list[Row]:
@@ -377,19 +456,27 @@ def figure(
   """
   from matplotlib.figure import Figure
 
-  plot = Figure(figsize=(11, 4.2))
+  plot = Figure(figsize=(11, 4.2), layout='constrained')
+  runs = next(iter(scores.values())).runs
   for axes, size in zip(plot.subplots(1, 2), ('multiply_adds', 'parameters'), strict=True):
 
     def line(rows, size=size):
-      points = [(getattr(r.trial, size) / 1e6, 100 - scores[r.trial.name].error) for r in rows]
+      points = []
+      for row in rows:
+        score = scores[row.trial.name]
+        points.append((getattr(row.trial, size) / 1e6, 100 - score.error, score.deviation))
       return zip(*sorted(points), strict=True)
 
     if searched:
-      axes.plot(*line(searched), '.', color='lightgrey', label='STEP 1')
+      axes.errorbar(*line(searched), fmt='.', color='lightgrey', label='STEP 1')
     for how in dict.fromkeys(row.how for row in family if row.phi):
-      axes.plot(*line([row for row in family if row.how in (how, 'baseline')]), 'o-', label=how)
+      rows = [row for row in family if row.how in (how, 'baseline')]
+      axes.errorbar(*line(rows), fmt='o-', ms=4, capsize=3, label=how)
     axes.set(xlabel=f'{size.replace("_", "-")}, millions', ylabel='top-1 accuracy, %')
+    axes.grid(alpha=0.3)
     axes.legend(fontsize='small')
+  if runs > 1:
+    plot.suptitle(f'Mean and standard deviation of {runs} seeds', fontsize='medium')
   return plot
 
 
@@ -418,20 +505,26 @@ def run(resolved: settings.Resolved) -> tuple[float, float, float]:
   family = baseline.step_2(options, chosen)
   if not options.dry_run:
     scores |= trials.scores([row.trial for row in family])
-  print(f'\nSTEP 2: {baseline.name} scaled by phi\n{table(family, scores, baseline, chosen)}')
-  if not options.dry_run:
-    experiment.save_figure(figure(searched, family, scores), trials.path('compound_scaling.png'))
-    print(f'\nResults: {trials.path("results.jsonl")}; plot: {trials.path("compound_scaling.png")}')
+  text = f'STEP 2: {baseline.name} scaled by phi\n{table(family, scores, baseline, chosen)}'
+  if options.dry_run:
+    print(f'\n{text}')
+    return chosen
+  text = '\n'.join([text, '', *verdicts(family, scores), experiment.budget(trials.resolved)])
+  text += experiment.quick_remark(options.quick)
+  trials.save(text, figure(searched, family, scores), 'compound_scaling')
   return chosen
 
 
-SCRIPT = TRAINING.script(
-  __doc__,
-  'efficientnet.compound_scaling',
-  RECIPES,
-  run=run,
-  own_check=experiment.check,
-  defaults={'archive_ckpt': False, 'keep_checkpoint_max': 1},
+SCRIPT = experiment.miniature(
+  TRAINING.script(
+    __doc__,
+    'efficientnet.compound_scaling',
+    RECIPES,
+    run=run,
+    own_check=experiment.check,
+    defaults={'archive_ckpt': False, 'keep_checkpoint_max': 1},
+  ),
+  quick={'phis': '1', 'grid_step': 0.4, 'single_dimensions': False},
 )
 
 

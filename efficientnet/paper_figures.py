@@ -76,7 +76,8 @@ def _draw_points(axes, points):
     elif own_size is not None:
       axes.plot(own_size, accuracy, 'o', mfc='none', color='C1')
   axes.grid(alpha=0.3)
-  axes.legend(fontsize='small')
+  axes.margins(x=0.14, y=0.1)  # Room for the labels at the right.
+  axes.legend(fontsize='small', loc='lower right')
 
 
 def figure_3(

@@ -19,9 +19,9 @@ from typing import Any
 
 from efficientnet import paper_figures, published
 from tpu_utils.command_line import paper_script
-from tpu_utils.paper_table import Evaluation, Measured, Plan
+from tpu_utils.image_jobs import paper_evaluations
+from tpu_utils.paper_table import Measured, Plan
 
-_EVAL = 'efficientnet.eval_ckpt_main'
 _RECIPES = {  # Recipe in print -> folder of its checkpoints.
   published.BASELINE: 'baseline',
   published.AUTOAUGMENT: 'autoaugment',
@@ -59,31 +59,17 @@ def evaluation_flags(name: str) -> dict[str, Any]:
   return flags
 
 
-def evaluate(
-  name: str, checkpoint: str, data_dir: str, work_dir: str
-) -> tuple[dict[str, float], str]:
-  """Evaluates a checkpoint; returns ({'top1', 'top5'} in percent, the command).
-
-  Raises:
-    ValueError, OSError: as `efficientnet.eval_ckpt_main`.
-  """
-  del work_dir  # Nothing is written.
-  from efficientnet import eval_ckpt_main
-
-  flags = {**evaluation_flags(name), 'ckpt_dir': checkpoint, 'data_dir': data_dir}
-  results = eval_ckpt_main.SCRIPT.call([f'--{flag}={value}' for flag, value in flags.items()])
-  values = {'top1': 100 * results['top_1_accuracy'], 'top5': 100 * results['top_5_accuracy']}
-  return values, paper_script.command_text(_EVAL, flags)
+EVALUATIONS = paper_evaluations.Evaluations(
+  'efficientnet.eval_ckpt_main',
+  evaluation_flags,
+  lambda accuracy: 100 * accuracy,
+  ('top1', 'top5'),
+)
 
 
 def _data(name):
   folder = name.rpartition('/')[0]
   return folder if folder in _DATASETS.values() else ''
-
-
-def _evaluation(name, metric='top1'):
-  flags = {**evaluation_flags(name), 'ckpt_dir': 'CHECKPOINT', 'data_dir': 'DATA'}
-  return Evaluation(name, metric, paper_script.command_text(_EVAL, flags))
 
 
 def _own_model(row, column='model'):
@@ -99,19 +85,23 @@ def _accuracies_of(model_of: Callable, **metrics: str) -> Callable[[Mapping], di
     model = model_of(row)
     if model is None:
       return {}
-    return {column: _evaluation(model, metric) for column, metric in metrics.items()}
+    return {column: EVALUATIONS.planned(model, metric) for column, metric in metrics.items()}
 
   return evaluations
 
 
 def _transfer(row):
   model = _own_model(row, 'our_model')
-  return {'our_acc': _evaluation(f'{_DATASETS[row["dataset"]]}/{model}')}
+  return {'our_acc': EVALUATIONS.planned(f'{_DATASETS[row["dataset"]]}/{model}')}
+
+
+def _baseline(row):
+  return {'top1': EVALUATIONS.planned('efficientnet-b0')} if row['model'] == 'baseline B0' else {}
 
 
 def _checkpoints(row):
   return {
-    column: _evaluation(f'{_RECIPES[row["recipe"]]}/efficientnet-{column.lower()}')
+    column: EVALUATIONS.planned(f'{_RECIPES[row["recipe"]]}/efficientnet-{column.lower()}')
     for column in row
     if column != 'recipe'
   }
@@ -403,7 +393,7 @@ PLANS = {
   'Table 7': Plan(
     ('model', 'd', 'w', 'r'),
     _scaled,
-    lambda row: {'top1': _evaluation('efficientnet-b0')} if row['model'] == 'baseline B0' else {},
+    _baseline,
     (
       _SCALED_NOTE,
       'Scaled in one dimension to 4 times the cost of B0, 0.386 billion, ours have 1.575 (depth), '
@@ -473,7 +463,7 @@ PLANS = {
 TABLES = paper_script.Tables(
   published.PAPER,
   PLANS,
-  evaluate,
+  EVALUATIONS.evaluate,
   _data,
   paper_figures.FIGURES,
 )

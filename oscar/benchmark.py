@@ -3,6 +3,7 @@
     python -m oscar.benchmark --official_dir=Oscar  # the official code among the peers
     python -m oscar.benchmark                       # BERT of transformers, and a plain one in torch
     python -m oscar.benchmark --growth --output_dir=growth
+    python -m oscar.benchmark --backend=jax         # on a GPU or TPU, against transformers' BERT
     python -m oscar.benchmark_input                 # the input pipeline, against the official one
 
 Peers: BERT of the package transformers, with torch's fused attention (SDPA), eager and compiled,
@@ -11,8 +12,8 @@ over words and regions; a plain BERT of the same operations in torch; and the of
 The contestants take turns, in reverse order every other round, each in a process of its own that is
 stopped during the turns of others. Compare ratios, which vary less than times by day and machine.
 Run nothing else meanwhile. CPU, float32, one random batch, dropout on in training; all sides take a
-step of AdamW. A peer that is not installed is left out; --peer_python names an environment that has
-torch and transformers.
+step of AdamW. A peer that is not installed is left out; --torch_python names an interpreter that
+has torch and transformers.
 
 `forward` is the same work on all sides: words predicted at all positions. In training this project
 predicts them at the masked positions only, which gives the same losses and gradients; the others
@@ -32,9 +33,11 @@ from typing import TYPE_CHECKING, Any
 
 from oscar.recipes import RECIPES
 from tpu_utils import files
+from tpu_utils.benchmarking import device_benchmark
 from tpu_utils.benchmarking import settings as shared
 from tpu_utils.benchmarking.contest import Contestant
-from tpu_utils.command_line import settings
+from tpu_utils.benchmarking.device_benchmark import DeviceConfig
+from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 
@@ -131,8 +134,15 @@ def multiply_adds(config: 'oscar.OscarConfig', options: BenchmarkConfig, predict
   return options.batch_size * (config.num_hidden_layers * layer + regions + words + width**2)
 
 
-def tables(options: BenchmarkConfig, shared_options: shared.ContestConfig) -> Iterator[str]:
+def tables(
+  options: BenchmarkConfig, rounds: int, python: str | None = None
+) -> Iterator[str]:
   """Yields the limits in words, then a Markdown table for each kind of work.
+
+  Args:
+    options: settings of the benchmark.
+    rounds: turns of each contestant.
+    python: interpreter with torch; None for the current one.
 
   Raises:
     ValueError: our contestant fails.
@@ -153,11 +163,11 @@ def tables(options: BenchmarkConfig, shared_options: shared.ContestConfig) -> It
     config_file, batch_file = (os.path.join(folder, name) for name in ('config.json', 'batch.npz'))
     config.to_json(config_file)
     np.savez(batch_file, **batch)
-    entered = contestants(options, shared_options.peer_python, config_file, batch_file)
+    entered = contestants(options, python, config_file, batch_file)
     with contest.Contest(entered) as held:
       for kind, count in work.items():
         own = contest.Work(kind.capitalize(), kind, options.batch_size, 'examples', count)
-        yield contest.table(own, held.hold(kind, shared_options.rounds), limits)
+        yield contest.table(own, held.hold(kind, rounds), limits)
 
 
 def check(resolved: settings.Resolved) -> None:
@@ -172,7 +182,13 @@ def check(resolved: settings.Resolved) -> None:
 
 def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their ratios."""
-  options, shared_options = resolved
+  options, shared_options, device = resolved
+  if device.backend == 'jax':
+    from oscar.benchmark_jax import SUITE
+
+    device_benchmark.run(device, SUITE, shared_options.rounds)
+    return
+  cli.import_tensorflow()
   if shared_options.growth:
     from oscar.benchmarking import growth_report
 
@@ -184,15 +200,17 @@ def run(resolved: settings.Resolved) -> None:
     f'{shared_options.rounds} rounds{", on one thread" if options.one_thread else ""}. Shares of '
     'the limit count words at masked positions only, where a training step of ours predicts them.'
   )
-  shared.write_report(head, tables(options, shared_options), shared_options.output_dir)
+  found = tables(options, shared_options.rounds, device.torch_python or None)
+  shared.write_report(head, found, shared_options.output_dir)
 
 
 SCRIPT = Script(
   __doc__,
-  (BenchmarkConfig, shared.ContestConfig),
+  (BenchmarkConfig, shared.ContestConfig, DeviceConfig),
   run,
   module='oscar.benchmark',
   recipes=RECIPES,
+  uses_tensorflow=False,  # --backend=jax does without; `run` imports it for the other.
   check=check,
 )
 

@@ -16,6 +16,7 @@ takes them, too; the page says how.
 """
 
 import dataclasses
+import importlib
 import os
 from typing import Any
 
@@ -39,6 +40,7 @@ class DemoConfig(scenes_training.TasksConfig):
   quality_dir: str = setting(
     'runs/scenes-quality', 'Folder of `python -m oscar.scenes_quality`, for the table of baselines.'
   )
+
 
 class Demo:
   """Trains the models and collects what the page shows.
@@ -105,22 +107,29 @@ class Demo:
       'missing': [task for task in scenes_training.SCRIPTS if task not in tasks],
       'quick': self._config.quick,
       'evaluations': {task: self._evaluation(task) for task in tasks},
-      'world': {'directory': os.path.relpath(world.directory), **world.statistics['val']},
+      'world': {'directory': _path_of(world.directory), **world.statistics['val']},
       'training_scenes': world.statistics['train']['scenes'],
       'exports': {task: self.export_dir(task) for task in tasks},
       'quality': self._quality(),
     }
 
   def _evaluation(self, task):
-    """Returns the last evaluation of a task's training; {} if there is none."""
+    """Returns {metric that chooses its checkpoint: last value}; {} if it was not evaluated."""
     from tpu_utils import eval_history
 
     rows = files.read_json_lines(eval_history.history_path(self.model_dir(task)))
-    return rows[-1] if rows else {}
+    metric = importlib.import_module(scenes_training.SCRIPTS[task][1].implementation).OBJECTIVE
+    return {metric: rows[-1][metric]} if rows and metric in rows[-1] else {}
 
   def _quality(self):
     path = os.path.join(self._config.quality_dir, 'quality.json')
     return files.read_json(path).get('rows', []) if files.is_file(path) else []
+
+
+def _path_of(folder):
+  """Returns a path for commands: relative for folders within the working directory."""
+  short = os.path.relpath(folder)
+  return os.path.abspath(folder) if short.startswith(os.pardir) else short
 
 
 def run(resolved: settings.Resolved) -> None:

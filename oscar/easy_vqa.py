@@ -33,6 +33,7 @@ import numpy as np
 
 from oscar import tokenization
 from oscar.datasets import lite_features, records, region_extraction
+from oscar.predicting import parts
 from tpu_utils import claims, files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
@@ -165,10 +166,7 @@ def find_shape(pixels: np.ndarray, where: str = 'the picture') -> tuple[str, lis
   Raises:
     ValueError: nothing stands out from the background.
   """
-  edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-  colours, counts = np.unique(edge, axis=0, return_counts=True)
-  background = colours[counts.argmax()].astype(int)
-  inside = (np.abs(pixels.astype(int) - background) > _TOLERANCE).any(axis=-1)
+  inside = parts.foreground(pixels, _TOLERANCE)
   rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
   if not len(rows):
     raise ValueError(f'{where}: nothing stands out from the background.')

@@ -1,21 +1,13 @@
-"""The fine-tuning scripts: official flags to a job, its length in epochs, and result files.
+"""The fine-tuning scripts: their official flags, recipes, and flags restored from checkpoints.
 
-The official scripts train `num_train_epochs` passes of len(loader) // accumulation updates, where
-the loader's last batch may be smaller; the learning rate falls over exactly these updates. Batches
-here are all full, so an update sees as many examples, but a pass may end within a batch.
-
-Source: microsoft/Oscar, `train` of oscar/run_vqa.py, run_gqa.py, run_nlvr.py, run_retrieval.py,
-run_captioning.py.
+`fine_tuning_job` runs what the flags describe.
 """
 
 import dataclasses
-import importlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from oscar import checkpoint_tasks, recipes, run_pretrain, script_settings, task_settings
-from oscar.datasets import tags
+from oscar import checkpoint_tasks, fine_tuning_job, recipes, run_pretrain, task_settings
 from tpu_utils import config, files
 from tpu_utils.command_line import job_flags, settings
 from tpu_utils.command_line.recipes import Recipe, for_script
@@ -34,7 +26,6 @@ _OF_THE_SPLIT = (
   'length_penalty', 'use_cbs', 'min_constraints_to_satisfy', 'suppress_general',
 )  # fmt: skip
 _OF_THE_CONFIG = ('use_img_layernorm', 'img_layer_norm_eps')
-MASKED = 'masked_regions'  # In the names of results with --mask_regions.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +133,16 @@ def _with_known_flags(recipe, spec):
 
 
 def choose(given: Mapping[str, Any], recipe: Recipe | None, spec: FineTuning) -> Choice:
-  """Chooses the recipe, and restores flags of the job or checkpoint in modes that only read one."""
+  """Chooses the recipe, and restores flags of the job or checkpoint in modes that only read one.
+
+  Args:
+    given: {flag: value} of the user.
+    recipe: the recipe that the user named, or None.
+    spec: the task.
+
+  Raises:
+    ValueError: the recipe needs --data_dir, or the record of a job or checkpoint is not valid.
+  """
   scenes = _scenes_recipe(given, recipe, spec)
   model_dir = given.get('model_dir')
   if model_dir is None and not given.get('data_dir'):
@@ -311,7 +311,7 @@ def run(resolved: settings.Resolved, spec: FineTuning) -> None:
     if mode == 'predict' and not values['mode']:
       split = values.get('test_split') or (tests.pop(0) if tests else spec.splits['do_test'])
     settings_of_mode = dataclasses.replace(data, eval_split=split or 'val')
-    _run(mode, model, settings_of_mode, resolved, spec)
+    fine_tuning_job.run(mode, model, settings_of_mode, resolved, spec)
 
 
 def with_scenes(
@@ -334,199 +334,3 @@ def with_scenes(
       data, txt_data_dir=folder, img_feat_dir=folder, annotations_dir=data.annotations_dir or folder
     )
   return dataclasses.replace(model, vocab_file=model.vocab_file or world.vocab_file), data
-
-
-def _run(mode, model, data, resolved, spec):
-  # TensorFlow is imported only now, so that --help and wrong flags are answered at once.
-  from oscar import job as oscar_job
-  from tpu_utils import job as jobs
-  from tpu_utils.runner import prepare_model_dir
-
-  implementation = importlib.import_module(spec.implementation)
-  optimization, job = resolved[2], resolved.get(spec.job)
-  hardware = resolved.get(config.HardwareConfig)
-  training = mode in ('train', 'train_and_eval', 'preflight')
-  split = data.train_split or ('train+val' if getattr(job, 'do_train_val', False) else 'train')
-  data = dataclasses.replace(
-    task_settings.with_tags_flag(data),
-    train_split=split,
-    **_trimming(data, hardware, mode),
-    **_batches(data, optimization, hardware),
-  )
-  steps, per_epoch = _length(implementation, data, optimization, training)
-  # As `given`: no flags of their own.
-  object.__setattr__(data, 'steps_per_epoch', per_epoch)
-  object.__setattr__(data, 'forward_passes', optimization.gradient_accumulation_steps)
-  name = results_name(data)
-  lines = getattr(job, 'predict_file', None) or os.path.join(
-    job.model_dir, f'{name}_predictions.jsonl'
-  )
-  job = _set_apart(job, mode, data, resolved.facts)
-  runtime = script_settings.JobConfig(
-    mode=mode,
-    predict_file=lines,
-    train_steps=steps,
-    steps_per_eval=_steps_per_eval(job, per_epoch),
-    **{
-      name: getattr(job, name)
-      for name in _shared(script_settings.JobConfig, job)
-      if name not in ('mode', 'steps_per_eval', 'predict_file')
-    },
-  )
-  optimizer = script_settings.OptimizationConfig(
-    **{
-      name: getattr(optimization, name)
-      for name in _shared(script_settings.OptimizationConfig, optimization)
-    }
-  )
-  as_it_is = mode in ('eval', 'predict') and 'init_checkpoint' in resolved.flags
-  recorded = {**resolved.as_dict(), 'max_steps': steps, 'train_split': split}
-  task = dataclasses.replace(
-    implementation.TASK, open_input=_opening_splits(implementation.TASK.open_input, mode)
-  )
-  made = oscar_job.make_job(
-    task,
-    model,
-    data,
-    optimizer,
-    runtime,
-    hardware,
-    run_info={'flags': recorded},
-    as_it_is=as_it_is,
-    num_train_examples=None if training else 1,  # Only for the number of epochs trained.
-  )
-  if mode == 'predict':
-    prepare_model_dir(job.model_dir)
-  jobs.run(made)
-  if mode == 'predict' and task.predictor is None:
-    file = spec.results_name(data) if spec.results_name else f'{name}{spec.results}'
-    results = os.path.join(job.model_dir, file)
-    files.remove(results)  # Of an earlier run: without identifiers NLVR2 writes none.
-    metrics = implementation.write_results(data, files.read_json_lines(lines), results)
-    if metrics:
-      text = ', '.join(f'{name} {value:.4f}' for name, value in metrics.items())
-      print(f'Predictions for {data.eval_split}: {text}')
-    if files.exists(results):
-      print(f'{spec.results_are}: {results}')
-
-
-def results_name(data: task_settings.TaskData) -> str:
-  """Returns the start of the names of a split's predictions and results."""
-  parts = [data.eval_split]
-  parts += [MASKED] if data.mask_regions else []
-  parts += [] if data.tags == tags.GIVEN else [tags.name(data.tags)]
-  return '_'.join(parts)
-
-
-def _set_apart(job, mode, data, facts):
-  """Returns the settings of an evaluation with other regions or tags than those of the training.
-
-  Its results are no results of the job: they go to a folder of their own, and the best checkpoint
-  stays.
-  """
-  parts = []
-  if data.mask_regions != bool(facts.get('mask_regions')):
-    parts.append(MASKED if data.mask_regions else 'shown_regions')
-  if data.tags != facts.get('tags', tags.GIVEN):
-    parts.append(tags.name(data.tags))
-  if mode != 'eval' or not parts:
-    return job
-  name = job.eval_name or '_'.join(parts)
-  return dataclasses.replace(job, eval_name=name, archive_ckpt=False)
-
-
-def _opening_splits(open_input, mode):
-  """Returns `open_input` that opens the splits of a mode at once: bad data show before training."""
-
-  def opened(*args):
-    source = open_input(*args)
-    for split, modes in (
-      ('train', ('train', 'train_and_eval', 'preflight')),
-      ('eval', ('train_and_eval', 'eval', 'predict', 'preflight')),
-    ):  # fmt: skip
-      if mode in modes:
-        getattr(source, f'num_{split}_examples')
-    return source
-
-  return opened
-
-
-def _shared(runtime_class, own):
-  """Returns the names of settings that a runtime class has in common with the script's."""
-  names = {field.name for field in dataclasses.fields(own)}
-  return [field.name for field in dataclasses.fields(runtime_class) if field.name in names]
-
-
-def _trimming(data, hardware, mode):
-  """Returns {'trim_padding': whether to}, off on TPUs; {} for a task without it."""
-  if not hasattr(data, 'trim_padding'):
-    return {}
-  on_tpu = hardware.strategy == 'tpu' or hardware.tpu or mode == 'preflight'
-  return {'trim_padding': data.trim_padding and not on_tpu}
-
-
-def _batches(data, optimization, hardware):
-  """Returns the global batch sizes; per-device ones are multiplied by the devices."""
-  train, evaluation = data.train_batch_size, data.eval_batch_size
-  if train is None or evaluation is None:
-    devices = _devices(hardware, data)
-    parts = optimization.gradient_accumulation_steps
-    train = train or data.per_gpu_train_batch_size * devices * parts
-    evaluation = evaluation or data.per_gpu_eval_batch_size * devices
-  return {'train_batch_size': train, 'eval_batch_size': evaluation}
-
-
-def _devices(hardware, data):
-  """Returns the number of devices, before there is a strategy."""
-  if hardware.strategy == 'one_device':
-    return 1
-  if hardware.strategy in ('tpu', 'multi_worker') or hardware.tpu or os.environ.get('TF_CONFIG'):
-    raise ValueError(
-      f'--per_gpu_train_batch_size={data.per_gpu_train_batch_size}: on TPUs and several machines '
-      'give the global sizes, --train_batch_size and --eval_batch_size.'
-    )
-  import tensorflow as tf
-
-  return max(1, len(tf.config.list_physical_devices('GPU')))
-
-
-def _length(implementation, data, optimization, training):
-  """Returns (steps of the whole training, steps of an epoch)."""
-  if not training:
-    # Of a job's record: `max_steps` counts its steps.
-    steps = max(1, optimization.max_steps)
-    return steps, steps
-  examples = implementation.count(data, data.train_split)
-  parts = optimization.gradient_accumulation_steps
-  per_epoch = steps_per_epoch(examples, data.train_batch_size, parts)
-  if optimization.max_steps > 0:
-    return optimization.max_steps, per_epoch
-  steps = int(per_epoch * optimization.num_train_epochs)
-  if not steps:
-    raise ValueError(
-      f'--num_train_epochs={optimization.num_train_epochs} of {examples} examples is no step in '
-      f'batches of {data.train_batch_size}; train for longer.'
-    )
-  return steps, per_epoch
-
-
-def steps_per_epoch(examples: int, batch_size: int, accumulation_steps: int = 1) -> int:
-  """Returns the updates of an epoch as the official scripts count them.
-
-  Args:
-    examples: training examples.
-    batch_size: examples of an update.
-    accumulation_steps: parts of a batch, each a batch of the official loader.
-  """
-  part = max(1, batch_size // accumulation_steps)
-  return max(1, -(-examples // part) // accumulation_steps)
-
-
-def _steps_per_eval(job, per_epoch):
-  if job.steps_per_eval is not None:
-    return job.steps_per_eval
-  if not job.evaluate_during_training:
-    return per_epoch
-  if hasattr(job, 'save_steps'):  # Retrieval evaluates where the official script saves.
-    return job.save_steps if job.save_steps > 0 else per_epoch
-  return job.logging_steps if 0 < job.logging_steps < per_epoch else per_epoch

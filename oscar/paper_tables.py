@@ -4,14 +4,19 @@
     python -m oscar.paper_tables --tables='Table 2a;Table 2c'
     python -m oscar.paper_tables --output_dir=tables        # Markdown and CSV
     python -m oscar.paper_tables --checkpoint_dir=CKPTS --data_dir=DATA --output_dir=out
+    python -m oscar.paper_tables --figure_4=runs/oscar-scenes/export --output_dir=tables
 
 Settings of the published trainings are those of this project's recipes; sums and gains are computed
-from the printed numbers. The last command also evaluates the checkpoints CKPTS/retrieval_base,
+from the printed numbers. The fourth command also evaluates the checkpoints CKPTS/retrieval_base,
 CKPTS/nlvr2_base, ... (named like the recipes that train them; --list names them, missing ones are
 left out) on the official files in DATA/coco_ir, DATA/nlvr2, ..., with the scripts of the tasks.
 Results are kept in out/results.jsonl, so the same command resumes; --results=FILE shows those of
 another run. VQA's test splits, GQA's and NoCaps' test split are scored by servers only: add their
 answers to a file for --results.
+
+The last command also draws Figure 4: a map (t-SNE) of the tags and regions of 60 images, as that
+model represents them. The images are those of --figure_4_data, official files of COCO retrieval
+with tags, or by default of the generated scenes.
 """
 from __future__ import annotations
 
@@ -20,7 +25,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from oscar import published
+from oscar import paper_figures, published
 from oscar.config import OscarConfig
 from oscar.recipes import RECIPES
 from tpu_utils import files
@@ -311,7 +316,8 @@ _TASKS = {
   'NoCaps CE': 'nocaps',
   'NoCaps CIDEr': 'nocaps',
 }
-_COLUMNS = {
+# {column: flag} of the tables of commands.
+COMMAND_FLAGS = {
   'learning_rate': 'learning_rate',
   'batch_per_gpu': 'per_gpu_train_batch_size',
   'epochs': 'num_train_epochs',
@@ -335,7 +341,7 @@ def _commands(prefix: str = '') -> Callable[[Mapping[str, Any]], dict[str, Any]]
   def compute(row):
     recipe = RECIPES[recipe_name(row, prefix)]
     flags = recipe.settings
-    found = {column: flags[flag] for column, flag in _COLUMNS.items() if flag in flags}
+    found = {column: flags[flag] for column, flag in COMMAND_FLAGS.items() if flag in flags}
     found['loss'] = 'scst' if flags.get('scst') else flags['loss_type']
     if 'gpus' in row:
       count, card, memory = row['gpus'].replace(' x', '').split()
@@ -427,7 +433,11 @@ PLANS = {
   ),
 }  # fmt: skip
 
-TABLES = paper_script.Tables(published.PAPER, PLANS, evaluate, _data)
+TABLES = paper_script.Tables(
+  published.PAPER, PLANS, evaluate, _data, config=paper_figures.TablesConfig,
+  draw_from={'figure_4.png': paper_figures.figure_4},
+  folders=('checkpoint_dir', 'data_dir', 'figure_4', 'figure_4_data'),
+)  # fmt: skip
 SCRIPT = TABLES.script(__doc__, 'oscar.paper_tables')
 
 

@@ -151,6 +151,9 @@ def check(resolved: settings.Resolved) -> None:
     files.check_local('output', config.output, 'write a local file and copy it')
     if os.path.realpath(config.output) == os.path.realpath(config.input):
       raise ValueError(f'--output={config.output} is the input; give another file.')
+    folder = os.path.dirname(config.output)
+    if folder and not files.is_folder(folder):
+      raise ValueError(f'--output={config.output}: there is no folder {folder}; create it first.')
     if not files.is_file(config.input):
       raise ValueError(f'--input={config.input} is no file; expected JSON lines.')
   elif config.output is not None:

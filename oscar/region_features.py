@@ -110,8 +110,8 @@ def check_file(
     (number of images, number of regions).
 
   Raises:
-    ValueError: a detector's file, a wrong width or type of numbers, NaN, a box outside the image,
-      a truncated row or damaged base64; the message names file, image and region.
+    ValueError: an empty or a detector's file, a wrong width or type of numbers, NaN, a box outside
+      the image, a truncated row or damaged base64; the message names file, image and region.
   """
   name = os.fspath(path)
   kind: type[region_files.RegionFile]
@@ -122,6 +122,8 @@ def check_file(
   else:
     kind = region_files.RegionTsv
   file = kind(name, dim=dim)
+  if not len(file):
+    raise ValueError(f'{name} is empty: it has no image; expected features of at least one.')
   return len(file), sum(len(file[key]) for key in file)
 
 

@@ -16,7 +16,7 @@ r"""Fine-tunes OSCAR to match images and captions (retrieval), and ranks them.
 
 The same command resumes a stopped job.
 """
-from oscar import fine_tuning, task_settings
+from oscar import fine_tuning, retrieval_settings, task_settings
 
 
 def _can_evaluate(values):
@@ -38,16 +38,16 @@ def _check(values, modes):
 SPEC = fine_tuning.FineTuning(
   task='retrieval',
   module='oscar.run_retrieval',
-  data=task_settings.RetrievalData,
+  data=retrieval_settings.RetrievalData,
   implementation='oscar.tasks.retrieval',
   scenes='retrieval_scenes',
   scenes_data='coco_retrieval',
   splits={'do_test': 'test'},
   unanswered=(),
   train_and_val=False,
-  elsewhere=task_settings.RETRIEVAL_ELSEWHERE,
-  model=task_settings.RetrievalModel,
-  job=task_settings.RetrievalJob,
+  elsewhere=retrieval_settings.ELSEWHERE,
+  model=task_settings.EvaluatedModel,
+  job=retrieval_settings.RetrievalJob,
   evaluates_tests=True,
   can_evaluate=_can_evaluate,
   check=_check,

@@ -15,7 +15,7 @@ from typing import Any
 
 from oscar import fine_tuning, run_pretrain, scenes_training
 from oscar.recipes import RECIPES
-from tpu_utils import files
+from tpu_utils import claims, files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.settings import setting
 
@@ -102,11 +102,16 @@ class Experiment:
     """Returns the path of a file in the folder."""
     return os.path.join(self._config.output_dir, *names)
 
-  def run(self, measure: Callable[[Trial], Mapping[str, Any]]) -> None:
+  def run(
+    self,
+    measure: Callable[[Trial], Mapping[str, Any]],
+    after_each: Callable[[], Any] = lambda: None,
+  ) -> None:
     """Trains the models without a result, and measures them.
 
     Args:
       measure: function(trial) -> JSON-able entries of its line of the results; it trains.
+      after_each: called after each new result.
 
     Raises:
       ValueError, OSError: as the scripts.
@@ -120,6 +125,7 @@ class Experiment:
       start = time.monotonic()
       line = {**trial.key, **measure(trial), 'seconds': round(time.monotonic() - start, 1)}
       files.append_json_line(self.path(_RESULTS), line)
+      after_each()
 
   def call(self, trial: Trial, mode: str, **flags: Any) -> None:
     """Runs the script of a trial.
@@ -177,7 +183,7 @@ class Experiment:
 
     Args:
       trial: the training.
-      kind: name of evaluations of another kind, such as `fine_tuning.MASKED`.
+      kind: name of evaluations of another kind, such as `fine_tuning_job.MASKED`.
     """
     from tpu_utils import eval_history
 
@@ -208,6 +214,25 @@ class Experiment:
             f'{old.get(name)}, not {made.get(name)} as now: give another folder.'
           )
     files.write_json(path, before)
+
+
+def run(config: SeedsConfig, experiment: type, report: Callable[[Any, Any], None]) -> None:
+  """Trains what is missing in the folder of an experiment, and reports.
+
+  Args:
+    config: the settings.
+    experiment: subclass of `Experiment`, made from the settings, with `train`.
+    report: function(experiment, config) that writes and prints the results.
+
+  Raises:
+    ValueError: another process writes to the folder, or it holds results of other settings.
+    OSError: a file cannot be read or written.
+  """
+  os.makedirs(config.output_dir, exist_ok=True)
+  with claims.claimed('output_dir', config.output_dir):
+    made = experiment(config)
+    made.train()
+    report(made, config)
 
 
 def check(resolved: settings.Resolved) -> None:

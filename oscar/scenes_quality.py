@@ -19,8 +19,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from oscar import fine_tuning, scenes_experiment, scenes_training
-from tpu_utils import claims, files
+from oscar import fine_tuning_job, scenes_experiment, scenes_training
+from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -152,7 +152,7 @@ class Experiment(scenes_experiment.Experiment):
     self.call(trial, 'train_and_eval')
     self.call(trial, 'eval', mask_regions=True)
     *_, shown = self.history(trial)
-    *_, masked = self.history(trial, fine_tuning.MASKED)
+    *_, masked = self.history(trial, fine_tuning_job.MASKED)
     if masked['step'] != shown['step']:
       raise ValueError(
         f'{self.model_dir(trial)}: evaluated at step {shown["step"]} with regions and at '
@@ -171,6 +171,9 @@ class Experiment(scenes_experiment.Experiment):
 
     Returns:
       {metric: value}; {} for a task whose evaluation has all metrics.
+
+    Raises:
+      TypeError: the task's script writes no result file.
     """
     measure = TASKS[trial.task].written
     if measure is None:
@@ -211,11 +214,7 @@ def report_rows(
 def run(resolved: settings.Resolved) -> None:
   """Trains what is missing, and writes and prints the comparison."""
   (config,) = resolved
-  os.makedirs(config.output_dir, exist_ok=True)
-  with claims.claimed('output_dir', config.output_dir):
-    experiment = Experiment(config)
-    experiment.train()
-    _report(experiment, config)
+  scenes_experiment.run(config, Experiment, _report)
 
 
 def _report(experiment, config):

@@ -1,26 +1,32 @@
 r"""Compares OSCAR on the scenes with tags of the detector, without tags, with wrong and true tags.
 
   python -m oscar.tags_ablation
-      Fine-tunes each task under four conditions with three seeds, each with its recipe for the
-      scenes and the same number of steps: given (the tags that the detector predicts), none, wrong
-      (the tags of another image) and true (the classes that are in the picture). Prints the
-      comparison and writes ablation.md, ablation.json and learning curves, ablation.png, to
-      runs/tags-ablation. These are sixty trainings of up to ten minutes of two CPU cores: choose
-      tasks, conditions and seeds, or --max_steps.
+      Fine-tunes each task for 200 steps with three seeds under three conditions: given (the tags
+      that the detector predicts), none and wrong (the tags of another image). These are 45
+      trainings, about an hour on two CPU cores after the pre-training. Prints the comparison and
+      writes ablation.md, ablation.json and learning curves, ablation.png, to runs/tags-ablation,
+      again after each training: what is there early is already to be seen.
+
+  python -m oscar.tags_ablation --max_steps=0 --conditions=given,none,wrong,true \
+      --output_dir=runs/tags-ablation-full
+      Each task with its recipe for the scenes, 1,500 or 2,000 steps, and also under the condition
+      true (the classes that are in the picture): sixty trainings, about seven hours.
 
   python -m oscar.tags_ablation --tasks=vqa,retrieval,captioning --conditions=given,none,true \
-      --max_steps=1000
-      The comparison of Figure 6 of the paper (predicted tags, no tags, ground-truth tags), with a
-      smaller budget for each training.
+      --max_steps=1000 --output_dir=runs/tags-figure-6
+      The comparison of Figure 6 of the paper (predicted tags, no tags, ground-truth tags): about
+      two hours.
 
   python -m oscar.tags_ablation --quick --tasks=vqa --seeds=1 --output_dir=/tmp/tags
       Trains for a few steps on a few scenes: tries the command, measures nothing.
 
 All trainings start from the same pre-training, which saw the tags of the detector. (The paper
 starts from BERT, which saw none.) NLVR2 reads tags in the recipe for the scenes; the published runs
-read none there (--use_label_seq=0). Evaluations are of the last step, on scenes and digits that no
-training has seen, under the condition of the training. The same command resumes a stopped job, and
-trains nothing again.
+read none there (--use_label_seq=0). With fewer steps than the recipe's, the warm-up is a quarter of
+them, and evaluations come at half of them and at the end; after 200 steps VQA has hardly begun to
+learn, so that its figures tell little. The comparison is of the last step, on scenes and digits
+that no training has seen, under the condition of the training. The same command resumes a stopped
+job, and trains nothing again.
 
 Source: arXiv 2004.06165, Section 5.2.
 """
@@ -32,7 +38,7 @@ from typing import TYPE_CHECKING
 
 from oscar import scenes_experiment
 from oscar.datasets import tags
-from tpu_utils import claims, files
+from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
@@ -59,12 +65,12 @@ class AblationConfig(scenes_experiment.SeedsConfig):
   """The models to compare."""
 
   conditions: str = setting(
-    ','.join(CONDITIONS),
+    ','.join((tags.GIVEN, tags.NONE, tags.WRONG)),
     'Tags to compare, separated by commas: given (of the detector), none, wrong (of another image) '
     'and true.',
   )
   max_steps: int = setting(
-    None, "Steps of each training; by default those of the task's recipe.", type=int, at_least=1
+    200, "Steps of each training; 0: those of the task's recipe, 1,500 or 2,000.", at_least=0
   )
   output_dir: str = setting(
     'runs/tags-ablation', 'Folder of the fine-tuned models, the results and the comparison.'
@@ -90,6 +96,7 @@ class Ablation(scenes_experiment.Experiment):
   """
 
   def __init__(self, config: AblationConfig) -> None:
+    self._ablation = config
     self._true_tags = os.path.join(config.output_dir, _TRUE_TAGS)
     trials = [
       scenes_experiment.Trial(
@@ -99,19 +106,82 @@ class Ablation(scenes_experiment.Experiment):
       for task in config.task_list()
       for condition in config.condition_list()
     ]
-    shared = {} if config.max_steps is None else {'max_steps': config.max_steps}
-    super().__init__(config, trials, shared)
+    super().__init__(config, trials, {} if config.quick else lengths(config.max_steps))
 
   def train(self) -> None:
     """Trains and evaluates the models without a result; see `run`."""
     if any(trial.condition == TRUE for trial in self.trials):
       tags.write(self._true_tags, true_tags(self.world()))
-    self.run(self._measure)
+    self.run(self._measure, self.write)
+
+  def write(self) -> list[str]:
+    """Writes the comparison of the trainings that are done; returns its lines for the terminal.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    from oscar.quality import comparison
+
+    config, results = self._ablation, self.results()
+    done = {(line['task'], line['condition'], line['seed']) for line in results}
+    trials = [t for t in self.trials if (t.task, t.condition, t.seed) in done]
+    cells, curves = [], []
+    for task in config.task_list():
+      conditions = list(dict.fromkeys(t.condition for t in trials if t.task == task))
+      for metric in METRICS[task]:
+        cells += [
+          comparison.Cell(
+            task, metric, condition,
+            [line['evaluation'][metric] for line in results
+             if (line['task'], line['condition']) == (task, condition)],
+          )
+          for condition in conditions
+        ]  # fmt: skip
+      of_seeds = {
+        condition: [
+          {int(line['step']): line[METRICS[task][0]] for line in self.history(trial)}
+          for trial in trials
+          if (trial.task, trial.condition) == (task, condition)
+        ]
+        for condition in conditions
+      }
+      if of_seeds:
+        curves.append(comparison.Curves(task, METRICS[task][0], of_seeds))
+    verdicts = comparison.verdicts(cells, base=tags.NONE)
+    remark = f'{len(trials)} of {len(self.trials)} trainings; each has {self._length()}.'
+    content = {
+      'cells': [cell.as_dict() for cell in cells], 'verdicts': verdicts, 'results': results,
+      'max_steps': config.max_steps, 'quick': config.quick, 'trainings': len(self.trials),
+    }  # fmt: skip
+    names = ('ablation.json', 'ablation.md', 'ablation.png')
+    data, page, picture = (self.path(name) for name in names)
+    files.write_json(data, content)
+    comparison.draw(curves, picture)
+    files.write_text(page, comparison.markdown(cells, verdicts, names[2], config.quick, remark))
+    return [comparison.table(cells), '', *verdicts, remark, '', f'{page}, {data}, {picture}']
+
+  def _length(self):
+    if self._ablation.quick:
+      return '2 steps'
+    steps = self._ablation.max_steps
+    if not steps:
+      return "the steps of its task's recipe"
+    return f"{steps:,} steps, where its task's recipe has 1,500 or 2,000"
 
   def _measure(self, trial):
     self.call(trial, 'train_and_eval')
     *_, last = self.history(trial)
     return {'evaluation': last}
+
+
+def lengths(max_steps: int) -> dict[str, int]:
+  """Returns the flags of trainings with so many steps; none for 0."""
+  if not max_steps:
+    return {}
+  return {
+    'max_steps': max_steps, 'steps_per_eval': max(1, max_steps // 2),
+    'warmup_steps': min(150, max_steps // 4),
+  }  # fmt: skip
 
 
 def true_tags(world: 'scenes_world.World') -> dict[str, str]:
@@ -141,49 +211,12 @@ def true_tags(world: 'scenes_world.World') -> dict[str, str]:
 def run(resolved: settings.Resolved) -> None:
   """Trains what is missing, and writes and prints the comparison."""
   (config,) = resolved
-  os.makedirs(config.output_dir, exist_ok=True)
-  with claims.claimed('output_dir', config.output_dir):
-    ablation = Ablation(config)
-    ablation.train()
-    _report(ablation, config)
+  scenes_experiment.run(config, Ablation, _report)
 
 
 def _report(ablation, config):
-  from oscar.quality import comparison
-
-  cells, curves = [], []
-  results = ablation.results()
-  for task in config.task_list():
-    for metric in METRICS[task]:
-      cells += [
-        comparison.Cell(
-          task, metric, condition,
-          [line['evaluation'][metric] for line in results
-           if (line['task'], line['condition']) == (task, condition)],
-        )
-        for condition in config.condition_list()
-      ]  # fmt: skip
-    of_seeds = {
-      condition: [
-        {line['step']: line[METRICS[task][0]] for line in ablation.history(trial)}
-        for trial in ablation.trials
-        if (trial.task, trial.condition) == (task, condition)
-      ]
-      for condition in config.condition_list()
-    }
-    curves.append(comparison.Curves(task, METRICS[task][0], of_seeds))
-  verdicts = comparison.verdicts(cells, base=tags.NONE)
-  content = {
-    'cells': [cell.as_dict() for cell in cells], 'verdicts': verdicts, 'results': results,
-    'max_steps': config.max_steps, 'quick': config.quick,
-  }  # fmt: skip
-  names = ('ablation.json', 'ablation.md', 'ablation.png')
-  data, page, picture = (ablation.path(name) for name in names)
-  files.write_json(data, content)
-  comparison.draw(curves, picture)
-  files.write_text(page, comparison.markdown(cells, verdicts, names[2], config.quick))
-  lines = [comparison.table(cells), '', *verdicts, '', f'{page}, {data}, {picture}']
-  print('\n' + '\n'.join(lines))
+  del config  # The ablation has it.
+  print('\n' + '\n'.join(ablation.write()))
 
 
 def check(resolved: settings.Resolved) -> None:

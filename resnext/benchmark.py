@@ -4,6 +4,7 @@
     python -m resnext.benchmark --compare=training --model_name=resnet-50
     python -m resnext.benchmark --keras --compare=training --rounds=1
     python -m resnext.benchmark --growth --output_dir=growth
+    python -m resnext.benchmark --backend=jax  # ResNeXt-50 on a GPU or TPU, against timm
 
 Inference: our network as exported (SavedModel, TFLite by LiteRT, OpenVINO, ONNX Runtime; those that
 are installed) beside torchvision's (eager, channels last, compiled), at --batch_size and at 1.
@@ -13,7 +14,7 @@ convolutions, each of which Keras compiles with XLA: a training step takes minut
 The contestants take turns, in alternating order, each in a process of its own that is stopped
 during the turns of others; compare the ratios. Nothing else should run meanwhile; if something
 does, look at processor time. Random weights and images, float32, our steps without XLA. torchvision
-is left out where it is not installed; --peer_python names an environment that has it.
+is left out where it is not installed; --torch_python names an environment that has it.
 
 --growth: images/s and memory by batch size, 1 to 64, and training on one to four logical replicas.
 """
@@ -22,9 +23,11 @@ import json
 
 from resnext import network_params
 from resnext.recipes import RECIPES
+from tpu_utils.benchmarking import device_benchmark
 from tpu_utils.benchmarking import settings as shared
 from tpu_utils.benchmarking.contest import Contestant
-from tpu_utils.command_line import settings
+from tpu_utils.benchmarking.device_benchmark import DeviceConfig
+from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs.benchmarking import classifiers
@@ -69,8 +72,10 @@ class BenchmarkConfig(settings.Checked):
     return listed_names('comparison of --compare', self.compare, classifiers.KINDS)
 
 
-def comparison(config: BenchmarkConfig, options: shared.ContestConfig) -> classifiers.Comparison:
-  """Returns the contestants of a network."""
+def comparison(
+  config: BenchmarkConfig, options: shared.ContestConfig, python: str | None = None
+) -> classifiers.Comparison:
+  """Returns the contestants of a network; torchvision runs with the interpreter `python`."""
   from resnext import resnext_builder
 
   size = config.image_size
@@ -86,7 +91,7 @@ def comparison(config: BenchmarkConfig, options: shared.ContestConfig) -> classi
   if config.model_name in TORCHVISION:
     peers += classifiers.torch_contestants(
       'torchvision', _TORCHVISION, TORCHVISION[config.model_name], config.batch_size, size,
-      options.peer_python,
+      python,
     )  # fmt: skip
   else:
     print(f'torchvision: left out, it has no {config.model_name}.')
@@ -102,7 +107,13 @@ def comparison(config: BenchmarkConfig, options: shared.ContestConfig) -> classi
 
 def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their speeds and ratios."""
-  config, options = resolved
+  config, options, device = resolved
+  if device.backend == 'jax':
+    from resnext.benchmark_jax import SUITE
+
+    device_benchmark.run(device, SUITE, options.rounds, config.image_size)
+    return
+  cli.import_tensorflow()
   if options.growth:
     from tpu_utils.image_jobs.benchmarking import growth_report
 
@@ -116,16 +127,17 @@ def run(resolved: settings.Resolved) -> None:
     f'## {config.model_name}, {config.image_size} pixels\n\n{shared.heading()} '
     f'Medians of {options.rounds} rounds.'
   )
-  tables = comparison(config, options).tables(config.kinds())
+  tables = comparison(config, options, device.torch_python or None).tables(config.kinds())
   shared.write_report(head, tables, options.output_dir)
 
 
 SCRIPT = Script(
   __doc__,
-  (BenchmarkConfig, shared.ContestConfig),
+  (BenchmarkConfig, shared.ContestConfig, DeviceConfig),
   run,
   module='resnext.benchmark',
   recipes=RECIPES,
+  uses_tensorflow=False,  # --backend=jax does without; `run` imports it for the other.
 )
 
 

@@ -24,9 +24,9 @@ from typing import Any
 from resnext import capacity, network_params, published
 from tpu_utils import curves
 from tpu_utils.command_line import paper_script
+from tpu_utils.image_jobs import paper_evaluations
 from tpu_utils.paper_table import Evaluation, Measured, Plan
 
-_EVAL = 'resnext.eval_ckpt_main'
 # Evaluations on other data or networks: folder of the checkpoints -> folder of the data.
 _DATA = {'cifar10': 'cifar10', 'cifar100': 'cifar100', 'imagenet5k': 'imagenet5k'}
 _WITHOUT_SHORTCUTS, _AT_320 = 'without_shortcuts', 'at_320'
@@ -52,26 +52,12 @@ def evaluation_flags(name: str) -> dict[str, Any]:
   return flags
 
 
-def evaluate(
-  name: str, checkpoint: str, data_dir: str, work_dir: str
-) -> tuple[dict[str, float], str]:
-  """Evaluates a checkpoint; returns ({'top1_error', 'top5_error'} in percent, the command).
-
-  Raises:
-    ValueError, OSError: as `resnext.eval_ckpt_main`.
-  """
-  del work_dir  # Nothing is written.
-  from resnext import eval_ckpt_main
-
-  flags = {**evaluation_flags(name), 'ckpt_dir': checkpoint, 'data_dir': data_dir}
-  results = eval_ckpt_main.SCRIPT.call([f'--{flag}={value}' for flag, value in flags.items()])
-  errors = {f'top{k}_error': 100 * (1 - results[f'top_{k}_accuracy']) for k in (1, 5)}
-  return errors, paper_script.command_text(_EVAL, flags)
-
-
-def _evaluation(name, metric='top1_error'):
-  flags = {**evaluation_flags(name), 'ckpt_dir': 'CHECKPOINT', 'data_dir': 'DATA'}
-  return Evaluation(name, metric, paper_script.command_text(_EVAL, flags))
+EVALUATIONS = paper_evaluations.Evaluations(
+  'resnext.eval_ckpt_main',
+  evaluation_flags,
+  lambda accuracy: 100 * (1 - accuracy),
+  ('top1_error', 'top5_error'),
+)
 
 
 def _errors(**names: tuple[str, str]) -> Callable[[Mapping], dict[str, Evaluation]]:
@@ -82,7 +68,7 @@ def _errors(**names: tuple[str, str]) -> Callable[[Mapping], dict[str, Evaluatio
     if model is None:
       return {}
     return {
-      column: _evaluation(os.path.join(folder, model), metric)
+      column: EVALUATIONS.planned(os.path.join(folder, model), metric)
       for column, (folder, metric) in names.items()
     }
 
@@ -396,7 +382,7 @@ def _figure_5(lines, checkpoint_dir):
 
 
 TABLES = paper_script.Tables(
-  published.PAPER, PLANS, evaluate, _data, {'figure_5.png': _figure_5}
+  published.PAPER, PLANS, EVALUATIONS.evaluate, _data, {'figure_5.png': _figure_5}
 )
 SCRIPT = TABLES.script(__doc__, 'resnext.paper_tables')
 

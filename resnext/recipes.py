@@ -7,6 +7,7 @@ recipe.
 from typing import Any
 
 from tpu_utils.command_line.recipes import Recipe, by_name
+from tpu_utils.image_jobs import fitting
 
 _MAIN = 'resnext.main'
 _PATHS = '--tpu=local --data_dir=DATA --model_dir=RUN'
@@ -188,30 +189,8 @@ TRANSFER = Recipe(
   ),
 )
 # Own images, from weights; the default for them.
-FINETUNE = Recipe(
-  name='finetune',
-  script=_MAIN,
-  paper=(
-    "this project's: Nesterov momentum and a cosine schedule as in Kornblith et al. (arXiv "
-    '1805.08974); batch, steps, warm-up, evaluation and learning rate follow from the number of '
-    'images (tpu_utils/image_jobs/fitting.py) and are printed before training starts'
-  ),
-  settings={
-    'optimizer': 'momentum',
-    'nesterov': True,
-    'lr_schedule': 'cosine',
-    'label_smoothing': 0.1,
-    'moving_average_decay': 0.0,
-    'weight_decay': 1e-5,
-    'decay_batch_norm': False,
-    'adapt_batch_norm': True,
-  },
-  command=(
-    f'python -m {_MAIN} --recipe=finetune --init_checkpoint=CHECKPOINT --data_dir=IMAGES '
-    '--model_dir=RUN'
-  ),
-  expects='none published',
-  cost='not timed; some minutes on two CPU cores for some hundred images',
+FINETUNE = fitting.recipe(
+  _MAIN, '--init_checkpoint=CHECKPOINT', decay_batch_norm=False
 )
 DIGITS = Recipe(
   name='digits',

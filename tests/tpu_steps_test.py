@@ -15,7 +15,7 @@ import tensorflow as tf
 import efficientnet
 import oscar
 import resnext
-from oscar import decoding, script_settings, task_settings
+from oscar import decoding, retrieval_settings, script_settings, task_settings
 from oscar import job as oscar_job
 from oscar.decoding.constrained import machine
 from oscar.decoding.constrained import search as constrained
@@ -261,7 +261,7 @@ CASES = {
   'oscar, retrieval': Case(
     _oscar(
       'retrieval',
-      lambda model: retrieval.retrieval_task(task_settings.RetrievalData()),
+      lambda model: retrieval.retrieval_task(retrieval_settings.RetrievalData()),
       PAIRS,
       model={'num_labels': 2},
     ),

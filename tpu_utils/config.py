@@ -45,6 +45,11 @@ class HardwareConfig(Checked):
     '', 'mode=preflight: a Python that has jax and libtpu; by default the one that runs.'
   )
 
+  @property
+  def dtype_policy(self) -> str | None:
+    """The Keras policy of the model; None for float32."""
+    return 'mixed_bfloat16' if self.use_bfloat16 else None
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Checked):
@@ -53,7 +58,8 @@ class DataConfig(Checked):
   data_dir: str = setting(
     '',
     'Folder of ImageNet-format TFRecord shards (train-*, validation-*); or of images '
-    '(train/CLASS/*.jpg and validation/CLASS/*.jpg; or CLASS/*.jpg, see --split_file); or '
+    '(train/CLASS/*.jpg and validation/CLASS/*.jpg; or CLASS/*.jpg, see --split_file); or of '
+    "MNIST's files (train-images-idx3-ubyte.gz, ...); or "
     '`fake`: black images from memory, to measure the speed of the device. Empty: the embedded '
     'handwritten digits, with settings that learn them in about two minutes.',
   )

@@ -137,7 +137,7 @@ def run(job: Job) -> None:
   source = job.open_input()
   keras.utils.set_random_seed(settings.seed)
   with strategy.scope():
-    model = job.build_model('mixed_bfloat16' if job.hardware.use_bfloat16 else None)
+    model = job.build_model(job.hardware.dtype_policy)
   print(f'{model.name}: {model.count_params():,} parameters')
   trainer = job.make_trainer(strategy, model, source)
   examples = job.batches.num_train_examples or source.num_train_examples
@@ -222,7 +222,7 @@ def preflight(job: Job) -> None:
   keras.utils.set_random_seed(job.settings.seed)
   trainer = checks.open_trainer(
     compiler,
-    lambda: job.build_model('mixed_bfloat16' if hardware.use_bfloat16 else None),
+    lambda: job.build_model(hardware.dtype_policy),
     lambda strategy, model: job.make_trainer(strategy, model, source),
   )
   found = checks.Preflight(compiler, trainer, source, batches.train, batches.eval, job.unit)

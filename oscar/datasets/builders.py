@@ -11,7 +11,6 @@ the official files one image at a time, and records keep the order of these file
 
 import contextlib
 import dataclasses
-import functools
 import logging
 import os
 import shutil
@@ -32,146 +31,24 @@ from oscar.datasets import (
   records,
   vqa,
 )
+from oscar.datasets.official_layout import (
+  OfficialLayout,
+  RecordPlan,
+  RegionConfig,
+  group,
+  in_file_order,
+  region_config,
+  yaml_splits,
+)
 from tpu_utils import file_systems, files
 from tpu_utils.names import check_name
 from tpu_utils.reading import reading
 
 _INT, _FLOAT = np.int64, np.float32
-_KEYS = 2**128  # TFDS's shuffle keys are below this.
-
-
-@dataclasses.dataclass
-class RegionConfig(tfds.core.BuilderConfig):
-  """A TFDS configuration with the width of the regions.
-
-  Attributes:
-    region_dim: numbers per region.
-    part: 'documents' for that part of the pre-training corpus, else ''.
-  """
-
-  region_dim: int = features.REGION_DIM
-  part: str = ''
-
-
-def _region_config(region_dim=features.REGION_DIM):
-  return RegionConfig(name=f'regions_{region_dim}', region_dim=region_dim)
-
-
-@dataclasses.dataclass(frozen=True)
-class RecordPlan:
-  """A record before its regions are read.
-
-  Attributes:
-    texts: {field: value} of all fields but the regions.
-    images: {field of regions: key of the image}.
-  """
-
-  texts: dict
-  images: dict
 
 
 # mypy does not see TFDS's __init_subclass__, which takes skip_registration.
-class OfficialLayout(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-  """Base class of the builders; subclasses define the splits and the fields of a record."""
-
-  VERSION = tfds.core.Version('1.0.0')
-  RELEASE_NOTES = {'1.0.0': 'First.'}
-  BUILDER_CONFIGS = [_region_config()]
-  MANUAL_DOWNLOAD_INSTRUCTIONS = (
-    'manual_dir is the folder in the official layout of microsoft/Oscar.'
-  )
-
-  def __init__(self, *, use_beam: bool = False, **kwargs: Any) -> None:
-    self._use_beam = use_beam
-    super().__init__(**kwargs)
-
-  def _log_download_bytes(self) -> None:
-    """Prints what happens, in place of TFDS' remark on a download, which there is none of."""
-    print(f'Preparing {self.info.full_name} in {self.data_dir}', flush=True)
-
-  def _log_download_done(self) -> None:
-    """Prints nothing more."""
-
-  def _info(self):
-    regions = tfds.features.Tensor(
-      shape=(None, self.builder_config.region_dim), dtype=_FLOAT, encoding='bytes'
-    )
-    return tfds.core.DatasetInfo(
-      builder=self,
-      description=type(self).__doc__,
-      homepage='https://github.com/microsoft/Oscar',
-      features=tfds.features.FeaturesDict(self._record(regions)),
-      metadata=tfds.core.MetadataDict(),
-      disable_shuffling=True,
-    )
-
-  def _split_generators(self, dl_manager):
-    folder = os.fspath(dl_manager.manual_dir)
-    splits = list(self._splits(folder))
-    if not splits:
-      raise FileNotFoundError(
-        f'{folder} has none of the files of {self.name}; is it the right folder?'
-      )
-    return {
-      split.replace('+', '_').replace('-', '_'): self._generate_examples(folder, split)
-      for split in splits
-    }
-
-  def _generate_examples(self, folder, split):
-    regions, count, plans = self._read(folder, split, self.builder_config.region_dim)
-    if not count:
-      raise ValueError(
-        f'{folder}: the split {split!r} of {self.name} is empty; nothing to prepare.'
-      )
-    # Without Beam, TFDS sorts in 1,000 buckets, equal ranges of all possible keys, each in memory:
-    # spread the keys evenly. Beam's integers end at 2^63, and its buckets adapt to the keys.
-    step = 1 if self._use_beam else _KEYS // count
-    keyed = ((number * step, plan) for number, plan in enumerate(plans))
-    make = functools.partial(_record_of, regions)
-    if not self._use_beam:
-      return map(make, keyed)
-    beam = tfds.core.lazy_imports.apache_beam
-    return beam.Create(list(keyed)) | beam.Reshuffle() | beam.Map(make)
-
-  def _splits(self, folder):
-    """Returns the names of the splits that have their files in the folder, an iterable."""
-    raise NotImplementedError
-
-  def _record(self, regions):
-    """Returns {field: TFDS feature} of a record; `regions` is the feature of an image's regions."""
-    raise NotImplementedError
-
-  def _read(self, folder, split, dim):
-    """Returns ({image key: regions}, number of plans, iterable of plans in record order)."""
-    raise NotImplementedError
-
-
-def _record_of(regions, keyed_plan):
-  """Returns (key, record) for a (key, plan): reads the regions."""
-  key, plan = keyed_plan
-  return key, plan.texts | {name: regions[image] for name, image in plan.images.items()}
-
-
-def _in_file_order(regions, plans):
-  """Returns the value of `_read`, plans sorted so that (first) images are read front to back."""
-  plans = sorted(plans, key=lambda plan: regions.position(next(iter(plan.images.values()))))
-  return regions, len(plans), plans
-
-
-def _group(items, key_of):
-  """Groups items by key: {key: [item]} in order of first appearance."""
-  groups = {}
-  for item in items:
-    groups.setdefault(key_of(item), []).append(item)
-  return groups
-
-
-def _yaml_splits(folder):
-  """Returns NAME for each NAME.yaml in the folder, sorted."""
-  return [name[:-5] for name in sorted(os.listdir(folder)) if name.endswith('.yaml')]
-
-
-class _Questions(OfficialLayout, skip_registration=True):  # type: ignore[call-arg]  # As above.
+class _Questions(OfficialLayout, skip_registration=True):  # type: ignore[call-arg]
   def _record(self, regions):
     return {
       'image_id': tfds.features.Text(),
@@ -198,9 +75,9 @@ class _Questions(OfficialLayout, skip_registration=True):  # type: ignore[call-a
         },
         {'regions': image_id},
       )
-      for image_id, questions in _group(reader.questions, lambda q: q.image_id).items()
+      for image_id, questions in group(reader.questions, lambda q: q.image_id).items()
     )
-    return _in_file_order(reader.regions, plans)
+    return in_file_order(reader.regions, plans)
 
 
 class OscarVqa(_Questions):
@@ -260,9 +137,9 @@ class OscarNlvr2(OfficialLayout):
         },
         {'first_regions': images[0], 'second_regions': images[1]},
       )
-      for images, statements in _group(reader.statements, lambda s: s.image_ids).items()
+      for images, statements in group(reader.statements, lambda s: s.image_ids).items()
     )  # fmt: skip
-    return _in_file_order(reader.regions, plans)
+    return in_file_order(reader.regions, plans)
 
 
 class OscarCocoCaption(OfficialLayout):
@@ -271,7 +148,7 @@ class OscarCocoCaption(OfficialLayout):
   READER = coco_caption.CocoCaption
 
   def _splits(self, folder):
-    return _yaml_splits(folder)
+    return yaml_splits(folder)
 
   def _record(self, regions):
     return {
@@ -283,12 +160,12 @@ class OscarCocoCaption(OfficialLayout):
 
   def _read(self, folder, split, dim):
     reader = self.READER(os.path.join(folder, f'{split}.yaml'), dim)
-    captions = _group(reader.captions, lambda caption: caption.image_id)
+    captions = group(reader.captions, lambda caption: caption.image_id)
     plans = (
       RecordPlan(self._texts(reader, key, captions.get(key, [])), {'regions': key})
       for key in reader.image_ids
     )
-    return _in_file_order(reader.regions, plans)
+    return in_file_order(reader.regions, plans)
 
   def _texts(self, reader, key, captions):
     return {
@@ -360,7 +237,7 @@ class OscarCocoRetrieval(OfficialLayout):
       )
       for position, key in enumerate(reader.image_ids)
     )  # fmt: skip
-    return _in_file_order(reader.regions, plans)
+    return in_file_order(reader.regions, plans)
 
 
 class OscarPretrain(OfficialLayout):
@@ -370,7 +247,7 @@ class OscarPretrain(OfficialLayout):
   One split per NAME.yaml.
   """
 
-  BUILDER_CONFIGS = [RegionConfig(name='documents', part='documents'), _region_config()]
+  BUILDER_CONFIGS = [RegionConfig(name='documents', part='documents'), region_config()]
 
   def __init__(
     self, *, use_gtlabels: bool = True, chunks: Iterable[int | str] | None = None, **kwargs: Any
@@ -396,7 +273,7 @@ class OscarPretrain(OfficialLayout):
       )
 
   def _splits(self, folder):
-    return _yaml_splits(folder)
+    return yaml_splits(folder)
 
   def _record(self, regions):
     if self.builder_config.part == 'documents':
@@ -420,7 +297,7 @@ class OscarPretrain(OfficialLayout):
     self.info.metadata['selection'] = self._selection
     yaml_file = os.path.join(folder, f'{split}.yaml')
     corpus = pretrain_corpus.PretrainCorpus(yaml_file, dim=dim, **self._selection)
-    regions, count, plans = _in_file_order(corpus.regions, _image_plans(corpus))
+    regions, count, plans = in_file_order(corpus.regions, _image_plans(corpus))
     if self.builder_config.part != 'documents':
       return regions, count, plans
     records = {plan.texts['image_id']: number for number, plan in enumerate(plans)}
@@ -504,10 +381,11 @@ def prepare(
     records.check_local('manual_dir', manual_dir)
   check_name('data set', name, BUILDERS)
   check_name('part', part, ('regions', 'documents') if name == 'pretrain' else ('regions',))
-  config = _region_config(region_dim)
+  own = region_config(region_dim)
   known = [builtin.name for builtin in BUILDERS[name].BUILDER_CONFIGS]
-  if part == 'documents' or config.name in known:  # TFDS takes these by name only.
-    config = part if part == 'documents' else config.name
+  config: RegionConfig | str = own
+  if part == 'documents' or own.name in known:  # TFDS takes these by name only.
+    config = part if part == 'documents' else own.name
   if selection and name != 'pretrain':
     raise ValueError(f'{", ".join(selection)}: only for the data set pretrain, not for {name}.')
   with reading(os.path.join(data_dir, BUILDERS[name].name), 'a prepared data set', foreign=True):

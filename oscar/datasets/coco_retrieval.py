@@ -72,7 +72,7 @@ class CocoRetrieval:
     num_images: int = 0,
   ) -> None:
     self._data_dir = data_dir
-    self.path = os.path.join(data_dir, f'{split}_captions.pt')
+    self.path = records.plain_path(os.path.join(data_dir, f'{split}_captions.pt'))
     self.captions = _read_captions(self.path)
     if image_keys is not None:
       self.captions = _subset(self.captions, os.path.join(data_dir, image_keys))
@@ -106,6 +106,15 @@ class CocoRetrieval:
       UnknownImageError: the file has no tags for the image.
       ValueError: the image's row is damaged.
     """
+    return records.tags(*self._objects(image_id))
+
+  def classes(self, image_id: str) -> list[str]:
+    """Returns the class of each of an image's objects; raises as `tags`."""
+    objects, where = self._objects(image_id)
+    return [records.tags([item], where) for item in objects]
+
+  def _objects(self, image_id):
+    """Returns (the official list of an image's objects, where it stands)."""
     labels, rows = self._labels
     if image_id not in rows:
       raise region_files.UnknownImageError(f'{labels.path} has no tags for image {image_id!r}.')
@@ -113,7 +122,8 @@ class CocoRetrieval:
     where = f'{labels.where(row)}, key {image_id!r}'
     value = labels.json(row)
     objects = records.field(value, 'objects', list, where) if isinstance(value, dict) else value
-    return records.tags(objects, where)
+    records.tags(objects, where)  # Checks them.
+    return objects, where
 
   def own_pairs(self, captions_per_image: int) -> list[Pair]:
     """Returns each image with its own first captions, in official order, for training.
@@ -150,7 +160,7 @@ class CocoRetrieval:
       FileNotFoundError: the candidate file does not exist.
       ValueError: too few candidates, or a candidate that is not (image number, caption index).
     """
-    path = os.path.join(self._data_dir, index_file)
+    path = records.plain_path(os.path.join(self._data_dir, index_file))
     candidates = _read_lists(path)
     pairs = []
     for image_id in self.image_ids:

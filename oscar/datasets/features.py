@@ -227,13 +227,15 @@ def read_count(num_boxes: int | str, where: str) -> int:
 
 
 def read_base64(text: bytes | str, where: str) -> bytes:
-  """Returns the bytes that a base64 text stands for.
+  """Returns the bytes that a base64 text, which may have line breaks, stands for.
 
   Raises:
     ValueError: it is damaged, or no text.
   """
   if not isinstance(text, (bytes, str)):
     raise ValueError(f'{where}: the features are {text!r:.80}; expected base64 text.')
+  if isinstance(text, str) and '\n' in text:  # As in MIME, from base64.encodebytes in JSON.
+    text = text.replace('\r', '').replace('\n', '')
   try:
     return binascii.a2b_base64(text, strict_mode=True)
   except ValueError as error:

@@ -119,6 +119,8 @@ class GqaFiles:
     answers, label_of = self.labels()
     rows = records.read_json_list(path)
     questions = list(vqa.parse_questions(rows, path, label_of, answered, scored=False))
+    if not answered:
+      vqa_files.check_ids(questions, path)
     return GqaSplit(
       path,
       questions,

@@ -37,8 +37,11 @@ def read_json_list(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     ValueError: the file is not a JSON list of objects.
   """
   rows = read_json(path)
-  if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+  if not isinstance(rows, list):
     raise ValueError(f'{path}: expected a JSON list of objects, found {type(rows).__name__}.')
+  for number, row in enumerate(rows):
+    if not isinstance(row, dict):
+      raise ValueError(f'{path} row {number}: expected an object, found {row!r:.80}.')
   return rows
 
 
@@ -57,6 +60,12 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
   return value
 
 
+def plain_path(path: str | os.PathLike[str]) -> str:
+  """Returns the path of the file that `read_plain` reads, which is to be named in errors."""
+  stem, _ = os.path.splitext(path)
+  return stem + '.json' if not files.exists(path) and files.exists(stem + '.json') else str(path)
+
+
 def read_plain(path: str | os.PathLike[str]) -> Any:
   """Returns the containers, text and numbers in a `.json`, `.pkl`, `.p` or `.pt` file.
 
@@ -66,10 +75,8 @@ def read_plain(path: str | os.PathLike[str]) -> Any:
     FileNotFoundError: neither file exists.
     ValueError: another file ending, or contents that its reader refuses.
   """
-  path = os.fspath(path)
-  stem, kind = os.path.splitext(path)
-  if not files.exists(path) and files.exists(stem + '.json'):
-    return read_json(stem + '.json')
+  path = plain_path(path)
+  _, kind = os.path.splitext(path)
   readers = {
     '.json': read_json,
     '.pkl': safe_pickle.load,

@@ -151,7 +151,11 @@ class CaptionRegionTsv(RegionFile):
 
 
 class RegionTensors(RegionFile):
-  """`*_img_frcnn_feats.pt`: a torch file of {key: tensor [regions, dim]}; keys become str."""
+  """`*_img_frcnn_feats.pt`: a torch file of {key: tensor [regions, dim]}; keys become str.
+
+  Raises:
+    ValueError: the file holds something else.
+  """
 
   def __init__(
     self,

@@ -25,6 +25,7 @@ from tpu_utils.reading import reading
 
 _CHUNK = 1 << 20
 _KEY_BYTES = 256
+_GZIP = b'\x1f\x8b\x08'  # First bytes of such a file; no text begins so.
 
 
 class TsvFile:
@@ -39,7 +40,7 @@ class TsvFile:
 
   Raises:
     FileNotFoundError: the file does not exist.
-    ValueError: the `.lineidx` does not hold offsets into the file.
+    ValueError: the `.lineidx` does not hold offsets into the file, or the file is compressed.
   """
 
   def __init__(self, path: str | os.PathLike[str], offsets: np.ndarray | None = None) -> None:
@@ -51,6 +52,11 @@ class TsvFile:
     # Unlike __del__, also works while the interpreter exits and modules are gone.
     weakref.finalize(self, os.close, self._file)
     self._size = os.fstat(self._file).st_size
+    if os.pread(self._file, len(_GZIP), 0) == _GZIP:
+      raise ValueError(
+        f'{self.path} is compressed by gzip; expected plain text, read by byte offsets. Unpack it: '
+        'gunzip.'
+      )
     if offsets is None:
       index = lineidx_path(self.path)
       with local_copy(index if files.exists(index) else self.path) as place:

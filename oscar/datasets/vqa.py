@@ -35,6 +35,7 @@ class Question:
     tags: text of the image's object tags.
     image_id: key of the image's regions.
     question_id: number; 0 if the file has none.
+    id_text: the number as the file writes it, which GQA's with leading zeros need; '' for none.
     answers: labels of the accepted answers; empty if unknown.
     scores: VQA's soft score of each answer, in [0, 1].
   """
@@ -45,6 +46,7 @@ class Question:
   question_id: int
   answers: tuple[int, ...] = ()
   scores: tuple[float, ...] = ()
+  id_text: str = ''
 
 
 class Vqa:
@@ -91,6 +93,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[list[str], dict[int, int]
     FileNotFoundError: the file does not exist.
     ValueError: the file is not a dictionary of whole numbers by answer.
   """
+  path = records.plain_path(path)
   ids = records.read_plain(path)
   if not isinstance(ids, dict) or not ids or not all(type(i) is int for i in ids.values()):
     raise ValueError(f'{path}: expected a dictionary {{answer: number}}.')
@@ -139,6 +142,8 @@ def parse_questions(
       )
     if 'img_id' not in row:
       raise ValueError(f"{where}: 'img_id' is missing; a question needs an image.")
+    if not answered and 'q_id' not in row:
+      raise ValueError(f"{where}: 'q_id' is missing, by which the test server knows a question.")
     question_id = row.get('q_id', 0)
     if not str(question_id).isdecimal():
       raise ValueError(f"{where}: 'q_id' is {question_id!r:.80}, expected a whole number.")
@@ -149,4 +154,5 @@ def parse_questions(
       int(question_id),
       tuple(label_of[answer] for answer in ids),
       tuple(map(float, scores)),
+      str(row.get('q_id', '')),
     )

@@ -109,7 +109,28 @@ def labelled(
     ValueError: a row has no id, or no annotation.
   """
   id_of = {answers[label]: answer_id for answer_id, label in label_of.items()}
+  check_known(rows, annotations, path)
   made = []
+  for row in rows:
+    scores = rule.soft_scores(annotations[int(row['q_id'])].answers)
+    known = {id_of[answer]: score for answer, score in scores.items() if answer in id_of}
+    made.append({**row, 'an': list(known), 's': list(known.values())})
+  return made
+
+
+def check_known(
+  rows: Sequence[Mapping[str, Any]], annotations: Mapping[int, Annotation], path: str
+) -> None:
+  """Checks that each row of an official question file has an annotation.
+
+  Args:
+    rows: the rows.
+    annotations: {question id: `Annotation`}.
+    path: the file of the rows, for the error.
+
+  Raises:
+    ValueError: a row has no id, or no annotation.
+  """
   for number, row in enumerate(rows):
     question_id = str(row.get('q_id'))
     if not question_id.isdecimal() or int(question_id) not in annotations:
@@ -117,7 +138,3 @@ def labelled(
         f"{path} row {number}: 'q_id' is {question_id:.40}, which the {len(annotations)} "
         'annotations do not have; give the --annotations_dir that belongs to these questions.'
       )
-    scores = rule.soft_scores(annotations[int(question_id)].answers)
-    known = {id_of[answer]: score for answer, score in scores.items() if answer in id_of}
-    made.append({**row, 'an': list(known), 's': list(known.values())})
-  return made

@@ -165,12 +165,14 @@ class VqaFiles:
     path, answered = self.question_file(split), not split.startswith('test')
     answers, label_of = self.labels()
     rows = records.read_json_list(path)
-    annotations = {}
-    if self.annotations_dir and answered:
-      annotations = vqa_annotations.read(self.annotations_dir, split)
-      if self.label_source == 'annotations':
-        rows = vqa_annotations.labelled(rows, annotations, answers, label_of, path)
+    annotations = self._annotations(split) if answered else {}
+    if annotations and self.label_source == 'annotations':
+      rows = vqa_annotations.labelled(rows, annotations, answers, label_of, path)
+    elif annotations and split == 'val':
+      vqa_annotations.check_known(rows, annotations, path)
     questions = list(vqa.parse_questions(rows, path, label_of, answered, scored=True))
+    if not answered:
+      check_ids(questions, path)
     return VqaSplit(
       path,
       [once(question, path) for question in questions],
@@ -180,6 +182,15 @@ class VqaFiles:
       kinds_of(rows),
       annotations,
     )
+
+  def _annotations(self, split):
+    """Returns the annotations of a split; training with labels from a file can do without."""
+    if not self.annotations_dir:
+      return {}
+    paths = [os.path.join(self.annotations_dir, name) for name in vqa_annotations.FILES[split]]
+    if self.label_source == 'file' and split != 'val' and not all(map(files.exists, paths)):
+      return {}
+    return vqa_annotations.read(self.annotations_dir, split)
 
   def _has_label_file(self):
     stem = os.path.splitext(self._label_file())[0]
@@ -219,6 +230,23 @@ def answer_texts(
         f'{path}: no text for answer {answer_id!r} of {label_file}; the two must belong together.'
       )
   return [texts[answer_id] for answer_id in label_of]
+
+
+def check_ids(questions: list[vqa.Question], path: str) -> None:
+  """Checks that each question of a test has an id of its own, before anything is predicted.
+
+  Raises:
+    ValueError: an id occurs twice.
+  """
+  row_of: dict[int, int] = {}
+  for row, question in enumerate(questions):
+    if question.question_id in row_of:
+      raise ValueError(
+        f"{path} row {row}: 'q_id' {question.id_text} is that of row "
+        f'{row_of[question.question_id]}, too; the test server takes each id once. Give each '
+        'question an id of its own.'
+      )
+    row_of[question.question_id] = row
 
 
 def kinds_of(rows: list[dict]) -> dict[int, str]:

@@ -6,10 +6,28 @@ oscar/run_captioning.py, whose defaults these are.
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # Imports TensorFlow, which takes seconds.
   from oscar.input.texts import Tokenizer
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+  """Checks a setting that counts something.
+
+  Args:
+    name: its name, for the error.
+    value: its value.
+    least: the smallest admitted.
+
+  Raises:
+    ValueError: it is no whole number, or below `least`.
+  """
+  if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+    raise ValueError(f'{name}={value!r}: expected a whole number.')
+  if value < least:
+    raise ValueError(f'{name}={value}: expected at least {least}.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +79,12 @@ class GenerationConfig:
   def __post_init__(self) -> None:
     least = {
       'bos_token_id': 0, 'eos_token_id': 0, 'pad_token_id': 0, 'mask_token_id': 0,
-      'max_gen_length': 2, 'num_beams': 1, 'top_k': 0, 'top_p': 0, 'repetition_penalty': 1,
+      'max_gen_length': 2, 'num_beams': 1, 'top_k': 0,
       'num_keep_best': 1, 'num_return_sequences': 1, 'min_constraints_to_satisfy': 0,
     }  # fmt: skip
     for name, smallest in least.items():
+      check_whole(name, getattr(self, name), smallest)
+    for name, smallest in {'top_p': 0, 'repetition_penalty': 1}.items():
       if not getattr(self, name) >= smallest:
         raise ValueError(f'{name}={getattr(self, name)}: expected at least {smallest}.')
     for name in ('temperature', 'length_penalty'):

@@ -17,6 +17,7 @@ function h(name, attributes, ...children) {
   for (const child of children.flat()) if (child !== null && child !== undefined) element.append(child);
   return element;
 }
+const code = (text) => h('code', {}, text);
 const percent = (p) => (p > 0 && p < 0.005 ? '<1 %' : `${Math.round(100 * p)} %`);
 
 
@@ -183,7 +184,11 @@ function explore() {
     const items = [];
     const item = (reading, body) => {
       const button = h('button', {
-        type: 'button', class: 'item', 'aria-pressed': 'false', onclick: () => select(button),
+        type: 'button', class: 'item', 'aria-pressed': 'false', onclick: () => {
+          select(button);
+          // On a phone the picture is above the list.
+          if (stage.getBoundingClientRect().top < 0) stage.scrollIntoView();
+        },
       }, body);
       button.reading = reading;
       items.push(button);
@@ -324,11 +329,21 @@ function drawMap() {
       view.querySelectorAll('text').forEach((t, i) => { t.textContent = i === number ? tag : ''; });
     };
     mark.addEventListener('mouseenter', show);
-    mark.addEventListener('click', show);
+    mark.show = show;
+    mark.at = [place(x), place(y)];
     mark.tag = tag;
     return mark;
   });
   plot.append(...marks);
+  // Fingers are wider than marks: a tap takes the nearest one.
+  plot.addEventListener('click', (event) => {
+    const { left, top, width } = plot.getBoundingClientRect();
+    const [x, y] = [event.clientX - left, event.clientY - top].map((v) => v * size / width);
+    const shown = marks.filter((m) => !m.classList.contains('off'));
+    const far = (m) => Math.hypot(m.at[0] - x, m.at[1] - y);
+    const [closest] = shown.sort((a, b) => far(a) - far(b));
+    if (closest && far(closest) * width / size < 24) closest.show();
+  });
   const names = Object.keys(COLOURS).filter((name) => points.some((p) => p[3] === name));
   const buttons = names.map((name) => h('button', {
     type: 'button', 'aria-pressed': 'false',
@@ -350,7 +365,8 @@ function figures() {
   const element = section('figures', 'How good is it?', rows.length
     ? 'Held-out scenes, mean and spread over seeds. “Without regions” is the same model that may not look: '
       + 'what it loses there is what it owes to seeing.'
-    : 'The evaluations of the models on this page. python -m oscar.scenes_quality measures several seeds and baselines beside them.');
+    : ['The evaluations of the models on this page. ', code('python -m oscar.scenes_quality'),
+      ' measures several seeds and baselines beside them.']);
   const digits = (v) => (v === undefined || v === null ? '–' : v.toFixed(3));
   const spread = (values, mean, deviation) => (values.length > 1 ? `${digits(mean)} ± ${digits(deviation)}` : digits(mean));
   if (rows.length) {
@@ -370,7 +386,7 @@ function figures() {
   element.append(h('div', { class: 'scroll' }, h('table', {},
     h('thead', {}, h('tr', {}, ['task', 'metric', 'value'].map((t) => h('th', { scope: 'col' }, t)))),
     h('tbody', {}, evaluated.map(([task, values]) => {
-      const [name] = Object.keys(values).filter((n) => !['step', 'loss'].includes(n) && !n.includes('Bleu'));
+      const [name] = Object.keys(values);
       return h('tr', {}, h('td', {}, task), h('td', {}, name), h('td', { class: 'ours' }, digits(values[name])));
     })))));
 }
@@ -383,20 +399,24 @@ function commands() {
   const [key] = data.scenes.map((s) => s.key);
   const image = `${directory}/images/${key}.png`;
   const of = {
-    captioning: ['A caption', `--image=${image}`],
-    vqa: ['A question', `--image=${image} --question="how many red digits are there?"`],
-    gqa: ['A composed question', `--image=${image} --question="is there a red number above the seven?"`],
-    retrieval: ['Do a sentence and a picture belong together?', `--image=${image} --text="a red seven and a blue two"`],
-    nlvr2: ['A statement about two pictures', `--left=${image} --right=${directory}/images/${data.scenes[1].key}.png --statement="both images show a seven"`],
+    captioning: ['A caption', [`--image=${image}`]],
+    vqa: ['A question', [`--image=${image}`, '--question="how many red digits are there?"']],
+    gqa: ['A composed question', [`--image=${image}`, '--question="is there a red number above the seven?"']],
+    retrieval: ['Do a sentence and a picture belong together?', [`--image=${image}`, '--text="a red seven and a blue two"']],
+    nlvr2: ['A statement about two pictures', [`--left=${image}`,
+      `--right=${directory}/images/${data.scenes[1].key}.png`, '--statement="both images show a seven"']],
   };
   const list = h('div', { class: 'commands' });
   for (const task of data.tasks) {
-    list.append(h('h3', {}, of[task][0]), h('pre', { tabindex: 0 },
-      `python -m oscar.predict --export_dir=${data.exports[task]} --detector=${directory} \\\n    ${of[task][1]}`));
+    const [title, flags] = of[task];
+    const command = ['python -m oscar.predict', `--export_dir=${data.exports[task]}`, `--detector=${directory}`, ...flags];
+    list.append(h('h3', {}, title), h('pre', { tabindex: 0 }, command.join(' \\\n    ')));
   }
-  list.append(h('p', { class: 'intro' }, 'For a picture of your own give its path as --image, and add --boxes='
-    + '"[[x1, y1, x2, y2], ...]" in pixels if the background is not plain. With --attention the output has the attention of '
-    + 'words to regions; --input=FILE.jsonl predicts many. Run python -m oscar.predict --help for the rest.'));
+  list.append(h('p', { class: 'intro' }, 'For a picture of your own give its path as ', code('--image'),
+    '. If its background is not plain, add ', code('--boxes=boxes.json'), ', a file with ',
+    code('[[x1, y1, x2, y2], ...]'), ' in pixels, or ', code('--grid=3'), '. With ', code('--attention'),
+    ' the output has the attention of words to regions; ', code('--input=FILE.jsonl'), ' predicts many. Run ',
+    code('python -m oscar.predict --help'), ' for the rest.'));
   element.append(list);
 }
 
@@ -408,8 +428,8 @@ function start() {
     ` The models here are small, trained from nothing on ${data.training_scenes.toLocaleString('en')} generated scenes of handwritten digits; `
     + `what you see is ${world.scenes.toLocaleString('en')} other scenes, of digits that no training has seen.`);
   const top = document.querySelector('header.top');
-  if (data.quick) top.append(h('p', { class: 'notice' }, 'Made with --quick: the models were trained for a few steps and know nothing.'));
-  if (data.missing.length) top.append(h('p', { class: 'notice' }, `Not shown, as --tasks left them out: ${data.missing.join(', ')}.`));
+  if (data.quick) top.append(h('p', { class: 'notice' }, 'Made with ', code('--quick'), ': the models were trained for a few steps and know nothing.'));
+  if (data.missing.length) top.append(h('p', { class: 'notice' }, 'Not shown, as ', code('--tasks'), ` left them out: ${data.missing.join(', ')}.`));
   explore();
   if (data.retrieval) search();
   if (data.pairs) compare();
@@ -417,7 +437,7 @@ function start() {
   figures();
   commands();
   document.getElementById('foot').append(
-    'Made by python -m oscar.demo. Li et al., “Oscar: Object-Semantics Aligned Pre-training for Vision-Language Tasks”, arXiv 2004.06165. '
+    'Made by ', code('python -m oscar.demo'), '. Li et al., “Oscar: Object-Semantics Aligned Pre-training for Vision-Language Tasks”, arXiv 2004.06165. '
     + 'Attention shows where a model reads, not why it answers. Digits: the test part of “Optical Recognition of Handwritten Digits” (UCI).');
 }
 start();

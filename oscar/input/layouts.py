@@ -105,7 +105,7 @@ def two_image_layouts(
 
   Args:
     text_a: the statements.
-    texts_b: the tags, one `Words` for each image of a pair.
+    texts_b: the tags, one `Words` for each image of a pair, or one for both in one sequence.
     max_seq_length: tokens.
     special: ids of the special tokens.
     with_tags: False where no image has tags. The text then takes the room of the second [SEP],
@@ -199,8 +199,15 @@ def _check_length(length, least):
     raise ValueError(f'A sequence of {length} tokens holds no text; expected at least {least}.')
 
 
-def check_positions(last_position: int, max_position_embeddings: int) -> None:
+def check_positions(
+  last_position: int, max_position_embeddings: int, setting: str = 'max_seq_length'
+) -> None:
   """Checks that the model embeds all positions of the sequences.
+
+  Args:
+    last_position: of the sequences, from 0.
+    max_position_embeddings: of the model.
+    setting: what to lower, for the error.
 
   Raises:
     ValueError: it does not.
@@ -208,7 +215,7 @@ def check_positions(last_position: int, max_position_embeddings: int) -> None:
   if last_position >= max_position_embeddings:
     raise ValueError(
       f'Sequences reach position {last_position}, the model embeds {max_position_embeddings} '
-      '(max_position_embeddings); lower max_seq_length.'
+      f'(max_position_embeddings); lower {setting}.'
     )
 
 

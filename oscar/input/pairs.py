@@ -40,9 +40,9 @@ class RetrievalInput(record_input.RecordInput):
 
   An example is a caption with its image. The batches have two rows for each, first the right pair
   and then a wrong one: half of them with the caption of another image, half with another image and
-  its tags; in evaluation always the former. They hold the model's inputs and 'labels' int32
-  [2 batch], 1 for right pairs. Draws depend only on seed and position, so a resumed job gets the
-  same pairs.
+  its tags; in evaluation always the former, and of a single image the right pairs alone count. They
+  hold the model's inputs and 'labels' int32 [2 batch], 1 for right pairs. Draws depend only on seed
+  and position, so a resumed job gets the same pairs.
 
   Raises (also the methods):
     ValueError: bad data; one line that names the file and, if one row is wrong, the row.
@@ -76,9 +76,10 @@ class RetrievalInput(record_input.RecordInput):
   def open_split(self, name: str) -> record_input.Split:
     """Opens a split; see `RecordInput`."""
     reader, trains = self.reader(name), name == self.train_split
-    if len(reader.image_ids) < 2:
+    if len(reader.image_ids) < 1 + trains:
       raise ValueError(
-        f'{reader.path} has {len(reader.image_ids)} images; wrong pairs need at least two.'
+        f'{reader.path} has {len(reader.image_ids)} images; '
+        f'{"wrong pairs need at least two" if trains else "expected at least one"}.'
       )
     count = self._captions_per_image
     if not trains:
@@ -172,7 +173,13 @@ class RetrievalInput(record_input.RecordInput):
   def _finish(self, dataset, split, start, batch_size, context, weighted=False):
     dataset = super()._finish(dataset, split, start, batch_size, context, weighted)
     if weighted:
-      dataset = dataset.map(lambda batch: batch | {'weights': tf.repeat(batch['weights'], 2)})
+      has_wrong = float(len(split.records) > 1)  # A single image has no wrong caption.
+
+      def weigh(batch):
+        weights = batch['weights'][:, None] * tf.constant([[1.0, has_wrong]])
+        return batch | {'weights': tf.reshape(weights, [-1])}
+
+      dataset = dataset.map(weigh)
     if self._trim:
       dataset = trimming.trimmed_batches(dataset, context, evaluation=weighted)
     return dataset

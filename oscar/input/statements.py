@@ -98,7 +98,7 @@ class StatementInput(record_input.RecordInput):
         batch = {name: tf.stack([one[name] for one in both], axis=1) for name in both[0]}
       else:
         second = tag_tables[0].rows(rows.example, length) if tag_tables else empty
-        layout = layouts.pair_layout(words, second, length, special)
+        (layout,) = layouts.two_image_layouts(words, [second], length, special, bool(tag_tables))
         batch = layouts.model_inputs(layout, *rows.regions['regions'])
       return batch | {
         'labels': tf.gather(labels, rows.example),

@@ -130,7 +130,10 @@ def by_kind(
 
 
 def results(
-  rows: Sequence[Mapping[str, Any]], question_ids: Collection[int], where: str
+  rows: Sequence[Mapping[str, Any]],
+  question_ids: Collection[int],
+  where: str,
+  texts: Mapping[int, str] | None = None,
 ) -> list[dict[str, str]]:
   """Returns the contents of a submission file, after checking it.
 
@@ -138,6 +141,8 @@ def results(
     rows: predictions with 'question_id' and 'answer'.
     question_ids: ids of all questions of the split.
     where: file of the questions, for the error.
+    texts: {question id: as the file writes it}, as the ids of GQA may begin with zeros; None
+      without.
 
   Returns:
     [{'questionId': text, 'prediction': answer}], each question once.
@@ -149,4 +154,10 @@ def results(
     if not isinstance(row['answer'], str):
       raise ValueError(f'{where}: prediction {dict(row)!r:.120}; expected text as answer.')
   check_each_once([row['question_id'] for row in rows], question_ids, where)
-  return [{'questionId': str(row['question_id']), 'prediction': row['answer']} for row in rows]
+  texts = texts or {}
+  made = []
+  for row in rows:
+    question_id = row['question_id']
+    text = texts.get(question_id, str(question_id))
+    made.append({'questionId': text, 'prediction': row['answer']})
+  return made

@@ -115,10 +115,18 @@ def accuracies(
   Returns:
     {'vqa_accuracy': ..., 'vqa_accuracy_yes_no': ..., ...}; those of the types are means over the
     predicted questions.
+
+  Raises:
+    ValueError: a question has no annotation.
   """
   by_type = collections.defaultdict(list)
   for question_id, answer in predictions.items():
-    annotation = annotations[question_id]
+    annotation = annotations.get(question_id)
+    if annotation is None:
+      raise ValueError(
+        f"question {question_id} has no annotation among {len(annotations)}; is it the 'q_id' of "
+        'VQA, and --annotations_dir that of these questions?'
+      )
     accuracy = ten_choose_nine(answer, annotation.answers)
     by_type[annotation.answer_type].append(accuracy)
   total = sum(sum(values) for values in by_type.values())

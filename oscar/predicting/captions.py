@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from oscar import decoding
 from oscar.decoding import scoring
-from oscar.decoding.config import GenerationConfig
+from oscar.decoding.config import GenerationConfig, check_whole
 from oscar.input import layouts
 from oscar.predicting.predictor import BATCH_SIZE, Example, Predictor
 from oscar.predicting.results import Attention, Caption
@@ -60,6 +60,8 @@ class CaptionPredictor(Predictor):
       try:
         examples.append(self.example('', image))
       except ValueError as e:
+        if len(images) == 1:
+          raise
         raise ValueError(f'Example {number}: {e}') from e
     return self.predict(
       examples,
@@ -120,10 +122,10 @@ class CaptionPredictor(Predictor):
     for name, value in (
       ('num_return_sequences', num_return_sequences), ('num_beams', num_beams),
     ):  # fmt: skip
-      if value < 1:
-        raise ValueError(f'{name}={value}: expected at least 1.')
+      check_whole(name, value, least=1)
     read = self.settings
     length = read.max_gen_length if max_gen_length is None else max_gen_length
+    check_whole('max_gen_length', length, least=2)
     config = GenerationConfig.for_tokenizer(
       self.tokenizer,
       max_gen_length=length,
@@ -132,7 +134,9 @@ class CaptionPredictor(Predictor):
       od_labels_start_posid=read.max_seq_a_length,
     )
     last = max(length, read.max_seq_a_length) + read.max_seq_length - read.max_seq_a_length - 1
-    layouts.check_positions(last, self.model.config.max_position_embeddings)
+    embedded = self.model.config.max_position_embeddings
+    longest = 'max_seq_length' if max_gen_length is None else 'max_gen_length'
+    layouts.check_positions(last, embedded, longest)
     return config
 
   def _inputs(self, examples, max_gen_length):

@@ -102,7 +102,7 @@ class ImageReader:
   Args:
     dim: numbers per region that the model takes.
     needs_tags: whether the model reads tags.
-    separated: whether ';' separates tags in a text, as in the files of VQA, GQA and NLVR2.
+    separated: whether ';' separates tags in a text, as in the files of VQA and GQA.
     detector: for pictures, or None.
     folder: for image ids, or None.
   """

@@ -71,6 +71,10 @@ def load(
     raise FileNotFoundError(f'{place} does not exist; give the folder of an export or checkpoint.')
   place = checkpoint_tasks.folder_of(place) or '.'
   files.check_finished(place)
+  if not files.is_file(os.path.join(place, 'config.json')):
+    raise FileNotFoundError(
+      f'{place} has no config.json; expected the folder of an export or an official checkpoint.'
+    )
   task = _task(place, task)
   stored = {**checkpoint_tasks.settings_of(place), **(settings or {})}
   if task == 'captioning':
@@ -86,7 +90,7 @@ def load(
   images = ImageReader(
     config.img_feature_dim,
     read.with_tags,
-    task not in ('retrieval', 'captioning'),
+    task in _WITH_ANSWERS,  # As their input: in the others' tags ';' is a word.
     detector,
     FeatureFolder(features, config.img_feature_dim) if features else None,
   )

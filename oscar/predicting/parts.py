@@ -9,13 +9,32 @@ _LEAST = 3  # Sides in pixels below which a part is noise.
 _MOST_PARTS = 1000
 
 
+def foreground(pixels: np.ndarray, tolerance: int = LOSSLESS) -> np.ndarray:
+  """Returns bool [height, width]: the pixels that differ from the background.
+
+  The background is the most frequent colour along the picture's edge.
+
+  Args:
+    pixels: uint8 [height, width, 3].
+    tolerance: levels by which a pixel of the background may differ.
+  """
+  colours, counts = np.unique(_edge(pixels), axis=0, return_counts=True)
+  background = colours[counts.argmax()].astype(np.int16)
+  return (np.abs(pixels.astype(np.int16) - background) > tolerance).any(axis=-1)
+
+
+def _edge(array):
+  """Returns the first and last rows and columns, one after the other."""
+  return np.concatenate([array[0], array[-1], array[:, 0], array[:, -1]])
+
+
 def find_boxes(
   pixels: np.ndarray, tolerance: int = LOSSLESS, where: str = 'the picture'
 ) -> np.ndarray:
   """Finds the boxes of the parts that stand out from a plain background.
 
-  The background is the most frequent colour along the picture's edge. Pixels of another colour that
-  touch, also diagonally, are a part; parts with boxes that overlap or lie a pixel apart are one.
+  Pixels of the `foreground` that touch, also diagonally, are a part; parts with boxes that overlap
+  or lie a pixel apart are one.
 
   Args:
     pixels: uint8 [height, width, 3].
@@ -29,14 +48,12 @@ def find_boxes(
   Raises:
     ValueError: the background is not plain, or nothing stands out from it.
   """
-  edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-  colours, counts = np.unique(edge, axis=0, return_counts=True)
-  background = colours[counts.argmax()].astype(np.int16)
-  if np.mean(_differs(edge, background, tolerance)) > 1 - _PLAIN:
+  mask = foreground(pixels, tolerance)
+  if np.mean(_edge(mask)) > 1 - _PLAIN:
     raise ValueError(
       f'{where}: no parts can be found, as its background is not plain; give boxes, or a grid.'
     )
-  found = _boxes_of_parts(_differs(pixels, background, tolerance))
+  found = _boxes_of_parts(mask)
   if len(found) > _MOST_PARTS:
     raise ValueError(
       f'{where}: {len(found)} parts stand out from the background, expected a few things; give '
@@ -50,10 +67,6 @@ def find_boxes(
       'give boxes, or a grid.'
     )
   return np.array(sorted(large, key=lambda box: (box[1], box[0])), np.int64)
-
-
-def _differs(pixels, background, tolerance):
-  return (np.abs(pixels.astype(np.int16) - background) > tolerance).any(axis=-1)
 
 
 def _boxes_of_parts(mask: np.ndarray) -> list[tuple[int, int, int, int]]:

@@ -194,6 +194,8 @@ class Predictor:
       try:
         made.append(self.example(text, *of_text))
       except ValueError as e:
+        if len(texts_given) == 1:
+          raise
         raise ValueError(f'Example {number}: {e}') from e
     return made
 
@@ -430,6 +432,10 @@ class ComparisonPredictor(Predictor):
     """Judges a statement about each pair, in batches; arguments and errors as for `compare`."""
     examples = self._examples(statements, lefts, rights)
     return self.predict(examples, batch_size=batch_size, attention=attention)
+
+  def _layout(self, words, tags):
+    room = self.settings.max_seq_length, self._special, self.settings.with_tags
+    return layouts.two_image_layouts(words, [tags], *room)[0]
 
   def _encode(self, words, examples):
     if not self.model.pairs:

@@ -2,16 +2,14 @@
 
 import dataclasses
 import itertools
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oscar.quality.report import deviation
-from tpu_utils import figures
+from tpu_utils import figures, spread
 from tpu_utils.text_table import text_table
 
-_CLEAR = 2  # Standard errors from which a difference counts.
 _QUICK = 'Trained for a few steps only: the numbers mean nothing.'
 
 
@@ -69,7 +67,9 @@ def table(cells: Sequence[Cell]) -> str:
   return text_table(header, rows, left_columns=(0, 1))
 
 
-def markdown(cells: Sequence[Cell], said: Sequence[str], picture: str, quick: bool) -> str:
+def markdown(
+  cells: Sequence[Cell], said: Sequence[str], picture: str, quick: bool, remark: str = ''
+) -> str:
   """Formats the comparison as a page.
 
   Args:
@@ -77,12 +77,14 @@ def markdown(cells: Sequence[Cell], said: Sequence[str], picture: str, quick: bo
     said: see `verdicts`.
     picture: name of the file of the learning curves.
     quick: whether the trainings were a mere trial.
+    remark: a sentence on the trainings, below the table.
   """
   header, rows = _rows(cells)
   lines = ['# Tags of the images compared', '', *([_QUICK, ''] if quick else [])]
   lines += [f'| {" | ".join(row)} |' for row in (header, ['---'] * len(header), *rows)]
   lines += [
-    '', 'Mean +- standard deviation over seeds, after the last step, on scenes not trained on.', '',
+    '', 'Mean +- standard deviation over seeds, after the last step, on scenes not trained on.',
+    *([remark] if remark else []), '',
     *(f'- {line}' for line in said), '', f'![Learning curves]({picture})', '',
   ]  # fmt: skip
   return '\n'.join(lines)
@@ -106,22 +108,12 @@ def verdicts(cells: Sequence[Cell], base: str) -> list[str]:
     reference = own.pop(base, None)
     if reference is None or not own:
       continue
-    texts = [_against(cell, reference) for cell in own.values()]
+    texts = [
+      f'{condition} {spread.difference(cell.values, reference.values)}'
+      for condition, cell in own.items()
+    ]
     said.append(f'{task}, {metric}, against {base}: {"; ".join(texts)}.')
   return said
-
-
-def _against(cell, reference):
-  change = cell.mean - reference.mean
-  text = f'{cell.condition} {change:+.3f}'
-  if min(len(cell.values), len(reference.values)) < 2:
-    return f'{text} (one seed, which tells nothing about chance)'
-  error = math.sqrt(
-    sum(statistics.variance(one.values) / len(one.values) for one in (cell, reference))
-  )
-  if abs(change) < _CLEAR * error or not change:
-    return f'{text} (no difference that the spread of the seeds could not make)'
-  return f'{text} (clearly {"better" if change > 0 else "worse"})'
 
 
 def draw(tasks: Sequence[Curves], path: str) -> None:
@@ -136,23 +128,21 @@ def draw(tasks: Sequence[Curves], path: str) -> None:
   Raises:
     OSError: the file cannot be written.
   """
-  from matplotlib.figure import Figure  # Takes a second to import, and few callers need it.
+  figures.save_panels(path, tasks, _draw_task)
 
-  figure = Figure(figsize=(5 * len(tasks), 4), layout='constrained')
-  for axes, curves in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-    for number, (condition, seeds) in enumerate(curves.of_condition.items()):
-      steps = sorted(set.intersection(*map(set, seeds)))
-      columns = [[seed[step] for seed in seeds] for step in steps]
-      means = [statistics.mean(column) for column in columns]
-      spread = [deviation(column) for column in columns]
-      label = f'{condition} ({len(seeds)} seeds)' if len(seeds) > 1 else condition
-      axes.plot(steps, means, 'o-', ms=3, color=f'C{number}', label=label)
-      low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
-      axes.fill_between(steps, low, high, color=f'C{number}', alpha=0.2, linewidth=0)
-    axes.set(title=curves.task, xlabel='step', ylabel=curves.metric)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize='small', title='tags')
-  figures.save(figure, path, dpi=120)
+
+def _draw_task(axes, curves):
+  for number, (condition, seeds) in enumerate(curves.of_condition.items()):
+    steps = sorted(set.intersection(*map(set, seeds)))
+    columns = [[seed[step] for seed in seeds] for step in steps]
+    means = [statistics.mean(column) for column in columns]
+    spread = [deviation(column) for column in columns]
+    label = f'{condition} ({len(seeds)} seeds)' if len(seeds) > 1 else condition
+    axes.plot(steps, means, 'o-', ms=3, color=f'C{number}', label=label)
+    low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
+    axes.fill_between(steps, low, high, color=f'C{number}', alpha=0.2, linewidth=0)
+  axes.set(title=curves.task, xlabel='step', ylabel=curves.metric)
+  axes.legend(fontsize='small', title='tags')
 
 
 def _by_metric(cells):

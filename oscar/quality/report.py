@@ -104,24 +104,22 @@ def draw(tasks: Sequence[Curves], path: str) -> None:
   Raises:
     OSError: the file cannot be written.
   """
-  from matplotlib.figure import Figure  # Takes a second to import, and few callers need it.
+  figures.save_panels(path, tasks, _draw_task)
 
-  figure = Figure(figsize=(5 * len(tasks), 4), layout='constrained')
-  for axes, curves in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-    row = curves.row
-    for number, (seed, values) in enumerate(sorted(curves.of_seed.items())):
-      steps, heights = zip(*sorted(values.items()), strict=True)
-      axes.plot(steps, heights, 'o-', ms=3, color=f'C{number}', label=f'with regions, seed {seed}')
-    lines = {COLUMNS[name]: row.baselines[name] for name in COLUMNS if name in row.baselines}
-    lines['regions masked'] = statistics.mean(row.masked)
-    for number, (label, height) in enumerate(lines.items()):
-      axes.axhline(height, color=f'C{number + 5}', linestyle='--', linewidth=1.5, label=label)
-    if row.goal is not None:
-      axes.axhline(row.goal, color='black', linewidth=1, label='goal')
-    axes.set(title=row.task, xlabel='step', ylabel=row.metric)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize='x-small')
-  figures.save(figure, path, dpi=120)
+
+def _draw_task(axes, curves):
+  row = curves.row
+  for number, (seed, values) in enumerate(sorted(curves.of_seed.items())):
+    steps, heights = zip(*sorted(values.items()), strict=True)
+    axes.plot(steps, heights, 'o-', ms=3, color=f'C{number}', label=f'with regions, seed {seed}')
+  lines = {COLUMNS[name]: row.baselines[name] for name in COLUMNS if name in row.baselines}
+  lines['regions masked'] = statistics.mean(row.masked)
+  for number, (label, height) in enumerate(lines.items()):
+    axes.axhline(height, color=f'C{number + 5}', linestyle='--', linewidth=1.5, label=label)
+  if row.goal is not None:
+    axes.axhline(row.goal, color='black', linewidth=1, label='goal')
+  axes.set(title=row.task, xlabel='step', ylabel=row.metric)
+  axes.legend(fontsize='x-small')
 
 
 def _number(value):

@@ -11,6 +11,7 @@ from matplotlib import figure, patches
 from PIL import Image
 
 from oscar.datasets import coco_caption, gqa, region_files, tsv, vqa
+from tpu_utils import figures
 
 if TYPE_CHECKING:
   from oscar.scenes.world import World
@@ -59,7 +60,7 @@ def draw(world: World, split: str, path: str, count: int = 8) -> None:
   folder = os.path.dirname(path)
   if folder:
     os.makedirs(folder, exist_ok=True)
-  page.savefig(path, dpi=110)
+  figures.save(page, path, dpi=110)
 
 
 def _draw_box(axes, detected, digit, usual):

@@ -16,7 +16,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from PIL import Image as Picture
 
-from oscar.datasets import builders
+from oscar.datasets import builders, official_layout
 from oscar.scenes import (
   canvas,
   constraints,
@@ -81,7 +81,7 @@ class World:
     """Returns the path of a scene's picture (PNG)."""
     return os.path.join(self.directory, 'images', f'{key}.png')
 
-  def prepare(self, name: str, part: str = 'regions') -> builders.OfficialLayout:
+  def prepare(self, name: str, part: str = 'regions') -> official_layout.OfficialLayout:
     """Writes a data set as TFRecords unless prepared already; returns its TFDS builder."""
     with _quiet_tfds():
       return builders.prepare(name, self.manual_dir(name), self.data_dir, part)

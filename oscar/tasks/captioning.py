@@ -24,7 +24,7 @@ from oscar.input.captions import CaptionInput
 from oscar.metrics import captions as metrics
 from oscar.metrics import cider
 from oscar.modeling import OscarModel
-from oscar.tasks import nocaps, scst
+from oscar.tasks import kept, nocaps, scst
 from tpu_utils import files
 from tpu_utils.trainer import Task
 
@@ -183,7 +183,7 @@ def write_predictions(made: Sequence[Mapping[str, Any]], path: str | os.PathLike
 # ---- The task of the script
 
 
-@functools.lru_cache(maxsize=4)  # The number of steps, the input and the results need the captions.
+@kept.once_a_job(maxsize=4)  # The number of steps, the input and the results need the captions.
 def _open(
   yaml_file: str, region_dim: int = 2054, with_constraints: bool = False
 ) -> coco_caption.CocoCaption:
@@ -379,7 +379,7 @@ def _frequencies(data, lower_case):
   return _read_or_count(_frequencies_file(data), train, lower_case)
 
 
-@functools.lru_cache(maxsize=1)  # The record of the job and the reward need them.
+@kept.once_a_job(maxsize=1)  # The record of the job and the reward need them.
 def _read_or_count(path, train_yaml, lower_case):
   if path is not None:
     print(f'Document frequencies for CIDEr-D: {path}')

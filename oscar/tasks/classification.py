@@ -1,9 +1,11 @@
 """What the tasks that choose one of several labels share: predictions, accuracy, the `Task`."""
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from oscar import losses
+from oscar.datasets import gqa_files, vqa_files
 from tpu_utils.trainer import Task
 
 
@@ -67,3 +69,38 @@ def accuracy(outputs: Mapping, batch: Mapping, step: tf.Tensor) -> tuple[tf.Tens
   weights = batch.get('weights')
   weights = tf.ones_like(right) if weights is None else tf.cast(weights, tf.float32)
   return tf.reduce_sum(right * weights), tf.reduce_sum(weights)
+
+
+# ---- Results of questions
+
+
+def has_ids(loaded: vqa_files.VqaSplit | gqa_files.GqaSplit) -> bool:
+  """Returns whether the questions of a split have ids; prints that there is no file without.
+
+  Args:
+    loaded: the split; those without answers have ids.
+  """
+  found = all(question.id_text for question in loaded.questions)
+  if not found:
+    print(f"No file for the test server: not all rows of {loaded.path} have a 'q_id'.")
+  return found
+
+
+def labels_of_rows(
+  loaded: vqa_files.VqaSplit | gqa_files.GqaSplit, made: Sequence[Mapping[str, Any]]
+) -> dict[int, int]:
+  """Returns {place of a question in its split: predicted label}.
+
+  Args:
+    loaded: the split.
+    made: predictions of all its questions, in the order of the split.
+
+  Raises:
+    ValueError: there are more or fewer predictions than questions.
+  """
+  if len(made) != len(loaded.questions):
+    raise ValueError(
+      f'{loaded.path}: {len(loaded.questions)} questions, but {len(made)} predictions.'
+    )
+  label_of = {answer: label for label, answer in enumerate(loaded.answers)}
+  return {place: label_of[row['answer']] for place, row in enumerate(made)}

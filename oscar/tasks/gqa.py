@@ -3,6 +3,7 @@
 Source: paper arXiv 2004.06165, section 4 and appendix A; microsoft/Oscar, oscar/run_gqa.py.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from oscar.datasets import gqa_files, tags
 from oscar.input.questions import QuestionInput, prediction_records
 from oscar.metrics import gqa as metrics
 from oscar.task_settings import GqaData
-from oscar.tasks import classification
+from oscar.tasks import classification, kept
 from tpu_utils import files
 from tpu_utils.trainer import Task
 
@@ -37,7 +38,7 @@ def files_of(data: GqaData, region_dim: int = 2054) -> gqa_files.GqaFiles:
   )
 
 
-@functools.lru_cache(maxsize=4)  # The number of steps, the input and the results need the texts.
+@kept.once_a_job(maxsize=4)  # The number of steps, the input and the results need the texts.
 def _open(opened: gqa_files.GqaFiles, split: str) -> gqa_files.GqaSplit:
   return opened.open(split)
 
@@ -98,6 +99,8 @@ def write_results(
 ) -> dict[str, float]:
   """Writes the submission file, checked, and returns the metrics of a split with answers.
 
+  There is no file for a split with answers whose questions have no ids.
+
   Args:
     data: the flags, with the predicted split.
     made: predictions of all its questions.
@@ -108,13 +111,17 @@ def write_results(
     OSError: the file cannot be written.
   """
   loaded = _open(files_of(data), data.eval_split)
-  ids = [question.question_id for question in loaded.questions]
-  files.write_json(path, metrics.results(made, ids, loaded.path), indent=None)
+  if classification.has_ids(loaded):
+    texts = {question.question_id: question.id_text for question in loaded.questions}
+    ids = [question.question_id for question in loaded.questions]
+    files.write_json(path, metrics.results(made, ids, loaded.path, texts), indent=None)
   if not loaded.answered:
     return {}
-  label_of = {answer: label for label, answer in enumerate(loaded.answers)}
-  by_id = {row['question_id']: label_of[row['answer']] for row in made}
-  label_of_row = {number: by_id[question_id] for number, question_id in enumerate(ids)}
+  if loaded.details and not any(q.question_id in loaded.details for q in loaded.questions):
+    # With --do_train --do_test_dev the file is that of the evaluations while training.
+    print(f"Without GQA's metrics: {data.questions_file} has no question of {loaded.path}.")
+    loaded = dataclasses.replace(loaded, details={})
+  label_of_row = classification.labels_of_rows(loaded, made)
   right = [label_of_row[row] == q.answers[0] for row, q in enumerate(loaded.questions)]
   return {OBJECTIVE: sum(right) / len(right), **_metrics(loaded, label_of_row, data)}
 

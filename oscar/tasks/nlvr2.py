@@ -16,7 +16,7 @@ from oscar.input.statements import StatementInput, prediction_records
 from oscar.metrics import kinds
 from oscar.metrics import nlvr2 as metrics
 from oscar.task_settings import Nlvr2Data
-from oscar.tasks import classification
+from oscar.tasks import classification, kept
 from tpu_utils import files
 from tpu_utils.trainer import Task
 
@@ -30,7 +30,7 @@ def files_of(data: Nlvr2Data, region_dim: int = 2054) -> nlvr2_files.Nlvr2Files:
   )
 
 
-@functools.lru_cache(maxsize=4)  # The number of steps, the input and the results need the texts.
+@kept.once_a_job(maxsize=4)  # The number of steps, the input and the results need the texts.
 def _open(opened: nlvr2_files.Nlvr2Files, split: str) -> nlvr2_files.Nlvr2Split:
   return opened.open(split)
 

@@ -10,7 +10,6 @@ oscar/utils/caption_evaluate.py.
 """
 
 import dataclasses
-import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 from oscar.datasets import coco_caption, nocaps
 from oscar.decoding.config import GenerationConfig
 from oscar.decoding.constrained import by_image, filter, machine
+from oscar.tasks import kept
 from oscar.tokenization import Tokenizer
 from tpu_utils import files
 
@@ -60,7 +60,7 @@ def open_split(
   return split
 
 
-@functools.lru_cache(maxsize=2)
+@kept.once_a_job(maxsize=2)
 def annotations_of(yaml_file: str) -> nocaps.Annotations | None:
   """Returns NoCaps' annotations beside a split's YAML file; None if there are none."""
   path = nocaps.annotations_path(yaml_file)
@@ -85,7 +85,7 @@ class Constraints:
   notes: tuple[str, ...]
 
 
-@functools.lru_cache(maxsize=1)  # The search and the records need them.
+@kept.once_a_job(maxsize=1)  # The search and the records need them.
 def open_constraints(
   split: nocaps.NoCaps, tokenizer: Tokenizer, max_gen_length: int, suppress_general: bool = False
 ) -> Constraints:

@@ -46,6 +46,9 @@ class PairScorer:
     attention: as for `layouts.model_inputs`.
     batch_size: pairs in a batch, over all replicas.
     strategy: the strategy; None for the default one.
+
+  Raises:
+    ValueError: `batch_size` does not divide among the replicas.
   """
 
   def __init__(

@@ -19,8 +19,8 @@ from oscar.datasets.coco_retrieval import CocoRetrieval
 from oscar.input import texts
 from oscar.input.pairs import RetrievalInput
 from oscar.metrics import retrieval as metrics
-from oscar.task_settings import RetrievalData
-from oscar.tasks import classification, stored_scores
+from oscar.retrieval_settings import RetrievalData
+from oscar.tasks import classification, kept, stored_scores
 from oscar.tasks.pair_scores import PairScorer
 from tpu_utils import claims, files
 from tpu_utils.command_line.progress import Progress
@@ -46,7 +46,7 @@ def files_of(data: RetrievalData, region_dim: int = 2054) -> retrieval_files.Ret
   )
 
 
-@functools.lru_cache(maxsize=4)  # The number of steps and the input need the captions.
+@kept.once_a_job(maxsize=4)  # The number of steps and the input need the captions.
 def _open(opened: retrieval_files.RetrievalFiles, split: str, evaluated: bool) -> CocoRetrieval:
   return opened.open(split, evaluated)
 

@@ -17,7 +17,7 @@ from oscar.input.questions import QuestionInput, prediction_records
 from oscar.metrics import kinds
 from oscar.metrics import vqa as metrics
 from oscar.task_settings import VqaData
-from oscar.tasks import classification
+from oscar.tasks import classification, kept
 from tpu_utils import files
 from tpu_utils.trainer import Task
 
@@ -44,7 +44,7 @@ def files_of(data: VqaData, region_dim: int = 2054) -> vqa_files.VqaFiles:
   )
 
 
-@functools.lru_cache(maxsize=4)  # The number of steps, the input and the results need the texts.
+@kept.once_a_job(maxsize=4)  # The number of steps, the input and the results need the texts.
 def _open(opened: vqa_files.VqaFiles, split: str) -> vqa_files.VqaSplit:
   return opened.open(split)
 
@@ -135,6 +135,8 @@ def write_results(
 ) -> dict[str, float]:
   """Writes the test server's file, checked, and returns the metrics of a split with answers.
 
+  There is no file for a split with answers whose questions have no ids.
+
   Args:
     data: the flags, with the predicted split.
     made: `records` of all its questions.
@@ -145,18 +147,17 @@ def write_results(
     OSError: the file cannot be written.
   """
   loaded = _open(files_of(data), data.eval_split)
-  ids = [question.question_id for question in loaded.questions]
-  files.write_json(path, metrics.results(made, ids, loaded.path), indent=None)
+  if classification.has_ids(loaded):
+    ids = [question.question_id for question in loaded.questions]
+    files.write_json(path, metrics.results(made, ids, loaded.path), indent=None)
   if not loaded.answered:
     return {}
-  label_of = {answer: label for label, answer in enumerate(loaded.answers)}
-  by_id = {row['question_id']: label_of[row['answer']] for row in made}
-  label_of_row = {number: by_id[question_id] for number, question_id in enumerate(ids)}
+  label_of_row = classification.labels_of_rows(loaded, made)
   total = sum(
     dict(zip(question.answers, question.scores, strict=True)).get(label_of_row[row], 0.0)
     for row, question in enumerate(loaded.questions)
   )
-  return {OBJECTIVE: total / len(ids), **_metrics(loaded, label_of_row)}
+  return {OBJECTIVE: total / len(made), **_metrics(loaded, label_of_row)}
 
 
 def dropout_schedule(data: VqaData, start_rate: float) -> Callable:

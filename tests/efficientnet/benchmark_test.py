@@ -5,6 +5,7 @@ import pytest
 
 from efficientnet import benchmark, benchmark_models
 from tpu_utils.benchmarking import peer_process
+from tpu_utils.benchmarking.device_benchmark import DeviceConfig
 from tpu_utils.benchmarking.settings import ContestConfig
 from tpu_utils.image_jobs.benchmarking import keras_process
 
@@ -14,7 +15,7 @@ from tpu_utils.image_jobs.benchmarking import keras_process
 def test_reports_each_exported_form_and_the_peers(tmp_path):
   config = benchmark.BenchmarkConfig('efficientnet-lite0', image_size=32, batch_size=2)
   options = ContestConfig(rounds=1, output_dir=str(tmp_path))
-  benchmark.run((config, options))
+  benchmark.run((config, options, DeviceConfig()))
   report = (tmp_path / 'benchmark.md').read_text()
   for expected in (
     '## efficientnet-lite0, 32 pixels', 'Machine: ', 'Limits measured', '### Inference, batch 2',
@@ -37,7 +38,7 @@ def test_times_the_trainer_for_both_models():
 
 def test_contestants():
   config = benchmark.BenchmarkConfig('efficientnet-b2', batch_size=4)
-  made = benchmark.comparison(config, ContestConfig(rounds=3, peer_python='/torch/python'))
+  made = benchmark.comparison(config, ContestConfig(rounds=3), '/torch/python')
   assert made.ours.name == 'ours' and made.rounds == 3 and made.batch_size == 4
   arguments = json.loads(made.ours.arguments[0])
   assert arguments == {

@@ -1,15 +1,17 @@
 """Compound scaling: the arithmetic with the paper's numbers, the tables, and a small search."""
 import json
+import types
 
 import pytest
 
-from efficientnet import compound_scaling
+from efficientnet import compound_scaling, scaling_bases
 from efficientnet.compound_scaling import Coefficients
 from tests import script_jobs
 
 # A few seconds: the smallest networks, a few steps each.
 QUICK = (
-  '--model_name=mobilenet-v1', '--width_coefficient=0.1', '--depth_coefficient=0.1',
+  '--recipe=digits', '--model_name=mobilenet-v1', '--width_coefficient=0.1',
+  '--depth_coefficient=0.1',
   '--input_image_size=8', '--train_batch_size=16', '--train_steps=2', '--steps_per_eval=2',
   '--iterations_per_loop=2', '--eval_batch_size=355',
 )  # fmt: skip
@@ -65,6 +67,44 @@ def test_resolutions_are_even():
   assert compound_scaling.scaled_resolution(224, 1.15) == 258
   assert compound_scaling.scaled_resolution(224, 1.0) == 224
   assert compound_scaling.scaled_resolution(1, 1) == 2
+
+
+def rows_of(**hows):
+  """Returns (rows with phi 2 of {how: errors of two seeds}, their scores) and a baseline."""
+  made, scores = [], {}
+  for number, (how, errors) in enumerate(hows.items()):
+    trial = compound_scaling.Trial(how, {}, 1, 10 * (1 + number))
+    made.append(compound_scaling.Row(how, 2 * bool(number), Coefficients(1, 1, 1), trial))
+    scores[how] = compound_scaling.experiment.Score(sum(errors) / 2, 0.1, 1.0, 2, errors)
+  return made, scores
+
+
+def test_words_about_the_ways_to_scale():
+  longer = compound_scaling.longer(2)
+  rows_made, scores = rows_of(
+    baseline=(30.0, 30.2), depth=(28.0, 28.2), **{longer: (25.0, 25.2)}, compound=(24.0, 24.2)
+  )
+  deeper, deeper_longer, convergence = compound_scaling.verdicts(rows_made, scores)
+  assert deeper == (
+    'phi = 2: compound (4.00 times the cost of the baseline) against depth (2.00 times): error '
+    '-4.00 (clearly better).'
+  )
+  assert 'against depth, 2x steps (3.00 times): error -1.00 (clearly better).' in deeper_longer
+  assert 'depth, 2x steps against its own shorter training: error -3.00 (clearly' in convergence
+
+
+def test_depth_gets_more_steps_on_fashion_mnist(tmp_path, monkeypatch):
+  counts = types.SimpleNamespace(parameters=1, multiply_adds=2)
+  monkeypatch.setattr(scaling_bases, 'count', lambda *_, **__: counts)
+  resolved = compound_scaling.SCRIPT.resolve({'fashion_mnist_dir': str(tmp_path)})
+  config = resolved.get(compound_scaling.ScalingConfig)
+  family = compound_scaling.Baseline(resolved).step_2(config, config.chosen)
+  steps = resolved.as_dict()['train_steps']
+  assert [(row.how, row.phi, row.trial.flags.get('train_steps', steps)) for row in family] == [
+    ('baseline', 0, steps), ('depth', 2, steps), ('depth, 2x steps', 2, 2 * steps),
+    ('width', 2, steps), ('resolution', 2, steps), ('compound', 2, steps),
+  ]  # fmt: skip
+  assert len({row.trial.name for row in family}) == 6 and config.runs == 3
 
 
 def test_rows_are_sorted_by_error_then_cross_entropy():
@@ -131,6 +171,7 @@ def test_a_small_search(tmp_path, capsys):
   pixels = compound_scaling.scaled_resolution(8, chosen[2])
   assert best['network'] == f'mobilenet-v1-w{width:.4g}-d{depth:.4g}-{pixels}px'
   assert f'{100 * best["top_1_accuracy"]:.2f}' in out
+  assert (tmp_path / 'compound_scaling.txt').read_text().strip() in out
   assert (tmp_path / 'compound_scaling.png').read_bytes().startswith(b'\x89PNG')
   # The network for phi = 1 is the one that the search chose, so it is not trained again.
   assert len({line['network'] for line in lines}) == len(lines)

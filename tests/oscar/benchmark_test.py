@@ -12,6 +12,7 @@ from oscar import benchmark, benchmark_ours
 from oscar.benchmarking import caption_length, corpus_size
 from tpu_utils import profile
 from tpu_utils.benchmarking import contest
+from tpu_utils.benchmarking.device_benchmark import DeviceConfig
 from tpu_utils.benchmarking.settings import ContestConfig
 
 HAS_TORCH = importlib.util.find_spec('torch') is not None
@@ -72,7 +73,8 @@ def test_contestants():
 @pytest.mark.long
 def test_without_its_peers_it_reports_ours(tmp_path, capsys, monkeypatch):
   monkeypatch.setattr(contest, 'missing_packages', lambda packages, python: list(packages))
-  benchmark.run((OPTIONS, ContestConfig(rounds=1, output_dir=str(tmp_path))))
+  options = ContestConfig(rounds=1, output_dir=str(tmp_path))
+  benchmark.run((OPTIONS, options, DeviceConfig()))
   report = (tmp_path / 'benchmark.md').read_text()
   for kind in ('Forward', 'Forward, masked', 'Training step'):
     assert f'### {kind}\n' in report
@@ -99,7 +101,7 @@ def test_the_plain_peer_has_our_parameters_and_is_timed():
   config = oscar.OscarConfig.from_name('tiny')
   trainable = oscar.build_model(config, 'pretrain').trainable_variables
   assert int(peer.stdout) == sum(int(np.prod(v.shape)) for v in trainable)
-  tables = list(benchmark.tables(OPTIONS, ContestConfig(rounds=1)))
+  tables = list(benchmark.tables(OPTIONS, rounds=1))
   assert len(tables) == 4 and all('| plain torch |' in table for table in tables[1:])
 
 

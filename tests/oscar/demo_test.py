@@ -1,12 +1,14 @@
 """`python -m oscar.demo`: trainings that are missing, the page."""
 
+import dataclasses
 import json
 import pathlib
 import re
 
 import pytest
 
-from oscar import demo, scenes_training
+from oscar import demo, predict, scenes_training
+from oscar.demo_page import writing
 from tests import script_jobs
 
 
@@ -51,6 +53,31 @@ def test_bad_flags_are_one_clear_line(flag, message):
   with pytest.raises(ValueError, match=message) as error:
     script_jobs.in_process(demo.SCRIPT, flag)
   assert '\n' not in str(error.value)
+
+
+def test_the_table_has_the_metric_that_chooses_checkpoints(trainings, tmp_path):
+  rows = {
+    'captioning': {'step': 5, 'Bleu_1': 0.5, 'ROUGE_L': 0.4, 'CIDEr': 1.25},
+    'vqa': {'step': 5, 'answer_loss': 3.0, 'vqa_score': 0.75, 'vqa_score/exists': 0.5},
+    'retrieval': {'step': 5, 'pair_loss': 0.1},
+  }
+  for task, row in rows.items():
+    folder = tmp_path / 'runs' / f'{task}-scenes' / 'eval'
+    folder.mkdir(parents=True)
+    (folder / 'results.jsonl').write_text(f'{json.dumps({**row, "step": 1})}\n{json.dumps(row)}\n')
+  made = demo.Demo(demo.DemoConfig())
+  found = {task: made._evaluation(task) for task in (*rows, 'gqa')}
+  assert found['captioning'] == {'CIDEr': 1.25} and found['vqa'] == {'vqa_score': 0.75}
+  assert found['retrieval'] == found['gqa'] == {}
+
+
+def test_the_page_names_flags_that_exist():
+  page = pathlib.Path(writing.__file__).with_name('page.js').read_text(encoding='utf-8')
+  commands = page[page.index('function commands()') : page.index('function start()')]
+  groups = (predict.ModelConfig, predict.ImageConfig, predict.PredictConfig)
+  known = {field.name for group in groups for field in dataclasses.fields(group)}
+  assert set(re.findall(r'--([a-z_]+)', commands)) <= known | {'help'}
+  assert re.search(r'--boxes=\w+\.json', commands)  # A file, no list.
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 from oscar import (
   checkpoint_tasks,
   fine_tuning,
+  fine_tuning_job,
   job,
   run_captioning,
   run_gqa,
@@ -114,7 +115,8 @@ def test_fine_tuning_clips_each_part_and_pre_training_once():
 def test_an_epoch_has_the_official_number_of_updates(examples, batch, parts, expected):
   """len(loader) // accumulation, where the loader's batch is a part."""
   loader = -(-examples // (batch // parts))
-  assert fine_tuning.steps_per_epoch(examples, batch, parts) == max(1, loader // parts) == expected
+  updates = fine_tuning_job.steps_per_epoch(examples, batch, parts)
+  assert updates == max(1, loader // parts) == expected
 
 
 class Counted:
@@ -129,7 +131,7 @@ class Counted:
 def length(**flags):
   optimization = task_settings.OptimizationConfig(**flags)
   data = task_settings.VqaData(train_batch_size=8)
-  return fine_tuning._length(Counted, data, optimization, True)
+  return fine_tuning_job._length(Counted, data, optimization, True)
 
 
 def test_the_length_of_training():
@@ -166,7 +168,7 @@ def test_official_flags_choose_the_modes(flags, modes):
   ],
 )
 def test_evaluations(flags, every):
-  assert fine_tuning._steps_per_eval(task_settings.JobConfig(**flags), 13) == every
+  assert fine_tuning_job._steps_per_eval(task_settings.JobConfig(**flags), 13) == every
 
 
 def test_batches_per_device():
@@ -175,13 +177,13 @@ def test_batches_per_device():
 
   data = task_settings.VqaData(per_gpu_train_batch_size=4)
   optimization = task_settings.OptimizationConfig(gradient_accumulation_steps=3)
-  batches = fine_tuning._batches(data, optimization, Hardware)
+  batches = fine_tuning_job._batches(data, optimization, Hardware)
   assert batches == {'train_batch_size': 12, 'eval_batch_size': 8}
   Hardware.strategy = 'tpu'
   with pytest.raises(ValueError, match='--per_gpu_train_batch_size=4: on TPUs .*--train_batch_s'):
-    fine_tuning._batches(data, optimization, Hardware)
+    fine_tuning_job._batches(data, optimization, Hardware)
   whole = dataclasses.replace(data, train_batch_size=64, eval_batch_size=32)
-  assert fine_tuning._batches(whole, optimization, Hardware)['train_batch_size'] == 64
+  assert fine_tuning_job._batches(whole, optimization, Hardware)['train_batch_size'] == 64
 
 
 @pytest.mark.parametrize(

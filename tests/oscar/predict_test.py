@@ -102,6 +102,7 @@ def test_a_file_of_lines(place, tmp_path, capsys):
     ('vqa', ['--input=a'], '--output is missing'),
     ('vqa', ['--input=none', '--output=b'], '--input=none is no file; expected JSON lines'),
     ('vqa', ['--input=a', '--output=./a'], '--output=./a is the input; give another file'),
+    ('vqa', ['--input=a', '--output=no/b'], '--output=no/b: there is no folder no; create it'),
     ('vqa', ['--output=a', '--question=b'], '--output needs --input'),
     ('vqa', ['--input=a', '--output=b', '--image=c'], '--input does not go with --image'),
     ('vqa', ['--image=a.png', '--text=b'], '--question is missing: a model of vqa takes --image, '),

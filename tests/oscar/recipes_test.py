@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from oscar import run_pretrain, script_settings, task_recipes
+from oscar import paper_tables, run_pretrain, script_settings, task_recipes
 from oscar.recipes import RECIPES
 from tests import recipe_checks
 from tpu_utils import config
@@ -61,16 +61,6 @@ COMMANDS = [
   ('vinvl_nocaps_base', _VINVL, 'NoCaps CE', 'base'),
   ('vinvl_nocaps_base_scst', _VINVL, 'NoCaps CIDEr', 'base'),
 ]
-FLAGS = {
-  'learning_rate': 'learning_rate',
-  'batch_per_gpu': 'per_gpu_train_batch_size',
-  'epochs': 'num_train_epochs',
-  'max_seq_length': 'max_seq_length',
-  'max_img_seq_length': 'max_img_seq_length',
-  'weight_decay': 'weight_decay',
-  'dropout': 'drop_out',
-  'warmup_steps': 'warmup_steps',
-}
 
 
 @pytest.mark.parametrize('name', PRETRAINING)
@@ -149,7 +139,8 @@ def test_oscarplus_is_pretrained_by_the_official_command():
 def test_tasks_are_tuned_by_the_published_commands(name, table, task, size):
   row = recipe_checks.row_of('oscar', table, task=task, size=size)
   settings = RECIPES[name].settings
-  found = {column: settings[flag] for column, flag in FLAGS.items() if column in row}
+  flags = paper_tables.COMMAND_FLAGS
+  found = {column: settings[flag] for column, flag in flags.items() if column in row}
   assert found == {column: row[column] for column in found} and len(found) >= 3
   if 'loss' in row:
     scst = row['loss'] == 'scst'

@@ -147,10 +147,12 @@ def test_the_command_extracts_and_checks(checkpoint, tmp_path):
 @pytest.mark.slow
 def test_mistakes_take_one_line(tmp_path):
   (tmp_path / 'no.png').write_text('no picture')
+  (tmp_path / 'empty.tsv').touch()
   for arguments, message in (
     ([], 'No image is given'),
     (['cat.png', '--output=out'], '--weights is missing'),
     ([f'--check={tmp_path}/none.tsv'], 'none.tsv does not exist'),
+    ([f'--check={tmp_path}/empty.tsv'], 'empty.tsv is empty: it has no image'),
     (
       [tmp_path / 'no.png', '--output=o', '--weights=w', f'--labels={tmp_path}/no.png'],
       'no.png: its 10 bytes are no image of a known format.',

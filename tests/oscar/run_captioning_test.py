@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import oscar
-from oscar import caption_settings, checkpoint_tasks, run_captioning
+from oscar import caption_settings, checkpoint_tasks, fine_tuning_job, run_captioning
 from oscar.datasets import coco_caption
 from oscar.metrics import cider
 from oscar.scenes import canvas, captions, graph
@@ -289,7 +289,7 @@ def test_modes_of_the_official_flags():
 @pytest.mark.parametrize('recipe, evaluated', [('captioning_base', 5000), ('captioning', 7)])
 def test_evaluations_come_where_the_official_script_saves(recipe, evaluated):
   job = resolved(data_dir='x', model_dir='y', recipe=recipe).get(run_captioning.SPEC.job)
-  assert run_captioning.fine_tuning._steps_per_eval(job, 7) == evaluated
+  assert fine_tuning_job._steps_per_eval(job, 7) == evaluated
 
 
 def test_flags_of_a_training_hold_at_test_time(tmp_path):

@@ -46,6 +46,27 @@ def test_the_submission_of_the_test_split(tmp_path):
   }  # fmt: skip
 
 
+def test_ids_are_written_as_in_the_file(data, tmp_path):
+  path = data / 'gqa' / 'gqa_all_qla_submission.json'
+  loaders.edit(path, lambda rows: rows[0].update(q_id='00900'))
+  flags = task_settings.GqaData(data_dir=str(data / 'gqa'), eval_split='test')
+  gqa.write_results(
+    flags, [{'question_id': i, 'answer': 'no'} for i in (900, 901)], str(tmp_path / 'r.json')
+  )
+  found = json.loads((tmp_path / 'r.json').read_text())
+  assert [row['questionId'] for row in found] == ['00900', '901']
+
+
+def test_a_questions_file_of_another_split_does_not_stop_a_prediction(tmp_path, capsys):
+  (tmp_path / 'val.json').write_text('{"7": {}}')
+  flags = task_settings.GqaData(
+    data_dir=str(DATA), eval_split='test-dev', questions_file=str(tmp_path / 'val.json')
+  )
+  made = [{'question_id': i, 'answer': 'no'} for i in (900, 901)]
+  assert gqa.write_results(flags, made, str(tmp_path / 'r.json')) == {'accuracy': 0.5}
+  assert 'val.json has no question of' in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_train_and_test_dev(tiny, tmp_path, capsys):
   answers = {900: 'no', 901: 'red'}

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from oscar import checkpoint_tasks, run_retrieval
+from oscar import checkpoint_tasks, fine_tuning_job, run_retrieval
 from oscar.tasks import retrieval, stored_scores
 from tests import script_jobs
 from tests.oscar import loaders
@@ -174,7 +174,7 @@ def test_modes_of_the_official_flags():
 @pytest.mark.parametrize('recipe, evaluated', [('retrieval_base', 5000), ('retrieval', 7)])
 def test_evaluations_come_where_the_official_script_saves(recipe, evaluated):
   job = resolved(data_dir='x', model_dir='y', recipe=recipe).get(run_retrieval.SPEC.job)
-  assert run_retrieval.fine_tuning._steps_per_eval(job, 7) == evaluated
+  assert fine_tuning_job._steps_per_eval(job, 7) == evaluated
 
 
 def test_the_flags_of_an_official_checkpoint_hold_at_test_time(tmp_path):

@@ -95,6 +95,15 @@ def test_an_export_with_a_saved_model_answers_in_one_line(finished, tiny, tmp_pa
     assert found.probability == pytest.approx(expected['probability'], abs=1e-5)
 
 
+def test_a_job_reads_files_that_changed_since_another_of_its_process(finished, tiny, data):
+  path = data / 'vqa' / 'test2015_qla_mrcnn.json'
+  for q_id in (70, 71):
+    loaders.edit(path, lambda rows: rows[0].update(q_id=q_id))  # noqa: B023 - called at once.
+    call(tiny, finished, '--do_test', data=data / 'vqa')
+    found = json.loads((finished / 'test2015_results.json').read_text())
+    assert found[0]['question_id'] == q_id
+
+
 def test_evaluation_alone_follows_the_record_of_the_job(finished, capsys):
   script_jobs.in_process(
     run_vqa.SCRIPT, '--do_eval', f'--output_dir={finished}', '--eval_name=again',

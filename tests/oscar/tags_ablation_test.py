@@ -9,6 +9,7 @@ import pytest
 import oscar
 from oscar import checkpoints, scenes, scenes_training, tags_ablation
 from oscar.datasets import tags
+from oscar.quality import comparison
 from oscar.scenes import detector
 from oscar.scenes import world as world_module
 from tests import script_jobs
@@ -91,8 +92,10 @@ def trainings(monkeypatch, tmp_path):
   return made
 
 
-def test_all_conditions_are_trained_alike_and_compared(trainings, capsys):
-  call('a', '--tasks=vqa,captioning', '--seeds=1,2', '--max_steps=10')
+def test_all_conditions_are_trained_alike_and_compared(trainings, capsys, monkeypatch):
+  monkeypatch.setattr(comparison, 'draw', lambda curves, path: None)  # A second for each training.
+  every = '--conditions=given,none,wrong,true'
+  call('a', '--tasks=vqa,captioning', '--seeds=1,2', '--max_steps=10', every)
   assert trainings[0] == 'pretrain' and len(trainings) == 1 + 2 * 2 * 4
   assert trainings[1:5] == [
     ('vqa-given-seed1', 'given', 10), ('vqa-none-seed1', 'none', 10),
@@ -111,14 +114,30 @@ def test_all_conditions_are_trained_alike_and_compared(trainings, capsys):
 
 def test_a_stopped_ablation_trains_what_is_missing(trainings):
   trainings.fails_at = 'nlvr2-wrong-seed3'
+  flags = ('--tasks=nlvr2,gqa', '--seeds=3')
   with pytest.raises(KeyboardInterrupt):
-    call('a', '--tasks=nlvr2', '--seeds=3')
+    call('a', *flags)
+  early = pathlib.Path('a/ablation.md').read_text()  # Of the trainings that are done.
+  assert '| nlvr2 | accuracy | 0.730 | 0.530 |' in early and 'gqa' not in early
+  assert '2 of 6 trainings; each has 200 steps, where its' in early
+  assert pathlib.Path('a/ablation.png').read_bytes().startswith(b'\x89PNG')
   trainings.fails_at = None
   trainings.clear()
-  call('a', '--tasks=nlvr2', '--seeds=3')
-  assert [made[0] for made in trainings[1:]] == ['nlvr2-wrong-seed3', 'nlvr2-true-seed3']
-  with pytest.raises(ValueError, match='holds results of nlvr2 with --max_steps None, not 7'):
+  call('a', *flags)
+  assert [made[0] for made in trainings[1:]] == [
+    'nlvr2-wrong-seed3', 'gqa-given-seed3', 'gqa-none-seed3', 'gqa-wrong-seed3',
+  ]  # fmt: skip
+  with pytest.raises(ValueError, match='holds results of nlvr2 with --max_steps 200, not 7'):
     call('a', '--tasks=nlvr2', '--max_steps=7')  # The budgets would differ.
+
+
+def test_the_length_of_trainings(trainings):
+  call('a', '--tasks=vqa', '--seeds=3', '--conditions=none', '--max_steps=0')
+  assert trainings[-1][2] is None  # The recipe's.
+  assert "each has the steps of its task's recipe." in pathlib.Path('a/ablation.md').read_text()
+  made = {'max_steps': 200, 'steps_per_eval': 100, 'warmup_steps': 50}
+  assert tags_ablation.lengths(200) == made
+  assert tags_ablation.lengths(1)['steps_per_eval'] == 1
 
 
 def test_every_task_is_compared():

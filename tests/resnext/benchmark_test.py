@@ -5,6 +5,7 @@ import pytest
 
 from resnext import benchmark
 from tpu_utils.benchmarking import growth
+from tpu_utils.benchmarking.device_benchmark import DeviceConfig
 from tpu_utils.benchmarking.settings import ContestConfig
 from tpu_utils.image_jobs.benchmarking import growth_report
 
@@ -14,7 +15,8 @@ from tpu_utils.image_jobs.benchmarking import growth_report
 def test_reports_training_of_a_small_network(tmp_path):
   """On a network small enough for Keras' grouped convolutions."""
   config = benchmark.BenchmarkConfig('resnext-29-2x8d', 32, 1, 'training', keras=True)
-  benchmark.run((config, ContestConfig(rounds=1, output_dir=str(tmp_path))))
+  options = ContestConfig(rounds=1, output_dir=str(tmp_path))
+  benchmark.run((config, options, DeviceConfig()))
   report = (tmp_path / 'benchmark.md').read_text()
   assert '### Training step, batch 1' in report and '### Inference' not in report
   assert "| ours |" in report and "| Keras' grouped convolutions |" in report
@@ -40,7 +42,8 @@ def test_growth_with_the_batch_and_with_replicas(tmp_path, monkeypatch):
   drawn = []
   monkeypatch.setattr(growth, 'draw', lambda curves, path: drawn.extend(curves))
   config = benchmark.BenchmarkConfig('resnext-11-2x8d', 32)
-  benchmark.run((config, ContestConfig(growth=True, output_dir=str(tmp_path))))
+  options = ContestConfig(growth=True, output_dir=str(tmp_path))
+  benchmark.run((config, options, DeviceConfig()))
   assert [curves.title for curves in drawn] == [
     'Speed by batch', 'Memory by batch', 'Training by replicas'
   ]

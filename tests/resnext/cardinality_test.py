@@ -4,12 +4,14 @@ import pytest
 from resnext import cardinality
 from tests import script_jobs
 from tests.resnext import golden
+from tests.tpu_utils.images import mnist_files
 
 pytestmark = pytest.mark.slow
 
 # Takes seconds: networks with one block in each stage, a few steps each.
 QUICK = (
-  '--model_name=resnet-11', '--width=16', '--stem_width=8', '--train_batch_size=16',
+  '--recipe=digits', '--model_name=resnet-11', '--width=16', '--stem_width=8',
+  '--train_batch_size=16',
   '--input_image_size=8', '--train_steps=3', '--steps_per_eval=3', '--iterations_per_loop=3',
   '--eval_batch_size=355', '--runs=1',
 )  # fmt: skip
@@ -77,7 +79,31 @@ def test_recipes_are_those_of_resnext_main_with_plain_networks():
 
   assert settings(data_dir='x') == ['resnet-50', 1e-4, False]
   assert settings(data_dir='x', recipe='cifar') == ['resnet-29', 5e-4, False]
-  assert settings()[0] == 'resnet-11'
+  assert settings(recipe='digits')[0] == 'resnet-11'
+
+
+def test_fashion_mnist_has_networks_of_equal_cost(tmp_path, capsys):
+  folder = mnist_files.write(tmp_path / 'data')
+  assert run(f'--fashion_mnist_dir={folder}', '--dry_run') == {}
+  lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+  relative = {cells[1]: float(cells[4]) for cells in lines if len(cells) == 8 and cells[0] != 'C'}
+  names = ['resnet-11', 'resnext-11-2x40d', 'resnext-11-4x24d', 'resnext-11-8x14d']
+  assert list(relative) == names and all(0.95 < cost < 1.1 for cost in relative.values())
+
+
+def test_words_about_table_3():
+  networks = cardinality.Networks(cardinality.SCRIPT.resolve({'data_dir': 'x', 'doubled': False,
+                                                              'cardinalities': '1,2'}))  # fmt: skip
+  errors = {'resnet-50': (20.0, 20.2), 'resnext-50-2x40d': (19.0, 19.2)}
+  scores = {
+    name: cardinality.experiment.Score(sum(own) / 2, 0.1, 1.0, 2, own)
+    for name, own in errors.items()
+  }
+  assert networks.verdicts(scores) == [
+    'C = 2 against the plain network of the same cost: error -1.00 (clearly better).'
+  ]
+  (axes,) = networks.figure(scores).axes  # Without Table 4.
+  assert axes.get_title().endswith('(Table 3)')
 
 
 @pytest.mark.long
@@ -88,6 +114,8 @@ def test_a_small_experiment(tmp_path, capsys):
   out = capsys.readouterr().out
   assert f'{scores["resnext-11-2x40d"].error:.2f}' in out
   assert 'Table 4' not in out
+  assert 'C = 2 against the plain network of the same cost: error' in out
+  assert (tmp_path / 'cardinality.txt').read_text().strip() in out
   assert (tmp_path / 'cardinality.png').read_bytes().startswith(b'\x89PNG')
   # An extended experiment trains only the new network.
   extended = run(*arguments[:-2], '--cardinalities=1,2,4', '--nodoubled')

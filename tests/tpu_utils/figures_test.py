@@ -21,3 +21,11 @@ def test_an_unknown_format_leaves_no_file(tmp_path):
   with pytest.raises(ValueError, match='nosuch'):
     figures.save(Figure(), tmp_path / 'a.nosuch')
   assert not list(tmp_path.iterdir())
+
+
+def test_panels_are_drawn_in_a_row_with_grids(tmp_path):
+  drawn = []
+  figures.save_panels(tmp_path / 'a.svg', ['x', 'y'], lambda *args: drawn.append(args))
+  assert [panel for _, panel in drawn] == ['x', 'y']
+  assert drawn[0][0].figure is drawn[1][0].figure and drawn[0][0].figure.get_size_inches()[0] == 10
+  assert (tmp_path / 'a.svg').read_bytes().startswith(b'<?xml')

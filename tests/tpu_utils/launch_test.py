@@ -8,24 +8,18 @@ import sys
 
 import pytest
 
-from tests.tpu_utils.launching.clouds import ROOT, ZONE, Cloud
+from tests.tpu_utils.launching.clouds import (
+  GS,
+  JOB,
+  ROOT,
+  ZONE,
+  cloud_fixture,  # noqa: F401  # By its name, `cloud`.
+  run,
+)
 from tpu_utils import launch
 from tpu_utils.launching import launcher
 
-GS = '--model_dir=gs://bucket/run'
-JOB = ('efficientnet.main', '--', GS)
 LONG = [pytest.mark.slow, pytest.mark.long]
-
-
-@pytest.fixture(name='cloud')
-def _cloud(tmp_path, monkeypatch):
-  cloud = Cloud(tmp_path / 'cloud', monkeypatch)
-  yield cloud
-  cloud.close()
-
-
-def run(cloud, *arguments):
-  launch.SCRIPT.call([*cloud.flags(), *(arguments or ('--delete', *JOB))])
 
 
 def test_a_launch_creates_installs_runs_collects_and_deletes(cloud, capsys):

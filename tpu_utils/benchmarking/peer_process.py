@@ -175,6 +175,6 @@ def missing_packages(packages: Sequence[str], python: str | None = None) -> list
     found = subprocess.run(command, capture_output=True, text=True, check=True)
   except (OSError, subprocess.CalledProcessError) as error:
     raise ValueError(
-      f'--peer_python={python}: expected a Python interpreter, found nothing that runs ({error}).'
+      f'--torch_python={python}: expected a Python interpreter, found nothing that runs ({error}).'
     ) from None
   return found.stdout.split()

@@ -20,11 +20,6 @@ class ContestConfig(settings.Checked):
   """Peers, and what to do with the results."""
 
   rounds: int = setting(10, 'Turns of each contestant.', at_least=1)
-  peer_python: str = setting(
-    None,
-    'Python interpreter of an environment with the peers that need torch; this one by default.',
-    type=str,
-  )
   growth: bool = setting(
     False, 'Measure how time and memory grow with the work, instead of comparing with peers.'
   )

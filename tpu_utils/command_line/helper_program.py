@@ -9,6 +9,9 @@ def explain(doc: str | None) -> None:
 
   Args:
     doc: its docstring.
+
+  Raises:
+    SystemExit: in these two cases.
   """
   arguments = sys.argv[1:]
   if arguments and arguments[0] not in ('--help', '-h'):

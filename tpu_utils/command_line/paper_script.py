@@ -70,6 +70,9 @@ class Tables:
     evaluate: function(evaluation, checkpoint, data_dir, work_dir) -> ({metric: value}, command).
     data: function(evaluation) -> folder below --data_dir; '' is --data_dir itself.
     draw: {file name: function({table id: lines}, checkpoint_dir) -> figure, or None without data}.
+    config: settings class of the script.
+    draw_from: {file name: function(settings) -> figure, or None unless it is asked for}.
+    folders: flags of folders that must exist, if given.
   """
 
   paper: Paper
@@ -79,17 +82,22 @@ class Tables:
   draw: Mapping[str, Callable[[Mapping[str, Sequence[Line]], str], Figure | None]] = (
     dataclasses.field(default_factory=dict)
   )
+  config: type[TablesConfig] = TablesConfig
+  draw_from: Mapping[str, Callable[[Any], Figure | None]] = dataclasses.field(
+    default_factory=dict
+  )
+  folders: Sequence[str] = ('checkpoint_dir', 'data_dir')
 
   def script(self, doc: str, module: str) -> Script:
     """Makes the script; TensorFlow is imported when something is computed or evaluated."""
     return Script(
-      doc, (TablesConfig,), self.run, module=module, uses_tensorflow=False, check=self._check
+      doc, (self.config,), self.run, module=module, uses_tensorflow=False, check=self._check
     )
 
   def _check(self, resolved):
     (config,) = resolved
     self.selected(config.tables)
-    for name in ('checkpoint_dir', 'data_dir'):
+    for name in self.folders:
       files.check_folder(name, getattr(config, name))
     for path in _paths(config.results):
       if not files.exists(path):
@@ -283,8 +291,11 @@ class Tables:
     for name, text in texts.items():
       files.write_text(os.path.join(config.output_dir, name), text)
     names = list(texts)
-    for name, draw in self.draw.items():
-      figure = draw(compared, config.checkpoint_dir)
+    figures_drawn = {
+      **{name: draw(compared, config.checkpoint_dir) for name, draw in self.draw.items()},
+      **{name: draw(config) for name, draw in self.draw_from.items()},
+    }
+    for name, figure in figures_drawn.items():
       if figure is not None:
         figures.save(figure, os.path.join(config.output_dir, name), dpi=120)
         names.append(name)

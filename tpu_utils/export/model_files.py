@@ -123,18 +123,7 @@ def write(
     OSError: a file cannot be written.
   """
   variants, endpoint = config.variants(), config.endpoint_name
-  contents = {}
-  info = {
-    'model_name': model.name,
-    **({'endpoint_name': endpoint} if endpoint else {}),
-    'preprocessing': dataclasses.asdict(spec),
-  }
-  for variant in variants:
-    representative = None
-    if variant == 'int8' and images:
-      representative = images.training(config.num_steps)
-    content = tflite.convert(model, variant, representative, config.batch_size, endpoint)
-    contents[variant] = tflite_metadata.add(content, class_names, info)
+  contents = _converted(model, spec, images, config, class_names)
   measurement = None
   if images and not endpoint:
     others = {name: tflite.Classifier(content).predict for name, content in contents.items()}
@@ -174,6 +163,24 @@ def write(
     print('Accuracy not measured: no --data_dir and no --dataset.')
   else:
     print(measurement.text())
+
+
+def _converted(model, spec, images, config, class_names):
+  """Returns {variant: content of its TFLite file} of the settings."""
+  endpoint = config.endpoint_name
+  info = {
+    'model_name': model.name,
+    **({'endpoint_name': endpoint} if endpoint else {}),
+    'preprocessing': dataclasses.asdict(spec),
+  }
+  contents = {}
+  for variant in config.variants():
+    representative = None
+    if variant == 'int8' and images:
+      representative = images.training(config.num_steps)
+    content = tflite.convert(model, variant, representative, config.batch_size, endpoint)
+    contents[variant] = tflite_metadata.add(content, class_names, info)
+  return contents
 
 
 def _tflite_usage(endpoint):

@@ -3,6 +3,9 @@
 Each network is a job of a `script.Training`, in a folder of its own below --model_dir. Its result
 is a line of `results.jsonl`. An experiment that was stopped resumes: networks with a result are not
 trained again, and an unfinished one resumes from its checkpoint.
+
+Without --data_dir and --dataset, an experiment learns Fashion-MNIST (`miniature`) where it is
+installed, and otherwise the embedded digits.
 """
 from __future__ import annotations
 
@@ -14,15 +17,26 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tpu_utils import config, figures, files
+from tpu_utils import config, figures, files, spread
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.recipes import Recipe
+from tpu_utils.command_line.script import Choice, Script, named_origin
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import script
+from tpu_utils.images.spec import Augmentation
 
 if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
+FASHION = 'fashion_mnist'  # Name of a recipe.
+FASHION_DIR = '/usr/share/datasets/fashion-mnist'
+_PACKAGE = "Debian's package dataset-fashion-mnist (31 MB) installs it"
+_FASHION_SOURCE = "this project's: Fashion-MNIST (arXiv 1708.07747), for a laptop"
+# Clothes face either side; of 28 pixels, large crops.
+_FASHION_AUGMENTATION = Augmentation(area_range=(0.7, 1.0))
+_QUICK: Mapping[str, Any] = {
+  'runs': 1, 'train_steps': 2, 'steps_per_eval': 2, 'iterations_per_loop': 2,
+}  # fmt: skip
 # Flags of a job that may change when an experiment resumes.
 _FREE = ('model_dir', 'seed', 'log_step_count_steps', 'skip_host_call', 'recipe')
 
@@ -36,6 +50,14 @@ class ExperimentConfig(settings.Checked):
     at_least=1,
   )  # fmt: skip
   dry_run: bool = setting(False, 'Print the networks with their sizes and costs, and train none.')
+  quick: bool = setting(
+    False, 'Train a few networks for two steps: tries the command, measures nothing.'
+  )
+  fashion_mnist_dir: str = setting(
+    FASHION_DIR,
+    f'Folder of Fashion-MNIST, as {_PACKAGE}. It is learnt where neither --data_dir nor --dataset '
+    'is given, and the embedded digits where it is not there.',
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +85,11 @@ class Score:
   deviation: float  # Standard deviation of the error between runs; 0 for one run.
   cross_entropy: float
   runs: int
+  errors: tuple[float, ...] = ()  # Of each run.
+
+  def against(self, reference: Score) -> str:
+    """Says by how many percentage points the error differs from another network's."""
+    return spread.difference(self.errors, reference.errors, larger_is_better=False, form='+.2f')
 
   @property
   def error_text(self) -> str:
@@ -88,22 +115,100 @@ def own_recipes(
     recipes: of the training script.
     module: the experiment's script.
     changes: {recipe: {flag: value} that override its settings}; other recipes are left out.
+      `FASHION` overrides those of the digits.
   """
   own = {}
   for name, settings_changed in changes.items():
-    recipe = recipes[name]
+    recipe = recipes[script.DIGITS if name == FASHION else name]
     own[name] = dataclasses.replace(
       recipe,
+      name=name,
       script=module,
+      paper=_FASHION_SOURCE if name == FASHION else recipe.paper,
       settings={**recipe.settings, **settings_changed},
       command=f'python -m {module} --recipe={name}' + (
-        '' if name == script.DIGITS else ' --data_dir=DATA --model_dir=DIR'
+        '' if name in (script.DIGITS, FASHION) else ' --data_dir=DATA --model_dir=DIR'
       ),
       expects='the tables of the experiment',
       measured=None,
-      cost='as many trainings as the experiment has networks; --dry_run lists them',
+      cost=(
+        'estimated: ten to fifteen minutes on two CPU cores'
+        if name == FASHION
+        else 'as many trainings as the experiment has networks; --dry_run lists them'
+      ),
     )
   return own
+
+
+def miniature(script_made: Script, quick: Mapping[str, Any]) -> Script:
+  """Lets an experiment learn Fashion-MNIST where no data are named and it is installed.
+
+  Args:
+    script_made: the experiment's script, with a recipe `FASHION`.
+    quick: {flag: value} of the experiment that --quick sets besides few steps and one run.
+
+  Returns:
+    The script. It raises ValueError for a named folder or recipe without the data.
+  """
+
+  def choose(given, recipe):
+    choice = _choose(script_made, given, recipe)
+    if not given.get('quick'):
+      return choice
+    preset = choice.settings
+    if preset is None:
+      preset = choice.recipe.settings if choice.recipe else {}
+    preset = {**preset, **_QUICK, **quick}
+    if 'model_dir' in preset:
+      preset['model_dir'] += '-quick'
+    return dataclasses.replace(choice, settings=preset)
+
+  return dataclasses.replace(script_made, choose=choose)
+
+
+def _choose(script_made, given, recipe):
+  """Chooses Fashion-MNIST, or what the training script would choose."""
+  others = ('data_dir', 'dataset', 'transfer', 'init_checkpoint')
+  elsewhere = any(given.get(name) for name in others)
+  if elsewhere or (recipe is not None and recipe.name != FASHION):
+    return script_made.choose(given, recipe)
+  folder = given.get('fashion_mnist_dir', FASHION_DIR)
+  if files.is_folder(folder):
+    own = script_made.recipes[FASHION]
+    origin = named_origin(own) if recipe else f'No --data_dir: Fashion-MNIST of {folder}'
+    return Choice(own, {**own.settings, 'data_dir': folder}, origin)
+  if recipe or 'fashion_mnist_dir' in given:
+    raise ValueError(
+      f'--fashion_mnist_dir={folder} is not a folder; give one with Fashion-MNIST. {_PACKAGE}.'
+    )
+  choice = script_made.choose(given, None)
+  origin = (
+    f'No --data_dir, and no Fashion-MNIST in {folder} ({_PACKAGE}): the embedded digits, which are '
+    'too few to tell networks apart'
+  )
+  return dataclasses.replace(choice, origin=origin)
+
+
+def augmentation(resolved: settings.Resolved) -> Augmentation | None:
+  """Returns the augmentation of Fashion-MNIST's recipe; None for other recipes."""
+  return _FASHION_AUGMENTATION if resolved.recipe == FASHION else None
+
+
+def quick_remark(quick: bool) -> str:
+  """Returns the line after the tables of a quick trial; '' otherwise."""
+  return '\nTrained for two steps only: the numbers mean nothing.' if quick else ''
+
+
+def budget(resolved: settings.Resolved) -> str:
+  """Says in a sentence how long each network of an experiment was trained."""
+  data, job = resolved.get(config.DataConfig), resolved.get(config.JobConfig)
+  images = job.train_steps * data.train_batch_size
+  name = data.data_dir or data.dataset or 'the embedded digits'
+  return (
+    f'Each network was trained on {images:,} images, {images / data.num_train_images:.2g} epochs '
+    f'of {name}, and evaluated on {data.num_eval_images:,} others. "+-": standard deviation over '
+    'seeds.'
+  )
 
 
 def check(resolved: settings.Resolved) -> None:
@@ -193,6 +298,18 @@ class Experiment:
     """Returns the path of a file in the folder of the experiment."""
     return os.path.join(self._job.model_dir, name)
 
+  def save(self, text: str, figure: Figure, name: str) -> None:
+    """Prints the tables, and writes them and a figure as NAME.txt and NAME.png.
+
+    Raises:
+      OSError: the files cannot be written.
+    """
+    print(f'\n{text}')
+    files.write_text(self.path(f'{name}.txt'), f'{text}\n')
+    figures.save(figure, self.path(f'{name}.png'), dpi=150, bbox_inches='tight')
+    names = ('results.jsonl', f'{name}.txt', f'{name}.png')
+    print(f'\nWritten to {self._job.model_dir}: {", ".join(names)}')
+
   def _jobs(self, trials):
     first = self._job.seed
     names = dict.fromkeys(trial.name for trial in trials)
@@ -260,6 +377,7 @@ def _score(results):
     deviation=statistics.stdev(errors) if len(errors) > 1 else 0.0,
     cross_entropy=statistics.mean(result['cross_entropy'] for result in results),
     runs=len(errors),
+    errors=tuple(errors),
   )
 
 
@@ -273,8 +391,3 @@ def count(number: int) -> str:
     if number >= size:
       return f'{number / size:.{1 if number >= 10 * size else 2}f}{unit}'
   return str(number)
-
-
-def save_figure(figure: Figure, path: str) -> None:
-  """Writes a matplotlib figure as PNG; an interrupted write leaves no partial file."""
-  figures.save(figure, path, dpi=150, bbox_inches='tight')

@@ -13,8 +13,8 @@ from tpu_utils.command_line import job_flags, settings
 from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs import classes, script
-from tpu_utils.image_jobs.script import PRETRAINED
+from tpu_utils.image_jobs import classes, script, specs
+from tpu_utils.image_jobs.specs import PRETRAINED
 from tpu_utils.names import check_name
 
 _VARIANTS = ('float32', 'float16', 'dynamic_range', 'int8')
@@ -147,7 +147,7 @@ class Export:
     resolved, taken_over = _like_job(resolved, job)
     if options.image_size:
       resolved = resolved.with_flags({'input_image_size': options.image_size})
-    _, model_config, data, precision = resolved
+    data = resolved[2]
     has_images = bool(data.data_dir or data.dataset)
     is_digits = job_flags.learnt_digits(job) and not has_images
     if 'int8' in options.variants() and not (has_images or is_digits):
@@ -158,14 +158,19 @@ class Export:
     script.check_data_folder(data)
     if taken_over:
       print(f'As the job of --ckpt_dir, with\n  {taken_over}')
+    self._write(resolved, has_images, is_digits)
 
+  def _write(self, resolved, has_images, is_digits):
+    """Loads the model and writes its files; the settings are checked and complete."""
     from tpu_utils.export import model_files
     from tpu_utils.image_jobs import loading
     from tpu_utils.image_jobs.reporting import cards
 
+    options, model_config, data, precision = resolved
+    checkpoint = None if options.ckpt_dir == PRETRAINED else options.ckpt_dir
     model_spec = self.training.resolve_model(model_config)
-    own = script.published_spec(model_spec.spec, options.ckpt_dir, model_config, data)
-    spec = script.fitted_spec(own, model_config, data, is_digits)
+    own = specs.published_spec(model_spec.spec, options.ckpt_dir, model_config, data)
+    spec = specs.fitted_spec(own, model_config, data, is_digits)
     model = loading.load_model(
       model_spec,
       model_config,
@@ -193,7 +198,7 @@ class Export:
     names = None if options.endpoint_name else classes.known(
       num_classes,
       labels_map_file=options.labels_map_file,
-      checkpoint=None if options.ckpt_dir == PRETRAINED else options.ckpt_dir,
+      checkpoint=checkpoint,
       data_names=images.class_names if images and images.has_known_classes else None,
       is_digits=is_digits,
       log=print,
@@ -204,7 +209,7 @@ class Export:
       spec,
       num_classes,
       names,
-      None if options.ckpt_dir == PRETRAINED else options.ckpt_dir,
+      checkpoint,
       usage=cards.usage(precision.formats, options.endpoint_name),
       endpoint=options.endpoint_name,
     )

@@ -1,7 +1,8 @@
 """Settings of a training that follow from the number of its images: batch, steps, warm-up and more.
 
-The recipe `finetune` leaves them to this module; flags override each of them, and the others follow
-from what was given. Imports neither TensorFlow nor Keras.
+The recipe `finetune`, which `recipe` makes for each paper, leaves them to this module; flags
+override each of them, and the others follow from the given ones. Imports neither TensorFlow nor
+Keras.
 """
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from typing import Any
 
 from tpu_utils import config, files
 from tpu_utils.command_line import job_flags, settings
+from tpu_utils.command_line.recipes import Recipe
 from tpu_utils.image_jobs import memory
 
 FINETUNE = 'finetune'  # Name of the recipe.
@@ -22,6 +24,38 @@ LEARNING_RATE = 0.0125  # Of SGD with momentum, at the default batch.
 FROZEN_FACTOR = 0.2  # Frozen batch norms do not absorb the growth of weights.
 _WARMUP, _EVALUATIONS = 0.1, 10  # Share of the training; number over the training.
 _MOST_EPOCHS = 1000
+
+
+def recipe(script: str, arguments: str, **settings: bool | float | str) -> Recipe:
+  """Makes a paper's recipe for own images, from weights.
+
+  Args:
+    script: module that trains, such as 'efficientnet.main'.
+    arguments: flags of its command, besides --recipe, --data_dir and --model_dir.
+    **settings: settings in which it differs from those of the other papers.
+  """
+  return Recipe(
+    name=FINETUNE,
+    script=script,
+    paper=(
+      "this project's: Nesterov momentum and a cosine schedule as in Kornblith et al. (arXiv "
+      '1805.08974); batch, steps, warm-up, evaluation and learning rate follow from the number of '
+      'images (tpu_utils/image_jobs/fitting.py) and are printed before training starts'
+    ),
+    settings={
+      'optimizer': 'momentum',
+      'nesterov': True,
+      'lr_schedule': 'cosine',
+      'label_smoothing': 0.1,
+      'moving_average_decay': 0.0,
+      'weight_decay': 1e-5,
+      'adapt_batch_norm': True,
+      **settings,
+    },
+    command=f'python -m {script} --recipe={FINETUNE} {arguments} --data_dir=IMAGES --model_dir=RUN',
+    expects='none published',
+    cost='not timed; some minutes on two CPU cores for some hundred images',
+  )
 
 
 @dataclasses.dataclass(frozen=True)

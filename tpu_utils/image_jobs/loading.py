@@ -21,6 +21,7 @@ from tpu_utils.export import keras_metadata, serving
 from tpu_utils.export.program import Program
 from tpu_utils.functional_model import functional_model
 from tpu_utils.image_jobs import classes, runtimes, saved_model_ops, script
+from tpu_utils.image_jobs.specs import PRETRAINED
 from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.names import unknown_name
 from tpu_utils.reading import reading
@@ -83,11 +84,11 @@ def load_model(
   Raises:
     ValueError, OSError: the checkpoint cannot be read or does not fit.
   """
-  package = script.PRETRAINED if checkpoint == script.PRETRAINED else None
+  package = PRETRAINED if checkpoint == PRETRAINED else None
   model = model_spec.build(
     model_config, spec, num_classes, advprop, weights=package, dtype_policy=dtype_policy
   )
-  if checkpoint != script.PRETRAINED:
+  if checkpoint != PRETRAINED:
     print(weights.load(model, checkpoints.best_of(checkpoint), source, use_ema))
   return model
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from tpu_utils import files, model_formats
 from tpu_utils.command_line import cli, job_flags, settings
 from tpu_utils.command_line.settings import setting
-from tpu_utils.image_jobs import classes, script
-from tpu_utils.image_jobs.script import PRETRAINED
+from tpu_utils.image_jobs import classes, script, specs
+from tpu_utils.image_jobs.specs import PRETRAINED
 from tpu_utils.images import spec
 from tpu_utils.weights import READERS
 
@@ -166,8 +166,8 @@ class Source:
     config, data = self.resolved.get(CheckpointConfig), self.resolved.get(PreparationConfig)
     model_config = self.resolved.get(script.ModelConfig)
     model_spec = training.resolve_model(model_config)
-    own = script.published_spec(model_spec.spec, self.checkpoint, model_config, data)
-    wanted = script.fitted_spec(own, model_config, data, self.is_digits)
+    own = specs.published_spec(model_spec.spec, self.checkpoint, model_config, data)
+    wanted = specs.fitted_spec(own, model_config, data, self.is_digits)
     if self.checkpoint != PRETRAINED and loading.is_program(self.checkpoint):
       return loading.from_file(self.checkpoint, wanted, config.runtime)
     model = loading.load_model(

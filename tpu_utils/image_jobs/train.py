@@ -102,6 +102,7 @@ def make_job(
   def open_input():
     return make_input(spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation)
 
+  @functools.cache
   def names_of(num_outputs):
     return classes.known(
       num_outputs,
@@ -112,59 +113,23 @@ def make_job(
       log=print,
     )
 
-  def open_images(dataset) -> Any:
+  def open_images(dataset):
     plain = dataclasses.replace(data, use_cache=False, decoded_cache_gb=0.0, tf_data_service=None)  # type: ignore[arg-type]
     return make_input(spec, plain, dataset, job.seed, augmentation=augmentation)
 
   reporter = None
   if report is not None and report.is_written(job.mode) and dataset is not None:
-    reporter = Reporter(
-      report,
-      job,
-      dataset,
-      open_images,
-      functools.cache(names_of),
-      package,
-      run_info,
-    )
+    reporter = Reporter(report, job, dataset, open_images, names_of, package, run_info)
 
   def trainer(strategy, model, images):
     del images
-    if job.mode != 'preflight':
-      memory.check(model, data, optimization.gradient_accumulation_steps)
-    factors = fine_tuning.learning_rate_factors(model, tuning.backbone_lr_factor)
-    made = make_trainer(
-      strategy, model, data, optimization, job.train_steps, factors,
-      None if reporter is None else reporter.summarize,
-    )  # fmt: skip
-    if reporter is not None:
-      reporter.follow(made)
-    return made
+    return _reported_trainer(strategy, model, data, optimization, job, tuning, reporter)
 
   def export_model(model, folder):
     names = names_of(model.output_shape[-1])
-    if exports.dtype_policy != ('mixed_bfloat16' if hardware.use_bfloat16 else None):
+    if exports.dtype_policy != hardware.dtype_policy:
       model = _with_weights_of(model, build_model(exports.dtype_policy))
-    preprocess = preprocessing.eval_function(spec)
-    described = dataclasses.asdict(spec)
-    measurement = _measurement(model, spec, data, exports)
-    card = cards.card(
-      model.name, spec, model.output_shape[-1], names, job.model_dir,
-      usage=cards.usage(exports.formats),
-    )  # fmt: skip
-    export.export(
-      model,
-      folder,
-      preprocess,
-      described,
-      names,
-      to_tpu=job.export_to_tpu,
-      formats=exports.formats,
-      measure=measurement,
-      card=card,
-    )
-    if measurement:
-      print(measurement.text())
+    _export(model, folder, spec, data, names, job, exports)
 
   return jobs.Job(
     settings=job,
@@ -189,6 +154,40 @@ def make_job(
     predicts=False,
     reporter=reporter,
   )
+
+
+def _reported_trainer(strategy, model, data, optimization, job, tuning, reporter):
+  """Returns the `Trainer` of a job; `reporter`, if any, gets the rows of its evaluations."""
+  if job.mode != 'preflight':
+    memory.check(model, data, optimization.gradient_accumulation_steps)
+  factors = fine_tuning.learning_rate_factors(model, tuning.backbone_lr_factor)
+  summarize = None if reporter is None else reporter.summarize
+  made = make_trainer(strategy, model, data, optimization, job.train_steps, factors, summarize)
+  if reporter is not None:
+    reporter.follow(made)
+  return made
+
+
+def _export(model, folder, spec, data, names, job, exports):
+  """Exports a model with its preprocessing, classes and card, and prints what its files measure."""
+  card = cards.card(
+    model.name, spec, model.output_shape[-1], names, job.model_dir,
+    usage=cards.usage(exports.formats),
+  )  # fmt: skip
+  measurement = _measurement(model, spec, data, exports)
+  export.export(
+    model,
+    folder,
+    preprocessing.eval_function(spec),
+    dataclasses.asdict(spec),
+    names,
+    to_tpu=job.export_to_tpu,
+    formats=exports.formats,
+    measure=measurement,
+    card=card,
+  )
+  if measurement:
+    print(measurement.text())
 
 
 def _run_files(class_names, dataset):

@@ -13,10 +13,14 @@ import os
 import struct
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.images.spec import Augmentation
+
+if TYPE_CHECKING:
+  import numpy as np
 
 DATA_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'digits_data')
 NUM_CLASSES = 10
@@ -91,7 +95,7 @@ def _example(index, pixels, digit):
 
   height, width = pixels.shape
   features = {
-    'image/encoded': text(_png(pixels)),
+    'image/encoded': text(grey_png(pixels)),
     'image/format': text(b'PNG'),
     'image/height': integer(height),
     'image/width': integer(width),
@@ -103,7 +107,7 @@ def _example(index, pixels, digit):
   return example.SerializeToString(deterministic=True)
 
 
-def _png(pixels):
+def grey_png(pixels: 'np.ndarray') -> bytes:
   """Encodes a uint8 [height, width] array as an 8-bit grey PNG without compression.
 
   The bytes then do not depend on the version of an image library. At 64 pixels compression would

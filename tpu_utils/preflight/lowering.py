@@ -39,6 +39,9 @@ def scaled_spec(
     dataset_fn: function(`tf.distribute.InputContext`) -> dataset of one replica's batches.
     batch_size: the global batch size of the data set.
     batch_per_core: examples of a core; need not divide the batch size.
+
+  Raises:
+    ValueError: the batch of one example shows no axes that shrink.
   """
 
   def spec(replicas):

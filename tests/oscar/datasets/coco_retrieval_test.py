@@ -109,5 +109,6 @@ def test_damaged_candidates_raise(data, candidate, message):
 
 def test_a_caption_that_is_not_text_raises(data):
   (data / 'coco_ir' / 'val_captions.json').write_text('{"398288": ["A man.", 2]}')
-  with pytest.raises(ValueError, match="val_captions.pt, key '398288': the caption 2 is not text"):
+  message = "val_captions.json, key '398288': the caption 2 is not text"
+  with pytest.raises(ValueError, match=message):
     coco_retrieval.CocoRetrieval(data / 'coco_ir', 'val')

@@ -52,15 +52,15 @@ def contents(folder):
 
 _KILLED = """
 import os, signal
-from oscar.datasets import builders, prepare
-make, left = builders._record_of, {records}
+from oscar.datasets import official_layout, prepare
+make, left = official_layout.record_of, {records}
 def record(*arguments):
   global left
   if not left:
     os.kill(os.getpid(), signal.SIGKILL)
   left -= 1
   return make(*arguments)
-builders._record_of = record
+official_layout.record_of = record
 prepare.SCRIPT.main()
 """
 

@@ -21,8 +21,8 @@ def test_plain_files_are_read_by_their_ending(tmp_path):
 
 
 def test_a_list_of_other_values_raises(tmp_path):
-  (tmp_path / 'a.json').write_text('[1]')
-  with pytest.raises(ValueError, match='a.json: expected a JSON list of objects'):
+  (tmp_path / 'a.json').write_text('{"a": 1}')
+  with pytest.raises(ValueError, match='a.json: expected a JSON list of objects, found dict'):
     records.read_json_list(tmp_path / 'a.json')
 
 
@@ -59,3 +59,15 @@ def test_deeply_nested_files_are_refused(tmp_path, name):
   with pytest.raises(ValueError, match=f'{name} cannot be read as') as error:
     read(tmp_path / name)
   assert '\n' not in str(error.value)
+
+
+def test_a_row_that_is_no_object_is_named(tmp_path):
+  (tmp_path / 'a.json').write_text('[{}, [1]]')
+  with pytest.raises(ValueError, match=r'a.json row 1: expected an object, found \[1\]'):
+    records.read_json_list(tmp_path / 'a.json')
+
+
+def test_errors_name_the_file_that_is_read(tmp_path):
+  (tmp_path / 'a.json').write_text('{"x": 1}')
+  assert records.plain_path(tmp_path / 'a.pt') == str(tmp_path / 'a.json')
+  assert records.plain_path(tmp_path / 'b.pt') == str(tmp_path / 'b.pt')

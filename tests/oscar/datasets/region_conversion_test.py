@@ -225,3 +225,14 @@ def test_kinds_of_rows():
   assert detector_files.kind_of([b'7', b'{"a": ' * 5000]) is None
   assert detector_files.kind_of([b'7', b'3', features.encode(np.zeros((3, 7)))]) == 'regions'
   assert detector_files.kind_of([b'', b'', b'']) is None
+
+
+@pytest.mark.parametrize('end', ['\n', '\r\n'])
+def test_base64_in_json_may_have_line_breaks(tmp_path, end):
+  broken = objects()
+  for item, numbers in zip(broken, APPEARANCE, strict=True):
+    item['feature'] = base64.encodebytes(numbers.tobytes()).decode().replace('\n', end)
+  path, out = write(tmp_path / 'in' / 'p.tsv', vinvl(objects=broken)), tmp_path / 'out'
+  region_conversion.convert(path, str(out))
+  found = region_files.RegionTsv(out / 'features.tsv', out / 'imageid2idx.json')
+  np.testing.assert_allclose(found['7'], EXPECTED, rtol=1e-6)

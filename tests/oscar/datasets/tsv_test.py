@@ -1,5 +1,6 @@
 """TSV rows by number: any content, with and without offsets, damaged anywhere."""
 
+import gzip
 import os
 import subprocess
 import sys
@@ -179,3 +180,10 @@ def test_deeply_nested_json_names_its_place(tmp_path):
   message = "some.tsv row 0, key 'key': column 1 cannot be read as JSON"
   with pytest.raises(ValueError, match=message):
     tsv.TsvFile(tmp_path / 'some.tsv').json(0)
+
+
+def test_a_compressed_file_is_named_as_such(tmp_path):
+  path = tmp_path / 'features.tsv'
+  path.write_bytes(gzip.compress(b'1\t2\t3\n'))
+  with pytest.raises(ValueError, match='features.tsv is compressed by gzip.*gunzip'):
+    tsv.TsvFile(path)

@@ -188,3 +188,32 @@ def test_damaged_annotations_are_named(annotated):
     files.open('train')
   assert vqa_annotations.FILES['train+val'] == (*vqa_annotations.FILES['train'],
                                                 *vqa_annotations.FILES['val'])
+
+
+def test_test_questions_need_ids_of_their_own(data):
+  path = data / 'vqa' / 'test2015_qla_mrcnn.json'
+  loaders.edit(path, lambda rows: rows[1].update(q_id=f'00{rows[0]["q_id"]}'))
+  with pytest.raises(ValueError, match="row 1: 'q_id' 005000 is that of row 0, too"):
+    files_of(data / 'vqa', **MASK).open('test2015')
+  loaders.edit(path, lambda rows: rows[1].pop('q_id'))
+  with pytest.raises(ValueError, match="test2015_qla_mrcnn.json row 1: 'q_id' is missing"):
+    files_of(data / 'vqa', **MASK).open('test2015')
+
+
+def test_questions_without_ids_are_read_without_annotations_only(data):
+  folder = data / 'vqa'
+  loaders.edit(folder / 'val2014_qla_mrcnn.json', lambda rows: [row.pop('q_id') for row in rows])
+  questions = files_of(folder, **MASK).open('val').questions
+  assert {(question.question_id, question.id_text) for question in questions} == {(0, '')}
+  write_annotations(folder, [], [annotation(5000, *['red'] * 10)])
+  with pytest.raises(ValueError, match="row 0: 'q_id' is None, which the 1 annotations do not"):
+    files_of(folder, annotations_dir=str(folder), **MASK).open('val')
+
+
+def test_training_with_labels_of_a_file_needs_no_annotations(tmp_path):
+  flags = {**MASK, 'annotations_dir': str(tmp_path)}
+  split = files_of(**flags).open('train')
+  assert split.questions and not split.annotations
+  for needed in ({'label_source': 'annotations'}, {}):
+    with pytest.raises(FileNotFoundError, match='v2_mscoco_.*2014_annotations.json'):
+      files_of(**flags, **needed).open('train' if needed else 'val')

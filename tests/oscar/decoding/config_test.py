@@ -13,6 +13,9 @@ from tests.oscar.decoding import captions
   [
     ({'max_gen_length': 1}, 'max_gen_length=1: expected at least 2.'),
     ({'num_beams': 0}, 'num_beams=0: expected at least 1.'),
+    ({'num_beams': 2.0}, 'num_beams=2.0: expected a whole number.'),
+    ({'num_keep_best': '3'}, "num_keep_best='3': expected a whole number."),
+    ({'num_return_sequences': True}, 'num_return_sequences=True: expected a whole number.'),
     ({'temperature': 0}, 'temperature=0: expected a number above 0.'),
     ({'top_p': 1.5}, 'top_p=1.5: expected a probability, at most 1.'),
     ({'repetition_penalty': 0.5}, 'repetition_penalty=0.5: expected at least 1.'),

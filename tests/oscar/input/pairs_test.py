@@ -215,8 +215,18 @@ def test_damaged_images_are_explained(tokenizer, data):
 def test_a_single_image_is_named(tokenizer, data):
   (data / 'coco_ir' / 'one_captions.json').write_text('{"398288": ["A man.", "A horse."]}')
   files = retrieval_files.RetrievalFiles(str(data / 'coco_ir'))
-  with pytest.raises(ValueError, match='one_captions.pt has 1 images; wrong pairs need at least'):
+  with pytest.raises(ValueError, match='one_captions.json has 1 images; wrong pairs need at least'):
     build(tokenizer, files, train_split='one').train_dataset()
+
+
+def test_a_single_image_is_evaluated_by_its_right_pairs(tokenizer, data):
+  (data / 'coco_ir' / 'one_captions.json').write_text('{"398288": ["A man.", "A horse."]}')
+  files = retrieval_files.RetrievalFiles(str(data / 'coco_ir'))
+  source = build(tokenizer, files, eval_split='one')
+  assert source.num_eval_examples == 2
+  (batch,) = source.eval_dataset().as_numpy_iterator()
+  assert batch['weights'].tolist() == [1, 0, 1, 0] + [0] * 4
+  assert batch['labels'][:4].tolist() == [1, 0, 1, 0]
 
 
 def test_masked_regions_are_hidden(tokenizer):

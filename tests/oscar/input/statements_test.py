@@ -100,3 +100,18 @@ def test_an_image_without_features_is_named(tokenizer, data):
   loaders.edit(path, lambda rows: rows[0]['img_id'].update(right='nowhere'))
   with pytest.raises(region_files.UnknownImageError, match="features of image 'nowhere'"):
     build(tokenizer, folder=data / 'nlvr2').train_dataset()
+
+
+@pytest.mark.parametrize(
+  'with_tags, words', [(True, loaders.LENGTH - 3), (False, loaders.LENGTH - 2)]
+)
+@pytest.mark.parametrize('pair', [False, True])
+def test_empty_tags_keep_the_room_of_their_separator(tokenizer, data, pair, with_tags, words):
+  """As officially, where images without objects have the tags '', in one sequence ' '."""
+  path = data / 'nlvr2' / 'nlvr2_dev.json'
+  loaders.edit(path, lambda rows: rows[0].update(q='man ' * 30, o={'left': '', 'right': ''}))
+  flags = {'use_pair': pair, 'with_tags': with_tags}
+  made = items(build(tokenizer, 'val', folder=data / 'nlvr2', **flags).eval_dataset())
+  (man,) = tokenizer.encode_batch(['man'])[0]
+  ids = np.atleast_2d(made['input_ids'][0])
+  assert (ids == man).sum(axis=-1).tolist() == [words] * len(ids)

@@ -79,3 +79,9 @@ def test_the_submission_has_each_question_once():
     gqa.results(rows, [5, 6], 'q.json')
   with pytest.raises(ValueError, match='expected text as answer'):
     gqa.results([{'question_id': 5, 'answer': None}], [5], 'q.json')
+
+
+def test_the_submission_keeps_the_zeros_of_an_id():
+  rows = [{'question_id': 2930152, 'answer': 'yes'}, {'question_id': 5, 'answer': 'no'}]
+  made = gqa.results(rows, [2930152, 5], 'q.json', {2930152: '02930152'})
+  assert [row['questionId'] for row in made] == ['02930152', '5']

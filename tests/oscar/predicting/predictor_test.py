@@ -249,7 +249,9 @@ def test_captions_are_those_of_the_search(opened):
     ({'num_return_sequences': 0}, 'num_return_sequences=0: expected at least 1'),
     ({'num_beams': 0}, 'num_beams=0: expected at least 1'),
     ({'max_gen_length': 1}, 'max_gen_length=1: expected at least 2'),
-    ({'max_gen_length': 60}, 'Sequences reach position 67, the model embeds 64'),
+    ({'num_return_sequences': '3'}, "num_return_sequences='3': expected a whole number"),
+    ({'max_gen_length': 8.0}, 'max_gen_length=8.0: expected a whole number'),
+    ({'max_gen_length': 60}, 'position 67, the model embeds 64 .* lower max_gen_length'),
     ({'num_beams': 201}, 'num_beams=201: expected at most half of the 400 words'),
   ],
   ids=str,
@@ -355,6 +357,12 @@ def test_what_is_left_out_is_said(opened):
   )
 
 
+@pytest.mark.parametrize('task', ['vqa', 'gqa', 'nlvr2', 'retrieval'])
+def test_semicolons_in_tags_are_read_as_in_the_training_of_the_task(opened, task):
+  expected = 'cat dog' if task in ('vqa', 'gqa') else 'cat;dog'
+  assert opened(task).read_image(image(1, 'cat;dog')).tags == expected
+
+
 # ---- refusals
 
 
@@ -394,6 +402,9 @@ def test_checkpoints_without_a_predictor_are_refused(tmp_path):
     oscar.load(old / 'pytorch_model.bin')
   with pytest.raises(FileNotFoundError, match='nothing does not exist'):
     oscar.load(tmp_path / 'nothing')
+  (tmp_path / 'empty').mkdir()
+  with pytest.raises(FileNotFoundError, match='empty has no config.json; expected the folder of'):
+    oscar.load(tmp_path / 'empty')
 
 
 def test_an_official_folder_is_read_with_the_flags_of_its_training(tmp_path):
@@ -465,7 +476,8 @@ def test_bad_input_is_one_clear_line(opened):
   ):
     with pytest.raises(ValueError, match=message) as error:
       predictor.answer(given, question)
-    assert '\n' not in str(error.value)
+    # The place is for lists.
+    assert '\n' not in str(error.value) and 'Example' not in str(error.value)
   with pytest.raises(ValueError, match='top_k=0: expected at least 1'):
     predictor.answer(good, 'a', top_k=0)
   with pytest.raises(ValueError, match='batch_size=0'):

@@ -8,7 +8,14 @@ import pytest
 import tensorflow as tf
 
 import oscar
-from oscar import job, losses, run_retrieval, script_settings, task_settings
+from oscar import (
+  job,
+  losses,
+  retrieval_settings,
+  run_retrieval,
+  script_settings,
+  task_settings,
+)
 from oscar.tasks import pair_scores, retrieval
 from tests.oscar import golden_models, loaders
 from tests.oscar.tasks.vqa_test import INPUTS, NO_DROPOUT, compare
@@ -16,7 +23,7 @@ from tpu_utils.trainer import Task
 
 
 def parts(**flags):
-  data = task_settings.RetrievalData(**flags)
+  data = retrieval_settings.RetrievalData(**flags)
   task = retrieval.retrieval_task(data)
   return task.losses['pair_loss'], task.metrics['pair_accuracy'], retrieval._config(data)
 
@@ -115,7 +122,7 @@ def test_six_steps_with_the_flags_of_the_script_are_the_official_ones():
   ],
 )
 def test_names_of_scores(flags, name):
-  data = task_settings.RetrievalData(eval_split='test', **flags)
+  data = retrieval_settings.RetrievalData(eval_split='test', **flags)
   assert retrieval.results_name(data) == name
 
 
@@ -125,7 +132,7 @@ def test_without_tags_and_regions_all_images_score_alike(tokenizer, tiny):
   model = oscar.build_model(config, 'retrieval', num_labels=2)
   trainer = types.SimpleNamespace(model=model, strategy=None)
   for masked in (False, True):
-    data = task_settings.RetrievalData(
+    data = retrieval_settings.RetrievalData(
       data_dir=str(loaders.DATA / 'coco_ir'), eval_split='minival', cross_image_eval=True,
       num_captions_per_img_val=2, max_seq_length=20, max_img_seq_length=3, eval_batch_size=8,
       mask_regions=masked,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import oscar
-from oscar import caption_settings, task_settings
+from oscar import caption_settings, retrieval_settings, task_settings
 from oscar.datasets import tags
 from tests.oscar import loaders
 
@@ -23,7 +23,7 @@ TASKS = {
     data_dir=str(_DATA / 'nlvr2'), data_label_type='all', eval_data_type='all', use_pair=True,
     use_label_seq=True, eval_split='val', **_SIZES,
   ),
-  'retrieval': task_settings.RetrievalData(
+  'retrieval': retrieval_settings.RetrievalData(
     data_dir=str(_DATA / 'coco_ir'), cross_image_eval=True, num_captions_per_img_val=2,
     num_captions_per_img_train=2, add_od_labels=True, eval_split='minival', **_SIZES,
   ),

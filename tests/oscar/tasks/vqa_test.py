@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from oscar import checkpoint_names as names
 from oscar import job, losses, run_vqa, script_settings, task_settings
-from oscar.tasks import vqa
+from oscar.tasks import kept, vqa
 from tests.oscar import golden_models, loaders
 
 INPUTS = ('input_ids', 'token_type_ids', 'attention_mask', 'img_feats')
@@ -212,6 +212,18 @@ def test_no_result_file_for_predictions_of_another_split(data, tmp_path):
   with pytest.raises(ValueError, match='1 questions without prediction'):
     vqa.write_results(flags_of(data / 'vqa'), made_for(['red', 'yes', 'two'])[:2], str(path))
   assert not path.exists()
+
+
+def test_questions_without_ids_are_scored_without_a_file(data, tmp_path, capsys):
+  path, out = data / 'vqa' / 'val2014_qla_mrcnn.json', tmp_path / 'r.json'
+  expected = vqa.write_results(flags_of(data / 'vqa'), made_for(['red', 'yes', 'two']), str(out))
+  assert 0 < expected['vqa_score'] < 1
+  out.unlink()
+  kept.forget()
+  loaders.edit(path, lambda rows: [row.pop('q_id') for row in rows])
+  made = [{'question_id': 0, 'answer': answer} for answer in ('red', 'yes', 'two')]
+  assert vqa.write_results(flags_of(data / 'vqa'), made, str(out)) == expected
+  assert not out.exists() and "val2014_qla_mrcnn.json have a 'q_id'" in capsys.readouterr().out
 
 
 @pytest.mark.slow

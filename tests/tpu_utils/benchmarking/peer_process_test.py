@@ -122,5 +122,5 @@ def _state(process):
 
 def test_missing_packages():
   assert missing_packages(['json', 'no_such_package', 'sys']) == ['no_such_package']
-  with pytest.raises(ValueError, match='--peer_python=/no/python.*nothing that runs'):
+  with pytest.raises(ValueError, match='--torch_python=/no/python.*nothing that runs'):
     missing_packages(['json'], '/no/python')

@@ -152,3 +152,71 @@ def test_an_unknown_model_is_reported_before_the_settings_are_printed(capsys):
   with pytest.raises(ValueError, match="Unknown model 'base'"):
     Experiment(SCRIPT.resolve({'model_name': 'base'}), training)
   assert not capsys.readouterr().out
+
+
+# Data of a miniature.
+
+FASHION = {**DIGITS, 'model_dir': 'runs/fashion', 'runs': 3}
+MINIATURE = experiment.miniature(
+  TRAINING.script(
+    'Trains.', 'small.main',
+    {**RECIPES, experiment.FASHION: recipe(experiment.FASHION, FASHION)},
+    own_check=experiment.check,
+  ),
+  quick={'dry_run': True},
+)  # fmt: skip
+
+
+def test_fashion_mnist_is_learnt_where_it_is_installed(tmp_path):
+  given = {'fashion_mnist_dir': str(tmp_path)}
+  resolved = MINIATURE.resolve(given)
+  assert resolved.recipe == experiment.FASHION and resolved.as_dict()['data_dir'] == str(tmp_path)
+  assert resolved.origin == f'No --data_dir: Fashion-MNIST of {tmp_path}'
+  assert resolved.as_dict()['runs'] == 3
+  assert experiment.augmentation(resolved).area_range == (0.7, 1.0)
+  assert MINIATURE.resolve({**given, 'recipe': experiment.FASHION}).as_dict()['data_dir']
+
+
+def test_the_digits_are_learnt_elsewhere_and_the_output_says_why(monkeypatch):
+  monkeypatch.setattr(experiment, 'FASHION_DIR', '/nowhere')
+  resolved = MINIATURE.resolve({})
+  assert resolved.recipe == 'digits' and experiment.augmentation(resolved) is None
+  assert resolved.origin == (
+    "No --data_dir, and no Fashion-MNIST in /nowhere (Debian's package dataset-fashion-mnist (31 "
+    'MB) installs it): the embedded digits, which are too few to tell networks apart'
+  )
+  for given in ({'fashion_mnist_dir': '/none'}, {'recipe': experiment.FASHION}):
+    with pytest.raises(ValueError, match=r'--fashion_mnist_dir=/no\w+ is not a folder; .*Debian'):
+      MINIATURE.resolve(given)
+
+
+def test_named_data_come_first(tmp_path):
+  given = {'fashion_mnist_dir': str(tmp_path), 'dataset': 'cifar10'}
+  assert MINIATURE.resolve(given).recipe == 'imagenet'
+  # The miniature's networks on other data.
+  resolved = MINIATURE.resolve({**given, 'recipe': experiment.FASHION})
+  flags = resolved.as_dict()
+  assert (flags['data_dir'], flags['dataset'], flags['runs']) == ('', 'cifar10', 3)
+  assert MINIATURE.resolve({**given, 'recipe': 'imagenet'}).recipe == 'imagenet'
+
+
+def test_a_quick_trial_has_a_folder_of_its_own(tmp_path):
+  given = {'fashion_mnist_dir': str(tmp_path), 'quick': True}
+  flags = MINIATURE.resolve(given).as_dict()
+  wanted = {'runs': 1, 'train_steps': 2, 'dry_run': True, 'model_dir': 'runs/fashion-quick'}
+  assert {name: flags[name] for name in wanted} == wanted
+  assert MINIATURE.resolve({**given, 'train_steps': 7}).as_dict()['train_steps'] == 7
+  assert MINIATURE.resolve({**given, 'data_dir': 'x'}).as_dict()['train_steps'] == 2
+  assert 'mean nothing' in experiment.quick_remark(True) and not experiment.quick_remark(False)
+
+
+def test_what_the_networks_saw_is_a_sentence(tmp_path):
+  text = experiment.budget(MINIATURE.resolve({'fashion_mnist_dir': str(tmp_path)}))
+  assert text.startswith(f'Each network was trained on 64 images, 0.044 epochs of {tmp_path}, and ')
+
+
+def test_scores_are_compared_by_their_seeds():
+  def score(*errors):
+    return experiment.Score(sum(errors) / len(errors), 0.0, 0.0, len(errors), errors)
+
+  assert score(10.0, 10.2).against(score(12.0, 12.2)) == '-2.00 (clearly better)'

@@ -10,7 +10,7 @@ from tests import remote
 from tests.tpu_utils.images import small_sets
 from tpu_utils import checkpoints, config
 from tpu_utils.command_line.recipes import Recipe
-from tpu_utils.image_jobs import script, train
+from tpu_utils.image_jobs import script, specs, train
 from tpu_utils.images.spec import PreprocessSpec
 
 SPEC = PreprocessSpec(240, interpolation='bilinear')
@@ -149,7 +149,7 @@ def test_a_preprocessing_without_counterpart_is_refused(run, tmp_path, changes, 
   run('--data_dir=fake', start, flag)
   model, data = script.ModelConfig(), config.DataConfig()
   with pytest.raises(ValueError, match=message):
-    script.published_spec(SPEC, str(tmp_path), model, data)
+    specs.published_spec(SPEC, str(tmp_path), model, data)
 
 
 def test_a_job_that_resumes_keeps_its_preprocessing(run, tmp_path, capsys):
@@ -308,7 +308,7 @@ def test_existing_checkpoints_are_files_folders_and_prefixes(tmp_path, name):
   for path in (tmp_path, tmp_path / name, tmp_path / stem):
     script.check_checkpoint('ckpt_dir', str(path))
   script.check_checkpoint('ckpt_dir', remote.upload(tmp_path, remote.new_folder()))
-  script.check_checkpoint('ckpt_dir', script.PRETRAINED)
+  script.check_checkpoint('ckpt_dir', specs.PRETRAINED)
   for folder in (tmp_path, 'ram://none'):
     with pytest.raises(FileNotFoundError):
       script.check_checkpoint('ckpt_dir', f'{folder}/b')

@@ -7,6 +7,10 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
+from tpu_utils import launch
+
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 # Imported, so that Python keeps it compiled.
 _GCLOUD = f"""#!/bin/sh
@@ -28,6 +32,8 @@ until_file() { until [ -e "$HOME/$1" ]; do sleep 0.05; done; }
 . "$FAKE_GCLOUD/job.sh"
 """
 ZONE = '--zone=europe-west4-a'
+GS = '--model_dir=gs://bucket/run'
+JOB = ('efficientnet.main', '--', GS)
 
 
 class Cloud:
@@ -107,3 +113,16 @@ class Cloud:
     for path in self.folder.glob('vms/*/*/tpu_launch/*/*.pid'):
       with contextlib.suppress(ProcessLookupError, PermissionError, ValueError, IndexError):
         os.killpg(int(path.read_text().split()[0]), signal.SIGKILL)
+
+
+@pytest.fixture(name='cloud')
+def cloud_fixture(tmp_path, monkeypatch):
+  """A `Cloud`; modules of tests that use it import this function."""
+  cloud = Cloud(tmp_path / 'cloud', monkeypatch)
+  yield cloud
+  cloud.close()
+
+
+def run(cloud, *arguments):
+  """Launches `JOB` and deletes its TPU, or what the arguments say."""
+  launch.SCRIPT.call([*cloud.flags(), *(arguments or ('--delete', *JOB))])

@@ -6,24 +6,16 @@ import subprocess
 import pytest
 
 from tests.script_jobs import finish, wait_for
-from tests.tpu_utils.launching.clouds import ZONE, Cloud
-from tpu_utils import launch
+from tests.tpu_utils.launching.clouds import (
+  GS,
+  JOB,
+  ZONE,
+  cloud_fixture,  # noqa: F401  # By its name, `cloud`.
+  run,
+)
 from tpu_utils.launching import launcher
 
-GS = '--model_dir=gs://bucket/run'
-JOB = ('efficientnet.main', '--', GS)
 LONG = [pytest.mark.slow, pytest.mark.long]
-
-
-@pytest.fixture(name='cloud')
-def _cloud(tmp_path, monkeypatch):
-  cloud = Cloud(tmp_path / 'cloud', monkeypatch)
-  yield cloud
-  cloud.close()
-
-
-def run(cloud, *arguments):
-  launch.SCRIPT.call([*cloud.flags(), *(arguments or ('--delete', *JOB))])
 
 
 # ---- Interruptions

@@ -11,7 +11,7 @@ from tpu_utils import claims, files
 from tpu_utils.command_line.progress import Progress
 from tpu_utils.images import record_index, tfrecords
 from tpu_utils.images.preparation import collect, processes, shard
-from tpu_utils.images.sources import image_folder, manifest, picture_files
+from tpu_utils.images.sources import image_folder, manifest, picture_files, splitting
 from tpu_utils.images.sources.picture_files import some
 
 # {split: (most shards, fewest images in a shard)}; ImageNet gets the official 1024 and 128 shards.
@@ -115,9 +115,14 @@ def _images(config, existing):
 
 def _hold_out(images, fraction):
   """Returns {split: images}, split as when training on the image folder (`ImageFolder`)."""
-  by_key = {(image.key, image.label): image for image in images}
-  divided = image_folder.hold_out(list(by_key), fraction)
-  return {split: [by_key[key] for key in keys] for split, keys in divided.items()}
+  by_key = {image.key: image for image in images}
+  keys = [(image.key, image.label) for image in images]
+  held = splitting.divide(keys, fraction, lambda key: by_key[key].read()).validation
+  divided: dict[str, list] = {'train': [], 'validation': []}
+  for image in images:
+    is_held = splitting.name_of(image.key) in held
+    divided['validation' if is_held else 'train'].append(image)
+  return divided
 
 
 def _tasks(config, split, images, class_names):

@@ -1,10 +1,9 @@
 """Image files in one folder for each class.
 
 Either `train/CLASS/*.jpg` and `validation/CLASS/*.jpg` (also `val`), or only `CLASS/*.jpg` with a
-share of the images held out: a fixed one, or those that a `split.json` names (`splitting`). Classes
+share of the images held out: by the rule of `splitting`, or as a `split.json` says. Classes
 are numbered in the order of their sorted names.
 """
-import collections
 import concurrent.futures
 import functools
 import os
@@ -76,12 +75,12 @@ class ImageFolder(DataSet):
     return not divided and 'train' in self._roots and 'validation' not in self._roots
 
   def divide(self) -> splitting.Split:
-    """Holds out a share of the training images to evaluate on; call it before `open`.
+    """Holds out `holdout_fraction` or a fifth of the training images; call it before `open`.
 
     Raises:
       ValueError: see `list_images` and `splitting.divide`.
     """
-    split = splitting.divide(self._training_files)
+    split = splitting.divide(self._training_files, self.holdout_fraction or splitting.FRACTION)
     self._held_out = split.validation
     self.split_record = split.content()
     return split
@@ -91,8 +90,13 @@ class ImageFolder(DataSet):
     return list_images(self._root('train'), self.class_names)
 
   def _files(self, split):
-    if self.holdout_fraction:
-      return hold_out(self._training_files, self.holdout_fraction)[split]
+    if self.holdout_fraction and self._held_out is None:
+      undivided = self.divide().undivided
+      if undivided:
+        print(
+          f'{self.data_dir}: no image of {some(undivided)} is held out, too few to divide.',
+          file=sys.stderr,
+        )
     if self._held_out is None:
       return list_images(self._root(split), self.class_names)
     evaluating = split == 'validation'
@@ -256,37 +260,3 @@ def _images_in(folder, readable):
   if not names:
     raise ValueError(f'{folder} holds no images; add some, or remove the folder from every split.')
   return [os.path.join(folder, name) for name in names]
-
-
-def hold_out(
-  files: Sequence[tuple[str, int]], fraction: float
-) -> dict[str, list[tuple[str, int]]]:
-  """Splits the images of each class between training and evaluation by a fixed share.
-
-  Args:
-    files: (path, class index) of each image.
-    fraction: share to evaluate on, between 0 and 1; of each class at least one image, and not all.
-
-  Returns:
-    {'train': files, 'validation': files}, each in the given order.
-
-  Raises:
-    ValueError: a class has a single image.
-  """
-  by_class = collections.defaultdict(list)
-  for path, label in files:
-    by_class[label].append(path)
-  held: set[tuple[str, int]] = set()
-  for label, paths in by_class.items():
-    if len(paths) < 2:
-      raise ValueError(
-        f'{printable(paths[0])} is the only image of its class: it cannot be in both splits.'
-      )
-    count = min(max(round(fraction * len(paths)), 1), len(paths) - 1)
-    # Chosen by checksum of the name, so that adding images changes the split of few others.
-    by_checksum = sorted(paths, key=splitting.checksum)
-    held.update((path, label) for path in by_checksum[:count])
-  return {
-    'train': [file for file in files if file not in held],
-    'validation': [file for file in files if file in held],
-  }

@@ -3,12 +3,13 @@ import os
 
 from tpu_utils import files
 from tpu_utils.images import digits, tfrecords
-from tpu_utils.images.sources import picture_files, splitting
+from tpu_utils.images.sources import idx_files, picture_files, splitting
 from tpu_utils.images.sources.image_folder import ImageFolder
 from tpu_utils.images.sources.interface import DataSet
 from tpu_utils.images.sources.shards import Shards
 
 _REFUSED_FRACTION = ('TFDS sets and image folders', 'use --holdout_shards')
+_DIVIDED = ('data without images to evaluate on', "MNIST's files have some (t10k-*): leave it out")
 
 
 def open_dataset(
@@ -23,7 +24,8 @@ def open_dataset(
   """Opens the data set that the flags with the names of the arguments select.
 
   Args:
-    data_dir: folder of TFRecord shards or of images. If it and `dataset` are empty: the digits.
+    data_dir: folder of TFRecord shards, of MNIST's files or of images. If it and `dataset` are
+      empty: the digits.
     dataset: name of a prepared TFDS set.
     tfds_data_dir: folder in which `dataset` is prepared.
     eval_split: split of `dataset` to evaluate on.
@@ -49,6 +51,13 @@ def open_dataset(
     return TfdsSet(dataset, tfds_data_dir, eval_split, holdout_fraction)
   _refuse('--tfds_data_dir', tfds_data_dir, '--dataset', 'name the data set, too')
   _refuse('--eval_split', eval_split, '--dataset', 'name the data set, too')
+  if data_dir:
+    picture_files.check_text(data_dir, '--data_dir')
+  if data_dir and idx_files.has_idx_files(data_dir):
+    _refuse('--holdout_shards', holdout_shards, *_DIVIDED)
+    _refuse('--holdout_fraction', holdout_fraction, *_DIVIDED)
+    _refuse('--split_file', split_file, *_DIVIDED)
+    return idx_files.IdxFiles(data_dir)
   if not data_dir or _has_shards(data_dir):
     _refuse('--split_file', split_file, 'image folders', 'use --holdout_shards')
     _refuse('--holdout_fraction', holdout_fraction, *_REFUSED_FRACTION)

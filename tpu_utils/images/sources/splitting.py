@@ -1,4 +1,4 @@
-"""Divides the images of a folder that has none to evaluate on, and records the division.
+"""Divides images between training and evaluation, and records the division.
 
 The rule: of each class a share is held out, chosen by the checksums of the names, so that the same
 images give the same split on every machine. Pictures that look alike (copies, other sizes or
@@ -9,10 +9,11 @@ import collections
 import concurrent.futures
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ class Split:
     alike: number of images that are in a group with others.
     undivided: names of the classes without images to evaluate on.
     compared: whether the pictures were compared, and not their names alone.
+    fraction: share of each class that was to be held out.
   """
 
   validation: frozenset[str]
@@ -56,12 +58,13 @@ class Split:
   alike: int
   undivided: tuple[str, ...]
   compared: bool
+  fraction: float = FRACTION
 
   def content(self) -> dict[str, Any]:
     """Returns the JSON-able content of `split.json`."""
     return {
       'rule': _RULE,
-      'fraction': FRACTION,
+      'fraction': self.fraction,
       'pictures_compared': self.compared,
       'num_train_images': self.num_train,
       'validation': sorted(self.validation),
@@ -83,11 +86,17 @@ class Split:
     )
 
 
-def divide(images: Sequence[tuple[str, int]]) -> Split:
+def divide(
+  images: Sequence[tuple[str, int]],
+  fraction: float = FRACTION,
+  read: Callable[[str], bytes] | None = None,
+) -> Split:
   """Divides images by the rule of this module.
 
   Args:
     images: (path, class index) of each image, in folders named like their classes.
+    fraction: share of each class to evaluate on; at least one image, and not all.
+    read: function(path) -> encoded image, if the paths are no local files.
 
   Raises:
     ValueError: no class can be divided.
@@ -95,13 +104,14 @@ def divide(images: Sequence[tuple[str, int]]) -> Split:
   by_class = collections.defaultdict(list)
   for path, label in images:
     by_class[label].append(path)
-  compared = len(images) <= _MOST_COMPARED and not any(files.is_remote(path) for path, _ in images)
+  remote = read is None and any(files.is_remote(path) for path, _ in images)
+  compared = len(images) <= _MOST_COMPARED and not remote
   held: list[str] = []
   alike, undivided = 0, []
   for paths in by_class.values():
-    groups = _groups(paths, compared)
+    groups = _groups(paths, compared, read)
     alike += sum(len(group) for group in groups if len(group) > 1)
-    chosen = _choose(groups, len(paths))
+    chosen = _choose(groups, len(paths), fraction)
     held += chosen
     if not chosen:
       undivided.append(name_of(paths[0]).split('/')[0])
@@ -113,21 +123,22 @@ def divide(images: Sequence[tuple[str, int]]) -> Split:
       'beside train/.'
     )
   names = frozenset(map(name_of, held))
-  return Split(names, len(images) - len(held), alike, tuple(undivided), compared)
+  return Split(names, len(images) - len(held), alike, tuple(undivided), compared, fraction)
 
 
-def _choose(groups, num_images):
+def _choose(groups, num_images, fraction):
   """Returns the paths to hold out: groups in the order of their checksums, up to the share."""
   if len(groups) < 2:
     return []
-  wanted = max(1, round(FRACTION * num_images))
+  wanted = min(max(1, round(fraction * num_images)), num_images - 1)
   ordered = sorted(groups, key=lambda group: checksum(min(group)))
   held: list[str] = []
   for group in ordered[:-1]:  # Never all.
     # A large group would take many more than the share.
     if len(held) < wanted and (not held or len(held) + len(group) <= 2 * wanted):
       held += group
-  return held if len(held) < num_images / 2 else min(groups, key=lambda g: (len(g), min(g)))
+  most = max(wanted, (num_images - 1) // 2)
+  return held if len(held) <= most else min(groups, key=lambda group: (len(group), min(group)))
 
 
 def checksum(path: str) -> bytes:
@@ -140,7 +151,7 @@ def name_of(path: str) -> str:
   return '/'.join(path.replace(os.sep, '/').split('/')[-2:])
 
 
-def _groups(paths, compare):
+def _groups(paths, compare, read):
   """Returns lists of paths of one class: those that look alike or have one stem are together."""
   leaders = list(range(len(paths)))
 
@@ -150,7 +161,7 @@ def _groups(paths, compare):
       n = leaders[n]
     return n
 
-  for first, second in _pairs(paths, compare):
+  for first, second in _pairs(paths, compare, read):
     leaders[leader(second)] = leader(first)
   groups = collections.defaultdict(list)
   for n, path in enumerate(paths):
@@ -158,7 +169,7 @@ def _groups(paths, compare):
   return list(groups.values())
 
 
-def _pairs(paths, compare):
+def _pairs(paths, compare, read):
   """Yields pairs of numbers of images that belong together."""
   by_stem: dict[str, int] = {}
   for n, path in enumerate(paths):
@@ -167,7 +178,7 @@ def _pairs(paths, compare):
   if not compare:
     return
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-    prints = list(pool.map(fingerprint, paths))
+    prints = list(pool.map(lambda path: fingerprint(path, read), paths))
   numbers = [n for n, bits in enumerate(prints) if bits is not None]
   bits = np.array([prints[n] for n in numbers], np.float32).reshape(-1, _SIDE * _SIDE)
   for row, n in enumerate(numbers):
@@ -178,11 +189,12 @@ def _pairs(paths, compare):
       yield n, numbers[row + 1 + other]
 
 
-def fingerprint(path: str) -> np.ndarray | None:
+def fingerprint(path: str, read: Callable[[str], bytes] | None = None) -> np.ndarray | None:
   """Returns the perceptual hash of a picture: where its brightness rises from left to right.
 
   Args:
-    path: a local file.
+    path: a local file, or what `read` reads.
+    read: see `divide`.
 
   Returns:
     bool [256]; None if the picture is too small or plain, or cannot be read (training names it).
@@ -190,7 +202,7 @@ def fingerprint(path: str) -> np.ndarray | None:
   from PIL import Image
 
   try:
-    with Image.open(path) as image:
+    with Image.open(path if read is None else io.BytesIO(read(path))) as image:
       if min(image.size) < _LEAST_PIXELS:
         return None
       image.draft('L', (4 * _SIDE, 4 * _SIDE))  # JPEG: decodes a small picture at once.

@@ -9,7 +9,7 @@ from tests.tpu_utils.images import small_sets
 from tpu_utils.images import sources
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import image_folder
-from tpu_utils.images.sources.image_folder import ImageFolder, hold_out
+from tpu_utils.images.sources.image_folder import ImageFolder
 from tpu_utils.images.spec import PreprocessSpec
 
 
@@ -114,36 +114,6 @@ def test_a_deleted_image_is_named(folder):
   os.remove(source.where(3))
   with pytest.raises(ValueError, match=f'{source.where(3)}: cannot be read'):
     source.read_one(3)
-
-
-class TestHoldOut:
-  files = [(f'root/{c}/{n}.png', c) for c in 'ab' for n in range(50)]
-
-  def test_shares_of_each_class(self):
-    held = hold_out(self.files, 0.1)
-    assert [sum(c == name for _, c in held['validation']) for name in 'ab'] == [5, 5]
-    assert sorted(held['train'] + held['validation']) == sorted(self.files)
-    assert not set(held['train']) & set(held['validation'])
-
-  def test_does_not_depend_on_where_the_tree_is(self):
-    moved = [(path.replace('root', '/else/where'), c) for path, c in self.files]
-    names = [
-      {p.split('/')[-2:][0] + p.split('/')[-1] for p, _ in hold_out(f, 0.1)['validation']}
-      for f in (self.files, moved)
-    ]
-    assert names[0] == names[1]
-
-  def test_more_images_move_few(self):
-    more = self.files + [(f'root/a/{n}.png', 'a') for n in range(50, 60)]
-    before, after = (set(hold_out(f, 0.1)['validation']) for f in (self.files, more))
-    assert len(before & after) >= 8
-
-  def test_never_none_and_never_all(self):
-    two = [('a/0', 0), ('a/1', 0)]
-    for fraction in (0.01, 0.99):
-      assert [len(hold_out(two, fraction)[s]) for s in ('train', 'validation')] == [1, 1]
-    with pytest.raises(ValueError, match='a/0 is the only image of its class'):
-      hold_out(two[:1], 0.5)
 
 
 def test_several_images_of_many_formats(tmp_path):

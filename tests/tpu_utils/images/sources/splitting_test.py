@@ -119,3 +119,49 @@ def test_a_damaged_record(tmp_path, text):
 def test_a_missing_record(tmp_path):
   with pytest.raises(FileNotFoundError, match='--split_file=.*no such file; expected JSON'):
     splitting.read(str(tmp_path / 'split.json'))
+
+
+class TestFraction:
+  files = [(f'root/{name}/{n}.png', label) for label, name in enumerate('ab') for n in range(50)]
+
+  def held(self, files, fraction=0.1):
+    return splitting.divide(files, fraction).validation
+
+  def test_a_share_of_each_class(self):
+    split = splitting.divide(self.files, 0.1)
+    assert [sum(held.startswith(name) for held in split.validation) for name in 'ab'] == [5, 5]
+    assert split.num_train == 90 and split.content()['fraction'] == 0.1
+
+  def test_it_does_not_depend_on_where_the_tree_is(self):
+    moved = [(path.replace('root', '/else/where'), label) for path, label in self.files]
+    assert self.held(moved) == self.held(self.files)
+
+  def test_more_images_move_few(self):
+    more = self.files + [(f'root/a/{n}.png', 0) for n in range(50, 60)]
+    assert len(self.held(self.files) & self.held(more)) >= 8
+
+  @pytest.mark.parametrize('fraction, count', [(0.01, 1), (0.5, 5), (0.75, 8), (0.99, 9)])
+  def test_never_none_and_never_all(self, fraction, count):
+    assert len(self.held(self.files[:10], fraction)) == count
+    assert len(self.held(self.files[:2], fraction)) == 1
+
+
+def test_the_flag_follows_the_same_rule(folder, capsys):
+  for n in range(3):
+    picture(n).save(folder / 'ash' / f'copy{n}.png')
+  (folder / 'cedar').mkdir()
+  picture(5).save(folder / 'cedar' / 'only.jpg')
+  split = splitting.divide(ImageFolder(str(folder))._training_files, 0.3)
+  data = ImageFolder(str(folder), holdout_fraction=0.3)
+  assert names(data, 'validation') == split.validation and split.alike == 6
+  assert data.split_record == split.content()
+  assert 'no image of cedar is held out, too few to divide' in capsys.readouterr().err
+
+
+def test_pictures_inside_other_files_are_compared(folder):
+  """The paths are names; `read` has the pictures, of which two pairs are copies."""
+  pictures = {f'x.tar: ash/{n}.png': folder / 'ash' / f'{n % 8}.jpg' for n in range(10)}
+  split = splitting.divide(
+    [(name, 0) for name in pictures], 0.2, lambda name: pictures[name].read_bytes()
+  )
+  assert split.alike == 4 and split.compared

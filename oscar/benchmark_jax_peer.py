@@ -1,0 +1,103 @@
+"""The side of transformers in `python -m oscar.benchmark --backend=jax`.
+
+Argument: JSON as described in `tpu_utils.benchmarking.device_benchmark`.
+"""
+import json
+import sys
+
+from tpu_utils.benchmarking import device_process
+from tpu_utils.command_line import helper_program
+
+if __name__ == '__main__':
+  helper_program.explain(__doc__)
+
+STREAM = device_process.protocol()
+
+import torch  # noqa: E402 - after the stream is kept for answers.
+import transformers  # noqa: E402
+from torch import nn  # noqa: E402
+
+from oscar.benchmark_jax import MASKED, WORDS, random_batch  # noqa: E402
+from oscar.config import OscarConfig  # noqa: E402
+from tpu_utils.benchmarking import torch_timing  # noqa: E402
+
+
+class PeerOscar(nn.Module):
+  """transformers' BERT for pre-training, with regions after the words."""
+
+  def __init__(self, config: OscarConfig) -> None:
+    super().__init__()
+    settings = transformers.BertConfig(
+      vocab_size=config.vocab_size,
+      hidden_size=config.hidden_size,
+      num_hidden_layers=config.num_hidden_layers,
+      num_attention_heads=config.num_attention_heads,
+      intermediate_size=config.intermediate_size,
+      max_position_embeddings=config.max_position_embeddings,
+    )
+    settings._attn_implementation = 'sdpa'
+    self.model = transformers.BertForPreTraining(settings)
+    self.regions = nn.Linear(config.img_feature_dim, config.hidden_size)
+
+  def forward(
+    self,
+    input_ids: torch.Tensor,
+    token_type_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    img_feats: torch.Tensor,
+    masked_positions: torch.Tensor,
+  ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns scores of the words at `masked_positions`, and of the contrast."""
+    words = self.model.bert.embeddings.word_embeddings(input_ids)
+    embedded = torch.cat([words, self.regions(img_feats)], dim=1)
+    segments = nn.functional.pad(token_type_ids, (0, img_feats.shape[1]))
+    outputs = self.model.bert(
+      inputs_embeds=embedded, token_type_ids=segments, attention_mask=attention_mask
+    )
+    hidden, pooled = outputs[0], outputs[1]
+    rows = torch.arange(hidden.shape[0], device=hidden.device)[:, None]
+    return self.model.cls(hidden[rows, masked_positions], pooled)
+
+
+def _loss(outputs, targets):
+  words, contrast = outputs
+  loss = nn.functional.cross_entropy(words.flatten(0, 1).float(), targets['words'].flatten())
+  return loss + nn.functional.cross_entropy(contrast.float(), targets['contrast'])
+
+
+def main(task: dict) -> None:
+  """Serves the model of the task's size, eager or compiled."""
+  config = OscarConfig.from_name(task['model'])
+
+  def tensors(masked):
+    both = random_batch(config, task['batch_size'], masked)
+    return [
+      {
+        name: torch.from_numpy(array).to(torch.float32 if array.dtype == 'float32' else torch.int64)
+        for name, array in part.items()
+      }
+      for part in both
+    ]
+
+  inputs, _ = tensors(WORDS)
+  training_inputs, targets = tensors(MASKED)
+  peer = torch_timing.Peer(
+    lambda: PeerOscar(config),
+    inputs,
+    training_inputs,
+    _loss,
+    targets,
+    lambda parameters: torch.optim.AdamW(
+      parameters, 5e-5, eps=1e-8, weight_decay=0.05, fused=True
+    ),
+  )
+  compiled = task['work'] == 'compiled'
+  works = torch_timing.named_works(
+    peer, task['dtype'], {task['work']: {'compiled': compiled}}, warm=compiled
+  )
+  facts = torch_timing.facts() | {'transformers': transformers.__version__}
+  device_process.serve(STREAM, works, facts)
+
+
+if __name__ == '__main__':
+  main(json.loads(sys.argv[1]))
