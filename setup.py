@@ -52,7 +52,8 @@ EXTRAS = {
     'tf2onnx>=1.17',
   ],
   'coco': ['pycocoevalcap>=1.2'],
-  'peers': ['torch', 'torchvision', 'timm'],  # For the comparisons in benchmarks and tests.
+  # For the comparisons in benchmarks and tests.
+  'peers': ['torch', 'torchvision', 'timm', 'transformers'],
   'test': [
     'pytest>=8',
     'pytest-xdist>=3.5',

@@ -1,149 +1,120 @@
 """Times a model against its peers in other libraries, and the trainer against a bare training step.
 
-    python -m efficientnet.benchmark                                  # B0, 224 pixels, batch 8
+    python -m efficientnet.benchmark                     # B0, 224 pixels, batch 8 and 1
     python -m efficientnet.benchmark --model_name=efficientnet-b2 --batch_size=4
     python -m efficientnet.benchmark --compare=inference --model_name=efficientnet-lite0
     python -m efficientnet.benchmark --compare=trainer
-    python -m efficientnet.benchmark --backend=jax                    # B0 and B4 on a GPU or TPU
+    python -m efficientnet.benchmark --growth --output_dir=growth
+    python -m efficientnet.benchmark --backend=jax       # B0 and B4 on a GPU or TPU
 
-The contestants take turns, in alternating order, and their ratios are the result: times vary with
-the day and the machine, ratios hardly do. Nothing else should run meanwhile; if something does,
---clock=processor measures processor time instead. One device, tf.function without XLA, random
-images; training against keras.applications uses SGD with momentum, the trainer's comparison the
-official recipe. torch runs in a separate process, because it and TensorFlow crash each other in
-one.
+Inference: our model as exported (SavedModel, TFLite by LiteRT, OpenVINO, ONNX Runtime; those that
+are installed) beside keras.applications and timm on torch (eager, channels last, compiled), at
+--batch_size and at 1. Training: a step of SGD with momentum of ours, keras.applications and timm.
+
+The contestants take turns, in alternating order, each in a process of its own that is stopped
+during the turns of others. Their ratios in the same rounds are the result: times vary with the day
+and the machine, ratios hardly do. Nothing else should run meanwhile; if something does, look at
+processor time. Random weights and images, float32, TensorFlow's steps without XLA. A peer that is
+not installed is left out; --torch_python names an environment that has torch and timm.
+
+--growth: images/s and memory by batch size, 1 to 64, and training on one to four logical replicas.
 """
 import dataclasses
-import importlib.util
-import time
+import json
 
 from efficientnet.recipes import RECIPES
 from tpu_utils.benchmarking import device_benchmark
+from tpu_utils.benchmarking import settings as shared
+from tpu_utils.benchmarking.contest import Contestant
 from tpu_utils.benchmarking.device_benchmark import DeviceConfig
-from tpu_utils.benchmarking.peer_process import PeerProcess
 from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.names import check_name
+from tpu_utils.image_jobs.benchmarking import classifiers
+from tpu_utils.names import check_name, listed_names
 
-PEERS = {f'efficientnet-b{i}': f'EfficientNetB{i}' for i in range(8)}
-# keras.applications has no Lite, so a Lite is compared with the B model that it is derived from.
-KERAS_PEERS = PEERS | {f'efficientnet-lite{i}': f'EfficientNetB{i}' for i in range(5)}
-TIMM_PEERS = {name: name.replace('-', '_') for name in KERAS_PEERS} | {
+APPLICATIONS = {f'efficientnet-b{i}': f'EfficientNetB{i}' for i in range(8)}
+TIMM = {name: name.replace('-', '_') for name in APPLICATIONS} | {
   f'efficientnet-lite{i}': f'tf_efficientnet_lite{i}' for i in range(5)
 }
-CLOCKS = {'wall': time.perf_counter, 'processor': time.process_time}
+# keras.applications has no Lite, so a Lite is compared with the B model that it is derived from.
+KERAS = APPLICATIONS | {f'efficientnet-lite{i}': f'EfficientNetB{i}' for i in range(5)}
+COMPARISONS = (*classifiers.KINDS, 'trainer')
+_MODELS, _TIMM = 'efficientnet.benchmark_models', 'efficientnet.benchmark_timm'
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig(settings.Checked):
   """Model, comparison and clock."""
 
-  model_name: str = setting(
-    'efficientnet-b0',
-    'Model to time; the Lites only with --compare=inference.',
-    choices=tuple(KERAS_PEERS),
-  )
+  model_name: str = setting('efficientnet-b0', 'Model to time.', choices=tuple(TIMM))
   image_size: int = setting(
     None, "Pixels a side; the model's own if not given.", type=int, at_least=1
   )
-  batch_size: int = setting(8, 'Images per step.', at_least=1)
-  rounds: int = setting(10, 'Times each contestant runs.', at_least=1)
+  batch_size: int = setting(8, 'Images per step; inference is also timed at 1.', at_least=1)
   compare: str = setting(
-    'keras.applications',
-    'keras.applications: training step and inference against that model there. inference: the '
-    'model, as exported and as trained, against keras.applications, and against timm if torch and '
-    'timm are installed. trainer: the trainer against a bare training step, for the model and for '
-    "the digits' model.",
-    choices=('keras.applications', 'inference', 'trainer'),
+    ','.join(classifiers.KINDS),
+    'Work to compare, separated by commas: inference, training, and trainer: the trainer against '
+    "a bare training step, for the model and for the digits' model.",
   )
-  clock: str = setting(
-    'wall',
-    'wall: elapsed time. processor: processor time, which other programs disturb less.',
-    choices=tuple(CLOCKS),
+  int8: bool = setting(
+    False, 'Time an 8-bit TFLite file, by LiteRT and by OpenVINO, too.'
   )
 
   def __post_init__(self):
     super().__post_init__()
-    if self.compare != 'inference':
-      check_name(f'model_name with --compare={self.compare}', self.model_name, PEERS)
+    names = listed_names('comparison of --compare', self.compare, COMPARISONS)
+    if 'trainer' in names and names != ['trainer']:
+      raise ValueError(f'--compare={self.compare}: compare trainer alone, with --compare=trainer.')
+    if names == ['trainer']:
+      check_name('model_name with --compare=trainer', self.model_name, APPLICATIONS)
+
+  def kinds(self) -> list[str]:
+    """Returns the names in `compare`."""
+    return listed_names('comparison of --compare', self.compare, COMPARISONS)
+
+  def size(self) -> int:
+    """Returns the pixels a side."""
+    from efficientnet import model_builder_factory
+
+    return self.image_size or model_builder_factory.get_model_input_size(self.model_name)
 
 
-def _ours_and_keras(config):
-  """Returns (our model, keras.applications' model, images) with fresh weights."""
-  import keras
-  import tensorflow as tf
-
+def comparison(
+  config: BenchmarkConfig, options: shared.ContestConfig, python: str | None = None
+) -> classifiers.Comparison:
+  """Returns the contestants of a model; those in torch run with the interpreter `python`."""
   from efficientnet import model_builder_factory
 
-  size = config.image_size or model_builder_factory.get_model_input_size(config.model_name)
-  ours = model_builder_factory.build_model(config.model_name, image_size=size)
-  peer_class = getattr(keras.applications, KERAS_PEERS[config.model_name])
-  peer = peer_class(weights=None, input_shape=(size, size, 3), classifier_activation=None)
-  return ours, peer, tf.random.uniform((config.batch_size, size, size, 3), 0, 255)
+  size, sizes = config.size(), classifiers.batch_sizes(config.batch_size)
+
+  def keras_model(name, application):
+    arguments = {
+      'model_name': config.model_name, 'application': application, 'image_size': size,
+      'batch_sizes': sizes,
+    }  # fmt: skip
+    return Contestant(name, _MODELS, (json.dumps(arguments),))
+
+  applications = keras_model('keras.applications', KERAS[config.model_name])
+  timm = classifiers.torch_contestants(
+    'timm', _TIMM, TIMM[config.model_name], config.batch_size, size, python
+  )
+  return classifiers.Comparison(
+    lambda: model_builder_factory.build_model(config.model_name, image_size=size),
+    keras_model('ours', None),
+    [applications, *timm],
+    config.batch_size,
+    options.rounds,
+    config.int8,
+  )
 
 
-def benchmark(config: BenchmarkConfig) -> dict[str, dict[str, float]]:
-  """Times training steps and inference of the model and keras.applications'.
-
-  Returns:
-    {'training step' or 'inference': {'ours' or 'keras.applications': median seconds}}.
-  """
-  import tensorflow as tf
-
-  from tpu_utils.benchmarking import timing
-
-  ours, peer, images = _ours_and_keras(config)
-  models = {'ours': ours, 'keras.applications': peer}
-  labels = tf.one_hot(tf.range(config.batch_size) % 1000, 1000)
-  contestants = {
-    'training step': {
-      name: timing.training_step(model, images, labels) for name, model in models.items()
-    },
-    'inference': {name: timing.inference(model, images) for name, model in models.items()},
-  }
-  clock = CLOCKS[config.clock]
-  return {
-    kind: timing.medians(timing.take_turns(functions, config.rounds, clock=clock))
-    for kind, functions in contestants.items()
-  }
-
-
-def inference_benchmark(config: BenchmarkConfig) -> dict[str, list[float]]:
-  """Times inference of the model in three forms, and of its peers.
-
-  Returns:
-    {contestant: [seconds of each round]}. `ours`: with batch norm folded, as in a SavedModel;
-    `ours, constant weights`: the same from `export.constant_function`; `ours, unfolded`: as
-    trained; `keras.applications`; and `timm`, if torch and timm are installed.
-  """
-  import contextlib
-
-  from tpu_utils import export
-  from tpu_utils.benchmarking import timing
-
-  model, peer, images = _ours_and_keras(config)
-  folded = export.fold_batch_norm(model)
-  constant = export.constant_function(folded, config.batch_size)
-  contestants = {
-    'ours': timing.inference(folded, images),
-    'ours, constant weights': lambda: constant(images).numpy(),
-    'ours, unfolded': timing.inference(model, images),
-    'keras.applications': timing.inference(peer, images),
-  }
-  with contextlib.ExitStack() as stack:
-    if all(map(importlib.util.find_spec, ('torch', 'timm'))):
-      arguments = (TIMM_PEERS[config.model_name], str(config.batch_size), str(images.shape[1]))
-      process = PeerProcess('efficientnet.benchmark_timm', arguments, 'reinstall torch and timm')
-      stack.enter_context(process)
-      contestants['timm'] = lambda: process.run('infer')
-    elsewhere = ('timm',) if config.clock == 'processor' else ()
-    clock = CLOCKS[config.clock]
-    return timing.take_turns(contestants, config.rounds, clock=clock, elsewhere=elsewhere)
-
-
-def trainer_benchmark(config: BenchmarkConfig) -> dict[str, dict[str, list[float]]]:
+def trainer_benchmark(config: BenchmarkConfig, rounds: int) -> dict[str, dict[str, list[float]]]:
   """Times the trainer and a bare training step, for the model and for the digits' model.
+
+  Args:
+    config: the model and the batch size.
+    rounds: turns of each; ten times as many for the digits' model.
 
   Returns:
     {model name or 'digits': {'bare step' or 'trainer': [seconds per step in each round]}}.
@@ -169,7 +140,7 @@ def trainer_benchmark(config: BenchmarkConfig) -> dict[str, dict[str, list[float
 
   def compare(build_model, data, optimization, turns):
     return shared.trainer_against_bare_step(
-      build_model, data, optimization, steps=2, rounds=turns * config.rounds
+      build_model, data, optimization, steps=2, rounds=turns * rounds
     )
 
   own_data = DataConfig(train_batch_size=config.batch_size, transpose_input=False)
@@ -185,35 +156,31 @@ def trainer_benchmark(config: BenchmarkConfig) -> dict[str, dict[str, list[float
 
 
 def run(resolved: settings.Resolved) -> None:
-  """Times the contestants and prints their ratios."""
-  config, device = resolved
+  """Times the contestants and prints their speeds and ratios."""
+  config, options, device = resolved
   if device.backend == 'jax':
     from efficientnet.benchmark_jax import SUITE
 
-    device_benchmark.run(device, SUITE, config.rounds, config.image_size)
+    device_benchmark.run(device, SUITE, options.rounds, config.image_size)
     return
   cli.import_tensorflow()
-  print(f'{config.model_name}, batch {config.batch_size}, median of {config.rounds} rounds')
-  if config.compare == 'trainer':
-    _print_trainer(trainer_benchmark(config))
-    return
-  if config.compare == 'inference':
-    _print_inference(inference_benchmark(config))
-    return
-  for kind, seconds in benchmark(config).items():
-    for name, median in seconds.items():
-      rate = config.batch_size / median
-      print(f'{kind:15} {name:20} {1000 * median:9.1f} ms {rate:9.1f} images/s')
-    ratio = seconds['keras.applications'] / seconds['ours']
-    print(f'{kind:15} keras.applications takes {ratio:.2f} times as long as ours')
+  if options.growth:
+    from tpu_utils.image_jobs.benchmarking import growth_report
 
-
-def _print_inference(times):
-  from tpu_utils.benchmarking import timing
-
-  for name, median in timing.medians(times).items():
-    ratio = timing.ratio(times, name, 'ours')
-    print(f'inference  {name:24}{1000 * median:9.1f} ms, {ratio:.2f} times as long as ours')
+    arguments = {
+      'model_name': config.model_name, 'application': None, 'image_size': config.size()
+    }
+    print(growth_report.report(f'Growth, {config.model_name}', _MODELS, arguments,
+                               options.output_dir))  # fmt: skip
+  elif config.kinds() == ['trainer']:
+    _print_trainer(trainer_benchmark(config, options.rounds))
+  else:
+    head = (
+      f'## {config.model_name}, {config.size()} pixels\n\n{shared.heading()} '
+      f'Medians of {options.rounds} rounds.'
+    )
+    tables = comparison(config, options, device.torch_python or None).tables(config.kinds())
+    shared.write_report(head, tables, options.output_dir)
 
 
 def _print_trainer(results):
@@ -228,7 +195,7 @@ def _print_trainer(results):
 
 SCRIPT = Script(
   __doc__,
-  (BenchmarkConfig, DeviceConfig),
+  (BenchmarkConfig, shared.ContestConfig, DeviceConfig),
   run,
   module='efficientnet.benchmark',
   recipes=RECIPES,

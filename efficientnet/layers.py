@@ -12,7 +12,7 @@ from keras import ops
 
 from efficientnet.condconv import condconv_layers
 from efficientnet.network_params import GlobalParams
-from tpu_utils import batch_norm
+from tpu_utils import batch_norm, fused_gradients
 
 
 def conv_kernel_initializer() -> keras.initializers.Initializer:
@@ -241,7 +241,7 @@ class Scope:
 
   def activation(self, x: keras.KerasTensor, function: str) -> keras.KerasTensor:
     """Applies a Keras activation, given by name."""
-    return keras.layers.Activation(function, **self._settings('activation'))(x)
+    return fused_gradients.Activation(function, **self._settings('activation'))(x)
 
   def max_pool(self, x: keras.KerasTensor, size: int, strides: int) -> keras.KerasTensor:
     """Applies max pooling with padding 'same'."""

@@ -1,32 +1,41 @@
 """Times the pre-training model against PyTorch: forward and training step, as ratios.
 
-    python -m oscar.benchmark --official_dir=Oscar  # against the official code
-    python -m oscar.benchmark                       # against a plain BERT in torch
+    python -m oscar.benchmark --official_dir=Oscar  # the official code among the peers
+    python -m oscar.benchmark                       # BERT of transformers, and a plain one in torch
+    python -m oscar.benchmark --growth --output_dir=growth
     python -m oscar.benchmark --backend=jax         # on a GPU or TPU, against transformers' BERT
     python -m oscar.benchmark_input                 # the input pipeline, against the official one
 
-The contestants take turns, in reverse order every other round. Compare ratios, which vary
-less than times by day and machine. Run nothing else meanwhile. The peer is a separate process.
-CPU, float32, one random batch, dropout on in training; both sides take a step of AdamW.
+Peers: BERT of the package transformers, with torch's fused attention (SDPA), eager and compiled,
+over words and regions; a plain BERT of the same operations in torch; and the official code.
 
-`forward` is the same work on both sides: words predicted at all positions. In training this project
-predicts them at the masked positions only, which gives the same losses and gradients; the official
-code cannot. `forward, masked` shows how much that saves without gradients.
+The contestants take turns, in reverse order every other round, each in a process of its own that is
+stopped during the turns of others. Compare ratios, which vary less than times by day and machine.
+Run nothing else meanwhile. CPU, float32, one random batch, dropout on in training; all sides take a
+step of AdamW. A peer that is not installed is left out; --torch_python names an interpreter that
+has torch and transformers.
+
+`forward` is the same work on all sides: words predicted at all positions. In training this project
+predicts them at the masked positions only, which gives the same losses and gradients; the others
+cannot. `forward, masked` shows how much that saves without gradients.
 
 `--official_dir` is a clone of microsoft/Oscar with its submodule transformers, or with the folder
 pytorch_transformers of the PyPI package pytorch-transformers 1.0.0 in Oscar/transformers/. It needs
 torch, anytree, boto3, regex and sentencepiece.
+
+--growth: the time of captions by their length, and the input's memory by the size of the corpus.
 """
 import dataclasses
 import os
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from oscar.recipes import RECIPES
 from tpu_utils import files
 from tpu_utils.benchmarking import device_benchmark
+from tpu_utils.benchmarking import settings as shared
+from tpu_utils.benchmarking.contest import Contestant
 from tpu_utils.benchmarking.device_benchmark import DeviceConfig
 from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.script import Script
@@ -48,14 +57,13 @@ class BenchmarkConfig(settings.Checked):
   batch_size: int = setting(8, 'Examples per step.', at_least=1)
   text_length: int = setting(70, 'Word pieces per example.', at_least=10)
   regions: int = setting(50, 'Regions per example.', at_least=1)
-  rounds: int = setting(10, 'Times that each contestant runs.', at_least=1)
   one_thread: bool = setting(
     False,
-    'Give each side one thread and count processor time: for a busy machine (Linux).',
+    'Give each side one thread: for a busy machine, where processor time counts (Linux).',
   )
   official_dir: str = setting(
     None,
-    'Clone of microsoft/Oscar; without it a plain BERT of the same operations is timed.',
+    'Clone of microsoft/Oscar, to time the official code, too.',
     type=str,
   )
 
@@ -81,73 +89,85 @@ def random_batch(
   }
 
 
-def our_contestants(
-  config: 'oscar.OscarConfig', batch: Mapping[str, 'np.ndarray'], one_thread: bool = False
-) -> dict[str, Callable[[], Any]]:
-  """Returns {kind: function} of this project."""
-  import tensorflow as tf
+def contestants(
+  options: BenchmarkConfig, python: str | None, config_file: str, batch_file: str
+) -> list[Contestant]:
+  """Returns this project's contestant and the peers.
 
-  if one_thread:  # Before any operation: TensorFlow creates its threads once.
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-
-  from oscar import job, modeling, script_settings
-  from oscar.tasks.pretrain import pretrain_task
-
-  strategy = tf.distribute.OneDeviceStrategy('CPU:0')
-  with strategy.scope():
-    model = modeling.build_model(config, 'pretrain')
-  trainer = job.make_trainer(
-    strategy, model, pretrain_task(), script_settings.OptimizationConfig(), train_steps=10**6
-  )
-  dataset = tf.data.Dataset.from_tensors(batch).repeat()
-  iterator = trainer.train_iterator(lambda context: dataset)
-  predict = tf.function(lambda inputs: model(inputs, training=False)['prediction_scores'])
-  names = ['input_ids', 'token_type_ids', 'attention_mask', 'img_feats']
-  inputs = {name: tf.constant(batch[name]) for name in names}
-  masked = inputs | {'masked_positions': tf.constant(batch['masked_positions'])}
-  return {
-    'forward': lambda: predict(inputs).numpy(),
-    'forward, masked': lambda: predict(masked).numpy(),
-    'training step': lambda: trainer.train(iterator, 1),
+  Args:
+    options: settings of the benchmark.
+    python: interpreter with torch; None for the current one.
+    config_file: an `OscarConfig` as JSON.
+    batch_file: an .npz file with the arrays of `random_batch`.
+  """
+  one_thread = str(int(options.one_thread))
+  ours = Contestant('ours', 'oscar.benchmark_ours', (config_file, batch_file, one_thread))
+  peers = {
+    'plain torch': ('plain', ('torch',)),
+    'transformers': ('transformers', ('torch', 'transformers')),
+    'transformers, compiled': ('transformers, compiled', ('torch', 'transformers')),
   }
+  if options.official_dir:
+    peers['official'] = ('official', ('torch', 'anytree', 'boto3', 'regex'))
+  return [ours] + [
+    Contestant(
+      name, 'oscar.benchmark_torch',
+      (config_file, batch_file, kind, options.official_dir or '', one_thread),
+      packages, 'see --help for what it needs', python,
+    )
+    for name, (kind, packages) in peers.items()
+  ]  # fmt: skip
 
 
-def benchmark(options: BenchmarkConfig) -> dict[str, dict[str, list[float]]]:
-  """Times both sides.
+def multiply_adds(config: 'oscar.OscarConfig', options: BenchmarkConfig, predicted: int) -> int:
+  """Counts the multiply-adds of the forward pass for a batch.
 
-  Returns:
-    {kind: {contestant: [seconds of each round]}}; contestants are 'ours' and the name of the peer.
+  Args:
+    config: of the model.
+    options: sizes of the batch.
+    predicted: positions of each example at which words are predicted.
+  """
+  width, positions = config.hidden_size, options.text_length + options.regions
+  layer = positions * width * (4 * width + 2 * config.intermediate_size + 2 * positions)
+  regions = options.regions * config.img_feature_dim * width
+  words = predicted * width * (width + config.vocab_size)
+  return options.batch_size * (config.num_hidden_layers * layer + regions + words + width**2)
+
+
+def tables(
+  options: BenchmarkConfig, rounds: int, python: str | None = None
+) -> Iterator[str]:
+  """Yields the limits in words, then a Markdown table for each kind of work.
+
+  Args:
+    options: settings of the benchmark.
+    rounds: turns of each contestant.
+    python: interpreter with torch; None for the current one.
 
   Raises:
-    ValueError: the peer cannot run, for example for a missing package.
+    ValueError: our contestant fails.
   """
   import numpy as np
 
   import oscar
-  from tpu_utils.benchmarking import timing
-  from tpu_utils.benchmarking.peer_process import PeerProcess
+  from tpu_utils.benchmarking import contest, machine
 
+  limits = machine.measure_limits()
+  yield f'{limits.text}.'
   config = oscar.OscarConfig.from_name(options.config)
   batch: dict[str, Any] = random_batch(config, options)
-  peer = 'official' if options.official_dir else 'plain torch'
+  everywhere = multiply_adds(config, options, options.text_length + options.regions)
+  masked = multiply_adds(config, options, batch['masked_positions'].shape[1])
+  work = {'forward': everywhere, 'forward, masked': masked, 'training step': 3 * masked}
   with tempfile.TemporaryDirectory() as folder:
     config_file, batch_file = (os.path.join(folder, name) for name in ('config.json', 'batch.npz'))
     config.to_json(config_file)
     np.savez(batch_file, **batch)
-    arguments = [config_file, batch_file, options.official_dir or '', str(int(options.one_thread))]
-    clock: dict[str, Any] = {}
-    if options.one_thread:
-      clock = {'clock': time.process_time, 'elsewhere': (peer,)}
-    with PeerProcess('oscar.benchmark_torch', arguments, 'see --help for what it needs') as process:
-      return {
-        kind: timing.take_turns(
-          {'ours': work, peer: lambda kind=kind: process.run(kind.split(',')[0])},
-          options.rounds,
-          **clock,
-        )
-        for kind, work in our_contestants(config, batch, options.one_thread).items()
-      }
+    entered = contestants(options, python, config_file, batch_file)
+    with contest.Contest(entered) as held:
+      for kind, count in work.items():
+        own = contest.Work(kind.capitalize(), kind, options.batch_size, 'examples', count)
+        yield contest.table(own, held.hold(kind, rounds), limits)
 
 
 def check(resolved: settings.Resolved) -> None:
@@ -162,37 +182,36 @@ def check(resolved: settings.Resolved) -> None:
 
 def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their ratios."""
-  config, device = resolved
+  options, shared_options, device = resolved
   if device.backend == 'jax':
     from oscar.benchmark_jax import SUITE
 
-    device_benchmark.run(device, SUITE, config.rounds)
+    device_benchmark.run(device, SUITE, shared_options.rounds)
     return
   cli.import_tensorflow()
-  results = benchmark(config)
+  if shared_options.growth:
+    from oscar.benchmarking import growth_report
 
-  from tpu_utils.benchmarking import timing
-
-  print(
-    f'{config.config}, batch {config.batch_size}, {config.text_length} words and {config.regions} '
-    f'regions, median of {config.rounds} rounds'
-    + (', processor time on one thread' if config.one_thread else '')
+    print(growth_report.report(options.config, shared_options.output_dir))
+    return
+  head = (
+    f'## OSCAR {options.config}\n\n{shared.heading()} Batch {options.batch_size}, '
+    f'{options.text_length} words and {options.regions} regions; medians of '
+    f'{shared_options.rounds} rounds{", on one thread" if options.one_thread else ""}. Shares of '
+    'the limit count words at masked positions only, where a training step of ours predicts them.'
   )
-  for kind, times in results.items():
-    for name, median in timing.medians(times).items():
-      print(f'{kind:16} {name:12} {1000 * median:9.1f} ms')
-    peer = next(name for name in times if name != 'ours')
-    print(f'{kind:16} {peer} takes {timing.ratio(times, peer, "ours"):.2f} times as long as ours')
+  found = tables(options, shared_options.rounds, device.torch_python or None)
+  shared.write_report(head, found, shared_options.output_dir)
 
 
 SCRIPT = Script(
   __doc__,
-  (BenchmarkConfig, DeviceConfig),
+  (BenchmarkConfig, shared.ContestConfig, DeviceConfig),
   run,
   module='oscar.benchmark',
   recipes=RECIPES,
-  check=check,
   uses_tensorflow=False,  # --backend=jax does without; `run` imports it for the other.
+  check=check,
 )
 
 

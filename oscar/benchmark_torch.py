@@ -1,7 +1,7 @@
-"""The peer process of `oscar.benchmark`: the official pre-training model, or a plain one in torch.
+"""The peer process of `oscar.benchmark`: pre-training models in torch.
 
-Arguments: config.json, an .npz file with the batch, the folder of the official code or '',
-1 for a single thread or 0.
+Arguments: config.json, an .npz file with the batch, a key of `PEERS`, the folder of the official
+code or '', 1 for a single thread or 0.
 """
 import importlib
 import os
@@ -23,13 +23,16 @@ from torch import nn
 from torch.nn import functional
 
 
-def main(config_file: str, batch_file: str, official_dir: str, one_thread: str) -> None:
-  """Runs 'forward' and 'training step' on request, see `peer_process.serve`.
+def main(
+  config_file: str, batch_file: str, peer: str, official_dir: str, one_thread: str
+) -> None:
+  """Serves 'forward', 'forward, masked' (the same here) and 'training step'.
 
   Args:
     config_file: an `OscarConfig` as JSON.
     batch_file: an .npz file with the arrays of `benchmark.random_batch`.
-    official_dir: a clone of microsoft/Oscar; '' for `PlainOscar`.
+    peer: a key of `PEERS`.
+    official_dir: a clone of microsoft/Oscar, for 'official'.
     one_thread: '1' or '0'.
 
   Raises:
@@ -39,13 +42,8 @@ def main(config_file: str, batch_file: str, official_dir: str, one_thread: str) 
     torch.set_num_threads(1)
   config = OscarConfig.from_json(config_file)
   batch = {name: torch.from_numpy(array) for name, array in np.load(batch_file).items()}
-  if official_dir:
-    official = import_official(official_dir)
-    model = official.build('BertImgForPreTraining', config)
-    optimizer = official.optimizer(model)
-  else:
-    model = PlainOscar(config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.01)
+  model, optimizer = PEERS[peer](config, official_dir)
+  run = torch.compile(model, dynamic=False) if 'compiled' in peer else model
   names = ('input_ids', 'token_type_ids', 'attention_mask')
   inputs = {name: batch[name].long() for name in names} | {'img_feats': batch['img_feats']}
   labels = torch.full(batch['attention_mask'].shape, -1)
@@ -57,15 +55,46 @@ def main(config_file: str, batch_file: str, official_dir: str, one_thread: str) 
   def forward():
     model.eval()
     with torch.no_grad():
-      model(**inputs)
+      run(**inputs)
 
   def step():
     model.train()
-    model(**inputs, **targets)[0].backward()
+    run(**inputs, **targets)[0].backward()
     optimizer.step()
     optimizer.zero_grad()
 
-  peer_process.serve({'forward': forward, 'training step': step})
+  peer_process.serve({'forward': forward, 'forward, masked': forward, 'training step': step})
+
+
+def _official(config, official_dir):
+  official = import_official(official_dir)
+  model = official.build('BertImgForPreTraining', config)
+  return model, official.optimizer(model)
+
+
+def _plain(config, official_dir):
+  del official_dir
+  return _with_adamw(PlainOscar(config))
+
+
+def _transformers(config, official_dir):
+  from oscar.benchmark_transformers import TransformersOscar
+
+  del official_dir
+  return _with_adamw(TransformersOscar(config))
+
+
+def _with_adamw(model):
+  return model, torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.01)
+
+
+# {peer: function(config, official_dir) -> (model, optimizer)}.
+PEERS = {
+  'official': _official,
+  'plain': _plain,
+  'transformers': _transformers,
+  'transformers, compiled': _transformers,
+}
 
 
 class Official(NamedTuple):

@@ -11,6 +11,7 @@ import keras
 from keras import layers, ops
 
 from oscar.config import OscarConfig
+from tpu_utils.fused_gradients import with_fused_gradient
 
 MASKED_SCORE = -10000.0  # Added to the scores of masked positions, as officially, not -inf.
 PAD_ID = 0  # [PAD]: its input embedding gets no gradient, as with torch's padding_idx=0.
@@ -150,9 +151,8 @@ class EncoderLayer(OscarLayerMixin, layers.Layer):
     self.value = self.dense(width, 'attention_self_value')
     self.attention_output = self.dense(width, 'attention_output_dense')
     self.attention_norm = self.layer_norm('attention_output_LayerNorm')
-    self.intermediate = self.dense(
-      config.intermediate_size, 'intermediate_dense', activation(config.hidden_act)
-    )
+    self.intermediate = self.dense(config.intermediate_size, 'intermediate_dense')
+    self.activate = activation(config.hidden_act)
     self.output_dense = self.dense(width, 'output_dense')
     self.output_norm = self.layer_norm('output_LayerNorm')
 
@@ -237,8 +237,12 @@ class EncoderLayer(OscarLayerMixin, layers.Layer):
     rate = self.config.hidden_dropout_prob
     context = self.dropout(self.attention_output(context), rate, training)
     hidden = self.attention_norm(context + hidden)
-    change = self.dropout(self.output_dense(self.intermediate(hidden)), rate, training)
+    change = self.output_dense(self._activated(self.intermediate(hidden), training))
+    change = self.dropout(change, rate, training)
     return self.output_norm(change + hidden)
+
+  def _activated(self, x, training):
+    return with_fused_gradient(self.activate, x) if training else self.activate(x)
 
   def _attend(self, query, key, value, score_bias, head_mask, training):
     heads = self.config.num_attention_heads

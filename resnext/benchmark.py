@@ -1,28 +1,38 @@
-"""Times a network against Keras' grouped convolutions and against torchvision.
+"""Times a network against torchvision's, in training and in each exported form.
 
-    python -m resnext.benchmark  # ResNeXt-50 (32x4d), 224 pixels, batch size 8
-    python -m resnext.benchmark --model_name=resnet-50 --peers=torchvision
+    python -m resnext.benchmark  # ResNeXt-50 (32x4d), 224 pixels, batch 8 and 1
+    python -m resnext.benchmark --compare=training --model_name=resnet-50
+    python -m resnext.benchmark --keras --compare=training --rounds=1
+    python -m resnext.benchmark --growth --output_dir=growth
     python -m resnext.benchmark --backend=jax  # ResNeXt-50 on a GPU or TPU, against timm
 
-The contestants take turns, in reverse order every other round; compare the ratios of their medians.
-Nothing else should run meanwhile. One device, random images, SGD with momentum. TensorFlow runs
-without XLA. torch runs in channels-last layout, its faster one, and in a separate process, because
-the two libraries crash each other in one. Keras compiles each of its grouped convolutions with XLA
-and takes minutes for a training step on a CPU; hence --keras_rounds.
+Inference: our network as exported (SavedModel, TFLite by LiteRT, OpenVINO, ONNX Runtime; those that
+are installed) beside torchvision's (eager, channels last, compiled), at --batch_size and at 1.
+Training: a step of SGD with momentum of both. --keras adds our network with Keras' own grouped
+convolutions, each of which Keras compiles with XLA: a training step takes minutes on a CPU.
+
+The contestants take turns, in alternating order, each in a process of its own that is stopped
+during the turns of others; compare the ratios. Nothing else should run meanwhile; if something
+does, look at processor time. Random weights and images, float32, our steps without XLA. torchvision
+is left out where it is not installed; --torch_python names an environment that has it.
+
+--growth: images/s and memory by batch size, 1 to 64, and training on one to four logical replicas.
 """
 import dataclasses
+import json
 
 from resnext import network_params
 from resnext.recipes import RECIPES
 from tpu_utils.benchmarking import device_benchmark
+from tpu_utils.benchmarking import settings as shared
+from tpu_utils.benchmarking.contest import Contestant
 from tpu_utils.benchmarking.device_benchmark import DeviceConfig
-from tpu_utils.benchmarking.peer_process import PeerProcess
 from tpu_utils.command_line import cli, settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
-from tpu_utils.names import check_name
+from tpu_utils.image_jobs.benchmarking import classifiers
+from tpu_utils.names import listed_names
 
-PEERS = ('keras', 'torchvision')
 # {our name: torchvision's name}.
 TORCHVISION = {
   'resnet-50': 'resnet50',
@@ -32,100 +42,98 @@ TORCHVISION = {
   'resnext-101-32x8d': 'resnext101_32x8d',
   'resnext-101-64x4d': 'resnext101_64x4d',
 }
+_MODELS, _TORCHVISION = 'resnext.benchmark_models', 'resnext.benchmark_torchvision'
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig(settings.Checked):
-  """Contestants and number of rounds."""
+  """Network, and the work to compare."""
 
-  model_name: str = setting('resnext-50-32x4d', 'Network to time.')
-  peers: str = setting('keras,torchvision', 'Contestants besides ours, separated by commas.')
-  image_size: int = setting(224, 'Pixels a side.', at_least=32)
-  batch_size: int = setting(8, 'Images per step.', at_least=1)
-  rounds: int = setting(10, 'Timed runs of each contestant.', at_least=1)
-  keras_rounds: int = setting(
-    1, "Timed training steps of the network with Keras' convolutions.", at_least=1
+  model_name: str = setting(
+    'resnext-50-32x4d', 'Network to time; torchvision does not have all of them.'
   )
+  image_size: int = setting(224, 'Pixels a side.', at_least=32)
+  batch_size: int = setting(8, 'Images per step; inference is also timed at 1.', at_least=1)
+  compare: str = setting(
+    ','.join(classifiers.KINDS), 'Work to compare, separated by commas: inference, training.'
+  )
+  int8: bool = setting(
+    False, 'Time an 8-bit TFLite file, by LiteRT and by OpenVINO, too.'
+  )
+  keras: bool = setting(False, "Time our network with Keras' grouped convolutions, too.")
 
   def __post_init__(self):
     super().__post_init__()
-    for peer in self.peer_list():
-      check_name('--peers', peer, PEERS)
-    if 'torchvision' in self.peer_list():
-      check_name('--model_name with the peer torchvision', self.model_name, TORCHVISION)
+    self.kinds()
     network_params.from_name(self.model_name)  # Reports a wrong name before TensorFlow's import.
 
-  def peer_list(self) -> list[str]:
-    """Returns the names in `peers`."""
-    return self.peers.split(',') if self.peers else []
+  def kinds(self) -> list[str]:
+    """Returns the names in `compare`."""
+    return listed_names('comparison of --compare', self.compare, classifiers.KINDS)
 
 
-def benchmark(config: BenchmarkConfig) -> dict[str, dict[str, float]]:
-  """Times the contestants.
-
-  Returns:
-    {'training step' or 'inference': {'ours' or a peer: median seconds}}.
-
-  Raises:
-    ValueError: torchvision's process fails.
-  """
-  import tensorflow as tf
-
+def comparison(
+  config: BenchmarkConfig, options: shared.ContestConfig, python: str | None = None
+) -> classifiers.Comparison:
+  """Returns the contestants of a network; torchvision runs with the interpreter `python`."""
   from resnext import resnext_builder
-  from tpu_utils import export
-  from tpu_utils.benchmarking import timing
 
-  peers = config.peer_list()
-  shape = (config.batch_size, config.image_size, config.image_size, 3)
-  images = tf.random.uniform(shape, 0, 255)
-  labels = tf.one_hot(tf.range(config.batch_size) % 1000, 1000)
-  models = {'ours': resnext_builder.build_model(config.model_name, 1000, config.image_size)}
-  if 'keras' in peers:
-    models['keras'] = export.with_builtin_layers(models['ours'])
-  train = {name: timing.training_step(model, images, labels) for name, model in models.items()}
-  infer = {name: timing.inference(model, images) for name, model in models.items()}
-  if 'torchvision' not in peers:
-    return _take_turns(train, infer, config)
-  arguments = (TORCHVISION[config.model_name], str(config.batch_size), str(config.image_size))
-  remedy = 'install torchvision, or leave it out with --peers=keras'
-  with PeerProcess('resnext.benchmark_torchvision', arguments, remedy) as process:
-    train['torchvision'] = lambda: process.run('train')
-    infer['torchvision'] = lambda: process.run('infer')
-    return _take_turns(train, infer, config)
+  size = config.image_size
 
+  def network(name, builtin):
+    arguments = {
+      'model_name': config.model_name, 'builtin': builtin, 'image_size': size,
+      'batch_sizes': classifiers.batch_sizes(config.batch_size),
+    }  # fmt: skip
+    return Contestant(name, _MODELS, (json.dumps(arguments),))
 
-def _take_turns(train, infer, config):
-  from tpu_utils.benchmarking import timing
-
-  return {
-    'inference': timing.medians(timing.take_turns(infer, config.rounds)),
-    'training step': timing.medians(
-      timing.take_turns(train, config.rounds, {'keras': config.keras_rounds})
-    ),
-  }
+  peers = [network("Keras' grouped convolutions", True)] if config.keras else []
+  if config.model_name in TORCHVISION:
+    peers += classifiers.torch_contestants(
+      'torchvision', _TORCHVISION, TORCHVISION[config.model_name], config.batch_size, size,
+      python,
+    )  # fmt: skip
+  else:
+    print(f'torchvision: left out, it has no {config.model_name}.')
+  return classifiers.Comparison(
+    lambda: resnext_builder.build_model(config.model_name, 1000, size),
+    network('ours', False),
+    peers,
+    config.batch_size,
+    options.rounds,
+    config.int8,
+  )
 
 
 def run(resolved: settings.Resolved) -> None:
-  """Times the contestants and prints their ratios."""
-  config, device = resolved
+  """Times the contestants and prints their speeds and ratios."""
+  config, options, device = resolved
   if device.backend == 'jax':
     from resnext.benchmark_jax import SUITE
 
-    device_benchmark.run(device, SUITE, config.rounds, config.image_size)
+    device_benchmark.run(device, SUITE, options.rounds, config.image_size)
     return
   cli.import_tensorflow()
-  print(f'{config.model_name}, batch {config.batch_size}, median of {config.rounds} rounds')
-  for kind, seconds in benchmark(config).items():
-    for name, median in seconds.items():
-      rate = config.batch_size / median
-      print(f'{kind:15} {name:12} {1000 * median:9.1f} ms {rate:9.2f} images/s')
-    for name in list(seconds)[1:]:
-      print(f'{kind:15} {name} takes {seconds[name] / seconds["ours"]:.2f} times as long as ours')
+  if options.growth:
+    from tpu_utils.image_jobs.benchmarking import growth_report
+
+    arguments = {
+      'model_name': config.model_name, 'builtin': False, 'image_size': config.image_size
+    }
+    print(growth_report.report(f'Growth, {config.model_name}', _MODELS, arguments,
+                               options.output_dir))  # fmt: skip
+    return
+  head = (
+    f'## {config.model_name}, {config.image_size} pixels\n\n{shared.heading()} '
+    f'Medians of {options.rounds} rounds.'
+  )
+  tables = comparison(config, options, device.torch_python or None).tables(config.kinds())
+  shared.write_report(head, tables, options.output_dir)
 
 
 SCRIPT = Script(
   __doc__,
-  (BenchmarkConfig, DeviceConfig),
+  (BenchmarkConfig, shared.ContestConfig, DeviceConfig),
   run,
   module='resnext.benchmark',
   recipes=RECIPES,

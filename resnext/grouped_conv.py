@@ -1,7 +1,8 @@
 """Grouped convolution that trains on every device, with the same kernel shape everywhere.
 
-TPUs and GPUs have a native grouped convolution. TensorFlow has only its forward pass on CPUs, so
-there the gradients are composed of other kernels:
+TPUs and GPUs have a native grouped convolution. On CPUs oneDNN has it too, with its gradients, for
+graphs in float32 (and bfloat16 on some processors). TensorFlow's own kernels for CPUs have only the
+forward pass, so without oneDNN the gradients are composed of other kernels:
 
 - Gradient of the inputs: at stride 1 this is a grouped convolution, so the native kernel; otherwise
   a dense gradient for each block of groups.
@@ -9,6 +10,7 @@ there the gradients are composed of other kernels:
 
 Keras compiles one XLA program for each layer instead, which is orders of magnitude slower.
 """
+import functools
 from typing import Any
 
 import keras
@@ -37,7 +39,8 @@ class GroupedConv2D(keras.layers.Conv2D):
   group-major, as in `keras.layers.Conv2D(groups=...)`, with every implementation:
 
   - 'native': the backend's operation and its gradient. For TPUs and GPUs.
-  - 'cpu': the native forward pass, and gradients composed of other kernels. TensorFlow only.
+  - 'cpu': the native forward pass, and oneDNN's gradients or ones composed of other kernels.
+    TensorFlow only.
   - 'blocks': dense convolutions of blocks of groups. Any backend, any device.
   - 'auto': chosen when the layer is traced, by the devices of the current distribution strategy or,
     without one, of the machine: 'native' on TPUs and GPUs, otherwise the fastest for the CPU.
@@ -219,6 +222,8 @@ def _on_cpu(inputs, kernel, strides, padding):
     outputs = _unfused(inputs, kernel, strides, padding)
 
     def gradient(upstream):
+      if not tf.executing_eagerly() and _has_native_gradients(inputs.dtype):
+        return _native_gradients(upstream, inputs, kernel, strides, padding)
       return (
         _input_gradient(upstream, inputs, kernel, strides, padding),
         _kernel_gradient(upstream, inputs, kernel, strides, padding),
@@ -237,6 +242,36 @@ def _unfused(inputs, kernel, strides, padding):
   """
   outputs = _native(inputs, kernel, strides, padding)
   return tf.ensure_shape(outputs, outputs.shape)
+
+
+@functools.cache
+def _has_native_gradients(dtype):
+  """Returns whether graphs have gradients of grouped convolutions here: oneDNN's kernels do.
+
+  No function of TensorFlow says so; hence a convolution is tried. A graph in bfloat16 needs a
+  processor that has it, and TensorFlow can be built or started without oneDNN.
+  """
+  gradients = tf.function(_native_gradients, autograph=False)
+  try:
+    with tf.init_scope():
+      values = [tf.ones(shape, dtype) for shape in ((1, 3, 3, 4), (1, 3, 3, 4), (3, 3, 2, 4))]
+      gradients(*values, (1, 1), 'same')
+  except tf.errors.OpError:
+    return False
+  return True
+
+
+def _native_gradients(upstream, inputs, kernel, strides, padding):
+  """Returns the gradients of the inputs and the kernel from the kernels of the operation itself."""
+  settings = {'strides': [1, *strides, 1], 'padding': padding.upper()}
+  return (
+    tf.raw_ops.Conv2DBackpropInput(
+      input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, **settings
+    ),
+    tf.raw_ops.Conv2DBackpropFilter(
+      input=inputs, filter_sizes=kernel.shape, out_backprop=upstream, **settings
+    ),
+  )
 
 
 def _input_gradient(upstream, inputs, kernel, strides, padding):

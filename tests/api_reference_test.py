@@ -10,7 +10,7 @@ from tests import api_reference, build_files
 def test_every_module_but_the_peers_is_documented():
   documented, peers = api_reference.modules()
   assert {'efficientnet', 'oscar.modeling', 'tpu_utils.trainer'} <= {*documented}
-  assert 'oscar.benchmark_torch' in peers and len(peers) < 8
+  assert 'oscar.benchmark_torch' in peers and len(peers) < 12
 
 
 @pytest.mark.slow

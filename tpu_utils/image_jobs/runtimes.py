@@ -1,8 +1,8 @@
 """Chooses the program that runs a classifier: TensorFlow, LiteRT, OpenVINO or ONNX Runtime.
 
-Each reads the files of its own format (OpenVINO ONNX files, too). Keras models are converted in
-memory for the others. `auto` is the fastest that is installed and has a file; on a machine with a
-GPU or TPU for TensorFlow it is TensorFlow.
+Each reads the files of its own format (OpenVINO ONNX and TFLite files, too). Keras models are
+converted in memory for the others. `auto` is the fastest that is installed and has a file; on a
+machine with a GPU or TPU for TensorFlow it is TensorFlow.
 """
 import dataclasses
 import os
@@ -31,6 +31,8 @@ _READS = {
   'tensorflow': TENSORFLOWS_OWN, 'litert': ('tflite',), 'openvino': ('openvino', 'onnx'),
   'onnxruntime': ('onnx',),
 }  # fmt: skip
+# Only if the runtime is named.
+_READS_TOO = {'openvino': ('tflite',)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +92,7 @@ def choose(path: str, runtime: str) -> Choice:
   if runtime == AUTO:
     return _fastest(found, path)
   check_runtime('runtime', runtime)
-  for name in _READS[runtime]:
+  for name in (*_READS[runtime], *_READS_TOO.get(runtime, ())):
     if name in found:
       return Choice(runtime, name, found[name])
   if 'keras' in found:

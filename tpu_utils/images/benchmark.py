@@ -3,6 +3,7 @@
     python -m tpu_utils.images.benchmark                              # everything, about 15 minutes
     python -m tpu_utils.images.benchmark --sources=shards --augmentations=none,randaugment
     python -m tpu_utils.images.benchmark --data_dir=imagenet          # your own images
+    python -m tpu_utils.images.benchmark --growth --augmentations=none,randaugment
 
 Each contestant runs in its own process. They take turns; a process is stopped during the turns of
 the others. Processor time is measured, which other programs affect little, and contestants are
@@ -14,6 +15,8 @@ Source `decoded`: shards with all images already in --decoded_cache_gb, as after
 The official order is our own implementation (`official_order.py`) of tensorflow/tpu's operations in
 their order. torchvision (skipped if it is not installed) reads the image folder: RandomResizedCrop
 bicubic, flip, its own version of the augmentation, DataLoader.
+
+--growth: images/s of our input from the first of --sources, on one core and on two.
 """
 import contextlib
 import dataclasses
@@ -62,6 +65,12 @@ class BenchmarkConfig(settings.Checked):
   num_parallel_calls: int = setting(
     None, 'Images prepared in parallel; by default one per core. torchvision: one at a time.',
     type=int, at_least=1
+  )
+  growth: bool = setting(
+    False, 'Measure how the speed grows with the cores, instead of comparing.'
+  )
+  output_dir: str = setting(
+    '', 'With --growth: folder for growth.md and growth.png; printed alone without it.'
   )
 
   def __post_init__(self):
@@ -155,6 +164,35 @@ def _prepare(config, folder):
   return stored
 
 
+def growth_report(config: BenchmarkConfig, folder: str) -> str:
+  """Measures the growth with the cores, and writes the report if --output_dir is given.
+
+  Args:
+    config: the settings.
+    folder: an empty folder for the images.
+
+  Raises:
+    ValueError: images are missing, or a process failed.
+    OSError: the report cannot be written.
+  """
+  from tpu_utils.benchmarking import growth, machine
+  from tpu_utils.images.benchmarking import growth_cores
+
+  stored = _prepare(config, folder)
+  source = _names(config.sources)[0]
+
+  def process(augmentation, cores):
+    limited = dataclasses.replace(config, num_parallel_calls=cores)
+    return _contestant('ours', limited, source, augmentation, stored)
+
+  batches = config.num_images // config.batch_size
+  curves = growth_cores.measure(
+    process, _names(config.augmentations), batches, config.batch_size
+  )
+  head = f'## Growth, input from {source}\n\nMachine: {machine.describe(["tensorflow"])}.'
+  return growth.report(head, [curves], config.output_dir)
+
+
 def _contestant(name, config, source, augmentation, stored):
   """Returns the `Contestant` that runs 'ours' or a peer; `stored` as `_prepare` returns it."""
   from tpu_utils.images.benchmarking.process import Contestant
@@ -192,6 +230,10 @@ def _without_missing_peers(config):
 
 def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their speeds and ratios."""
+  if resolved[0].growth:
+    with tempfile.TemporaryDirectory() as folder:
+      print(growth_report(resolved[0], folder))
+    return
   config = _without_missing_peers(*resolved)
   from tpu_utils.benchmarking import timing
 

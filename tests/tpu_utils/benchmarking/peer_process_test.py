@@ -1,9 +1,12 @@
 """A peer process that works, and ones that fail."""
+import subprocess
+import sys
 import textwrap
+import time
 
 import pytest
 
-from tpu_utils.benchmarking.peer_process import PeerProcess
+from tpu_utils.benchmarking.peer_process import PeerProcess, missing_packages
 
 
 def program(folder, monkeypatch, text):
@@ -42,3 +45,82 @@ def test_a_peer_that_fails_at_work_is_an_error(tmp_path, monkeypatch):
   """)
   with pytest.raises(ValueError, match='ZeroDivisionError'), process:
     process.run('work')
+
+
+def test_a_cost_is_the_mean_of_repeated_runs_and_output_is_ignored(tmp_path, monkeypatch):
+  with program(tmp_path, monkeypatch, """
+    import time
+    from tpu_utils.benchmarking import peer_process
+
+    def work():
+      print('a library says something')
+      bytearray(100 * 2**20)
+      time.sleep(0.05)
+
+    peer_process.serve({'some work': work})
+  """) as process:
+    cost = process.measure('some work', repeat=4)
+  assert 0.05 <= cost.wall < 5 and 0 <= cost.processor < cost.wall
+  assert 100 * 2**20 < cost.memory < 2 * 2**30
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_a_peer_is_stopped_between_its_turns(tmp_path, monkeypatch):
+  with program(tmp_path, monkeypatch, """
+    import threading, time
+    from tpu_utils.benchmarking import peer_process
+
+    def spin():
+      while True:
+        time.sleep(0.001)
+        COUNT[0] += 1
+
+    COUNT = [0]
+    threading.Thread(target=spin, daemon=True).start()
+    peer_process.serve({'count': lambda: time.sleep(COUNT[0] * 1e-6)})
+  """) as process:
+    process.run('count')
+    deadline = time.monotonic() + 10
+    while _state(process) != 'T' and time.monotonic() < deadline:
+      time.sleep(0.01)
+    assert _state(process) == 'T'
+    process.run('count')
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_a_stopped_peer_ends_with_its_parent(tmp_path, monkeypatch):
+  program(tmp_path, monkeypatch, """
+    from tpu_utils.benchmarking import peer_process
+    peer_process.serve({})
+  """)
+  parent = (
+    'import os\n'
+    'from tpu_utils.benchmarking.peer_process import PeerProcess\n'
+    'process = PeerProcess("peer_under_test", ["3"], "").__enter__()\n'
+    'print(process._process.pid, flush=True)\n'
+    'os._exit(1)\n'
+  )
+  done = subprocess.run([sys.executable, '-c', parent], stdout=subprocess.PIPE, text=True)
+  deadline = time.monotonic() + 10
+  while _runs(int(done.stdout)) and time.monotonic() < deadline:
+    time.sleep(0.01)
+  assert not _runs(int(done.stdout))
+
+
+def _runs(pid):
+  try:
+    with open(f'/proc/{pid}/stat', encoding='ascii') as file:
+      return file.read().rpartition(')')[2].split()[0] != 'Z'
+  except FileNotFoundError:
+    return False
+
+
+def _state(process):
+  with open(f'/proc/{process._process.pid}/stat', encoding='ascii') as file:
+    return file.read().rpartition(')')[2].split()[0]
+
+
+def test_missing_packages():
+  assert missing_packages(['json', 'no_such_package', 'sys']) == ['no_such_package']
+  with pytest.raises(ValueError, match='--torch_python=/no/python.*nothing that runs'):
+    missing_packages(['json'], '/no/python')

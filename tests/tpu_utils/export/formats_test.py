@@ -15,7 +15,7 @@ from tests.tpu_utils.export.folding_test import SMALL, with_random_statistics
 from tpu_utils import export, model_formats
 from tpu_utils.export import formats, onnx_file, openvino_ir, program
 from tpu_utils.export.folding import fold_batch_norm
-from tpu_utils.image_jobs import loading
+from tpu_utils.image_jobs import loading, runtimes
 from tpu_utils.image_jobs.reporting import exports as report_exports
 from tpu_utils.images.spec import PreprocessSpec
 
@@ -61,6 +61,22 @@ def test_all_formats_are_written(exported):
     assert found.predict(images[:0]).shape == (0, 5)
     assert found.info['class_names'] == NAMES
     assert found.info['preprocessing'] == tiny.PREPROCESSING
+
+
+@pytest.mark.parametrize('variant, tolerance', [('float32', 1e-6), ('int8', 2 / 256)])
+def test_openvino_reads_tflite_files_for_any_batch(exported, tmp_path, variant, tolerance):
+  model, *_ = exported
+  images = tiny.images(3).astype(np.float32)
+  content = export.tflite.convert(model, variant, list(images))
+  (tmp_path / 'model.tflite').write_bytes(content)
+  choice = runtimes.choose(str(tmp_path), 'openvino')
+  got = runtimes.load(choice).predict(images)
+  want = export.tflite.Classifier(content).predict(images)
+  assert got.dtype == np.float32 and got.shape == (3, 5)
+  np.testing.assert_allclose(got, want, rtol=0, atol=tolerance)
+  (tmp_path / 'model.tflite').write_bytes(content[:1000])
+  with pytest.raises(ValueError, match='model.tflite'):
+    runtimes.load(choice)
 
 
 def test_the_card_has_the_checksums_of_all_files(exported):

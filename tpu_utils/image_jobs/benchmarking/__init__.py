@@ -1,0 +1,1 @@
+"""Benchmarks of image classifiers: exported files, training, and peers in other libraries."""
