@@ -85,13 +85,13 @@ def test_without_its_peers_it_reports_ours(tmp_path, capsys, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.long
 def test_growth_of_captions_and_of_the_corpus():
-  captions = caption_length.measure('tiny', lengths=(2, 3), regions=3)
+  captions = caption_length.measure('tiny', lengths=(2,), regions=3)
   assert {name: set(points) for name, points in captions.series.items()} == {
-    'greedy': {2, 3}, '5 beams': {2, 3}
+    'greedy': {2}, '5 beams': {2}
   }
-  corpus = corpus_size.measure(images=(64, 65), batches=1)
+  corpus = corpus_size.measure(images=(64,), batches=1)
   memory, stored = corpus.series.values()
-  assert set(memory) == {64, 65} and min(memory.values()) > 100 and min(stored.values()) > 10
+  assert set(memory) == {64} and min(memory.values()) > 100 and min(stored.values()) > 10
 
 
 @pytest.mark.skipif(not HAS_TORCH, reason='needs torch')

@@ -22,11 +22,12 @@ def report(title: str, module: str, settings: Mapping[str, Any], output_dir: str
     OSError: the report cannot be written.
   """
   head = f'## {title}\n\n{shared.heading()}'
-  own = {**settings, 'batch_sizes': batch_growth.BATCH_SIZES}
-  curves = list(batch_growth.measure(module, [json.dumps(own)]))
+  sizes = batch_growth.BATCH_SIZES
+  arguments = [json.dumps({**settings, 'batch_sizes': sizes})]
+  curves = list(batch_growth.measure(module, arguments, sizes))
 
   def replicated(count):
     return [json.dumps({**settings, 'batch_sizes': [replica_growth.BATCH_SIZE], 'replicas': count})]
 
-  curves.append(replica_growth.measure(module, replicated))
+  curves.append(replica_growth.measure(module, replicated, replica_growth.REPLICAS))
   return growth.report(head, curves, output_dir)
