@@ -30,6 +30,7 @@ CORE = [
   'pillow>=10',
 ]
 EXTRAS = {
+  'jax': ['jax>=0.10', 'optax>=0.2'],  # For `--backend=jax` of the benchmarks.
   'preflight': ['jax>=0.10', 'jaxlib', 'libtpu'],
   'weights': ['torch'],  # To write torch's files; all formats are read without it.
   'pretrained': [

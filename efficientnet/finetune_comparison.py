@@ -62,11 +62,19 @@ class ComparisonConfig(settings.Checked):
   output_dir: str = setting('runs/finetune-comparison', 'Folder of the results.')
 
   def recipe_list(self) -> list[str]:
-    """Returns the names in `recipes`; ValueError if one is unknown."""
+    """Returns the names in `recipes`.
+
+    Raises:
+      ValueError: one is unknown.
+    """
     return listed_names('recipe of --recipes', self.recipes, (*OURS, *PEERS))
 
   def seed_list(self) -> list[int]:
-    """Returns the numbers in `seeds`; ValueError if one is not a whole number from 0."""
+    """Returns the numbers in `seeds`.
+
+    Raises:
+      ValueError: one is not a whole number from 0.
+    """
     texts = [text.strip() for text in self.seeds.split(',')]
     if not all(text.isdecimal() for text in texts):
       raise ValueError(f'--seeds={self.seeds} must be whole numbers, separated by commas.')
@@ -187,7 +195,12 @@ def _cell(lines, name, recipe):
 
 
 def run(resolved: settings.Resolved) -> None:
-  """Trains what is missing, and prints the comparison."""
+  """Trains what is missing, and prints the comparison.
+
+  Raises:
+    ValueError: a folder without classes, an unknown recipe, or a remote output folder.
+    OSError: a file cannot be read or written.
+  """
   (config,) = resolved
   folders = [folder.rstrip('/') for folder in config.data_dirs.split(',') if folder]
   if not folders:
@@ -195,6 +208,7 @@ def run(resolved: settings.Resolved) -> None:
   recipes, seeds = config.recipe_list(), config.seed_list()
   for folder in folders:
     pictures_of(folder)
+  files.check_local('output_dir', config.output_dir, 'compare in a local folder and copy it')
   os.makedirs(config.output_dir, exist_ok=True)
   if 'timm' in recipes:
     _write_weights(config)

@@ -14,6 +14,8 @@ if __name__ == '__main__':
 
 import json
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import timm
 import torch
@@ -34,20 +36,22 @@ SMOOTHING, COLOR_JITTER = 0.1, 0.4
 class Pictures(torch.utils.data.Dataset):
   """Pictures of a list (path, class), transformed."""
 
-  def __init__(self, pictures, transform):
+  def __init__(
+    self, pictures: Sequence[tuple[str, int]], transform: Callable[[Image.Image], torch.Tensor]
+  ) -> None:
     self._pictures, self._transform = pictures, transform
 
-  def __len__(self):
+  def __len__(self) -> int:
     """Returns the number of pictures."""
     return len(self._pictures)
 
-  def __getitem__(self, index):
+  def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
     """Returns (float tensor [3, height, width], class)."""
     path, label = self._pictures[index]
     return self._transform(Image.open(path).convert('RGB')), label
 
 
-def loader(job, part, model):
+def loader(job: Mapping[str, Any], part: str, model: Any) -> Any:
   """Returns batches of a part of the pictures, prepared as timm prepares them."""
   config = resolve_data_config({'img_size': job['image_size']}, model=model)
   training = part == 'train'
@@ -64,7 +68,7 @@ def loader(job, part, model):
   return torch.utils.data.DataLoader(pictures, job['batch'], shuffle=training, drop_last=training)
 
 
-def train(model, batches, epochs):
+def train(model: Any, batches: Any, epochs: int) -> None:
   """Trains a model by timm's defaults for a number of epochs."""
   criterion = LabelSmoothingCrossEntropy(SMOOTHING)
   optimizer = create_optimizer_v2(
@@ -86,7 +90,7 @@ def train(model, batches, epochs):
     scheduler.step(epoch + 1)
 
 
-def accuracy(model, batches):
+def accuracy(model: Any, batches: Any) -> float:
   """Returns the share of pictures that a model classifies rightly."""
   model.eval()
   with torch.inference_mode():
@@ -94,7 +98,7 @@ def accuracy(model, batches):
   return right / len(batches.dataset)
 
 
-def main(path):
+def main(path: str) -> None:
   """Trains and evaluates a model.
 
   Args:

@@ -79,7 +79,10 @@ def _imported(path):
 # Modules that make scripts: for several papers, or for several tasks.
 _SCRIPT_MAKERS = {
   'oscar/fine_tuning.py',
-  *(f'tpu_utils/image_jobs/{name}.py' for name in ('script', 'evaluate', 'export', 'predict')),
+  *(
+    f'tpu_utils/image_jobs/{name}.py'
+    for name in ('evaluate', 'experiment', 'export', 'predict', 'script')
+  ),
 }
 
 

@@ -21,12 +21,19 @@ _OFFICIAL = 'official OSCAR files, which must be local (records.check_local)'
 _SCENES = 'builds the scenes, which must be local (oscar/scenes/__main__.py)'
 _NAMES = 'lists and opens local files whose names are no text, and remote ones'
 _OWN_FILE = 'reads a file of its own package'
+_GOLDENS = "reads the tests' reference numbers, of a clone"
+_PARENT = 'writes and reads the temporary files of its parent process'
 _BENCHMARK = 'writes and reads its own temporary files'
 # Modules that use local paths alone, with the reason.
 LOCAL_ONLY = {
+  'efficientnet/benchmark_jax.py': _GOLDENS,
+  'efficientnet/finetune_comparison.py': 'its folders are local, which its check says',
+  'efficientnet/finetune_timm.py': _PARENT,
   'efficientnet/pretrained.py': 'finds the files of an installed package',
   'efficientnet/published.py': _OWN_FILE,
+  'oscar/benchmark_jax.py': _GOLDENS,
   'oscar/benchmark_input.py': _BENCHMARK,
+  'oscar/benchmarking/corpus_size.py': _BENCHMARK,
   'oscar/benchmark_torch.py': 'imports the official code from a clone',
   'oscar/datasets/builders.py': _OFFICIAL,
   'oscar/datasets/official_layout.py': _OFFICIAL,
@@ -48,7 +55,13 @@ LOCAL_ONLY = {
   'oscar/scenes/stamps.py': 'reads installed photographs, which must be local',
   'oscar/scenes/world.py': _SCENES,
   'oscar/scenes_experiment.py': 'trains on the scenes, which must be local',
+  'resnext/benchmark_jax.py': _GOLDENS,
   'resnext/published.py': _OWN_FILE,
+  'tpu_utils/benchmarking/device_benchmark.py': _BENCHMARK,
+  'tpu_utils/benchmarking/device_process.py': _PARENT,
+  'tpu_utils/benchmarking/jax_timing.py': 'runs without TensorFlow, which remote paths need',
+  'tpu_utils/benchmarking/machine.py': 'reads /proc',
+  'tpu_utils/benchmarking/peer_process.py': 'reads /proc',
   'tpu_utils/claims.py': 'reads /proc',
   'tpu_utils/command_line/script.py': 'opens /dev/null',
   'tpu_utils/export/keras_metadata.py': 'copies between archives in memory',

@@ -7,6 +7,7 @@ A large matrix product shows what multiply-adds the device really does, a copy w
 import dataclasses
 import json
 import sys
+from typing import TextIO
 
 from tpu_utils.benchmarking import device_process
 from tpu_utils.command_line import helper_program
@@ -38,7 +39,7 @@ def peaks(device_kind: str) -> Peaks | None:
   return next((p for name, p in PEAKS.items() if device_kind.startswith(name)), None)
 
 
-def main(stream) -> None:
+def main(stream: TextIO) -> None:
   """Serves 'product/float32', 'product/bfloat16' and 'copy'; the facts say how much a step does."""
   from tpu_utils.benchmarking import jax_timing
 

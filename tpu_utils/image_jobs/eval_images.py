@@ -46,6 +46,5 @@ def _held_out(images, data_dir, checkpoint):
   if split_file and files.exists(split_file):
     return splitting.read(split_file), split_file
   if fraction and os.path.abspath(data_dir) == os.path.abspath(job.get('data_dir') or ''):
-    divided = image_folder.hold_out(images, fraction)['validation']
-    return {splitting.name_of(path) for path, _ in divided}, f'--holdout_fraction={fraction}'
+    return set(splitting.divide(images, fraction).validation), f'--holdout_fraction={fraction}'
   return set(), ''

@@ -1,5 +1,7 @@
 """TFDS data sets built from the official samples equal the output of the readers."""
 
+import dataclasses
+import importlib
 import json
 import os
 import pickle
@@ -71,7 +73,9 @@ def test_questions(store, name, reader, split):
           tuple(round(score, 6) for score in scores[i]),
         )
       )
-  assert sorted(found, key=repr) == sorted(expected.questions, key=repr)
+  # Prepared data hold numbers, not how the file wrote them.
+  questions = [dataclasses.replace(question, id_text='') for question in expected.questions]
+  assert sorted(found, key=repr) == sorted(questions, key=repr)
 
 
 def test_nlvr2(store):
@@ -232,7 +236,8 @@ def test_preparing_needs_little_memory_and_keeps_the_order(tmp_path, monkeypatch
     for i in range(72):
       writer.write(i, json.dumps({'num_boxes': 50, 'features': text}))
   (tmp_path / 'train.yaml').write_text('feature: f.tsv\n')
-  monkeypatch.setattr(tfds.core.shuffle, 'MAX_MEM_BUFFER_SIZE', 1 << 20)
+  shuffle = importlib.import_module('tensorflow_datasets.core.shuffle')
+  monkeypatch.setattr(shuffle, 'MAX_MEM_BUFFER_SIZE', 1 << 20)
   tracemalloc.start()
   builder = builders.prepare('coco_caption', str(tmp_path), str(tmp_path / 'out'))
   _, peak = tracemalloc.get_traced_memory()

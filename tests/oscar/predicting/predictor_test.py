@@ -359,7 +359,7 @@ def test_what_is_left_out_is_said(opened):
 
 def test_boxes_of_another_convention_are_answered_with_a_note(opened):
   strange = RNG.standard_normal((2, 2054)).astype(np.float32)
-  found = opened('vqa').answer(strange, 'what')
+  found = opened('vqa').answer((strange, 'cat'), 'what')
   (note,) = found.notes
   assert note.startswith('image: boxes unlike those of the training: region ')
   assert found.answer == found.top[0][0]
