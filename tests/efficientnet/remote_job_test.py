@@ -148,7 +148,8 @@ NONE = 'ram://none'
   (main, ['--data_dir=ram://none', '--model_dir=x'], '--data_dir=ram://none does not exist'),
   (main, ['--data_dir=gcs://b', '--model_dir=x'], "file system in --data_dir=gcs://b: 'gcs': did"),
   (main, ['--model_dir=s3://b/x'], '--model_dir=s3://b/x: s3:// needs the package tensorflow-io'),
-  (eval_ckpt_main, [*NETWORK[:1], f'--ckpt_dir={NONE}', 'a.png'], 'ram://none: no checkpoint'),
+  # The picture is there: pictures are looked for first.
+  (eval_ckpt_main, [*NETWORK[:1], f'--ckpt_dir={NONE}', __file__], 'ram://none: no checkpoint'),
   (cam, [*NETWORK[:1], f'--ckpt_dir={NONE}', 'a.png'], 'ram://none: no checkpoint there'),
   (eval_ckpt_main, ['gs:/b/a.png'], '^gs:/b/a.png: expected gs://'),
 ])
