@@ -137,12 +137,16 @@ VQA_SCENES = Recipe(
     'img_feat_format': 'tsv',
     'max_seq_length': 35,
     'loss_type': 'bce',
+    'learning_rate': 4e-4,  # With 1e-3 it depends on the seed when learning begins.
     'max_steps': 2000,
     'steps_per_eval': 500,
   },
   command='python -m oscar.run_vqa --recipe=vqa_scenes',
   expects='no published number; the most frequent answer of each kind of question scores 0.386',
-  measured='score 0.866 on scenes of digits not trained on, seed 42',
+  measured=(
+    'score 0.821 on scenes of digits not trained on, seed 43 (with a rate of 1e-3: 0.686, and '
+    '0.866 with seed 42)'
+  ),
   cost='measured: 7 minutes on two CPU cores, after `python -m oscar.run_pretrain`',
 )
 GQA_SCENES = Recipe(
