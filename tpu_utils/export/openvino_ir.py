@@ -70,18 +70,23 @@ def load(path: str) -> Program:
 
 
 def _of_tflite(path):
-  """Reads a TFLite file, for any batch size; OpenVINO does not know its scales of integers."""
+  """Reads a TFLite file; OpenVINO does not know its scales of integers.
+
+  It runs image by image: OpenVINO 2026.4 keeps the batch of 1 that the file was converted with in
+  some of its reshapes, such as those of squeeze-and-excitation in int8.
+  """
   content = files.read_bytes(path)
   classifier, info = tflite.read(content, path)
   with tempfile.TemporaryDirectory() as folder, reading(path, 'a TFLite file', foreign=True):
     copy = os.path.join(folder, 'model.tflite')
     files.write_bytes(copy, content)
     model = _core().read_model(copy)
-    model.reshape([-1, *classifier.input_shape[1:]])
+    model.reshape([1, *classifier.input_shape[1:]])
     program = _program(model, path)
 
   def run(images):
-    return classifier.dequantized(program.run(classifier.quantized(images)))
+    outputs = [program.run(image[None]) for image in classifier.quantized(images)]
+    return classifier.dequantized(np.concatenate(outputs))
 
   return dataclasses.replace(program, run=run, info=info)
 

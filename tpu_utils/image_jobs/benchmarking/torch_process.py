@@ -3,24 +3,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tpu_utils.benchmarking import peer_process
 from tpu_utils.names import check_name
 
-if TYPE_CHECKING:
-  import torch
-
 VARIANTS = ('eager', 'channels_last', 'compiled')
 
 
-def serve(
-  model: torch.nn.Module, variant: str, batch_sizes: Sequence[int], image_size: int
-) -> None:
+def serve(model: Any, variant: str, batch_sizes: Sequence[int], image_size: int) -> None:
   """Serves inference and steps of SGD with momentum until standard input ends.
 
   Args:
-    model: classifier with logits as outputs.
+    model: `torch.nn.Module`, a classifier with logits as outputs.
     variant: 'eager', 'channels_last' or 'compiled' (with channels last, which is faster on CPUs).
     batch_sizes: for each a command of each kind.
     image_size: pixels a side.
