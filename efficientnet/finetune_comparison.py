@@ -13,7 +13,7 @@ All recipes get the same weights, pictures and number of pixels, and each runs i
 own. keras.io's guide (Image classification via fine-tuning with EfficientNet) trains a new
 classifier for 25 epochs, then the last 20 layers for 4. `finetune` and timm (train.py, its defaults
 apart from epochs and batch) train all layers for --train_epochs; 8 take about as long as the
-guide. timm needs torch, which --timm_python may have. The same command resumes, and trains nothing
+guide. timm needs torch, which --torch_python may have. The same command resumes, and trains nothing
 again.
 """
 import dataclasses
@@ -32,7 +32,7 @@ from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs import fitting
-from tpu_utils.names import listed_names
+from tpu_utils.names import listed_names, listed_seeds
 
 # {recipe: flags of efficientnet.main} of the contestants that are jobs of this project.
 OURS: Mapping[str, tuple[str, ...]] = {'finetune': (), 'finetune_live': ('--freeze=none',)}
@@ -56,7 +56,7 @@ class ComparisonConfig(settings.Checked):
   seeds: str = setting('0,1,2', 'Seeds, separated by commas.')
   input_image_size: int = setting(64, 'Pixels a side.', at_least=1)
   train_epochs: float = setting(8.0, 'Epochs of finetune and timm.', at_least=0)
-  timm_python: str = setting(
+  torch_python: str = setting(
     None, 'Python program of an environment with timm; by default this one.', type=str
   )
   output_dir: str = setting('runs/finetune-comparison', 'Folder of the results.')
@@ -75,10 +75,7 @@ class ComparisonConfig(settings.Checked):
     Raises:
       ValueError: one is not a whole number from 0.
     """
-    texts = [text.strip() for text in self.seeds.split(',')]
-    if not all(text.isdecimal() for text in texts):
-      raise ValueError(f'--seeds={self.seeds} must be whole numbers, separated by commas.')
-    return list(dict.fromkeys(map(int, texts)))
+    return listed_seeds(self.seeds)
 
 
 def pictures_of(data_dir: str) -> dict[str, list[tuple[str, int]]]:
@@ -147,7 +144,7 @@ def train(
       }  # fmt: skip
       files.write_json(f'{folder}/job.json', job)
       os.makedirs(os.path.dirname(result))
-      python = config.timm_python if recipe == 'timm' and config.timm_python else sys.executable
+      python = config.torch_python if recipe == 'timm' and config.torch_python else sys.executable
       command = [python, '-m', PEERS[recipe], f'{folder}/job.json']
     seconds = _run(command, recipe)
     *_, last = files.read_json_lines(result)

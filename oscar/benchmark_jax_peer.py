@@ -18,45 +18,9 @@ import transformers  # noqa: E402
 from torch import nn  # noqa: E402
 
 from oscar.benchmark_jax import MASKED, WORDS, random_batch  # noqa: E402
+from oscar.benchmark_transformers import TransformersOscar  # noqa: E402
 from oscar.config import OscarConfig  # noqa: E402
 from tpu_utils.benchmarking import torch_timing  # noqa: E402
-
-
-class PeerOscar(nn.Module):
-  """transformers' BERT for pre-training, with regions after the words."""
-
-  def __init__(self, config: OscarConfig) -> None:
-    super().__init__()
-    settings = transformers.BertConfig(
-      vocab_size=config.vocab_size,
-      hidden_size=config.hidden_size,
-      num_hidden_layers=config.num_hidden_layers,
-      num_attention_heads=config.num_attention_heads,
-      intermediate_size=config.intermediate_size,
-      max_position_embeddings=config.max_position_embeddings,
-    )
-    settings._attn_implementation = 'sdpa'
-    self.model = transformers.BertForPreTraining(settings)
-    self.regions = nn.Linear(config.img_feature_dim, config.hidden_size)
-
-  def forward(
-    self,
-    input_ids: torch.Tensor,
-    token_type_ids: torch.Tensor,
-    attention_mask: torch.Tensor,
-    img_feats: torch.Tensor,
-    masked_positions: torch.Tensor,
-  ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns scores of the words at `masked_positions`, and of the contrast."""
-    words = self.model.bert.embeddings.word_embeddings(input_ids)
-    embedded = torch.cat([words, self.regions(img_feats)], dim=1)
-    segments = nn.functional.pad(token_type_ids, (0, img_feats.shape[1]))
-    outputs = self.model.bert(
-      inputs_embeds=embedded, token_type_ids=segments, attention_mask=attention_mask
-    )
-    hidden, pooled = outputs[0], outputs[1]
-    rows = torch.arange(hidden.shape[0], device=hidden.device)[:, None]
-    return self.model.cls(hidden[rows, masked_positions], pooled)
 
 
 def _loss(outputs, targets):
@@ -82,7 +46,7 @@ def main(task: dict) -> None:
   inputs, _ = tensors(WORDS)
   training_inputs, targets = tensors(MASKED)
   peer = torch_timing.Peer(
-    lambda: PeerOscar(config),
+    lambda: TransformersOscar(config),
     inputs,
     training_inputs,
     _loss,

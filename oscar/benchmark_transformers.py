@@ -10,7 +10,7 @@ from oscar.config import OscarConfig
 class TransformersOscar(nn.Module):
   """BERT of transformers, with torch's fused attention (SDPA), over words and regions.
 
-  Words are predicted at all positions, as in the official code.
+  Words are predicted at all positions, as in the official code, unless positions are given.
   """
 
   def __init__(self, config: OscarConfig) -> None:
@@ -41,6 +41,7 @@ class TransformersOscar(nn.Module):
     img_feats: torch.Tensor,
     masked_lm_labels: torch.Tensor | None = None,
     next_sentence_label: torch.Tensor | None = None,
+    masked_positions: torch.Tensor | None = None,
   ) -> tuple[torch.Tensor, ...]:
     """Returns (word scores, contrast scores), or (loss,) if labels are given.
 
@@ -51,7 +52,11 @@ class TransformersOscar(nn.Module):
     text = bert.embeddings(input_ids=input_ids, token_type_ids=token_type_ids)
     hidden = torch.cat([text, self.dropout(self.regions(img_feats))], dim=1)
     hidden = bert.encoder(hidden, attention_mask=None).last_hidden_state
-    words, contrast = self.model.cls(hidden, bert.pooler(hidden))
+    pooled = bert.pooler(hidden)
+    if masked_positions is not None:
+      rows = torch.arange(hidden.shape[0], device=hidden.device)[:, None]
+      hidden = hidden[rows, masked_positions]
+    words, contrast = self.model.cls(hidden, pooled)
     if masked_lm_labels is None:
       return words, contrast
     words, labels = words.flatten(0, 1), masked_lm_labels.flatten()

@@ -18,6 +18,7 @@ from oscar.recipes import RECIPES
 from tpu_utils import claims, files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.settings import setting
+from tpu_utils.names import listed_seeds
 
 _RESULTS, _SETTINGS = 'results.jsonl', 'settings.json'
 
@@ -34,10 +35,7 @@ class SeedsConfig(scenes_training.TasksConfig):
     Raises:
       ValueError: one is not a whole number from 0.
     """
-    texts = [text.strip() for text in self.seeds.split(',')]
-    if not all(text.isdecimal() for text in texts):
-      raise ValueError(f'--seeds={self.seeds} must be whole numbers, separated by commas.')
-    return list(dict.fromkeys(map(int, texts)))
+    return listed_seeds(self.seeds)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,6 +38,18 @@ def listed_names(kind: str, text: str, known: Collection[str]) -> list[str]:
   return list(dict.fromkeys(names))
 
 
+def listed_seeds(text: str) -> list[int]:
+  """Returns the numbers in a text, separated by commas, of the flag --seeds; each once, in order.
+
+  Raises:
+    ValueError: one is not a whole number from 0.
+  """
+  parts = [part.strip() for part in text.split(',')]
+  if not all(part.isdecimal() for part in parts):
+    raise ValueError(f'--seeds={text} must be whole numbers, separated by commas.')
+  return list(dict.fromkeys(map(int, parts)))
+
+
 def check_name(kind: str, name: object, known: Collection) -> None:
   """Checks that `name` is one of `known`.
 

@@ -1,7 +1,7 @@
 """Tests of the errors for unknown names."""
 import pytest
 
-from tpu_utils.names import check_name, listed_names, unknown_name
+from tpu_utils.names import check_name, listed_names, listed_seeds, unknown_name
 
 
 def test_the_nearest_names_come_first():
@@ -28,3 +28,10 @@ def test_listed_names_are_checked_and_come_once():
   assert listed_names('model', 'b, a,b', ['a', 'b']) == ['b', 'a']
   with pytest.raises(ValueError, match="Unknown model 'c'"):
     listed_names('model', 'a,c', ['a', 'b'])
+
+
+def test_seeds_are_whole_numbers_and_come_once():
+  assert listed_seeds('43, 42,43') == [43, 42]
+  for text in ('', '1,x', '-1', '1.5'):
+    with pytest.raises(ValueError, match=f'--seeds={text} must be whole numbers'):
+      listed_seeds(text)
