@@ -22,8 +22,8 @@ not installed is left out; --torch_python names an environment that has torch an
 import dataclasses
 import json
 
+from efficientnet.benchmark_jax import SUITE
 from efficientnet.recipes import RECIPES
-from tpu_utils.benchmarking import device_benchmark
 from tpu_utils.benchmarking import settings as shared
 from tpu_utils.benchmarking.contest import Contestant
 from tpu_utils.benchmarking.device_benchmark import DeviceConfig
@@ -100,6 +100,7 @@ def comparison(
     'timm', _TIMM, TIMM[config.model_name], config.batch_size, size, python
   )
   return classifiers.Comparison(
+    size,
     lambda: model_builder_factory.build_model(config.model_name, image_size=size),
     keras_model('ours', None),
     [applications, *timm],
@@ -158,29 +159,11 @@ def trainer_benchmark(config: BenchmarkConfig, rounds: int) -> dict[str, dict[st
 def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their speeds and ratios."""
   config, options, device = resolved
-  if device.backend == 'jax':
-    from efficientnet.benchmark_jax import SUITE
-
-    device_benchmark.run(device, SUITE, options.rounds, config.image_size)
-    return
-  cli.import_tensorflow()
-  if options.growth:
-    from tpu_utils.image_jobs.benchmarking import growth_report
-
-    arguments = {
-      'model_name': config.model_name, 'application': None, 'image_size': config.size()
-    }
-    print(growth_report.report(f'Growth, {config.model_name}', _MODELS, arguments,
-                               options.output_dir))  # fmt: skip
-  elif config.kinds() == ['trainer']:
+  if config.kinds() == ['trainer'] and device.backend == 'tensorflow' and not options.growth:
+    cli.import_tensorflow()
     _print_trainer(trainer_benchmark(config, options.rounds))
   else:
-    head = (
-      f'## {config.model_name}, {config.size()} pixels\n\n{shared.heading()} '
-      f'Medians of {options.rounds} rounds.'
-    )
-    tables = comparison(config, options, device.torch_python or None).tables(config.kinds())
-    shared.write_report(head, tables, options.output_dir)
+    classifiers.run(resolved, SUITE, comparison)
 
 
 def _print_trainer(results):

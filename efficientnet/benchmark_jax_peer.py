@@ -5,23 +5,17 @@ Argument: JSON as described in `tpu_utils.benchmarking.device_benchmark`.
 import json
 import sys
 
-from tpu_utils.benchmarking import device_process
+from efficientnet.benchmark_jax import SUITE
 from tpu_utils.command_line import helper_program
 
 if __name__ == '__main__':
   helper_program.explain(__doc__)
 
-STREAM = device_process.protocol()
+import timm
+import torch
 
-import timm  # noqa: E402 - after the stream is kept for answers.
-import torch  # noqa: E402
+from tpu_utils.benchmarking import torch_timing
 
-from tpu_utils.benchmarking import torch_timing  # noqa: E402
-
-_VARIANTS = {
-  'eager': {'eager': {}, 'eager, channels last': {'channels_last': True}},
-  'compiled': {'compiled, channels last': {'channels_last': True, 'compiled': True}},
-}
 # {model: (dropout, stochastic depth)}, as in our models.
 _RATES = {'efficientnet_b0': (0.2, 0.2), 'efficientnet_b4': (0.4, 0.2)}
 
@@ -35,13 +29,9 @@ def main(task: dict) -> None:
     lambda parameters: torch.optim.RMSprop(
       parameters, 1e-4, alpha=0.9, eps=1e-3, momentum=0.9, foreach=True
     ),
-    task['batch_size'],
-    task['image_size'],
+    task,
   )
-  works = torch_timing.named_works(
-    peer, task['dtype'], _VARIANTS[task['work']], warm=task['work'] == 'compiled'
-  )
-  device_process.serve(STREAM, works, torch_timing.facts() | {'timm': timm.__version__})
+  torch_timing.serve(task, peer, SUITE.variants, timm=timm.__version__)
 
 
 if __name__ == '__main__':

@@ -31,6 +31,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from oscar.benchmark_jax import SUITE
 from oscar.recipes import RECIPES
 from tpu_utils import files
 from tpu_utils.benchmarking import device_benchmark
@@ -184,8 +185,6 @@ def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their ratios."""
   options, shared_options, device = resolved
   if device.backend == 'jax':
-    from oscar.benchmark_jax import SUITE
-
     device_benchmark.run(device, SUITE, shared_options.rounds)
     return
   cli.import_tensorflow()

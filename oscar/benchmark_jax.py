@@ -5,9 +5,9 @@ Argument: JSON as described in `tpu_utils.benchmarking.device_benchmark`.
 import json
 import pathlib
 import sys
-from typing import Any, TextIO
+from collections.abc import Mapping
+from typing import Any
 
-from tpu_utils.benchmarking import device_process
 from tpu_utils.benchmarking.device_benchmark import Suite
 from tpu_utils.command_line import helper_program
 
@@ -23,7 +23,7 @@ SUITE = Suite(
   program='oscar.benchmark_jax',
   peer_program='oscar.benchmark_jax_peer',
   peer="transformers' BERT, SDPA",
-  variants={'compiled': ('compiled',), 'eager': ('eager',)},
+  variants={'compiled': {'compiled': {'compiled': True}}, 'eager': {'eager': {}}},
   notes=(
     f'Sequences of {WORDS} words and {REGIONS} regions of 2054 numbers. Both sides predict all '
     f'{WORDS} words in the forward pass and {MASKED} masked ones in training; AdamW, dropout on.',
@@ -129,19 +129,13 @@ def references(goldens: str) -> list:
   ]  # fmt: skip
 
 
-def main(stream: TextIO, task: dict[str, Any]) -> None:
-  """Serves the model's programs, or reports how far values are from the references."""
-  from tpu_utils.benchmarking import jax_timing
-
-  jax_timing.use_jax()
-  if task['work'] == 'check':
-    values = jax_timing.compare(references(task['goldens']))
-    device_process.serve(stream, {}, {'values': values})
-    return
+def programs(task: Mapping[str, Any]) -> dict:
+  """Returns {kind: `jax_timing.Program`} of the task's model."""
   import optax
 
   import oscar
   from oscar import losses
+  from tpu_utils.benchmarking import jax_timing
 
   config = oscar.OscarConfig.from_name(task['model'])
   policy = jax_timing.POLICIES[task['dtype']]
@@ -155,7 +149,7 @@ def main(stream: TextIO, task: dict[str, Any]) -> None:
     return outputs['prediction_scores'], outputs['seq_relationship_score']
 
   inputs, _ = random_batch(config, task['batch_size'], WORDS)
-  programs = {
+  return {
     'forward': jax_timing.forward(model, inputs, scores),
     'training step': jax_timing.training_step(
       model,
@@ -164,8 +158,9 @@ def main(stream: TextIO, task: dict[str, Any]) -> None:
       *random_batch(config, task['batch_size'], MASKED),
     ),
   }
-  device_process.serve(stream, jax_timing.works(programs), jax_timing.device_facts())
 
 
 if __name__ == '__main__':
-  main(device_process.protocol(), json.loads(sys.argv[1]))
+  from tpu_utils.benchmarking import jax_timing
+
+  jax_timing.serve(json.loads(sys.argv[1]), references, programs)

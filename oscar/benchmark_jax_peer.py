@@ -5,22 +5,19 @@ Argument: JSON as described in `tpu_utils.benchmarking.device_benchmark`.
 import json
 import sys
 
-from tpu_utils.benchmarking import device_process
+from oscar.benchmark_jax import MASKED, SUITE, WORDS, random_batch
+from oscar.config import OscarConfig
 from tpu_utils.command_line import helper_program
 
 if __name__ == '__main__':
   helper_program.explain(__doc__)
 
-STREAM = device_process.protocol()
+import torch
+import transformers
+from torch import nn
 
-import torch  # noqa: E402 - after the stream is kept for answers.
-import transformers  # noqa: E402
-from torch import nn  # noqa: E402
-
-from oscar.benchmark_jax import MASKED, WORDS, random_batch  # noqa: E402
-from oscar.benchmark_transformers import TransformersOscar  # noqa: E402
-from oscar.config import OscarConfig  # noqa: E402
-from tpu_utils.benchmarking import torch_timing  # noqa: E402
+from oscar.benchmark_transformers import TransformersOscar
+from tpu_utils.benchmarking import torch_timing
 
 
 def _loss(outputs, targets):
@@ -55,12 +52,7 @@ def main(task: dict) -> None:
       parameters, 5e-5, eps=1e-8, weight_decay=0.05, fused=True
     ),
   )
-  compiled = task['work'] == 'compiled'
-  works = torch_timing.named_works(
-    peer, task['dtype'], {task['work']: {'compiled': compiled}}, warm=compiled
-  )
-  facts = torch_timing.facts() | {'transformers': transformers.__version__}
-  device_process.serve(STREAM, works, facts)
+  torch_timing.serve(task, peer, SUITE.variants, transformers=transformers.__version__)
 
 
 if __name__ == '__main__':

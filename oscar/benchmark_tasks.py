@@ -232,7 +232,7 @@ def benchmark(options: TasksBenchmarkConfig) -> dict[str, dict[str, list[float]]
       with PeerProcess(program, arguments, 'see --help for what it needs') as process:
         contestants: dict[str, Callable] = {'ours': our_contestant(kind, config, batch)}
         for peer in PEERS.get(kind, ('official',)):
-          contestants[peer] = lambda peer=peer: process.run(peer)
+          contestants[peer] = lambda peer=peer: process.measure(peer)
         results[kind] = timing.take_turns(contestants, options.rounds)
   return results
 

@@ -22,12 +22,12 @@ import dataclasses
 import json
 
 from resnext import network_params
+from resnext.benchmark_jax import SUITE
 from resnext.recipes import RECIPES
-from tpu_utils.benchmarking import device_benchmark
 from tpu_utils.benchmarking import settings as shared
 from tpu_utils.benchmarking.contest import Contestant
 from tpu_utils.benchmarking.device_benchmark import DeviceConfig
-from tpu_utils.command_line import cli, settings
+from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
 from tpu_utils.command_line.settings import setting
 from tpu_utils.image_jobs.benchmarking import classifiers
@@ -93,9 +93,10 @@ def comparison(
       'torchvision', _TORCHVISION, TORCHVISION[config.model_name], config.batch_size, size,
       python,
     )  # fmt: skip
-  else:
+  elif not options.growth:
     print(f'torchvision: left out, it has no {config.model_name}.')
   return classifiers.Comparison(
+    size,
     lambda: resnext_builder.build_model(config.model_name, 1000, size),
     network('ours', False),
     peers,
@@ -107,28 +108,7 @@ def comparison(
 
 def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their speeds and ratios."""
-  config, options, device = resolved
-  if device.backend == 'jax':
-    from resnext.benchmark_jax import SUITE
-
-    device_benchmark.run(device, SUITE, options.rounds, config.image_size)
-    return
-  cli.import_tensorflow()
-  if options.growth:
-    from tpu_utils.image_jobs.benchmarking import growth_report
-
-    arguments = {
-      'model_name': config.model_name, 'builtin': False, 'image_size': config.image_size
-    }
-    print(growth_report.report(f'Growth, {config.model_name}', _MODELS, arguments,
-                               options.output_dir))  # fmt: skip
-    return
-  head = (
-    f'## {config.model_name}, {config.image_size} pixels\n\n{shared.heading()} '
-    f'Medians of {options.rounds} rounds.'
-  )
-  tables = comparison(config, options, device.torch_python or None).tables(config.kinds())
-  shared.write_report(head, tables, options.output_dir)
+  classifiers.run(resolved, SUITE, comparison)
 
 
 SCRIPT = Script(

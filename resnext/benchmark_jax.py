@@ -5,24 +5,19 @@ Argument: JSON as described in `tpu_utils.benchmarking.device_benchmark`.
 import json
 import pathlib
 import sys
-from typing import Any, TextIO
+from collections.abc import Mapping
+from typing import Any
 
-from tpu_utils.benchmarking import device_process
-from tpu_utils.benchmarking.device_benchmark import Suite
+from tpu_utils.benchmarking import device_benchmark
 from tpu_utils.command_line import helper_program
 
 if __name__ == '__main__':
   helper_program.explain(__doc__)
 
-SUITE = Suite(
-  batch_sizes={'resnext-50-32x4d': 128},
-  image_sizes={'resnext-50-32x4d': 224},
-  unit='images',
-  program='resnext.benchmark_jax',
-  peer_program='resnext.benchmark_jax_peer',
-  peer='timm',
-  variants={'compiled': ('compiled, channels last',), 'eager': ('eager, channels last', 'eager')},
-  notes=('Training: SGD with Nesterov momentum and weight decay.',),
+SUITE = device_benchmark.image_suite(
+  'resnext',
+  {'resnext-50-32x4d': (128, 224)},
+  ['Training: SGD with Nesterov momentum and weight decay.'],
 )
 
 
@@ -65,32 +60,20 @@ def references(goldens: str) -> list:
   ]
 
 
-def main(stream: TextIO, task: dict[str, Any]) -> None:
-  """Serves the model's programs, or reports how far values are from the references."""
-  from tpu_utils.benchmarking import jax_timing
-
-  jax_timing.use_jax()
-  if task['work'] == 'check':
-    values = jax_timing.compare(references(task['goldens']))
-    device_process.serve(stream, {}, {'values': values})
-    return
+def programs(task: Mapping[str, Any]) -> dict:
+  """Returns {kind: `jax_timing.Program`} of the task's network."""
   import optax
 
   import resnext
+  from tpu_utils.benchmarking import jax_timing
 
-  model = resnext.build_model(
-    task['model'],
-    image_size=task['image_size'],
-    dtype_policy=jax_timing.POLICIES[task['dtype']],
-  )
   optimizer = optax.chain(
     optax.add_decayed_weights(1e-4), optax.sgd(1e-4, momentum=0.9, nesterov=True)
   )
-  programs = jax_timing.images_programs(
-    model, optimizer, task['batch_size'], task['image_size']
-  )
-  device_process.serve(stream, jax_timing.works(programs), jax_timing.device_facts())
+  return jax_timing.task_programs(task, resnext.build_model, optimizer)
 
 
 if __name__ == '__main__':
-  main(device_process.protocol(), json.loads(sys.argv[1]))
+  from tpu_utils.benchmarking import jax_timing
+
+  jax_timing.serve(json.loads(sys.argv[1]), references, programs)

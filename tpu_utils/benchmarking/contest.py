@@ -3,7 +3,7 @@ import contextlib
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from tpu_utils.benchmarking import timing
 from tpu_utils.benchmarking.machine import Limits
@@ -100,29 +100,55 @@ class Contest:
     Returns:
       {name: [cost of each round]}, the baseline first.
     """
-    repeats = {}
-    for contestant in self._contestants:
-      name = contestant.name
-      if name not in self._processes or not contestant.serves(command):
-        continue
-      process = self._processes[name]
-      try:
-        process.measure(command)  # Compiles, and lays out weights.
-        seconds = process.measure(command).wall
-      except ValueError as error:
-        self._drop(name, error)
-      else:
-        repeats[name] = min(_MOST_REPEATS, math.ceil(_SECONDS / max(seconds, 1e-9)))
-    costs: dict[str, list[Cost]] = {name: [] for name in repeats}
+    entries = {
+      contestant.name: (self._processes[contestant.name], command)
+      for contestant in self._contestants
+      if contestant.name in self._processes and contestant.serves(command)
+    }
+    return take_turns(entries, rounds, self._drop, _SECONDS, _MOST_REPEATS)
 
-    def turn(name):
-      cost = self._processes[name].measure(command, repeats[name])
-      costs[name].append(cost)
-      return cost.wall
 
-    turns = {name: lambda name=name: turn(name) for name in repeats}
-    timing.take_turns(turns, rounds, elsewhere=turns)
-    return {name: own[1:] for name, own in costs.items()}  # The first round is not timed.
+def take_turns(
+  entries: Mapping[str, tuple[PeerProcess, str]],
+  rounds: int,
+  failed: Callable[[str, ValueError], None],
+  seconds: float,
+  most_repeats: int,
+) -> dict[str, list[Cost]]:
+  """Runs commands once to compile, once to see how long they take, and then in turn.
+
+  Args:
+    entries: {contestant: (its process, its command)}.
+    rounds: turns of each.
+    failed: called with contestant and error if its first runs fail; it is then left out.
+    seconds: of a turn, at least: shorter work is repeated,
+    most_repeats: but not more often than this.
+
+  Returns:
+    {contestant: [cost of each round]}.
+
+  Raises:
+    ValueError: a contestant failed after its first runs.
+  """
+  repeats = {}
+  for name, (process, command) in entries.items():
+    try:
+      process.measure(command)  # Compiles, and lays out weights.
+      once = process.measure(command).wall
+    except ValueError as error:
+      failed(name, error)
+    else:
+      repeats[name] = min(most_repeats, math.ceil(seconds / max(once, 1e-9)))
+  costs: dict[str, list[Cost]] = {name: [] for name in repeats}
+
+  def turn(name):
+    process, command = entries[name]
+    costs[name].append(process.measure(command, repeats[name]))
+    return costs[name][-1].wall
+
+  turns = {name: lambda name=name: turn(name) for name in repeats}
+  timing.take_turns(turns, rounds, elsewhere=turns)
+  return {name: own[1:] for name, own in costs.items()}  # The first round is not timed.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,11 +178,8 @@ def median_ratio(costs: Mapping[str, Sequence[Cost]], name: str, field: str = 'w
     name: a contestant.
     field: 'wall' or 'processor'.
   """
-  baseline = next(iter(costs))
-  return statistics.median(
-    getattr(theirs, field) / getattr(ours, field)
-    for theirs, ours in zip(costs[name], costs[baseline], strict=True)
-  )
+  seconds = {name: [getattr(cost, field) for cost in own] for name, own in costs.items()}
+  return timing.ratio(seconds, name, baseline=next(iter(costs)))
 
 
 def table(work: Work, costs: Mapping[str, Sequence[Cost]], limits: Limits | None = None) -> str:
@@ -186,7 +209,15 @@ def table(work: Work, costs: Mapping[str, Sequence[Cost]], limits: Limits | None
   return f'### {work.title}\n\n{markdown(header, rows)}'
 
 
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-  """Returns a Markdown table, numbers to the right."""
-  lines = [header, ['---', *('---:' for _ in header[1:])], *rows]
-  return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+def markdown(
+  header: Sequence[str], rows: Iterable[Sequence], left_columns: Collection[int] = (0,)
+) -> str:
+  """Returns a Markdown table.
+
+  Args:
+    header: names of the columns.
+    rows: as many cells each as `header`, of any type.
+    left_columns: indices of the columns to align to the left; the others align to the right.
+  """
+  rule = ['---' if column in left_columns else '---:' for column in range(len(header))]
+  return '\n'.join(f'| {" | ".join(map(str, line))} |' for line in (header, rule, *rows))

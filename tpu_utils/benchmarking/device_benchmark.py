@@ -8,17 +8,19 @@ Programs get one JSON argument: `work` ('time', 'check', or 'eager' and 'compile
 `model`, `batch_size`, `dtype`, `image_size` and `goldens`.
 """
 import dataclasses
-import math
+import json
 import os
 import platform
+import re
+import statistics
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tpu_utils import files, text_table
-from tpu_utils.benchmarking import roofline, timing
-from tpu_utils.benchmarking.device_process import DeviceProcess, prepare
+from tpu_utils.benchmarking import contest, roofline
+from tpu_utils.benchmarking.peer_process import PeerProcess, prepare
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.settings import setting
 from tpu_utils.names import check_name
@@ -26,8 +28,14 @@ from tpu_utils.names import check_name
 OURS = 'ours (Keras on JAX)'
 KINDS = ('forward', 'training step')
 DTYPES = ('bfloat16', 'float32')
-_ROUND_SECONDS = 0.3  # Of a round, so that waiting for the device's queue does not count.
+_ROUND_SECONDS = 0.3  # Of a turn, so that waiting for the device's queue does not count.
 _MOST_STEPS = 100
+_ANSWER_SECONDS = 300.0  # Most time for the steps of a turn.
+# {kind of program: {its contestants: arguments of `torch_timing.works`}} of image classifiers.
+_IMAGE_VARIANTS = {
+  'compiled': {'compiled, channels last': {'channels_last': True, 'compiled': True}},
+  'eager': {'eager, channels last': {'channels_last': True}, 'eager': {}},
+}
 _COLUMNS = (
   'model', 'work', 'type', 'contestant', 'batch', 'ms', 'per second', 'times ours', 'MiB',
   'of dense peak', 'of measured product', 'of measured copy',
@@ -92,7 +100,8 @@ class Suite:
     program: module of the program that serves our models.
     peer_program: module of the program that serves torch's.
     peer: the peer's name.
-    variants: {kind of program: names of its contestants}, for the peer.
+    variants: {kind of program: {its contestants: arguments of `torch_timing.works`}}, for the
+      peer.
     notes: sentences for the report.
     default_models: the models to time if none is named; empty for all.
   """
@@ -103,9 +112,31 @@ class Suite:
   program: str
   peer_program: str
   peer: str
-  variants: Mapping[str, Sequence[str]]
+  variants: Mapping[str, Mapping[str, Mapping[str, bool]]]
   notes: Sequence[str] = ()
   default_models: Sequence[str] = ()
+
+
+def image_suite(
+  package: str, models: Mapping[str, tuple[int, int]], notes: Sequence[str]
+) -> Suite:
+  """Returns the `Suite` of a package's image classifiers, with timm's networks as peers.
+
+  Args:
+    package: name of the package with the programs `benchmark_jax` and `benchmark_jax_peer`.
+    models: {model: (batch size, pixels a side)}.
+    notes: sentences for the report.
+  """
+  return Suite(
+    batch_sizes={name: batch for name, (batch, _) in models.items()},
+    image_sizes={name: size for name, (_, size) in models.items()},
+    unit='images',
+    program=f'{package}.benchmark_jax',
+    peer_program=f'{package}.benchmark_jax_peer',
+    peer='timm',
+    variants=_IMAGE_VARIANTS,
+    notes=notes,
+  )
 
 
 def chosen_models(config: DeviceConfig, suite: Suite) -> dict[str, int]:
@@ -153,10 +184,8 @@ def run(
       for model, batch in models.items()
       for dtype in config.dtypes.split(',')
     ]
-    limits = DeviceProcess('rates', 'tpu_utils.benchmarking.roofline', {}, folder=folder)
-    check = DeviceProcess(
-      'values', suite.program, {'work': 'check', 'goldens': config.goldens}, folder=folder
-    )
+    limits = _process('rates', 'tpu_utils.benchmarking.roofline', {}, folder)
+    check = _process('values', suite.program, {'work': 'check', 'goldens': config.goldens}, folder)
     processes = [limits, check, *(group.ours for group in groups)]
     for kind in suite.variants:
       processes += [group.peers[kind] for group in groups]
@@ -184,6 +213,15 @@ def run(
   return report
 
 
+def _process(name, module, task, folder, python=''):
+  """Returns the process of a program, with a log named after `name` in `folder`."""
+  log = os.path.join(folder, re.sub(r'[^\w.]+', '-', name) + '.log')
+  return PeerProcess(
+    module, [json.dumps(task)], f'{log} says more', python, name=name, log=log,
+    shares_cores=False, answer_seconds=_ANSWER_SECONDS,
+  )  # fmt: skip
+
+
 class _Group:
   """The contestants of one model in one type, which take turns."""
 
@@ -196,17 +234,14 @@ class _Group:
       'image_size': image_size or suite.image_sizes.get(model),
     }
     name = f'{model} {dtype}'
-    self.ours = DeviceProcess(f'{name} jax', suite.program, task | {'work': 'time'}, folder=folder)
+    self.ours = _process(f'{name} jax', suite.program, task | {'work': 'time'}, folder)
     self.peers = {
-      kind: DeviceProcess(
-        f'{name} {suite.peer} {kind}',
-        suite.peer_program,
-        task | {'work': kind},
+      kind: _process(
+        f'{name} {suite.peer} {kind}', suite.peer_program, task | {'work': kind}, folder,
         config.torch_python,
-        folder,
       )
       for kind in suite.variants
-    }
+    }  # fmt: skip
 
   def time(self, rounds, report, save):
     """Adds the group's rows to the report; calls `save` whenever there are new ones."""
@@ -228,32 +263,25 @@ class _Group:
       print(text_table.text_table(_COLUMNS, map(_cells, rows), (0, 1, 2, 3)), flush=True)
 
   def _time_kind(self, kind, contestants, rounds, report):
-    steps, last = {}, {}
-    for name, (process, command) in contestants.items():
-      if process.problem or process.facts is None:
-        continue
-      try:
-        process.run(command, 1)
-        seconds = process.run(command, 1)['seconds']
-        steps[name] = max(1, min(_MOST_STEPS, math.ceil(_ROUND_SECONDS / seconds)))
-      except ValueError as error:
-        report['problems'].append(str(error))
+    usable = {
+      name: entry
+      for name, entry in contestants.items()
+      if entry[0].facts is not None and not entry[0].problem
+    }
+    costs = contest.take_turns(
+      usable,
+      rounds,
+      lambda name, error: report['problems'].append(str(error)),
+      _ROUND_SECONDS,
+      _MOST_STEPS,
+    )
+    return [self._row(kind, name, costs, report['rates']) for name in costs]
 
-    def contestant(name):
-      process, command = contestants[name]
-
-      def work():
-        last[name] = process.run(command, steps[name])
-        return last[name]['seconds'] / steps[name]
-
-      return work
-
-    times = timing.take_turns({n: contestant(n) for n in steps}, rounds, elsewhere=tuple(steps))
-    return [self._row(kind, name, times, last, report['rates']) for name in steps]
-
-  def _row(self, kind, name, times, last, rates):
-    seconds = timing.medians(times)[name]
-    cost, own = last.get(OURS, {}), last[name]
+  def _row(self, kind, name, costs, rates):
+    times = [cost.wall for cost in costs[name]]
+    seconds = statistics.median(times)
+    cost = costs[OURS][-1].numbers if OURS in costs else {}
+    own = costs[name][-1].numbers
     row = {
       'model': self.model,
       'kind': kind,
@@ -261,10 +289,10 @@ class _Group:
       'contestant': name,
       'batch_size': self.batch,
       'seconds': seconds,
-      'rounds': times[name],
+      'rounds': times,
       'per_second': self.batch / seconds,
       'unit': self._suite.unit,
-      'times_ours': timing.ratio(times, name, OURS) if OURS in times else None,
+      'times_ours': contest.median_ratio(costs, name) if OURS in costs else None,
       'memory': own.get('memory'),
       'multiply_adds': cost.get('multiply_adds'),
       'bytes_accessed': own.get('bytes_accessed'),
@@ -315,9 +343,8 @@ def _measure_limits(process, report):
   report['device'] |= {k: facts[k] for k in ('device_kind', 'platform', 'jax', 'memory_limit')}
   rates = report['rates']
   for name in ('product/float32', 'product/bfloat16', 'copy'):
-    process.run(name, 1)
-    steps = 20
-    seconds = min(process.run(name, steps)['seconds'] for _ in range(5)) / steps
+    process.measure(name)
+    seconds = min(process.measure(name, 20).wall for _ in range(5))
     rates[name] = facts['bytes' if name == 'copy' else 'multiply_adds'] / seconds
   process.close()
   peaks = roofline.peaks(facts['device_kind'])
@@ -378,8 +405,7 @@ def _values_table(values):
 
 
 def _table(header, rows):
-  lines = [header, ['---'] * len(header), *rows]
-  return '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
+  return contest.markdown(header, rows, left_columns=range(len(header)))
 
 
 def _cells(row):

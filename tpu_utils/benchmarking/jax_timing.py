@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from tpu_utils.benchmarking import peer_process
+
 KINDS = ('forward', 'training step')
 POLICIES = {'float32': 'float32', 'bfloat16': 'mixed_bfloat16'}
 # Of float32 products. The first is what is timed, JAX's default: products of TF32 on GPUs that have
@@ -118,8 +120,30 @@ def training_step(
   return Program(run, _facts(compiled, 3 * cost))
 
 
+def serve(
+  task: Mapping[str, Any],
+  references: Callable[[str], Sequence['Reference']],
+  programs: Callable[[Mapping[str, Any]], Mapping[str, Program]],
+) -> None:
+  """Serves a paper's programs on JAX, or reports how far values are from its references.
+
+  Args:
+    task: the argument of the process; see `device_benchmark`.
+    references: function(folder of the reference numbers) -> the references to check.
+    programs: function(task) -> {kind: program}.
+
+  Raises:
+    ValueError: jax or optax is missing, or there are no reference numbers.
+  """
+  use_jax()
+  if task['work'] == 'check':
+    peer_process.serve_steps({}, {'values': compare(references(task['goldens']))})
+  else:
+    peer_process.serve_steps(works(programs(task)), device_facts())
+
+
 def works(programs: Mapping[str, Program]) -> dict[str, Callable[[int], dict]]:
-  """Returns {kind: function(steps)} for `device_process.serve`."""
+  """Returns {kind: function(steps)} for `peer_process.serve_steps`."""
 
   def work(program):
     def run(steps):
@@ -129,6 +153,21 @@ def works(programs: Mapping[str, Program]) -> dict[str, Callable[[int], dict]]:
     return run
 
   return {kind: work(program) for kind, program in programs.items()}
+
+
+def task_programs(
+  task: Mapping[str, Any], build_model: Callable, optimizer: Any
+) -> dict[str, Program]:
+  """Returns {kind: `Program`} of the image classifier that a task names.
+
+  Args:
+    task: the argument of the process; see `device_benchmark`.
+    build_model: function(name, image_size=, dtype_policy=) -> `keras.Model`.
+    optimizer: an `optax.GradientTransformation`.
+  """
+  size = task['image_size']
+  model = build_model(task['model'], image_size=size, dtype_policy=POLICIES[task['dtype']])
+  return images_programs(model, optimizer, task['batch_size'], size)
 
 
 def images_programs(

@@ -1,15 +1,12 @@
 """The limits of a device: dense peaks of its data sheet, and rates measured on the spot.
 
-    python -m tpu_utils.benchmarking.roofline '{}'  # A program for `device_process`.
+    python -m tpu_utils.benchmarking.roofline '{}'  # A program for `peer_process`.
 
 A large matrix product shows what multiply-adds the device really does, a copy what bytes it moves.
 """
 import dataclasses
-import json
-import sys
-from typing import TextIO
 
-from tpu_utils.benchmarking import device_process
+from tpu_utils.benchmarking import peer_process
 from tpu_utils.command_line import helper_program
 
 if __name__ == '__main__':
@@ -39,7 +36,7 @@ def peaks(device_kind: str) -> Peaks | None:
   return next((p for name, p in PEAKS.items() if device_kind.startswith(name)), None)
 
 
-def main(stream: TextIO) -> None:
+def main() -> None:
   """Serves 'product/float32', 'product/bfloat16' and 'copy'; the facts say how much a step does."""
   from tpu_utils.benchmarking import jax_timing
 
@@ -69,9 +66,8 @@ def main(stream: TextIO) -> None:
       factor = jax.random.normal(jax.random.key(0), (side, side), jnp.float32).astype(dtype)
       works[f'product/{dtype}'] = repeated(jnp.matmul, factor, factor)
   works['copy'] = repeated(lambda x: -x, jnp.ones(numbers, jnp.bfloat16))
-  device_process.serve(stream, works, facts | {'multiply_adds': side**3, 'bytes': 4 * numbers})
+  peer_process.serve_steps(works, facts | {'multiply_adds': side**3, 'bytes': 4 * numbers})
 
 
 if __name__ == '__main__':
-  json.loads(sys.argv[1])
-  main(device_process.protocol())
+  main()

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from tpu_utils.benchmarking import peer_process
+
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
@@ -43,7 +45,7 @@ def device() -> str:
 def works(
   peer: Peer, dtype: str, channels_last: bool = False, compiled: bool = False
 ) -> dict[str, Callable[[int], dict[str, float]]]:
-  """Returns {kind: function(steps)} of a variant for `device_process.serve`.
+  """Returns {kind: function(steps)} of a variant for `peer_process.serve_steps`.
 
   The modules are built at the first use. The functions return the peak of the allocated memory, in
   bytes, on a GPU.
@@ -125,10 +127,16 @@ def _inputs(inputs, place, channels_last, dtype='float32'):
 def image_peer(
   build: Callable[[], nn.Module],
   optimizer: Callable[[Any], torch.optim.Optimizer],
-  batch_size: int,
-  image_size: int,
+  task: Mapping[str, Any],
 ) -> Peer:
-  """Returns the `Peer` of an image classifier with 1000 classes, for random images and labels."""
+  """Returns the `Peer` of an image classifier with 1000 classes, for random images and labels.
+
+  Args:
+    build: see `Peer`.
+    optimizer: see `Peer`.
+    task: the argument of the process; see `device_benchmark`.
+  """
+  batch_size, image_size = task['batch_size'], task['image_size']
   images = {'x': torch.rand(batch_size, 3, image_size, image_size)}
   return Peer(
     build,
@@ -140,31 +148,29 @@ def image_peer(
   )
 
 
-def named_works(
-  peer: Peer, dtype: str, variants: Mapping[str, Mapping[str, bool]], warm: bool
-) -> dict[str, Callable[[int], dict[str, float]]]:
-  """Returns {'VARIANT/KIND': function(steps)}.
+def serve(
+  task: Mapping[str, Any],
+  peer: Peer,
+  variants: Mapping[str, Mapping[str, Mapping[str, bool]]],
+  **versions: str,
+) -> None:
+  """Serves the variants of a peer that a task names; compiled ones are compiled before that.
 
   Args:
+    task: the argument of the process; see `device_benchmark`.
     peer: the peer.
-    dtype: 'float32' or 'bfloat16'.
-    variants: {name: arguments of `works`}.
-    warm: whether to run each once, so that everything is compiled.
+    variants: of `device_benchmark.Suite`.
+    **versions: {library: its version}.
   """
   found = {
     f'{variant}/{kind}': work
-    for variant, options in variants.items()
-    for kind, work in works(peer, dtype, **options).items()
+    for variant, options in variants[task['work']].items()
+    for kind, work in works(peer, task['dtype'], **options).items()
   }
-  if warm:
+  if task['work'] == 'compiled':
     for work in found.values():
       work(1)
     if torch.cuda.is_available():
       torch.cuda.empty_cache()
-  return found
-
-
-def facts() -> dict[str, Any]:
-  """Describes torch and its device."""
   name = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
-  return {'torch': torch.__version__, 'device_kind': name}
+  peer_process.serve_steps(found, {'torch': torch.__version__, 'device_kind': name, **versions})

@@ -194,17 +194,17 @@ def growth_report(config: BenchmarkConfig, folder: str) -> str:
 
 
 def _contestant(name, config, source, augmentation, stored):
-  """Returns the `Contestant` that runs 'ours' or a peer; `stored` as `_prepare` returns it."""
-  from tpu_utils.images.benchmarking.process import Contestant
+  """Returns the `InputProcess` that runs 'ours' or a peer; `stored` as `_prepare` returns it."""
+  from tpu_utils.images.benchmarking.process import InputProcess
 
   common = {'augmentation': augmentation, 'batch_size': config.batch_size, 'num_classes': 1000}
   if name == 'torchvision':
     train = os.path.join(stored['folder']['data_dir'], 'train')
-    return Contestant(
+    return InputProcess(
       f'{_MODULE}.torchvision_input',
       {**common, 'image_dir': train, 'image_size': config.image_size},
     )
-  return Contestant(
+  return InputProcess(
     f'{_MODULE}.tensorflow_input',
     {
       **common,

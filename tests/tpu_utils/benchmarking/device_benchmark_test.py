@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from tpu_utils.benchmarking import device_benchmark, device_process, roofline
+from tpu_utils.benchmarking import device_benchmark, peer_process, roofline
 from tpu_utils.benchmarking.device_benchmark import DeviceConfig, Suite
 
 SUITE = Suite(
@@ -14,37 +14,36 @@ SUITE = Suite(
   program='program_under_test',
   peer_program='program_under_test',
   peer='torch',
-  variants={'eager': ('eager',)},
+  variants={'eager': {'eager': {}}},
 )
 # Serves our model, the check of values and the peer's, by the argument `work`; prints as well.
 PROGRAM = """
   import json, sys, time
-  from tpu_utils.benchmarking import device_process
+  from tpu_utils.benchmarking import peer_process
 
-  stream = device_process.protocol()
   print('a library that prints')
   task = json.loads(sys.argv[1])
   kinds = ('forward', 'training step')
   if task['work'] == 'check':
     row = {'name': 'logits', 'setting': 'float32', 'error': 1e-6, 'tolerance': 1e-4, 'agrees': True}
-    device_process.serve(stream, {}, {'values': [row]})
+    peer_process.serve_steps({}, {'values': [row]})
   elif task['work'] == 'time':
     numbers = {'multiply_adds': 1000, 'bytes_accessed': 10, 'memory': 2**20}
-    device_process.serve(
-      stream, {kind: lambda steps: time.sleep(0.01 * steps) or numbers for kind in kinds}, {}
+    peer_process.serve_steps(
+      {kind: lambda steps: time.sleep(0.01 * steps) or numbers for kind in kinds}
     )
   elif task['model'] == 'large':
     raise ImportError('no such library')
   else:
     works = {f'eager/{kind}': lambda steps: time.sleep(0.03 * steps) for kind in kinds}
-    device_process.serve(stream, works, {})
+    peer_process.serve_steps(works)
 """
 RATES = """
-  from tpu_utils.benchmarking import device_process
+  from tpu_utils.benchmarking import peer_process
 
   works = dict.fromkeys(('product/float32', 'product/bfloat16', 'copy'), lambda steps: None)
   facts = {'device_kind': 'toy', 'platform': 'cpu', 'jax': '0', 'memory_limit': None}
-  device_process.serve(device_process.protocol(), works, facts | {'multiply_adds': 1, 'bytes': 1})
+  peer_process.serve_steps(works, facts | {'multiply_adds': 1, 'bytes': 1})
 """
 
 
@@ -57,13 +56,12 @@ def write(folder, monkeypatch, **programs):
 @pytest.mark.slow
 def test_contestants_take_turns_and_a_missing_peer_is_a_problem(tmp_path, monkeypatch, capsys):
   write(tmp_path, monkeypatch, program_under_test=PROGRAM, rates_under_test=RATES)
-  device_process_class = device_process.DeviceProcess
 
-  def with_own_rates(name, module, *args, **kwargs):
+  def with_own_rates(module, *args, **kwargs):
     module = {'tpu_utils.benchmarking.roofline': 'rates_under_test'}.get(module, module)
-    return device_process_class(name, module, *args, **kwargs)
+    return peer_process.PeerProcess(module, *args, **kwargs)
 
-  monkeypatch.setattr(device_benchmark, 'DeviceProcess', with_own_rates)
+  monkeypatch.setattr(device_benchmark, 'PeerProcess', with_own_rates)
   config = DeviceConfig(dtypes='float32', report_dir=str(tmp_path / 'report'), compile_at_once=4)
   report = device_benchmark.run(config, SUITE, rounds=1)
   found = [(row['model'], row['kind'], row['contestant']) for row in report['rows']]
@@ -85,10 +83,10 @@ def test_contestants_take_turns_and_a_missing_peer_is_a_problem(tmp_path, monkey
 
 def test_a_program_that_takes_too_long_is_ended(tmp_path, monkeypatch):
   write(tmp_path, monkeypatch, sleeper='import time\ntime.sleep(60)')
-  process = device_process.DeviceProcess('sleeper', 'sleeper', {}, folder=str(tmp_path))
-  later = device_process.DeviceProcess('later', 'sleeper', {}, folder=str(tmp_path))
+  process = peer_process.PeerProcess('sleeper', [], 'wait', name='sleeper')
+  later = peer_process.PeerProcess('sleeper', [], 'wait', name='later')
   lines = []
-  device_process.prepare([process, later], 1, 0.3, lines.append)
+  peer_process.prepare([process, later], 1, 0.3, lines.append)
   assert lines == ['sleeper: not ready after 0 s', 'later: not ready after 0 s']
   assert not later.is_started
 

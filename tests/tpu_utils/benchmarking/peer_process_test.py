@@ -9,10 +9,10 @@ import pytest
 from tpu_utils.benchmarking.peer_process import PeerProcess, missing_packages
 
 
-def program(folder, monkeypatch, text):
+def program(folder, monkeypatch, text, **options):
   (folder / 'peer_under_test.py').write_text(textwrap.dedent(text))
   monkeypatch.setenv('PYTHONPATH', f'{folder}:.')
-  return PeerProcess('peer_under_test', ['3'], 'install it')
+  return PeerProcess('peer_under_test', ['3'], 'install it', **options)
 
 
 def test_run_returns_the_processor_seconds_of_the_peer(tmp_path, monkeypatch):
@@ -26,8 +26,8 @@ def test_run_returns_the_processor_seconds_of_the_peer(tmp_path, monkeypatch):
 
     peer_process.serve({'work': work, 'wait': lambda: time.sleep(0.2)})
   """) as process:
-    assert 0.5 < process.run('work') < 2
-    assert process.run('wait') < 0.1
+    assert 0.5 < process.measure('work').processor < 2
+    assert process.measure('wait').processor < 0.1
 
 
 def test_a_peer_that_cannot_start_is_an_error_of_one_line(tmp_path, monkeypatch):
@@ -44,7 +44,7 @@ def test_a_peer_that_fails_at_work_is_an_error(tmp_path, monkeypatch):
     peer_process.serve({'work': lambda: 1 / 0})
   """)
   with pytest.raises(ValueError, match='ZeroDivisionError'), process:
-    process.run('work')
+    process.measure('work')
 
 
 def test_a_cost_is_the_mean_of_repeated_runs_and_output_is_ignored(tmp_path, monkeypatch):
@@ -64,6 +64,29 @@ def test_a_cost_is_the_mean_of_repeated_runs_and_output_is_ignored(tmp_path, mon
   assert 100 * 2**20 < cost.memory < 2 * 2**30
 
 
+def test_facts_numbers_the_log_and_work_that_takes_too_long(tmp_path, monkeypatch):
+  text = """
+    import time
+    from tpu_utils.benchmarking import peer_process
+
+    print('a library says something')
+    works = {'count': lambda steps: {'steps': steps}, 'sleep': time.sleep}
+    peer_process.serve_steps(works, {'device': 'toy'})
+  """
+  log = tmp_path / 'own.log'
+  options = {'name': 'toy', 'log': str(log), 'shares_cores': False, 'answer_seconds': 5.0}
+  with program(tmp_path, monkeypatch, text, **options) as process:
+    assert process.facts == {'device': 'toy'}
+    assert process.measure('count', repeat=3).numbers == {'steps': 3}
+    process._answer_seconds = 0.2
+    with pytest.raises(ValueError, match='toy could not .* sleep was not done .*; install it'):
+      process.measure('sleep', repeat=60)
+    with pytest.raises(ValueError, match='sleep was not done'):  # It is ended.
+      process.measure('count')
+  program(tmp_path, monkeypatch, text, **options).__enter__().close()
+  assert log.read_text() == 'a library says something\n'
+
+
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
 def test_a_peer_is_stopped_between_its_turns(tmp_path, monkeypatch):
   with program(tmp_path, monkeypatch, """
@@ -79,12 +102,12 @@ def test_a_peer_is_stopped_between_its_turns(tmp_path, monkeypatch):
     threading.Thread(target=spin, daemon=True).start()
     peer_process.serve({'count': lambda: time.sleep(COUNT[0] * 1e-6)})
   """) as process:
-    process.run('count')
+    process.measure('count')
     deadline = time.monotonic() + 10
     while _state(process) != 'T' and time.monotonic() < deadline:
       time.sleep(0.01)
     assert _state(process) == 'T'
-    process.run('count')
+    process.measure('count')
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')

@@ -73,7 +73,7 @@ def test_the_official_order_gives_the_official_numbers(monkeypatch):
 
 
 class InThisProcess:
-  """Replaces `Contestant`: without a process, which takes longer to start than to run."""
+  """Replaces `InputProcess`: without a process, which takes longer to start than to run."""
 
   def __init__(self, module, settings):
     del module
@@ -103,7 +103,7 @@ def test_times_every_source_and_peer(tmp_path, monkeypatch, in_processes):
     batch_size=32, num_images=64, rounds=1,
   )  # fmt: skip
   if not in_processes:
-    monkeypatch.setattr(process, 'Contestant', InThisProcess)
+    monkeypatch.setattr(process, 'InputProcess', InThisProcess)
   found = {
     (source, augmentation): times
     for source, augmentation, times in benchmark.benchmark(config, str(tmp_path))
@@ -125,8 +125,9 @@ def test_times_torchvision(folder):
 
 def test_a_contestant_that_dies_is_one_line(folder):
   del folder
-  contestant = process.Contestant('tpu_utils.images.benchmarking.no_such_module', {})
-  with pytest.raises(ValueError, match='no_such_module ended with: .*No module named') as error:
+  contestant = process.InputProcess('tpu_utils.images.benchmarking.no_such_module', {})
+  message = 'no_such_module could not be timed: .*No module named'
+  with pytest.raises(ValueError, match=message) as error:
     contestant.__enter__()
   assert '\n' not in str(error.value)
 
@@ -134,7 +135,7 @@ def test_a_contestant_that_dies_is_one_line(folder):
 @pytest.mark.slow
 def test_time_that_passes_between_turns_is_not_counted():
   """Between turns the process is stopped, even one that works in the background."""
-  with process.Contestant('tests.tpu_utils.images.busy_contestant', {}) as contestant:
+  with process.InputProcess('tests.tpu_utils.images.busy_contestant', {}) as contestant:
     contestant.run(1)
     time.sleep(3)
     assert contestant.run(1) < 2

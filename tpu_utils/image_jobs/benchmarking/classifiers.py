@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tpu_utils import files
-from tpu_utils.benchmarking import contest, machine
+from tpu_utils.benchmarking import contest, device_benchmark, machine
+from tpu_utils.benchmarking import settings as shared
 from tpu_utils.benchmarking.contest import Contestant, Work
 from tpu_utils.benchmarking.peer_process import missing_packages
+from tpu_utils.command_line import cli, settings
 from tpu_utils.model_formats import FORMATS, RUNTIMES
 
 if TYPE_CHECKING:
@@ -28,14 +30,16 @@ class Comparison:
   """What to compare.
 
   Attributes:
+    image_size: pixels a side.
     build_model: function without arguments that returns the classifier, to export it.
-    ours: contestant that trains it.
+    ours: contestant that trains it; its argument is a JSON dict, with `batch_sizes`.
     peers: their contestants, for inference and training.
     batch_size: of training, and of inference beside 1.
     rounds: turns of each contestant.
     int8: whether to time an 8-bit TFLite file, by LiteRT and by OpenVINO, too.
   """
 
+  image_size: int
   build_model: Callable[[], 'keras.Model']
   ours: Contestant
   peers: Sequence[Contestant]
@@ -83,6 +87,44 @@ class Comparison:
             f'Inference, batch {size}', f'infer {size}', size, 'images', size * multiply_adds
           )
           yield contest.table(work, held.hold(work.command, self.rounds), limits)
+
+
+def run(
+  resolved: settings.Resolved,
+  suite: device_benchmark.Suite,
+  comparison: Callable[..., Comparison],
+) -> None:
+  """Times a paper's classifier on JAX, as its work grows, or against its peers; prints a report.
+
+  Args:
+    resolved: the paper's settings, with `model_name`, `image_size` and `kinds()`, the
+      `ContestConfig` and the `DeviceConfig`.
+    suite: of the benchmark on JAX.
+    comparison: function(the paper's settings, `ContestConfig`, interpreter with torch or None) ->
+      the `Comparison`; called after TensorFlow is imported.
+
+  Raises:
+    ValueError: one of our contestants fails.
+    OSError: the report cannot be written.
+  """
+  config, options, device = resolved
+  if device.backend == 'jax':
+    device_benchmark.run(device, suite, options.rounds, config.image_size)
+    return
+  cli.import_tensorflow()
+  compared = comparison(config, options, device.torch_python or None)
+  if options.growth:
+    from tpu_utils.image_jobs.benchmarking import growth_report
+
+    ours, title = compared.ours, f'Growth, {config.model_name}'
+    arguments = json.loads(ours.arguments[0])
+    print(growth_report.report(title, ours.module, arguments, options.output_dir))
+    return
+  head = (
+    f'## {config.model_name}, {compared.image_size} pixels\n\n{shared.heading()} '
+    f'Medians of {options.rounds} rounds.'
+  )
+  shared.write_report(head, compared.tables(config.kinds()), options.output_dir)
 
 
 def batch_sizes(batch_size: int) -> list[int]:

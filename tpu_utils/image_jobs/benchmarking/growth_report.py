@@ -14,7 +14,7 @@ def report(title: str, module: str, settings: Mapping[str, Any], output_dir: str
   Args:
     title: of the report.
     module: program that serves the model, with a JSON dict as argument.
-    settings: the dict, without `batch_sizes` and `replicas`.
+    settings: the dict; `batch_sizes` and `replicas` are set here.
     output_dir: local or remote folder, or ''.
 
   Raises:

@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from tpu_utils.benchmarking.growth import Curves
-from tpu_utils.images.benchmarking.process import Contestant
+from tpu_utils.images.benchmarking.process import InputProcess
 
 CORES = (1, 2)
 
 
 def measure(
-  make_contestant: Callable[[str, int], Contestant],
+  make_process: Callable[[str, int], InputProcess],
   augmentations: Sequence[str],
   batches: int,
   batch_size: int,
@@ -20,7 +20,7 @@ def measure(
   """Measures images/s of the input on one core and on more (Linux).
 
   Args:
-    make_contestant: function(augmentation, cores) -> its process.
+    make_process: function(augmentation, cores) -> its process.
     augmentations: a curve for each.
     batches: in a turn; one turn comes first without a clock.
     batch_size: images in a batch.
@@ -34,7 +34,7 @@ def measure(
     for count in cores:
       if count > len(os.sched_getaffinity(0)):
         continue
-      with on_cores(count), make_contestant(augmentation, count) as process:
+      with on_cores(count), make_process(augmentation, count) as process:
         process.run(batches)
         start = time.perf_counter()
         process.run(batches)
