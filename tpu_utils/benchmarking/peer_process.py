@@ -242,7 +242,8 @@ def prepare(
     report: gets a line about each.
   """
   begin = time.monotonic()
-  waiting, running = list(processes), []
+  waiting = list(processes)
+  running: list[PeerProcess] = []
   while (waiting or running) and time.monotonic() < begin + seconds:
     while waiting and len(running) < at_once:
       running.append(waiting.pop(0))
