@@ -110,30 +110,7 @@ def make_job(
     ValueError: settings that contradict each other, or no vocabulary.
     FileNotFoundError: no such checkpoint.
   """
-  overrides = task.config(data)
-  check_checkpoint(model_settings)
-  if model_settings.init_checkpoint and not model_settings.fresh_head:
-    checkpoint_tasks.check_task(
-      model_settings.init_checkpoint, task.name, starts=not as_it_is, flag='init_checkpoint'
-    )
-  tokenizer = open_tokenizer(model_settings, data.data_dir)
-  config = build_config(model_settings, tokenizer, **overrides)
-  _check_length(data, config)
-  if model_settings.init_checkpoint and not model_settings.fresh_head:
-    checkpoint_tasks.check_labels(model_settings.init_checkpoint, task.name, config.num_labels)
-
-  def open_input():
-    source = task.open_input(data, tokenizer, config, job.seed)
-    if given is not None and job.mode in ('train', 'train_and_eval'):
-      examples, batch = source.num_train_examples, data.train_batch_size
-      jobs.check_length(data.data_dir, examples, batch, job.train_steps, given=given)
-    return source
-
-  def trainer(strategy, model, source):
-    learnt = task.learn(data, source, model)
-    return make_trainer(strategy, model, learnt, optimization, job.train_steps, job.seed)
-
-  names = (*_IDENTITY, *task.identity)
+  tokenizer, config = _tokenizer_and_config(task, model_settings, data, as_it_is)
   return jobs.Job(
     settings=job,
     hardware=hardware,
@@ -143,34 +120,77 @@ def make_job(
       optimization.gradient_accumulation_steps,
       num_train_examples,
     ),
-    identity={'task': task.name, **{name: getattr(config, name) for name in names}},
+    identity=_identity(task, config),
     run_info={**run_info, 'config': config.to_dict()},
     unit='examples',
     objective=task.objective,
-    open_input=open_input,
+    open_input=functools.partial(_open_input, task, data, tokenizer, config, job, given),
     build_model=lambda dtype_policy: build_model(
       config, task.name, model_settings, dtype_policy, as_it_is
     ),
-    make_trainer=trainer,
-    export=lambda model, folder: checkpoints.save(
-      model,
-      tokenizer,
-      folder,
-      job.export_file,
-      task.info(data),
-      job.mode == 'export' if job.saved_model is None else job.saved_model,
-      job.model_dir,
-    ),
+    make_trainer=functools.partial(_make_task_trainer, task, data, optimization, job),
+    export=functools.partial(_export, task, data, tokenizer, job),
     evaluators=task.evaluators,
     run_files=task.run_files(data, tokenizer) if 'train' in job.mode else {},
     divergence_hint='Lower --learning_rate, raise --warmup_steps or set --max_grad_norm.',
     curves=task.curves,
     predicts=task.predicts,
     initial_weights=model_settings.init_checkpoint if as_it_is else None,
-    records=None if task.records is None else functools.partial(task.records, data),
-    predictor=None if task.predictor is None else functools.partial(task.predictor, data, job),
-    build_peer=None if task.build_peer is None else functools.partial(task.build_peer, config),
+    records=_bound(task.records, data),
+    predictor=_bound(task.predictor, data, job),
+    build_peer=_bound(task.build_peer, config),
   )
+
+
+def _tokenizer_and_config(task, model_settings, data, as_it_is):
+  """Returns the tokenizer and the `OscarConfig`, which suit the data and the initial checkpoint."""
+  overrides = task.config(data)
+  check_checkpoint(model_settings)
+  checkpoint = None if model_settings.fresh_head else model_settings.init_checkpoint
+  if checkpoint:
+    checkpoint_tasks.check_task(
+      checkpoint, task.name, starts=not as_it_is, flag='init_checkpoint'
+    )
+  tokenizer = open_tokenizer(model_settings, data.data_dir)
+  config = build_config(model_settings, tokenizer, **overrides)
+  _check_length(data, config)
+  if checkpoint:
+    checkpoint_tasks.check_labels(checkpoint, task.name, config.num_labels)
+  return tokenizer, config
+
+
+def _identity(task, config):
+  """Returns the settings that define the network, {name: value}."""
+  names = (*_IDENTITY, *task.identity)
+  return {'task': task.name, **{name: getattr(config, name) for name in names}}
+
+
+def _open_input(task, data, tokenizer, config, job, given):
+  """Opens the task's input; checks the length of a training whose flags the user gave."""
+  source = task.open_input(data, tokenizer, config, job.seed)
+  if given is not None and job.mode in ('train', 'train_and_eval'):
+    examples, batch = source.num_train_examples, data.train_batch_size
+    jobs.check_length(data.data_dir, examples, batch, job.train_steps, given=given)
+  return source
+
+
+def _make_task_trainer(task, data, optimization, job, strategy, model, source):
+  """Builds the `Trainer` of the task's losses and metrics."""
+  learnt = task.learn(data, source, model)
+  return make_trainer(strategy, model, learnt, optimization, job.train_steps, job.seed)
+
+
+def _export(task, data, tokenizer, job, model, folder):
+  """Exports the model with its tokenizer; as a SavedModel, too, if the job wants that."""
+  saved_model = job.mode == 'export' if job.saved_model is None else job.saved_model
+  checkpoints.save(
+    model, tokenizer, folder, job.export_file, task.info(data), saved_model, job.model_dir
+  )
+
+
+def _bound(function, *arguments):
+  """Returns a function with its first arguments set; None for None."""
+  return None if function is None else functools.partial(function, *arguments)
 
 
 def check_checkpoint(settings: script_settings.ModelConfig) -> None:

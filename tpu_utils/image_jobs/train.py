@@ -93,46 +93,11 @@ def make_job(
   """
   data = hold_out(data, job.eval_name)
   tuning, exports = tuning or config.FineTuningConfig(), exports or config.ExportConfig()
-  training = job.mode in ('train', 'train_and_eval', 'preflight')
-
-  def build(dtype_policy):
-    model = build_model(dtype_policy)
-    if training:
-      _load_initial_weights(model, tuning, job.model_dir, data)
-    return model
-
-  def open_input():
-    return make_input(spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation)
-
-  @functools.cache
-  def names_of(num_outputs):
-    return classes.known(
-      num_outputs,
-      labels_map_file=data.labels_map_file,
-      checkpoint=job.model_dir,
-      data_names=class_names,
-      is_digits=data.is_digits,
-      log=print,
-    )
-
-  def open_images(dataset):
-    plain = dataclasses.replace(data, use_cache=False, decoded_cache_gb=0.0, tf_data_service=None)  # type: ignore[arg-type]
-    return make_input(spec, plain, dataset, job.seed, augmentation=augmentation)
-
-  reporter = None
-  if report is not None and report.is_written(job.mode) and dataset is not None:
-    reporter = Reporter(report, job, dataset, open_images, names_of, package, run_info)
-
-  def trainer(strategy, model, images):
-    del images
-    return _reported_trainer(strategy, model, data, optimization, job, tuning, reporter)
-
-  def export_model(model, folder):
-    names = names_of(model.output_shape[-1])
-    if exports.dtype_policy != hardware.dtype_policy:
-      model = _with_weights_of(model, build_model(exports.dtype_policy))
-    _export(model, folder, spec, data, names, job, exports)
-
+  names_of = _class_names(data, job, class_names)
+  reporter = _make_reporter(
+    report, job, dataset, functools.partial(_open_images, spec, data, job, augmentation), names_of,
+    package, run_info,
+  )  # fmt: skip
   return jobs.Job(
     settings=job,
     hardware=hardware,
@@ -147,10 +112,16 @@ def make_job(
     run_files=_run_files(class_names, dataset),
     unit='images',
     objective=OBJECTIVE,
-    open_input=open_input,
-    build_model=build,
-    make_trainer=trainer,
-    export=export_model,
+    open_input=lambda: make_input(
+      spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation
+    ),
+    build_model=functools.partial(_initialized_model, build_model, data, job, tuning),
+    make_trainer=functools.partial(
+      _reported_trainer, data, optimization, job, tuning, reporter
+    ),
+    export=functools.partial(
+      _export, build_model, spec, data, names_of, job, exports, hardware.dtype_policy
+    ),
     divergence_hint='Lower --base_learning_rate, warm up longer or set --gradient_clip_norm.',
     curves=_CURVES,
     predicts=False,
@@ -159,8 +130,47 @@ def make_job(
   )
 
 
-def _reported_trainer(strategy, model, data, optimization, job, tuning, reporter):
+def _initialized_model(build_model, data, job, tuning, dtype_policy):
+  """Builds the classifier; for training with the weights to start from."""
+  model = build_model(dtype_policy)
+  if job.mode in ('train', 'train_and_eval', 'preflight'):
+    _load_initial_weights(model, tuning, job.model_dir, data)
+  return model
+
+
+def _class_names(data, job, class_names):
+  """Returns function(number of outputs) -> names of the classes, or None; see `classes.known`."""
+
+  @functools.cache
+  def names_of(num_outputs):
+    return classes.known(
+      num_outputs,
+      labels_map_file=data.labels_map_file,
+      checkpoint=job.model_dir,
+      data_names=class_names,
+      is_digits=data.is_digits,
+      log=print,
+    )
+
+  return names_of
+
+
+def _open_images(spec, data, job, augmentation, dataset):
+  """Opens a data set as the job does, in float32, without caches and the tf.data service."""
+  plain = dataclasses.replace(data, use_cache=False, decoded_cache_gb=0.0, tf_data_service=None)  # type: ignore[arg-type]
+  return make_input(spec, plain, dataset, job.seed, augmentation=augmentation)
+
+
+def _make_reporter(report, job, dataset, open_images, names_of, package, run_info):
+  """Returns the `Reporter` of a job; None if it writes no report."""
+  if report is None or dataset is None or not report.is_written(job.mode):
+    return None
+  return Reporter(report, job, dataset, open_images, names_of, package, run_info)
+
+
+def _reported_trainer(data, optimization, job, tuning, reporter, strategy, model, images):
   """Returns the `Trainer` of a job; `reporter`, if any, gets the rows of its evaluations."""
+  del images
   if job.mode != 'preflight':
     memory.check(model, data, optimization.gradient_accumulation_steps)
   factors = fine_tuning.learning_rate_factors(model, tuning.backbone_lr_factor)
@@ -171,8 +181,11 @@ def _reported_trainer(strategy, model, data, optimization, job, tuning, reporter
   return made
 
 
-def _export(model, folder, spec, data, names, job, exports):
+def _export(build_model, spec, data, names_of, job, exports, dtype_policy, model, folder):
   """Exports a model with its preprocessing, classes and card, and prints what its files measure."""
+  names = names_of(model.output_shape[-1])
+  if exports.dtype_policy != dtype_policy:
+    model = _with_weights_of(model, build_model(exports.dtype_policy))
   card = cards.card(
     model.name, spec, model.output_shape[-1], names, job.model_dir,
     usage=cards.usage(exports.formats),
