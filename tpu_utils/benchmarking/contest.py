@@ -118,7 +118,7 @@ def take_turns(
   """Runs commands once to compile, once to see how long they take, and then in turn.
 
   Args:
-    entries: {contestant: (its process, its command)}.
+    entries: {contestant: (its process, its command)}; processes with a `problem` are left out.
     rounds: turns of each.
     failed: called with contestant and error if its first runs fail; it is then left out.
     seconds: of a turn, at least: shorter work is repeated,
@@ -132,6 +132,8 @@ def take_turns(
   """
   repeats = {}
   for name, (process, command) in entries.items():
+    if process.problem:  # Reported before: two contestants may share a process.
+      continue
     try:
       process.measure(command)  # Compiles, and lays out weights.
       once = process.measure(command).wall

@@ -263,13 +263,8 @@ class _Group:
       print(text_table.text_table(_COLUMNS, map(_cells, rows), (0, 1, 2, 3)), flush=True)
 
   def _time_kind(self, kind, contestants, rounds, report):
-    usable = {
-      name: entry
-      for name, entry in contestants.items()
-      if entry[0].facts is not None and not entry[0].problem
-    }
     costs = contest.take_turns(
-      usable,
+      contestants,
       rounds,
       lambda name, error: report['problems'].append(str(error)),
       _ROUND_SECONDS,

@@ -6,7 +6,7 @@ import pytest
 from tpu_utils.benchmarking import contest
 from tpu_utils.benchmarking.contest import Contestant, Work
 from tpu_utils.benchmarking.machine import Limits
-from tpu_utils.benchmarking.peer_process import Cost
+from tpu_utils.benchmarking.peer_process import Cost, PeerProcess
 
 PROGRAM = """
 import sys, time
@@ -56,6 +56,15 @@ def test_a_baseline_that_fails_is_an_error(contestant):
     held.hold('fail', rounds=1)
   with pytest.raises(ValueError, match='it is broken'):
     contest.Contest([contestant('a', 'broken')]).__enter__()
+
+
+def test_a_failed_process_of_two_contestants_is_reported_once(contestant):
+  made = contestant('both', 0.0)
+  with PeerProcess(made.module, made.arguments, made.remedy) as process:
+    failed = []
+    entries = {'fails': (process, 'fail'), 'same process': (process, 'work')}
+    costs = contest.take_turns(entries, 1, lambda name, error: failed.append(name), 0.01, 2)
+  assert not costs and failed == ['fails']
 
 
 def test_table():
