@@ -112,8 +112,8 @@ def make_job(
     run_files=_run_files(class_names, dataset),
     unit='images',
     objective=OBJECTIVE,
-    open_input=lambda: make_input(
-      spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation
+    open_input=functools.partial(
+      _open_input, spec, data, dataset, job, hardware, augmentation
     ),
     build_model=functools.partial(_initialized_model, build_model, data, job, tuning),
     make_trainer=functools.partial(
@@ -128,6 +128,11 @@ def make_job(
     reporter=reporter,
     build_peer=build_peer,
   )
+
+
+def _open_input(spec, data, dataset, job, hardware, augmentation):
+  """Opens the images of training and evaluation."""
+  return make_input(spec, data, dataset, job.seed, hardware.use_bfloat16, augmentation)
 
 
 def _initialized_model(build_model, data, job, tuning, dtype_policy):
