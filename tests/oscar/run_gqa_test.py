@@ -94,7 +94,9 @@ def test_train_and_test_dev(tiny, tmp_path, capsys):
     (['--eval_data_type=all'], 'gqa_all_qla_val.json does not exist'),
     (['--loss_type=bce'], 'Choose one of kl, xe'),
     (['--spatial_dim=6'], '--spatial_dim is a flag of the official script only'),
-    (['--questions_file=/nowhere.json'], '/nowhere.json does not exist'),
+    (['--questions_file=/nowhere.json'], '--questions_file=/nowhere.json does not exist'),
+    (['--choices_file=/nowhere.json'], '--choices_file=/nowhere.json does not exist'),
+    ([f'--choices_file={__file__}'], f'--choices_file={__file__} needs --questions_file'),
     (['--eval_split=test'], '--eval_split=test has no answers'),
   ],
 )
@@ -102,3 +104,23 @@ def test_bad_input_is_one_clear_line(tiny, tmp_path, more, message):
   with pytest.raises((ValueError, OSError)) as error:
     call(tiny, tmp_path / 'model', *more)
   assert message in str(error.value) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  'mode, content, message',
+  [
+    ('--do_train', '[', 'details.json cannot be read as JSON'),
+    ('--do_train', '{"7": {}}', 'details.json lacks 2 of the 2 questions of'),
+    ('--do_eval', '{"7": {}}', "gqa_bal_qla_val.json (first: '900'); give GQA's own file of this"),
+    ('--mode=predict', '{"900": {}}', "details.json lacks 1 of the 2 questions of"),
+    ('--do_eval', '{"900": {}, "901": {}}', "details.json, key '900': expected isBalanced, answer"),
+  ],
+)
+def test_a_wrong_questions_file_is_named_before_the_first_step(
+  tiny, tmp_path, capsys, mode, content, message
+):
+  (tmp_path / 'details.json').write_text(content)
+  with pytest.raises((ValueError, OSError)) as error:
+    call(tiny, tmp_path / 'model', mode, f'--questions_file={tmp_path}/details.json')
+  assert message in str(error.value) and '\n' not in str(error.value)
+  assert ' parameters' not in capsys.readouterr().out  # There is no model yet.
