@@ -158,8 +158,18 @@ def check_eval(data: GqaData, source: QuestionInput, mode: str) -> None:
 def records(
   data: GqaData, source: QuestionInput, rows: Mapping[str, np.ndarray]
 ) -> list[dict[str, Any]]:
-  """Returns the predictions in the order of the file; see `prediction_records`."""
-  return prediction_records(source.questions(data.eval_split), rows)
+  """Returns the predictions in the order of the file; see `prediction_records`.
+
+  Ids with leading zeros, which a number would lose, are texts as in the file.
+  """
+  loaded = source.questions(data.eval_split)
+  made = prediction_records(loaded, rows)
+  texts = {question.question_id: question.id_text for question in loaded.questions}
+  for row in made:
+    text = texts[row['question_id']]
+    if text.startswith('0') and text != '0':
+      row['question_id'] = text
+  return made
 
 
 def _open_input(data, tokenizer, config, seed):

@@ -1,6 +1,7 @@
 """`python -m oscar.run_gqa` on official files: train, test-dev with all metrics, submission."""
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -50,9 +51,11 @@ def test_ids_are_written_as_in_the_file(data, tmp_path):
   path = data / 'gqa' / 'gqa_all_qla_submission.json'
   loaders.edit(path, lambda rows: rows[0].update(q_id='00900'))
   flags = task_settings.GqaData(data_dir=str(data / 'gqa'), eval_split='test')
-  gqa.write_results(
-    flags, [{'question_id': i, 'answer': 'no'} for i in (900, 901)], str(tmp_path / 'r.json')
-  )
+  source = mock.Mock(questions=gqa.files_of(flags).open)
+  rows = {'row': np.array([1, 0]), 'label': np.array([0, 0]), 'probability': np.ones(2)}
+  made = gqa.records(flags, source, rows)
+  assert [row['question_id'] for row in made] == ['00900', 901]
+  gqa.write_results(flags, made, str(tmp_path / 'r.json'))
   found = json.loads((tmp_path / 'r.json').read_text())
   assert [row['questionId'] for row in found] == ['00900', '901']
 
@@ -83,7 +86,9 @@ def test_train_and_test_dev(tiny, tmp_path, capsys):
   call(tiny, tmp_path / 'gqa', *more)
   (line,) = (tmp_path / 'gqa' / 'eval' / 'results.jsonl').read_text().splitlines()
   assert json.loads(line)['step'] == 2 and {'accuracy', 'gqa_open'} <= set(json.loads(line))
-  assert 'Predictions for test-dev: accuracy ' in capsys.readouterr().out
+  out = capsys.readouterr().out
+  assert 'Predictions for test-dev: accuracy ' in out
+  assert 'Results of test-dev, in the form of a submission: ' in out
   rows = json.loads((tmp_path / 'gqa' / 'test-dev_results.json').read_text())
   assert [row['questionId'] for row in rows] == ['900', '901']
 
