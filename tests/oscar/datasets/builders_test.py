@@ -82,8 +82,9 @@ ZEROS = ('7', '07', '007')  # Keys that numbers would confuse.
 def write_regions(path, caption=False):
   text = features.encode(features_test.regions(2)).decode()
   with tsv.TsvWriter(path) as writer:
+    columns = [json.dumps({'num_boxes': 2, 'features': text})] if caption else [2, text]
     for key in ZEROS:
-      writer.write(key, *([json.dumps({'num_boxes': 2, 'features': text})] if caption else [2, text]))
+      writer.write(key, *columns)
 
 
 def write_zeros(folder, name):
@@ -104,7 +105,8 @@ def write_zeros(folder, name):
     stem, path = 'features', 'val_captions.json'
     rows = {key: ['a dog'] for key in ZEROS}
   for old in folder.iterdir():
-    if old.suffix in ('.json', '.yaml', '.tsv') and 'label' not in old.name or 'captions' in old.name:
+    kept = old.suffix not in ('.json', '.yaml', '.tsv') or 'label' in old.name
+    if not kept or 'captions' in old.name:
       old.unlink()
   (folder / path).write_text(json.dumps(rows))
   write_regions(folder / f'{stem}.tsv', caption=name == 'coco_caption')

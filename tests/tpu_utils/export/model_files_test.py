@@ -26,6 +26,14 @@ def test_counts_are_limits():
   assert sum(len(batch) for batch, _ in images.evaluation(10**6)) == 355
 
 
+def test_fewer_images_are_spread_over_the_split():
+  images = model_files.Images(DATA, SMALL, 10)
+  whole, part = (
+    np.concatenate([labels for _, labels in images.evaluation(count)]) for count in (355, 20)
+  )
+  np.testing.assert_array_equal(part, whole[np.arange(20) * 355 // 20])
+
+
 def test_images_are_those_of_evaluation():
   image = next(model_files.Images(DATA, SPEC, 10).training(1))
   assert image.shape == (32, 32, 3) and image.min() >= 0 and 200 < image.max() <= 255
