@@ -253,7 +253,8 @@ class Measurement:
       f'top-1 accuracy, {name}': f'{100 * result.right / result.images:.2f} %'
       for name, result in found.items()
     }
-    where = f'On {self._results["model"].images:,} evaluation images of the data, evenly spread, by the file.'
+    count = self._results['model'].images
+    where = f'On {count:,} evaluation images of the data, evenly spread, by the file.'
     return {'results': shown, 'measured': where}
 
   def text(self) -> str:
