@@ -186,7 +186,7 @@ def _opening_splits(task, mode):
       if mode in modes:
         getattr(source, f'num_{split}_examples')
     if mode in ('train_and_eval', 'eval', 'predict'):
-      task.check_eval(data, source, mode)
+      task.check_eval(data, mode)
     return source
 
   return opened

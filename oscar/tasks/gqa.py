@@ -126,20 +126,19 @@ def write_results(
   return {OBJECTIVE: sum(right) / len(right), **_metrics(loaded, label_of_row, data)}
 
 
-def check_eval(data: GqaData, source: QuestionInput, mode: str) -> None:
+def check_eval(data: GqaData, mode: str) -> None:
   """Checks that GQA's metrics can be computed over the evaluated split, before that is evaluated.
 
   Predictions of a split that `questions_file` has nothing of go without these metrics.
 
   Args:
     data: the flags, with the split.
-    source: the input.
     mode: of the job.
 
   Raises:
     ValueError: `questions_file` or `choices_file` is of another split, or damaged.
   """
-  loaded = source.questions(data.eval_split)
+  loaded = _open(files_of(data), data.eval_split)
   if not loaded.answered or not data.questions_file:
     return
   missing = [q for q in loaded.questions if q.question_id not in loaded.details]
