@@ -120,7 +120,7 @@ setuptools.setup(
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['efficientnet*', 'resnext*', 'oscar*', 'tpu_utils*']),
   package_data={
-    '': ['*.md', '*.ipynb', '*.svg'],  # The pages beside the code.
+    '': ['*.md', '*.ipynb', '*.svg', '*.jpg'],  # The pages beside the code.
     **{package: ['paper_tables.json'] for package in ('efficientnet', 'resnext', 'oscar')},
     'tpu_utils.image_jobs.reporting': ['report.css'],
     'tpu_utils.web_page': ['base.css'],

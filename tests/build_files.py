@@ -24,7 +24,7 @@ import sys
 import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-NO_DATA_SUFFIXES = ('.py', '.pyc', '.md', '.ipynb', '.svg', '.bzl')
+NO_DATA_SUFFIXES = ('.py', '.pyc', '.md', '.ipynb', '.svg', '.jpg', '.bzl')
 TOP_HEADER = """\
 # `python -m tests.build_files --write` writes all BUILD files: one target a folder, which every
 # other sees (.bazelrc). Packages from PyPI are not targets: run Bazel in an environment that has

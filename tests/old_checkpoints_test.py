@@ -46,9 +46,8 @@ def oscar_data(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  'kind', [pytest.param('efficientnet', marks=pytest.mark.long), 'oscar']
-)
+@pytest.mark.long
+@pytest.mark.parametrize('kind', ['efficientnet', 'oscar'])
 def test_an_old_checkpoint_resumes_to_the_recorded_numbers(tmp_path, kind):
   recorded, model_dir = CHECKPOINTS / kind, tmp_path / 'model'
   model_dir.mkdir()

@@ -12,7 +12,7 @@ from tests import build_files
 ROOT = build_files.ROOT
 TREE = build_files.Tree()
 PACKAGES = ('efficientnet', 'resnext', 'oscar', 'tpu_utils')
-PAGES = ('.md', '.ipynb', '.svg')  # Pages, notebooks and their figures.
+PAGES = ('.md', '.ipynb', '.svg', '.jpg')  # Pages, notebooks and their figures.
 
 # Import name -> name on PyPI, where they differ.
 DISTRIBUTIONS = {

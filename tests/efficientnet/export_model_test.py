@@ -18,6 +18,7 @@ def run(*arguments):
   export_model.SCRIPT.call([*map(str, arguments)])
 
 
+@pytest.mark.long
 def test_all_files_of_a_job_on_the_digits(lite_job_dir, tmp_path, capsys):
   run(
     f'--ckpt_dir={lite_job_dir}', f'--output_tflite={tmp_path / "digits.tflite"}',

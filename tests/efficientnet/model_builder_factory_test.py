@@ -276,7 +276,9 @@ def test_training_pass_differs_by_drop_connect_and_dropout(name):
 
 
 @pytest.mark.host_xla
-@each_family
+@pytest.mark.parametrize(
+  'name', [pytest.param(n, marks=pytest.mark.long if 'condconv' in n else ()) for n in STAGES]
+)
 def test_training_step_compiled_by_xla(name):
   """XLA's gradients equal those of the plain kernels, and every variable has one.
 

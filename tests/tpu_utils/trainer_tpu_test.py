@@ -179,7 +179,7 @@ def test_variables_on_a_tpu_can_be_read_and_assigned(tpu_strategy, not_run):
   [
     (_small_model, 'rmsprop'),
     (_small_model, 'lars'),
-    pytest.param(_efficientnet, 'rmsprop', marks=pytest.mark.slow),
+    pytest.param(_efficientnet, 'rmsprop', marks=pytest.mark.long),
   ],
 )
 def test_the_compiled_step_equals_the_plain_one(build_model, optimizer):
