@@ -18,6 +18,7 @@ from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.model_formats import DEFAULT_FORMATS, FORMATS
 
 _EVAL_BATCH = 8
+_POINT = 0.01  # Loss of accuracy from which a file is named.
 
 
 class Images:
@@ -262,5 +263,18 @@ class Measurement:
     if not self._results:
       return 'Accuracy not measured: the data have no images to evaluate on.'
     known = self._images.has_known_classes
-    note = '' if known else '\nNo top-1: the classes of the images are not those of the model.'
-    return f'{measuring.table(self._results, known)}{note}'
+    notes = _loss_notes(self._results) if known else [
+      'No top-1: the classes of the images are not those of the model.'
+    ]  # fmt: skip
+    return '\n'.join([measuring.table(self._results, known), *notes])
+
+
+def _loss_notes(results):
+  """Returns a line for each file that is over a point less accurate than the model."""
+  notes = []
+  for name, result in results.items():
+    lost = (results['model'].right - result.right) / result.images
+    if lost > _POINT:
+      advice = '; float16 needs no ranges of activations' if name == 'int8' else ''
+      notes.append(f'{name} is {100 * lost:.1f} points less accurate than the model{advice}.')
+  return notes
