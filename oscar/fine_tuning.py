@@ -23,7 +23,8 @@ _OF_THE_RUN = (
 _OF_THE_SPLIT = (
   'eval_img_keys_file', 'eval_caption_index_file', 'cross_image_eval', 'num_captions_per_img_val',
   'num_eval_images', 'eval_folds', 'test_yaml', 'num_beams', 'num_keep_best', 'repetition_penalty',
-  'length_penalty', 'use_cbs', 'min_constraints_to_satisfy', 'suppress_general',
+  'length_penalty', 'use_cbs', 'min_constraints_to_satisfy', 'suppress_general', 'questions_file',
+  'choices_file', 'sentences_file',
 )  # fmt: skip
 _OF_THE_CONFIG = ('use_img_layernorm', 'img_layer_norm_eps')
 
@@ -38,8 +39,8 @@ class FineTuning:
     data: class of the task's flags, with names as in `task_settings.TaskData`.
     implementation: module with `TASK`, an `oscar.job.OscarTask`; `count(data, split)`, the number
       of a split's examples; and, unless the task has a `predictor`, `write_results(data, records,
-      path)`, which writes the test server's file and returns the metrics of the predictions, {} in
-      splits without answers.
+      path)`, which writes them in the form of a submission and returns their metrics, {} in splits
+      without answers.
     scenes: name of the recipe without --data_dir.
     scenes_with: {flag: name of the recipe without --data_dir, but with that flag}.
     scenes_data: folder of the scenes with the task's official files, as for `World.manual_dir`.
@@ -49,7 +50,7 @@ class FineTuning:
     elsewhere: official flags without counterpart, see `Script`.
     results: suffix of the result file of a split.
     results_name: function(data) -> the whole name of that file; None for split and suffix.
-    results_are: what is in that file, for messages.
+    results_are: what is in that file, for messages; empty for what the split makes of it.
     model: class of the flags of the network.
     job: class of the flags of the job, with names as in `task_settings.JobConfig`.
     evaluates_tests: whether --do_eval without training predicts the test split, as --do_test does.
@@ -76,7 +77,7 @@ class FineTuning:
   elsewhere: Mapping[str, str]
   results: str = '_results.json'
   results_name: Callable[[Any], str] | None = None
-  results_are: str = 'Results for the test server'
+  results_are: str = ''
   model: type = task_settings.ModelConfig
   job: type = task_settings.JobConfig
   evaluates_tests: bool = False
@@ -262,6 +263,8 @@ def check(resolved: settings.Resolved, spec: FineTuning) -> None:
   modes = modes_of(values, spec)
   for name in ('data_dir', 'txt_data_dir', 'img_feat_dir', 'annotations_dir'):
     files.check_folder(name, values.get(name) or '')
+  for name in ('questions_file', 'choices_file'):
+    files.check_file(name, values.get(name) or '')
   if not values['model_dir']:
     raise ValueError('--model_dir is missing: the folder for checkpoints and predictions.')
   start = values['init_checkpoint']
@@ -306,12 +309,15 @@ def run(resolved: settings.Resolved, spec: FineTuning) -> None:
     model, data = with_scenes(model, data, spec)
   modes = modes_of(values, spec)
   tests = [spec.splits[name] for name in ('do_test_dev', 'do_test') if values.get(name)]
+  parts = []
   for mode in modes:
     split = data.eval_split
     if mode == 'predict' and not values['mode']:
       split = values.get('test_split') or (tests.pop(0) if tests else spec.splits['do_test'])
-    settings_of_mode = dataclasses.replace(data, eval_split=split or 'val')
-    fine_tuning_job.run(mode, model, settings_of_mode, resolved, spec)
+    parts.append((mode, dataclasses.replace(data, eval_split=split or 'val')))
+  fine_tuning_job.check_splits([own for _, own in parts[1:]], spec)
+  for mode, own in parts:
+    fine_tuning_job.run(mode, model, own, resolved, spec)
 
 
 def with_scenes(

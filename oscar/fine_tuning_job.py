@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from oscar import script_settings, task_settings
@@ -23,6 +24,24 @@ if TYPE_CHECKING:
   from oscar.fine_tuning import FineTuning
 
 MASKED = 'masked_regions'  # In the names of results with --mask_regions.
+
+
+def check_splits(parts: Sequence[Any], spec: FineTuning) -> None:
+  """Reads the texts of the splits that a command will predict after its first mode.
+
+  So that wrong files of these splits show before the training, not after it.
+
+  Args:
+    parts: the task's flags of each later mode, with its `eval_split`.
+    spec: the task.
+
+  Raises:
+    ValueError, OSError: the texts of a split are missing or damaged.
+  """
+  if spec.evaluates_tests:  # Their splits depend on further flags.
+    return
+  for data in parts:
+    importlib.import_module(spec.implementation).count(data, data.eval_split)
 
 
 def run(
@@ -91,7 +110,7 @@ def run(
   as_it_is = mode in ('eval', 'predict') and 'init_checkpoint' in resolved.flags
   recorded = {**resolved.as_dict(), 'max_steps': steps, 'train_split': split}
   task = dataclasses.replace(
-    implementation.TASK, open_input=_opening_splits(implementation.TASK.open_input, mode)
+    implementation.TASK, open_input=_opening_splits(implementation.TASK, mode)
   )
   made = oscar_job.make_job(
     task,
@@ -121,7 +140,13 @@ def _write_results(implementation, data, lines, folder, spec):
     text = ', '.join(f'{name} {value:.4f}' for name, value in metrics.items())
     print(f'Predictions for {data.eval_split}: {text}')
   if files.exists(results):
-    print(f'{spec.results_are}: {results}')
+    print(f'{spec.results_are or _results_are(data.eval_split, spec)}: {results}')
+
+
+def _results_are(split, spec):
+  if split in spec.unanswered:
+    return 'Results for the test server'
+  return f'Results of {split}, in the form of a submission'
 
 
 def results_name(data: task_settings.TaskData) -> str:
@@ -149,17 +174,19 @@ def _set_apart(job, mode, data, facts):
   return dataclasses.replace(job, eval_name=name, archive_ckpt=False)
 
 
-def _opening_splits(open_input, mode):
-  """Returns `open_input` that opens the splits of a mode at once: bad data show before training."""
+def _opening_splits(task, mode):
+  """Returns `task.open_input` that opens the splits of a mode at once: bad data show early."""
 
-  def opened(*args):
-    source = open_input(*args)
+  def opened(data, *args):
+    source = task.open_input(data, *args)
     for split, modes in (
       ('train', ('train', 'train_and_eval', 'preflight')),
       ('eval', ('train_and_eval', 'eval', 'predict', 'preflight')),
     ):  # fmt: skip
       if mode in modes:
         getattr(source, f'num_{split}_examples')
+    if mode in ('train_and_eval', 'eval', 'predict'):
+      task.check_eval(data, mode)
     return source
 
   return opened

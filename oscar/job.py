@@ -55,6 +55,8 @@ class OscarTask:
       `task.json`, or None for no such file.
     records: see `tpu_utils.job.Job`; called with data and input, too.
     predictor: see `tpu_utils.job.Job`; called with data and the job's settings first.
+    check_eval: function(data, mode), called before a job that evaluates or predicts; raises
+      ValueError if the split could not be measured at the end.
     run_files: function(data, tokenizer) -> `tpu_utils.job.Job.run_files`; called to train.
     build_peer: function(OscarConfig, dtype_policy) -> `tpu_utils.job.Job.build_peer`'s model, or
       None.
@@ -72,6 +74,7 @@ class OscarTask:
   info: Callable = lambda data: None
   records: Callable | None = None
   predictor: Callable | None = None
+  check_eval: Callable = lambda data, mode: None
   run_files: Callable = lambda data, tokenizer: {}
   build_peer: Callable | None = None
 

@@ -33,7 +33,7 @@ r"""Fine-tunes OSCAR to write captions of images, and writes and scores them.
       NoCaps with constrained beam search: captions mention at least --min_constraints_to_satisfy of
       the objects in cbs_box, or as many as can be. Beside the captions it writes their scores in
       each domain (from nocaps_val_4500_captions.json in --data_dir, or the captions of val.yaml and
-      the domains of nocaps_val_image_info.json) and the test server's file, the same name with
+      the domains of nocaps_val_image_info.json) and the file for NoCaps' server, the same name with
       .server.json. val_predictions.jsonl has the constraints of each image and how many are met.
 
   python -m oscar.run_captioning --use_cbs

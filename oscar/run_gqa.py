@@ -15,6 +15,16 @@ The same command resumes a stopped job.
 """
 from oscar import fine_tuning, task_settings
 
+
+def _check(values, modes):
+  del modes
+  if values['choices_file'] and not values['questions_file']:
+    raise ValueError(
+      f'--choices_file={values["choices_file"]} needs --questions_file, which says how questions '
+      'are judged by their choices.'
+    )
+
+
 SPEC = fine_tuning.FineTuning(
   task='gqa',
   module='oscar.run_gqa',
@@ -26,6 +36,7 @@ SPEC = fine_tuning.FineTuning(
   unanswered=('test',),
   train_and_val=False,
   elsewhere=task_settings.GQA_ELSEWHERE,
+  check=_check,
 )
 SCRIPT = fine_tuning.script(__doc__, SPEC, 'gqa')
 

@@ -192,8 +192,9 @@ class Nlvr2Data(TaskData):
   num_choice: int = setting(2, 'Images of a statement.', choices=(2,))
   sentences_file: str = setting(
     '',
-    "NLVR2's own file of the evaluated statements (dev.json ...), whose identifiers the submission "
-    'needs and consistency goes by; not needed where the rows have `identifier`.',
+    "NLVR2's own file of the evaluated statements, whose identifiers the submission needs and "
+    'consistency goes by; for several splits (dev.json,test1.json) with commas between. Not needed '
+    'where the rows have `identifier`.',
   )
   loss_type: str = setting(
     'kl', 'Cross-entropy under either name, as officially with pairs.', choices=('kl', 'xe')
@@ -232,9 +233,9 @@ class JobConfig(Checked):
 
   mode: str = setting(
     None,
-    'train; eval; train_and_eval; predict (writes predictions for --eval_split and the result file '
-    'of the test server); export; preflight (compiles the steps for --topology, without a TPU). By '
-    'default as the --do flags say, without them train_and_eval. eval and predict take '
+    'train; eval; train_and_eval; predict (writes predictions for --eval_split, and a file of them '
+    'in the form of a submission); export; preflight (compiles the steps for --topology, without a '
+    'TPU). By default as the --do flags say, without them train_and_eval. eval and predict take '
     '--init_checkpoint if --model_dir has no checkpoint.',
     choices=('train_and_eval', 'train', 'eval', 'predict', 'export', 'preflight'),
     type=str,

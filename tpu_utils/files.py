@@ -78,6 +78,18 @@ def check_folder(flag: str, path: str) -> None:
     raise ValueError(f'--{flag}={path} {problem}; give an existing folder.')
 
 
+def check_file(flag: str, path: str) -> None:
+  """Checks that a flag's file, local or remote, exists.
+
+  Raises:
+    ValueError: the file does not exist.
+    OSError: the remote file system does not answer.
+  """
+  if path and not is_file(path):
+    problem = 'is not a file' if exists(path) else 'does not exist'
+    raise ValueError(f'--{flag}={path} {problem}; give an existing file.')
+
+
 def check_local(flag: str, path: str | os.PathLike[str] | None, remedy: str) -> None:
   """Checks that a path is not remote, where programs without remote files read or write it.
 

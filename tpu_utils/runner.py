@@ -31,6 +31,7 @@ class Input(Protocol):
 
   Attributes:
     num_train_examples: examples per training epoch, over all hosts; `job.Batches` may override it.
+    num_eval_batches: batches of an evaluation, for its progress; an input may lack it.
     resizing_note: what a job repeats or leaves out if it resumes with another batch size; an input
       without this attribute reads on exactly.
   """
@@ -302,7 +303,7 @@ class Runner:
       ValueError: two sources give the same metric, or none gives the objective.
       cli.Interrupted: SIGTERM or Ctrl-C arrived during `train` or `follow`; nothing is logged.
     """
-    bar = Progress(getattr(eval_input, 'num_eval_batches', None), 'eval', unit='batch')
+    bar = self._batch_progress(eval_input, 'eval')
 
     def update(done):
       bar.update(done)
@@ -327,6 +328,12 @@ class Runner:
       self._history.add(step, results)
     return results
 
+  def _batch_progress(self, eval_input, activity):
+    """Returns the progress of batches: of how many, unless each host has its own number."""
+    alone = not self._workers.several
+    total = getattr(eval_input, 'num_eval_batches', None) if alone else None
+    return Progress(total, activity, unit='batch', always_ends=False)
+
   def _objective_of(self, results):
     if self._objective not in results:
       raise ValueError(
@@ -350,7 +357,7 @@ class Runner:
       ValueError: the task has no predictions.
       OSError: the file cannot be written.
     """
-    bar = Progress(getattr(eval_input, 'num_eval_batches', None), 'predict', unit='batch')
+    bar = self._batch_progress(eval_input, 'predict')
     with _explained(eval_input), bar:
       rows = self.trainer.predict(eval_input.eval_dataset, bar.update)
     if records is None:

@@ -49,6 +49,12 @@ _INT, _FLOAT = np.int64, np.float32
 
 # mypy does not see TFDS's __init_subclass__, which takes skip_registration.
 class _Questions(OfficialLayout, skip_registration=True):  # type: ignore[call-arg]
+  VERSION = tfds.core.Version('1.1.0')
+  RELEASE_NOTES = {
+    **OfficialLayout.RELEASE_NOTES,
+    '1.1.0': 'id_text: ids of questions as the files write them, such as 00123.',
+  }
+
   def _record(self, regions):
     return {
       'image_id': tfds.features.Text(),
@@ -58,6 +64,7 @@ class _Questions(OfficialLayout, skip_registration=True):  # type: ignore[call-a
           'question': tfds.features.Text(),
           'tags': tfds.features.Text(),
           'question_id': _INT,
+          'id_text': tfds.features.Text(),  # As in the file; '' for none.
           'answers': tfds.features.Sequence(_INT),
           'scores': tfds.features.Sequence(_FLOAT),
         }
@@ -66,7 +73,7 @@ class _Questions(OfficialLayout, skip_registration=True):  # type: ignore[call-a
 
   def _questions(self, reader):
     self.info.metadata['answers'] = reader.answers
-    names = ('question', 'tags', 'question_id', 'answers', 'scores')
+    names = ('question', 'tags', 'question_id', 'id_text', 'answers', 'scores')
     plans = (
       RecordPlan(
         {

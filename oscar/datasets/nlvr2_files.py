@@ -11,6 +11,7 @@ Source: microsoft/Oscar, `_load_dataset` of oscar/run_nlvr.py.
 
 import dataclasses
 import os
+from collections.abc import Sequence
 
 from oscar.datasets import features, nlvr2, records, region_files
 from tpu_utils import files
@@ -48,7 +49,8 @@ class Nlvr2Files:
     data_label_type: 'bal' or 'all', statements of test1.
     eval_data_type: 'bal', 'unbal' or 'all', statements of val; 'unbal' also selects those of test1
       if `data_label_type` is 'all'.
-    sentences_file: NLVR2's own file of a split, for identifiers; empty for none.
+    sentences_file: NLVR2's own file of a split, for identifiers, or several with commas between, of
+      which each split takes its own; empty for none.
     region_dim: numbers per region, 2048 for features without boxes.
   """
 
@@ -103,7 +105,8 @@ class Nlvr2Files:
     rows = records.read_json_list(path)
     identifiers = [str(row['identifier']) for row in rows if 'identifier' in row]
     if self.sentences_file and split != 'train':
-      identifiers = read_identifiers(self.sentences_file, [s.statement for s in statements])
+      own, sentences = self.sentences_file.split(','), [s.statement for s in statements]
+      identifiers = read_identifiers(own, sentences, path)
     if len(identifiers) not in (0, len(rows)):
       lacking = len(rows) - len(identifiers)
       raise ValueError(f"{path}: 'identifier' is missing in {lacking} of {len(rows)} rows.")
@@ -117,35 +120,71 @@ class Nlvr2Files:
     )
 
 
-def read_identifiers(path: str, sentences: list[str]) -> list[str]:
-  """Returns the identifiers in NLVR2's own file, a line of JSON for each statement.
+def read_identifiers(paths: Sequence[str], sentences: Sequence[str], where: str) -> list[str]:
+  """Returns the identifiers of a split's statements from the file that has these statements.
 
   Args:
-    path: the file.
-    sentences: the statements, which must be those of the file in its order.
+    paths: NLVR2's own files, a line of JSON for each statement; together, in this order, they may
+      also be those of a split that joins them.
+    sentences: the statements of the split.
+    where: the split's file, for the error.
 
   Raises:
-    FileNotFoundError: the file does not exist.
-    ValueError: the file is not of that kind, or has other statements.
+    FileNotFoundError: a file does not exist.
+    ValueError: a file is not of that kind, or none has these statements in their order.
   """
+  found = [_read_lines(path) for path in paths]
+  if len(found) > 1:
+    found.append([line for lines in found for line in lines])
+  sentences = [sentence.strip() for sentence in sentences]
+  # Where none fits, the one that fits longest explains best why not.
+  best = max(found, key=lambda lines: (_same(lines, sentences), len(lines) == len(sentences)))
+  same = _same(best, sentences)
+  if same == len(best) == len(sentences):
+    return [line.identifier for line in best]
+  remedy = f'add the file that belongs to {where}, with a comma between, or give it alone.'
+  if same < min(len(best), len(sentences)):
+    raise ValueError(
+      f'{best[same].where}: the sentence is {best[same].sentence!r:.60}, but statement {same} of '
+      f'{where} is {sentences[same]!r:.60}; {remedy}'
+    )
+  raise ValueError(
+    f'{best[0].path if best else paths[0]} has {len(best)} statements, but {where} has '
+    f'{len(sentences)}; {remedy}'
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+  """A line of NLVR2's own file."""
+
+  path: str
+  number: int
+  sentence: str
+  identifier: str
+
+  @property
+  def where(self):
+    return f'{self.path} line {self.number}'
+
+
+def _read_lines(path):
   records.require_file(path)
   with reading(path, 'lines of JSON'), files.open_text(path) as file:
     rows = [files.parse_json(line) for line in file if line.strip()]
-  identifiers = []
-  for number, row in enumerate(rows):
-    where = f'{path} line {number + 1}'
+  lines = []
+  for number, row in enumerate(rows, 1):
+    where = f'{path} line {number}'
     if not isinstance(row, dict):
       raise ValueError(f'{where}: expected an object, found {row!r:.60}.')
     sentence = records.field(row, 'sentence', str, where)
-    if number < len(sentences) and sentence.strip() != sentences[number].strip():
-      raise ValueError(
-        f'{where}: the sentence is {sentence!r:.60}, but statement {number} of the evaluated split '
-        f'is {sentences[number]!r:.60}; give the file that belongs to this split.'
-      )
-    identifiers.append(records.field(row, 'identifier', str, where))
-  if len(identifiers) != len(sentences):
-    raise ValueError(
-      f'{path} has {len(identifiers)} statements, the evaluated split {len(sentences)}; give the '
-      'file that belongs to this split.'
-    )
-  return identifiers
+    identifier = records.field(row, 'identifier', str, where)
+    lines.append(_Line(path, number, sentence.strip(), identifier))
+  return lines
+
+
+def _same(lines, sentences):
+  """Returns how many lines have the first sentences, up to the first other one."""
+  pairs = enumerate(zip(lines, sentences, strict=False))
+  others = (number for number, (line, sentence) in pairs if line.sentence != sentence)
+  return next(others, min(len(lines), len(sentences)))

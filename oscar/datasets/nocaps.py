@@ -91,7 +91,7 @@ class Annotations:
 
   Attributes:
     path: the file.
-    ids: {image key: number by which the test server knows the image}. The key is the image's id in
+    ids: {image key: number by which NoCaps' server knows the image}. The key is the image's id in
       Open Images.
     domains: {image key: one of `DOMAINS`}; {} where the file does not say.
     captions: the captions; () where the file has none.

@@ -94,6 +94,11 @@ class CaptionInput:
     """Images in an evaluation, over all hosts."""
     return self._images.num_eval_examples
 
+  @property
+  def num_eval_batches(self) -> int:
+    """Batches in an evaluation by one host, over all replicas."""
+    return self._images.num_eval_batches
+
   def train_dataset(
     self, context: tf.distribute.InputContext | None = None, start_example: int = 0
   ) -> tf.data.Dataset:

@@ -208,6 +208,12 @@ class RecordInput:
     """Examples in an evaluation, over all hosts."""
     return int(self._split(self.eval_split).counts.sum())
 
+  @property
+  def num_eval_batches(self) -> int:
+    """Batches in an evaluation by one host, over all replicas."""
+    assert self.eval_batch_size is not None
+    return -(-self.num_eval_examples // self.eval_batch_size)
+
   @_without_autograph
   def train_dataset(
     self, context: tf.distribute.InputContext | None = None, start_example: int = 0

@@ -138,7 +138,7 @@ def results(
   """Returns the contents of a submission file, after checking it.
 
   Args:
-    rows: predictions with 'question_id' and 'answer'.
+    rows: predictions with 'question_id', a number or as in `texts`, and 'answer'.
     question_ids: ids of all questions of the split.
     where: file of the questions, for the error.
     texts: {question id: as the file writes it}, as the ids of GQA may begin with zeros; None
@@ -153,11 +153,11 @@ def results(
   for row in rows:
     if not isinstance(row['answer'], str):
       raise ValueError(f'{where}: prediction {dict(row)!r:.120}; expected text as answer.')
-  check_each_once([row['question_id'] for row in rows], question_ids, where)
   texts = texts or {}
-  made = []
-  for row in rows:
-    question_id = row['question_id']
-    text = texts.get(question_id, str(question_id))
-    made.append({'questionId': text, 'prediction': row['answer']})
-  return made
+  number_of = {text: number for number, text in texts.items()}
+  numbers = [number_of.get(row['question_id'], row['question_id']) for row in rows]
+  check_each_once(numbers, question_ids, where)
+  return [
+    {'questionId': texts.get(number, str(number)), 'prediction': row['answer']}
+    for number, row in zip(numbers, rows, strict=True)
+  ]

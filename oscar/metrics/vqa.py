@@ -140,7 +140,7 @@ def accuracies(
 def results(
   rows: Sequence[Mapping[str, Any]], question_ids: Collection[int], where: str
 ) -> list[dict[str, Any]]:
-  """Returns the contents of a result file for the test server, after checking it.
+  """Returns the contents of a submission file, after checking it.
 
   Args:
     rows: predictions with 'question_id' and 'answer'.
@@ -179,7 +179,7 @@ def check_each_once(found: Sequence[Any], expected: Collection[Any], where: str)
     twice = [key for key, count in collections.Counter(ids).items() if count > 1]
     if twice:
       raise ValueError(
-        f"{where}: {kind} name 'q_id' {twice[0]!r} twice; the test server takes each id once. Give "
+        f"{where}: {kind} name 'q_id' {twice[0]!r} twice; a submission takes each id once. Give "
         'each question an id of its own.'
       )
   missing = sorted(set(expected) - set(found))
@@ -187,7 +187,7 @@ def check_each_once(found: Sequence[Any], expected: Collection[Any], where: str)
   if missing or unknown:
     raise ValueError(
       f'{where}: {len(missing)} questions without prediction{_first(missing)}, {len(unknown)} '
-      f'predictions without question{_first(unknown)}; the test server takes all or none.'
+      f'predictions without question{_first(unknown)}; a submission takes all or none.'
     )
 
 

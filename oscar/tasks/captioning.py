@@ -214,7 +214,7 @@ def write_results(
   """Writes the official files of a split: its captions, and their scores if there are references.
 
   The scores are beside the captions, in NAME.eval.json, for NoCaps also those of each domain; and
-  the file for its test server, NAME.server.json.
+  the file for its server, NAME.server.json.
 
   Args:
     data: the flags, with the predicted split.

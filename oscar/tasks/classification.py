@@ -82,7 +82,7 @@ def has_ids(loaded: vqa_files.VqaSplit | gqa_files.GqaSplit) -> bool:
   """
   found = all(question.id_text for question in loaded.questions)
   if not found:
-    print(f"No file for the test server: not all rows of {loaded.path} have a 'q_id'.")
+    print(f"No file of results: not all rows of {loaded.path} have a 'q_id'.")
   return found
 
 

@@ -117,7 +117,7 @@ def write_results(
     files.write_json(path, metrics.results(made, ids, loaded.path, texts), indent=None)
   if not loaded.answered:
     return {}
-  if loaded.details and not any(q.question_id in loaded.details for q in loaded.questions):
+  if data.questions_file and not any(q.question_id in loaded.details for q in loaded.questions):
     # With --do_train --do_test_dev the file is that of the evaluations while training.
     print(f"Without GQA's metrics: {data.questions_file} has no question of {loaded.path}.")
     loaded = dataclasses.replace(loaded, details={})
@@ -126,11 +126,49 @@ def write_results(
   return {OBJECTIVE: sum(right) / len(right), **_metrics(loaded, label_of_row, data)}
 
 
+def check_eval(data: GqaData, mode: str) -> None:
+  """Checks that GQA's metrics can be computed over the evaluated split, before that is evaluated.
+
+  Predictions of a split that `questions_file` has nothing of go without these metrics.
+
+  Args:
+    data: the flags, with the split.
+    mode: of the job.
+
+  Raises:
+    ValueError: `questions_file` or `choices_file` is of another split, or damaged.
+  """
+  loaded = _open(files_of(data), data.eval_split)
+  if not loaded.answered or not data.questions_file:
+    return
+  missing = [q for q in loaded.questions if q.question_id not in loaded.details]
+  if mode == 'predict' and len(missing) == len(loaded.questions):
+    return
+  if missing:
+    raise ValueError(
+      f'--questions_file={data.questions_file} lacks {len(missing)} of the '
+      f'{len(loaded.questions)} questions of {loaded.path} (first: {missing[0].id_text!r}); give '
+      "GQA's own file of this split, or leave the flag out."
+    )
+  right = {q.question_id: loaded.answers[q.answers[0]] for q in loaded.questions}
+  metrics.evaluate(right, loaded.details, loaded.choices, data.questions_file)
+
+
 def records(
   data: GqaData, source: QuestionInput, rows: Mapping[str, np.ndarray]
 ) -> list[dict[str, Any]]:
-  """Returns the predictions in the order of the file; see `prediction_records`."""
-  return prediction_records(source.questions(data.eval_split), rows)
+  """Returns the predictions in the order of the file; see `prediction_records`.
+
+  Ids with leading zeros, which a number would lose, are texts as in the file.
+  """
+  loaded = source.questions(data.eval_split)
+  made = prediction_records(loaded, rows)
+  texts = {question.question_id: question.id_text for question in loaded.questions}
+  for row in made:
+    text = texts[row['question_id']]
+    if text.startswith('0') and text != '0':
+      row['question_id'] = text
+  return made
 
 
 def _open_input(data, tokenizer, config, seed):
@@ -178,4 +216,5 @@ TASK = oscar_job.OscarTask(
   curves=(('answer_loss',), (OBJECTIVE,)),
   info=_info,
   records=records,
+  check_eval=check_eval,
 )

@@ -1,4 +1,4 @@
-"""NoCaps: captions that mention detected objects, scores by domain, and the test server's file.
+"""NoCaps: captions that mention detected objects, scores by domain, and the server's file.
 
 Detections become constraints (`constrained.filter`), constraints become machines over reachable
 states (`constrained.machine`), and the search writes the best caption of those that meet as many as
@@ -290,7 +290,7 @@ def domain_table(scores: Mapping[str, float]) -> str:
 def result_lines(
   yaml_file: str, made: Sequence[Mapping[str, Any]], server_file: str
 ) -> list[str]:
-  """Writes the file for the test server and returns lines about it and the constraints.
+  """Writes the file for NoCaps' server and returns lines about it and the constraints.
 
   Arguments and errors as for `write_server_file`.
   """
@@ -302,7 +302,7 @@ def result_lines(
 def write_server_file(
   yaml_file: str, made: Sequence[Mapping[str, Any]], path: str
 ) -> str:
-  """Writes the file for NoCaps' test server: [{'image_id', 'caption'}].
+  """Writes the file for NoCaps' server, which takes val and test: [{'image_id', 'caption'}].
 
   Args:
     yaml_file: the split's description.
@@ -324,17 +324,17 @@ def write_server_file(
   lacking = len(annotations.ids) - len(rows)
   if lacking:
     return (
-      f'No file for the test server: {lacking} of the {len(annotations.ids)} images of '
+      f"No file for NoCaps' server: {lacking} of the {len(annotations.ids)} images of "
       f'{os.path.basename(annotations.path)} have no caption, and the server expects all.'
     )
   files.write_json(path, rows, indent=None)
-  return f'For the test server: {path}'
+  return f"For NoCaps' server: {path}"
 
 
 def server_rows(
   annotations: nocaps.Annotations, made: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-  """Returns the rows for NoCaps' test server, in the order of its images.
+  """Returns the rows for NoCaps' server, in the order of its images.
 
   Args:
     annotations: of the split.

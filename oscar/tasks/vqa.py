@@ -133,7 +133,7 @@ def records(
 def write_results(
   data: VqaData, made: Sequence[Mapping[str, Any]], path: str
 ) -> dict[str, float]:
-  """Writes the test server's file, checked, and returns the metrics of a split with answers.
+  """Writes the submission file, checked, and returns the metrics of a split with answers.
 
   There is no file for a split with answers whose questions have no ids.
 

@@ -213,6 +213,18 @@ def test_splits_that_a_task_does_not_have(tmp_path):
       script.SCRIPT.check(script.SCRIPT.resolve({**given, flag: True}))
 
 
+def test_only_files_of_hidden_answers_are_for_the_test_server():
+  for script, hidden, known in (
+    (run_vqa, ('test2015', 'test-dev2015'), ('val', 'train')),
+    (run_gqa, ('test',), ('val', 'test-dev')), (run_nlvr, (), ('val', 'test1')),
+  ):  # fmt: skip
+    for split in hidden:
+      assert fine_tuning_job._results_are(split, script.SPEC) == 'Results for the test server'
+    for split in known:
+      text = fine_tuning_job._results_are(split, script.SPEC)
+      assert text == f'Results of {split}, in the form of a submission'
+
+
 def test_the_recipe_is_chosen_by_the_data():
   def chosen(**given):
     resolved = run_vqa.SCRIPT.resolve(given)

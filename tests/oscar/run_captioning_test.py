@@ -228,7 +228,7 @@ def test_nocaps_end_to_end(finished, data, tmp_path, capsys):
   scores = json.loads((export / f'{name}.eval.json').read_text())
   assert {'CIDEr', 'CIDEr/in-domain', 'Bleu_4/near-domain', 'ROUGE_L/out-domain'} <= set(scores)
   assert re.search(r'near-domain +\d', out) and re.search(r'overall +\d', out)
-  assert f'For the test server: {export}/{name}.server.json' in out
+  assert f"For NoCaps' server: {export}/{name}.server.json" in out
 
 
 @pytest.mark.slow
@@ -256,7 +256,7 @@ def test_constraints_that_cannot_be_met_are_counted(finished, data, tmp_path, ca
   assert "1 constraints have a word that the file lacks" in out
   assert "have more than 4 word pieces; the first 4 count" in out
   assert "do not fit into captions of 1 word piece, and can't be met" in out
-  assert 'No file for the test server: 1 of the 5 images' in out
+  assert "No file for NoCaps' server: 1 of the 5 images" in out
   assert not list(export.glob('*.server.json'))
 
 

@@ -1,6 +1,7 @@
 """`python -m oscar.run_gqa` on official files: train, test-dev with all metrics, submission."""
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -50,9 +51,11 @@ def test_ids_are_written_as_in_the_file(data, tmp_path):
   path = data / 'gqa' / 'gqa_all_qla_submission.json'
   loaders.edit(path, lambda rows: rows[0].update(q_id='00900'))
   flags = task_settings.GqaData(data_dir=str(data / 'gqa'), eval_split='test')
-  gqa.write_results(
-    flags, [{'question_id': i, 'answer': 'no'} for i in (900, 901)], str(tmp_path / 'r.json')
-  )
+  source = mock.Mock(questions=gqa.files_of(flags).open)
+  rows = {'row': np.array([1, 0]), 'label': np.array([0, 0]), 'probability': np.ones(2)}
+  made = gqa.records(flags, source, rows)
+  assert [row['question_id'] for row in made] == ['00900', 901]
+  gqa.write_results(flags, made, str(tmp_path / 'r.json'))
   found = json.loads((tmp_path / 'r.json').read_text())
   assert [row['questionId'] for row in found] == ['00900', '901']
 
@@ -83,7 +86,9 @@ def test_train_and_test_dev(tiny, tmp_path, capsys):
   call(tiny, tmp_path / 'gqa', *more)
   (line,) = (tmp_path / 'gqa' / 'eval' / 'results.jsonl').read_text().splitlines()
   assert json.loads(line)['step'] == 2 and {'accuracy', 'gqa_open'} <= set(json.loads(line))
-  assert 'Predictions for test-dev: accuracy ' in capsys.readouterr().out
+  out = capsys.readouterr().out
+  assert 'Predictions for test-dev: accuracy ' in out
+  assert 'Results of test-dev, in the form of a submission: ' in out
   rows = json.loads((tmp_path / 'gqa' / 'test-dev_results.json').read_text())
   assert [row['questionId'] for row in rows] == ['900', '901']
 
@@ -94,7 +99,9 @@ def test_train_and_test_dev(tiny, tmp_path, capsys):
     (['--eval_data_type=all'], 'gqa_all_qla_val.json does not exist'),
     (['--loss_type=bce'], 'Choose one of kl, xe'),
     (['--spatial_dim=6'], '--spatial_dim is a flag of the official script only'),
-    (['--questions_file=/nowhere.json'], '/nowhere.json does not exist'),
+    (['--questions_file=/nowhere.json'], '--questions_file=/nowhere.json does not exist'),
+    (['--choices_file=/nowhere.json'], '--choices_file=/nowhere.json does not exist'),
+    ([f'--choices_file={__file__}'], f'--choices_file={__file__} needs --questions_file'),
     (['--eval_split=test'], '--eval_split=test has no answers'),
   ],
 )
@@ -102,3 +109,23 @@ def test_bad_input_is_one_clear_line(tiny, tmp_path, more, message):
   with pytest.raises((ValueError, OSError)) as error:
     call(tiny, tmp_path / 'model', *more)
   assert message in str(error.value) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  'mode, content, message',
+  [
+    ('--do_train', '[', 'details.json cannot be read as JSON'),
+    ('--do_train', '{"7": {}}', 'details.json lacks 2 of the 2 questions of'),
+    ('--do_eval', '{"7": {}}', "gqa_bal_qla_val.json (first: '900'); give GQA's own file of this"),
+    ('--mode=predict', '{"900": {}}', "details.json lacks 1 of the 2 questions of"),
+    ('--do_eval', '{"900": {}, "901": {}}', "details.json, key '900': expected isBalanced, answer"),
+  ],
+)
+def test_a_wrong_questions_file_is_named_before_the_first_step(
+  tiny, tmp_path, capsys, mode, content, message
+):
+  (tmp_path / 'details.json').write_text(content)
+  with pytest.raises((ValueError, OSError)) as error:
+    call(tiny, tmp_path / 'model', mode, f'--questions_file={tmp_path}/details.json')
+  assert message in str(error.value) and '\n' not in str(error.value)
+  assert ' parameters' not in capsys.readouterr().out  # There is no model yet.

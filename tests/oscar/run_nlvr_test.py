@@ -11,6 +11,7 @@ from oscar import losses, run_nlvr, task_settings
 from oscar.tasks import nlvr2
 from tests import script_jobs
 from tests.oscar import golden_models, loaders
+from tests.oscar.datasets.nlvr2_files_test import sentences
 
 DATA = loaders.DATA / 'nlvr2'
 INPUTS = ('input_ids', 'token_type_ids', 'attention_mask', 'img_feats')
@@ -54,19 +55,18 @@ def call(tiny, model_dir, *more, data=DATA):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('more', [('--use_pair', '--classifier=mlp'), ('--use_label_seq',)])
-def test_train_and_test(tiny, tmp_path, more, capsys, data):
-  path = data / 'nlvr2' / 'nlvr2_test1.json'
-  if '--use_pair' in more:
-    loaders.edit(path, lambda rows: [r.update(identifier=f't-{i}-0-0') for i, r in enumerate(rows)])
-  tested = ['--do_test'] if '--use_pair' in more else []
-  call(tiny, tmp_path / 'm', '--do_train', '--num_train_epochs=1', *tested, *more,
-       data=data / 'nlvr2')  # fmt: skip
+def test_train_and_test(tiny, tmp_path, more, capsys):
+  files = ','.join(sentences(tmp_path, split) for split in ('dev', 'test1'))
+  tested = ['--do_test', f'--sentences_file={files}'] if '--use_pair' in more else []
+  call(tiny, tmp_path / 'm', '--do_train', '--num_train_epochs=1', *tested, *more)
   (line,) = (tmp_path / 'm' / 'eval' / 'results.jsonl').read_text().splitlines()
   assert json.loads(line)['step'] == 2 and {'accuracy', 'consistency'} <= set(json.loads(line))
   if '--use_pair' in more:
-    assert 'Predictions for test1: accuracy ' in capsys.readouterr().out
-    lines = (tmp_path / 'm' / 'test1_results.csv').read_text().splitlines()
-    assert [line.split(',')[0] for line in lines] == ['t-0-0-0', 't-1-0-0']
+    out, results = capsys.readouterr().out, tmp_path / 'm' / 'test1_results.csv'
+    assert 'Predictions for test1: accuracy ' in out
+    assert f'Results of test1, in the form of a submission: {results}' in out
+    lines = results.read_text().splitlines()
+    assert [line.split(',')[0] for line in lines] == ['test1-7-0-0', 'test1-7-1-0']
     assert {line.split(',')[1] for line in lines} <= {'True', 'False'}
 
 
@@ -91,9 +91,20 @@ def test_results_without_identifiers_have_no_submission(tmp_path, capsys):
     (['--optim=Adamax'], "Unknown value of --optim 'Adamax'"),
     (['--use_layernorm'], '--use_layernorm is a flag of the official script only'),
     (['--eval_split=test2'], "Unknown NLVR2 split 'test2'"),
+    (['--sentences_file=/no.json'], '--sentences_file=/no.json does not exist; give an existing'),
   ],
 )
 def test_bad_input_is_one_clear_line(tiny, tmp_path, more, message):
   with pytest.raises((ValueError, OSError)) as error:
     call(tiny, tmp_path / 'model', *more)
   assert message in str(error.value) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('split, lacking', [('dev', 'test1'), ('test1', 'dev')])
+def test_a_lacking_sentences_file_is_named_before_the_first_step(
+  tiny, tmp_path, capsys, split, lacking
+):
+  given = ['--do_train', '--do_test', f'--sentences_file={sentences(tmp_path, split)}']
+  with pytest.raises(ValueError, match=f'{split}.json line 1: .*nlvr2_{lacking}.json .*; add the'):
+    call(tiny, tmp_path / 'model', *given)
+  assert ' parameters' not in capsys.readouterr().out  # There is no model yet.

@@ -18,6 +18,7 @@ class Progress:
     unit: singular noun for the count.
     line_seconds: without a terminal, the least time between two lines.
     line_every: without a terminal, the least count between two lines, in place of `line_seconds`.
+    always_ends: without a terminal, whether the final count gets a line however soon it comes.
   """
 
   def __init__(
@@ -29,9 +30,11 @@ class Progress:
     unit: str = 'step',
     line_seconds: float = 10.0,
     line_every: int | None = None,
+    always_ends: bool = True,
   ):
     self._activity, self._total, self._unit = activity, total, unit
     self._line_seconds, self._line_every = line_seconds, line_every
+    self._last_line = total if always_ends else None
     self._last_time, self._last_count = time.monotonic(), initial
     self._first: tuple[float, int] | None = None  # Time and count of the first update.
     self._terminal = sys.stderr.isatty()
@@ -58,7 +61,7 @@ class Progress:
     self._bar.update(count - self._count)
     self._count = count
     self._first = self._first or (time.monotonic(), count)
-    if not self._terminal and (self._line_due() or count == self._total):
+    if not self._terminal and (self._line_due() or count == self._last_line):
       self._last_time, self._last_count = time.monotonic(), count
       total = '' if self._total is None else f'/{self._total}'
       text = ', '.join(filter(None, (text, self._time_left())))

@@ -13,10 +13,12 @@ from tpu_utils.export import formats as format_registry
 from tpu_utils.images import preprocessing
 from tpu_utils.images.imagenet_input import ImageNetInput
 from tpu_utils.images.sources import interface, open_dataset
+from tpu_utils.images.sources.sample import Sample
 from tpu_utils.images.spec import PreprocessSpec
 from tpu_utils.model_formats import DEFAULT_FORMATS, FORMATS
 
 _EVAL_BATCH = 8
+_POINT = 0.01  # Loss of accuracy from which a file is named.
 
 
 class Images:
@@ -59,8 +61,11 @@ class Images:
       yield batch['images'][0]
 
   def evaluation(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields (images [n, height, width, 3], labels [n, classes]), up to `count` images in all."""
-    for batch in self.batches('validation', _EVAL_BATCH, count):
+    """Yields (images [n, height, width, 3], labels [n, classes]), up to `count` images in all.
+
+    They are spread evenly over the split, which in folders is sorted by class.
+    """
+    for batch in self._batches(Sample(self._data, count), 'validation', _EVAL_BATCH, count):
       real = batch['weights'] > 0
       yield batch['images'][real], batch['labels'][real]
 
@@ -75,7 +80,10 @@ class Images:
     Raises:
       ValueError: an image cannot be read.
     """
-    images = ImageNetInput(_Split(self._data, split), eval_batch_size=batch_size, **self._settings)
+    yield from self._batches(self._data, split, batch_size, count)
+
+  def _batches(self, data, split, batch_size, count):
+    images = ImageNetInput(_Split(data, split), eval_batch_size=batch_size, **self._settings)
     dataset = images.eval_dataset().unbatch().take(count).batch(batch_size)
     try:
       yield from dataset.as_numpy_iterator()
@@ -246,7 +254,8 @@ class Measurement:
       f'top-1 accuracy, {name}': f'{100 * result.right / result.images:.2f} %'
       for name, result in found.items()
     }
-    where = f'On {self._results["model"].images:,} evaluation images of the data, by the file.'
+    count = self._results['model'].images
+    where = f'On {count:,} evaluation images of the data, evenly spread, by the file.'
     return {'results': shown, 'measured': where}
 
   def text(self) -> str:
@@ -254,5 +263,18 @@ class Measurement:
     if not self._results:
       return 'Accuracy not measured: the data have no images to evaluate on.'
     known = self._images.has_known_classes
-    note = '' if known else '\nNo top-1: the classes of the images are not those of the model.'
-    return f'{measuring.table(self._results, known)}{note}'
+    notes = _loss_notes(self._results) if known else [
+      'No top-1: the classes of the images are not those of the model.'
+    ]  # fmt: skip
+    return '\n'.join([measuring.table(self._results, known), *notes])
+
+
+def _loss_notes(results):
+  """Returns a line for each file that is over a point less accurate than the model."""
+  notes = []
+  for name, result in results.items():
+    lost = (results['model'].right - result.right) / result.images
+    if lost > _POINT:
+      advice = '; float16 needs no ranges of activations' if name == 'int8' else ''
+      notes.append(f'{name} is {100 * lost:.1f} points less accurate than the model{advice}.')
+  return notes

@@ -232,7 +232,10 @@ def _text(resolved, classes, used, room):
   rows = [
     ('batch', f'{batch} images', '--train_batch_size'),
     ('training', f'{job.train_steps} steps, {num_epochs:.3g} epochs', '--train_epochs'),
-    ('evaluation', f'every {job.steps_per_eval} steps', '--steps_per_eval'),
+    (
+      'evaluation', f'every {job.steps_per_eval} steps, in batches of {data.eval_batch_size}',
+      '--steps_per_eval, --eval_batch_size',
+    ),
     (
       'learning rate', f'{rate:.3g} after {warmup:.0f} steps of warm-up',
       f'--base_learning_rate={optimization.base_learning_rate:g} (for 256 images), '
@@ -244,7 +247,7 @@ def _text(resolved, classes, used, room):
   if used and room:
     size = f'about {used.of_batch(batch) / 1e9:.1f} of {room / 1e9:.1f} GB'
     rows.append(('memory', size, '--train_batch_size, --input_image_size'))
-  lines = [f'  {name:14}{value:34}{flags}' for name, value, flags in rows]
+  lines = [f'  {name:14}{value:33} {flags}' for name, value, flags in rows]
   held = f', {data.num_eval_images:,} to evaluate on' if job.mode != 'train' else ''
   return '\n'.join([
     f'Settings for {images:,} images of {classes} classes{held} (flags override them):', *lines

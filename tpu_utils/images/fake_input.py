@@ -41,6 +41,11 @@ class FakeInput:
     self._dtype = tf.bfloat16 if use_bfloat16 else tf.float32
     self._transpose_input = transpose_input
 
+  @property
+  def num_eval_batches(self) -> int:
+    """Number of batches in an evaluation, over all replicas."""
+    return -(-self._num_eval_images // self._eval_batch_size)
+
   def train_dataset(
     self, context: tf.distribute.InputContext | None = None, start_example: int = 0
   ) -> tf.data.Dataset:

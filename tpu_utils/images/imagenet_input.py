@@ -116,6 +116,12 @@ class ImageNetInput:
     """Number of images in an evaluation, over all hosts."""
     return len(self._source('validation'))
 
+  @property
+  def num_eval_batches(self) -> int:
+    """Number of batches in an evaluation, over all replicas."""
+    assert self.eval_batch_size is not None
+    return -(-self.num_eval_images // self.eval_batch_size)
+
   @_without_autograph
   def train_dataset(
     self, context: tf.distribute.InputContext | None = None, start_example: int = 0

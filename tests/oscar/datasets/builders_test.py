@@ -1,6 +1,5 @@
 """TFDS data sets built from the official samples equal the output of the readers."""
 
-import dataclasses
 import importlib
 import json
 import os
@@ -71,11 +70,68 @@ def test_questions(store, name, reader, split):
           int(fields['question_id'][i]),
           tuple(answers[i]),
           tuple(round(score, 6) for score in scores[i]),
+          fields['id_text'][i].decode(),
         )
       )
-  # Prepared data hold numbers, not how the file wrote them.
-  questions = [dataclasses.replace(question, id_text='') for question in expected.questions]
-  assert sorted(found, key=repr) == sorted(questions, key=repr)
+  assert sorted(found, key=repr) == sorted(expected.questions, key=repr)
+
+
+ZEROS = ('7', '07', '007')  # Keys that numbers would confuse.
+
+
+def write_regions(path, caption=False):
+  text = features.encode(features_test.regions(2)).decode()
+  with tsv.TsvWriter(path) as writer:
+    columns = [json.dumps({'num_boxes': 2, 'features': text})] if caption else [2, text]
+    for key in ZEROS:
+      writer.write(key, *columns)
+
+
+def write_zeros(folder, name):
+  """Turns a copy of a sample into one whose ids begin with zeros."""
+  if name in ('vqa', 'gqa'):
+    stem, path = {'vqa': ('val_img_frcnn_feats', 'val2014_qla_mrcnn.json'),
+                  'gqa': ('gqa_img_frcnn_feats', 'gqa_bal_qla_val.json')}[name]  # fmt: skip
+    row = json.loads((folder / path).read_text())[0]
+    rows = [row | {'img_id': key, 'q_id': key} for key in ZEROS]
+  elif name == 'nlvr2':
+    stem, path = 'nlvr2_img_frcnn_feats', 'nlvr2_dev.json'
+    row = json.loads((folder / path).read_text())[0]
+    rows = [row | {'img_id': {'left': key, 'right': '7'}} for key in ZEROS]
+  elif name == 'coco_caption':
+    stem, path = 'v.feature', 'v_caption.json'
+    rows = [{'image_id': key, 'id': i, 'caption': 'a dog'} for i, key in enumerate(ZEROS)]
+  else:
+    stem, path = 'features', 'val_captions.json'
+    rows = {key: ['a dog'] for key in ZEROS}
+  for old in folder.iterdir():
+    kept = old.suffix not in ('.json', '.yaml', '.tsv') or 'label' in old.name
+    if not kept or 'captions' in old.name:
+      old.unlink()
+  (folder / path).write_text(json.dumps(rows))
+  write_regions(folder / f'{stem}.tsv', caption=name == 'coco_caption')
+  if name == 'coco_caption':
+    (folder / 'v.yaml').write_text(f'feature: {stem}.tsv\ncaption: {path}\n')
+  if name == 'coco_retrieval':
+    with tsv.TsvWriter(folder / 'predictions.tsv') as writer:
+      for key in ZEROS:
+        writer.write(key, '[{"class": "dog"}]')
+
+
+@pytest.mark.parametrize(
+  'name, sample',
+  [('vqa', 'vqa'), ('gqa', 'gqa'), ('nlvr2', 'nlvr2'), ('coco_caption', 'coco_caption'),
+   ('coco_retrieval', 'coco_ir')],
+)  # fmt: skip
+def test_ids_keep_their_zeros(data, tmp_path, name, sample):
+  write_zeros(data / sample, name)
+  builder = builders.prepare(name, str(data / sample), str(tmp_path / 'out'))
+  records = list(tfds.as_numpy(builder.as_dataset(split=next(iter(builder.info.splits)))))
+  images = [texts(r.get('image_ids', [r.get('image_id')])) for r in records]
+  assert [image[0] for image in images] == list(ZEROS)
+  if name in ('vqa', 'gqa'):
+    assert [texts(r['questions']['id_text']) for r in records] == [[key] for key in ZEROS]
+    assert all(r['questions']['question_id'].tolist() == [7] for r in records)
 
 
 def test_nlvr2(store):

@@ -39,11 +39,11 @@ def test_an_unknown_split():
     nlvr2_files.Nlvr2Files('data').statement_file('test')
 
 
-def sentences(folder, **changes):
-  rows = json.loads((loaders.DATA / 'nlvr2' / 'nlvr2_dev.json').read_text())
-  lines = [{'sentence': row['q'], 'identifier': f'dev-7-{i}-0'} for i, row in enumerate(rows)]
+def sentences(folder, split='dev', **changes):
+  rows = json.loads((loaders.DATA / 'nlvr2' / f'nlvr2_{split}.json').read_text())
+  lines = [{'sentence': row['q'], 'identifier': f'{split}-7-{i}-0'} for i, row in enumerate(rows)]
   lines[1].update(changes)
-  path = folder / 'dev.json'
+  path = folder / f'{split}.json'
   path.write_text('﻿' + ''.join(f'{json.dumps(line)}\n' for line in lines), encoding='utf-8')
   return str(path)
 
@@ -69,8 +69,23 @@ def test_sentences_of_another_split_are_refused(tmp_path):
   with pytest.raises(ValueError, match="dev.json line 2: the sentence is 'no', but statement 1"):
     other.open('val')
   short = nlvr2_files.Nlvr2Files(folder, **ALL, sentences_file=sentences(tmp_path))
-  with pytest.raises(ValueError, match='dev.json line 1: the sentence is'):
+  message = 'dev.json line 1: the sentence is .*, but statement 0 of .*nlvr2_test1.json is .*; add'
+  with pytest.raises(ValueError, match=message):
     short.open('test1')
   lacking = nlvr2_files.Nlvr2Files(folder, **ALL, sentences_file=sentences(tmp_path, identifier=3))
   with pytest.raises(ValueError, match="line 2: 'identifier' is 3, expected text"):
     lacking.open('val')
+
+
+def test_each_split_takes_its_own_of_several_files(data, tmp_path):
+  both = f'{sentences(tmp_path)},{sentences(tmp_path, "test1")}'
+  files = nlvr2_files.Nlvr2Files(str(data / 'nlvr2'), **ALL, sentences_file=both)
+  dev, test = ([f'{name}-7-{i}-0' for i in range(2)] for name in ('dev', 'test1'))
+  assert files.open('val').identifiers == dev
+  assert files.open('test1').identifiers == test
+  rows = [json.loads((data / 'nlvr2' / f'nlvr2_{n}.json').read_text()) for n in ('dev', 'test1')]
+  (data / 'nlvr2' / 'nlvr2_dev_test1.json').write_text(json.dumps(rows[0] + rows[1]))
+  assert files.open('val+test1').identifiers == dev + test
+  (data / 'nlvr2' / 'nlvr2_test1.json').write_text(json.dumps(rows[1][:1]))
+  with pytest.raises(ValueError, match='test1.json has 2 statements, but .*_test1.json has 1;'):
+    files.open('test1')

@@ -72,6 +72,7 @@ def test_every_question_has_its_tokens_and_its_image(builder, tokenizer):
   questions = {question.question_id: question for question in reader.questions}
   assert sorted(found['question_id'][real]) == sorted(questions)
   assert source.num_eval_examples == source.num_train_examples == len(questions)
+  assert source.num_eval_batches * 4 == len(real)
   for i in np.flatnonzero(real):
     question = questions[found['question_id'][i]]
     tokens = [*tokenizer.encode(question.question), *tokenizer.encode(question.tags)]

@@ -85,3 +85,5 @@ def test_the_submission_keeps_the_zeros_of_an_id():
   rows = [{'question_id': 2930152, 'answer': 'yes'}, {'question_id': 5, 'answer': 'no'}]
   made = gqa.results(rows, [2930152, 5], 'q.json', {2930152: '02930152'})
   assert [row['questionId'] for row in made] == ['02930152', '5']
+  rows[0]['question_id'] = '02930152'
+  assert gqa.results(rows, [2930152, 5], 'q.json', {2930152: '02930152'}) == made

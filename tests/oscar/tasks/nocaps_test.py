@@ -131,13 +131,13 @@ def test_domains_are_scored_as_data_sets_of_their_own(annotated):
 
 def test_the_servers_file_is_checked(annotated, tmp_path):
   yaml_file, path = annotated(), tmp_path / 'x.server.json'
-  assert nocaps.write_server_file(yaml_file, records(), str(path)) == f'For the test server: {path}'
+  assert nocaps.write_server_file(yaml_file, records(), str(path)) == f"For NoCaps' server: {path}"
   assert json.loads(path.read_text()) == [
     {'image_id': 10 - i, 'caption': text}
     for i, text in enumerate(('a cat', 'a dog', 'a bird', 'a cow'))
   ]
   line = nocaps.write_server_file(yaml_file, records()[1:], str(path))
-  assert line.startswith('No file for the test server: 1 of the 4 images of nocaps_test_image_info')
+  assert line.startswith("No file for NoCaps' server: 1 of the 4 images of nocaps_test_image_info")
   assert not path.exists()
   with pytest.raises(ValueError, match="two captions of image '316412'"):
     nocaps.write_server_file(yaml_file, records() + records()[:1], str(path))

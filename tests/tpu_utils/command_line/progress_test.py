@@ -27,6 +27,12 @@ def test_lines_can_be_limited_by_time(capsys):
   assert capsys.readouterr().err == 'eval batch 1/3\neval batch 2/3\n'
 
 
+def test_the_last_line_can_be_left_to_the_result(capsys):
+  with Progress(2, 'eval', unit='batch', always_ends=False) as progress:
+    progress.update(2)
+  assert not capsys.readouterr().err
+
+
 def test_lines_can_be_limited_by_count(capsys):
   with Progress(7, 'train', line_every=3) as progress:
     for step in range(1, 8):

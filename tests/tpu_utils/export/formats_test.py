@@ -88,15 +88,31 @@ def test_the_card_has_the_checksums_of_all_files(exported):
     assert re.search(rf'^\| {name} \| [\d,]+ \| `{checksum}` \|$', card, re.M), name
 
 
-def test_speeds_for_the_report(exported):
-  _, folder, _ = exported
-  found = {each.name: each for each in report_exports.measure(str(folder))}
+def test_speeds_and_accuracies_for_the_report(exported, tmp_path):
+  model, folder, _ = exported
+  images = tiny.images(8).astype(np.float32)
+  classes = expected(model, images).argmax(-1)
+  classes[0] = (classes[0] + 1) % 5
+  batches = [(images[:5], classes[:5]), (images[5:], classes[5:])]
+  found = {each.name: each for each in report_exports.measure(str(folder), lambda: batches)}
+  assert all((each.accuracy, each.images) == (7 / 8, 8) for each in found.values())
   assert set(found) == {'SavedModel', 'Keras', 'TFLite', 'OpenVINO model', 'ONNX file'}
   for name in ('SavedModel', 'OpenVINO model', 'ONNX file'):
     assert found[name].milliseconds > 0 and found[name].images_per_second > 0
   sizes = [(folder / name).stat().st_size for name in ('model.xml', 'model.bin')]
   assert found['OpenVINO model'].size == sum(sizes)
-  assert found['TFLite'].milliseconds > 0 and found['Keras'].milliseconds is None
+  assert found['TFLite'].milliseconds > 0 and found['Keras'].images_per_second > 0
+
+
+def test_accuracies_that_the_export_has_are_not_measured_again(tmp_path):
+  result = {'top_1_accuracy': 0.5, 'images': 20}
+  measured = {'model': result, 'tflite': {**result, 'top_1_accuracy': 0.25}, 'onnx': {'images': 20}}
+  (tmp_path / 'export.json').write_text(json.dumps({'measured': measured}))
+  known = report_exports._known(str(tmp_path))
+  find = lambda name: report_exports._accuracy(known, None, name, None)  # noqa: E731
+  assert find('keras') == {'accuracy': 0.5, 'images': 20}
+  assert find('tflite') == {'accuracy': 0.25, 'images': 20}
+  assert find('onnx') == find('saved_model') == {}
 
 
 def test_speeds_without_a_runtime(exported, monkeypatch):

@@ -1,9 +1,11 @@
 """Images to measure files on, and the table of results."""
+from unittest import mock
+
 import numpy as np
 import pytest
 
 from tests.efficientnet.lite_job import DATA, SPEC
-from tpu_utils.export import model_files
+from tpu_utils.export import measuring, model_files
 from tpu_utils.images.spec import PreprocessSpec
 
 SMALL = PreprocessSpec(image_size=8, interpolation='bilinear', crop='whole')
@@ -24,6 +26,23 @@ def test_counts_are_limits():
   assert len(list(images.training(7))) == 7
   assert sum(len(batch) for batch, _ in images.evaluation(13)) == 13
   assert sum(len(batch) for batch, _ in images.evaluation(10**6)) == 355
+
+
+def test_fewer_images_are_spread_over_the_split():
+  images = model_files.Images(DATA, SMALL, 10)
+  whole, part = (
+    np.concatenate([labels for _, labels in images.evaluation(count)]) for count in (355, 20)
+  )
+  np.testing.assert_array_equal(part, whole[np.arange(20) * 355 // 20])
+
+
+def test_a_file_that_loses_over_a_point_is_named():
+  measurement = model_files.Measurement(None, mock.Mock(has_known_classes=True), 400)
+  counts = {'model': 300, 'float16': 299, 'dynamic_range': 296, 'int8': 200}
+  measurement._results = {name: measuring.Result(400, right) for name, right in counts.items()}
+  assert measurement.text().splitlines()[-1].startswith('int8 is 25.0 points less accurate than')
+  measurement._results['int8'].right = 296  # A point.
+  assert 'less accurate' not in measurement.text()
 
 
 def test_images_are_those_of_evaluation():

@@ -55,7 +55,7 @@ def test_the_settings_are_printed_before_training(capsys):
     'Settings for 77 images of 8 classes, 19 to evaluate on (flags override them):\n'
     '  batch         16 images                         --train_batch_size\n'
     '  training      159 steps, 33 epochs              --train_epochs\n'
-    '  evaluation    every 16 steps                    --steps_per_eval\n'
+    '  evaluation    every 16 steps, in batches of 32  --steps_per_eval, --eval_batch_size\n'
     '  learning rate 0.0125 after 16 steps of warm-up  --base_learning_rate=0.2 (for 256 images), '
     '--lr_warmup_epochs\n'
     '  batch norm    trained                           --freeze=none\n'

@@ -20,6 +20,7 @@ def test_batches_have_the_shapes_and_the_number_of_the_real_input(settings, host
   assert fake.train_dataset(context, 3).element_spec == real.train_dataset(context, 3).element_spec
   assert fake.eval_dataset(context).element_spec == real.eval_dataset(context).element_spec
   assert len(list(fake.eval_dataset(context))) == len(list(real.eval_dataset(context)))
+  assert fake.num_eval_batches == real.num_eval_batches == -(-digits.NUM_EVAL_IMAGES // 8)
 
 
 def test_training_is_an_endless_sequence_of_black_images_of_class_0():

@@ -162,6 +162,7 @@ class TestEvaluation:
         assert not batch['images'][batch['weights'] == 0].any()
         images.extend(batch['images'][batch['weights'] == 1])
     assert len(set(counts)) == 1 and counts[0] % (replicas // hosts) == 0
+    assert counts[0] == digits_input(eval_batch_size=24).num_eval_batches * (replicas // hosts)
     assert len(images) == digits.NUM_EVAL_IMAGES
     assert len({i.tobytes() for i in images}) == digits.NUM_EVAL_IMAGES
 

@@ -153,6 +153,21 @@ def speed_text(value: float | None) -> str:
   return '–' if value is None else f'{value:,.0f}' if value >= 10 else f'{value:.1f}'
 
 
+def accuracy_text(exported: Exported) -> str:
+  """Formats the accuracy of an export for a table; a dash if it was not measured."""
+  if exported.accuracy is None:
+    return '–'
+  return f'{percent(exported.accuracy)} of {exported.images:,}'
+
+
+def exports_text(report: Content) -> str:
+  """Returns what to know about the numbers of the exports."""
+  text = f'Speeds on {report.hardware}'
+  if any(found.accuracy is not None for found in report.exports):
+    text += '; accuracies of the files themselves, on evaluation images spread evenly over the set'
+  return f'{text}.'
+
+
 def mistakes_table(rows: Sequence[Sequence[Any]]) -> str:
   """Returns mistakes as CSV: image, true class, its probability, predicted class, its one."""
   return _csv(['image', 'true', 'true_probability', 'predicted', 'probability'], rows)

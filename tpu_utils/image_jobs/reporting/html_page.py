@@ -150,11 +150,11 @@ def _exports(report):
     return '<p class="intro">None: no --export_dir was given.</p>'
   rows = [
     [e.name, contents.size_text(e.size), contents.milliseconds_text(e.milliseconds),
-     contents.speed_text(e.images_per_second), e.path, e.note]
+     contents.speed_text(e.images_per_second), contents.accuracy_text(e), e.path, e.note]
     for e in report.exports
   ]  # fmt: skip
-  header = ['format', 'size', 'one image', 'images/s by 16', 'path', '']
-  intro = f'<p class="intro">Speeds on {_text(report.hardware)}.</p>'
+  header = ['format', 'size', 'one image', 'images/s by 16', 'top-1', 'path', '']
+  intro = f'<p class="intro">{_text(contents.exports_text(report))}</p>'
   return intro + _table(header, rows, 'exports')
 
 

@@ -94,11 +94,11 @@ def _exports(report):
     return ['## Exports', 'None: no --export_dir was given.']
   rows = [
     (e.name, contents.size_text(e.size), contents.milliseconds_text(e.milliseconds),
-     contents.speed_text(e.images_per_second), e.path, e.note)
+     contents.speed_text(e.images_per_second), contents.accuracy_text(e), e.path, e.note)
     for e in report.exports
   ]  # fmt: skip
-  header = ['format', 'size', 'one image', 'images/s by 16', 'path', '']
-  return ['## Exports', f'Speeds on {plain(report.hardware)}.', _table(header, rows)]
+  header = ['format', 'size', 'one image', 'images/s by 16', 'top-1', 'path', '']
+  return ['## Exports', plain(contents.exports_text(report)), _table(header, rows)]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]], escaped: bool = False) -> str:

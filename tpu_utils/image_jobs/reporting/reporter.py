@@ -1,5 +1,7 @@
 """Follows a job and writes its report."""
 import contextlib
+import dataclasses
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,9 +28,9 @@ from tpu_utils.image_jobs.reporting import (
 )
 from tpu_utils.image_jobs.reporting.content import FOLDER, Content, Mistake
 from tpu_utils.image_jobs.reporting.measures import Predictions
-from tpu_utils.image_jobs.reporting.sample import Sample
 from tpu_utils.image_jobs.reporting.settings import ReportConfig
 from tpu_utils.images.imagenet_input import ImageNetInput
+from tpu_utils.images.sources.sample import Sample
 from tpu_utils.images.spec import Augmentation
 from tpu_utils.runner import Runner
 from tpu_utils.trainer import Trainer
@@ -123,7 +125,7 @@ class Reporter:
     name = runner.restore_best()
     count = min(len(self._dataset.open('validation')), self._config.report_images)
     print(f'Report: predictions of {name} for {count:,} evaluation images.', flush=True)
-    with Progress(None, 'report', unit='batch') as bar:
+    with Progress(images.num_eval_batches, 'report', unit='batch') as bar:
       try:
         runner.trainer.evaluate(images.eval_dataset, bar.update)
       except tf.errors.OpError as error:
@@ -160,7 +162,7 @@ class Reporter:
     files.write_text(self._path(HTML), html_page.render(report))
 
   def _content(self, step, predictions, images):
-    print('Report: pictures, and the speeds of the exports ...', flush=True)
+    print('Report: pictures, speeds and accuracies of the exports ...', flush=True)
     names = self._names(predictions.num_outputs)
     curves = self._path('curves.png')
     record = model_card.job_record(self._job.model_dir)
@@ -170,7 +172,9 @@ class Reporter:
     elif self._samples is None:
       self._samples = pictures.augmented(images)
     exported = self._exported(flags)
-    found_exports = exports.measure(exported) if exported else []
+    found_exports = []
+    if exported:
+      found_exports = exports.measure(exported, self._evaluation(exported, images))
     model_name = flags.get('model_name') or self._package
     strategy = record.strategy if record else ''
     return Content(
@@ -199,6 +203,23 @@ class Reporter:
         any(found.name == exports.SAVED_MODEL for found in found_exports),
       ),
     )  # fmt: skip
+
+  def _evaluation(self, exported, images):
+    """Returns function() -> images and classes to measure exports on; None for other models."""
+    info = exports.info_of(exported)
+    own = json.loads(json.dumps(dataclasses.asdict(images.spec)))
+    if info.get('preprocessing') != own or info.get('num_classes') != images.num_label_classes:
+      return None
+    sample = self._open_images(Sample(images.data, exports.MOST_IMAGES))
+
+    def evaluation():
+      for batch in sample.eval_dataset().as_numpy_iterator():
+        real = batch['weights'] > 0
+        pixels = batch['images'].astype(np.float32)
+        pixels = np.moveaxis(pixels, -1, 0) if sample.transpose_input else pixels
+        yield pixels[real], batch['labels'][real].argmax(-1)
+
+    return evaluation
 
   def _mistakes(self, predictions, images, names):
     source = images.data.open('validation')

@@ -69,6 +69,8 @@ def test_page_and_markdown_say_the_same(job):
     assert accuracy in found and 'all 12 evaluation images' in found
     assert f'--ckpt_dir={job}' in found and f'{job}/export' in found
     assert 'SavedModel' in found and ' ms' in found and 'naïve 猫' in found
+    for name in ('SavedModel', 'Keras'):  # One row for each file, with its own accuracy.
+      assert re.search(rf'{name}\W+[\d.]+ [kM]B\W+[\d.]+ ms\W+[\d.,]+\W+{accuracy} of 12\W', found)
   assert '<b>cat' in page and '&lt;b&gt;cat' in text and 'a\\|b \\*c\\*' in text
 
 

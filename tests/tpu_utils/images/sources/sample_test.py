@@ -1,10 +1,10 @@
 """An evenly spread sample of the digits."""
 import numpy as np
 
-from tpu_utils.image_jobs.reporting import pictures, sample
+from tpu_utils.image_jobs.reporting import pictures
 from tpu_utils.images import digits
 from tpu_utils.images.imagenet_input import ImageNetInput
-from tpu_utils.images.sources import open_dataset
+from tpu_utils.images.sources import open_dataset, sample
 from tpu_utils.images.spec import PreprocessSpec
 
 SPEC = PreprocessSpec(8, crop='whole')
