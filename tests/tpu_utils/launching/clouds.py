@@ -28,7 +28,10 @@ for word in "$@"; do printf '%s\\n' "$word" >> "$HOME/words"; done
 pwd >> "$HOME/words"
 life=$(cat "$HOME/life"); starts=$(($(cat "$HOME/starts" 2>/dev/null || echo 0) + 1))
 echo $starts > "$HOME/starts"
-until_file() { until [ -e "$HOME/$1" ]; do sleep 0.05; done; }
+until_file() {  # Five minutes at most: else a fault would stop the tests instead of failing one.
+  for attempt in $(seq 6000); do [ -e "$HOME/$1" ] && return; sleep 0.05; done
+  echo "$1 never came"; exit 1
+}
 . "$FAKE_GCLOUD/job.sh"
 """
 ZONE = '--zone=europe-west4-a'

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 
 # {flag: whether it takes a value}; from the reference pages of each command.
 _WIDE = {'--project': True, '--quiet': False, '--format': True, '--verbosity': True,
@@ -348,6 +349,7 @@ def _on_worker(world, name, worker, command, event):
     print('ssh: connect to host 10.0.0.1 port 22: Connection refused', file=sys.stderr)
     return 255
   if do == 'kill':
+    _wait_for(os.path.join(world.home(name, event['worker']), 'starts'))
     world.kill(name, event['worker'])
   code = _shell(world, home, worker, command, event.get('lines'))
   if 'touch' in event:
@@ -362,12 +364,19 @@ def _on_worker(world, name, worker, command, event):
     world.cloud['nodes'].pop(name, None)
   elif do == 'signal':
     os.kill(os.getppid(), event['number'])
-    __import__('time').sleep(5)
+    time.sleep(5)
   if do in ('drop', 'preempt', 'vanish'):
     print('Connection to 10.0.0.1 closed by remote host.', file=sys.stderr)
     world.save()
     return 255
   return code
+
+
+def _wait_for(path):
+  """Waits for the file that a job writes first: it is not to die before it has begun."""
+  deadline = time.monotonic() + 60
+  while not os.path.exists(path) and time.monotonic() < deadline:
+    time.sleep(0.02)
 
 
 def _environment(world, home, worker):
