@@ -267,6 +267,7 @@ def test_graphs_use_native_gradients_where_there_are_some(native, monkeypatch):
     assert golden.relative_error(ours, theirs) < 1e-5
 
 
+@pytest.mark.slow
 def test_without_onednn_gradients_are_composed():
   program = (
     'import tensorflow as tf; from resnext import grouped_conv as g; '

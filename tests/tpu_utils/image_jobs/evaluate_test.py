@@ -200,6 +200,7 @@ def test_mistakes_end_in_one_line(arguments, photographs, message):
   assert '\n' not in str(error.value)
 
 
+@pytest.mark.slow
 def test_damaged_images_and_labels_are_refused(checkpoint, labelled, tmp_path):
   folder, _ = labelled
   shared = [f'--ckpt_dir={checkpoint}', '--num_label_classes=3', *SMALL]

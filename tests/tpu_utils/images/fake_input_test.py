@@ -11,6 +11,7 @@ SPEC = PreprocessSpec(image_size=16)
 COMMON = {'train_batch_size': 8, 'eval_batch_size': 8, 'num_label_classes': 10}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings', [{}, {'use_bfloat16': True, 'transpose_input': True}])
 @pytest.mark.parametrize('hosts, replicas', [(1, 1), (2, 4)])
 def test_batches_have_the_shapes_and_the_number_of_the_real_input(settings, hosts, replicas):

@@ -15,7 +15,9 @@ from tests.tpu_utils.launching.clouds import (
 )
 from tpu_utils.launching import launcher
 
-LONG = [pytest.mark.slow, pytest.mark.long]
+pytestmark = pytest.mark.slow
+
+LONG = pytest.mark.long
 
 
 # ---- Interruptions
@@ -250,7 +252,6 @@ def test_a_full_zone_is_asked_again(cloud, capsys):
   assert len(cloud.calls('tpu-vm create')) == 2 and cloud.exists() == []
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_waiting_grows_and_is_reported(cloud, monkeypatch, capsys):
   clock = [0.0]
