@@ -64,6 +64,7 @@ class TasksBenchmarkConfig(settings.Checked):
   config: str = setting('base', 'base, large, tiny, or a config.json.')
   batch_size: int = setting(8, 'Examples per step.', at_least=1)
   rounds: int = setting(5, 'Times that each contestant runs.', at_least=1)
+  torch_python: str = setting('', 'A Python that has torch and the rest; if not given, this one.')
 
   def kind_list(self) -> list[str]:
     """Returns the names in `kinds`.
@@ -229,7 +230,8 @@ def benchmark(options: TasksBenchmarkConfig) -> dict[str, dict[str, list[float]]
       np.savez(batch_file, **batch)
       arguments = [kind, config_file, batch_file, options.official_dir]
       program = 'oscar.benchmark_tasks_torch'
-      with PeerProcess(program, arguments, 'see --help for what it needs') as process:
+      remedy, python = 'see --help for what it needs', options.torch_python or None
+      with PeerProcess(program, arguments, remedy, python) as process:
         contestants: dict[str, Callable] = {'ours': our_contestant(kind, config, batch)}
         for peer in PEERS.get(kind, ('official',)):
           contestants[peer] = lambda peer=peer: process.measure(peer)
