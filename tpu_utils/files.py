@@ -73,9 +73,7 @@ def check_folder(flag: str, path: str) -> None:
     ValueError: the folder does not exist.
     OSError: the remote file system does not answer.
   """
-  if path and not is_folder(path):
-    problem = 'is not a folder' if exists(path) else 'does not exist'
-    raise ValueError(f'--{flag}={path} {problem}; give an existing folder.')
+  _check_kind(flag, path, 'folder', is_folder)
 
 
 def check_file(flag: str, path: str) -> None:
@@ -85,9 +83,13 @@ def check_file(flag: str, path: str) -> None:
     ValueError: the file does not exist.
     OSError: the remote file system does not answer.
   """
-  if path and not is_file(path):
-    problem = 'is not a file' if exists(path) else 'does not exist'
-    raise ValueError(f'--{flag}={path} {problem}; give an existing file.')
+  _check_kind(flag, path, 'file', is_file)
+
+
+def _check_kind(flag, path, kind, is_kind):
+  if path and not is_kind(path):
+    problem = f'is not a {kind}' if exists(path) else 'does not exist'
+    raise ValueError(f'--{flag}={path} {problem}; give an existing {kind}.')
 
 
 def check_local(flag: str, path: str | os.PathLike[str] | None, remedy: str) -> None:
