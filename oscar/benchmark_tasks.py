@@ -31,6 +31,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from oscar.benchmarking import task_work
 from tpu_utils import files
 from tpu_utils.command_line import settings
 from tpu_utils.command_line.script import Script
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
 # and deviation of the lengths drawn here. Inputs are padded to the second number of `_SIZES`.
 _TEXT, _REGIONS = (45, 10), (42, 8)
 _SIZES = {'vqa': (128, 50), 'retrieval': (70, 50), 'captioning': (20, 50), 'scst': (20, 50)}
-NUM_ANSWERS = 3129  # Of VQA, with the official labels.
-NUM_BEAMS = 5
-NUM_SAMPLES = 5  # Captions drawn for an image.
 _CLIP = 1.0  # Norm of the gradient, as in the official fine-tuning.
 KINDS = tuple(_SIZES)
 # The peers of each kind: {kind: commands of `oscar.benchmark_tasks_torch`}.
@@ -93,7 +91,7 @@ def random_batch(
     'token_type_ids': np.zeros((batch_size, words), np.int32),
   }
   if kind == 'scst':
-    batch['advantage'] = rng.standard_normal((batch_size, NUM_SAMPLES), np.float32)
+    batch['advantage'] = rng.standard_normal((batch_size, task_work.NUM_SAMPLES), np.float32)
   if kind in ('captioning', 'scst'):
     ids = np.zeros((batch_size, words), np.int32)
     return {**batch, 'input_ids': ids, 'attention_mask': _caption_mask(batch_size, words, regions)}
@@ -109,7 +107,7 @@ def random_batch(
     'img_feats': batch['img_feats'] * shown[1][..., None],
   }
   if kind == 'vqa':
-    batch['targets'] = (rng.random((batch_size, NUM_ANSWERS)) < 1e-3).astype(np.float32)
+    batch['targets'] = (rng.random((batch_size, task_work.NUM_ANSWERS)) < 1e-3).astype(np.float32)
   return batch
 
 
@@ -132,7 +130,7 @@ def _vqa(config, batch):
 
   strategy = tf.distribute.OneDeviceStrategy('CPU:0')
   with strategy.scope():
-    model = modeling.build_model(config, 'vqa', num_labels=NUM_ANSWERS)
+    model = modeling.build_model(config, 'vqa', num_labels=task_work.NUM_ANSWERS)
   task = vqa_task(task_settings.VqaData(loss_type='bce'))
   trainer = job.make_trainer(
     strategy, model, task, script_settings.OptimizationConfig(max_grad_norm=_CLIP), 10**6
@@ -160,7 +158,7 @@ def _captioning(config, batch):
 
   model = modeling.build_model(config, 'captioning', tie_weights=True)
   settings_ = decoding.GenerationConfig(
-    101, 102, 0, 103, max_gen_length=_SIZES['captioning'][0], num_beams=NUM_BEAMS
+    101, 102, 0, 103, max_gen_length=_SIZES['captioning'][0], num_beams=task_work.NUM_BEAMS
   )
   generate = tf.function(lambda inputs: decoding.generate(model, inputs, settings_)['ids'])
   inputs = {name: tf.constant(array) for name, array in batch.items()}
@@ -178,7 +176,7 @@ def _scst(config, batch):
   with strategy.scope():
     model = modeling.build_model(config, 'captioning', tie_weights=True)
   greedy = decoding.GenerationConfig(101, 102, 0, 103, max_gen_length=_SIZES['scst'][0])
-  drawing = greedy.replace(do_sample=True, num_return_sequences=NUM_SAMPLES)
+  drawing = greedy.replace(do_sample=True, num_return_sequences=task_work.NUM_SAMPLES)
   count = len(batch['advantage'])
 
   def reward(rows):

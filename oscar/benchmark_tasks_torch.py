@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from oscar import benchmark_tasks
+from oscar.benchmarking import task_work
 from oscar.config import OscarConfig
 from tpu_utils.benchmarking import peer_process
 from tpu_utils.command_line import helper_program
@@ -44,7 +44,7 @@ def main(kind: str, config_file: str, batch_file: str, official_dir: str) -> Non
 
 def _vqa(official, config, batch) -> dict[str, Callable]:
   overrides = {
-    'num_labels': benchmark_tasks.NUM_ANSWERS, 'loss_type': 'bce', 'classifier': 'linear',
+    'num_labels': task_work.NUM_ANSWERS, 'loss_type': 'bce', 'classifier': 'linear',
   }  # fmt: skip
   model = official.build('ImageBertForSequenceClassification', config, **overrides)
   optimizer = official.optimizer(model)
@@ -74,7 +74,7 @@ def _retrieval(official, config, batch):
 
 
 def _captioning(official, config, batch):
-  settings = _generation_settings(batch, num_beams=benchmark_tasks.NUM_BEAMS)
+  settings = _generation_settings(batch, num_beams=task_work.NUM_BEAMS)
 
   def generation(cached):
     model = official.build(
@@ -96,7 +96,7 @@ def _scst(official, config, batch):
   advantage = batch.pop('advantage').flatten()
   greedy = _generation_settings(batch, num_beams=1)
   drawing = {
-    **greedy, 'do_sample': True, 'num_return_sequences': benchmark_tasks.NUM_SAMPLES
+    **greedy, 'do_sample': True, 'num_return_sequences': task_work.NUM_SAMPLES
   }  # fmt: skip
 
   def step():

@@ -5,6 +5,34 @@ import sys
 
 import pytest
 
+# Programs that --torch_python runs, in an environment that has torch and need have nothing of ours.
+TORCH_PROGRAMS = [
+  'efficientnet.benchmark_timm', 'efficientnet.finetune_timm', 'oscar.benchmark_tasks_torch',
+  'oscar.benchmark_torch', 'resnext.benchmark_torchvision',
+  'tpu_utils.images.benchmarking.torchvision_input',
+]  # fmt: skip
+# Imports the modules of its arguments where torch is and TensorFlow is not.
+IMPORT_BESIDE_TORCH = """
+import importlib.abc, importlib.machinery, sys, unittest.mock
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+  def find_spec(self, name, path=None, target=None):
+    package = name.split('.')[0]
+    if package in ('absl', 'etils', 'keras', 'tensorflow', 'tensorflow_datasets'):
+      raise ModuleNotFoundError(f'No module named {package!r}')
+    if package in ('timm', 'torch', 'torchvision', 'transformers'):
+      return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+  def create_module(self, spec):
+    return unittest.mock.MagicMock(__path__=[])
+
+  def exec_module(self, module):
+    pass
+
+sys.meta_path.insert(0, Finder())
+for module in sys.argv[1:]:
+  importlib.import_module(module)
+"""
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PROGRAMS = sorted(
   path.relative_to(ROOT).as_posix()
@@ -37,3 +65,9 @@ def test_help_is_the_docstring(module, arguments):
   assert (found.returncode == 0) == bool(arguments) and 'Traceback' not in found.stderr
   text = (ROOT / f'{module.replace(".", "/")}.py').read_text(encoding='utf-8')
   assert (found.stdout or found.stderr).splitlines()[0] in text.splitlines()[0]
+
+
+def test_programs_for_torch_import_nothing_that_its_environment_may_lack():
+  command = [sys.executable, '-c', IMPORT_BESIDE_TORCH, *TORCH_PROGRAMS]
+  found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert found.returncode == 0, found.stderr
