@@ -12,15 +12,18 @@ the photographs in scikit-image and scikit-learn, or the first training images o
 
 Source `decoded`: shards with all images already in --decoded_cache_gb, as after the first epoch.
 
+`decode_resize` only decodes random crops and resizes them, which no input with these numbers can
+leave out; it is timed without augmentation.
+
 The official order is our own implementation (`official_order.py`) of tensorflow/tpu's operations in
-their order. torchvision (skipped if it is not installed) reads the image folder: RandomResizedCrop
-bicubic, flip, its own version of the augmentation, DataLoader.
+their order. torchvision (left out if it is not installed; --torch_python names an environment that
+has it) reads the image folder: RandomResizedCrop bicubic, flip, its own version of the
+augmentation, DataLoader.
 
 --growth: images/s of our input from the first of --sources, on one core and on two.
 """
 import contextlib
 import dataclasses
-import importlib.util
 import os
 import tempfile
 from collections.abc import Iterator
@@ -32,9 +35,13 @@ from tpu_utils.names import check_name
 
 SOURCES = ('shards', 'decoded', 'folder', 'tfds', 'digits', 'fake')
 AUGMENTATIONS = ('none', 'autoaugment', 'randaugment', 'mixup', 'cutmix', 'random_erasing')
-PEERS = ('official', 'torchvision')
+PEERS = ('decode_resize', 'official', 'torchvision')
 
-_OFFICIAL_AUGMENTATIONS = ('none', 'autoaugment', 'randaugment', 'mixup')
+# {peer: augmentations that it can be compared under}; torchvision has all.
+_AUGMENTATIONS_OF_PEER = {
+  'decode_resize': ('none',),
+  'official': ('none', 'autoaugment', 'randaugment', 'mixup'),
+}
 # Peers that can read the images of a source.
 _PEERS_OF_SOURCE = {'shards': PEERS, 'decoded': PEERS, 'folder': ('torchvision',)}
 _DIGITS_SIZE = 32  # In place of --image_size: the originals have 8 x 8 pixels.
@@ -65,6 +72,9 @@ class BenchmarkConfig(settings.Checked):
   num_parallel_calls: int = setting(
     None, 'Images prepared in parallel; by default one per core. torchvision: one at a time.',
     type=int, at_least=1
+  )
+  torch_python: str = setting(
+    '', 'A Python that has torch and torchvision; if not given, this one.'
   )
   growth: bool = setting(
     False, 'Measure how the speed grows with the cores, instead of comparing.'
@@ -100,7 +110,7 @@ def _names(text):
 
 
 def _can_compare(peer, source, augmentation):
-  known = _OFFICIAL_AUGMENTATIONS if peer == 'official' else AUGMENTATIONS
+  known = _AUGMENTATIONS_OF_PEER.get(peer, AUGMENTATIONS)
   return peer in _PEERS_OF_SOURCE.get(source, ()) and augmentation in known
 
 
@@ -203,6 +213,7 @@ def _contestant(name, config, source, augmentation, stored):
     return InputProcess(
       f'{_MODULE}.torchvision_input',
       {**common, 'image_dir': train, 'image_size': config.image_size},
+      config.torch_python or None,
     )
   return InputProcess(
     f'{_MODULE}.tensorflow_input',
@@ -221,10 +232,18 @@ def _contestant(name, config, source, augmentation, stored):
 
 def _without_missing_peers(config):
   """Returns the settings without torchvision, and prints a note, if it is not installed."""
+  from tpu_utils.benchmarking import peer_process
+
   peers = _names(config.peers)
-  if 'torchvision' not in peers or importlib.util.find_spec('torchvision'):
+  if 'torchvision' not in peers:
     return config
-  print('torchvision is not installed and left out; to compare, pip install torch torchvision.')
+  missing = peer_process.missing_packages(['torch', 'torchvision'], config.torch_python or None)
+  if not missing:
+    return config
+  print(
+    f'torchvision is left out, for want of: {", ".join(missing)}; to compare, pip install torch '
+    'torchvision, or name an environment that has them by --torch_python.'
+  )
   return dataclasses.replace(config, peers=','.join(p for p in peers if p != 'torchvision'))
 
 

@@ -32,6 +32,24 @@ def preprocess_for_train(
   Returns:
     [image_size, image_size, 3] image, values in [0, 255].
   """
+  image = decode_and_resize(image_bytes, image_size)
+  image = tf.image.random_flip_left_right(image)
+  if augment:
+    image = tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
+    image = tf.cast(augment(image), tf.float32)
+  return tf.image.convert_image_dtype(image, tf.bfloat16 if use_bfloat16 else tf.float32)
+
+
+def decode_and_resize(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
+  """Decodes a random crop of a JPEG and resizes it bicubically, which every training input does.
+
+  Args:
+    image_bytes: string scalar.
+    image_size: height and width of the result in pixels.
+
+  Returns:
+    float32 [image_size, image_size, 3], values about [0, 255].
+  """
   shape = tf.io.extract_jpeg_shape(image_bytes)
   begin, size, _ = tf.compat.v1.image.sample_distorted_bounding_box(
     shape,
@@ -51,12 +69,7 @@ def preprocess_for_train(
     lambda: _center_crop(image_bytes, image_size),
     lambda: _resize(image, image_size),
   )
-  image = tf.image.random_flip_left_right(image)
-  image = tf.reshape(image, [image_size, image_size, 3])
-  if augment:
-    image = tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
-    image = tf.cast(augment(image), tf.float32)
-  return tf.image.convert_image_dtype(image, tf.bfloat16 if use_bfloat16 else tf.float32)
+  return tf.reshape(image, [image_size, image_size, 3])
 
 
 def _center_crop(image_bytes, image_size):
@@ -80,6 +93,7 @@ def train_dataset(
   parallel_calls: int,
   augment: Callable[[tf.Tensor], tf.Tensor] | None = None,
   mixup_alpha: float = 0.0,
+  resize_only: bool = False,
 ) -> tf.data.Dataset:
   """Returns the official training dataset of (images, one-hot labels), for a single host.
 
@@ -92,6 +106,8 @@ def train_dataset(
     parallel_calls: number of images prepared in parallel.
     augment: function from uint8 to uint8 images, or None.
     mixup_alpha: parameter of the Beta distribution of the mixing weights; 0 for no mixup.
+    resize_only: whether images are only decoded and resized, as float32: the least that an input
+      with these numbers does.
   """
   features = {
     'image/encoded': tf.io.FixedLenFeature([], tf.string, ''),
@@ -101,7 +117,10 @@ def train_dataset(
   def parse(record):
     parsed = tf.io.parse_single_example(record, features)
     image_bytes = tf.reshape(parsed['image/encoded'], [])
-    image = preprocess_for_train(image_bytes, image_size, use_bfloat16, augment)
+    if resize_only:
+      image = decode_and_resize(image_bytes, image_size)
+    else:
+      image = preprocess_for_train(image_bytes, image_size, use_bfloat16, augment)
     label = tf.cast(tf.reshape(parsed['image/class/label'], []), tf.int32) - 1
     return image, tf.one_hot(label, 1000)
 

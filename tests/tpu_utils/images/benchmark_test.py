@@ -8,6 +8,7 @@ import pytest
 import skimage.data
 import tensorflow as tf
 
+from tpu_utils.benchmarking import peer_process
 from tpu_utils.images import benchmark, official_order
 from tpu_utils.images.benchmark import BenchmarkConfig
 from tpu_utils.images.benchmarking import data, process, tensorflow_input
@@ -75,8 +76,8 @@ def test_the_official_order_gives_the_official_numbers(monkeypatch):
 class InThisProcess:
   """Replaces `InputProcess`: without a process, which takes longer to start than to run."""
 
-  def __init__(self, module, settings):
-    del module
+  def __init__(self, module, settings, python=None):
+    del module, python
     self._settings = settings
 
   def __enter__(self):
@@ -157,9 +158,24 @@ def test_bad_input(wrong, message):
 
 
 def test_torchvision_is_left_out_where_it_is_missing(monkeypatch, capsys):
-  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-  assert benchmark._without_missing_peers(BenchmarkConfig()).peers == 'official'
-  assert 'torchvision is not installed and left out' in capsys.readouterr().out
+  monkeypatch.setattr(peer_process, 'missing_packages', lambda packages, python: packages[1:])
+  assert benchmark._without_missing_peers(BenchmarkConfig()).peers == 'decode_resize,official'
+  assert 'torchvision is left out, for want of: torchvision;' in capsys.readouterr().out
+
+
+def test_a_torch_python_that_is_none_is_named():
+  with pytest.raises(ValueError, match='--torch_python=/nowhere/python: expected a Python'):
+    benchmark._without_missing_peers(BenchmarkConfig(torch_python='/nowhere/python'))
+
+
+def test_the_least_work_is_that_of_the_official_order_without_the_rest(folder):
+  """Same crops, as `decode_and_resize` is a part of it; untransposed float32."""
+  made = tensorflow_input.batches(
+    **settings(contestant='decode_resize', data=folder['shards'])
+  )
+  images, labels = next(made)
+  assert images.shape == (8, 32, 32, 3) and images.dtype == tf.float32
+  assert labels.shape == (8, 1000) and float(tf.math.reduce_std(images)) > 10
 
 
 def test_too_few_images_in_data_dir(folder, tmp_path):

@@ -18,13 +18,14 @@ class InputProcess(peer_process.PeerProcess):
   Args:
     module: module that calls `serve` when it is run.
     settings: JSON-able dict.
+    python: the interpreter; None for the current one.
 
   Raises:
     ValueError: the process ended; from `with` and from `run`.
   """
 
-  def __init__(self, module: str, settings: Mapping[str, Any]):
-    super().__init__(module, [json.dumps(settings)], 'see --help', name=module)
+  def __init__(self, module: str, settings: Mapping[str, Any], python: str | None = None):
+    super().__init__(module, [json.dumps(settings)], 'see --help', name=module, python=python)
 
   def run(self, batches: int) -> float:
     """Makes `batches` batches; returns the process's seconds of processor time since the last call.

@@ -55,9 +55,10 @@ def batches(
   """Returns an iterator over the training batches of a contestant.
 
   Args:
-    contestant: 'ours' or 'official'.
-    augmentation: key of `OURS` or `OFFICIAL`.
-    data: arguments of `open_dataset`, for 'official' with `data_dir`; None for the fake input.
+    contestant: 'ours', 'official' or 'decode_resize', which only decodes and resizes.
+    augmentation: key of `OURS` or `OFFICIAL`; 'none' for 'decode_resize'.
+    data: arguments of `open_dataset`, with `data_dir` unless the contestant is 'ours'; None for the fake
+      input.
     image_size: height and width of the images in pixels.
     batch_size: images in a batch.
     use_bfloat16: whether images are bfloat16 instead of float32.
@@ -66,11 +67,12 @@ def batches(
     num_classes: width of the one-hot labels.
     num_cached_images: for 'ours': number of images to decode into memory before the first batch.
   """
-  if contestant == 'official':
+  if contestant in ('official', 'decode_resize'):
+    resize_only = contestant == 'decode_resize'
     assert data is not None  # The official order cannot read the fake input.
     dataset = official_order.train_dataset(
-      data['data_dir'], image_size, batch_size, use_bfloat16, transpose_input,
-      parallel_calls=num_parallel_calls, **OFFICIAL[augmentation],
+      data['data_dir'], image_size, batch_size, use_bfloat16, transpose_input and not resize_only,
+      parallel_calls=num_parallel_calls, resize_only=resize_only, **OFFICIAL[augmentation],
     )  # fmt: skip
     return iter(dataset)
   spec = PreprocessSpec(image_size)
