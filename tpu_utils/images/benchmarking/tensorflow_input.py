@@ -57,8 +57,8 @@ def batches(
   Args:
     contestant: 'ours', 'official' or 'decode_resize', which only decodes and resizes.
     augmentation: key of `OURS` or `OFFICIAL`; 'none' for 'decode_resize'.
-    data: arguments of `open_dataset`, with `data_dir` unless the contestant is 'ours'; None for the fake
-      input.
+    data: arguments of `open_dataset`, with `data_dir` unless the contestant is 'ours'; None
+      for the fake input.
     image_size: height and width of the images in pixels.
     batch_size: images in a batch.
     use_bfloat16: whether images are bfloat16 instead of float32.
