@@ -21,7 +21,7 @@ cannot. `forward, masked` shows how much that saves without gradients.
 
 `--official_dir` is a clone of microsoft/Oscar with its submodule transformers, or with the folder
 pytorch_transformers of the PyPI package pytorch-transformers 1.0.0 in Oscar/transformers/. It needs
-torch, anytree, boto3, regex and sentencepiece.
+torch, anytree, boto3, regex, requests and sentencepiece.
 
 --growth: the time of captions by their length, and the input's memory by the size of the corpus.
 """
@@ -109,7 +109,7 @@ def contestants(
     'transformers, compiled': ('transformers, compiled', ('torch', 'transformers')),
   }
   if options.official_dir:
-    peers['official'] = ('official', ('torch', 'anytree', 'boto3', 'regex'))
+    peers['official'] = ('official', ('torch', 'anytree', 'boto3', 'regex', 'requests'))
   return [ours] + [
     Contestant(
       name, 'oscar.benchmark_torch',

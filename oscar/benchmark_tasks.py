@@ -23,7 +23,7 @@ times by day and machine. Run nothing else meanwhile. The peer is a separate pro
 
 `--official_dir` is a clone of microsoft/Oscar with its submodule transformers, or with the folder
 pytorch_transformers of the PyPI package pytorch-transformers 1.0.0 in Oscar/transformers/. It needs
-torch, anytree, boto3, regex and sentencepiece.
+torch, anytree, boto3, regex, requests and sentencepiece.
 """
 import dataclasses
 import os

@@ -9,9 +9,9 @@ from oscar.datasets import builders
 from tpu_utils.benchmarking.growth import Curves
 from tpu_utils.benchmarking.peer_process import PeerProcess
 
-IMAGES = (64, 128, 256, 512)
+IMAGES = (128, 256, 512, 1024, 2048)
 _TEXTS_PER_IMAGE = 5
-_BATCHES = 80  # Of 64 examples: the whole of the largest corpus, twice.
+_BATCHES = 80  # Of 64 examples of 5 texts an image: 1024 images.
 
 
 def measure(images: Sequence[int] = IMAGES, batches: int = _BATCHES) -> Curves:
