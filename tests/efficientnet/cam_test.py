@@ -45,6 +45,7 @@ def photographs(tmp_path_factory):
   return [str(path) for path in paths]
 
 
+@pytest.mark.slow
 def test_picture_of_two_models(lite_job_dir, photographs, tmp_path, capsys):
   path = str(tmp_path / 'cam.png')
   config = cam.CamConfig(ckpt_dir=f'{lite_job_dir},{lite_job_dir}', picture=path)

@@ -95,6 +95,7 @@ def test_repeats_the_official_training(case):
   trained(case)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_two_replicas_with_joint_batch_norm_repeat_it(two_replicas):
   training = check_training(trajectory.Recording('rmsprop_exponential'), two_replicas)
@@ -102,6 +103,7 @@ def test_two_replicas_with_joint_batch_norm_repeat_it(two_replicas):
     np.testing.assert_array_equal(*two_replicas.experimental_local_results(variable.value))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['var', 'ema', 'slot:rms', 'slot:momentum'])
 def test_a_difference_of_one_per_cent_in_one_array_fails(kind):
   training = trained('rmsprop_exponential')

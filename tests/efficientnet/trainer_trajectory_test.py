@@ -80,6 +80,7 @@ def test_the_trainer_repeats_the_official_training(case):
   _check_training(case, tf.distribute.OneDeviceStrategy('CPU:0'))
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_two_replicas_repeat_it_when_the_official_batch_norm_spans_them(two_replicas):
   """Which it does only with LARS; `make_trainer` sets the groups."""

@@ -48,6 +48,7 @@ def test_our_side_works():
   assert logs[0]['scst_loss'] != logs[1]['scst_loss'] and np.isfinite(logs[1]['scst_loss'])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [

@@ -56,6 +56,7 @@ def steps_of(z, count):
     yield golden_models.inputs(z, *INPUTS, 'targets', prefix=prefix)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode', MODES)
 def test_the_trainer_equals_the_official_run(mode):
   z, run = golden_models.load('optimizer.npz'), MODES[mode]

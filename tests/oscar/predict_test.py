@@ -45,6 +45,7 @@ def call(place, task, *flags):
   script_jobs.in_process(predict.SCRIPT, f'--export_dir={place}/{task}', *flags)
 
 
+@pytest.mark.slow
 def test_one_question_about_a_picture(place, capsys):
   question = 'what colour is the dog?'
   shared = (f'--detector={place}/scenes', f'--image={place}/a.png', f'--question={question}')

@@ -315,6 +315,7 @@ def test_self_critical_training_stores_another_length():
   assert caption_settings.as_trained({'max_seq_length': 50}) == {}  # As officially.
 
 
+@pytest.mark.slow
 def test_the_search_is_not_restored_from_the_record_of_a_job(finished):
   values = resolved(recipe='captioning_test', model_dir=str(finished), data_dir='x').as_dict()
   assert (values['num_beams'], values['max_gen_length']) == (5, 10)

@@ -58,6 +58,7 @@ def ranked(finished):
   return finished / 'test.wlabelsvg.test_img_keys.results'
 
 
+@pytest.mark.slow
 def test_the_test_split_is_scored_and_ranked(ranked):
   found = json.loads(ranked.with_suffix('.results.eval.json').read_text())
   assert set(found) == {'i2t_retrieval', 't2i_retrieval'}
@@ -110,6 +111,7 @@ def test_an_export_scores_like_its_job_and_resumes_within(finished, ranked, tmp_
   np.testing.assert_allclose(second, first, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_evaluation_alone_follows_the_record_of_the_job(finished):
   script_jobs.in_process(
     run_retrieval.SCRIPT, '--mode=eval', f'--output_dir={finished}', '--eval_name=again',

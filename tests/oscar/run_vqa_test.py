@@ -43,6 +43,7 @@ def test_training_takes_the_official_number_of_steps_and_evaluates_each_epoch(fi
   assert flags['max_steps'] == 8 and flags['recipe'] == 'vqa'
 
 
+@pytest.mark.slow
 def test_the_test_questions_are_answered(finished, tiny, capsys):
   call(tiny, finished, '--do_test', '--do_test_dev')
   out = capsys.readouterr().out
@@ -62,6 +63,7 @@ def oscar_answers():
   return json.loads((DATA / 'cache' / 'trainval_label2ans.json').read_text())
 
 
+@pytest.mark.slow
 def test_an_export_answers_like_its_job(finished, tiny, tmp_path):
   export = finished / 'export'
   stored = json.loads((export / 'task.json').read_text())
@@ -80,6 +82,7 @@ def test_an_export_answers_like_its_job(finished, tiny, tmp_path):
     assert one == other
 
 
+@pytest.mark.slow
 def test_an_export_with_a_saved_model_answers_in_one_line(finished, tiny, tmp_path):
   assert not (finished / 'export' / 'saved_model').exists()
   call(tiny, finished, '--mode=export', f'--export_dir={tmp_path}/export')
@@ -95,6 +98,7 @@ def test_an_export_with_a_saved_model_answers_in_one_line(finished, tiny, tmp_pa
     assert found.probability == pytest.approx(expected['probability'], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_job_reads_files_that_changed_since_another_of_its_process(finished, tiny, data):
   path = data / 'vqa' / 'test2015_qla_mrcnn.json'
   for q_id in (70, 71):
@@ -104,6 +108,7 @@ def test_a_job_reads_files_that_changed_since_another_of_its_process(finished, t
     assert found[0]['question_id'] == q_id
 
 
+@pytest.mark.slow
 def test_evaluation_alone_follows_the_record_of_the_job(finished, capsys):
   script_jobs.in_process(
     run_vqa.SCRIPT, '--do_eval', f'--output_dir={finished}', '--eval_name=again',
@@ -116,6 +121,7 @@ def test_evaluation_alone_follows_the_record_of_the_job(finished, capsys):
   assert again == first
 
 
+@pytest.mark.slow
 def test_an_evaluation_without_regions_leaves_the_results_of_the_job(finished, tmp_path, capsys):
   def kept():
     names = ('eval/results.jsonl', 'archive/best_eval.txt', 'archive/checkpoint', 'run.json')
@@ -137,6 +143,7 @@ def test_an_evaluation_without_regions_leaves_the_results_of_the_job(finished, t
   assert 'val_masked_regions_results.json' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_evaluation_with_other_tags_leaves_the_results_of_the_job(finished, capsys):
   own = (f'--output_dir={finished}', '--strategy=one_device')
   before = (finished / 'eval' / 'results.jsonl').read_text()

@@ -44,6 +44,7 @@ def softmax(x):
   return exponentials / exponentials.sum(-1, keepdims=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_saved_model_gives_the_models_numbers(kind, tmp_path):
   task, settings, config = KINDS[kind]

@@ -147,6 +147,7 @@ def test_a_resumed_job_ends_with_the_same_bits(tmp_path):
   assert [entry['step'] for entry in _history(tmp_path / 'whole')] == [6, 12]
 
 
+@pytest.mark.slow
 def test_a_finished_job_does_nothing_when_started_again(tmp_path, capsys):
   _runner(tmp_path).train(_Input(), _Input())
   again = _runner(tmp_path)
@@ -290,6 +291,7 @@ def _train_with(batch_size, model_dir, train_steps, **more):
   return source.started_at
 
 
+@pytest.mark.slow
 def test_another_batch_size_continues_with_the_next_example(tmp_path, capsys):
   assert _train_with(4, tmp_path, 6) == 0
   assert _train_with(8, tmp_path, 9) == 24

@@ -170,6 +170,7 @@ def test_incomplete_state_dict_and_that_of_another_network(tmp_path):
     np.testing.assert_array_equal(then, now)
 
 
+@pytest.mark.slow
 def test_a_model_without_classifier_takes_a_file_with_one(tmp_path):
   path = tmp_path / 'm.safetensors'
   torch_files.write(path, state_dict('efficientnet_lite0'))

@@ -144,6 +144,7 @@ def test_wrong_images_come_from_the_window(tokenizer):
     assert (image // 8 == image[0, 0] // 8).all()  # One block of eight: one batch of 16 captions.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('held', [MEMORY, WINDOW], ids=['memory', 'window'])
 def test_training_resumes_with_the_next_pair(held, tokenizer):
   def take(batch, start, count):

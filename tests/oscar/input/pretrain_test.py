@@ -111,6 +111,7 @@ def test_a_stopped_job_resumes_with_the_next_batch(data_dir, tokenizer, window):
       assert_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('hosts', [1, 2])
 def test_batches_of_another_size_resume_with_the_next_example(data_dir, tokenizer, hosts):
   where = context(hosts, hosts - 1, hosts)

@@ -92,6 +92,7 @@ def test_lengths_after_trimming_are_few():
   assert int(trimming._length(tf.zeros([2, 5], tf.int32))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('trim', [False, True])
 def test_masked_regions_are_hidden_in_training_and_evaluation(tokenizer, trim):
   shown, hidden = (build(tokenizer, trim=trim, mask_regions=mask) for mask in (False, True))

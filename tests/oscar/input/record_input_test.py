@@ -82,6 +82,7 @@ def test_every_question_has_its_tokens_and_its_image(builder, tokenizer):
     np.testing.assert_array_equal(found['img_feats'][i], regions)
 
 
+@pytest.mark.slow
 def test_training_resumes_with_the_next_example(builder, tokenizer):
   source = build(builder, tokenizer, window=1)
   whole = joined(take(source.train_dataset(), 9))
@@ -94,6 +95,7 @@ def test_training_resumes_with_the_next_example(builder, tokenizer):
   assert len(np.unique(whole['draws'])) == whole['draws'].size
 
 
+@pytest.mark.slow
 def test_hosts_evaluate_every_question_once(builder, tokenizer):
   hosts = [
     list(build(builder, tokenizer).eval_dataset(context).as_numpy_iterator())

@@ -43,6 +43,7 @@ def test_items_equal_the_official_ones(name, tokenizer):
     assert made['labels'][row] == np.ravel(item[3])[0]
 
 
+@pytest.mark.slow
 def test_images_named_from_right_to_left_keep_their_order_in_pairs_only(tokenizer, data):
   """As officially: pairs go in the order of the file, the sequence from left to right."""
   path = data / 'nlvr2' / 'nlvr2_dev.json'

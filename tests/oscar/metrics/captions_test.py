@@ -1,5 +1,6 @@
 """The COCO evaluation against pycocoevalcap: every score of every image."""
 
+import importlib
 import json
 import pathlib
 import sys
@@ -72,11 +73,14 @@ def test_a_caption_without_words_scores_nothing():
 def test_java_metrics_are_left_out_with_a_line(monkeypatch, tmp_path):
   """The package is not there, then there without Java, then with Java, but without models."""
   forget_package(monkeypatch)
-  monkeypatch.setattr(sys, 'path', [p for p in sys.path if not has_package(p)])
+  without = [p for p in sys.path if not has_package(p)]
+  monkeypatch.setattr(sys, 'path', without)
   monkeypatch.setenv('PATH', str(tmp_path))
   assert notes() == ['METEOR is left out: pycocoevalcap', 'SPICE is left out: pycocoevalcap']
   write_package(tmp_path, 'def method(): pass')
-  monkeypatch.syspath_prepend(str(tmp_path))
+  # Not `syspath_prepend`, which would put the path of now, without the package, back at the end.
+  monkeypatch.setattr(sys, 'path', [str(tmp_path), *without])
+  importlib.invalidate_caches()
   assert notes() == ['METEOR is left out: no `java` on', 'SPICE is left out: no `java` on']
   (tmp_path / 'java').write_text('')
   (tmp_path / 'java').chmod(0o700)

@@ -61,6 +61,7 @@ def scorer(model, tokenizer, **more):
   return pair_scores.PairScorer(model, tokenizer, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('num_labels', [2, 1])
 def test_the_matrix_has_the_scores_of_the_official_items(num_labels, tokenizer, tiny):
   model = small(tiny, num_labels=num_labels)
@@ -123,6 +124,7 @@ def test_few_sizes_are_traced_and_only_once(tokenizer, tiny):
   assert 1 <= len(traces) <= 6 and set(traces) == {1}
 
 
+@pytest.mark.slow
 def test_without_tags_the_second_text_is_missing(tokenizer, tiny):
   model = small(tiny)
   candidates, regions, tags = split()

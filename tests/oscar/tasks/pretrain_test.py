@@ -29,6 +29,7 @@ def trainer_of(strategy, classes=2):
   return Trainer(strategy, model, pretrain_task(), build_optimizer('adamw'), lambda step: 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('classes', [2, 3])
 def test_losses_and_gradient_norm_are_the_official_ones(classes):
   z, batch = golden_batch(classes)

@@ -57,6 +57,7 @@ def test_it_learns_and_the_best_checkpoint_is_best_in_its_own_metric(run):
   assert best == max(first['recall_at_1'], last['recall_at_1'])
 
 
+@pytest.mark.slow
 def test_it_predicts_every_example_in_order(run, capsys):
   run('predict')
   assert 'Predictions of model.ckpt-' in capsys.readouterr().out

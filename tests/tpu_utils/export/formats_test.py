@@ -47,6 +47,7 @@ def exported(tmp_path_factory):
   return model, folder, measured
 
 
+@pytest.mark.slow
 def test_all_formats_are_written(exported):
   model, folder, measured = exported
   info = json.loads((folder / 'export.json').read_text())

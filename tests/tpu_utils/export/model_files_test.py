@@ -16,11 +16,13 @@ def classes(num_classes):
   return np.concatenate([labels.argmax(-1) for _, labels in batches])
 
 
+@pytest.mark.slow
 def test_class_0_of_1001_is_the_background():
   """As in the official EdgeTPU models: a digit's class is one more than among ten."""
   np.testing.assert_array_equal(classes(1001), classes(10) + 1)
 
 
+@pytest.mark.slow
 def test_counts_are_limits():
   images = model_files.Images(DATA, SMALL, 10)
   assert len(list(images.training(7))) == 7

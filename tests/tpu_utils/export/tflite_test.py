@@ -50,6 +50,7 @@ def test_grouped_convolutions(settings):
   check(with_random_statistics(model), 'float32')
 
 
+@pytest.mark.slow
 def test_sizes_follow_the_bits():
   model = efficientnet.build_model('efficientnet-lite0', **SMALL)
   images = list(tiny_images(model))

@@ -151,6 +151,7 @@ def test_a_job_of_ours_needs_no_flags(tmp_path, capsys):
   }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_raw_weights_and_averages_differ(model, tmp_path):
   """`--noenable_ema` loads the raw variables; `--export_ckpt` writes the evaluated ones."""
   weights.save_tf1(model, tmp_path / 'model.ckpt')

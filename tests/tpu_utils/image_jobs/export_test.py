@@ -70,6 +70,7 @@ def test_the_job_keeps_the_names(job):
   assert json.loads((job / 'classes.json').read_text()) == {'class_names': NAMES}
 
 
+@pytest.mark.slow
 def test_both_exports_name_the_classes(job, exported):
   for folder in (job / 'export', exported[0]):
     assert json.loads((folder / 'export.json').read_text())['class_names'] == NAMES

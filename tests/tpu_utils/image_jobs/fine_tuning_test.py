@@ -78,6 +78,7 @@ def test_a_classifier_of_another_size_is_new(job, num_classes, new):
     np.testing.assert_array_equal(variable, want)
 
 
+@pytest.mark.slow
 def test_raw_weights_and_averages_of_a_job(job):
   model = build(10)
   for use_ema, start in ((True, 'ema/'), (False, 'model/')):

@@ -133,6 +133,7 @@ DISTORTIONS = {
 LARGE = np.tile(IMAGE, [2, 3, 1])[:, :130]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('image', [IMAGE, LARGE], ids=['square', 'large'])
 @pytest.mark.parametrize('name', DISTORTIONS)
 def test_a_dataset_equals_eager_calls(name, image):

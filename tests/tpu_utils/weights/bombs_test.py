@@ -219,6 +219,7 @@ def results(tmp_path_factory):
   return {name: (*found[str(path)], str(path)) for name, path in paths.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('write', BOMBS, ids=lambda write: write.__name__)
 def test_a_bomb_is_refused_in_one_line_with_little_memory(results, write):
   problem, peak, path = results[write.__name__]

@@ -79,6 +79,7 @@ def test_moving_averages_give_the_official_logits(model, trained, form):
   assert error_of(model) < 2e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'name', [n for n in golden.names('variables') if not n.startswith('efficientnet-b')]
 )
