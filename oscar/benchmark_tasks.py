@@ -13,7 +13,8 @@ Kinds of work, with random weights and random inputs of natural lengths, float32
     scst        a step of self-critical training with AdamW: a greedy caption and 5 drawn ones of 20
                 tokens for each image. Rewards are given numbers on both sides: the host scores
                 captions alike. Officially drawing and its gradient go word by word, with all of
-                them in memory; here one pass scores what was drawn.
+                them in memory (over 20 GB for a batch of 8; --batch_size=2 needs a quarter); here
+                one pass scores what was drawn.
 
 The official code pads all batches to the same length. Here the padding that a whole batch shares is
 cut, which changes no number. Captions have the full length: random weights do not end sentences.
@@ -28,7 +29,7 @@ torch, anytree, boto3, regex, requests and sentencepiece.
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from oscar.benchmarking import task_work
@@ -203,11 +204,11 @@ def our_contestant(
   return made[kind](config, batch)
 
 
-def benchmark(options: TasksBenchmarkConfig) -> dict[str, dict[str, list[float]]]:
-  """Times both sides.
+def benchmark(options: TasksBenchmarkConfig) -> Iterator[tuple[str, dict[str, list[float]]]]:
+  """Times both sides, one kind after the other.
 
-  Returns:
-    {kind: {contestant: [seconds of each round]}}; contestants are 'ours' and the official ones.
+  Yields:
+    (kind, {contestant: [seconds of each round]}); contestants are 'ours' and the official ones.
 
   Raises:
     ValueError: the peer cannot run, for example for a missing package.
@@ -219,7 +220,6 @@ def benchmark(options: TasksBenchmarkConfig) -> dict[str, dict[str, list[float]]
   from tpu_utils.benchmarking.peer_process import PeerProcess
 
   config = oscar.OscarConfig.from_name(options.config)
-  results = {}
   for kind in options.kind_list():
     batch: dict[str, Any] = random_batch(kind, config, options.batch_size)
     with tempfile.TemporaryDirectory() as folder:
@@ -233,8 +233,7 @@ def benchmark(options: TasksBenchmarkConfig) -> dict[str, dict[str, list[float]]
         contestants: dict[str, Callable] = {'ours': our_contestant(kind, config, batch)}
         for peer in PEERS.get(kind, ('official',)):
           contestants[peer] = lambda peer=peer: process.measure(peer)
-        results[kind] = timing.take_turns(contestants, options.rounds)
-  return results
+        yield kind, timing.take_turns(contestants, options.rounds)
 
 
 def check(resolved: settings.Resolved) -> None:
@@ -255,19 +254,17 @@ def check(resolved: settings.Resolved) -> None:
 def run(resolved: settings.Resolved) -> None:
   """Times the contestants and prints their ratios."""
   (config,) = resolved
-  results = benchmark(config)
-
   from tpu_utils.benchmarking import timing
 
   print(f'{config.config}, batch {config.batch_size}, median of {config.rounds} rounds')
-  for kind, times in results.items():
+  for kind, times in benchmark(config):
     for name, median in timing.medians(times).items():
       rate = config.batch_size / median
-      print(f'{kind:12} {name:18} {1000 * median:9.1f} ms {rate:9.2f} examples/s')
+      print(f'{kind:12} {name:18} {1000 * median:9.1f} ms {rate:9.2f} examples/s', flush=True)
     for peer in times:
       if peer != 'ours':
         ratio = timing.ratio(times, peer, 'ours')
-        print(f'{kind:12} {peer} takes {ratio:.2f} times as long as ours')
+        print(f'{kind:12} {peer} takes {ratio:.2f} times as long as ours', flush=True)
 
 
 SCRIPT = Script(

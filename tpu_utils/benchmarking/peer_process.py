@@ -217,8 +217,10 @@ class PeerProcess:
     return json.loads(line)
 
   def _last_line(self):
-    """Returns the last line that the program printed, after its end."""
-    self._process.wait()
+    """Returns why the program ended: a signal, or the last line that it printed."""
+    ended_by = -self._process.wait()
+    if ended_by == signal.SIGKILL:
+      return 'it was killed, probably for want of memory'
     self._log.seek(0)
     lines = [line.strip() for line in self._log if line.strip()]
     return lines[-1][:_LONGEST_PROBLEM] if lines else 'it ended without a message'

@@ -47,6 +47,18 @@ def test_a_peer_that_fails_at_work_is_an_error(tmp_path, monkeypatch):
     process.measure('work')
 
 
+def test_a_peer_that_the_system_kills_says_so(tmp_path, monkeypatch):
+  """As Linux kills the largest process when memory ends: the log does not say why."""
+  process = program(tmp_path, monkeypatch, """
+    import os, signal
+    from tpu_utils.benchmarking import peer_process
+    print('reading the batch', flush=True)
+    peer_process.serve({'work': lambda: os.kill(os.getpid(), signal.SIGKILL)})
+  """)
+  with pytest.raises(ValueError, match='it was killed, probably for want of memory'), process:
+    process.measure('work')
+
+
 def test_a_cost_is_the_mean_of_repeated_runs_and_output_is_ignored(tmp_path, monkeypatch):
   with program(tmp_path, monkeypatch, """
     import time
