@@ -13,7 +13,7 @@ Kinds of work, with random weights and random inputs of natural lengths, float32
     scst        a step of self-critical training with AdamW: a greedy caption and 5 drawn ones of 20
                 tokens for each image. Rewards are given numbers on both sides: the host scores
                 captions alike. Officially drawing and its gradient go word by word, with all of
-                them in memory (over 20 GB for a batch of 8; --batch_size=2 needs a quarter); here
+                them in memory (about 20 GB for a batch of 2: give --batch_size=1); here
                 one pass scores what was drawn.
 
 The official code pads all batches to the same length. Here the padding that a whole batch shares is
