@@ -45,8 +45,8 @@ def build_model(model_name='efficientnet-lite0'):
   )  # fmt: skip
 
 
-def trained_model(model_name='efficientnet-lite0'):
-  """Builds a small network and trains it for `STEPS` steps on the digits."""
+def trained_model(model_name='efficientnet-lite0', steps=STEPS):
+  """Builds a small network and trains it on the digits."""
   keras.utils.set_random_seed(0)
   model = build_model(model_name)
   optimizer = keras.optimizers.Adam(3e-3)
@@ -62,7 +62,7 @@ def trained_model(model_name='efficientnet-lite0'):
     optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
 
   images, labels = _concatenated(data.batches('train', 64, 1442))
-  chosen = np.random.default_rng(0).integers(0, len(images), (STEPS, 64))
+  chosen = np.random.default_rng(0).integers(0, len(images), (steps, 64))
   for batch in chosen:
     step(images[batch], labels[batch])
   return model
