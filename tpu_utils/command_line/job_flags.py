@@ -6,7 +6,8 @@ from typing import Any
 
 from tpu_utils import files
 
-_RECORD, _SPLIT = 'run.json', 'split.json'
+RECORD = 'run.json'  # Of a job; see `tpu_utils.run_info`.
+_SPLIT = 'split.json'
 # Flags that select the images of a job. A user who gives one of them overrides all.
 DATA_NAMES = (
   'data_dir', 'dataset', 'tfds_data_dir', 'eval_split', 'holdout_shards', 'holdout_fraction',
@@ -23,7 +24,7 @@ def of_checkpoint(path: str) -> dict[str, Any] | None:
   Raises:
     ValueError: run.json is damaged.
   """
-  text = file_of_job(path, _RECORD)
+  text = file_of_job(path, RECORD)
   return _flags(*text) if text else None
 
 
@@ -40,10 +41,10 @@ def file_of_job(path: str, name: str) -> tuple[str, str] | None:
   folder = path if files.is_folder(path) else os.path.dirname(path)
   # The best checkpoint lies in a sub-folder of model_dir.
   for place in (folder, os.path.dirname(folder.rstrip('/'))):
-    record = files.read_text(os.path.join(place, _RECORD))
+    record = files.read_text(os.path.join(place, RECORD))
     if record is not None:
       file_name = os.path.join(place, name)
-      text = record if name == _RECORD else files.read_text(file_name)
+      text = record if name == RECORD else files.read_text(file_name)
       return None if text is None else (file_name, text)
   return None
 

@@ -213,7 +213,7 @@ def _freeze(num_images, tuning, given, machine):
 
 def flags_before(model_dir: str | None) -> dict[str, Any]:
   """Returns {flag: value} of the last start of the job in a folder; empty if there was none."""
-  if not model_dir or not files.exists(os.path.join(model_dir, 'run.json')):
+  if not model_dir or not files.exists(os.path.join(model_dir, job_flags.RECORD)):
     return {}
   try:
     return job_flags.of_checkpoint(model_dir) or {}

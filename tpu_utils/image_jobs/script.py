@@ -403,10 +403,15 @@ def check_checkpoint(flag: str, path: str | None) -> None:
   if not path or path == PRETRAINED or files.exists(path):
     return
   folder, name = os.path.split(path)
-  if not name or not files.paths_in(folder or '.', f'{name}.'):
-    raise FileNotFoundError(
-      f'--{flag}={path}: no checkpoint there, neither a file, a folder nor a TF1 prefix.'
+  if name and files.paths_in(folder or '.', f'{name}.'):
+    return
+  problem = f'--{flag}={path}: no checkpoint there, neither a file, a folder nor a TF1 prefix.'
+  if files.exists(os.path.join(folder, job_flags.RECORD)):
+    problem += (
+      f' {folder} is a job: give it, --{flag}={folder}, or export its best checkpoint first, '
+      f'--mode=export --model_dir={folder} --export_dir={path}.'
     )
+  raise FileNotFoundError(problem)
 
 
 def check_photographs(paths: Iterable[str]) -> None:

@@ -338,3 +338,12 @@ def test_the_sizes_of_a_recipe_for_large_data_are_refused_for_the_digits(job):
   with pytest.raises(ValueError, match=f'has 1442 training images, .* such as {fit}, or'):
     job('--recipe=digits')
   job('--recipe=digits', '--train_batch_size=2048')
+
+
+def test_an_export_that_a_job_has_not_written_yet_is_told_with_both_ways_out(tmp_path):
+  (tmp_path / 'run.json').write_text('{"starts": []}')
+  job, export = str(tmp_path), str(tmp_path / 'export')
+  with pytest.raises(FileNotFoundError) as error:
+    script.check_checkpoint('ckpt_dir', export)
+  assert f'{job} is a job: give it, --ckpt_dir={job}, or export' in str(error.value)
+  assert f'--mode=export --model_dir={job} --export_dir={export}.' in str(error.value)
