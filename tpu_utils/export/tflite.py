@@ -38,7 +38,8 @@ VARIANTS = {
   'int8': 'everything in 8 bits, with ranges measured on representative images',
 }
 
-_REMEMBERED = 200  # Batches from which the ranges of an int8 file are chosen.
+# Batches from which the ranges of an int8 file are chosen, and their most bytes.
+_REMEMBERED, _REMEMBERED_BYTES = 200, 2**28
 
 
 def write(exported: Exported, folder: str) -> None:
@@ -147,8 +148,8 @@ def _int8(converter, representative, batch_size):
   narrowed = [ranges.narrow(calibrated, measured, power) for power in ranges.POWERS]
 
   def distance(content):
-    found = Classifier(content).predict(np.concatenate(seen))
-    return np.abs(found - measured.outputs).mean()
+    predict = Classifier(content).predict
+    return np.abs(np.concatenate([predict(batch) for batch in seen]) - measured.outputs).mean()
 
   return min(map(_quantize, [calibrated, *narrowed]), key=distance)
 
@@ -168,12 +169,13 @@ def _quantize(calibrated):
 
 
 def _remembering(batches, seen):
-  """Yields batches, and keeps `_REMEMBERED` of them in `seen`, each with the same chance."""
+  """Yields batches, and keeps some of them in `seen`, each with the same chance."""
   random = np.random.default_rng(0)
   for number, batch in enumerate(batches):
-    if number < _REMEMBERED:
+    most = min(_REMEMBERED, max(1, _REMEMBERED_BYTES // batch[0].nbytes))
+    if number < most:
       seen.append(batch[0])
-    elif (place := random.integers(number + 1)) < _REMEMBERED:
+    elif (place := random.integers(number + 1)) < most:
       seen[place] = batch[0]
     yield batch
 

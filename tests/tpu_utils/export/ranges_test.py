@@ -89,3 +89,16 @@ def test_swish_is_found_in_a_file():
   content = bytearray(export.tflite.convert(model))
   found = ranges.swish_inputs(flatbuffer_utils.read_model_from_bytearray(content))
   assert len(found) == 1
+
+
+def test_few_batches_are_kept_from_anywhere_in_the_set(monkeypatch):
+  monkeypatch.setattr(export.tflite, '_REMEMBERED', 5)
+  seen = []
+  batches = [[np.full((1, 2, 2, 3), n, np.float32)] for n in range(100)]
+  assert len(list(export.tflite._remembering(iter(batches), seen))) == 100
+  kept = [int(batch[0, 0, 0, 0]) for batch in seen]
+  assert len(set(kept)) == 5 and max(kept) > 20  # Not the first ones.
+  monkeypatch.setattr(export.tflite, '_REMEMBERED_BYTES', 2 * batches[0][0].nbytes)
+  seen.clear()
+  list(export.tflite._remembering(iter(batches), seen))
+  assert len(seen) == 2
