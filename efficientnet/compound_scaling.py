@@ -4,7 +4,7 @@ r"""Searches alpha, beta and gamma of compound scaling, then scales the family (
       On Fashion-MNIST where Debian's package dataset-fashion-mnist is installed (another folder:
       --fashion_mnist_dir): a small B0 scaled to about three times its cost, by the paper's
       coefficients and in a single dimension, three seeds each, depth also with twice the steps;
-      estimated ten to fifteen minutes on two cores. Otherwise STEP 1 and 2 on the embedded digits,
+      twenty to twenty-five minutes on two cores. Otherwise STEP 1 and 2 on the embedded digits,
       which are too few to tell networks apart.
 
   python -m efficientnet.compound_scaling --quick

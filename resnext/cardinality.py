@@ -3,7 +3,7 @@
   python -m resnext.cardinality
       On Fashion-MNIST where Debian's package dataset-fashion-mnist is installed (another folder:
       --fashion_mnist_dir): 1, 2, 4 and 8 paths at equal cost, small networks, each trained with
-      three seeds; about ten minutes on two cores. Otherwise on the embedded digits, which are too
+      three seeds; half an hour on one core. Otherwise on the embedded digits, which are too
       few to tell networks apart.
 
   python -m resnext.cardinality --recipe=fashion_mnist --dataset=cifar10 --model_dir=runs/cifar
