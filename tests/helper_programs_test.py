@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-# Programs that --torch_python runs, in an environment that has torch and need have nothing of ours.
+# Programs that --torch_python runs, in an environment that may have torch and NumPy alone.
 TORCH_PROGRAMS = [
   'efficientnet.benchmark_timm', 'efficientnet.finetune_timm', 'oscar.benchmark_tasks_torch',
   'oscar.benchmark_torch', 'resnext.benchmark_torchvision',

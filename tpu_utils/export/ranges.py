@@ -3,12 +3,10 @@
 TensorFlow's converter takes the smallest and the largest value that an activation has on any image
 as the ends of its 256 steps. Networks with swish and squeeze-and-excitation have a few values far
 from the others, which make the steps too coarse for the rest. Here the ends are those with the
-least error, so that rare values are cut off; before swish it is the error of what swish returns, to
-which large negative values matter little.
+least mean squared error, so that rare values are cut off; before swish it is the error of what
+swish returns, to which large negative values matter little.
 
-The error is the mean of the differences to some power: the greater, the more single values count.
-The square is usual (arXiv 2106.08295, Section 3.1). Which one is best depends on the network, so
-`tflite.convert` tries several. tpu_utils/benchmarking/LEDGER.md has measurements.
+Source: arXiv 2106.08295, Section 3.1. tpu_utils/benchmarking/LEDGER.md has measurements.
 """
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +15,6 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-POWERS = (1.5, 1.75, 2.0)  # To try.
 _BINS = 2048
 _STEPS = 255
 # Ends to try, as shares of the measured ones, densely near zero where outliers are far away.
@@ -62,19 +59,18 @@ def measure(calibrated: bytes, batches: Iterable[np.ndarray]) -> Measured:
   return Measured(histograms, frozenset(swish_inputs(model)), outputs)
 
 
-def narrow(calibrated: bytes, measured: Measured, power: float) -> bytes:
-  """Returns a file in which the ranges of activations are those with the least error.
+def narrow(calibrated: bytes, measured: Measured) -> bytes:
+  """Returns a file in which the ranges of activations are those with the least mean squared error.
 
   Args:
     calibrated: the file that was measured.
     measured: what `measure` returned for it.
-    power: of the differences, see the module.
   """
   model = flatbuffer_utils.read_model_from_bytearray(bytearray(calibrated))
   (graph,) = model.subgraphs
   for index, (counts, values) in measured.histograms.items():
     then = swish if index in measured.before_swish else None
-    low, high = least_error(counts, values, power, then)
+    low, high = least_error(counts, values, then)
     graph.tensors[index].quantization.min = np.array([low], np.float32)
     graph.tensors[index].quantization.max = np.array([high], np.float32)
   return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
@@ -83,15 +79,13 @@ def narrow(calibrated: bytes, measured: Measured, power: float) -> bytes:
 def least_error(
   counts: np.ndarray,
   centers: np.ndarray,
-  power: float,
   then: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[float, float]:
-  """Returns the ends of 255 steps with the least error for values in a histogram.
+  """Returns the ends of 255 steps with the least mean squared error for values in a histogram.
 
   Args:
     counts: [bins], how many values each bin has.
     centers: [bins], the values in increasing order; zero lies within their range.
-    power: of the differences.
     then: function applied to the values, elementwise, before they are compared.
 
   Returns:
@@ -111,7 +105,7 @@ def least_error(
       step = (high - low) / _STEPS
       zero = np.rint(-low / step)  # Zero is one of the steps.
       rounded = (np.clip(np.rint(centers / step + zero), 0, _STEPS) - zero) * step
-      error = np.dot(counts, np.abs(then(rounded) - exact) ** power)
+      error = np.dot(counts, (then(rounded) - exact) ** 2)
       if best is None or error < best[0]:
         best = error, low, high
   return (0.0, 0.0) if best is None else (float(best[1]), float(best[2]))

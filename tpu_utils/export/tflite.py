@@ -134,7 +134,7 @@ def _converter(function, variant):
 
 
 def _int8(converter, representative, batch_size):
-  """Returns the 8-bit file that comes nearest to the float32 one on some of the images.
+  """Returns the 8-bit file that comes nearer to the float32 one on some of the images.
 
   Its activations have the ranges that TensorFlow's converter measures, or those of `ranges.narrow`.
   """
@@ -145,13 +145,13 @@ def _int8(converter, representative, batch_size):
   converter._experimental_calibrate_only = True
   calibrated = converter.convert()
   measured = ranges.measure(calibrated, seen)
-  narrowed = [ranges.narrow(calibrated, measured, power) for power in ranges.POWERS]
+  narrowed = ranges.narrow(calibrated, measured)
 
   def distance(content):
     predict = Classifier(content).predict
     return np.abs(np.concatenate([predict(batch) for batch in seen]) - measured.outputs).mean()
 
-  return min(map(_quantize, [calibrated, *narrowed]), key=distance)
+  return min(_quantize(calibrated), _quantize(narrowed), key=distance)
 
 
 def _quantize(calibrated):

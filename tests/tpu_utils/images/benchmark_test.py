@@ -168,8 +168,8 @@ def test_a_torch_python_that_is_none_is_named():
     benchmark._without_missing_peers(BenchmarkConfig(torch_python='/nowhere/python'))
 
 
-def test_the_least_work_is_that_of_the_official_order_without_the_rest(folder):
-  """Same crops, as `decode_and_resize` is a part of it; untransposed float32."""
+def test_decoding_and_resizing_alone_gives_plain_float32_batches(folder):
+  """Its pixels are tested as a part of the official order, by the goldens."""
   made = tensorflow_input.batches(
     **settings(contestant='decode_resize', data=folder['shards'])
   )
