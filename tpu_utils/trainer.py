@@ -184,6 +184,9 @@ class Trainer:
         batch = next(iterator)
       with tf.control_dependencies(self._local_tensors(batch)):
         wait += tf.timestamp() - asked
+      if distribute.on_cpus(self.strategy):
+        with tf.control_dependencies([wait]):  # One core would compute before it takes the time.
+          batch = tf.nest.map_structure(tf.identity, batch, expand_composites=True)
       logs = self.strategy.run(self._train_step, args=(batch, step))
       logs = self.strategy.reduce(tf.distribute.ReduceOp.SUM, logs, axis=None)
       finite = tf.reduce_all(tf.math.is_finite(logs[:2, 0]))  # Loss and gradient norm.
