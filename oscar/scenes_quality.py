@@ -101,10 +101,10 @@ def _caption_files(data):
 
 def _scenes_of(data):
   """Returns {image: scene} of the world that holds the official files of captioning."""
-  from oscar.scenes.world import World
+  from oscar.scenes import world
 
   directory = os.path.dirname(os.path.dirname(data.data_dir))
-  return {scene.key: scene for scene in World(directory, {}, {}).scenes('val')}
+  return {scene.key: scene for scene in world.read(directory).scenes('val')}
 
 
 TASKS = {

@@ -183,6 +183,19 @@ def _differences(previous, settings):
   )
 
 
+def read(directory: str | os.PathLike[str]) -> World:
+  """Returns the world in a folder, whatever its settings.
+
+  Raises:
+    ValueError: the folder holds no complete world.
+  """
+  directory = os.path.abspath(directory)
+  done = _read_done(directory)
+  if done is None:
+    raise ValueError(f'{directory} holds no complete scenes; `oscar.scenes.build` makes them.')
+  return World(directory, done['statistics'], done['settings'])
+
+
 def _read_done(directory):
   """Returns the world.json of a complete world; None if the folder is absent or incomplete."""
   if not os.path.isdir(directory):

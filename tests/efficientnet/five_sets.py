@@ -14,7 +14,7 @@ import hashlib
 import importlib.util
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from PIL import Image
@@ -23,8 +23,13 @@ PART_SIZE = {'train': 160, 'validation': 200}
 Pictures = Iterator[tuple[str, str, Image.Image]]  # (part, class, picture).
 
 
-def photographs() -> Pictures:
-  """Yields crops of photographs; each of 24 tiles of one is either for training or validation."""
+def photographs(train: int = 20, validation: int = 25) -> Pictures:
+  """Yields crops of photographs; each of 24 tiles of one is either for training or validation.
+
+  Args:
+    train: crops of each photograph to train on.
+    validation: those to evaluate on.
+  """
   import skimage.data
   import sklearn.datasets
 
@@ -37,8 +42,8 @@ def photographs() -> Pictures:
   for name, image in sorted(found.items()):
     height, width = image.shape[0] // rows, image.shape[1] // columns
     tiles = random.permutation(rows * columns)
-    for n in range(20 + 25):
-      part, choice = ('train', tiles[:10]) if n < 20 else ('validation', tiles[10:])
+    for n in range(train + validation):
+      part, choice = ('train', tiles[:10]) if n < train else ('validation', tiles[10:])
       y, x = divmod(int(choice[n % len(choice)]), columns)
       tile = image[y * height : (y + 1) * height, x * width : (x + 1) * width]
       side = int(random.integers(min(height, width) // 2, min(height, width)))
@@ -91,20 +96,27 @@ def digits() -> Pictures:
     yield 'train' if n < len(data.target) // 2 else 'validation', str(label), picture
 
 
-def write(pictures: Pictures, folder: pathlib.Path) -> dict[str, int]:
+def write(
+  pictures: Pictures, folder: pathlib.Path, part_size: Mapping[str, int] = PART_SIZE
+) -> dict[str, int]:
   """Writes pictures as folder/PART/CLASS/N.png, of each class equally many.
+
+  Args:
+    pictures: those to choose from.
+    folder: where to write.
+    part_size: {part: number of pictures, at most}.
 
   Returns:
     {part: number of pictures}.
   """
-  kept: dict[str, dict[str, list[Image.Image]]] = {part: {} for part in PART_SIZE}
+  kept: dict[str, dict[str, list[Image.Image]]] = {part: {} for part in part_size}
   for part, name, picture in pictures:
     kept[part].setdefault(name, []).append(picture)
-  counts = dict.fromkeys(PART_SIZE, 0)
+  counts = dict.fromkeys(part_size, 0)
   for part, classes in kept.items():
     for name, found in classes.items():
       (folder / part / name).mkdir(parents=True, exist_ok=True)
-      for n, picture in enumerate(found[: PART_SIZE[part] // len(classes)]):
+      for n, picture in enumerate(found[: part_size[part] // len(classes)]):
         picture.convert('RGB').save(folder / part / name / f'{n:03d}.png')
         counts[part] += 1
   return counts

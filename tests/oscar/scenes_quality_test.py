@@ -7,6 +7,7 @@ import pytest
 
 import oscar
 from oscar import checkpoints, scenes, scenes_quality, scenes_training
+from oscar.scenes import world as world_module
 from tests import script_jobs
 from tpu_utils import files
 
@@ -49,6 +50,19 @@ def test_a_quick_experiment_from_beginning_to_end(tmp_path, capsys):
   call(folder, *quick)
   assert 'models to train' not in capsys.readouterr().out
   assert (folder / 'results.jsonl').read_text().count('\n') == 1
+
+
+@pytest.mark.slow
+def test_colours_of_written_captions_are_counted_in_the_scenes_of_the_data(tmp_path):
+  world = scenes.build(tmp_path / 'scenes', **scenes_training.QUICK_SCENES)
+  captioning = scenes_training.SCRIPTS['captioning'][0]
+  resolved = captioning.resolve({'data_dir': world.manual_dir('coco_caption'), 'eval_split': 'val',
+                                 'val_yaml': 'val.yaml'})  # fmt: skip
+  data = resolved.get(scenes_training.SCRIPTS['captioning'][1].data)
+  found = scenes_quality._scenes_of(data)
+  assert found == {scene.key: scene for scene in world.scenes('val')}
+  with pytest.raises(ValueError, match='holds no complete scenes'):
+    world_module.read(tmp_path / 'nothing')
 
 
 class Trainings:
