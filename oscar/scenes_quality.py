@@ -9,6 +9,9 @@
   python -m oscar.scenes_quality --tasks=vqa --seeds=42
       Measures one task once. The table has all results that the folder holds of these tasks.
 
+Captioning is measured twice: after training with cross-entropy, and after self-critical training
+from there.
+
 Evaluations are of the last step, on the split val: scenes and digits that no training has seen.
 Colour words are counted in the captions that the best checkpoint writes. The same command resumes a
 stopped job, and trains nothing again.
@@ -116,6 +119,10 @@ TASKS = {
 }
 
 
+# Condition, and flag, of the self-critical trainings, which continue captioning's.
+SCST = 'scst'
+
+
 @dataclasses.dataclass(frozen=True)
 class QualityConfig(scenes_experiment.SeedsConfig):
   """The models to measure."""
@@ -136,9 +143,12 @@ class Experiment(scenes_experiment.Experiment):
   """
 
   def __init__(self, config: QualityConfig) -> None:
-    tasks, seeds = config.task_list(), config.seed_list()
-    trials = [scenes_experiment.Trial(task, seed) for seed in seeds for task in tasks]
-    super().__init__(config, trials)
+    super().__init__(config, [
+      trial
+      for seed in config.seed_list()
+      for task in config.task_list()
+      for trial in _trials(task, seed, config.output_dir)
+    ])  # fmt: skip
 
   def train(self) -> None:
     """Trains and evaluates the models without a result; see `run`."""
@@ -186,8 +196,26 @@ class Experiment(scenes_experiment.Experiment):
     return measure(os.path.join(self.model_dir(trial), spec.results_name(data)), data)
 
 
+def _trials(task, seed, output_dir):
+  """Returns the trainings of a task with a seed, in order."""
+  if task != 'captioning':
+    return [scenes_experiment.Trial(task, seed)]
+  first, second = (
+    os.path.join(output_dir, f'{name}-seed{seed}-export') for name in (task, f'{task}-{SCST}')
+  )
+  return [
+    scenes_experiment.Trial(task, seed, flags={'export_dir': first}),
+    scenes_experiment.Trial(
+      task, seed, SCST, {SCST: True, 'init_checkpoint': first, 'export_dir': second}
+    ),
+  ]
+
+
 def report_rows(
-  task: str, lines: Sequence[Mapping[str, Any]], found: Mapping[str, Mapping[str, float]]
+  task: str,
+  lines: Sequence[Mapping[str, Any]],
+  found: Mapping[str, Mapping[str, float]],
+  condition: str = '',
 ) -> 'list[report.Row]':
   """Returns the `report.Row` of each metric of a task.
 
@@ -195,12 +223,13 @@ def report_rows(
     task: name of the task.
     lines: its results, one for each seed.
     found: {baseline: {metric: value}}.
+    condition: condition of its trainings.
   """
   from oscar.quality import report
 
   return [
     report.Row(
-      task,
+      f'{task}, {condition}' if condition else task,
       metric,
       goal,
       {name: values[metric] for name, values in found.items() if metric in values},
@@ -225,15 +254,18 @@ def _report(experiment, config):
   for task in config.task_list():
     print(f'Baselines of {task}', flush=True)
     baselines[task] = experiment.baselines(task)
-    lines = [line for line in results if line['task'] == task]
-    own = report_rows(task, lines, baselines[task])
-    rows += own
-    of_seed = {
-      trial.seed: {e['step']: e[own[0].metric] for e in experiment.history(trial)}
-      for trial in experiment.trials
-      if trial.task == task
-    }
-    curves.append(report.Curves(own[0], of_seed))
+    trials = [trial for trial in experiment.trials if trial.task == task]
+    for condition in dict.fromkeys(trial.condition for trial in trials):
+      lines = [line for line in results
+               if (line['task'], line.get('condition', '')) == (task, condition)]  # fmt: skip
+      own = report_rows(task, lines, baselines[task], condition)
+      rows += own
+      of_seed = {
+        trial.seed: {e['step']: e[own[0].metric] for e in experiment.history(trial)}
+        for trial in trials
+        if trial.condition == condition
+      }
+      curves.append(report.Curves(own[0], of_seed))
   content = {
     'rows': [row.as_dict() for row in rows], 'baselines': baselines, 'results': results,
   }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import pytest
 
@@ -71,6 +72,7 @@ class Trainings:
   def __init__(self):
     self.calls = []
     self.fails_at = None
+    self.starts = {}
 
   def __call__(self, script, flags):
     script.resolve(dict(flags))  # Raises ValueError for unknown flags.
@@ -82,6 +84,8 @@ class Trainings:
     assert ('init_checkpoint' in flags) <= (flags['mode'] == 'train_and_eval')
     kind = 'eval_masked_regions' if flags.get('mask_regions') else 'eval'
     name = pathlib.Path(flags['model_dir']).name
+    if flags['mode'] == 'train_and_eval':
+      self.starts[name] = flags.get('init_checkpoint')
     self.calls.append(f'{name} {kind}')
     value = (0.4 if flags.get('mask_regions') else 0.6) + flags['seed'] / 100
     folder = pathlib.Path(flags['model_dir']) / kind
@@ -144,11 +148,29 @@ def test_quick_trainings_start_from_their_own_pre_training(trainings, monkeypatc
   world = scenes.World(str(tmp_path), {}, {})
   monkeypatch.setattr(scenes, 'build', lambda folder, log, **sizes: world, raising=False)
   call('q', '--quick', '--seeds=1')
-  names = [f'{task}-seed1 {kind}' for task in scenes_quality.TASKS
+  names = [f'{task}-seed1 {kind}' for task in [*scenes_quality.TASKS, 'captioning-scst']
            for kind in ('eval', 'eval_masked_regions')]  # fmt: skip
   assert trainings.calls == ['pretrain', *names]
   with pytest.raises(ValueError, match='holds results of vqa with --'):
     call('q', '--seeds=1')  # The folder is no place for real results.
+
+
+def test_self_critical_training_continues_captioning_with_its_own_row(trainings, capsys):
+  call('q', '--tasks=captioning', '--seeds=1,2')
+  names = [f'{name}-seed{seed} {kind}' for seed in (1, 2)
+           for name in ('captioning', 'captioning-scst')
+           for kind in ('eval', 'eval_masked_regions')]  # fmt: skip
+  assert trainings.calls == ['pretrain', *names]
+  assert trainings.starts == {
+    'captioning-seed1': None, 'captioning-scst-seed1': 'q/captioning-seed1-export',
+    'captioning-seed2': None, 'captioning-scst-seed2': 'q/captioning-seed2-export',
+  }  # fmt: skip
+  lines = [json.loads(line) for line in pathlib.Path('q/results.jsonl').read_text().splitlines()]
+  keys = [(line.get('condition'), line['seed']) for line in lines]
+  assert keys == [(None, 1), ('scst', 1), (None, 2), ('scst', 2)]
+  out = capsys.readouterr().out
+  for name in ('captioning', 'captioning, scst'):
+    assert re.search(rf'^{name} +CIDEr +0\.415 \+- 0\.007 +0\.615 \+- 0\.007 +1\.50$', out, re.M)
 
 
 def test_results_of_other_recipes_are_refused(trainings):

@@ -51,7 +51,6 @@ def recipe(script: str, arguments: str, **settings: bool | float | str) -> Recip
       'moving_average_decay': 0.0,
       'weight_decay': 1e-5,
       'adapt_batch_norm': True,
-      'gradient_clip_norm': 10.0,  # Batch norm as loaded may fit badly, and steps blow up.
       **settings,
     },
     command=f'python -m {script} --recipe={FINETUNE} {arguments} --data_dir=IMAGES --model_dir=RUN',

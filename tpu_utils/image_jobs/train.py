@@ -122,11 +122,26 @@ def make_job(
     export=functools.partial(
       _export, build_model, spec, data, names_of, job, exports, hardware.dtype_policy
     ),
-    divergence_hint='Lower --base_learning_rate, warm up longer or set --gradient_clip_norm.',
+    divergence_hint=divergence_hint(tuning.freeze),
     curves=_CURVES,
     predicts=False,
     reporter=reporter,
     build_peer=build_peer,
+  )
+
+
+def divergence_hint(freeze: str) -> str:
+  """Returns advice for a loss that is not finite.
+
+  Args:
+    freeze: the part of the network that is frozen, see `fine_tuning.freeze`.
+  """
+  advice = 'ower --base_learning_rate, warm up longer or set --gradient_clip_norm.'
+  if freeze != 'bn':
+    return f'L{advice}'
+  return (
+    "Batch norm's statistics are those of --init_checkpoint (--freeze=bn) and may not fit these "
+    f'images: --freeze=none trains them, too. Or l{advice}'
   )
 
 

@@ -38,3 +38,9 @@ def test_the_job_of_the_settings():
   assert job.batches == jobs.Batches(2048, 64, 4, 1281167 - 25022)
   assert (job.unit, job.objective) == ('images', 'top_1_accuracy')
   assert job.trains and job.run_info == {'flags': {}} and not job.evaluators and not job.predicts
+
+
+def test_divergence_with_frozen_batch_norm_points_at_its_statistics():
+  assert '--freeze=none' in train.divergence_hint('bn')
+  for part in ('none', 'backbone'):
+    assert train.divergence_hint(part).startswith('Lower --base_learning_rate')
