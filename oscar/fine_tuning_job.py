@@ -75,10 +75,9 @@ def run(
   optimization, job = resolved[2], resolved.get(spec.job)
   hardware = resolved.get(config.HardwareConfig)
   training = mode in ('train', 'train_and_eval', 'preflight')
-  split = data.train_split or ('train+val' if getattr(job, 'do_train_val', False) else 'train')
   data = dataclasses.replace(
     task_settings.with_tags_flag(data),
-    train_split=split,
+    train_split=_train_split(data, job),
     **_trimming(data, hardware, mode),
     **_batches(data, optimization, hardware),
   )
@@ -86,29 +85,9 @@ def run(
   # As `given`: no flags of their own.
   object.__setattr__(data, 'steps_per_epoch', per_epoch)
   object.__setattr__(data, 'forward_passes', optimization.gradient_accumulation_steps)
-  lines = getattr(job, 'predict_file', None) or os.path.join(
-    job.model_dir, f'{results_name(data)}_predictions.jsonl'
-  )
-  job = _set_apart(job, mode, data, resolved.facts)
-  runtime = script_settings.JobConfig(
-    mode=mode,
-    predict_file=lines,
-    train_steps=steps,
-    steps_per_eval=_steps_per_eval(job, per_epoch),
-    **{
-      name: getattr(job, name)
-      for name in _shared(script_settings.JobConfig, job)
-      if name not in ('mode', 'steps_per_eval', 'predict_file')
-    },
-  )
-  optimizer = script_settings.OptimizationConfig(
-    **{
-      name: getattr(optimization, name)
-      for name in _shared(script_settings.OptimizationConfig, optimization)
-    }
-  )
+  runtime = _runtime(mode, _set_apart(job, mode, data, resolved.facts), data, steps, per_epoch)
   as_it_is = mode in ('eval', 'predict') and 'init_checkpoint' in resolved.flags
-  recorded = {**resolved.as_dict(), 'max_steps': steps, 'train_split': split}
+  recorded = {**resolved.as_dict(), 'max_steps': steps, 'train_split': data.train_split}
   task = dataclasses.replace(
     implementation.TASK, open_input=_opening_splits(implementation.TASK, mode)
   )
@@ -116,7 +95,7 @@ def run(
     task,
     model,
     data,
-    optimizer,
+    _shared_settings(script_settings.OptimizationConfig, optimization),
     runtime,
     hardware,
     run_info={'flags': recorded},
@@ -124,10 +103,10 @@ def run(
     num_train_examples=None if training else 1,  # Only for the number of epochs trained.
   )
   if mode == 'predict':
-    prepare_model_dir(job.model_dir)
+    prepare_model_dir(runtime.model_dir)
   jobs.run(made)
   if mode == 'predict' and task.predictor is None:
-    _write_results(implementation, data, lines, job.model_dir, spec)
+    _write_results(implementation, data, runtime.predict_file, runtime.model_dir, spec)
 
 
 def _write_results(implementation, data, lines, folder, spec):
@@ -192,10 +171,30 @@ def _opening_splits(task, mode):
   return opened
 
 
-def _shared(runtime_class, own):
-  """Returns the names of settings that a runtime class has in common with the script's."""
-  names = {field.name for field in dataclasses.fields(own)}
-  return [field.name for field in dataclasses.fields(runtime_class) if field.name in names]
+def _train_split(data, job):
+  """Returns the split to train on."""
+  return data.train_split or ('train+val' if getattr(job, 'do_train_val', False) else 'train')
+
+
+def _runtime(mode, job, data, steps, per_epoch):
+  """Returns the job's settings as those of any script."""
+  lines = getattr(job, 'predict_file', None) or os.path.join(
+    job.model_dir, f'{results_name(data)}_predictions.jsonl'
+  )
+  return _shared_settings(
+    script_settings.JobConfig,
+    job,
+    mode=mode,
+    predict_file=lines,
+    train_steps=steps,
+    steps_per_eval=_steps_per_eval(job, per_epoch),
+  )
+
+
+def _shared_settings(runtime_class, own, **known):
+  """Returns settings with the `known` values, and those of `own` in fields of the same names."""
+  here, there = ({field.name for field in dataclasses.fields(c)} for c in (runtime_class, own))
+  return runtime_class(**{name: getattr(own, name) for name in (here & there) - {*known}}, **known)
 
 
 def _trimming(data, hardware, mode):
