@@ -83,9 +83,7 @@ def device_types() -> set[str]:
   They are those of the current strategy. Without one TensorFlow uses GPUs if there are any, and
   never a TPU.
   """
-  if tf.distribute.has_strategy():
-    return _device_types(tf.distribute.get_strategy())
-  return {'gpu' if tf.config.list_logical_devices('GPU') else 'cpu'}
+  return _device_types(tf.distribute.get_strategy())
 
 
 def on_cpus(strategy: tf.distribute.Strategy) -> bool:
@@ -94,7 +92,10 @@ def on_cpus(strategy: tf.distribute.Strategy) -> bool:
 
 
 def _device_types(strategy):
-  devices = strategy.extended.worker_devices
+  try:
+    devices = strategy.extended.worker_devices
+  except RuntimeError:  # TensorFlow's default strategy, which leaves placement to TensorFlow.
+    return {'gpu' if tf.config.list_logical_devices('GPU') else 'cpu'}
   return {tf.DeviceSpec.from_string(device).device_type.lower() for device in devices}
 
 

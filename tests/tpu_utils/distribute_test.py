@@ -31,7 +31,8 @@ def test_the_chief_of_a_tpu_is_the_process_on_host_0(monkeypatch):
 
 
 def test_replicas_on_cpus_are_told_from_those_on_accelerators(two_replicas):
-  assert distribute.on_cpus(distribute.create_strategy()) and distribute.on_cpus(two_replicas)
+  for strategy in (distribute.create_strategy(), two_replicas, tf.distribute.get_strategy()):
+    assert distribute.on_cpus(strategy)
   device = '/job:worker/replica:0/task:0/device:TPU:0'
   extended = types.SimpleNamespace(worker_devices=(device,))
   assert not distribute.on_cpus(types.SimpleNamespace(extended=extended))
