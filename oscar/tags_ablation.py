@@ -3,9 +3,9 @@ r"""Compares OSCAR on the scenes with tags of the detector, without tags, with w
   python -m oscar.tags_ablation
       Fine-tunes each task for 200 steps with three seeds under three conditions: given (the tags
       that the detector predicts), none and wrong (the tags of another image). These are 45
-      trainings, about an hour on two CPU cores after the pre-training. Prints the comparison and
-      writes ablation.md, ablation.json and learning curves, ablation.png, to runs/tags-ablation,
-      again after each training: what is there early is already to be seen.
+      trainings, two hours on one CPU core after the pre-training. Prints the comparison and writes
+      ablation.md, ablation.json and learning curves, ablation.png, to runs/tags-ablation, again
+      after each training: what is there early is already to be seen.
 
   python -m oscar.tags_ablation --max_steps=0 --conditions=given,none,wrong,true \
       --output_dir=runs/tags-ablation-full
