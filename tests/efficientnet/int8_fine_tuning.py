@@ -5,10 +5,10 @@
 
 There is no package with weights of B0. So a B0 takes Lite0's ImageNet convolutions, and 6,000
 pictures of Fashion-MNIST teach it squeeze-excite, swish and batch norm. `efficientnet.main` then
-fine-tunes it by the default recipe, batch norm included, as the statistics of Fashion-MNIST do not
-fit the other sets. `efficientnet.export_model` measures the files on pictures that no training has
-seen: the rest of scikit-learn's digits, and other parts of the photographs. A quarter of an hour on
-one core; FOLDER keeps all models.
+fine-tunes it with --freeze=none: by the default recipe, with the batch norm of Fashion-MNIST, it
+diverges on the other sets. `efficientnet.export_model` measures the files on pictures that no training has
+seen: the rest of scikit-learn's digits, and other parts of the photographs. FOLDER keeps
+all models.
 """
 import argparse
 import pathlib

@@ -136,13 +136,13 @@ def divergence_hint(freeze: str) -> str:
   Args:
     freeze: the part of the network that is frozen, see `fine_tuning.freeze`.
   """
-  advice = 'ower --base_learning_rate, warm up longer or set --gradient_clip_norm.'
-  if freeze != 'bn':
-    return f'L{advice}'
-  return (
-    "Batch norm's statistics are those of --init_checkpoint (--freeze=bn) and may not fit these "
-    f'images: --freeze=none trains them, too. Or l{advice}'
-  )
+  advice = 'Lower --base_learning_rate, warm up longer or set --gradient_clip_norm.'
+  if freeze == 'bn':
+    advice += (
+      " Batch norm's statistics are those of --init_checkpoint (--freeze=bn) and may not fit these "
+      'images: --freeze=none trains them, too.'
+    )
+  return advice
 
 
 def _open_input(spec, data, dataset, job, hardware, augmentation):
