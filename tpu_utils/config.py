@@ -264,6 +264,12 @@ class OptimizationConfig(Checked):
     'Clip the global norm of the gradient, after it is summed over replicas; 0 disables it.',
     at_least=0,
   )
+  adaptive_gradient_clip: float = setting(
+    0.0,
+    "Clip the gradient of each unit (the weights of one output) to this share of the weights' norm, "
+    'in all layers but the classifier (arXiv 2102.06171); 0 disables it.',
+    at_least=0,
+  )
   gradient_accumulation_steps: int = setting(
     1, "Split each replica's batch into this many parts and add up their gradients.", at_least=1
   )

@@ -20,6 +20,8 @@ import tensorflow as tf
 
 from tpu_utils.names import check_name
 
+_LEAST_UNIT_NORM = 0.03  # Of the weights, see `clip_units`.
+
 
 class Optimizer:
   """Base class of the optimizers: creates slots and updates one variable after another.
@@ -28,6 +30,7 @@ class Optimizer:
 
   Attributes:
     learning_rate_factors: {path: factor} for variables with a learning rate of their own.
+    clip_ratios: {path: ratio} for variables whose gradient is clipped, see `clip_units`.
   """
 
   slots: ClassVar[Mapping[str, float]] = {}
@@ -36,6 +39,7 @@ class Optimizer:
     self._model_variables: list[keras.Variable] | None = None
     self._slots: dict[str, dict[str, tf.Variable]] = {}
     self.learning_rate_factors: dict[str, float] = {}
+    self.clip_ratios: dict[str, float] = {}
 
   def build(self, variables: Sequence[keras.Variable]) -> None:
     """Creates the slots. Call it once, in the strategy's scope, before the step is traced.
@@ -93,6 +97,8 @@ class Optimizer:
     for variable, gradient in zip(self._model_variables, gradients, strict=True):
       if gradient is not None:
         gradient = tf.convert_to_tensor(gradient)  # Sparse gradients (embeddings) become dense.
+        if ratio := self.clip_ratios.get(variable.path):
+          gradient = clip_units(gradient, tf.convert_to_tensor(variable), ratio)
         slots = {slot: by_path[variable.path] for slot, by_path in self._slots.items()}
         own_rate = rate
         factor = self.learning_rate_factors.get(variable.path)
@@ -339,6 +345,30 @@ def clip_by_global_norm(
   norm = tf.linalg.global_norm(gradients)
   scale = tf.minimum(1.0, max_norm / (norm + epsilon))
   return [None if g is None else g * scale for g in gradients], norm
+
+
+def clip_units(gradient: tf.Tensor, weights: tf.Tensor, ratio: float) -> tf.Tensor:
+  """Scales the gradient of each unit to at most `ratio` times the norm of the unit's weights.
+
+  A unit has the weights of one output, of a depthwise kernel those of one channel; vectors are one
+  unit. Norms count as at least 0.03, so that weights of zero can move.
+
+  Source: adaptive gradient clipping, arXiv 2102.06171, Section 4 (its least norm is 0.001).
+
+  Args:
+    gradient: float32, summed over replicas.
+    weights: float32, of the same shape.
+    ratio: the largest ratio of the norms.
+  """
+  depthwise = len(weights.shape) == 4 and weights.shape[-1] == 1
+  kept = 0 if len(weights.shape) < 2 else 2 if depthwise else 1
+  axes = list(range(len(weights.shape) - kept))
+
+  def norm(values):
+    return tf.sqrt(tf.reduce_sum(tf.square(values), axes, keepdims=True))
+
+  largest = ratio * tf.maximum(norm(weights), _LEAST_UNIT_NORM)
+  return gradient * tf.minimum(1.0, largest / tf.maximum(norm(gradient), 1e-12))
 
 
 def _check_trainable(variables):

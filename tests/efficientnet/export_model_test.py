@@ -26,7 +26,7 @@ def test_all_files_of_a_job_on_the_digits(lite_job_dir, tmp_path, capsys):
   )  # fmt: skip
   row = r'^(\w+) +([\d.]+)% +[\d.]+% +[\d.]+$'
   table = dict(re.findall(row, capsys.readouterr().out, re.MULTILINE))
-  assert list(table) == ['model', 'float32', 'float16', 'dynamic_range', 'int8']
+  assert list(table) == ['model', 'float32', 'float16', 'dynamic_range', 'int8', 'full_int8']
   assert float(table['model']) > 80  # Percent of the held-out digits; chance is 10.
   assert table['float32'] == table['model']
   assert all(abs(float(accuracy) - float(table['model'])) < 3 for accuracy in table.values())

@@ -23,7 +23,7 @@ SETS = {
   'digits': {'train': 890, 'validation': 890},
   'photographs': {'train': 160, 'validation': 400},
 }
-VARIANTS = 'float32,int8'
+VARIANTS = 'float32,int8,full_int8'
 
 
 def start(path: pathlib.Path) -> None:

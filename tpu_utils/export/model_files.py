@@ -184,7 +184,7 @@ def _converted(model, spec, images, config, class_names):
   contents = {}
   for variant in config.variants():
     representative = None
-    if variant == 'int8' and images:
+    if variant in tflite.IN_8_BITS and images:
       representative = images.training(config.num_steps)
     content = tflite.convert(model, variant, representative, config.batch_size, endpoint)
     contents[variant] = tflite_metadata.add(content, class_names, info)
@@ -275,6 +275,6 @@ def _loss_notes(results):
   for name, result in results.items():
     lost = (results['model'].right - result.right) / result.images
     if lost > _POINT:
-      advice = '; float16 needs no ranges of activations' if name == 'int8' else ''
+      advice = '; float16 needs no ranges of activations' if name in tflite.IN_8_BITS else ''
       notes.append(f'{name} is {100 * lost:.1f} points less accurate than the model{advice}.')
   return notes

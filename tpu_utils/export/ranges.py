@@ -116,7 +116,8 @@ def swish(values: np.ndarray) -> np.ndarray:
   return values / (1.0 + np.exp(-np.clip(values, -80.0, 80.0)))
 
 
-def _code(model, operator):
+def code(model: schema.ModelT, operator: schema.OperatorT) -> int:
+  """Returns an operation's `schema.BuiltinOperator`; older files have it in another field."""
   code = model.operatorCodes[operator.opcodeIndex]
   return max(code.builtinCode, code.deprecatedBuiltinCode)
 
@@ -124,7 +125,7 @@ def _code(model, operator):
 def _free_activations(model) -> list[int]:
   """Returns the activations of more than one position whose range is free, except outputs."""
   (graph,) = model.subgraphs
-  made = [op.outputs[0] for op in graph.operators if _code(model, op) in _FREE]
+  made = [op.outputs[0] for op in graph.operators if code(model, op) in _FREE]
 
   def has_positions(index):  # The values of a whole image are few: none of them is rare.
     shape = graph.tensors[index].shape
@@ -142,8 +143,8 @@ def swish_inputs(model: schema.ModelT) -> set[int]:
       readers.setdefault(int(index), []).append(operator)
   found = set()
   for index, operators in readers.items():
-    sigmoid = [op.outputs[0] for op in operators if _code(model, op) == _OPERATOR.LOGISTIC]
-    products = [op for op in operators if _code(model, op) == _OPERATOR.MUL]
+    sigmoid = [op.outputs[0] for op in operators if code(model, op) == _OPERATOR.LOGISTIC]
+    products = [op for op in operators if code(model, op) == _OPERATOR.MUL]
     if not len(operators) == 2 * len(sigmoid) == 2 * len(products) == 2:
       continue
     if sigmoid[0] in products[0].inputs and len(readers[sigmoid[0]]) == 1:

@@ -2,7 +2,8 @@
 
 A file maps `images`, [batch, height, width, 3] in [0, 255], to `probabilities`, [batch, classes].
 Both are float32, except in the variant int8 (see `VARIANTS`): it takes pixels as uint8 and returns
-about 255 times the probability as uint8. A file of an endpoint has it as `output` instead.
+about 255 times the probability as uint8. The first blocks of networks with swish stay in 32 bits
+(`float_start`), except in the variant full_int8. A file of an endpoint has it as `output` instead.
 
 Files are run by LiteRT if `ai-edge-litert` is installed, else by TensorFlow's own interpreter,
 which is the same and deprecated. Quantised kernels have a scale for each output channel.
@@ -21,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from tpu_utils import files
-from tpu_utils.export import ranges, serving, tflite_metadata
+from tpu_utils.export import float_start, ranges, serving, tflite_metadata
 from tpu_utils.export.constants import constant_function
 from tpu_utils.export.exported import Exported
 from tpu_utils.export.folding import fold_batch_norm
@@ -35,8 +36,10 @@ VARIANTS = {
   'float32': 'all numbers in 32 bits',
   'float16': 'weights in 16 bits, arithmetic in 32 (or 16 on a GPU)',
   'dynamic_range': 'weights in 8 bits, activations with a range for each image',
-  'int8': 'everything in 8 bits, with ranges measured on representative images',
+  'int8': 'in 8 bits with ranges measured on representative images; first swish blocks in 32 bits',
+  'full_int8': 'everything in 8 bits, for processors without floating point',
 }
+IN_8_BITS = ('int8', 'full_int8')
 
 # Batches from which the ranges of an int8 file are chosen, and their most bytes.
 _REMEMBERED, _REMEMBERED_BYTES = 200, 2**28
@@ -106,21 +109,22 @@ def convert(
     model: model from images, float32 [batch, height, width, 3] in [0, 255], to logits, or
       to an endpoint.
     variant: a key of `VARIANTS`.
-    representative: for int8: model inputs, float32 [height, width, 3], to measure the ranges of all
-      activations on (see `ranges`); a few hundred of the training set are enough. Iterated once.
+    representative: for int8 and full_int8: model inputs, float32 [height, width, 3], to measure the
+      ranges of all activations on (see `ranges`); a few hundred of the training set are enough.
+      Iterated once.
     batch_size: images at a time; the file takes no other number.
     endpoint: name of the endpoint; None for logits.
 
   Raises:
-    ValueError: the variant is unknown, or int8 has no representative images.
+    ValueError: the variant is unknown, or 8 bits have no representative images.
   """
   check_name('TFLite variant', variant, VARIANTS)
   outputs = _endpoint if endpoint else _probabilities
   function = constant_function(fold_batch_norm(model), batch_size, outputs)
   with quiet():
     converter = _converter(function, variant)
-    if variant == 'int8':
-      return _int8(converter, representative, batch_size)
+    if variant in IN_8_BITS:
+      return _int8(converter, representative, batch_size, variant == 'full_int8')
     return converter.convert()
 
 
@@ -133,7 +137,7 @@ def _converter(function, variant):
   return converter
 
 
-def _int8(converter, representative, batch_size):
+def _int8(converter, representative, batch_size, full):
   """Returns the 8-bit file that comes nearer to the float32 one on some of the images.
 
   Its activations have the ranges that TensorFlow's converter measures, or those of `ranges.narrow`.
@@ -146,16 +150,17 @@ def _int8(converter, representative, batch_size):
   calibrated = converter.convert()
   measured = ranges.measure(calibrated, seen)
   narrowed = ranges.narrow(calibrated, measured)
+  in_float = set() if full else float_start.operations(calibrated)
 
   def distance(content):
     predict = Classifier(content).predict
     return np.abs(np.concatenate([predict(batch) for batch in seen]) - measured.outputs).mean()
 
-  return min(_quantize(calibrated), _quantize(narrowed), key=distance)
+  return min((_quantize(content, in_float) for content in (calibrated, narrowed)), key=distance)
 
 
-def _quantize(calibrated):
-  """Returns the 8-bit file of a float32 file with ranges.
+def _quantize(calibrated, in_float):
+  """Returns the 8-bit file of a float32 file with ranges; the named operations stay as they are.
 
   The converter's two steps, measuring and this one, are apart only under names that
   `tf.lite.experimental.QuantizationDebugger` uses, too.
@@ -163,9 +168,8 @@ def _quantize(calibrated):
   from tensorflow.lite.python import convert as tensorflow_convert
   from tensorflow.lite.python import util
 
-  return util.modify_model_io_type(
-    tensorflow_convert.mlir_quantize(calibrated), tf.uint8, tf.uint8
-  )
+  content = tensorflow_convert.mlir_quantize(calibrated, denylisted_nodes=in_float or None)
+  return util.modify_model_io_type(content, tf.uint8, tf.uint8)
 
 
 def _remembering(batches, seen):

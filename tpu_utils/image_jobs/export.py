@@ -17,7 +17,8 @@ from tpu_utils.image_jobs import classes, script, specs
 from tpu_utils.image_jobs.specs import PRETRAINED
 from tpu_utils.names import check_name
 
-_VARIANTS = ('float32', 'float16', 'dynamic_range', 'int8')
+_VARIANTS = ('float32', 'float16', 'dynamic_range', 'int8', 'full_int8')
+_MEASURED = {'int8', 'full_int8'}  # Need images, to measure ranges on.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +47,15 @@ class ExportConfig(settings.Checked):
     'reduction_4. An unknown name is answered with those that there are.',
     type=str,
   )
-  quantize: bool = setting(True, 'The TFLite file computes in 8 bits; --noquantize: in float32.')
+  quantize: bool = setting(
+    True, 'The TFLite file is the variant int8 of --tflite_variants; --noquantize: float32.'
+  )
   tflite_variants: str = setting(
     None,
     'Instead of --quantize, any of ' + ', '.join(_VARIANTS) + ' with commas between, or `all`: one '
-    'file each, named like --output_tflite with the variant before its ending.',
+    'file each, named like --output_tflite with the variant before its ending. int8 leaves the '
+    'first blocks of networks with swish in 32 bits; full_int8, for processors without floating '
+    'point, leaves none.',
     type=str,
   )
   batch_size: int = setting(1, 'Images that the TFLite file takes at a time.', at_least=1)
@@ -150,7 +155,7 @@ class Export:
     data = resolved[2]
     has_images = bool(data.data_dir or data.dataset)
     is_digits = job_flags.learnt_digits(job) and not has_images
-    if 'int8' in options.variants() and not (has_images or is_digits):
+    if _MEASURED & options.variants().keys() and not (has_images or is_digits):
       raise ValueError(
         'An int8 file needs images to measure the ranges of its numbers on: give --data_dir or '
         '--dataset; or --noquantize for a float32 file.'

@@ -80,5 +80,16 @@ def learning_rate_factors(model: keras.Model, backbone_factor: float) -> dict[st
   return {path: backbone_factor for path in paths if not _is_classifier(model, path)}
 
 
+def clip_ratios(model: keras.Model, ratio: float) -> dict[str, float]:
+  """Returns {variable.path: ratio} of `optimizers.clip_units` for all but the classifier.
+
+  Empty for a ratio of 0.
+  """
+  if not ratio:
+    return {}
+  paths = [variable.path for variable in model.trainable_variables]
+  return {path: ratio for path in paths if not _is_classifier(model, path)}
+
+
 def _is_classifier(model, name):
   return f'{name}/'.startswith(weights.classifier_of(model))

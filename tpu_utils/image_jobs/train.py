@@ -139,8 +139,9 @@ def divergence_hint(freeze: str) -> str:
   advice = 'Lower --base_learning_rate, warm up longer or set --gradient_clip_norm.'
   if freeze == 'bn':
     advice += (
-      " Batch norm's statistics are those of --init_checkpoint (--freeze=bn) and may not fit these "
-      'images: --freeze=none trains them, too.'
+      ' Batch norm as loaded (--freeze=bn) does not absorb the growth of weights, and its statistics '
+      'may not fit these images: --freeze=none trains it, too, and --adaptive_gradient_clip=0.1 '
+      'bounds the growth.'
     )
   return advice
 
@@ -311,6 +312,7 @@ def make_trainer(
     optimization.optimizer, **_optimizer_settings(optimization)
   )
   optimizer.learning_rate_factors = dict(learning_rate_factors or {})
+  optimizer.clip_ratios = fine_tuning.clip_ratios(model, optimization.adaptive_gradient_clip)
   return Trainer(
     strategy,
     model,

@@ -11,7 +11,9 @@ from tests.tpu_utils.export.folding_test import SMALL, with_random_statistics
 from tpu_utils import export
 
 # Largest error of a probability, from rounding to 32, 16 and 8 bits.
-TOLERANCES = {'float32': 1e-5, 'float16': 2e-3, 'dynamic_range': 0.03, 'int8': 0.04}
+TOLERANCES = {
+  'float32': 1e-5, 'float16': 2e-3, 'dynamic_range': 0.03, 'int8': 0.04, 'full_int8': 0.04
+}  # fmt: skip
 
 
 def expected(model, images):

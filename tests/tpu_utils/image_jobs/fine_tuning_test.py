@@ -190,6 +190,47 @@ def test_all_variables_but_the_classifiers_get_a_factor():
   assert trained - set(factors) == {'head_dense/kernel', 'head_dense/bias'}
 
 
+@pytest.mark.parametrize(
+  ('shape', 'axes'), [((3, 3, 4, 5), (0, 1, 2)), ((3, 3, 5, 1), (0, 1)), ((4, 5), (0,)), ((6,), 0)]
+)
+def test_clipped_units_have_a_share_of_the_weights_norm(shape, axes):
+  """Of one output, of one channel of a depthwise kernel, or of a whole vector."""
+  rng = np.random.default_rng(0)
+  weights, gradient = (rng.normal(size=shape).astype(np.float32) for _ in range(2))
+  gradient *= rng.choice([1e-4, 1.0, 1e3], shape[-2 if shape[-1] == 1 else -1]).reshape(
+    (-1, 1) if shape[-1] == 1 else (-1,)
+  )
+  clipped = optimizers.clip_units(tf.constant(gradient), tf.constant(weights), 0.1).numpy()
+
+  def norm(values):
+    return np.sqrt((values**2).sum(axes, keepdims=True))
+
+  expected = gradient * np.minimum(1, 0.1 * norm(weights) / norm(gradient))
+  np.testing.assert_allclose(clipped, expected, rtol=1e-5)
+  zeros = optimizers.clip_units(tf.constant(gradient), tf.zeros(shape), 0.1).numpy()
+  assert 0 < norm(zeros).max() <= 0.003001
+
+
+def test_all_variables_but_the_classifiers_are_clipped():
+  model = build(10)
+  assert fine_tuning.clip_ratios(model, 0.0) == {}
+  fine_tuning.freeze(model, 'bn')
+  ratios = fine_tuning.clip_ratios(model, 0.1)
+  trained = {v.path for v in model.trainable_variables}
+  assert trained - set(ratios) == {'head_dense/kernel', 'head_dense/bias'}
+  assert set(ratios.values()) == {0.1}
+
+
+def test_a_clipped_gradient_reaches_the_variable():
+  variable = keras.Variable(np.float32([3.0, -4.0]), name='v')
+  variable._path = 'a/v'
+  optimizer = optimizers.build_optimizer('sgd')
+  optimizer.clip_ratios = {'a/v': 0.1}
+  optimizer.build([variable])
+  optimizer.apply([tf.constant([0.0, 100.0])], 1.0)  # Clipped to a tenth of 5.
+  np.testing.assert_allclose(variable.numpy(), [3.0, -4.5], rtol=1e-6)
+
+
 @pytest.mark.parametrize(('steps_per_epoch', 'momentum'), [(45, 0.9), (1000, 0.99)])
 def test_batch_norm_momentum_of_the_paper(steps_per_epoch, momentum):
   model = build(10)
