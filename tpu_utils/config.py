@@ -266,8 +266,8 @@ class OptimizationConfig(Checked):
   )
   adaptive_gradient_clip: float = setting(
     0.0,
-    "Clip the gradient of each unit (the weights of one output) to this share of the weights' norm, "
-    'in all layers but the classifier (arXiv 2102.06171); 0 disables it.',
+    "Clip the gradient of each unit (the weights of one output) to this share of its weights' "
+    'norm, in all layers but the classifier (arXiv 2102.06171); 0 disables it.',
     at_least=0,
   )
   gradient_accumulation_steps: int = setting(

@@ -57,7 +57,8 @@ def test_imagenet_holds_the_defaults_of_the_flags():
   learning = {field.name for field in dataclasses.fields(config.OptimizationConfig)}
   not_used = {  # With RMSProp and the exponential schedule, or off by default.
     'nesterov', 'lr_step_epochs', 'decay_batch_norm', 'lars_weight_decay', 'lars_epsilon',
-    'batch_norm_batch_size', 'gradient_clip_norm', 'adaptive_gradient_clip', 'gradient_accumulation_steps',
+    'batch_norm_batch_size', 'gradient_clip_norm', 'adaptive_gradient_clip',
+    'gradient_accumulation_steps',
   }  # fmt: skip
   assert learning - not_used <= set(settings)
 

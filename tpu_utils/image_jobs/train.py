@@ -139,9 +139,9 @@ def divergence_hint(freeze: str) -> str:
   advice = 'Lower --base_learning_rate, warm up longer or set --gradient_clip_norm.'
   if freeze == 'bn':
     advice += (
-      ' Batch norm as loaded (--freeze=bn) does not absorb the growth of weights, and its statistics '
-      'may not fit these images: --freeze=none trains it, too, and --adaptive_gradient_clip=0.1 '
-      'bounds the growth.'
+      ' Batch norm as loaded (--freeze=bn) does not absorb the growth of weights, and its '
+      'statistics may not fit these images: --freeze=none trains it, too, and '
+      '--adaptive_gradient_clip=0.1 bounds the growth.'
     )
   return advice
 
