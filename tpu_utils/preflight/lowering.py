@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tpu_utils.errors import first_line
+from tpu_utils.preflight import tpu_random
 
 _NOT_LOWERED = re.compile(r'(\w+) \(No registered [^{]*?\{\{node ([^}]+)\}\}')
 _CUSTOM_CALL = re.compile(r'stablehlo\.custom_call @([\w.$]+)')
@@ -93,8 +94,9 @@ def lower(function: tf.types.experimental.GenericFunction, spec: Mapping) -> str
   """
   batch = {name: tf.zeros(each.shape, each.dtype) for name, each in spec.items()}
   try:
-    compiler_ir = function.experimental_get_compiler_ir(batch, tf.constant(0, tf.int64))
-    return compiler_ir(stage='stablehlo')
+    with tpu_random.generator():
+      compiler_ir = function.experimental_get_compiler_ir(batch, tf.constant(0, tf.int64))
+      return compiler_ir(stage='stablehlo')
   except (tf.errors.OpError, ValueError) as e:  # The second for what XLA itself refuses.
     found = _NOT_LOWERED.findall(str(e))
     if not found:
