@@ -1,6 +1,6 @@
 """Random numbers as TensorFlow draws them on a TPU, in steps that are lowered for XLA on a CPU.
 
-On CPUs and GPUs TensorFlow's `auto_select` means Philox, which becomes arithmetic. On a TPU it means
+On CPUs and GPUs TensorFlow's `auto_select` means Philox, which becomes arithmetic. On a TPU it is
 the device's generator (`DefaultRngAlgForDeviceType` in tensorflow/compiler/tf2xla/kernels). Dropout
 of OSCAR-base as Philox was two fifths of the HBM traffic, which a TPU does not have.
 """
