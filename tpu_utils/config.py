@@ -265,9 +265,11 @@ class OptimizationConfig(Checked):
     at_least=0,
   )
   adaptive_gradient_clip: float = setting(
-    0.0,
+    None,
     "Clip the gradient of each unit (the weights of one output) to this share of its weights' "
-    'norm, in all layers but the classifier (arXiv 2102.06171); 0 disables it.',
+    'norm, in all layers but the classifier (arXiv 2102.06171); 0 disables it. The default is 0.1 '
+    'with --freeze=bn in networks whose activations have no upper end (not ReLU6), else 0.',
+    type=float,
     at_least=0,
   )
   gradient_accumulation_steps: int = setting(

@@ -4,6 +4,8 @@ import numpy as np
 
 from tpu_utils import batch_norm, checkpoints, weights
 
+_FROZEN_CLIP = 0.1
+
 
 def load(
   model: keras.Model, path: str, source: str = 'auto', use_ema: bool = True
@@ -78,6 +80,24 @@ def learning_rate_factors(model: keras.Model, backbone_factor: float) -> dict[st
     return {}
   paths = [variable.path for variable in model.trainable_variables]
   return {path: backbone_factor for path in paths if not _is_classifier(model, path)}
+
+
+def clip_ratio(model: keras.Model) -> float:
+  """Returns the ratio of `clip_ratios` with which a network trains: above 0 for frozen batch norm.
+
+  That multiplies gradients by up to 75 (scale over deviation, in ImageNet weights of Lite0 and what
+  is made of them), and nothing absorbs the growth of the weights. Lite networks train nevertheless,
+  as ReLU6 ends activations, and lose accuracy when clipped; others diverge.
+  """
+  frozen = any(
+    isinstance(layer, keras.layers.BatchNormalization) and not layer.trainable
+    for layer in model.layers
+  )
+  names = {
+    layer.activation.__name__ for layer in model.layers
+    if isinstance(layer, keras.layers.Activation)
+  }  # fmt: skip
+  return _FROZEN_CLIP if frozen and not {'relu6'} <= names <= {'relu6', 'sigmoid'} else 0.0
 
 
 def clip_ratios(model: keras.Model, ratio: float) -> dict[str, float]:

@@ -21,8 +21,7 @@ from tpu_utils.image_jobs import memory
 FINETUNE = 'finetune'  # Name of the recipe.
 
 LEARNING_RATE = 0.0125  # Of SGD with momentum, at the default batch.
-# Frozen batch norms do not absorb the growth of weights, and multiply gradients by up to 75.
-FROZEN_FACTOR, FROZEN_CLIP = 0.2, 0.1
+FROZEN_FACTOR = 0.2  # Frozen batch norms do not absorb the growth of weights.
 _LIVE_BATCH = 64  # Statistics of smaller batches are too noisy: batch norm stays as loaded.
 _WARMUP, _EVALUATIONS = 0.1, 10  # Share of the training; number over the training.
 _MOST_EPOCHS = 1000
@@ -128,7 +127,6 @@ def sizes(
     'lr_warmup_epochs': round(_WARMUP * steps * batch / num_images, 2),
     # The trainer multiplies by batch / 256.
     'base_learning_rate': float(f'{rate * 256 / batch:.4g}'),
-    'adaptive_gradient_clip': FROZEN_CLIP if frozen else 0.0,
     'use_bfloat16': machine.is_tpu,
     'transpose_input': machine.is_tpu,
   }
@@ -244,10 +242,8 @@ def _text(resolved, classes, used, room):
       '--lr_warmup_epochs',
     ),
   ]  # fmt: skip
-  norms, flags = 'as loaded' if freeze != 'none' else 'trained', f'--freeze={freeze}'
-  if clip := optimization.adaptive_gradient_clip:
-    norms, flags = f'{norms}, gradients clipped', f'{flags}, --adaptive_gradient_clip={clip:g}'
-  rows.append(('batch norm', norms, flags))
+  norms = 'as loaded' if freeze != 'none' else 'trained'
+  rows.append(('batch norm', norms, f'--freeze={freeze}'))
   if used and room:
     size = f'about {used.of_batch(batch) / 1e9:.1f} of {room / 1e9:.1f} GB'
     rows.append(('memory', size, '--train_batch_size, --input_image_size'))

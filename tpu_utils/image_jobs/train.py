@@ -140,8 +140,8 @@ def divergence_hint(freeze: str) -> str:
   if freeze == 'bn':
     advice += (
       ' Batch norm as loaded (--freeze=bn) does not absorb the growth of weights, and its '
-      'statistics may not fit these images: --freeze=none trains it, too, and '
-      '--adaptive_gradient_clip=0.1 bounds the growth.'
+      'statistics may not fit these images: --freeze=none trains it, too; a lower '
+      '--adaptive_gradient_clip bounds the growth.'
     )
   return advice
 
@@ -312,7 +312,7 @@ def make_trainer(
     optimization.optimizer, **_optimizer_settings(optimization)
   )
   optimizer.learning_rate_factors = dict(learning_rate_factors or {})
-  optimizer.clip_ratios = fine_tuning.clip_ratios(model, optimization.adaptive_gradient_clip)
+  optimizer.clip_ratios = fine_tuning.clip_ratios(model, _clip_ratio(optimization, model))
   return Trainer(
     strategy,
     model,
@@ -339,6 +339,15 @@ def make_trainer(
     clip_norm=optimization.gradient_clip_norm,
     accumulation_steps=optimization.gradient_accumulation_steps,
   )
+
+
+def _clip_ratio(optimization, model):
+  """Returns the ratio of adaptive clipping: the user's, or the network's own, which is printed."""
+  if optimization.adaptive_gradient_clip is not None:
+    return optimization.adaptive_gradient_clip
+  if ratio := fine_tuning.clip_ratio(model):
+    print(f'Gradients are clipped, as batch norm is frozen: --adaptive_gradient_clip={ratio:g}')
+  return ratio
 
 
 def _optimizer_settings(optimization):

@@ -221,6 +221,16 @@ def test_all_variables_but_the_classifiers_are_clipped():
   assert set(ratios.values()) == {0.1}
 
 
+@pytest.mark.parametrize(
+  ('name', 'part', 'ratio'),
+  [('efficientnet-b0', 'bn', 0.1), ('efficientnet-b0', 'none', 0), ('efficientnet-lite0', 'bn', 0)],
+)
+def test_frozen_batch_norm_clips_where_activations_have_no_end(name, part, ratio):
+  model = efficientnet.build_model(name, num_classes=3, image_size=32, width_coefficient=0.25)
+  fine_tuning.freeze(model, part)
+  assert fine_tuning.clip_ratio(model) == ratio
+
+
 def test_a_clipped_gradient_reaches_the_variable():
   variable = keras.Variable(np.float32([3.0, -4.0]), name='v')
   variable._path = 'a/v'

@@ -90,12 +90,10 @@ def test_a_tpu_gets_large_batches_in_its_own_precision():
 
 
 def test_batch_norm_stays_as_loaded_with_small_batches(capsys):
-  """And then learns slowly, with bounded gradients: nothing absorbs the growth of weights."""
+  """And then learns slowly, as nothing absorbs the growth of weights."""
   frozen, trained = fit(init_checkpoint='x'), fit(init_checkpoint='x', freeze='none')
   assert (frozen['freeze'], trained['freeze'], fit()['freeze']) == ('bn', 'none', 'none')
-  line = 'as loaded, gradients clipped      --freeze=bn, --adaptive_gradient_clip=0.1\n'
-  assert line in capsys.readouterr().out
-  assert (frozen['adaptive_gradient_clip'], trained['adaptive_gradient_clip']) == (0.1, 0)
+  assert 'as loaded                         --freeze=bn' in capsys.readouterr().out
   assert frozen['base_learning_rate'] == pytest.approx(0.2 * trained['base_learning_rate'])
   assert fit(1100, init_checkpoint='x', train_batch_size=64)['freeze'] == 'none'
   assert fit(init_checkpoint='x', freeze='backbone')['base_learning_rate'] == pytest.approx(

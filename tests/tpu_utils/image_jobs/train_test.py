@@ -42,6 +42,6 @@ def test_the_job_of_the_settings():
 
 def test_divergence_with_frozen_batch_norm_points_at_its_statistics():
   hint = train.divergence_hint('bn')
-  assert '--freeze=none' in hint and '--adaptive_gradient_clip=0.1' in hint
+  assert '--freeze=none' in hint and '--adaptive_gradient_clip' in hint
   for part in ('none', 'backbone'):
     assert train.divergence_hint(part).startswith('Lower --base_learning_rate')
