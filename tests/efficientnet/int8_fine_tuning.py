@@ -5,8 +5,8 @@
 
 There is no package with weights of B0. So a B0 takes Lite0's ImageNet convolutions, and 6,000
 pictures of Fashion-MNIST teach it squeeze-excite, swish and batch norm. `efficientnet.main` then
-fine-tunes it with --freeze=none: by the default recipe, with the batch norm of Fashion-MNIST, it
-diverges on the other sets. `efficientnet.export_model` measures the files on pictures that no
+fine-tunes it with --freeze=none: the batch norm of Fashion-MNIST, which the default recipe keeps,
+fits the other sets badly. `efficientnet.export_model` measures the files on pictures that no
 training has seen: the rest of scikit-learn's digits, and other parts of the photographs; they chose
 the best checkpoint. FOLDER keeps all models.
 """

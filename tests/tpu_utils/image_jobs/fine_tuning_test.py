@@ -231,6 +231,40 @@ def test_frozen_batch_norm_clips_where_activations_have_no_end(name, part, ratio
   assert fine_tuning.clip_ratio(model) == ratio
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('clips', [True, False])
+def test_clipping_is_what_keeps_a_frozen_network_finite(clips):
+  """Small kernels, whose batch norm multiplies by much: the weights grow without end."""
+  keras.utils.set_random_seed(0)
+  model = build(4)
+  images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype(np.float32)
+  for variable in model.trainable_variables:
+    if variable.path.endswith('conv2d/kernel'):
+      variable.assign(variable / 8)
+  for layer in model.layers:
+    if isinstance(layer, keras.layers.BatchNormalization):
+      layer.momentum = 0.0
+  model(images, training=True)  # Statistics that fit.
+  fine_tuning.freeze(model, 'bn')
+  optimizer = optimizers.build_optimizer('momentum')
+  optimizer.clip_ratios = fine_tuning.clip_ratios(model, fine_tuning.clip_ratio(model) * clips)
+  optimizer.build(model.trainable_variables)
+
+  @tf.function
+  def step():
+    with tf.GradientTape() as tape:
+      logits = model(images, training=True)
+      losses = tf.nn.sparse_softmax_cross_entropy_with_logits([0, 1, 2, 3] * 2, logits)
+      loss = tf.reduce_mean(losses)
+    variables = [variable.value for variable in model.trainable_variables]
+    optimizer.apply(tape.gradient(loss, variables), 0.0025)
+    return loss
+
+  values = [float(step()) for _ in range(20)]
+  assert np.isfinite(values).all() == clips
+  assert not clips or values[-1] < values[0]
+
+
 def test_a_clipped_gradient_reaches_the_variable():
   variable = keras.Variable(np.float32([3.0, -4.0]), name='v')
   variable._path = 'a/v'
