@@ -39,7 +39,7 @@ def generator() -> Iterator[None]:
 
 def _uniform(shape, seed):
   """Returns float32 values of [0, 1) from random bits, as TensorFlow makes them of these."""
-  state = tf.concat([tf.cast(seed, tf.uint64), tf.zeros([1], tf.uint64)], axis=0)
+  state = tf.cast(seed, tf.uint64)  # The TPU's compiler takes 128 bits.
   _, bits = xla.rng_bit_generator(tf.random.Algorithm.AUTO_SELECT, state, shape, tf.uint32)
   bits = tf.bitwise.right_shift(bits, tf.constant(32 - _MANTISSA_BITS, tf.uint32))
   bits = tf.bitwise.bitwise_or(bits, tf.constant(_EXPONENT_OF_ONE, tf.uint32))
