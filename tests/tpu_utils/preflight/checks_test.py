@@ -275,3 +275,18 @@ def test_a_job_runs_it(tmp_path, capsys):
   assert report['fits'] and {*report['steps']} == {'train', 'eval'}
   assert 'hidden' in report['steps']['train']['layers']
   assert 'Report: ' in capsys.readouterr().out
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_random_numbers_are_drawn_by_the_tpus_generator(tmp_path):
+  """They take no memory but the state and the result; Philox takes many times the array."""
+  seeds = keras.random.SeedGenerator(1)
+  shape = [128, 4096]
+  step = tf.function(
+    lambda batch, step: keras.random.dropout(batch['x'], 0.1, seed=seeds), jit_compile=True
+  )
+  text = lowering.lower(step, {'x': tf.TensorSpec(shape, tf.float32)})
+  compiled = compiling.TpuCompiler('v5e:2x2', '', python_with_jax()).compile(text, 'dropout')
+  array = 4 * 128 * 4096
+  assert not compiled.error and 2 * array <= compiled.hbm_bytes < 4.5 * array
