@@ -298,7 +298,7 @@ CAPTIONING_SCENES_SCST = CAPTIONING_SCENES.with_settings(
   expects='no published number; CIDEr and reward above those of `captioning_scenes`',
   measured=(
     'CIDEr 2.21 and 2.12, all captions ended, colour words right 94 % on scenes of digits not '
-    'trained on, seeds 42 and 43; from 1,500 steps of `captioning_scenes`: 1.60 +- 0.04, three seeds'
+    'trained on, seeds 42 and 43; from 1,500 steps of `captioning_scenes`: 1.60 +- 0.04, three'
   ),
   cost='measured: 11 minutes on one CPU core, after `captioning_scenes`',
 )
