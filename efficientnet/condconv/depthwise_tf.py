@@ -2,13 +2,19 @@
 
 On CPUs the kernel gradient of TensorFlow's own 5x5 operation no longer fits the cache with more
 than about a thousand channels, and then takes ten times as long as the rest of the layer. Here the
-gradient of each number of the kernel is one sum of products over the feature map, on any device.
+gradient of each number of the kernel is one sum of products over the feature map.
+
+On TPUs it is TensorFlow's own gradient: the TPU's compiler reads the feature map once for all
+numbers of the kernel; with the sums a layer moves 9.7 MB an image in place of 8.6 (forward and
+backward, with its batch norms, 672
+channels of 14 by 14 pixels, 128 images a core, compiled for v5e).
 """
 from typing import Any
 
 import tensorflow as tf
 from keras import ops
 
+from tpu_utils import distribute
 from tpu_utils.custom_gradient import custom_gradient
 
 
@@ -27,6 +33,8 @@ def depthwise_conv(
     [batch, new height, new width, channels].
   """
   settings = {'strides': (1, *strides, 1), 'padding': padding.upper()}
+  if distribute.device_types() == {'tpu'}:
+    return tf.nn.depthwise_conv2d(inputs, kernel, **settings)
 
   @custom_gradient
   def apply(inputs, kernel):

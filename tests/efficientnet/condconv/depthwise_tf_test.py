@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from efficientnet.condconv import depthwise_tf
+from tpu_utils.preflight import lowering
 
 
 def inputs_and_kernel(kernel_size, dtype=tf.float32):
@@ -43,3 +44,24 @@ def test_bfloat16():
     assert ours.dtype == tf.bfloat16
     error = np.abs(tf.cast(ours, tf.float32) - theirs).max()
     assert error < 0.2 * np.std(theirs)
+
+
+@pytest.mark.parametrize('on_tpu', [True, False])
+def test_the_gradient_is_tensorflows_on_tpus_alone(on_tpu):
+  arguments = inputs_and_kernel((5, 5))
+  strategy = lowering.tpu_like_strategy() if on_tpu else tf.distribute.OneDeviceStrategy('CPU:0')
+
+  @tf.function
+  def step(*arguments):
+    def replica(*arguments):
+      return gradients(lambda *x: depthwise_tf.depthwise_conv(*x, (2, 2), 'same'), arguments)
+
+    return strategy.run(replica, arguments)
+
+  operations = {
+    each.type for each in step.get_concrete_function(*arguments).graph.get_operations()
+  }
+  assert ('DepthwiseConv2dNativeBackpropFilter' in operations) == on_tpu
+  want = gradients(lambda *x: tf.nn.depthwise_conv2d(*x, (1, 2, 2, 1), 'SAME'), arguments)
+  for ours, theirs in zip(step(*arguments), want, strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
