@@ -6,8 +6,8 @@ gradient of each number of the kernel is one sum of products over the feature ma
 
 On TPUs it is TensorFlow's own gradient: the TPU's compiler reads the feature map once for all
 numbers of the kernel; with the sums a layer moves 9.7 MB an image in place of 8.6 (forward and
-backward, with its batch norms, 672
-channels of 14 by 14 pixels, 128 images a core, compiled for v5e).
+backward, with its batch norms, 672 channels of 14 by 14 pixels, 128 images a core, compiled for
+v5e).
 """
 from typing import Any
 
