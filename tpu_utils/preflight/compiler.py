@@ -6,6 +6,7 @@
 It must not import TensorFlow, which does not share a process with jax's compiler; so it imports
 nothing of this project, and runs with any Python that has jax and libtpu.
 """
+import glob
 import json
 import os
 import re
@@ -47,13 +48,17 @@ def _compile(device, path, program):
   with mlir.make_ir_context():
     module = ir.Module.parse(text)
   api = jaxlib._jax
+  options = api.CompileOptions()
+  dump = os.path.dirname(program)
+  options.executable_build_options.debug_options.xla_dump_to = dump
+  options.executable_build_options.debug_options.xla_dump_hlo_as_text = True
   try:
-    compiled = device.client.compile(module, api.DeviceList((device,)), api.CompileOptions())
+    compiled = device.client.compile(module, api.DeviceList((device,)), options)
   except Exception as e:  # noqa: BLE001 - of a class of its own, which changes with the version.
     return {'error': str(e)[:20000]}
   memory, costs = compiled.get_compiled_memory_stats(), compiled.cost_analysis()
   with open(program, 'w', encoding='utf-8') as f:
-    f.write(compiled.hlo_modules()[0].to_string())
+    f.write(_text(compiled, dump))
   return {
     'arguments': memory.argument_size_in_bytes,
     'temporaries': memory.temp_size_in_bytes,
@@ -61,6 +66,22 @@ def _compile(device, path, program):
     'outputs': memory.output_size_in_bytes - memory.alias_size_in_bytes,
     'flops': costs['flops'],
   }
+
+
+def _text(compiled, dump):
+  """Returns the compiled program as jax reads it, or as libtpu wrote it where jax cannot.
+
+  A program goes from libtpu to jax as a message, and jax refuses operations whose form is newer
+  than itself ("async-update instruction should have 1 operands").
+  """
+  try:
+    return compiled.hlo_modules()[0].to_string()
+  except Exception:  # of a class of its own, which changes with the version.
+    written = glob.glob(os.path.join(glob.escape(dump), '*after_codegen.txt'))
+    if not written:
+      raise
+    with open(max(written, key=os.path.getsize), encoding='utf-8') as f:
+      return f.read()
 
 
 def main(command: str, name: str, result: str, *paths: str) -> None:

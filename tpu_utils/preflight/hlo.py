@@ -190,7 +190,8 @@ class _Counter:
 
   def _add(self, total, instruction, shapes, origins):
     opcode, called = instruction.opcode, instruction.called
-    if opcode in _FREE or opcode.endswith('-done'):
+    # What runs beside the rest is counted where it starts.
+    if opcode in _FREE or opcode == 'async-update' or opcode.endswith('-done'):
       return
     if opcode == 'while':
       rounds = _TRIPS.search(instruction.attributes)

@@ -213,6 +213,25 @@ def test_out_of_memory_is_read_from_the_error_of_the_compiler():
   assert found.needed == 20.5 * 2**30 and found.error == error
 
 
+class UnreadablePrograms:
+  """What the compiler returns where jax does not know the form of an operation."""
+
+  def hlo_modules(self):
+    raise RuntimeError('async-update instruction should have 1 operands but sees 3')
+
+
+def test_a_program_that_jax_cannot_read_is_taken_as_libtpu_wrote_it(tmp_path):
+  with pytest.raises(RuntimeError, match='async-update'):
+    compiler._text(UnreadablePrograms(), str(tmp_path))
+  for name, text in (
+    ('module_1.small.after_codegen.txt', 'part'),
+    ('module_0.step.after_codegen.txt', 'HloModule step'),
+    ('module_0.step.before_optimizations.txt', 'a longer text than the others'),
+  ):
+    (tmp_path / name).write_text(text, encoding='utf-8')
+  assert compiler._text(UnreadablePrograms(), str(tmp_path)) == 'HloModule step'
+
+
 def test_missing_packages_are_named_with_the_mend(tmp_path):
   python = tmp_path / 'python'
   python.write_text(

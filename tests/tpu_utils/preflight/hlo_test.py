@@ -55,6 +55,11 @@ PROGRAM = """HloModule step, is_scheduled=true
   ROOT %true = pred[] constant(true)
 }
 
+%beside (p0: f32[256]) -> f32[256] {
+  %p0.3 = f32[256]{0:T(256)} parameter(0)
+  ROOT %turned = f32[256]{0:T(256)} negate(%p0.3)
+}
+
 ENTRY %main (a: f32[256], b: f32[1024], i: s32[]) -> (f32[256], f32[1024]) {
   %a = f32[256]{0:T(256)} parameter(0), metadata={op_name="XLA_Args"}
   %b = f32[1024]{0:T(256)} parameter(1), metadata={op_name="XLA_Args"}
@@ -96,6 +101,16 @@ def test_a_transfer_of_a_slice_reads_the_slice():
     'ROOT %c = f32[256]{0:T(256)S(1)} slice-done(%s)',
   )
   assert found.bytes == KIB
+
+
+def test_work_beside_the_rest_counts_once():
+  """The lookup of a v5p's SparseCore: started without operands, given them later."""
+  found = counted(
+    '%s = ((), (), (s32[64]{0:T(1)S(11)})) async-start(), calls=%beside',
+    '%g = ((f32[256]{0:T(256)}), f32[256]{0:T(256)}, (s32[64]{0:T(1)S(11)})) async-update(%s, %a)',
+    'ROOT %d = f32[256]{0:T(256)} async-done(%g)',
+  )
+  assert found.bytes == 2 * KIB
 
 
 def test_fusions_that_update_or_take_a_slice_move_the_slice():
