@@ -358,37 +358,47 @@ function drawMap() {
   element.append(h('div', { class: 'card map' }, plot, h('div', {}, h('div', { class: 'legend', role: 'group', 'aria-label': 'Show one name' }, buttons), detail)));
 }
 
-function figures() {
-  const rows = data.quality;
+const digits = (v) => (v === undefined || v === null ? '–' : v.toFixed(3));
+const readable = (metric) => metric.replaceAll('_', ' ');
+const table = (titles, rows) => h('div', { class: 'scroll' }, h('table', {},
+  h('thead', {}, h('tr', {}, titles.map((title) => h('th', { scope: 'col' }, title)))),
+  h('tbody', {}, rows)));
+
+/* The models of this page, each by the metric that chose its checkpoint. */
+function evaluations() {
   const evaluated = Object.entries(data.evaluations).filter(([, values]) => Object.keys(values).length);
-  if (!rows.length && !evaluated.length) return;
-  const element = section('figures', 'How good is it?', rows.length
-    ? 'Held-out scenes, mean and spread over seeds. “Without regions” is the same model that may not look: '
-      + 'what it loses there is what it owes to seeing.'
-    : ['The evaluations of the models on this page. ', code('python -m oscar.scenes_quality'),
-      ' measures several seeds and baselines beside them.']);
-  const digits = (v) => (v === undefined || v === null ? '–' : v.toFixed(3));
+  return evaluated.length && table(['task', 'metric', 'this page’s model'], evaluated.map(([task, values]) => {
+    const [name] = Object.keys(values);
+    return h('tr', {}, h('td', {}, task), h('td', {}, readable(name)), h('td', { class: 'ours' }, digits(values[name])));
+  }));
+}
+
+/* Trainings with several seeds, beside baselines. */
+function quality() {
+  const rows = data.quality;
   const spread = (values, mean, deviation) => (values.length > 1 ? `${digits(mean)} ± ${digits(deviation)}` : digits(mean));
-  if (rows.length) {
-    const columns = [['chance', 'chance'], ['majority_by_kind', 'by kind'], ['text', 'words'],
-      ['text_and_tags', 'words + tags'], ['template', 'template'], ['reference', 'a reference']]
-      .filter(([name]) => rows.some((row) => row.baselines[name] !== undefined));
-    element.append(h('div', { class: 'scroll' }, h('table', {},
-      h('thead', {}, h('tr', {}, ['task', 'metric', ...columns.map(([, title]) => title), 'without regions', 'with regions', 'goal']
-        .map((title) => h('th', { scope: 'col' }, title)))),
-      h('tbody', {}, rows.map((row) => h('tr', {}, h('td', {}, row.task), h('td', {}, row.metric),
-        columns.map(([name]) => h('td', {}, digits(row.baselines[name]))),
-        h('td', {}, spread(row.masked, row.masked_mean, row.masked_deviation)),
-        h('td', { class: 'ours' }, spread(row.shown, row.shown_mean, row.shown_deviation)),
-        h('td', {}, row.goal === null ? '–' : row.goal.toFixed(2))))))));
-    return;
+  const columns = [['chance', 'chance'], ['majority_by_kind', 'by kind'], ['text', 'words'],
+    ['text_and_tags', 'words + tags'], ['template', 'template'], ['reference', 'a reference']]
+    .filter(([name]) => rows.some((row) => row.baselines[name] !== undefined));
+  const titles = ['task', 'metric', 'seeds', ...columns.map(([, title]) => title), 'without regions', 'with regions', 'goal'];
+  return table(titles, rows.map((row) => h('tr', {}, h('td', {}, row.task), h('td', {}, readable(row.metric)),
+    h('td', {}, row.shown.length), columns.map(([name]) => h('td', {}, digits(row.baselines[name]))),
+    h('td', {}, spread(row.masked, row.masked_mean, row.masked_deviation)),
+    h('td', { class: 'ours' }, spread(row.shown, row.shown_mean, row.shown_deviation)),
+    h('td', {}, row.goal === null ? '–' : row.goal.toFixed(2)))));
+}
+
+function figures() {
+  const own = evaluations();
+  if (!own && !data.quality.length) return;
+  const element = section('figures', 'How good is it?', 'On held-out scenes, of digits that no training has seen.');
+  if (own) element.append(own);
+  if (data.quality.length) {
+    element.append(h('p', { class: 'intro' }, 'The same tasks trained with other seeds, mean and spread. “Without regions” is the same '
+      + 'model that may not look: what it loses there is what it owes to seeing.'), quality());
+  } else {
+    element.append(h('p', { class: 'intro' }, code('python -m oscar.scenes_quality'), ' measures several seeds and baselines beside them.'));
   }
-  element.append(h('div', { class: 'scroll' }, h('table', {},
-    h('thead', {}, h('tr', {}, ['task', 'metric', 'value'].map((t) => h('th', { scope: 'col' }, t)))),
-    h('tbody', {}, evaluated.map(([task, values]) => {
-      const [name] = Object.keys(values);
-      return h('tr', {}, h('td', {}, task), h('td', {}, name), h('td', { class: 'ours' }, digits(values[name])));
-    })))));
 }
 
 function commands() {
