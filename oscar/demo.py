@@ -2,7 +2,7 @@
 
   python -m oscar.demo
       Pre-trains, fine-tunes VQA, GQA, NLVR2, retrieval and captioning by their recipes for the
-      scenes (an hour and a half on two CPU cores; what exists is not trained again, and the same
+      scenes (three hours on one CPU core; what exists is not trained again, and the same
       command resumes a stopped job), and writes runs/demo/demo.html: one file without network.
 
   python -m oscar.demo --tasks=vqa,captioning
