@@ -9,8 +9,8 @@ r"""Compares OSCAR on the scenes with tags of the detector, without tags, with w
 
   python -m oscar.tags_ablation --max_steps=0 --conditions=given,none,wrong,true \
       --output_dir=runs/tags-ablation-full
-      Each task with its recipe for the scenes, 1,500 to 4,000 steps, and also under the condition
-      true (the classes that are in the picture): sixty trainings, about ten hours.
+      Each task with its recipe for the scenes, 2,000 to 6,000 steps, and also under the condition
+      true (the classes that are in the picture): sixty trainings, most of a day.
 
   python -m oscar.tags_ablation --tasks=vqa,retrieval,captioning --conditions=given,none,true \
       --max_steps=1000 --output_dir=runs/tags-figure-6
@@ -70,7 +70,7 @@ class AblationConfig(scenes_experiment.SeedsConfig):
     'and true.',
   )
   max_steps: int = setting(
-    200, "Steps of each training; 0: those of the task's recipe, 1,500 to 4,000.", at_least=0
+    200, "Steps of each training; 0: those of the task's recipe, 2,000 to 6,000.", at_least=0
   )
   output_dir: str = setting(
     'runs/tags-ablation', 'Folder of the fine-tuned models, the results and the comparison.'
@@ -166,7 +166,7 @@ class Ablation(scenes_experiment.Experiment):
     steps = self._ablation.max_steps
     if not steps:
       return "the steps of its task's recipe"
-    return f"{steps:,} steps, where its task's recipe has 1,500 to 4,000"
+    return f"{steps:,} steps, where its task's recipe has 2,000 to 6,000"
 
   def _measure(self, trial):
     self.call(trial, 'train_and_eval')

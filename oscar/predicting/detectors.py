@@ -34,6 +34,8 @@ class Detector:
     grid: parts per side of a picture without boxes; None to find connected parts.
     by_score: whether regions are sorted by falling score, as detectors return them; otherwise they
       keep the order of the boxes, as in `oscar.region_features`.
+    canvas: levels [3] of the plain background on which the network has seen things; things on
+      another plain background are laid on it. None to take pictures as they are.
   """
 
   name: str
@@ -41,6 +43,7 @@ class Detector:
   labels: Sequence[str]
   grid: int | None = None
   by_score: bool = True
+  canvas: np.ndarray | None = None
 
   def detect(
     self,
@@ -76,6 +79,8 @@ class Detector:
     else:
       origin = 'connected parts on a plain background'
       boxes = parts.find_boxes(pixels, tolerance, where)
+    if self.canvas is not None and grid is None and parts.is_plain(pixels, tolerance):
+      pixels = parts.on_canvas(pixels, boxes, self.canvas)
     (found,) = region_extraction.extract([(where, pixels, boxes)], self.model, self.labels)
     return _by_score(found) if self.by_score else found, origin
 
@@ -158,15 +163,19 @@ def _of_scenes(folder):
   with reading(path, "weights of the scenes' detector", foreign=True):
     network = world.load_detector(path, kind)
   opened = Detector(f'the detector of {folder}', network, network.labels)
-  _check_features(folder, opened)
-  return opened
+  if not files.is_file(os.path.join(folder, _FEATURES)):
+    return opened
+  pixels = _check_features(folder, opened)
+  return dataclasses.replace(opened, canvas=parts.background(pixels))
 
 
 def _check_features(folder, opened):
-  """Checks that the detector gives the features in the folder's files, on which models learnt."""
+  """Checks that the detector gives the features in the folder's files, on which models learnt.
+
+  Returns:
+    the picture of the features that were compared.
+  """
   path = os.path.join(folder, _FEATURES)
-  if not files.is_file(path):
-    return
   key, count, content = tsv.TsvFile(path)[0]
   where = f'{path}, image {key.decode()!r}'
   stored = features.decode(content, count.decode(), where)
@@ -179,3 +188,4 @@ def _check_features(folder, opened):
       f'{where}: the features are not those that the detector gives for {picture}: another version '
       'of the code built the scenes. Build them again (python -m oscar.scenes), and train on them.'
     )
+  return pixels

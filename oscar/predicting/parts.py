@@ -7,20 +7,61 @@ _PLAIN = 0.7  # Share of the picture's edge that must be background.
 _GAP = 1  # Pixels of background inside a thing, such as between the strokes of a digit.
 _LEAST = 3  # Sides in pixels below which a part is noise.
 _MOST_PARTS = 1000
+_VISIBLE = 64  # Levels by which a thing must differ from what it lies on to be seen.
 
 
 def foreground(pixels: np.ndarray, tolerance: int = LOSSLESS) -> np.ndarray:
   """Returns bool [height, width]: the pixels that differ from the background.
 
-  The background is the most frequent colour along the picture's edge.
-
   Args:
     pixels: uint8 [height, width, 3].
     tolerance: levels by which a pixel of the background may differ.
   """
+  return (np.abs(pixels.astype(np.int16) - background(pixels)) > tolerance).any(axis=-1)
+
+
+def background(pixels: np.ndarray) -> np.ndarray:
+  """Returns the most frequent colour along a picture's edge: int16 [3]."""
   colours, counts = np.unique(_edge(pixels), axis=0, return_counts=True)
-  background = colours[counts.argmax()].astype(np.int16)
-  return (np.abs(pixels.astype(np.int16) - background) > tolerance).any(axis=-1)
+  return colours[counts.argmax()].astype(np.int16)
+
+
+def is_plain(pixels: np.ndarray, tolerance: int = LOSSLESS) -> bool:
+  """Returns whether most of a picture's edge is its background; arguments as for `foreground`."""
+  return bool(np.mean(_edge(foreground(pixels, tolerance))) <= 1 - _PLAIN)
+
+
+def on_canvas(pixels: np.ndarray, boxes: np.ndarray, canvas: np.ndarray) -> np.ndarray:
+  """Lays things of a picture with a plain background on another colour, such as that of scenes.
+
+  In each box the pixel that differs most from the background is wholly the thing's; a pixel at a
+  third of that difference is a third of the thing and two thirds of background, which the canvas
+  replaces. Things in the canvas' own colour, such as black ink for a black canvas, would vanish;
+  in their boxes light and dark are exchanged instead.
+
+  Args:
+    pixels: uint8 [height, width, 3].
+    boxes: [n, 4] corners x1, y1, x2, y2 in pixels.
+    canvas: [3], levels of the new background.
+
+  Returns:
+    uint8 [height, width, 3]; `pixels` if its background is the canvas, within `COMPRESSED` levels.
+  """
+  behind, canvas = background(pixels).astype(np.float32), np.asarray(canvas, np.float32)
+  if np.abs(behind - canvas).max() <= COMPRESSED:
+    return pixels
+  laid = pixels.copy()
+  for x1, y1, x2, y2 in np.asarray(boxes, np.int64):
+    part = pixels[y1:y2, x1:x2].astype(np.float32)
+    difference = np.abs(part - behind).max(-1, keepdims=True)
+    share = difference / max(difference.max(), 1)
+    ink = part.reshape(-1, 3)[difference.argmax()]
+    if np.abs(ink - canvas).max() < _VISIBLE:
+      part = 255 - part
+    else:
+      part += (1 - share) * (canvas - behind)
+    laid[y1:y2, x1:x2] = part.round().clip(0, 255)
+  return laid
 
 
 def _edge(array):
@@ -48,12 +89,11 @@ def find_boxes(
   Raises:
     ValueError: the background is not plain, or nothing stands out from it.
   """
-  mask = foreground(pixels, tolerance)
-  if np.mean(_edge(mask)) > 1 - _PLAIN:
+  if not is_plain(pixels, tolerance):
     raise ValueError(
       f'{where}: no parts can be found, as its background is not plain; give boxes, or a grid.'
     )
-  found = _boxes_of_parts(mask)
+  found = _boxes_of_parts(foreground(pixels, tolerance))
   if len(found) > _MOST_PARTS:
     raise ValueError(
       f'{where}: {len(found)} parts stand out from the background, expected a few things; give '

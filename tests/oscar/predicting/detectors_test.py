@@ -12,6 +12,7 @@ from PIL import Image
 from oscar.datasets import features, region_extraction
 from oscar.predicting import detectors, images
 from oscar.scenes import canvas, detector, graph, looks
+from tests.oscar.predicting import papers
 
 
 @pytest.fixture(scope='module')
@@ -56,12 +57,31 @@ def test_scenes_of_another_version_are_refused(scenes, tmp_path):
   shutil.copy(folder / 'scene.png', tmp_path / 'images' / f'{scene.key}.png')
   place = tmp_path / 'official' / 'features'
   region_extraction.write(place, [(scene.key, regions)])
-  detectors.open_detector(str(tmp_path))
+  opened = detectors.open_detector(str(tmp_path))
+  assert opened.canvas.tolist() == list(graph.BACKGROUND)
   content = regions.features.copy()
   content[:, :-6] *= 10
   region_extraction.write(place, [(scene.key, dataclasses.replace(regions, features=content))])
   with pytest.raises(ValueError, match="features.tsv, image '200000': the features are not those"):
     detectors.open_detector(str(tmp_path))
+
+
+def test_things_on_paper_give_the_features_of_the_canvas(scenes, monkeypatch):
+  """A detector that has seen light things on black alone reads coloured ink on paper, too."""
+  folder, scene, _ = scenes
+  opened = detectors.open_detector(str(folder))
+  opened = dataclasses.replace(opened, canvas=np.array(graph.BACKGROUND))
+  inks = canvas.read_inks('val')
+  light = papers.painted(scene, inks, monkeypatch)
+  want, _ = opened.detect(canvas.paint(scene, inks))
+  as_it_is, _ = dataclasses.replace(opened, canvas=None).detect(light)
+  boxes = features.boxes(want.features, 160, 120).round()
+  for found in (opened.detect(light)[0], opened.detect(light, boxes)[0]):
+    assert distance(found, want) < 0.2 * distance(as_it_is, want)
+
+
+def distance(found, want):
+  return np.linalg.norm(found.features.sum(0) - want.features.sum(0))
 
 
 def test_a_grid_has_the_whole_picture_and_its_parts(scenes, reader):

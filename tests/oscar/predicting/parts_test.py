@@ -9,6 +9,7 @@ from PIL import Image
 
 from oscar.predicting import parts
 from oscar.scenes import canvas, graph
+from tests.oscar.predicting import papers
 
 
 def picture(*boxes, size=(40, 60), background=(30, 30, 30)):
@@ -97,3 +98,32 @@ def test_pictures_without_parts_are_refused():
   dots[2:198:4, 3:198:4] = 255
   with pytest.raises(ValueError, match='2401 parts stand out from the background'):
     parts.find_boxes(dots)
+
+
+def test_things_on_paper_look_like_things_on_the_canvas(monkeypatch):
+  inks = canvas.read_inks('val')
+  for number in range(20):
+    scene = graph.sample(random.Random(number), str(number), inks)
+    expected, pixels = canvas.paint(scene, inks), papers.painted(scene, inks, monkeypatch)
+    boxes = parts.find_boxes(pixels)
+    laid = parts.on_canvas(pixels, boxes, graph.BACKGROUND).astype(np.int16)
+    for x1, y1, x2, y2 in boxes:
+      box = (slice(y1, y2), slice(x1, x2))
+      before = np.abs(pixels[box].astype(np.int16) - expected[box]).mean()
+      assert np.abs(laid[box] - expected[box]).mean() < 0.15 * before
+
+
+def test_a_picture_on_the_canvas_stays_as_it_is():
+  pixels = picture((5, 5, 20, 20))
+  boxes = parts.find_boxes(pixels)
+  assert parts.on_canvas(pixels, boxes, (30, 30, 30)) is pixels
+  assert parts.on_canvas(pixels, boxes, (50, 40, 30)) is pixels  # As a JPEG may have it.
+
+
+def test_black_ink_becomes_white_on_a_dark_canvas():
+  pixels = picture(background=(255, 250, 240))
+  pixels[5:20, 5:20] = 10
+  pixels[5:20, 19] = 130  # A soft edge.
+  laid = parts.on_canvas(pixels, parts.find_boxes(pixels), (30, 30, 30))
+  assert laid[10, 10].tolist() == [245] * 3 and laid[10, 19].tolist() == [125] * 3
+  np.testing.assert_array_equal(laid[25:], pixels[25:])
