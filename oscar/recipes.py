@@ -145,8 +145,8 @@ VQA_SCENES = Recipe(
   command='python -m oscar.run_vqa --recipe=vqa_scenes',
   expects='no published number; the most frequent answer of each kind of question scores 0.386',
   measured=(
-    'score 0.878 on scenes of digits not trained on, seed 42 (after 2,000 steps 0.589; from another '
-    'pre-training, seeds 42 to 44: 0.827, 0.839 and 0.641 after 2,000)'
+    'score 0.878 on scenes of digits not trained on, seed 42 (after 2,000 steps 0.589; from '
+    'another pre-training, seeds 42 to 44: 0.827, 0.839 and 0.641 after 2,000)'
   ),
   cost='measured: 25 minutes on one CPU core, after `python -m oscar.run_pretrain`',
 )
