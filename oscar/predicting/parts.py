@@ -51,7 +51,8 @@ def on_canvas(pixels: np.ndarray, boxes: np.ndarray, canvas: np.ndarray) -> np.n
   if np.abs(behind - canvas).max() <= COMPRESSED:
     return pixels
   laid = pixels.copy()
-  for x1, y1, x2, y2 in np.asarray(boxes, np.int64):
+  corners = np.concatenate([np.floor(boxes)[:, :2], np.ceil(boxes)[:, 2:]], axis=1)
+  for x1, y1, x2, y2 in corners.astype(np.int64):
     part = pixels[y1:y2, x1:x2].astype(np.float32)
     difference = np.abs(part - behind).max(-1, keepdims=True)
     share = difference / max(difference.max(), 1)

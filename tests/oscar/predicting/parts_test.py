@@ -127,3 +127,5 @@ def test_black_ink_becomes_white_on_a_dark_canvas():
   laid = parts.on_canvas(pixels, parts.find_boxes(pixels), (30, 30, 30))
   assert laid[10, 10].tolist() == [245] * 3 and laid[10, 19].tolist() == [125] * 3
   np.testing.assert_array_equal(laid[25:], pixels[25:])
+  narrow = parts.on_canvas(pixels, [[7.2, 6, 7.6, 9.5]], (30, 30, 30))
+  assert narrow[6:10, 7].tolist() == [[245] * 3] * 4 and narrow[10, 7].tolist() == [10] * 3
