@@ -325,7 +325,11 @@ NOCAPS_SCENES = CAPTIONING_SCENES.with_settings(
     'no published number; more constraints met than by plain beams (--use_cbs=0), first of all '
     'out-domain'
   ),
-  cost='not measured',
+  measured=(
+    'CIDEr in-, near-, out-domain 0.92, 1.05, 2.22, all constraints met (plain beams: 1.70, 1.03, '
+    '0.54), seed 42'
+  ),
+  cost='measured: half an hour on one CPU core, after `python -m oscar.run_pretrain`',
 )
 
 RECIPES = by_name((
