@@ -17,7 +17,11 @@ def foreground(pixels: np.ndarray, tolerance: int = LOSSLESS) -> np.ndarray:
     pixels: uint8 [height, width, 3].
     tolerance: levels by which a pixel of the background may differ.
   """
-  return (np.abs(pixels.astype(np.int16) - background(pixels)) > tolerance).any(axis=-1)
+  return _differ(pixels, background(pixels), tolerance)
+
+
+def _differ(pixels, colour, tolerance):
+  return (np.abs(pixels.astype(np.int16) - colour) > tolerance).any(axis=-1)
 
 
 def background(pixels: np.ndarray) -> np.ndarray:
@@ -28,7 +32,7 @@ def background(pixels: np.ndarray) -> np.ndarray:
 
 def is_plain(pixels: np.ndarray, tolerance: int = LOSSLESS) -> bool:
   """Returns whether most of a picture's edge is its background; arguments as for `foreground`."""
-  return bool(np.mean(_edge(foreground(pixels, tolerance))) <= 1 - _PLAIN)
+  return bool(np.mean(_differ(_edge(pixels), background(pixels), tolerance)) <= 1 - _PLAIN)
 
 
 def on_canvas(pixels: np.ndarray, boxes: np.ndarray, canvas: np.ndarray) -> np.ndarray:
